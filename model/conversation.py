@@ -1,0 +1,161 @@
+"""Conversations about regions: turns, the first-mention rule, and the text a model reads.
+
+Users write `<region1>`. The first mention in a conversation carries the region's features, later ones its name.
+What users type is data: it can never become a special token or a turn marker.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from roi_agent.model.errors import ModelNotFound, UnknownRegion
+from roi_agent.model.regions import Region
+from roi_agent.prompts import load_blocks, names
+
+_MENTION = re.compile(r"<(region[1-9][0-9]*)>")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question with `<regionN>` mentions, and its answer once there is one."""
+
+    question: str
+    answer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of the prompt.
+
+    literal: the text is tokenised sign by sign, so that a turn marker typed by a user never becomes one.
+    special: the text is one special token.  learned: the answer's part, on which the loss is taken.
+    """
+
+    text: str
+    literal: bool = False
+    special: bool = False
+    learned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A conversation as a model reads it, and the regions whose features it carries, in order."""
+
+    pieces: tuple[Piece, ...]
+    regions: tuple[Region, ...]
+
+
+@dataclass(frozen=True)
+class ConversationTemplate:
+    """The blocks of one prompt format; see the files in `prompts/conversations/`."""
+
+    opening: str
+    first_question: str
+    next_question: str
+    answer: str
+    end: str
+    first_mention: str
+    later_mention: str
+    introduction: str
+
+    @classmethod
+    def load(cls, name: str) -> "ConversationTemplate":
+        """The template of that name.  Raises ModelNotFound with the names there are."""
+        known = names("conversations")
+        if name not in known:
+            raise ModelNotFound(f"no conversation template is called {name!r}", do=f"choose one of {', '.join(known)}")
+        return cls(**load_blocks(f"conversations/{name}"))
+
+    def render(self, turns: Sequence[Turn], regions: Sequence[Region], *, num_image_tokens: int) -> Prompt:
+        """The text of a conversation, open for the answer where the last turn has none.
+
+        A region that is given and not mentioned is introduced in front of the first question.
+        Raises UnknownRegion for a mention without a region.
+        """
+        by_name = {region.name: region for region in regions}
+        introduced: list[Region] = []
+        pieces = list(self.own(self.opening.replace("{image}", "<im_patch>" * num_image_tokens)))
+        for index, turn in enumerate(turns):
+            block = self.next_question if index else self.first_question
+            before, after = block.split("{question}")
+            pieces += self.own(before)
+            if index == 0:
+                pieces += self._introduce(_unmentioned(turns[0].question, regions), introduced)
+            pieces += self._question(turn.question, by_name, introduced)
+            pieces += self.own(after)
+            if turn.answer is not None:
+                pieces += self._answer(turn.answer)
+        return Prompt(tuple(_merged(pieces)), tuple(introduced))
+
+    def _introduce(self, regions: Sequence[Region], introduced: list[Region]) -> Iterator[Piece]:
+        if not regions:
+            return
+        introduced += regions
+        mentions = ", ".join(self.first_mention.format(name=region.name) for region in regions)
+        yield from self.own(self.introduction.format(mentions=mentions))
+
+    def _question(self, text: str, by_name: dict[str, Region], introduced: list[Region]) -> Iterator[Piece]:
+        position = 0
+        for match in _MENTION.finditer(text):
+            yield from self._typed(text[position : match.start()])
+            region = by_name.get(match[1])
+            if region is None:
+                raise UnknownRegion(f"the question names {match[0]}", do=f"there {_listing(list(by_name))}")
+            form = self.later_mention if region in introduced else self.first_mention
+            if region not in introduced:
+                introduced.append(region)
+            yield from self.own(form.format(name=region.name))
+            position = match.end()
+        yield from self._typed(text[position:])
+
+    def _answer(self, text: str) -> Iterator[Piece]:
+        before, after = self.answer.split("{answer}")
+        plain = _MENTION.sub(r"\1", text)
+        for piece in [*self.own(before), *self._typed(plain), *self.own(after + self.end)]:
+            yield Piece(piece.text, piece.literal, piece.special, learned=True)
+
+    def own(self, text: str) -> Iterator[Piece]:
+        """Text of the template: `<...>` is a special token."""
+        for part in re.split(r"(</?\w+>)", text):
+            if part:
+                yield Piece(part, special=part.startswith("<"))
+
+    def _typed(self, text: str) -> Iterator[Piece]:
+        """Text of a user or a model: no part of it is special."""
+        for part in re.split(r"(#{3,})", text):
+            if part:
+                yield Piece(part, literal=part.startswith("###"))
+
+
+def mentioned(text: str) -> tuple[str, ...]:
+    """The names of the regions that a text mentions, in order of first mention."""
+    return tuple(dict.fromkeys(_MENTION.findall(text)))
+
+
+def _unmentioned(question: str, regions: Sequence[Region]) -> list[Region]:
+    return [region for region in regions if region.name not in mentioned(question)]
+
+
+def _merged(pieces: Sequence[Piece]) -> Iterator[Piece]:
+    """Neighbouring plain stretches as one, because a tokenizer reads a sentence better than its parts."""
+    waiting: Piece | None = None
+    for piece in pieces:
+        plain = not (piece.literal or piece.special)
+        if waiting and plain and piece.learned == waiting.learned:
+            waiting = Piece(waiting.text + piece.text, learned=piece.learned)
+            continue
+        if waiting:
+            yield waiting
+        waiting = piece if plain else None
+        if not plain:
+            yield piece
+    if waiting:
+        yield waiting
+
+
+def _listing(region_names: list[str]) -> str:
+    if not region_names:
+        return "are no regions; give a box for it"
+    if len(region_names) == 1:
+        return f"is only {region_names[0]}"
+    return f"are {', '.join(region_names)}"

@@ -1,0 +1,101 @@
+"""Every coded error of the product.
+
+A user meets one line: what was given, what is allowed, what to do. Programs read `code`, which is a promise.
+This module imports nothing, so that every layer may raise these.
+"""
+
+
+class RoiAgentError(Exception):
+    """The base of all coded errors: `code` for programs, `problem` and `do` for people."""
+
+    code = "error"
+
+    def __init__(self, problem: str, *, do: str = "") -> None:
+        super().__init__(problem, do)
+        self.problem = problem
+        self.do = do
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.problem}" + (f"; {self.do}" if self.do else "")
+
+
+class UserError(RoiAgentError):
+    """The input is wrong and the user can mend it: exit code 2."""
+
+
+class UnknownRegion(UserError):
+    """A question names a region that was not given."""
+
+    code = "unknown_region"
+
+
+class BoxOutOfBounds(UserError):
+    """A box reaches outside its image."""
+
+    code = "box_out_of_bounds"
+
+
+class BoxEmpty(UserError):
+    """A box has no area, or its corners are in the wrong order."""
+
+    code = "box_empty"
+
+
+class BoxNotFinite(UserError):
+    """A box holds NaN, an infinity, or something that is not a number."""
+
+    code = "box_not_finite"
+
+
+class BoxFormatUnknown(UserError):
+    """A box format or unit that we do not know, or four numbers that are not four."""
+
+    code = "box_format_unknown"
+
+
+class ImageUnreadable(UserError):
+    """The image cannot be found or decoded."""
+
+    code = "image_unreadable"
+
+
+class ImageTooLarge(UserError):
+    """The image has more pixels or bytes than allowed."""
+
+    code = "image_too_large"
+
+
+class TooManyRegions(UserError):
+    """More regions than one question may carry."""
+
+    code = "too_many_regions"
+
+
+class PromptTooLong(UserError):
+    """Prompt and answer do not fit the language model's context."""
+
+    code = "prompt_too_long"
+
+
+class InvalidSetting(UserError):
+    """A setting, option or configuration value that is not allowed."""
+
+    code = "invalid_setting"
+
+
+class ModelNotFound(UserError):
+    """No preset, folder or address of that name."""
+
+    code = "model_not_found"
+
+
+class CheckpointMismatch(UserError):
+    """Weights whose names or shapes do not fit the model."""
+
+    code = "checkpoint_mismatch"
+
+
+class MissingExtra(UserError):
+    """An optional package is needed and not installed."""
+
+    code = "missing_extra"

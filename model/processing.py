@@ -1,0 +1,178 @@
+"""Image, text and regions in; the tensors that GPT4RoI reads out."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from transformers import (
+    AutoProcessor,
+    BatchFeature,
+    CLIPImageProcessor,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
+
+from roi_agent.model.configuration import GPT4RoIConfig
+from roi_agent.model.conversation import ConversationTemplate, Piece, Prompt, Turn
+from roi_agent.model.errors import CheckpointMismatch, InvalidSetting
+from roi_agent.model.images import load_image
+from roi_agent.model.regions import Region, parse_regions
+
+# Every token of the architecture, in the order of the published vocabulary (after the 32,000 of LLaMA).
+SPECIAL_TOKENS = ("[PAD]", "<im_patch>", "<bbox>", "<point>", "<im_start>", "<im_end>")
+IGNORE = -100  # the label of a token that carries no loss
+
+
+class GPT4RoIProcessor(ProcessorMixin):  # type: ignore[misc]
+    """An image processor, a tokenizer and a conversation template.
+
+    prompt: name of the template in `prompts/conversations/`.  num_image_tokens: image tokens of one image.
+    two_step_resize: resize as the published demo did (shorter side bicubic, then the tensor bilinear to the square),
+        for its exact numbers; its training sets were resized directly, which is the default.
+    """
+
+    def __init__(
+        self,
+        image_processor: Any = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        prompt: str = "published",
+        num_image_tokens: int = 256,
+        two_step_resize: bool = False,
+        chat_template: str | None = None,
+    ) -> None:
+        self.prompt, self.num_image_tokens, self.two_step_resize = prompt, num_image_tokens, two_step_resize
+        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+        self.template = ConversationTemplate.load(prompt)
+
+    def __call__(
+        self,
+        images: Any,
+        text: str | Sequence[str] | Sequence[Turn],
+        regions: Sequence[Any] = (),
+        *,
+        format: str = "xyxy",
+        unit: str = "pixel",
+    ) -> BatchFeature:
+        """One image, one conversation about it, and its regions -> a batch of one.
+
+        images: anything that `load_image` reads.  text: a question with `<regionN>`, or turns.
+        regions: boxes, regions or four numbers each, in the named format and unit.
+        Returns input_ids and attention_mask (1, T), pixel_values (1, 3, S, S), boxes [(N, 4)] normalised xyxy in the
+        order in which the text carries them.  Raises the coded errors of images, boxes and conversations.
+        """
+        image = load_image(images)
+        known = parse_regions(regions, size_wh=image.size_wh, format=format, unit=unit)
+        turns = [Turn(text)] if isinstance(text, str) else [each if isinstance(each, Turn) else Turn(each) for each in text]
+        prompt = self.render(turns, known)
+        ids, _ = self.encode(prompt)
+        input_ids = torch.tensor([ids])
+        return BatchFeature(
+            {
+                "input_ids": input_ids,
+                "attention_mask": torch.ones_like(input_ids),
+                "pixel_values": self.pixels([image.pixels]),
+                "boxes": [normalised_boxes(prompt.regions, image.size_wh)],
+            }
+        )
+
+    def render(self, turns: Sequence[Turn], regions: Sequence[Region]) -> Prompt:
+        """The conversation in the words of this model's template."""
+        return self.template.render(turns, regions, num_image_tokens=self.num_image_tokens)
+
+    def encode(self, prompt: Prompt) -> tuple[list[int], list[int]]:
+        """Token ids (T) and labels (T): the id where the answer's loss is taken, IGNORE elsewhere."""
+        ids: list[int] = []
+        labels: list[int] = []
+        if self.tokenizer.bos_token_id is not None:
+            ids, labels = [self.tokenizer.bos_token_id], [IGNORE]
+        for piece in prompt.pieces:
+            new = self._piece_ids(piece)
+            ids += new
+            labels += new if piece.learned else [IGNORE] * len(new)
+        return ids, labels
+
+    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
+        """RGB images -> (B, 3, S, S), resized without keeping the aspect ratio, and normalised."""
+        if not self.two_step_resize:
+            return torch.as_tensor(self.image_processor(list(images), return_tensors="pt")["pixel_values"])
+        return torch.cat([self._two_step(image) for image in images])
+
+    def decode_answer(self, ids: Sequence[int]) -> str:
+        """Generated ids -> the answer without end marker and white space."""
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
+        end = self.template.end
+        return text.split(end)[0].strip() if end else text.strip()
+
+    def end_ids(self) -> list[int]:
+        """The ids of the marker that ends an answer."""
+        return [token for piece in self.template.own(self.template.end) for token in self._piece_ids(piece)]
+
+    def _piece_ids(self, piece: Piece) -> list[int]:
+        if piece.special:
+            token = self.tokenizer.convert_tokens_to_ids(piece.text)
+            if token is None or token == self.tokenizer.unk_token_id:
+                raise CheckpointMismatch(f"the tokenizer has no token {piece.text}", do="use the tokenizer of the checkpoint")
+            return [token]
+        texts = list(piece.text) if piece.literal else [piece.text]
+        return [token for text in texts for token in _text_ids(self.tokenizer, text)]
+
+    def _two_step(self, image: Image.Image) -> Tensor:
+        """Shorter side to S (bicubic), normalise, then the tensor to S x S (bilinear)."""
+        side = self.image_processor.size["height"]
+        scale = side / min(image.size)
+        size = {"height": round(image.height * scale), "width": round(image.width * scale)}
+        tensor = self.image_processor([image], size=size, resample=Image.Resampling.BICUBIC, return_tensors="pt")["pixel_values"]
+        return F.interpolate(torch.as_tensor(tensor), (side, side), mode="bilinear", align_corners=False)
+
+
+@lru_cache(maxsize=8192)  # the same few words stand between the regions of nearly all questions
+def _text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+    return tuple(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+
+def normalised_boxes(regions: Sequence[Region], size_wh: tuple[int, int]) -> Tensor:
+    """The boxes of regions as (N, 4) float32, xyxy in [0, 1]; divided in float64, clamped after the cast."""
+    rows = [region.box.normalised(size_wh) for region in regions]
+    return torch.tensor(rows, dtype=torch.float64).reshape(-1, 4).float().clamp(0, 1)
+
+
+def new_processor(config: GPT4RoIConfig, tokenizer: PreTrainedTokenizerBase) -> GPT4RoIProcessor:
+    """The processor that fits a configuration; the tokenizer must hold the architecture's tokens under its ids.
+
+    Raises CheckpointMismatch where a token has another id than the configuration says.
+    """
+    wanted = {
+        "<im_patch>": config.image_token_id,
+        "<bbox>": config.region_token_id,
+        "<im_start>": config.image_start_token_id,
+        "<im_end>": config.image_end_token_id,
+    }
+    for token, token_id in wanted.items():
+        found = tokenizer.convert_tokens_to_ids(token)
+        if found != token_id:
+            raise CheckpointMismatch(f"{token} has id {found} in the tokenizer and {token_id} in the configuration")
+    side = config.image_size
+    image_processor = CLIPImageProcessor(
+        size={"height": side, "width": side}, do_center_crop=False, resample=Image.Resampling.BILINEAR
+    )
+    return GPT4RoIProcessor(image_processor, tokenizer, prompt=config.prompt, num_image_tokens=config.num_image_tokens)
+
+
+def register_special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """Add the architecture's tokens where they are missing; training, conversion and serving all call this.
+
+    Returns the id of each.  Raises InvalidSetting if the tokenizer has no id for one afterwards.
+    """
+    missing = [token for token in SPECIAL_TOKENS if token not in tokenizer.get_vocab()]
+    tokenizer.add_special_tokens({"additional_special_tokens": missing}) if missing else None
+    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
+    if None in ids.values():
+        raise InvalidSetting(f"the tokenizer refuses {[token for token, each in ids.items() if each is None]}")
+    return ids
+
+
+AutoProcessor.register(GPT4RoIConfig, GPT4RoIProcessor, exist_ok=True)

@@ -1,0 +1,170 @@
+"""The region encoder: one vector in the language model's space for every box (GPT4RoI, section 3).
+
+image features -> feature pyramid -> fusion across levels -> RoIAlign -> merge -> + position of the box -> project.
+Everything up to the fused maps depends on the image only and can be kept; see `fuse` and `pool`.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torchvision.ops import roi_align
+
+from roi_agent.model.configuration import GPT4RoIConfig
+from roi_agent.model.errors import BoxNotFinite, BoxOutOfBounds
+
+# Regions pooled at once: 200 regions of the published model would otherwise hold gigabytes of maps.
+_CHUNK = 64
+
+
+class RegionEncoder(nn.Module):
+    """Features of the vision tower and boxes in, one vector for each box out.
+
+    Shapes: B images, N_i boxes in image i, L levels (finest first), P patches, C channels.
+    """
+
+    def __init__(self, config: GPT4RoIConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, dim = config.region_channels, config.region_dim
+        # Two more input channels: the x and y coordinate of every cell.
+        self.input_convs = nn.ModuleList(nn.Conv2d(channels + 2, width, 1) for channels in config.level_channels or ())
+        self.fusions = nn.ModuleList(Fusion(width, config.fusion_groups) for _ in range(config.num_fusions))
+        self.merge_convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(config.num_levels))
+        self.flatten = nn.Linear(width * config.roi_size**2, dim)
+        self.position = BoxPosition(config.position_dim, dim)
+        self.up = nn.Linear(dim, config.hidden_size)
+        self.gradient_checkpointing = False
+
+    def forward(self, features: list[Tensor], boxes: list[Tensor]) -> list[Tensor]:
+        """One vector for each region.
+
+        features: L x (B, P, C), shallow first, each a square grid of patches in row order.
+        boxes: B x (N_i, 4), xyxy in [0, 1].
+        Returns B x (N_i, hidden_size); an image without boxes gives (0, hidden_size).
+        Raises BoxNotFinite and BoxOutOfBounds: RoIAlign would crash the process on them.
+        """
+        return self.pool(self.fuse(features), boxes)
+
+    def fuse(self, features: list[Tensor]) -> list[Tensor]:
+        """L x (B, P, C) -> L x (B, region_channels, S_l, S_l) with S_l = pyramid_sizes[l]."""
+        maps = [
+            self._pyramid_level(conv, _as_map(tokens), side)
+            for conv, tokens, side in zip(self.input_convs, features, self.config.pyramid_sizes, strict=True)
+        ]
+        for fusion in self.fusions:
+            if self.gradient_checkpointing and self.training:
+                maps = checkpoint(fusion, maps, use_reentrant=False)
+            else:
+                maps = fusion(maps)
+        return maps
+
+    def pool(self, maps: list[Tensor], boxes: list[Tensor]) -> list[Tensor]:
+        """Fused maps, L x (B, C, S_l, S_l), and boxes, B x (N_i, 4) xyxy in [0, 1] -> B x (N_i, hidden_size)."""
+        flat, images = _checked(boxes, maps[0].device)
+        seen = self.appearance(maps, flat, images)
+        vectors = self.project(seen, flat)
+        return list(vectors.split([len(each) for each in boxes]))
+
+    def appearance(self, maps: list[Tensor], boxes: Tensor, images: Tensor) -> Tensor:
+        """What is in each box, without where it lies: boxes (N, 4) of the images with indices (N,) -> (N, region_dim)."""
+        chunks = zip(boxes.split(_CHUNK), images.split(_CHUNK), strict=True)
+        return torch.cat([self._pooled(maps, some_boxes, some_images) for some_boxes, some_images in chunks])
+
+    def project(self, appearance: Tensor, boxes: Tensor) -> Tensor:
+        """Appearance (N, region_dim) and boxes (N, 4) -> vectors of the language model (N, hidden_size)."""
+        projected: Tensor = self.up(appearance + self.position(boxes).to(appearance.dtype))
+        return projected
+
+    def _pyramid_level(self, conv: nn.Module, features: Tensor, side: int) -> Tensor:
+        """(B, C, H, W) -> (B, region_channels, side, side): resize, append coordinates, 1x1 convolution.
+
+        A 1x1 convolution and a bilinear resize commute, so the convolution runs on the small grid; the
+        coordinates, which stay float32, add their own linear share afterwards.
+        """
+        assert isinstance(conv, nn.Conv2d) and conv.bias is not None
+        projected = _resize(F.conv2d(features, conv.weight[:, :-2]), side)
+        axis = torch.linspace(-1, 1, side, device=features.device)
+        weight_x, weight_y = conv.weight[:, -2:, 0, 0].float().unbind(1)
+        share = weight_x[:, None, None] * axis + weight_y[:, None, None] * axis[:, None] + conv.bias.float()[:, None, None]
+        return projected + share.to(projected.dtype)
+
+    def _pooled(self, maps: list[Tensor], boxes: Tensor, images: Tensor) -> Tensor:
+        merged = None
+        for level, conv in zip(maps, self.merge_convs, strict=True):
+            rois = torch.cat([images[:, None].float(), boxes * level.shape[-1]], dim=1)
+            # float32: RoIAlign has no bf16 kernel on CPU, and half-precision coordinates move the features.
+            with torch.autocast(level.device.type, enabled=False):
+                pooled = roi_align(
+                    level.float(), rois, self.config.roi_size, sampling_ratio=self.config.sampling_ratio, aligned=True
+                )
+            share = conv(pooled.to(level.dtype))
+            merged = share if merged is None else merged + share
+        assert merged is not None
+        flat: Tensor = self.flatten(F.relu(merged).flatten(1))
+        return flat
+
+
+class Fusion(nn.Module):
+    """One round of exchange between neighbouring levels; the same weights serve every level."""
+
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm = nn.GroupNorm(groups, channels)
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """L x (B, C, S_l, S_l) -> the same shapes."""
+        half, quarters = maps[0].shape[1] // 2, maps[0].shape[1] * 3 // 4
+        last, fused = len(maps) - 1, []
+        for index, level in enumerate(maps):
+            side = level.shape[-1]
+            coarser = _resize(maps[min(index + 1, last)][:, quarters:], side)
+            finer = _resize(maps[max(index - 1, 0)][:, half:quarters], side)
+            fused.append(F.relu(self.norm(self.conv(torch.cat([level[:, :half], coarser, finer], dim=1)))))
+        return fused
+
+
+class BoxPosition(nn.Sequential):
+    """A vector for where a box lies: (N, 4) xyxy in [0, 1] -> (N, dim)."""
+
+    def __init__(self, inner: int, dim: int) -> None:
+        super().__init__(nn.Linear(4, inner), nn.ReLU(), nn.LayerNorm(inner), nn.Linear(inner, dim), nn.ReLU(), nn.LayerNorm(dim))
+
+    def forward(self, boxes: Tensor) -> Tensor:
+        """Coordinates meet the first weights in float32, whatever the model's type is."""
+        first, *rest = self
+        assert isinstance(first, nn.Linear) and first.bias is not None
+        with torch.autocast(boxes.device.type, enabled=False):
+            hidden = F.linear(boxes.float(), first.weight.float(), first.bias.float()).to(first.weight.dtype)
+        for layer in rest:
+            hidden = layer(hidden)
+        return hidden
+
+
+def _as_map(tokens: Tensor) -> Tensor:
+    """(B, P, C) -> (B, C, sqrt P, sqrt P)."""
+    batch, patches, channels = tokens.shape
+    side = round(patches**0.5)
+    assert side * side == patches, f"{patches} patches are not a square grid"
+    return tokens.transpose(1, 2).reshape(batch, channels, side, side)
+
+
+def _resize(maps: Tensor, side: int) -> Tensor:
+    """Bilinear with aligned corners, in float32; a map that already has the size is returned as it is."""
+    if maps.shape[-1] == side:
+        return maps
+    return F.interpolate(maps.float(), (side, side), mode="bilinear", align_corners=True).to(maps.dtype)
+
+
+def _checked(boxes: list[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    """B x (N_i, 4) -> all boxes (N, 4) in float32 and the index (N,) of each one's image."""
+    flat = torch.cat([each.reshape(-1, 4) for each in boxes]).to(device, torch.float32)
+    if not bool(torch.isfinite(flat).all()):
+        raise BoxNotFinite("a box holds NaN or an infinity", do="give four finite numbers, xyxy in [0, 1]")
+    if bool(((flat < 0) | (flat > 1)).any()):
+        raise BoxOutOfBounds(
+            f"normalised boxes reach from {flat.min().item():g} to {flat.max().item():g}", do="divide by the image's width and height"
+        )
+    counts = torch.tensor([len(each) for each in boxes], device=device)
+    return flat, torch.repeat_interleave(torch.arange(len(boxes), device=device), counts)

@@ -1,0 +1,79 @@
+"""The settings of a training run, read from a YAML file; unknown keys and impossible values fail."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from roi_agent.model.errors import InvalidSetting, ModelNotFound
+
+OBJECTIVES = ("words", "tower", "questions")
+CONFIGS = Path(__file__).parent / "configs"
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseSettings:
+    """One phase of training.
+
+    objective: `words` (questions over symbolic regions, without images), `tower` (what is in each box, without the
+        language model) or `questions` (the paper's loss: answers about pixels).
+    trained: names of the modules that learn; all others are frozen.
+    scenes: scenes in a batch; questions: conversations about each; steps: batches.
+    """
+
+    name: str
+    objective: str
+    trained: tuple[str, ...]
+    steps: int
+    scenes: int
+    questions: int
+    learning_rate: float
+    warmup: float = 0.03
+    weight_decay: float = 0.01
+    family_weights: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise InvalidSetting(f"phase {self.name}: objective {self.objective!r}", do=f"choose one of {', '.join(OBJECTIVES)}")
+        for key in ("steps", "scenes", "learning_rate"):
+            if getattr(self, key) <= 0:
+                raise InvalidSetting(f"phase {self.name}: {key} is {getattr(self, key)}", do="give a number above zero")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """A whole run: a preset, a seed, and its phases in order."""
+
+    preset: str
+    phases: tuple[PhaseSettings, ...]
+    seed: int = 0
+    precision: str = "no"
+    save_every: int = 500
+    log_every: int = 25
+    workers: int = 1
+
+    @classmethod
+    def load(cls, config: str | Path) -> "TrainSettings":
+        """A YAML file, or the name of one in `model/train/configs/`.  Raises ModelNotFound and InvalidSetting."""
+        path = Path(config) if Path(config).suffix in (".yaml", ".yml") else CONFIGS / f"{config}.yaml"
+        if not path.is_file():
+            known = ", ".join(sorted(each.stem for each in CONFIGS.glob("*.yaml")))
+            raise ModelNotFound(f"no training configuration {config!r}", do=f"give a YAML file or one of {known}")
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise InvalidSetting(f"{path.name} is not YAML: {error}") from None
+        phases = tuple(_build(PhaseSettings, {**each, "trained": tuple(each.get("trained", ()))}) for each in values.pop("phases", ()))
+        return _build(cls, {**values, "phases": phases})
+
+
+def _build(kind: Any, values: dict[str, Any]) -> Any:
+    known = {each.name for each in fields(kind)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise InvalidSetting(f"unknown keys {', '.join(unknown)}", do=f"allowed are {', '.join(sorted(known))}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise InvalidSetting(f"{kind.__name__}: {error}") from None
