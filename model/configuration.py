@@ -123,6 +123,12 @@ class GPT4RoIConfig(PreTrainedConfig):  # type: ignore[misc]
         return int(self.text_config.vocab_size)  # type: ignore[union-attr]
 
     @property
+    def grid_side(self) -> int:
+        """Cells along one side of the finest grid that the tower itself gives: its patches, or its finest map."""
+        patch = getattr(self.vision_config, "patch_size", None)
+        return self.image_size // int(patch) if patch else max(self.pyramid_sizes)
+
+    @property
     def num_levels(self) -> int:
         """Levels of the feature pyramid."""
         return len(self.region_layers)
@@ -176,6 +182,7 @@ def _nano() -> GPT4RoIConfig:
         num_hidden_layers=5,
         num_attention_heads=4,
         max_position_embeddings=2048,
+        initializer_range=0.08,  # about 1 / sqrt(hidden_size): at 0.02 so narrow a model hardly starts to learn
         tie_word_embeddings=True,
         bos_token_id=1,
         eos_token_id=2,

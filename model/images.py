@@ -7,7 +7,6 @@ warnings cannot be caught in one thread alone. No global state is read or change
 """
 
 import base64
-import binascii
 import hashlib
 import io
 import os
@@ -18,11 +17,17 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, PpmImagePlugin, TiffImagePlugin
-from PIL import WebPImagePlugin
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, RoiAgentError
+from roi_agent.model.pixels import array_size_wh, array_to_rgb, to_rgb, transparent_colour
 
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 64 * 2**20
@@ -30,29 +35,27 @@ MAX_BYTES = 64 * 2**20
 # From here on Pillow itself warns, in places that we cannot reach; a larger limit of ours would let that out.
 _PILLOW_PIXELS = 89_478_485
 
+# Counting frames walks through these files, slowly where a stranger wants it so: above this size we do not. The others
+# say the number in their header.
+_COUNT_BYTES: dict[type, int] = {GifImageFile: 4 * 2**20, TiffImageFile: 2**17}
+
 # A multi-picture JPEG (MPO) starts as any JPEG does and is read as one: its first picture is the photo.
 _OPENERS: tuple[tuple[bytes, Callable[[IO[bytes]], Image.Image]], ...] = (
-    (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
-    (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
-    (b"RIFF", WebPImagePlugin.WebPImageFile),
-    (b"GIF8", GifImagePlugin.GifImageFile),
-    (b"BM", BmpImagePlugin.BmpImageFile),
-    *((magic, TiffImagePlugin.TiffImageFile) for magic in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
-    *((b"P%d" % kind, PpmImagePlugin.PpmImageFile) for kind in range(1, 7)),
+    (b"\x89PNG\r\n\x1a\n", PngImageFile),
+    (b"\xff\xd8\xff", JpegImageFile),
+    (b"RIFF", WebPImageFile),
+    (b"GIF8", GifImageFile),
+    (b"BM", BmpImageFile),
+    *((magic, TiffImageFile) for magic in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    *((b"P%d" % kind, PpmImageFile) for kind in range(1, 7)),
 )
 _ALLOWED = "give a PNG, JPEG, WebP, GIF, BMP, TIFF or PPM image"
 _AGAIN = "open it in an image program and save it again"
 _EXIF_ORIENTATION, _TIFF_TILE_WIDTH, _TIFF_TILE_HEIGHT = 0x0112, 322, 323
 
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_FLIP = Image.Transpose  # how to undo EXIF's orientations 2 to 8
+_TURNS = (_FLIP.FLIP_LEFT_RIGHT, _FLIP.ROTATE_180, _FLIP.FLIP_TOP_BOTTOM, _FLIP.TRANSPOSE, _FLIP.ROTATE_270, _FLIP.TRANSVERSE)
+_UPRIGHT = dict(enumerate((*_TURNS, _FLIP.ROTATE_90), start=2))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,22 +101,25 @@ def load_image(source: object, *, max_pixels: int = MAX_PIXELS, max_bytes: int =
     if isinstance(source, LoadedImage):
         _check_pixels(source.size_wh, "the image", max_pixels)
         return source
-    if isinstance(source, np.ndarray):
-        _check_shape(source.shape, max_pixels)
-        return _finish(Image.fromarray(_array_to_8_bits(source)), "array", "the array", max_pixels, own=True)
     if isinstance(source, Image.Image):
         with _only_ours("the PIL image"):
-            return _finish(source, "PIL image", "the PIL image", max_pixels, own=False)
+            return _finish(source, "PIL image", "the PIL image", max_pixels)
+    if isinstance(source, np.ndarray):
+        _check_pixels(array_size_wh(source), "the array", max_pixels)
+        notes: list[str] = []
+        with _only_ours("the array"):
+            rgb = array_to_rgb(source, notes)
+        return LoadedImage(rgb, "array", tuple(notes))
     name, shown, data = _read(source, max_bytes)
     if not data:
         raise ImageUnreadable(f"{shown} is empty", do=_ALLOWED)
     opener = next((opener for magic, opener in _OPENERS if data.startswith(magic)), None)
-    if opener is None:
+    if opener is None or (opener is WebPImageFile and data[8:12] != b"WEBP"):
         raise ImageUnreadable(f"{shown} is in no image format that we read", do=_ALLOWED)
     with _only_ours(shown):
-        if opener is GifImagePlugin.GifImageFile:
+        if opener is GifImageFile:
             _check_pixels(_gif_size(io.BytesIO(data)), shown, max_pixels)
-        return _finish(opener(io.BytesIO(data)), name, shown, max_pixels, own=True)
+        return _finish(opener(io.BytesIO(data)), name, shown, max_pixels, len(data))
 
 
 @contextmanager
@@ -129,66 +135,27 @@ def _only_ours(shown: str) -> Iterator[None]:
         raise ImageUnreadable(f"{shown} is damaged or cut short", do=_AGAIN) from None
 
 
-def _finish(image: Image.Image, name: str, shown: str, max_pixels: int, *, own: bool) -> LoadedImage:
-    """Decode, convert and turn.  own: we opened it, so its frames may be counted, which moves through the file."""
+def _finish(image: Image.Image, name: str, shown: str, max_pixels: int, file_bytes: int = 0) -> LoadedImage:
+    """Decode, convert and turn.  file_bytes: above 0 for a file that we opened, whose frames we may look for."""
     _check_pixels(image.size, shown, max_pixels)
     tags: Any = getattr(image, "tag_v2", {})
     if _TIFF_TILE_WIDTH in tags and _TIFF_TILE_HEIGHT in tags:
         # A small picture may hide one huge tile, which is decoded whole.
         _check_pixels((int(tags[_TIFF_TILE_WIDTH]), int(tags[_TIFF_TILE_HEIGHT])), f"a tile of {shown}", max_pixels)
     notes: list[str] = []
-    # Pillow turns a TIFF itself while decoding and forgets the tag; a PNG may hold its tag after the pixels.
+    # Pillow turns a TIFF itself while decoding and then forgets the tag; other formats may hold it after the pixels.
     before = _orientation(image, []) if tags else 1
-    transparent = _transparent_colour(image)
+    transparent = transparent_colour(image)
     image.load()
     orientation = _orientation(image, notes)
-    rgb = _to_rgb(image, transparent, shown, notes)
+    rgb = to_rgb(image, transparent, shown, notes)
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
     if orientation in _UPRIGHT or before in _UPRIGHT:
         notes.append("rotated upright by EXIF")
-    if own:
-        notes.extend(_frame_notes(image))
+    if file_bytes:
+        notes.extend(_frame_notes(image, file_bytes))
     return LoadedImage(rgb, name, tuple(notes))
-
-
-def _to_rgb(image: Image.Image, transparent: object, shown: str, notes: list[str]) -> Image.Image:
-    """A decoded image of any mode as a new RGB image; never shares memory with it."""
-    if image.mode.startswith("I") or image.mode == "F":
-        notes.append("16-bit: scaled to 8 bits" if image.mode != "F" else "float: scaled to 8 bits")
-        values = np.asarray(image)
-        grey = Image.fromarray(_array_to_8_bits(values.astype(np.uint16) if _fits_16_bits(values) else values, shown))
-        if isinstance(transparent, int):
-            notes.append("transparency laid over white")
-            grey.paste(255, mask=Image.fromarray(values == transparent))
-        return grey.convert("RGB")
-    if transparent is not None:
-        image = image.copy()
-        image.info["transparency"] = transparent
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    rgba = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
-    alpha = rgba.getchannel("A")
-    if alpha.getextrema()[0] == 255:
-        return rgba.convert("RGB")
-    notes.append("transparency laid over white")
-    rgb = Image.new("RGB", image.size, "white")
-    rgb.paste(rgba, mask=alpha)
-    return rgb
-
-
-def _transparent_colour(image: Image.Image) -> object:
-    """The colour that stands for transparency, on the scale of the decoded pixels; asked before decoding.
-
-    Pillow leaves it on the scale of the file, so that it misses in 2-bit and 4-bit grey and in 16-bit colour.
-    """
-    colour = image.info.get("transparency")
-    raw_mode = next((tile[3] for tile in getattr(image, "tile", [])), None)
-    if isinstance(colour, int) and raw_mode in ("L;2", "L;4"):
-        return colour * (85 if raw_mode == "L;2" else 17)
-    if isinstance(colour, tuple) and raw_mode == "RGB;16B":
-        return tuple(channel >> 8 for channel in colour)
-    return colour
 
 
 def _orientation(image: Image.Image, notes: list[str]) -> int:
@@ -201,42 +168,16 @@ def _orientation(image: Image.Image, notes: list[str]) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _frame_notes(image: Image.Image) -> list[str]:
+def _frame_notes(image: Image.Image, file_bytes: int) -> list[str]:
     """What was left out of an animation or of a file with many pages."""
     try:
-        frames = int(getattr(image, "n_frames", 1))
+        if not getattr(image, "is_animated", False):
+            return []
+        if file_bytes <= _COUNT_BYTES.get(type(image), file_bytes):
+            return [f"animated: first of {getattr(image, 'n_frames', 1)} frames used"]
     except Exception:  # a later frame is damaged, and we do not need it
-        return ["animated: first frame used"]
-    return [f"animated: first of {frames} frames used"] if frames > 1 else []
-
-
-def _array_to_8_bits(values: NDArray[Any], shown: str = "the array") -> NDArray[np.uint8]:
-    """uint8, uint16, bool, or float in [0, 1], of any shape, as uint8 over the same range."""
-    if values.ndim == 3 and values.shape[2] == 1:
-        values = values[:, :, 0]
-    if values.dtype == np.uint8:
-        return np.ascontiguousarray(values)
-    if values.dtype == np.bool_:
-        return values.astype(np.uint8) * np.uint8(255)
-    if values.dtype.kind == "u" and values.dtype.itemsize == 2:
-        table = (np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535
-        return table.astype(np.uint8)[values]
-    if values.dtype.kind == "f":
-        low, high = float(values.min()), float(values.max())
-        if not (0 <= low and high <= 1):  # NaN fails too
-            raise ImageUnreadable(f"{shown} has float values from {low:g} to {high:g}", do="scale them to 0 ... 1")
-        return (values.astype(np.float32) * 255 + 0.5).astype(np.uint8)
-    raise ImageUnreadable(f"{shown} has values of type {values.dtype.name}", do="give uint8, uint16, bool, or float in 0 ... 1")
-
-
-def _fits_16_bits(values: NDArray[Any]) -> bool:
-    return values.dtype.kind in "iu" and int(values.min()) >= 0 and int(values.max()) <= 65535
-
-
-def _check_shape(shape: tuple[int, ...], max_pixels: int) -> None:
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3, 4)):
-        raise ImageUnreadable(f"the array has the shape {shape}", do="give (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)")
-    _check_pixels((shape[1], shape[0]), "the array", max_pixels)
+        pass
+    return ["animated: first frame used"]
 
 
 def _check_pixels(size_wh: tuple[int, int], shown: str, max_pixels: int) -> None:
@@ -244,8 +185,7 @@ def _check_pixels(size_wh: tuple[int, int], shown: str, max_pixels: int) -> None
     if width < 1 or height < 1:
         raise ImageUnreadable(f"{shown} is {width} x {height} pixels", do="give an image of at least one pixel")
     if width * height > max_pixels:
-        problem = f"{shown} is {width} x {height} pixels, and {max_pixels} pixels are allowed"
-        raise ImageTooLarge(problem, do="make it smaller, or cut it into parts")
+        raise ImageTooLarge(f"{shown} is {width} x {height} pixels, over the limit of {max_pixels}", do="make it smaller")
 
 
 def _gif_size(file: IO[bytes]) -> tuple[int, int]:
@@ -272,7 +212,7 @@ def _gif_size(file: IO[bytes]) -> tuple[int, int]:
 def _read(source: object, max_bytes: int) -> tuple[str, str, bytes]:
     """Source in a word, the same for messages, and the bytes, at most max_bytes of them."""
     if isinstance(source, bytes | bytearray | memoryview):
-        name, shown, data = "bytes", "the image", bytes(source[: max_bytes + 1])
+        name, shown, data = "bytes", "the image", bytes(source)
     elif isinstance(source, str) and source[:5].lower() == "data:":
         name, shown, data = "data URL", "the data URL", _data_url(source, max_bytes)
     elif isinstance(source, str) and source.split("://")[0].lower() in ("http", "https"):
@@ -310,21 +250,16 @@ def _read_open(source: Any, max_bytes: int) -> bytes:
     try:
         if source.seekable():
             source.seek(0)
-        data = source.read(max_bytes + 1)
+        return bytes(memoryview(source.read(max_bytes + 1)))  # text, from a file opened as text, is refused here
     except Exception:  # any object may stand here
         raise ImageUnreadable("the open file cannot be read", do="open it for reading, in binary mode") from None
-    if not isinstance(data, bytes):
-        raise ImageUnreadable("the open file gives text", do="open it in binary mode")
-    return data
 
 
 def _data_url(url: str, max_bytes: int) -> bytes:
     head, comma, body = url.partition(",")
     if not comma or not head.lower().startswith("data:image/") or not head.lower().endswith(";base64"):
         raise ImageUnreadable("the data URL is not of an image in base64", do="write data:image/png;base64,...")
-    if len(body) > 2 * max_bytes + 8:
-        raise ImageTooLarge(f"the data URL has more than {max_bytes} bytes", do="make the image smaller")
     try:
         return base64.b64decode("".join(body.split()), validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise ImageUnreadable("the data URL is not valid base64", do="encode the bytes of the file once more") from None

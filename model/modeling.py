@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel, initialization as init
 
 from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.errors import InvalidSetting, UnknownRegion
-from roi_agent.model.region_encoder import RegionEncoder
+from roi_agent.model.region_encoder import CoordinateLinear, RegionEncoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,15 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
         self.region_encoder = RegionEncoder(config)
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
         self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, CoordinateLinear):
+            # With transformers' small weights and no biases, the normalisation that follows leaves only the ratios of
+            # the coordinates; knots all over the image let the model tell places and sizes from the first step.
+            init.normal_(module.weight, std=2.0)
+            init.uniform_(module.bias, -2.0, 2.0)
 
     def get_input_embeddings(self) -> nn.Module:
         """The language model's token embeddings."""
@@ -129,10 +138,14 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
         pixel_values: Tensor | None = None,
         boxes: list[Tensor] | None = None,
         image_features: ImageFeatures | None = None,
+        region_vectors: list[Tensor] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Token ids (B, T) and what they refer to -> prompt and answer (B, T + new); all options of `generate` hold."""
-        embeddings = self._embed_inputs(input_ids, pixel_values, boxes, image_features, None)
+        """Token ids (B, T) and what they refer to -> prompt and answer (B, T + new); all options of `generate` hold.
+
+        The arguments are those of `forward`; rows of unequal length are padded on the left.
+        """
+        embeddings = self._embed_inputs(input_ids, pixel_values, boxes, image_features, region_vectors)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         return self.language_model.generate(

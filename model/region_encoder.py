@@ -32,7 +32,7 @@ class RegionEncoder(nn.Module):
         self.fusions = nn.ModuleList(Fusion(width, config.fusion_groups) for _ in range(config.num_fusions))
         self.merge_convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(config.num_levels))
         self.flatten = nn.Linear(width * config.roi_size**2, dim)
-        self.position = BoxPosition(config.position_dim, dim)
+        self.position = box_position(config.position_dim, dim)
         self.up = nn.Linear(dim, config.hidden_size)
         self.gradient_checkpointing = False
 
@@ -125,21 +125,20 @@ class Fusion(nn.Module):
         return fused
 
 
-class BoxPosition(nn.Sequential):
+class CoordinateLinear(nn.Linear):
+    """The first layer on coordinates: it reads them in float32, whatever the model's type is."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, 4) float32 -> (N, out_features) in the type of the weights."""
+        with torch.autocast(input.device.type, enabled=False):
+            return F.linear(input.float(), self.weight.float(), self.bias.float()).to(self.weight.dtype)
+
+
+def box_position(inner: int, dim: int) -> nn.Sequential:
     """A vector for where a box lies: (N, 4) xyxy in [0, 1] -> (N, dim)."""
-
-    def __init__(self, inner: int, dim: int) -> None:
-        super().__init__(nn.Linear(4, inner), nn.ReLU(), nn.LayerNorm(inner), nn.Linear(inner, dim), nn.ReLU(), nn.LayerNorm(dim))
-
-    def forward(self, boxes: Tensor) -> Tensor:
-        """Coordinates meet the first weights in float32, whatever the model's type is."""
-        first, *rest = self
-        assert isinstance(first, nn.Linear) and first.bias is not None
-        with torch.autocast(boxes.device.type, enabled=False):
-            hidden = F.linear(boxes.float(), first.weight.float(), first.bias.float()).to(first.weight.dtype)
-        for layer in rest:
-            hidden = layer(hidden)
-        return hidden
+    return nn.Sequential(
+        CoordinateLinear(4, inner), nn.ReLU(), nn.LayerNorm(inner), nn.Linear(inner, dim), nn.ReLU(), nn.LayerNorm(dim)
+    )
 
 
 def _as_map(tokens: Tensor) -> Tensor:

@@ -261,9 +261,8 @@ def _check(xyxy: tuple[float, float, float, float], note: str, size_wh: tuple[in
 
 def _onto_edge(value: float, side: int) -> float:
     """The value, or the edge where it passes the edge by rounding alone."""
-    slack = EDGE_TOLERANCE * side
     nearest = min(max(value, 0.0), float(side))
-    return nearest if abs(value - nearest) <= slack else value
+    return nearest if abs(value - nearest) <= EDGE_TOLERANCE * side else value
 
 
 def _size(size_wh: tuple[int, int], what: str = "an image") -> tuple[int, int]:

@@ -20,7 +20,7 @@ from roi_agent.model.data.scenes import Scene, Thing, make_scene, render_image
 from roi_agent.model.processing import IGNORE, GPT4RoIProcessor
 from roi_agent.model.regions import Box, Region
 
-_RENDER_SIDES = (128, 128, 192, 256, 384)
+RENDER_SIDES = (128, 128, 192, 256, 384)  # pixels; a model must not care how an image was made smaller
 _JITTER = 0.03  # of a box's side: detectors and people do not draw tight boxes
 
 
@@ -88,7 +88,7 @@ class ToyDataset(Dataset[ToySample]):
             example = make_example(scene, rng.choices(self.families, self.weights)[0], rng)
             if example:
                 rows.append(encode_example(self.processor, example, with_image=self.pixels))
-        pixels = scene_pixels(self.processor, scene, rng.choice(_RENDER_SIDES)) if self.pixels else None
+        pixels = scene_pixels(self.processor, scene, rng.choice(RENDER_SIDES)) if self.pixels else None
         boxes = [_jittered(thing, rng) for thing in scene.things]
         return to_sample(scene, boxes, rows, pixels)
 
@@ -100,12 +100,11 @@ def to_sample(scene: Scene, boxes: Sequence[tuple[float, ...]], rows: list[Row],
     return ToySample(pixels, torch.tensor(boxes, dtype=torch.float32), kinds, colours, rows)
 
 
-def encode_example(processor: GPT4RoIProcessor, example: Example, *, with_image: bool = True, answered: bool = True) -> Row:
-    """The tokens of one conversation; without the image's tokens, and open for its last answer, on request."""
+def encode_example(processor: GPT4RoIProcessor, example: Example, *, with_image: bool = True) -> Row:
+    """The tokens of one conversation, on request without those of the image."""
     things = dict(example.regions)
     unit = Box(0, 0, 1, 1)
-    turns = example.turns if answered else (*example.turns[:-1], Turn(example.turns[-1].question))
-    prompt = processor.render(turns, [Region(name, unit) for name in things])
+    prompt = processor.render(example.turns, [Region(name, unit) for name in things])
     ids, labels = processor.encode(prompt)
     if not with_image:
         image_token = processor.tokenizer.convert_tokens_to_ids("<im_patch>")

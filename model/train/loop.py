@@ -23,8 +23,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
 from roi_agent.model.configuration import GPT4RoIConfig
-from roi_agent.model.data.questions import FAMILY_NAMES
-from roi_agent.model.data.toy import ToyBatch, ToyDataset, collate
+from roi_agent.model.data.questions import FAMILY_NAMES, TRAINING_SEEDS
+from roi_agent.model.data.scenes import make_scene
+from roi_agent.model.data.toy import RENDER_SIDES, ToyBatch, ToyDataset, collate, scene_pixels
+from roi_agent.model.domain import Domain, pool
 from roi_agent.model.errors import RoiAgentError
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.processing import GPT4RoIProcessor, new_processor
@@ -67,9 +69,23 @@ def train(settings: TrainSettings, folder: Path, *, only: str | None = None, sho
         if finished.exists():
             load_part(model, load_file(finished))
     target = folder / "model"
-    model.save_pretrained(target)
+    model.eval().save_pretrained(target)
     processor.save_pretrained(target)
+    if config.domain:
+        fit_domain(model, processor).save(target)
     return target
+
+
+@torch.inference_mode()
+def fit_domain(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor, *, num_scenes: int = 2000) -> Domain:
+    """What images the model was trained on look like to it: the first half of the scenes fits, the second sets the limit."""
+    pooled = []
+    for start in range(0, num_scenes, 50):
+        seeds = range(TRAINING_SEEDS + start, TRAINING_SEEDS + start + 50)
+        pixels = torch.stack([scene_pixels(processor, make_scene(seed), RENDER_SIDES[seed % len(RENDER_SIDES)]) for seed in seeds])
+        pooled.append(pool(model.encode_image(pixels.to(model.device))).cpu())
+    known, held_out = torch.cat(pooled).chunk(2)
+    return Domain.fit(known, held_out)
 
 
 def _run_phase(

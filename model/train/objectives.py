@@ -15,7 +15,7 @@ Figures = dict[str, float]
 Objective = Callable[[GPT4RoIForConditionalGeneration, ToyBatch], tuple[Tensor, Figures]]
 
 _ROWS = 32  # conversations in one pass of the language model
-_NOISE = 0.3  # of a code's spread: the language model must bear what the region encoder will not get quite right
+_NOISE = 0.1  # in every dimension: the language model must bear what the region encoder will not get quite right
 
 
 def region_codes(dim: int) -> tuple[Tensor, Tensor]:
@@ -69,7 +69,7 @@ def questions(model: GPT4RoIForConditionalGeneration, batch: ToyBatch) -> tuple[
 def answer_loss(
     model: GPT4RoIForConditionalGeneration, batch: ToyBatch, image_tokens: Tensor | None, vectors: Tensor
 ) -> tuple[Tensor, Figures]:
-    """Cross entropy on the labelled tokens; the head runs on those positions only.
+    """Cross entropy on the labelled tokens, a mean over answers; the head runs on those positions only.
 
     image_tokens: (R, tokens, hidden).  vectors: (K, hidden), one for each box of the batch.
     """
@@ -95,7 +95,9 @@ def answer_loss(
     for family in families:
         rows = torch.tensor([each == family for each in batch.families], device=exact.device)
         figures[family] = _share(exact[rows])
-    return F.cross_entropy(logits, targets), figures
+    # Every answer counts the same: by tokens, "yes" would hardly weigh beside a sentence.
+    weights = (learned / learned.sum(1, keepdim=True))[learned] / len(learned)
+    return (F.cross_entropy(logits, targets, reduction="none") * weights).sum(), figures
 
 
 def freeze_all_but(model: nn.Module, trained: tuple[str, ...]) -> list[nn.Parameter]:

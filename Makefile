@@ -1,0 +1,49 @@
+# Every duty is one command here, the same for people and for CI.  `make help` lists them.
+
+PY := .venv/bin/python
+STAMP := .venv/.complete
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench nano lock clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with the exact versions of constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@PYTHON="$(PYTHON)" .ci/setup
+
+demo: $(STAMP) ## Ask about regions of an image of the repository, on the CPU
+	@$(PY) examples/demo.py
+
+test: $(STAMP) ## Run the test suite
+	@$(PY) -m pytest
+
+check: $(STAMP) ## Lint, format, types, import contract
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports --no-logo
+
+bench: $(STAMP) ## Measure times (tests/benchmarks)
+	@$(PY) -m pytest -m benchmark -s tests/benchmarks
+
+nano: $(STAMP) ## Train the shipped nano model again from nothing
+	@.venv/bin/roi-agent train nano
+
+# Nothing is installed: pip resolves all extras afresh within the bounds of pyproject.toml and reports what it would take.
+lock: $(STAMP) ## Write constraints.txt afresh, with the newest versions that pyproject.toml allows
+	@echo "Resolving; pip may have to fetch some of the packages for it."
+	@$(PY) -m pip install --quiet --dry-run --ignore-installed --report .venv/lock.json '.[all]'
+	@$(PY) -c 'import json; items = json.load(open(".venv/lock.json"))["install"]; \
+	  pins = {i["metadata"]["name"]: i["metadata"]["version"].split("+")[0] for i in items}; pins.pop("roi-agent"); \
+	  head = [line for line in open("constraints.txt") if line.startswith("#")]; \
+	  open("constraints.txt", "w").writelines(head + [f"{n}=={pins[n]}\n" for n in sorted(pins, key=str.lower)])'
+	@rm .venv/lock.json
+	@echo "constraints.txt is written; run make test and look at git diff."
+
+clean: ## Remove .venv, caches and build leftovers
+	rm -rf .venv build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

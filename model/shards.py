@@ -1,0 +1,163 @@
+"""Weight files of a folder, read a window at a time: a checkpoint of any size costs a few megabytes to go through.
+
+`.bin` files are pickles: they are opened with `weights_only=True`, which refuses everything but tensors.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from roi_agent.model.errors import CheckpointMismatch, ModelNotFound
+
+# The first that exists is read; an index stands for the shards that it names.
+_NAMES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
+_BLOCK_BYTES = 4 << 20
+# Pages of a mapped file count as memory until the mapping goes: it is renewed after this many bytes.
+_WINDOW_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One tensor of a file, known without reading its values."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    file: Path
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the values."""
+        return torch.Size(self.shape).numel() * self.dtype.itemsize
+
+
+class WeightFolder:
+    """The tensors of a folder by name, whatever files they are spread over.
+
+    Raises ModelNotFound for a folder without weights; CheckpointMismatch for an index and shards that disagree and for
+    files that cannot be read safely.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.files, self._index = _weight_files(self.folder)
+        self.entries: dict[str, Entry] = {}
+        for file in self.files:
+            self._add(file)
+        self._check_index()
+        self._open: tuple[Path, Any] | None = None
+        self._seen_bytes = 0
+
+    def blocks(self, name: str) -> Iterator[tuple[slice, Tensor]]:
+        """The rows of a tensor in blocks of a few megabytes: copy each before asking for the next."""
+        entry = self.entries[name]
+        num_rows = entry.shape[0] if entry.shape else 1
+        step = max(1, _BLOCK_BYTES * num_rows // max(1, entry.num_bytes))
+        for start in range(0, num_rows, step):
+            rows = slice(start, min(start + step, num_rows))
+            yield rows, self.rows(name, rows)
+
+    def rows(self, name: str, rows: slice) -> Tensor:
+        """Some rows of a tensor, mapped and not copied; a scalar is given whole."""
+        entry = self.entries[name]
+        self._seen_bytes += entry.num_bytes * (rows.stop - rows.start) // max(1, entry.shape[0] if entry.shape else 1)
+        if self._open is None or self._open[0] != entry.file or self._seen_bytes > _WINDOW_BYTES:
+            self.close()
+            self._open = (entry.file, _mapped(entry.file))
+        mapped = self._open[1]
+        if isinstance(mapped, dict):
+            tensor: Tensor = mapped[name]
+            return tensor[rows] if entry.shape else tensor
+        part: Tensor = mapped.get_slice(name)[rows] if entry.shape else mapped.get_tensor(name)
+        return part
+
+    def close(self) -> None:
+        """Let the mapped file go."""
+        self._open, self._seen_bytes = None, 0
+
+    def _add(self, file: Path) -> None:
+        for name, entry in _entries(file).items():
+            if name in self.entries:
+                raise CheckpointMismatch(f"{name} is both in {self.entries[name].file.name} and in {file.name}")
+            self.entries[name] = entry
+
+    def _check_index(self) -> None:
+        lost = sorted(name for name in self._index if name not in self.entries)
+        if lost:
+            raise CheckpointMismatch(
+                f"the index of {self.folder.name!r} names {len(lost)} tensors that its files do not hold: {', '.join(lost[:5])}",
+                do="download the files again",
+            )
+
+
+def is_weight_folder(folder: str | Path) -> bool:
+    """Whether a folder holds weight files that we read."""
+    return any((Path(folder) / name).is_file() for name in _NAMES)
+
+
+def _weight_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
+    """The weight files, and the index (tensor -> file) where there is one."""
+    if not folder.is_dir():
+        raise ModelNotFound(f"{folder.name!r} is not a folder", do="give a folder with weights and config.json")
+    found = next((folder / name for name in _NAMES if (folder / name).is_file()), None)
+    if found is None:
+        raise ModelNotFound(f"no weights in the folder {folder.name!r}", do=f"it should hold one of {', '.join(_NAMES)}")
+    if found.suffix != ".json":
+        return [found], {}
+    index = _read_index(found)
+    files = [folder / name for name in sorted(set(index.values()))]
+    missing = [file.name for file in files if file.parent != folder or not file.is_file()]
+    if missing:
+        raise CheckpointMismatch(
+            f"{len(missing)} of {len(files)} weight files are missing in {folder.name!r}: {', '.join(missing[:5])}",
+            do="download them again",
+        )
+    return files, index
+
+
+def _read_index(file: Path) -> dict[str, str]:
+    try:
+        weight_map = json.loads(file.read_text())["weight_map"]
+        return {str(name): str(shard) for name, shard in weight_map.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CheckpointMismatch(f"{file.name} is not an index of weights", do="download it again") from None
+
+
+def _entries(file: Path) -> dict[str, Entry]:
+    mapped = _mapped(file)
+    if not isinstance(mapped, dict):
+        # get_tensor of a mapped file reads nothing yet; it only makes a view.
+        return {name: _entry(mapped.get_tensor(name), file) for name in mapped.keys()}  # noqa: SIM118
+    strange = [str(name) for name, value in mapped.items() if not isinstance(value, Tensor)]
+    if strange:
+        raise CheckpointMismatch(f"{file.name} holds more than tensors: {', '.join(strange[:5])}")
+    return {str(name): _entry(value, file) for name, value in mapped.items()}
+
+
+def _entry(tensor: Tensor, file: Path) -> Entry:
+    return Entry(tuple(tensor.shape), tensor.dtype, file)
+
+
+def _mapped(file: Path) -> Any:
+    """The open file: a dictionary of mapped tensors, or a safetensors handle."""
+    try:
+        if file.suffix == ".safetensors":
+            return safe_open(file, framework="pt")
+        mapped = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # a damaged pickle may raise nearly anything
+        raise _unreadable(file) from error
+    if not isinstance(mapped, dict):
+        raise CheckpointMismatch(f"{file.name} holds no dictionary of tensors")
+    return mapped
+
+
+def _unreadable(file: Path) -> CheckpointMismatch:
+    return CheckpointMismatch(
+        f"{file.name} is damaged, in the format of PyTorch before 1.6, or holds more than tensors",
+        do="download it again, or save it with a current PyTorch; nothing but tensors is ever unpickled",
+    )

@@ -1,0 +1,43 @@
+"""Point at things in an image and ask, yourself or through an agent.
+
+Names are loaded when they are first used, so that `import roi_agent` is quick and needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from roi_agent.loading import load_region_model
+    from roi_agent.model.regions import Box, Region
+
+    __version__: str
+
+__all__ = ["Box", "Region", "__version__", "load_region_model"]
+
+_HOMES = {
+    "Box": "roi_agent.model.regions",
+    "Region": "roi_agent.model.regions",
+    "load_region_model": "roi_agent.loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    """The installed version; 0+unknown in a source tree that is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("roi-agent")
+    except PackageNotFoundError:
+        return "0+unknown"

@@ -1,0 +1,48 @@
+"""Run an evaluation by name and show it: what `roi-agent evaluate` prints, as a function."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from roi_agent.loading import load_region_model
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.evaluate.toy import Score, evaluate_toy, scores, total_questions
+from roi_agent.model.local import LocalRegionModel
+
+
+def run_toy(
+    name: str | Path = "nano", *, questions: int = 500, first_seed: int = 0, device: str | None = None, show_progress: bool = True
+) -> list[Score]:
+    """Load a model and score it on held-out scenes of the toy world; see `model/evaluate/toy.py`."""
+    model = load_region_model(name, device=device)
+    if not isinstance(model, LocalRegionModel):
+        raise InvalidSetting(f"{name} does not run in this process", do="give nano or a folder")
+    answered = []
+    with Progress(console=Console(stderr=True), disable=not show_progress) as progress:
+        task = progress.add_task("asking", total=total_questions(questions))
+        for batch in evaluate_toy(model, questions=questions, first_seed=first_seed):
+            answered += batch
+            progress.update(task, advance=len(batch))
+    return scores(answered)
+
+
+def toy_table(rows: list[Score], name: str) -> Table:
+    """The scores as a table for a terminal."""
+    table = Table(title=f"{name} on held-out scenes of the toy world: exact match, %")
+    for heading in ("questions about", "asked", "right", "goal", "chance", "boxes shuffled"):
+        table.add_column(heading, justify="left" if heading == "questions about" else "right")
+    for row in rows:
+        goal = "" if row.goal is None else f"{row.goal:.0%}".removesuffix("%")
+        missed = row.goal is not None and row.accuracy < row.goal
+        table.add_row(
+            row.name,
+            str(row.questions),
+            f"{100 * row.accuracy:.1f}",
+            goal,
+            f"{100 * row.chance:.1f}",
+            f"{100 * row.shuffled:.1f}",
+            style="red" if missed else None,
+        )
+    return table

@@ -1,0 +1,130 @@
+"""Pixels: every mode of Pillow and every type of numpy becomes the same 8-bit RGB."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from roi_agent.model.errors import ImageUnreadable
+from roi_agent.model.images import LoadedImage, load_image
+
+WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (255, 0, 0)
+NOISE = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+
+
+def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+def colours(image: LoadedImage) -> list[Any]:
+    """The rows of RGB tuples, flat."""
+    return [tuple(pixel) for row in np.asarray(image.pixels).tolist() for pixel in row]
+
+
+def test_16_bits_are_scaled_and_not_cut_off() -> None:
+    ramp = np.array([[0, 128, 257, 32768, 65535]], np.uint16)
+    expected = [0, 0, 1, 128, 255]
+    sources: list[Any] = [ramp, ramp.astype(">u2"), encoded(Image.fromarray(ramp), "PNG"), encoded(Image.fromarray(ramp), "TIFF")]
+    sources += [Image.fromarray(ramp.astype(np.int32)), encoded(Image.fromarray(ramp.astype(np.int32)), "TIFF")]
+    for source in sources:
+        loaded = load_image(source)
+        assert [red for red, _, _ in colours(loaded)] == expected
+        assert loaded.notes == ("16-bit: scaled to 8 bits",)
+
+
+@pytest.mark.parametrize("value", [-1, 65536, 2**31 - 1])
+def test_32_bit_values_without_a_known_range_are_refused(value: int) -> None:
+    with pytest.raises(ImageUnreadable, match=f"the PIL image has values from .*{value}"):
+        load_image(Image.fromarray(np.array([[0, value]], np.int32)))
+
+
+def test_float_pictures_hold_0_to_1() -> None:
+    values = np.array([[0, 0.5, 1]], np.float32)
+    for source in (values, values.astype(np.float64), Image.fromarray(values), encoded(Image.fromarray(values), "TIFF")):
+        assert [red for red, _, _ in colours(load_image(source))] == [0, 128, 255]
+    for bad in (-0.1, 1.1, 255, np.nan, np.inf):
+        for source in (np.array([[0, bad]], np.float32), Image.fromarray(np.array([[0, bad]], np.float32))):
+            with pytest.raises(ImageUnreadable, match=r"scale them to 0 \.\.\. 1"):
+                load_image(source)
+
+
+@pytest.mark.parametrize("mode", ["LA", "PA", "La", "RGBA", "RGBa"])
+def test_transparent_pixels_become_white(mode: str) -> None:
+    loaded = load_image(Image.new(mode, (2, 1)))
+    assert colours(loaded) == [WHITE, WHITE]
+    assert loaded.notes == ("transparency laid over white",)
+
+
+def test_half_transparent_red_is_pink_and_an_opaque_alpha_changes_nothing() -> None:
+    half = load_image(np.array([[[255, 0, 0, 128], [255, 0, 0, 255]]], np.uint8))
+    assert colours(half) == [(255, 127, 127), RED]
+    assert load_image(np.full((1, 1, 4), 255, np.uint8)).notes == ()
+
+
+@pytest.mark.parametrize("transparency", [1, bytes([255, 0])])
+@pytest.mark.parametrize("format", ["PNG", "GIF"])
+def test_a_transparent_palette_entry_becomes_white(transparency: int | bytes, format: str) -> None:
+    if format == "GIF" and isinstance(transparency, bytes):
+        transparency = 1
+    image = Image.new("P", (2, 1))
+    image.putpalette([*RED, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    loaded = load_image(encoded(image, format, transparency=transparency))
+    assert colours(loaded) == [RED, WHITE]
+    assert loaded.notes == ("transparency laid over white",)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "LAB", "HSV", "RGBX"])
+def test_every_mode_keeps_its_colour(mode: str) -> None:
+    grey = Image.new("RGB", (3, 2), WHITE if mode in ("1", "P") else (128, 128, 128))
+    loaded = load_image(grey.convert(mode))
+    assert loaded.pixels.mode == "RGB"
+    assert np.abs(np.asarray(loaded.pixels).astype(int) - np.asarray(grey)).max() <= 2
+
+
+def test_a_cmyk_jpeg_is_not_inverted() -> None:
+    loaded = load_image(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))
+    assert np.abs(np.asarray(loaded.pixels).astype(int) - RED).max() <= 6
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (np.array([[False, True]]), [BLACK, WHITE]),
+        (np.array([[0, 7]], np.uint8), [BLACK, (7, 7, 7)]),
+        (np.array([[[0], [7]]], np.uint8), [BLACK, (7, 7, 7)]),
+        (np.array([[[1, 2, 3], [255, 0, 0]]], np.uint8), [(1, 2, 3), RED]),
+        (np.array([[[257, 514, 771]]], np.uint16), [(1, 2, 3)]),
+        (np.array([[[1.0, 0, 0]]], np.float16), [RED]),
+        (np.array([[[True, False, False, True]]]), [RED]),
+        (np.array([[[1.0, 0, 0, 0]]]), [WHITE]),
+        (NOISE[::-1, ::2], [tuple(pixel) for row in NOISE[::-1, ::2].tolist() for pixel in row]),
+    ],
+)
+def test_arrays(array: np.ndarray[Any, Any], expected: list[Any]) -> None:
+    assert colours(load_image(array)) == expected
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((0, 4, 3), np.uint8), "4 x 0 pixels"),
+        (np.zeros((4, 0), np.uint8), "0 x 4 pixels"),
+        (np.zeros((3, 8, 8), np.uint8), "shape (3, 8, 8)"),
+        (np.zeros((2, 2, 2), np.uint8), "shape (2, 2, 2)"),
+        (np.zeros(4, np.uint8), "shape (4,)"),
+        (np.zeros((1, 2, 2, 3), np.uint8), "shape (1, 2, 2, 3)"),
+        (np.zeros((2, 2), np.int64), "type int64"),
+        (np.zeros((2, 2), np.complex64), "type complex64"),
+        (np.array([[None]]), "type object"),
+        (np.array([["a"]]), "type <U1"),
+    ],
+)
+def test_other_arrays_are_refused(array: np.ndarray[Any, Any], words: str) -> None:
+    with pytest.raises(ImageUnreadable) as caught:
+        load_image(array)
+    assert words in str(caught.value)

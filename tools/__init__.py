@@ -1,0 +1,1 @@
+"""What an agent can do: each tool a small function over a workspace, with a typed result."""
