@@ -55,7 +55,9 @@ def main() -> None:
 
 def show(console: Console, question: str, answer: Answer) -> str:
     """Print one question with its answer; returns the line for the picture."""
-    console.print(f"  {question}  [bold]{answer.text}[/bold]  [dim]({answer.confidence:.0%} sure, {answer.timing.total_s:.2f} s)[/dim]")
+    console.print(
+        f"  {question}  [bold]{answer.text}[/bold]  [dim]({answer.confidence:.0%} sure, {answer.timing.total_s:.2f} s)[/dim]"
+    )
     return f"{question} {answer.text}"
 
 

@@ -3,7 +3,7 @@
 Every number that a checkpoint fixes stands here once; what follows from others is a property.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, CLIPVisionConfig, LlamaConfig, PreTrainedConfig, ResNetConfig
@@ -18,7 +18,7 @@ _LIBRARY_KEYS = {"attn_implementation", "name_or_path", "torch_dtype", "output_a
 
 
 @strict
-class GPT4RoIConfig(PreTrainedConfig):  # type: ignore[misc]
+class GPT4RoIConfig(PreTrainedConfig):
     """GPT4RoI (arXiv 2307.03601) by its numbers; the defaults are those of the published 7B.
 
     vision_config, text_config: configurations (or their dictionaries) of any Hugging Face vision tower that
@@ -42,7 +42,7 @@ class GPT4RoIConfig(PreTrainedConfig):  # type: ignore[misc]
     """
 
     model_type = "gpt4roi"
-    sub_configs_defaults = {
+    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
         "vision_config": SubConfigSpec(config_class=AutoConfig, model_type="clip_vision_model"),
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
     }
@@ -80,7 +80,7 @@ class GPT4RoIConfig(PreTrainedConfig):  # type: ignore[misc]
             self.level_channels = [self.vision_channels] * len(self.region_layers)
         self.region_layers, self.level_channels = list(self.region_layers), list(self.level_channels)
         self.pyramid_sizes = list(self.pyramid_sizes)
-        self.tie_word_embeddings = self.tie_word_embeddings or bool(self.text_config.tie_word_embeddings)
+        self.tie_word_embeddings = self.tie_word_embeddings or bool(self.text_config.tie_word_embeddings)  # type: ignore[union-attr]
         self._check()
 
     def _check(self) -> None:

@@ -63,4 +63,6 @@ class Domain:
 def pool(features: ImageFeatures) -> Tensor:
     """One vector for each image: means of the image tokens, means and spreads of the fused maps.  Returns (B, C)."""
     maps = [level.float().flatten(2) for level in features.maps]
-    return torch.cat([features.tokens.float().mean(1), *(part for level in maps for part in (level.mean(2), level.std(2)))], dim=1)
+    return torch.cat(
+        [features.tokens.float().mean(1), *(part for level in maps for part in (level.mean(2), level.std(2)))], dim=1
+    )

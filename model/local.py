@@ -4,12 +4,14 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.utils import logging
 
 from roi_agent.model.conversation import Prompt, Turn
 from roi_agent.model.domain import Domain
@@ -21,6 +23,7 @@ from roi_agent.model.protocol import Answer, Choice, Decoding, RegionModel, Timi
 from roi_agent.model.regions import Region, small_box_warnings
 
 _KEPT_IMAGES = 8
+_LONG_LOAD_BYTES = 500_000_000
 
 
 class LocalRegionModel(RegionModel):
@@ -44,15 +47,19 @@ class LocalRegionModel(RegionModel):
         if not (path / "config.json").is_file():
             raise ModelNotFound(f"no model in the folder {path.name!r}", do="give a folder with config.json and safetensors")
         try:
-            model, report = GPT4RoIForConditionalGeneration.from_pretrained(
-                path, dtype=dtype or "auto", output_loading_info=True, local_files_only=True
-            )
+            with _progress_bar(path):
+                loaded: Any = GPT4RoIForConditionalGeneration.from_pretrained(
+                    path, dtype=dtype or "auto", output_loading_info=True, local_files_only=True
+                )
+            model, report = loaded
             processor = GPT4RoIProcessor.from_pretrained(path, local_files_only=True)
         except (OSError, RuntimeError, ValueError) as error:
             raise CheckpointMismatch(f"the model in {path.name!r} cannot be loaded: {_first_line(error)}") from None
         wrong = [f"{len(report[kind])} {kind.replace('_', ' ')}" for kind in sorted(report) if report[kind]]
         if wrong:
-            raise CheckpointMismatch(f"the weights in {path.name!r} do not fit: {', '.join(wrong)}", do="convert or train them again")
+            raise CheckpointMismatch(
+                f"the weights in {path.name!r} do not fit: {', '.join(wrong)}", do="convert or train them again"
+            )
         return cls(model.to(device), processor, Domain.load(path))
 
     def reply(self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding) -> Answer:
@@ -120,9 +127,11 @@ class LocalRegionModel(RegionModel):
         if decoding.temperature > 0:
             sampling = {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
         ends = self.processor.end_ids()
-        stop = {"eos_token_id": ends} if len(ends) == 1 else {
-            "stop_strings": [self.processor.template.end], "tokenizer": self.processor.tokenizer
-        }
+        stop = (
+            {"eos_token_id": ends}
+            if len(ends) == 1
+            else {"stop_strings": [self.processor.template.end], "tokenizer": self.processor.tokenizer}
+        )
         with torch.random.fork_rng(enabled=decoding.seed is not None):
             if decoding.seed is not None:
                 torch.manual_seed(decoding.seed)
@@ -150,12 +159,13 @@ class LocalRegionModel(RegionModel):
         mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row, _ in encoded], device=self.model.device)
         (vectors,) = self.model.region_encoder.pool(features.maps, [normalised_boxes(prompt.regions, image.size_wh)])
         shared = ImageFeatures(features.tokens.expand(rows, -1, -1), features.maps)
-        logits = self.model(
-            input_ids=ids, attention_mask=mask, image_features=shared, region_vectors=[vectors] * rows
-        ).logits[:, :-1]
+        logits = self.model(input_ids=ids, attention_mask=mask, image_features=shared, region_vectors=[vectors] * rows).logits[
+            :, :-1
+        ]
         learned = labels[:, 1:] != -100
         chosen = logits.float().log_softmax(-1).gather(2, labels[:, 1:].clamp(min=0)[..., None])[..., 0]
-        return ((chosen * learned).sum(1) / learned.sum(1)).tolist()
+        means: list[float] = ((chosen * learned).sum(1) / learned.sum(1)).tolist()
+        return means
 
     def _answer_length(self, new: list[int]) -> int:
         """The number of generated tokens before the end marker."""
@@ -180,6 +190,20 @@ class LocalRegionModel(RegionModel):
         if self._domain is not None and not self._domain.contains(features):
             notes.append(f"this image lies outside what the model was trained on: {config.domain}; do not rely on the answer")
         return tuple(notes)
+
+
+@contextmanager
+def _progress_bar(folder: Path) -> Iterator[None]:
+    """Transformers' bar only where loading takes a while."""
+    long = sum(file.stat().st_size for file in folder.glob("*.safetensors")) > _LONG_LOAD_BYTES
+    shown = logging.is_progress_bar_enabled()
+    if not long:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel, initialization as init
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import initialization as init
 
 from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.errors import InvalidSetting, UnknownRegion
@@ -23,7 +24,7 @@ class ImageFeatures:
     maps: list[Tensor]
 
 
-class GPT4RoIForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
+class GPT4RoIForConditionalGeneration(PreTrainedModel):
     """Answers text in which every `<bbox>` token stands for a box of the image.
 
     The embeddings of the image tokens are replaced by projected features of the vision tower, the embedding of
@@ -34,13 +35,13 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
     config_class = GPT4RoIConfig
     base_model_prefix = "gpt4roi"
     main_input_name = "input_ids"
-    input_modalities = ("image", "text")
+    input_modalities = ("image", "text")  # type: ignore[assignment]
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
 
     def __init__(self, config: GPT4RoIConfig) -> None:
         super().__init__(config)
@@ -54,9 +55,11 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, CoordinateLinear):
-            # With transformers' small weights and no biases, the normalisation that follows leaves only the ratios of
-            # the coordinates; knots all over the image let the model tell places and sizes from the first step.
-            init.normal_(module.weight, std=2.0)
+            # Random weights on corners would tell centres well and sizes badly, since sizes vary less. These see both,
+            # with knots all over the image: from the first step a model can tell where a box lies and how large it is.
+            centre = torch.randn(module.out_features, 2) * 2
+            size = torch.randn(module.out_features, 2) * 6
+            init.copy_(module.weight, torch.cat([centre / 2 - size, centre / 2 + size], dim=1))
             init.uniform_(module.bias, -2.0, 2.0)
 
     def get_input_embeddings(self) -> nn.Module:
@@ -95,7 +98,9 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
         given = [len(each) for each in region_vectors] if region_vectors is not None else [0] * len(input_ids)
         wanted = is_region.sum(1).tolist()
         if given != wanted:
-            raise UnknownRegion(f"the rows hold {wanted} region tokens but {given} boxes", do="give one box for each region token")
+            raise UnknownRegion(
+                f"the rows hold {wanted} region tokens but {given} boxes", do="give one box for each region token"
+            )
         if image_tokens is not None:
             if int(is_image.sum()) != image_tokens.shape[0] * image_tokens.shape[1]:
                 raise InvalidSetting(

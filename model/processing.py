@@ -27,7 +27,7 @@ SPECIAL_TOKENS = ("[PAD]", "<im_patch>", "<bbox>", "<point>", "<im_start>", "<im
 IGNORE = -100  # the label of a token that carries no loss
 
 
-class GPT4RoIProcessor(ProcessorMixin):  # type: ignore[misc]
+class GPT4RoIProcessor(ProcessorMixin):
     """An image processor, a tokenizer and a conversation template.
 
     prompt: name of the template in `prompts/conversations/`.  num_image_tokens: image tokens of one image.
@@ -162,17 +162,21 @@ def new_processor(config: GPT4RoIConfig, tokenizer: PreTrainedTokenizerBase) -> 
     return GPT4RoIProcessor(image_processor, tokenizer, prompt=config.prompt, num_image_tokens=config.num_image_tokens)
 
 
-def register_special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    """Add the architecture's tokens where they are missing; training, conversion and serving all call this.
+def register_special_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str] = SPECIAL_TOKENS) -> dict[str, int]:
+    """Make the architecture's tokens special, added where they are missing; training, conversion and serving all call this.
 
+    tokens: fewer than all of them where a checkpoint's embedding has no row for one.
     Returns the id of each.  Raises InvalidSetting if the tokenizer has no id for one afterwards.
     """
-    missing = [token for token in SPECIAL_TOKENS if token not in tokenizer.get_vocab()]
-    tokenizer.add_special_tokens({"additional_special_tokens": missing}) if missing else None
-    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
-    if None in ids.values():
-        raise InvalidSetting(f"the tokenizer refuses {[token for token, each in ids.items() if each is None]}")
-    return ids
+    # A token that is known but not special would still be read out of what users type: old checkpoints have such.
+    plain = [token for token in tokens if token not in tokenizer.all_special_tokens]
+    if plain:
+        tokenizer.add_special_tokens({"extra_special_tokens": plain}, replace_extra_special_tokens=False)
+    vocabulary = tokenizer.get_vocab()
+    refused = [token for token in tokens if token not in vocabulary]
+    if refused:
+        raise InvalidSetting(f"the tokenizer refuses {', '.join(refused)}")
+    return {token: vocabulary[token] for token in tokens}
 
 
 AutoProcessor.register(GPT4RoIConfig, GPT4RoIProcessor, exist_ok=True)

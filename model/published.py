@@ -41,12 +41,16 @@ ID_FIELDS = {
     "<im_start>": "image_start_token_id",
     "<im_end>": "image_end_token_id",
 }
-_PUBLISHED_IDS = {"[PAD]": 32000, "<im_patch>": 32001, "<bbox>": 32002, "<point>": 32003, "<im_start>": 32004, "<im_end>": 32005}
-# One row fewer: `<point>`, which no weight of ours ever reads, is the token that can be missing.
-_IDS_WITHOUT_POINT = {"[PAD]": 32000, "<im_patch>": 32001, "<bbox>": 32002, "<im_start>": 32003, "<im_end>": 32004}
-
 _TEXT_KEYS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-_MORE_TEXT_KEYS = ("num_key_value_heads", "head_dim", "hidden_act", "rms_norm_eps", "max_position_embeddings", "rope_theta", "rope_scaling")
+_MORE_TEXT_KEYS = (
+    "num_key_value_heads",
+    "head_dim",
+    "hidden_act",
+    "rms_norm_eps",
+    "max_position_embeddings",
+    "rope_theta",
+    "rope_scaling",
+)
 _DEFAULT_GROUPS = 64  # of the fusions' GroupNorm; the weights do not tell
 
 
@@ -78,54 +82,21 @@ def read_config(folders: Iterable[Path]) -> dict[str, Any]:
     """`config.json` of the first of the folders that has one.  Raises ModelNotFound, CheckpointMismatch."""
     for folder in folders:
         if (folder / "config.json").is_file():
-            return _read_json(folder / "config.json")
+            return read_json(folder / "config.json")
     raise ModelNotFound("no config.json in the checkpoint", do="give the folder as it was published")
 
 
-def token_ids(folder: Path, num_rows: int) -> tuple[dict[str, int], str]:
-    """Ids of the tokens in ID_FIELDS, and of [PAD] if there is one, and where they come from, in words.
-
-    folder: with the tokenizer's files, if there are any.  num_rows: of the checkpoint's embedding.
-    Its own tokenizer decides; what it does not know has the published id.  Raises CheckpointMismatch where the ids do
-    not fit the rows, naming both sizes.
-    """
-    own = _added_tokens(folder)
-    highest = max(own.values(), default=-1)
-    if highest >= num_rows:
-        raise CheckpointMismatch(
-            f"the tokenizer counts {highest + 1} tokens and the embedding has {num_rows} rows",
-            do="give tokenizer and weights of the same release",
-        )
-    usual = _IDS_WITHOUT_POINT if num_rows == len(_IDS_WITHOUT_POINT) + 32000 else _PUBLISHED_IDS
-    ids = {token: own.get(token, usual[token]) for token in ID_FIELDS}
-    pad = own.get("[PAD]", usual["[PAD]"])
-    if len(set(ids.values())) < len(ids) or max(ids.values()) >= num_rows:
-        raise CheckpointMismatch(
-            f"the tokens would have the ids {ids} in an embedding of {num_rows} rows; the release has 32006 or 32005",
-            do="give the checkpoint's own tokenizer files",
-        )
-    named = all(token in own for token in ID_FIELDS)
-    if pad < num_rows and pad not in ids.values():
-        ids["[PAD]"] = pad
-    if named:
-        return ids, "token ids are those of the checkpoint's tokenizer"
-    without = " without <point>" if usual is _IDS_WITHOUT_POINT else ""
-    return ids, f"the checkpoint's tokenizer does not name all tokens: ids of the published order{without} are assumed"
-
-
-def published_config(raw: Mapping[str, Any], shapes: Mapping[str, Shape], vision: PreTrainedConfig, ids: Mapping[str, int]) -> GPT4RoIConfig:
+def published_config(
+    raw: Mapping[str, Any], shapes: Mapping[str, Shape], vision: PreTrainedConfig, ids: Mapping[str, int]
+) -> GPT4RoIConfig:
     """The configuration that fits a checkpoint.
 
     raw: its config.json.  shapes: its tensors' shapes under our names.  vision: the tower's configuration.
     ids: from `token_ids`.  Raises CheckpointMismatch where one cannot be made.
     """
     try:
-        return GPT4RoIConfig(
-            vision_config=vision,
-            text_config=_text_config(raw, shapes, ids.get("[PAD]")),
-            **_region_numbers(shapes, vision),
-            **{field: ids[token] for token, field in ID_FIELDS.items()},
-        )
+        numbers = _region_numbers(shapes, vision) | {field: ids[token] for token, field in ID_FIELDS.items()}
+        return GPT4RoIConfig(vision_config=vision, text_config=_text_config(raw, shapes, ids.get("[PAD]")), **numbers)
     except (KeyError, IndexError) as error:
         raise CheckpointMismatch(f"the checkpoint has no {error.args[0]}", do="give the folder as it was published") from None
     except (InvalidSetting, StrictDataclassError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
@@ -136,9 +107,12 @@ def vision_config(folder: Path) -> PreTrainedConfig:
     """The configuration of a vision tower, or of the tower in a CLIP of both."""
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointMismatch(f"config.json of the vision tower cannot be read: {str(error).splitlines()[0]}") from None
-    return getattr(config, "vision_config", config)
+    except (OSError, ValueError, KeyError):  # whose text would name our folders
+        raise CheckpointMismatch(
+            f"{folder.name!r} holds no configuration of a vision tower", do="give the folder of openai/clip-vit-large-patch14"
+        ) from None
+    tower: PreTrainedConfig = getattr(config, "vision_config", config)
+    return tower
 
 
 def _text_config(raw: Mapping[str, Any], shapes: Mapping[str, Shape], pad_id: int | None) -> LlamaConfig:
@@ -149,7 +123,9 @@ def _text_config(raw: Mapping[str, Any], shapes: Mapping[str, Shape], pad_id: in
     numbers.setdefault("max_position_embeddings", 2048)
     tied = bool(raw.get("tie_word_embeddings")) and "language_model.lm_head.weight" not in shapes
     # LLaMA's tokenizer begins with <unk> <s> </s>; several old config.json files say 0 and 1, which is wrong.
-    return LlamaConfig(vocab_size=num_rows, tie_word_embeddings=tied, bos_token_id=1, eos_token_id=2, pad_token_id=pad_id, **numbers)
+    return LlamaConfig(
+        vocab_size=num_rows, tie_word_embeddings=tied, bos_token_id=1, eos_token_id=2, pad_token_id=pad_id, **numbers
+    )
 
 
 def _region_numbers(shapes: Mapping[str, Shape], vision: PreTrainedConfig) -> dict[str, Any]:
@@ -184,29 +160,7 @@ def _region_layers(num_layers: int, num_levels: int) -> list[int]:
     return [-2 - step * level for level in reversed(range(num_levels))]
 
 
-def _added_tokens(folder: Path) -> dict[str, int]:
-    """Tokens and ids that the files of a tokenizer name, without building it (that may need sentencepiece)."""
-    tokens: dict[str, int] = {}
-    for name in ("tokenizer.json", "tokenizer_config.json", "added_tokens.json"):
-        if (folder / name).is_file():
-            tokens |= _tokens_in(_read_json(folder / name), name)
-    return tokens
-
-
-def _tokens_in(content: dict[str, Any], name: str) -> dict[str, int]:
-    try:
-        if name == "added_tokens.json":
-            return {token: int(token_id) for token, token_id in content.items()}
-        if name == "tokenizer_config.json":
-            return {entry["content"]: int(token_id) for token_id, entry in (content.get("added_tokens_decoder") or {}).items()}
-        vocab = (content.get("model") or {}).get("vocab")
-        known = dict(vocab) if isinstance(vocab, dict) else {piece: index for index, (piece, _) in enumerate(vocab or [])}
-        return known | {entry["content"]: int(entry["id"]) for entry in content.get("added_tokens") or []}
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise CheckpointMismatch(f"{name} is not a tokenizer's file", do="download it again") from None
-
-
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError:

@@ -163,7 +163,8 @@ def _checked(boxes: list[Tensor], device: torch.device) -> tuple[Tensor, Tensor]
         raise BoxNotFinite("a box holds NaN or an infinity", do="give four finite numbers, xyxy in [0, 1]")
     if bool(((flat < 0) | (flat > 1)).any()):
         raise BoxOutOfBounds(
-            f"normalised boxes reach from {flat.min().item():g} to {flat.max().item():g}", do="divide by the image's width and height"
+            f"normalised boxes reach from {flat.min().item():g} to {flat.max().item():g}",
+            do="divide by the image's width and height",
         )
     counts = torch.tensor([len(each) for each in boxes], device=device)
     return flat, torch.repeat_interleave(torch.arange(len(boxes), device=device), counts)

@@ -21,7 +21,9 @@ evaluate_app = typer.Typer(help="Measure a model.", no_args_is_help=True)
 app.add_typer(evaluate_app, name="evaluate")
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
-ImageArgument = Annotated[str, typer.Argument(help="An image file (PNG, JPEG, WebP, GIF, BMP, TIFF) or a data: URL.", metavar="IMAGE")]
+ImageArgument = Annotated[
+    str, typer.Argument(help="An image file (PNG, JPEG, WebP, GIF, BMP, TIFF) or a data: URL.", metavar="IMAGE")
+]
 BoxOption = Annotated[list[str] | None, typer.Option("--box", help="Four numbers; the first is region1.", metavar="X1,Y1,X2,Y2")]
 FormatOption = Annotated[str, typer.Option(help="What the four numbers are: xyxy, xywh or cxcywh.")]
 UnitOption = Annotated[str, typer.Option(help="Their unit: pixel, normalised or thousandths.")]
@@ -68,14 +70,14 @@ def ask(
 
     _check_picture(picture)
     loaded = load_image(image)
-    regions, where = _boxes(box), {"format": format, "unit": unit}
+    regions = _boxes(box)
     region_model = load_region_model(model, device=device)
     answer: Any
     if choose:
         answer = region_model.choose(loaded, question, choose, regions, format=format, unit=unit)
     else:
-        options = {"temperature": temperature, "seed": seed, "max_new_tokens": max_new_tokens}
-        answer = region_model.ask(loaded, question, regions, **where, **options)
+        options: dict[str, Any] = {"temperature": temperature, "seed": seed, "max_new_tokens": max_new_tokens}
+        answer = region_model.ask(loaded, question, regions, format=format, unit=unit, **options)
     if picture is not None:
         draw_regions(loaded.pixels, answer.regions, [question, answer.text]).save(picture)
     if as_json:
@@ -138,7 +140,9 @@ def scenes(
     try:
         paths = [save_scene(folder, make_scene(each), side) for each in seeds]
     except OSError as error:
-        raise InvalidSetting(f"cannot write to {str(folder)!r}: {error.strerror}", do="give a folder that can be written") from None
+        raise InvalidSetting(
+            f"cannot write to {str(folder)!r}: {error.strerror}", do="give a folder that can be written"
+        ) from None
     if as_json:
         print(json.dumps([{"image": str(image), "truth": str(truth)} for image, truth in paths]))
     else:
@@ -181,7 +185,9 @@ def evaluate_toy(
         out.print(toy_table(result, model))
 
 
-@app.command(epilog="Example: `roi-agent convert GPT4RoI-7B-delta-V0/ gpt4roi-7b/ --base llama-7b/ --vision clip-vit-large-patch14/`")
+@app.command(
+    epilog="Example: `roi-agent convert GPT4RoI-7B-delta-V0/ gpt4roi-7b/ --base llama-7b/ --vision clip-vit-large-patch14/`"
+)
 def convert(
     source: Annotated[Path, typer.Argument(help="The folder of the published weights, delta or merged.")],
     target: Annotated[Path, typer.Argument(help="The folder to write; must not exist yet.")],

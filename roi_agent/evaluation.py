@@ -34,7 +34,7 @@ def toy_table(rows: list[Score], name: str) -> Table:
     for heading in ("questions about", "asked", "right", "goal", "chance", "boxes shuffled"):
         table.add_column(heading, justify="left" if heading == "questions about" else "right")
     for row in rows:
-        goal = "" if row.goal is None else f"{row.goal:.0%}".removesuffix("%")
+        goal = "" if row.goal is None else f"{100 * row.goal:.0f}"
         missed = row.goal is not None and row.accuracy < row.goal
         table.add_row(
             row.name,
@@ -46,3 +46,13 @@ def toy_table(rows: list[Score], name: str) -> Table:
             style="red" if missed else None,
         )
     return table
+
+
+def toy_markdown(rows: list[Score]) -> str:
+    """The scores as a Markdown table, for README and model card."""
+    lines = ["| questions about | asked | right | goal | chance | boxes shuffled |", "|---|--:|--:|--:|--:|--:|"]
+    for row in rows:
+        goal = "" if row.goal is None else f"{100 * row.goal:.0f} %"
+        figures = " | ".join(f"{100 * value:.1f} %" for value in (row.chance, row.shuffled))
+        lines.append(f"| {row.name} | {row.questions} | **{100 * row.accuracy:.1f} %** | {goal} | {figures} |")
+    return "\n".join(lines)

@@ -83,14 +83,14 @@ def make_example(scene: Scene, family: str, rng: Random) -> Example | None:
     scenery = _Scenery(scene, rng)
     if family == "why":
         fact = FAMILIES[rng.choice(_WITH_REASON)](scenery)
-        turns = fact and (Turn(fact.question, fact.answer), Turn(scenery.say("why", list(scenery.handles)), fact.reason))
+        turns = [Turn(fact.question, fact.answer), Turn(scenery.say("why", list(scenery.handles)), fact.reason)] if fact else []
     else:
         fact = FAMILIES[family](scenery)
-        turns = fact and (Turn(fact.question, fact.answer),)
+        turns = [Turn(fact.question, fact.answer)] if fact else []
     if not turns:
         return None
     by_number = sorted(((name, index) for index, name in scenery.handles.items()), key=lambda pair: _number(pair[0]))
-    return Example(family, turns, tuple(by_number))
+    return Example(family, tuple(turns), tuple(by_number))
 
 
 def listing(words: Sequence[str]) -> str:
@@ -158,12 +158,12 @@ def _name(scenery: _Scenery) -> _Fact | None:
 def _size(scenery: _Scenery) -> _Fact | None:
     size = scenery.rng.choice(tuple(SIZES))
     found = scenery.pick(1, lambda thing: thing.size == size)
-    return found and _Fact(scenery.say("size", found), size)
+    return _Fact(scenery.say("size", found), size) if found else None
 
 
 def _place(scenery: _Scenery) -> _Fact | None:
     found = scenery.pick(1, lambda thing: place(thing) is not None)
-    return found and _Fact(scenery.say("place", found), str(place(scenery.things[found[0]])))
+    return _Fact(scenery.say("place", found), str(place(scenery.things[found[0]]))) if found else None
 
 
 def _presence(scenery: _Scenery) -> _Fact | None:
@@ -301,7 +301,9 @@ def _shared(scenery: _Scenery) -> _Fact | None:
 
     def fits(*things: Thing) -> bool:
         one_colour, one_kind = len({each.colour for each in things}) == 1, len({each.kind for each in things}) == 1
-        return {(True, False): "colour", (False, True): "kind", (True, True): "both"}.get((one_colour, one_kind), "nothing") == wanted
+        return {(True, False): "colour", (False, True): "kind", (True, True): "both"}.get(
+            (one_colour, one_kind), "nothing"
+        ) == wanted
 
     found = scenery.pick(count, fits)
     if not found:
@@ -394,6 +396,15 @@ FAMILIES: dict[str, _Family] = {
     "count": _count,
 }
 _WITH_REASON = (
-    "presence", "relation", "side", "larger", "which_larger", "same_colour", "same_kind", "touching", "superlative", "count",
+    "presence",
+    "relation",
+    "side",
+    "larger",
+    "which_larger",
+    "same_colour",
+    "same_kind",
+    "touching",
+    "superlative",
+    "count",
 )
 FAMILY_NAMES = (*FAMILIES, "why")

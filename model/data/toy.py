@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from roi_agent.model.conversation import Turn
 from roi_agent.model.data.art import COLOURS, KINDS
 from roi_agent.model.data.questions import FAMILY_NAMES, TRAINING_SEEDS, Example, make_example
 from roi_agent.model.data.scenes import Scene, Thing, make_scene, render_image
@@ -83,7 +82,7 @@ class ToyDataset(Dataset[ToySample]):
         seed = TRAINING_SEEDS + self.first + index
         rng = Random(seed)
         scene = make_scene(seed)
-        rows = []
+        rows: list[Row] = []
         while len(rows) < self.questions:
             example = make_example(scene, rng.choices(self.families, self.weights)[0], rng)
             if example:
@@ -154,5 +153,3 @@ def _jittered(thing: Thing, rng: Random) -> tuple[float, ...]:
         value + rng.uniform(-shift, shift) for value, shift in zip(thing.box, (shift_x, shift_y, shift_x, shift_y), strict=True)
     )
     return tuple(min(max(value, 0.0), 1.0) for value in moved)
-
-

@@ -88,10 +88,7 @@ def evaluate_toy(model: LocalRegionModel, *, questions: int = 500, first_seed: i
     for batch in _batches(questions, first_seed):
         right = _answers(model, batch, shuffled=False)
         wrong = _answers(model, batch, shuffled=True)
-        yield [
-            Asked(asked.scene, asked.example, answer, other)
-            for asked, answer, other in zip(batch, right, wrong, strict=True)
-        ]
+        yield [Asked(asked.scene, asked.example, answer, other) for asked, answer, other in zip(batch, right, wrong, strict=True)]
 
 
 def scores(answered: Sequence[Asked]) -> list[Score]:
@@ -126,10 +123,12 @@ def _batches(questions: int, first_seed: int) -> Iterator[list[Asked]]:
     missing = dict.fromkeys(FAMILY_NAMES, questions)
     seeds = count(first_seed)
     while any(missing.values()):
-        batch = []
+        batch: list[Asked] = []
         for seed in islice(seeds, _SCENES):
             if seed >= TRAINING_SEEDS:
-                raise InvalidSetting(f"seed {seed} belongs to training", do=f"start below {TRAINING_SEEDS} and ask fewer questions")
+                raise InvalidSetting(
+                    f"seed {seed} belongs to training", do=f"start below {TRAINING_SEEDS} and ask fewer questions"
+                )
             batch += _questions(make_scene(seed), missing)
         if batch:
             yield batch

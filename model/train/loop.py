@@ -17,7 +17,15 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
@@ -82,7 +90,9 @@ def fit_domain(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcess
     pooled = []
     for start in range(0, num_scenes, 50):
         seeds = range(TRAINING_SEEDS + start, TRAINING_SEEDS + start + 50)
-        pixels = torch.stack([scene_pixels(processor, make_scene(seed), RENDER_SIDES[seed % len(RENDER_SIDES)]) for seed in seeds])
+        pixels = torch.stack(
+            [scene_pixels(processor, make_scene(seed), RENDER_SIDES[seed % len(RENDER_SIDES)]) for seed in seeds]
+        )
         pooled.append(pool(model.encode_image(pixels.to(model.device))).cpu())
     known, held_out = torch.cat(pooled).chunk(2)
     return Domain.fit(known, held_out)
@@ -106,7 +116,7 @@ def _run_phase(
     prepared, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     recent: defaultdict[str, list[float]] = defaultdict(list)
     start = time.monotonic() - resume.seconds
-    with _progress(show_progress) as progress, _Log(folder / "log.csv") as log:
+    with _progress(show_progress) as progress, _Log(folder / "log.csv", phase, resume) as log:
         task = progress.add_task(phase.name, total=phase.steps, completed=resume.step, figures="")
         for step, batch in enumerate(loader, resume.step):
             torch.manual_seed(settings.seed + step)  # a resumed run draws the same noise
@@ -120,7 +130,7 @@ def _run_phase(
             progress.update(task, advance=1, figures=_summary(recent))
             last = step + 1 == phase.steps
             if (step + 1) % settings.log_every == 0 or last:
-                log.write(phase, step + 1, time.monotonic() - start, rate, recent)
+                log.write(step + 1, time.monotonic() - start, rate, recent)
                 recent.clear()
             if (step + 1) % settings.save_every == 0 and not last:
                 state = Resume(step + 1, time.monotonic() - start, optimizer.state_dict())
@@ -238,27 +248,33 @@ def _save_aside(path: Path, save: Any) -> None:
 
 
 class _Log:
-    """Appends rows to the run's CSV."""
+    """Appends rows to the run's CSV; rows that a resumed phase will write again are dropped first."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, phase: PhaseSettings, resume: Resume) -> None:
+        self._path, self._phase, self._resume = path, phase, resume
 
     def __enter__(self) -> "_Log":
-        new = not self._path.exists()
-        self._file = self._path.open("a", newline="", encoding="utf-8")
+        kept = [row for row in self._rows() if row["phase"] != self._phase.name or int(row["step"]) <= self._resume.step]
+        self._file = self._path.open("w", newline="", encoding="utf-8")
         self._writer = csv.DictWriter(self._file, LOG_COLUMNS, restval="")
-        if new:
-            self._writer.writeheader()
+        self._writer.writeheader()
+        self._writer.writerows(kept)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def write(self, phase: PhaseSettings, step: int, seconds: float, rate: float, recent: dict[str, list[float]]) -> None:
+    def write(self, step: int, seconds: float, rate: float, recent: dict[str, list[float]]) -> None:
         figures = {name: f"{sum(values) / len(values):.4f}" for name, values in recent.items()}
-        row = {"phase": phase.name, "step": step, "seconds": f"{seconds:.0f}", "learning_rate": f"{rate:.3g}", **figures}
+        row = {"phase": self._phase.name, "step": step, "seconds": f"{seconds:.0f}", "learning_rate": f"{rate:.3g}", **figures}
         self._writer.writerow(row)
         self._file.flush()
+
+    def _rows(self) -> list[dict[str, str]]:
+        if not self._path.exists():
+            return []
+        with self._path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
 
 
 def _remember(recent: dict[str, list[float]], loss: Tensor, figures: Figures) -> None:

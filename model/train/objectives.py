@@ -69,7 +69,7 @@ def questions(model: GPT4RoIForConditionalGeneration, batch: ToyBatch) -> tuple[
 def answer_loss(
     model: GPT4RoIForConditionalGeneration, batch: ToyBatch, image_tokens: Tensor | None, vectors: Tensor
 ) -> tuple[Tensor, Figures]:
-    """Cross entropy on the labelled tokens, a mean over answers; the head runs on those positions only.
+    """Cross entropy on the labelled tokens, a mean weighted by answers; the head runs on those positions only.
 
     image_tokens: (R, tokens, hidden).  vectors: (K, hidden), one for each box of the batch.
     """
@@ -95,8 +95,9 @@ def answer_loss(
     for family in families:
         rows = torch.tensor([each == family for each in batch.families], device=exact.device)
         figures[family] = _share(exact[rows])
-    # Every answer counts the same: by tokens, "yes" would hardly weigh beside a sentence.
-    weights = (learned / learned.sum(1, keepdim=True))[learned] / len(learned)
+    # An answer weighs as the root of its length: by tokens, "yes" would hardly count beside a sentence.
+    lengths = learned.sum(1, keepdim=True)
+    weights = (learned / lengths.sqrt())[learned] / lengths.sqrt().sum()
     return (F.cross_entropy(logits, targets, reduction="none") * weights).sum(), figures
 
 

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 
 OBJECTIVES = ("words", "tower", "questions")
+T = TypeVar("T")
 CONFIGS = Path(__file__).parent / "configs"
 
 
@@ -64,12 +65,16 @@ class TrainSettings:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
             raise InvalidSetting(f"{path.name} is not YAML: {error}") from None
-        phases = tuple(_build(PhaseSettings, {**each, "trained": tuple(each.get("trained", ()))}) for each in values.pop("phases", ()))
+        if not isinstance(values, dict):
+            raise InvalidSetting(f"{path.name} holds {type(values).__name__}, not a mapping", do="start it with preset: nano")
+        phases = tuple(
+            _build(PhaseSettings, {**each, "trained": tuple(each.get("trained", ()))}) for each in values.pop("phases", ())
+        )
         return _build(cls, {**values, "phases": phases})
 
 
-def _build(kind: Any, values: dict[str, Any]) -> Any:
-    known = {each.name for each in fields(kind)}
+def _build(kind: type[T], values: dict[str, Any]) -> T:
+    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - known)
     if unknown:
         raise InvalidSetting(f"unknown keys {', '.join(unknown)}", do=f"allowed are {', '.join(sorted(known))}")

@@ -1,0 +1,222 @@
+"""Where every tensor of a model comes from: a plan that is complete or refused, and the copying that follows it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from roi_agent.model.errors import CheckpointMismatch
+from roi_agent.model.published import our_name
+from roi_agent.model.shards import Entry, WeightFolder
+
+OnProgress = Callable[[int, int], None]  # bytes done, bytes in all
+
+_TOWER = "vision_tower."
+_TEXT = "language_model."
+# A delta's vocabulary is larger than its base's: the rows they share are added, the others taken.
+_VOCABULARY = ("language_model.model.embed_tokens.weight", "language_model.lm_head.weight")
+_SHOWN_PROBLEMS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What became of every key of every file.
+
+    taken: our name -> the file's name, copied as it is.  added: our name -> the name in delta and base, summed.
+    ignored: a file's name -> why no weight of ours comes from it.  notes: what had to be assumed.
+    """
+
+    taken: dict[str, str]
+    added: dict[str, str]
+    ignored: dict[str, str]
+    notes: tuple[str, ...] = ()
+    num_parameters: int = 0
+    dtype: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole report, ready for JSON."""
+        return asdict(self)
+
+    def summary(self) -> str:
+        """A few lines for people."""
+        counts = f"{len(self.taken)} tensors taken, {len(self.added)} added to the base, {len(self.ignored)} ignored"
+        size = f"{self.num_parameters / 1e9:.3f} billion parameters in {self.dtype}"
+        reasons = sorted({reason: name for name, reason in self.ignored.items()}.items())
+        ignored = [f"ignored, because {reason}: {name}, ..." for reason, name in reasons]
+        return "\n".join([f"{counts}; {size}", *ignored, *self.notes])
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where one tensor is read: a name in a folder, and for a delta the same name in the base."""
+
+    folder: WeightFolder
+    name: str
+    base: WeightFolder | None = None
+
+    @property
+    def entry(self) -> Entry:
+        """Shape and type in the file."""
+        return self.folder.entries[self.name]
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A plan in the making. places: canonical name -> name in our state dict."""
+
+    places: dict[str, str]
+    sources: dict[str, Source] = field(default_factory=dict)
+    ignored: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def claim(self, ours: str, source: Source) -> None:
+        """Give a tensor of ours its source."""
+        place = self.places.get(_canonical(ours))
+        if place is None:
+            self.problems.append(f"unexpected {source.name} of shape {source.entry.shape}")
+        elif place in self.sources:
+            self.problems.append(f"{source.name} and {self.sources[place].name} are both {place}")
+        else:
+            self.sources[place] = source
+
+
+def make_plan(
+    expected: Mapping[str, Tensor], published: WeightFolder, base: WeightFolder | None, vision: WeightFolder | None
+) -> tuple[dict[str, Source], LoadReport]:
+    """The source of every tensor in `expected` (our state dict, values unused), and the report of all keys.
+
+    Raises CheckpointMismatch with the first several problems and their number: missing, unexpected, wrong shape
+    (both shapes), not floating point.
+    """
+    draft = _Draft({_canonical(name): name for name in expected})
+    _claim_published(draft, published, tower_is_elsewhere=vision is not None)
+    if vision is not None:
+        _claim_tower(draft, vision)
+    if base is not None:
+        _add_base(draft, base)
+    draft.problems += [f"missing {name} of shape {tuple(expected[name].shape)}" for name in expected if name not in draft.sources]
+    for name, source in draft.sources.items():
+        draft.problems += _misfits(name, source, tuple(expected[name].shape), expected[name].is_floating_point())
+    _refuse(draft.problems)
+    added = {name: source.name for name, source in draft.sources.items() if source.base}
+    taken = {name: source.name for name, source in draft.sources.items() if not source.base}
+    return draft.sources, LoadReport(taken, added, draft.ignored)
+
+
+def materialise(model: PreTrainedModel, dtype: torch.dtype, device: torch.device) -> None:
+    """Give a model on the meta device its memory: parameters empty in `dtype`, computed buffers computed."""
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            empty = nn.Parameter(torch.empty_like(parameter, dtype=dtype, device=device))
+            empty._is_hf_initialized = True  # type: ignore[attr-defined]  # initialize_weights leaves it alone
+            setattr(module, name, empty)
+        for name, buffer in module.named_buffers(recurse=False):
+            module._buffers[name] = torch.empty_like(buffer, device=device)
+        module._is_hf_initialized = False  # type: ignore[assignment]
+    model.initialize_weights()  # rotary frequencies, position ids
+    model.tie_weights()
+
+
+def copy_weights(model: nn.Module, sources: Mapping[str, Source], on_progress: OnProgress) -> None:
+    """Fill a model from the files, a few megabytes at a time; sums are taken in float32."""
+    state, done = model.state_dict(), 0
+    total = sum(source.entry.num_bytes for source in sources.values())
+    on_progress(0, total)
+    # File by file, so that each is opened for as long as it is needed and no longer.
+    for name, source in sorted(sources.items(), key=lambda item: (item[1].folder.folder, item[1].entry.file)):
+        for rows, block in source.folder.blocks(source.name):
+            _copy_block(state[name], rows, block, source)
+            done += block.numel() * block.element_size()
+            on_progress(done, total)
+        source.folder.close()
+
+
+def _copy_block(target: Tensor, rows: slice, block: Tensor, source: Source) -> None:
+    if not target.dim():
+        target.copy_(block)
+        return
+    shared = 0
+    if source.base is not None:
+        stop = min(rows.stop, source.base.entries[source.name].shape[0])
+        shared = max(0, stop - rows.start)
+        if shared:
+            start = source.base.rows(source.name, slice(rows.start, stop))
+            target[rows.start : stop].copy_(block[:shared].float() + start.float())
+    target[rows.start + shared : rows.stop].copy_(block[shared:])
+
+
+def _claim_published(draft: _Draft, published: WeightFolder, *, tower_is_elsewhere: bool) -> None:
+    for name in published.entries:
+        ours, reason = our_name(name), _needless(name)
+        if not reason and tower_is_elsewhere and ours.startswith(_TOWER):
+            reason = "the vision tower is taken from the folder given for it"
+        if reason:
+            draft.ignored[name] = reason
+        else:
+            draft.claim(ours, Source(published, name))
+
+
+def _claim_tower(draft: _Draft, vision: WeightFolder) -> None:
+    for name in vision.entries:
+        reason = _needless(name)
+        if not reason and name.startswith(("text_model.", "text_projection.", "visual_projection.", "logit_scale")):
+            reason = "it is the part of CLIP that is not the vision tower"
+        if reason:
+            draft.ignored[name] = reason
+        else:
+            draft.claim(_TOWER + name, Source(vision, name))
+
+
+def _add_base(draft: _Draft, base: WeightFolder) -> None:
+    """The language model's tensors are differences: each needs the base's of the same name."""
+    for name in base.entries:
+        ours, reason = our_name(name), _needless(name)
+        if reason:
+            draft.ignored[f"base: {name}"] = reason
+        elif ours not in draft.sources:
+            draft.problems.append(f"the base has {name}, which the delta does not")
+    for ours, source in draft.sources.items():
+        if not ours.startswith(_TEXT):
+            continue
+        if source.name not in base.entries:
+            draft.problems.append(f"the base lacks {source.name} of shape {source.entry.shape}")
+        else:
+            draft.sources[ours] = Source(source.folder, source.name, base)
+
+
+def _needless(name: str) -> str:
+    """Why a key carries no weight; empty if it does."""
+    if name.endswith("rotary_emb.inv_freq"):
+        return "rotary frequencies are computed from the configuration"
+    return "position ids are counted, not learned" if name.endswith("embeddings.position_ids") else ""
+
+
+def _misfits(name: str, source: Source, wanted: tuple[int, ...], floating: bool) -> list[str]:
+    entry, problems = source.entry, []
+    if entry.shape != wanted:
+        problems.append(f"{source.name} has shape {entry.shape} in the checkpoint and {wanted} in the model")
+    if source.base is not None:
+        found = source.base.entries[source.name]
+        fewer_rows = name in _VOCABULARY and found.shape[1:] == entry.shape[1:] and found.shape[0] <= entry.shape[0]
+        if found.shape != entry.shape and not fewer_rows:
+            problems.append(f"{source.name} has shape {found.shape} in the base and {entry.shape} in the delta")
+        problems += [f"{source.name} is {found.dtype} in the base, not floating point"] * (not found.dtype.is_floating_point)
+    if floating and not entry.dtype.is_floating_point:
+        problems.append(f"{source.name} is {entry.dtype}, not floating point")
+    return problems
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        rest = len(problems) - _SHOWN_PROBLEMS
+        shown = "; ".join(problems[:_SHOWN_PROBLEMS]) + (f"; and {rest} more" if rest > 0 else "")
+        number = "1 key does" if len(problems) == 1 else f"{len(problems)} keys do"
+        raise CheckpointMismatch(f"{number} not fit: {shown}", do="nothing was loaded; give files of one release")
+
+
+def _canonical(name: str) -> str:
+    """transformers has written CLIP's towers with and without `vision_model.` in the names."""
+    return name.replace("vision_tower.vision_model.", _TOWER)

@@ -1,0 +1,120 @@
+"""The vocabulary of a published checkpoint: which ids its tokens have, and the processor with its tokenizer."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from transformers import LlamaTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from roi_agent.model.configuration import GPT4RoIConfig
+from roi_agent.model.errors import CheckpointMismatch, MissingExtra, ModelNotFound
+from roi_agent.model.processing import SPECIAL_TOKENS, GPT4RoIProcessor, new_processor, register_special_tokens
+from roi_agent.model.published import ID_FIELDS, read_json
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
+_PUBLISHED_IDS = {"[PAD]": 32000, "<im_patch>": 32001, "<bbox>": 32002, "<point>": 32003, "<im_start>": 32004, "<im_end>": 32005}
+# One row fewer: `<point>`, which no weight of ours ever reads, is the token that can be missing.
+_IDS_WITHOUT_POINT = {"[PAD]": 32000, "<im_patch>": 32001, "<bbox>": 32002, "<im_start>": 32003, "<im_end>": 32004}
+
+
+def token_ids(folder: Path, num_rows: int) -> tuple[dict[str, int], str]:
+    """Ids of the tokens in ID_FIELDS, and of [PAD] if there is one, and where they come from, in words.
+
+    folder: with the tokenizer's files, if there are any.  num_rows: of the checkpoint's embedding.
+    Its own tokenizer decides; what it does not know has the published id.  Raises CheckpointMismatch where the ids do
+    not fit the rows, naming both sizes.
+    """
+    own = _added_tokens(folder)
+    _check_room(own, num_rows)
+    usual = _IDS_WITHOUT_POINT if num_rows == len(_IDS_WITHOUT_POINT) + 32000 else _PUBLISHED_IDS
+    ids = {token: own.get(token, usual[token]) for token in ID_FIELDS}
+    pad = own.get("[PAD]", usual["[PAD]"])
+    if len(set(ids.values())) < len(ids) or max(ids.values()) >= num_rows:
+        raise CheckpointMismatch(
+            f"the tokens would have the ids {ids} in an embedding of {num_rows} rows; the release has 32006 or 32005",
+            do="give the checkpoint's own tokenizer files",
+        )
+    named = all(token in own for token in ID_FIELDS)
+    if pad < num_rows and pad not in ids.values():
+        ids["[PAD]"] = pad
+    if named:
+        return ids, "token ids are those of the checkpoint's tokenizer"
+    without = " without <point>" if usual is _IDS_WITHOUT_POINT else ""
+    return ids, f"the checkpoint's tokenizer does not name all tokens: ids of the published order{without} are assumed"
+
+
+def published_processor(path: str | Path, config: GPT4RoIConfig, base: str | Path | None = None) -> GPT4RoIProcessor:
+    """The processor of a checkpoint, with its own tokenizer (or the base's, where it has none).
+
+    Raises ModelNotFound without a tokenizer, CheckpointMismatch where its ids are not the configuration's or do not fit
+    the embedding, MissingExtra where the tokenizer's format needs sentencepiece.
+    """
+    tokenizer = _tokenizer([Path(folder) for folder in (path, base) if folder is not None])
+    _check_room(tokenizer.get_vocab(), config.vocab_size)
+    register_special_tokens(tokenizer, _tokens_with_room(tokenizer, config.vocab_size))
+    _check_room(tokenizer.get_vocab(), config.vocab_size)
+    if tokenizer.pad_token is None and "[PAD]" in tokenizer.get_vocab():
+        tokenizer.pad_token = "[PAD]"
+    return new_processor(config, tokenizer)
+
+
+def _tokenizer(folders: list[Path]) -> PreTrainedTokenizerBase:
+    folder = next((each for each in folders if any((each / name).is_file() for name in _TOKENIZER_FILES)), None)
+    if folder is None:
+        raise ModelNotFound("the checkpoint has no tokenizer", do=f"put {' or '.join(_TOKENIZER_FILES)} into its folder")
+    try:
+        kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else LlamaTokenizer
+        if kind is LlamaTokenizer:
+            _need_sentencepiece()
+        tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(folder, local_files_only=True)
+        return tokenizer
+    except (OSError, ValueError, TypeError, KeyError):  # whose text would name our folders
+        raise CheckpointMismatch(f"the tokenizer of {folder.name!r} cannot be loaded", do="download its files again") from None
+
+
+def _need_sentencepiece() -> None:
+    if not (find_spec("sentencepiece") and find_spec("google") and find_spec("google.protobuf")):
+        raise MissingExtra("tokenizer.model needs sentencepiece", do="pip install sentencepiece protobuf")
+
+
+def _tokens_with_room(tokenizer: PreTrainedTokenizerBase, num_rows: int) -> list[str]:
+    """The architecture's tokens; without `<point>`, then `[PAD]`, where the embedding has no row for them."""
+    vocabulary = tokenizer.get_vocab()
+    tokens = list(SPECIAL_TOKENS)
+    for spare in ("<point>", "[PAD]"):
+        missing = [token for token in tokens if token not in vocabulary]
+        if len(vocabulary) + len(missing) > num_rows and spare in missing:
+            tokens.remove(spare)
+    assert set(ID_FIELDS) <= set(tokens)
+    return tokens
+
+
+def _check_room(ids: dict[str, int], num_rows: int) -> None:
+    highest = max(ids.values(), default=-1)
+    if highest >= num_rows:
+        raise CheckpointMismatch(
+            f"the tokenizer counts {highest + 1} tokens and the embedding has {num_rows} rows",
+            do="give tokenizer and weights of the same release",
+        )
+
+
+def _added_tokens(folder: Path) -> dict[str, int]:
+    """Tokens and ids that the files of a tokenizer name, without building it (that may need sentencepiece)."""
+    tokens: dict[str, int] = {}
+    for name in ("tokenizer.json", "tokenizer_config.json", "added_tokens.json"):
+        if (folder / name).is_file():
+            tokens |= _tokens_in(read_json(folder / name), name)
+    return tokens
+
+
+def _tokens_in(content: dict[str, Any], name: str) -> dict[str, int]:
+    try:
+        if name == "added_tokens.json":
+            return {token: int(token_id) for token, token_id in content.items()}
+        if name == "tokenizer_config.json":
+            return {entry["content"]: int(token_id) for token_id, entry in (content.get("added_tokens_decoder") or {}).items()}
+        vocab = (content.get("model") or {}).get("vocab")
+        known = dict(vocab) if isinstance(vocab, dict) else {piece: index for index, (piece, _) in enumerate(vocab or [])}
+        return known | {entry["content"]: int(entry["id"]) for entry in content.get("added_tokens") or []}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise CheckpointMismatch(f"{name} is not a tokenizer's file", do="download it again") from None

@@ -1,0 +1,84 @@
+"""The evaluation on the toy world, and that the published figures are those of the shipped weights."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from roi_agent.evaluation import run_toy, toy_markdown
+from roi_agent.loading import SHIPPED, load_region_model
+from roi_agent.model.data.questions import FAMILY_NAMES, TRAINING_SEEDS
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.evaluate.toy import GOALS, GROUPS, Score, evaluate_toy, scores
+from roi_agent.model.local import LocalRegionModel
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_every_family_is_in_one_row_and_every_goal_has_a_row() -> None:
+    assert sorted(family for families in GROUPS.values() for family in families) == sorted(FAMILY_NAMES)
+    assert set(GOALS) <= set(GROUPS)
+
+
+def test_seeds_of_training_are_refused() -> None:
+    model = load_region_model("nano")
+    assert isinstance(model, LocalRegionModel)
+    with pytest.raises(InvalidSetting, match="belongs to training"):
+        list(evaluate_toy(model, questions=5, first_seed=TRAINING_SEEDS - 3))
+
+
+def test_batched_answers_are_those_of_asking_one_by_one() -> None:
+    model = load_region_model("nano")
+    assert isinstance(model, LocalRegionModel)
+    from roi_agent.model.data.scenes import render
+
+    (answered, *_) = evaluate_toy(model, questions=1, first_seed=40)
+    for asked in answered:
+        if len(asked.example.turns) > 1:
+            continue
+        things = asked.scene.things
+        regions = [{"name": name, "box": things[index].box, "unit": "normalised"} for name, index in asked.example.regions]
+        answer = model.ask(render(asked.scene, 384).image, asked.example.turns[0].question, regions, max_new_tokens=32)
+        assert answer.text == asked.answer
+
+
+@pytest.mark.slow
+def test_nano_reaches_its_goals_on_scenes_it_never_saw() -> None:
+    for score in run_toy("nano", questions=80, first_seed=600_000, show_progress=False):
+        if score.goal is not None:
+            # 80 questions: three standard errors below the goal is a regression, not chance.
+            slack = 3 * (score.goal * (1 - score.goal) / score.questions) ** 0.5
+            assert score.accuracy >= score.goal - slack, score
+        # What shuffled boxes leave right: questions that are not about the boxes' contents at all are few.
+        assert score.shuffled < score.accuracy - 0.1, score
+
+
+def published() -> list[Score]:
+    return [Score(**row) for row in json.loads((SHIPPED["nano"] / "scores.json").read_text())]
+
+
+@pytest.mark.parametrize("document", [ROOT / "README.md", SHIPPED["nano"] / "README.md"])
+def test_documents_show_the_measured_table(document: Path) -> None:
+    assert toy_markdown(published()) in document.read_text()
+
+
+def test_the_published_figures_meet_every_goal_with_enough_questions() -> None:
+    for score in published():
+        assert score.questions >= 500
+        assert score.goal is None or score.accuracy >= score.goal, score
+        assert score.shuffled < score.accuracy - 0.1, score
+
+
+def test_chance_is_the_most_frequent_answer() -> None:
+    from roi_agent.model.conversation import Turn
+    from roi_agent.model.data.questions import Example
+    from roi_agent.model.data.scenes import make_scene
+    from roi_agent.model.evaluate.toy import Asked
+
+    scene = make_scene(1)
+    asked = [
+        Asked(scene, Example("colour", (Turn("?", truth),), ()), answer, "red")
+        for truth, answer in (("red", "red"), ("red", "blue"), ("blue", "blue"), ("red", "red"))
+    ]
+    row = next(score for score in scores(asked) if score.name == "colour")
+    assert (row.questions, row.accuracy, row.chance, row.shuffled) == (4, 0.75, 0.75, 0.75)

@@ -1,0 +1,145 @@
+"""Questions about the toy world: their answers are the truth of the scene."""
+
+from random import Random
+
+import pytest
+
+from roi_agent.model.conversation import mentioned
+from roi_agent.model.data.questions import COUNTS, FAMILY_NAMES, Example, area, article, centre, make_example, place, plural
+from roi_agent.model.data.scenes import Scene, Thing, make_scene
+
+
+def examples(family: str, count: int = 150) -> list[tuple[Scene, Example]]:
+    found = []
+    for seed in range(4 * count):
+        scene = make_scene(seed)
+        example = make_example(scene, family, Random(seed))
+        if example:
+            found.append((scene, example))
+    assert len(found) >= count / 2, f"few scenes offer {family}"
+    return found[:count]
+
+
+def pointed_at(scene: Scene, example: Example) -> dict[str, Thing]:
+    return {name: scene.things[index] for name, index in example.regions}
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_every_mention_has_a_region_and_no_two_handles_share_a_thing(family: str) -> None:
+    for scene, example in examples(family, 60):
+        things = pointed_at(scene, example)
+        for turn in example.turns:
+            assert turn.answer
+            assert set(mentioned(turn.question)) <= set(things)
+        assert len({index for _, index in example.regions}) == len(example.regions)
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_the_same_seed_gives_the_same_question(family: str) -> None:
+    scene = make_scene(5)
+    assert make_example(scene, family, Random(9)) == make_example(scene, family, Random(9))
+
+
+@pytest.mark.parametrize(
+    ("family", "truth"),
+    [
+        ("colour", lambda thing: thing.colour),
+        ("kind", lambda thing: thing.kind),
+        ("size", lambda thing: thing.size),
+        ("name", lambda thing: f"a {thing.size} {thing.colour} {thing.kind}"),
+        ("place", place),
+    ],
+)
+def test_questions_about_one_region_tell_its_attribute(family: str, truth: object) -> None:
+    assert callable(truth)
+    for scene, example in examples(family):
+        (thing,) = pointed_at(scene, example).values()
+        assert example.turns[0].answer == truth(thing)
+
+
+@pytest.mark.parametrize(("word", "axis", "sign"), [("left", 0, -1), ("right", 0, 1), ("above", 1, -1), ("below", 1, 1)])
+def test_directions_compare_centres(word: str, axis: int, sign: int) -> None:
+    checked = 0
+    for scene, example in examples("relation", 300):
+        question, answer = example.turns[0].question, example.turns[0].answer
+        if f" {word}" not in question:
+            continue
+        a, b = (pointed_at(scene, example)[name] for name in mentioned(question))
+        assert (answer == "yes") == ((centre(a)[axis] - centre(b)[axis]) * sign > 0)
+        checked += 1
+    assert checked > 20
+
+
+def test_larger_and_smaller_compare_areas() -> None:
+    for scene, example in examples("which_larger"):
+        things, question = pointed_at(scene, example), example.turns[0].question
+        best = (max if "larger" in question else min)(things, key=lambda name: area(things[name]))
+        assert example.turns[0].answer == best
+
+
+@pytest.mark.parametrize(("family", "attribute"), [("same_colour", "colour"), ("same_kind", "kind")])
+def test_sameness_compares_the_attribute(family: str, attribute: str) -> None:
+    for scene, example in examples(family):
+        a, b = pointed_at(scene, example).values()
+        assert (example.turns[0].answer == "yes") == (getattr(a, attribute) == getattr(b, attribute))
+
+
+def test_counts_count() -> None:
+    for scene, example in examples("count"):
+        question, things = example.turns[0].question, pointed_at(scene, example).values()
+        asked = question.rstrip("?").split(" are ")[-1].split(": ")[0].removesuffix(" of these")
+        asked = question.split("how many are ")[-1].rstrip("?") if "how many are " in question else asked
+        asked = question.split(" are ")[-1].split(":")[0].rstrip("?") if ":" in question else asked
+        truth = sum(asked in (thing.colour, plural(thing.kind)) for thing in things)
+        assert example.turns[0].answer == COUNTS[truth], example
+
+
+def test_superlatives_name_the_extreme_region() -> None:
+    measures = {
+        "leftmost": lambda thing: -centre(thing)[0],
+        "rightmost": lambda thing: centre(thing)[0],
+        "topmost": lambda thing: -centre(thing)[1],
+        "lowest": lambda thing: centre(thing)[1],
+        "largest": area,
+        "smallest": lambda thing: -area(thing),
+    }
+    for scene, example in examples("superlative"):
+        things, question = pointed_at(scene, example), example.turns[0].question
+        measure = next(measure for word, measure in measures.items() if word in question)
+        assert len(things) >= 3
+        assert example.turns[0].answer == max(things, key=lambda name: measure(things[name]))
+
+
+def test_presence_is_honest_about_what_is_not_there() -> None:
+    answers = set()
+    for scene, example in examples("presence"):
+        (thing,) = pointed_at(scene, example).values()
+        question, answer = example.turns[0].question.replace("?", " "), example.turns[0].answer
+        there = f" {thing.kind} " in question and (
+            f"{thing.colour} {thing.kind}" in question or f"{article(thing.kind)} " in question
+        )
+        assert (answer == "yes") == there, (thing, question)
+        answers.add(answer)
+    assert answers == {"yes", "no"}
+
+
+def test_why_names_facts_of_the_regions_asked_about() -> None:
+    for scene, example in examples("why"):
+        reason, things = str(example.turns[1].answer), pointed_at(scene, example)
+        assert any(name in reason for name in things) or reason.startswith("none of them")
+        for name, thing in things.items():
+            if f"{name} is {thing.colour} and" in reason:
+                assert f"{name} is {thing.colour}" in reason
+
+
+@pytest.mark.parametrize("family", ["relation", "larger", "same_colour", "same_kind", "presence", "touching"])
+def test_yes_and_no_are_about_equally_frequent(family: str) -> None:
+    answers = [example.turns[0].answer for _, example in examples(family, 300)]
+    assert 0.35 < answers.count("yes") / len(answers) < 0.65
+
+
+@pytest.mark.parametrize(
+    ("kind", "many"), [("star", "stars"), ("fish", "fish"), ("cross", "crosses"), ("butterfly", "butterflies"), ("key", "keys")]
+)
+def test_plurals(kind: str, many: str) -> None:
+    assert plural(kind) == many

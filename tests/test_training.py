@@ -1,0 +1,184 @@
+"""The trainer: settings, phases, what learns, and resuming."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from roi_agent.model.configuration import GPT4RoIConfig
+from roi_agent.model.data.toy import ToyDataset, collate
+from roi_agent.model.errors import InvalidSetting, ModelNotFound
+from roi_agent.model.local import LocalRegionModel
+from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, new_processor
+from roi_agent.model.train import loop
+from roi_agent.model.train.objectives import OBJECTIVES, answer_loss, freeze_all_but, region_codes
+from roi_agent.model.train.settings import PhaseSettings, TrainSettings
+from roi_agent.model.train.tokenizer import train_tokenizer
+
+QUICK = TrainSettings(
+    preset="nano",
+    save_every=2,
+    log_every=1,
+    workers=0,
+    phases=(
+        PhaseSettings("words", "words", ("language_model", "region_encoder.position", "region_encoder.up"), 3, 2, 2, 1e-3),
+        PhaseSettings("stage1", "questions", ("region_encoder",), 3, 2, 2, 1e-3),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def processor() -> GPT4RoIProcessor:
+    config = GPT4RoIConfig.preset("nano")
+    return new_processor(config, train_tokenizer(config.vocab_size, num_scenes=200))
+
+
+@pytest.fixture(autouse=True)
+def _small_domain(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = loop.fit_domain
+    monkeypatch.setattr(loop, "fit_domain", lambda model, processor: full(model, processor, num_scenes=100))
+
+
+def losses(folder: Path) -> list[tuple[str, str, str]]:
+    with (folder / "log.csv").open() as file:
+        return [(row["phase"], row["step"], row["loss"]) for row in csv.DictReader(file)]
+
+
+def test_a_cut_run_goes_on_with_the_same_losses_and_ends_in_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    loop.train(QUICK, whole, show_progress=False)
+
+    optimise, calls = loop._optimise, []
+
+    def failing(*arguments: object) -> None:
+        calls.append(1)
+        if len(calls) in (3, 6):
+            raise KeyboardInterrupt
+        optimise(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "_optimise", failing)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(QUICK, cut, show_progress=False)
+    loop.train(QUICK, cut, show_progress=False)
+
+    assert losses(cut) == losses(whole)
+    ours, theirs = load_file(whole / "model" / "model.safetensors"), load_file(cut / "model" / "model.safetensors")
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_trained_folder_is_a_model_that_answers(tmp_path: Path) -> None:
+    folder = loop.train(QUICK, tmp_path, show_progress=False)
+    model = LocalRegionModel.from_folder(folder)
+    from PIL import Image
+
+    assert model.ask(Image.new("RGB", (64, 64)), "What is <region1>?", regions=[[1, 1, 40, 40]], max_new_tokens=2).regions
+
+
+def test_a_phase_changes_only_what_it_trains(processor: GPT4RoIProcessor) -> None:
+    model = GPT4RoIForConditionalGeneration(GPT4RoIConfig.preset("nano"))
+    learning = freeze_all_but(model, ("region_encoder.up",))
+    assert {id(each) for each in learning} == {id(each) for each in model.region_encoder.up.parameters()}
+    assert not model.vision_tower.training, "batch statistics of a frozen tower must not move"
+    assert not model.language_model.training
+
+
+@pytest.mark.parametrize("objective", sorted(OBJECTIVES))
+def test_every_objective_gives_gradients_to_what_it_reads(objective: str, processor: GPT4RoIProcessor) -> None:
+    dataset = ToyDataset(processor, size=2, first=0, questions=2, weights={}, pixels=objective != "words")
+    batch = collate([dataset[0], dataset[1]], pad_id=processor.tokenizer.pad_token_id)
+    model = GPT4RoIForConditionalGeneration(GPT4RoIConfig.preset("nano"))
+    loss, figures = OBJECTIVES[objective](model, batch)
+    loss.backward()
+    reached = {name.split(".")[0] for name, each in model.named_parameters() if each.grad is not None and each.grad.any()}
+    assert "region_encoder" in reached
+    assert ("vision_tower" in reached) == (objective != "words")
+    assert ("language_model" in reached) == (objective != "tower")
+    assert all(0 <= value <= 1 for value in figures.values())
+
+
+def test_every_answer_weighs_the_same_however_long_and_however_padded(processor: GPT4RoIProcessor) -> None:
+    dataset = ToyDataset(processor, size=3, first=0, questions=5, weights={}, pixels=False)
+    samples = [dataset[index] for index in range(3)]
+    model = GPT4RoIForConditionalGeneration(GPT4RoIConfig.preset("nano")).eval()
+    pad = processor.tokenizer.pad_token_id
+
+    def loss(rows_of: int | None) -> list[float]:
+        found = []
+        for sample in samples:
+            for row in [sample.rows] if rows_of is None else [[each] for each in sample.rows]:
+                batch = collate([replace(sample, rows=row)], pad_id=pad)
+                kinds, colours = region_codes(model.config.region_dim)
+                vectors = model.region_encoder.project(kinds[batch.kinds] + colours[batch.colours], batch.boxes)
+                found.append(answer_loss(model, batch, None, vectors)[0].item())
+        return found
+
+    together, alone = loss(None), loss(1)
+    assert together == pytest.approx([sum(alone[start : start + 5]) / 5 for start in (0, 5, 10)], abs=1e-4)
+
+
+def test_samples_are_determined_by_their_index(processor: GPT4RoIProcessor) -> None:
+    one, other = (ToyDataset(processor, size=4, first=7, questions=3, weights={}, pixels=True) for _ in range(2))
+    assert torch.equal(one[2].boxes, other[2].boxes)
+    assert one[2].rows == other[2].rows
+    a, b = one[2].pixels, other[2].pixels
+    assert a is not None
+    assert b is not None
+    assert torch.equal(a, b)
+    assert [row.labels.count(IGNORE) < len(row.labels) for row in one[2].rows] == [True] * 3
+
+
+def test_codes_of_kinds_and_colours_are_orthogonal() -> None:
+    codes = torch.cat(region_codes(128))
+    gram = codes @ codes.T
+    assert torch.allclose(gram, 64 * torch.eye(50), atol=1e-3)
+
+
+def test_the_learning_rate_warms_up_and_decays() -> None:
+    phase = PhaseSettings("p", "words", ("up",), 100, 1, 1, 1.0, warmup=0.1)
+    rates = [loop.learning_rate(phase, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[10] == pytest.approx(1.0)
+    assert rates[-1] < 0.03
+
+
+def test_the_shipped_configuration_loads_and_its_phases_follow_the_paper() -> None:
+    settings = TrainSettings.load("nano")
+    assert [phase.name for phase in settings.phases] == ["words", "tower", "stage1", "stage2"]
+    assert settings.phases[2].trained == ("region_encoder",)
+    assert not any("vision" in module for module in settings.phases[3].trained)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("preset: nano\nphase: []", "unknown keys phase"),
+        ("preset: nano\nphases: [{name: a, objective: dance, steps: 1, scenes: 1, questions: 1, learning_rate: 1}]", "dance"),
+        ("preset: nano\nphases: [{name: a, objective: words, steps: 0, scenes: 1, questions: 1, learning_rate: 1}]", "steps is 0"),
+        ("preset: nano\nphases: [{name: a}]", "missing"),
+        ("preset: [", "not YAML"),
+        ("just text", "a mapping"),
+    ],
+)
+def test_wrong_settings_say_what_is_wrong(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(InvalidSetting, match=problem):
+        TrainSettings.load(tmp_path / "own.yaml")
+
+
+def test_an_unknown_configuration_names_the_known_ones() -> None:
+    with pytest.raises(ModelNotFound, match="nano"):
+        TrainSettings.load("missing")
+
+
+def test_a_loss_that_is_no_number_stops_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = {name: (lambda model, batch: (torch.tensor(float("nan")), {})) for name in OBJECTIVES}
+    monkeypatch.setattr(loop, "OBJECTIVES", broken)
+    with pytest.raises(loop.TrainingDiverged, match="training_diverged.*phase words, step 0"):
+        loop.train(QUICK, tmp_path, show_progress=False)
