@@ -131,6 +131,7 @@ def _plan(path: str | Path, base: str | Path | None, vision: str | Path | None, 
     tied = set(model.all_tied_weights_keys)
     expected = {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
     sources, report = make_plan(expected, published, base_weights, tower_weights)
+    notes += report.notes
     report = replace(report, notes=notes, num_parameters=model.num_parameters(), dtype=str(config.dtype).removeprefix("torch."))
     return _Planned(model, sources, report, config.dtype)
 
@@ -233,7 +234,9 @@ def _whole_folder(out: Path) -> Iterator[Path]:
         yield aside
         mask = os.umask(0)
         os.umask(mask)
-        aside.chmod(0o777 & ~mask)  # mkdtemp's folders are for their owner alone
+        for file in filter(Path.is_file, aside.rglob("*")):
+            file.chmod(0o666 & ~mask)  # safetensors, as mkdtemp, makes files for their owner alone
+        aside.chmod(0o777 & ~mask)
         aside.replace(out)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)

@@ -128,7 +128,8 @@ def working_bytes(config: GPT4RoIConfig, itemsize: int) -> int:
     head_dim = getattr(text, "head_dim", None) or config.hidden_size // text.num_attention_heads  # type: ignore[union-attr]
     token = 2 * text.num_hidden_layers * heads * head_dim * itemsize  # type: ignore[union-attr]
     context = int(text.max_position_embeddings)  # type: ignore[union-attr]
-    kept = config.region_channels * sum(side**2 for side in sides) * itemsize + (config.num_image_tokens + _TEMPLATE_TOKENS) * token
+    maps = config.region_channels * sum(side**2 for side in sides) * itemsize
+    kept = maps + (config.num_image_tokens + _TEMPLATE_TOKENS) * token
     # A fusion at the finest level, in float32: the level, its two neighbours resized, all joined, convolved, normalised.
     fusion = 6 * config.region_channels * max(sides) ** 2 * 4
     pooled = 3 * _CHUNK * config.region_channels * config.roi_size**2 * 4

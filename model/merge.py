@@ -103,7 +103,7 @@ def make_plan(
     _refuse(draft.problems)
     added = {name: source.name for name, source in draft.sources.items() if source.base}
     taken = {name: source.name for name, source in draft.sources.items() if not source.base}
-    return draft.sources, LoadReport(taken, added, draft.ignored)
+    return draft.sources, LoadReport(taken, added, draft.ignored, _row_notes(draft.sources))
 
 
 def materialise(model: PreTrainedModel, dtype: torch.dtype, device: torch.device) -> None:
@@ -131,7 +131,10 @@ def copy_weights(model: nn.Module, sources: Mapping[str, Source], on_progress: O
             _copy_block(state[name], rows, block, source)
             done += block.numel() * block.element_size()
             on_progress(done, total)
+    for source in sources.values():
         source.folder.close()
+        if source.base is not None:
+            source.base.close()
 
 
 def _copy_block(target: Tensor, rows: slice, block: Tensor, source: Source) -> None:
@@ -207,6 +210,17 @@ def _misfits(name: str, source: Source, wanted: tuple[int, ...], floating: bool)
     if floating and not entry.dtype.is_floating_point:
         problems.append(f"{source.name} is {entry.dtype}, not floating point")
     return problems
+
+
+def _row_notes(sources: Mapping[str, Source]) -> tuple[str, ...]:
+    """What a vocabulary larger than the base's means for its rows."""
+    rows = {
+        source.name: (source.base.entries[source.name].shape[0], source.entry.shape[0])
+        for source in sources.values()
+        if source.base is not None and source.base.entries[source.name].shape != source.entry.shape
+    }
+    words = "rows are added to the base, the others taken"
+    return tuple(f"{name}: {shared} of {total} {words}" for name, (shared, total) in rows.items())
 
 
 def _refuse(problems: list[str]) -> None:

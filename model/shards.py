@@ -18,8 +18,8 @@ from roi_agent.model.errors import CheckpointMismatch, ModelNotFound
 # The first that exists is read; an index stands for the shards that it names.
 _NAMES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
 _BLOCK_BYTES = 4 << 20
-# Pages of a mapped file count as memory until the mapping goes: it is renewed after this many bytes.
-_WINDOW_BYTES = 16 << 20
+# Pages of a mapped file count as memory until the mapping goes: it is renewed after this many bytes, or this share of all.
+_WINDOW_BYTES, _WINDOW_SHARE = 16 << 20, 1 / 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class WeightFolder:
         self._check_index()
         self._open: tuple[Path, Any] | None = None
         self._seen_bytes = 0
+        self._window_bytes = max(_WINDOW_BYTES, _WINDOW_SHARE * sum(entry.num_bytes for entry in self.entries.values()))
 
     def blocks(self, name: str) -> Iterator[tuple[slice, Tensor]]:
         """The rows of a tensor in blocks of a few megabytes: copy each before asking for the next."""
@@ -66,7 +67,7 @@ class WeightFolder:
         """Some rows of a tensor, mapped and not copied; a scalar is given whole."""
         entry = self.entries[name]
         self._seen_bytes += entry.num_bytes * (rows.stop - rows.start) // max(1, entry.shape[0] if entry.shape else 1)
-        if self._open is None or self._open[0] != entry.file or self._seen_bytes > _WINDOW_BYTES:
+        if self._open is None or self._open[0] != entry.file or self._seen_bytes > self._window_bytes:
             self.close()
             self._open = (entry.file, _mapped(entry.file))
         mapped = self._open[1]

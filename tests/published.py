@@ -33,9 +33,9 @@ def llama_shapes(rows: int, hidden: int = 16, layers: int = 2, intermediate: int
     return shapes | {"lm_head.weight": (rows, hidden)}
 
 
-def region_shapes(hidden: int = 16, channels: int = 16, dim: int = 12, roi: int = 3, vision: int = 8) -> dict[str, tuple[int, ...]]:
+def region_shapes(hidden: int = 16, channels: int = 16, dim: int = 12, roi: int = 3) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the projector and the region encoder: 4 levels, 5 fusions."""
-    spi = "model.spi_module."
+    spi, vision = "model.spi_module.", VISION.hidden_size
     shapes: dict[str, tuple[int, ...]] = {"model.mm_projector.weight": (hidden, vision), "model.mm_projector.bias": (hidden,)}
     for level in range(4):
         shapes[f"{spi}mlvl_fuse.input_conv.{level}.weight"] = (channels, vision + 2, 1, 1)
@@ -84,7 +84,7 @@ def write_checkpoint(
     (folder / "config.json").write_text(json.dumps(config))
     stem, ending = ("pytorch_model", "bin") if format == "bin" else ("model", "safetensors")
     names = sorted(weights)
-    index = {}
+    index: dict[str, str] = {}
     for shard in range(shards):
         file = f"{stem}.{ending}" if shards == 1 else f"{stem}-{shard + 1:05d}-of-{shards:05d}.{ending}"
         part = {name: weights[name].clone() for name in names[shard::shards]}

@@ -117,13 +117,14 @@ def test_a_delta_is_added_on_the_rows_it_shares_with_its_base(files: Files, tmp_
     for name in set(start) - {EMBED, HEAD}:
         assert torch.equal(loaded[name], delta[name] + start[name]), name
     assert set(report.added) == set(start)
+    assert "lm_head.weight: 32000 of 32006 rows are added to the base, the others taken" in report.notes
     assert torch.equal(loaded["projector.weight"], delta["projector.weight"])
     assert set(report.taken) == set(loaded) - set(start)
 
 
 def test_the_configuration_follows_from_config_json_and_shapes(files: Files, tmp_path: Path) -> None:
     config = load_published(files.write(tmp_path / "merged"), vision=files.tower, show_progress=False).config
-    text = config.text_config
+    text: Any = config.text_config
     assert (text.vocab_size, text.hidden_size, text.num_hidden_layers, text.rms_norm_eps) == (ROWS, 16, 2, 1e-6)
     assert (text.bos_token_id, text.eos_token_id, text.pad_token_id) == (1, 2, 32000)
     assert (config.region_channels, config.region_dim, config.roi_size, config.num_fusions) == (16, 12, 3, 5)
@@ -161,7 +162,8 @@ def test_progress_counts_bytes(files: Files, tmp_path: Path, capfd: pytest.Captu
 
 
 def test_the_tower_may_come_from_a_whole_clip(files: Files, tmp_path: Path) -> None:
-    text = CLIPTextConfig(vocab_size=9, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, bos_token_id=1)
+    ends: dict[str, Any] = {"bos_token_id": 1, "eos_token_id": 2}
+    text = CLIPTextConfig(vocab_size=9, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, **ends)
     clip = CLIPModel(CLIPConfig(vision_config=published.VISION.to_dict(), text_config=text.to_dict(), projection_dim=8))
     clip.save_pretrained(tmp_path / "clip")
     model, report = load_with_report(files.write(tmp_path / "merged"), vision=tmp_path / "clip", show_progress=False)
@@ -172,10 +174,9 @@ def test_the_tower_may_come_from_a_whole_clip(files: Files, tmp_path: Path) -> N
 
 def test_the_tower_may_be_in_the_checkpoint_or_named_by_its_config(files: Files, tmp_path: Path) -> None:
     tower = WeightFolder(files.tower)
-    inside = {
-        f"model.vision_tower.vision_model.{name.removeprefix('vision_model.')}": torch.cat([block for _, block in tower.blocks(name)])
-        for name in tower.entries
-    }
+    whole_tower = {name: torch.cat([part for _, part in tower.blocks(name)]) for name in tower.entries}
+    prefix = "model.vision_tower.vision_model."
+    inside = {prefix + name.removeprefix("vision_model."): value for name, value in whole_tower.items()}
     config = published.llama_config(ROWS) | {"vision_config": published.VISION.to_dict()}
     whole = published.write_checkpoint(tmp_path / "whole", files.merged | inside, config)
     named = published.write_checkpoint(tmp_path / "named", files.merged, config | {"mm_vision_tower": str(files.tower)})
@@ -337,9 +338,7 @@ def test_a_delta_without_its_base_is_refused(files: Files, tmp_path: Path) -> No
 def test_old_buffers_are_ignored_with_a_reason(files: Files, tmp_path: Path) -> None:
     name = "model.layers.0.self_attn.rotary_emb.inv_freq"
     folder = files.write(tmp_path / "delta", files.merged | {name: torch.ones(4)})
-    base = published.write_checkpoint(
-        tmp_path / "llama", files.base | {name: torch.ones(4)}, published.llama_config(BASE_ROWS)
-    )
+    base = published.write_checkpoint(tmp_path / "llama", files.base | {name: torch.ones(4)}, published.llama_config(BASE_ROWS))
     _, report = load_with_report(folder, base, files.tower, show_progress=False)
     assert set(report.ignored) == {name, f"base: {name}"}
     assert "rotary" in report.ignored[name] and "2 ignored" in report.summary()
@@ -384,7 +383,8 @@ def test_damaged_files_are_a_mismatch(files: Files, tmp_path: Path, harm: Callab
 def test_folders_that_are_not_there_are_not_found(files: Files, tmp_path: Path) -> None:
     folder = files.write(tmp_path / "merged")
     (tmp_path / "empty").mkdir()
-    for arguments in ((tmp_path / "none",), (tmp_path / "empty",), (folder, tmp_path / "none"), (folder, None, tmp_path / "none")):
+    none = tmp_path / "none"
+    for arguments in ((none,), (tmp_path / "empty",), (folder, none), (folder, None, none)):
         with pytest.raises(ModelNotFound):
             load_published(*arguments, show_progress=False)
     (folder / "config.json").unlink()
@@ -410,6 +410,7 @@ def test_convert_writes_a_folder_that_answers_questions(files: Files, tmp_path: 
     report = convert(folder, out, base=base, vision=files.tower, show_progress=False)
     assert json.loads((out / "conversion.json").read_text()) == json.loads(json.dumps(report.to_dict()))
     assert [each.name for each in out.parent.iterdir()] == ["out"] and list(out.glob("*.safetensors"))
+    assert len({oct(file.stat().st_mode) for file in out.iterdir()}) == 1
     model = LocalRegionModel.from_folder(out)
     direct = load_published(folder, base, files.tower, show_progress=False)
     assert model.model.dtype == torch.float16
@@ -502,7 +503,8 @@ def test_the_peak_is_at_most_a_third_above_the_result(files: Files, tmp_path: Pa
     sizes = {"hidden": 512, "layers": 20, "intermediate": 1376}
     shapes = published.llama_shapes(ROWS, **sizes) | published.region_shapes(hidden=512, channels=64, dim=1024, roi=14)
     delta = {name: torch.full(shape, 0.5, dtype=torch.float16) for name, shape in shapes.items()}
-    start = {name: torch.full(shape, 0.25, dtype=torch.float16) for name, shape in published.llama_shapes(BASE_ROWS, **sizes).items()}
+    llama = published.llama_shapes(BASE_ROWS, **sizes)
+    start = {name: torch.full(shape, 0.25, dtype=torch.float16) for name, shape in llama.items()}
     big = published.write_checkpoint(tmp_path / "big", delta, published.llama_config(ROWS, **sizes))
     base = published.write_checkpoint(tmp_path / "base", start, published.llama_config(BASE_ROWS, **sizes), shards=2)
     small = files.write(tmp_path / "small")

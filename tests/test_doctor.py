@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A whole model of a few thousand parameters."""
-    vision = CLIPVisionConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=11, num_attention_heads=2, image_size=32, patch_size=8)
+    widths: dict[str, Any] = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 11, "num_attention_heads": 2}
+    vision = CLIPVisionConfig(**widths, image_size=32, patch_size=8)
     text = LlamaConfig(vocab_size=40000, hidden_size=2, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
     config = GPT4RoIConfig(vision_config=vision, text_config=text, region_channels=64, region_dim=8, roi_size=2)
     out = tmp_path / "own"
@@ -30,9 +32,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def shown(report: doctor.DoctorReport) -> str:
-    console = Console(width=200, record=True, quiet=True)
-    console.print(report.render())
-    return console.export_text()
+    page = StringIO()
+    Console(width=200, file=page).print(report.render())
+    return page.getvalue()
 
 
 def test_the_report_names_versions_devices_presets_and_weights() -> None:
@@ -59,7 +61,7 @@ def test_parameters_are_counted_exactly(preset: str, parameters: int) -> None:
 def test_an_image_that_is_kept_takes_what_was_measured() -> None:
     """44.6 MB of fused maps and 157 MB of keys and values at 7B; everything else comes on top."""
     config = GPT4RoIConfig.preset("gpt4roi-7b")
-    assert 2.0e9 > working_bytes(config, 2) > 44.6e6 + 157e6
+    assert 2.5e9 > working_bytes(config, 2) > 44.6e6 + 157e6
     assert working_bytes(config, 4) > working_bytes(config, 2) > 100 * working_bytes(GPT4RoIConfig.preset("nano"), 2) / 2
 
 

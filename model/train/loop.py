@@ -107,7 +107,7 @@ def _run_phase(
     *,
     show_progress: bool,
 ) -> None:
-    accelerator = Accelerator(mixed_precision=settings.precision)
+    accelerator = Accelerator(mixed_precision=phase.precision)
     learning = freeze_all_but(model, phase.trained)
     optimizer = torch.optim.AdamW(learning, lr=phase.learning_rate, weight_decay=phase.weight_decay, betas=(0.9, 0.98))
     resume = _load_resume(folder / phase.name, model, optimizer)

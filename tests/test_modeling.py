@@ -1,0 +1,375 @@
+"""GPT4RoI as a Hugging Face model: any tower, any language model, and the same answers however it is run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoProcessor,
+    CLIPVisionConfig,
+    Dinov2Config,
+    GPT2Config,
+    LlamaConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    ResNetConfig,
+    SiglipVisionConfig,
+    ViTConfig,
+)
+
+from roi_agent.model import GPT4RoIConfig, GPT4RoIForConditionalGeneration, GPT4RoIProcessor
+from roi_agent.model.configuration import PRESETS
+from roi_agent.model.errors import InvalidSetting, ModelNotFound, RoiAgentError, UnknownRegion
+from roi_agent.model.processing import new_processor, register_special_tokens
+
+PAD, IMAGE, REGION, START, END = 9, 10, 11, 12, 13
+VOCABULARY = 40
+BOXES = [torch.tensor([[0.1, 0.2, 0.5, 0.6], [0.0, 0.0, 1.0, 1.0]]), torch.tensor([[0.3, 0.1, 0.9, 0.4]])]
+PATCHES: dict[str, Any] = {
+    "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2,
+    "image_size": 32, "patch_size": 8,
+}  # fmt: skip
+TEXT: dict[str, Any] = {
+    "vocab_size": VOCABULARY, "hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": PAD,
+}  # fmt: skip
+
+
+def clip() -> tuple[PreTrainedConfig, dict[str, Any]]:
+    return CLIPVisionConfig(**PATCHES), {}
+
+
+def dinov2() -> tuple[PreTrainedConfig, dict[str, Any]]:
+    return Dinov2Config(**PATCHES), {}
+
+
+def vit() -> tuple[PreTrainedConfig, dict[str, Any]]:
+    return ViTConfig(**PATCHES), {}
+
+
+def siglip() -> tuple[PreTrainedConfig, dict[str, Any]]:
+    return SiglipVisionConfig(**PATCHES), {"num_prefix_tokens": 0}
+
+
+def resnet() -> tuple[PreTrainedConfig, dict[str, Any]]:
+    vision = ResNetConfig(embedding_size=8, hidden_sizes=[8, 12, 16], depths=[1, 1, 1], layer_type="basic")
+    levels = {"region_layers": [1, 2], "level_channels": [8, 12], "num_image_tokens": 4, "image_layer": -1}
+    return vision, levels | {"num_prefix_tokens": 0}
+
+
+def llama() -> PreTrainedConfig:
+    return LlamaConfig(**TEXT)
+
+
+def qwen2() -> PreTrainedConfig:
+    return Qwen2Config(**TEXT, num_key_value_heads=1)
+
+
+def gpt2() -> PreTrainedConfig:
+    return GPT2Config(vocab_size=VOCABULARY, n_embd=24, n_layer=2, n_head=2, n_positions=128, bos_token_id=1, eos_token_id=2)
+
+
+def small_config(tower: Callable[[], Any] = clip, text: Callable[[], Any] = llama) -> GPT4RoIConfig:
+    vision, changes = tower()
+    numbers: dict[str, Any] = {
+        "region_layers": [-3, -2], "pyramid_sizes": [8, 4], "region_channels": 16, "region_dim": 12, "num_fusions": 2,
+        "fusion_groups": 4, "roi_size": 3, "position_dim": 8, "image_size": 32, "num_image_tokens": 16,
+        "image_token_id": IMAGE, "region_token_id": REGION, "image_start_token_id": START, "image_end_token_id": END,
+    }  # fmt: skip
+    return GPT4RoIConfig(vision_config=vision, text_config=text(), **(numbers | changes))
+
+
+def make_model(*parts: Any, **options: Any) -> GPT4RoIForConditionalGeneration:
+    torch.manual_seed(0)
+    model: GPT4RoIForConditionalGeneration = AutoModelForCausalLM.from_config(small_config(*parts), **options)
+    with torch.no_grad():  # transformers' start is so small that pictures and boxes would hardly move the logits
+        for name, parameter in model.named_parameters():
+            parameter.mul_(1 if name.startswith("vision_tower") else 3)
+    model.eval()
+    return model
+
+
+def make_inputs(model: GPT4RoIForConditionalGeneration, counts: tuple[int, ...] = (2, 1)) -> dict[str, Any]:
+    """A batch with so many regions in each row, padded on the left."""
+    torch.manual_seed(2)
+    start = [1, START, *[IMAGE] * model.config.num_image_tokens, END]
+    rows = [[*start, *[REGION, 20 + index] * count] for index, count in enumerate(counts)]
+    longest = max(map(len, rows))
+    return {
+        "input_ids": torch.tensor([[PAD] * (longest - len(row)) + row for row in rows]),
+        "attention_mask": torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows]),
+        "pixel_values": torch.randn(len(rows), 3, 32, 32),
+        "boxes": [BOXES[index][:count] for index, count in enumerate(counts)],
+    }
+
+
+def one_row(inputs: dict[str, Any], row: int) -> dict[str, Any]:
+    kept = inputs["attention_mask"][row].bool()
+    return {
+        "input_ids": inputs["input_ids"][row : row + 1, kept],
+        "attention_mask": inputs["attention_mask"][row : row + 1, kept],
+        "pixel_values": inputs["pixel_values"][row : row + 1],
+        "boxes": inputs["boxes"][row : row + 1],
+    }
+
+
+def make_processor(config: GPT4RoIConfig) -> GPT4RoIProcessor:
+    words = ["<unk>", "<s>", "</s>", "a", "is", "red", "ball", ".", "?", "[PAD]", "<im_patch>", "<bbox>"]
+    words += ["<im_start>", "<im_end>"]
+    inner = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+    register_special_tokens(tokenizer)
+    return new_processor(config, tokenizer)
+
+
+# -- any parts
+
+
+@pytest.mark.parametrize("tower", [clip, dinov2, vit, siglip, resnet])
+@torch.no_grad()
+def test_any_tower_fits(tower: Callable[[], Any]) -> None:
+    model = make_model(tower)
+    inputs = make_inputs(model)
+    first = model(**inputs).logits
+    assert first.shape == (2, inputs["input_ids"].shape[1], VOCABULARY) and first.isfinite().all()
+    for name in ("pixel_values", "boxes"):
+        changed = inputs | {name: inputs[name].flip(0) if name == "pixel_values" else [BOXES[0].flip(0), BOXES[1]]}
+        assert not torch.allclose(first, model(**changed).logits, atol=1e-5), f"{name} must count"
+
+
+@pytest.mark.parametrize("text", [llama, qwen2, gpt2])
+@torch.no_grad()
+def test_any_language_model_fits_and_generates_alike_in_a_padded_batch_and_alone(text: Callable[[], Any]) -> None:
+    model = make_model(clip, text)
+    inputs = make_inputs(model)
+    options: dict[str, Any] = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": PAD, "eos_token_id": None}
+    together = model.generate(**inputs, **options)
+    assert together.shape == (2, inputs["input_ids"].shape[1] + 5)
+    for row in range(2):
+        alone = model.generate(**one_row(inputs, row), **options)
+        assert torch.equal(alone[0, -5:], together[row, -5:])
+    assert torch.equal(together[:, :-5], inputs["input_ids"])
+
+
+@torch.no_grad()
+def test_generation_follows_the_logits_and_takes_kept_features() -> None:
+    model = make_model()
+    inputs = one_row(make_inputs(model), 0)
+    kept = inputs | {"pixel_values": None, "image_features": model.encode_image(inputs["pixel_values"])}
+    new = model.generate(**inputs, max_new_tokens=1, do_sample=False, pad_token_id=PAD)[0, -1]
+    assert new == model(**inputs).logits[0, -1].argmax()
+    assert torch.equal(model(**inputs).logits, model(**kept).logits)
+    assert new == model.generate(**kept, max_new_tokens=1, do_sample=False, pad_token_id=PAD)[0, -1]
+
+
+@torch.no_grad()
+def test_text_alone_needs_no_image() -> None:
+    model = make_model()
+    assert model(input_ids=torch.tensor([[1, 20, 21]])).logits.shape == (1, 3, VOCABULARY)
+
+
+@torch.no_grad()
+def test_a_row_without_regions_stands_beside_one_with() -> None:
+    model = make_model()
+    inputs = make_inputs(model, (2, 0))
+    together = model(**inputs).logits
+    for row in range(2):
+        alone = model(**one_row(inputs, row)).logits[0]
+        assert torch.allclose(together[row, -len(alone) :], alone, atol=1e-4)
+
+
+# -- the ways to run it
+
+
+@pytest.mark.parametrize("text", [llama, gpt2])
+@torch.no_grad()
+def test_sdpa_and_eager_attention_agree(text: Callable[[], Any]) -> None:
+    eager, sdpa = (make_model(clip, text, attn_implementation=name) for name in ("eager", "sdpa"))
+    assert [eager.language_model.config._attn_implementation, sdpa.vision_tower.config._attn_implementation] == ["eager", "sdpa"]
+    sdpa.load_state_dict(eager.state_dict())
+    inputs = make_inputs(eager)
+    kept = inputs["attention_mask"].bool()
+    assert torch.allclose(eager(**inputs).logits[kept], sdpa(**inputs).logits[kept], atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("tower", [clip, resnet])
+@torch.no_grad()
+def test_half_precision_runs_and_stays_near(dtype: torch.dtype, tower: Callable[[], Any]) -> None:
+    model: Any = make_model(tower)
+    inputs = make_inputs(model)
+    kept = inputs["attention_mask"].bool()
+    exact = model(**inputs).logits[kept]
+    half = model.to(dtype)(**inputs).logits
+    assert half.dtype == dtype
+    # bf16 keeps 8 bits: a few layers lose some per cent.
+    assert (half[kept].float() - exact).norm() < (0.15 if dtype == torch.bfloat16 else 0.03) * exact.norm()
+    assert model.generate(**inputs, max_new_tokens=2, pad_token_id=PAD).shape[1] <= inputs["input_ids"].shape[1] + 2
+
+
+def labelled(model: GPT4RoIForConditionalGeneration) -> dict[str, Any]:
+    inputs = make_inputs(model)
+    labels = inputs["input_ids"].clone()
+    labels[(labels == PAD) | (labels == IMAGE) | (labels == REGION)] = -100
+    return inputs | {"labels": labels}
+
+
+def test_labels_give_a_loss_that_reaches_every_part() -> None:
+    model = make_model().train()
+    loss = model(**labelled(model)).loss
+    loss.backward()
+    assert loss.isfinite() and loss > 0
+    for part in ("vision_tower", "projector", "region_encoder", "language_model"):
+        gradients = [each.grad for each in getattr(model, part).parameters() if each.grad is not None]
+        assert gradients and any(bool(each.any()) for each in gradients), part
+
+
+def test_labels_may_be_ignored_everywhere_but_the_answer() -> None:
+    model = make_model()
+    inputs = one_row(labelled(model), 0) | {"labels": None}
+    labels = torch.full_like(inputs["input_ids"], -100)
+    labels[0, -1] = 7
+    logits = model(**inputs).logits
+    assert torch.allclose(model(**inputs | {"labels": labels}).loss, -logits[0, -2].log_softmax(-1)[7], atol=1e-5)
+
+
+# transformers 5.23 calls it activation_checkpointing_enable; the old name works in every version that we allow.
+@pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable. is deprecated:FutureWarning")
+@pytest.mark.parametrize("text", [llama, gpt2])
+def test_gradient_checkpointing_gives_the_same_loss_and_gradients(text: Callable[[], Any]) -> None:
+    results = []
+    for checkpointing in (False, True):
+        model = make_model(clip, text)
+        if checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            assert model.region_encoder.gradient_checkpointing
+        for module in model.modules():  # train mode, in which checkpointing works, without dropout
+            module.training = not isinstance(module, torch.nn.Dropout)
+        loss = model(**labelled(model), use_cache=False).loss
+        loss.backward()
+        results.append((loss.detach(), {name: each.grad for name, each in model.named_parameters() if each.grad is not None}))
+    (loss, gradients), (other_loss, other_gradients) = results
+    assert torch.allclose(loss, other_loss) and set(gradients) == set(other_gradients)
+    assert all(torch.allclose(value, other_gradients[name], atol=1e-5) for name, value in gradients.items())
+
+
+# -- saving
+
+
+@pytest.mark.parametrize(("tower", "text"), [(clip, llama), (resnet, qwen2), (dinov2, gpt2)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_a_saved_model_comes_back_through_the_auto_classes(
+    tmp_path: Path, tower: Callable[[], Any], text: Callable[[], Any], dtype: torch.dtype
+) -> None:
+    model = make_model(tower, text, dtype=dtype)
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").is_file() and not list(tmp_path.glob("*.bin"))
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert isinstance(config, GPT4RoIConfig) and config.to_json_string() == model.config.to_json_string()
+    inputs = make_inputs(model)
+    wanted = model(**inputs).logits
+    loaders: list[Any] = [GPT4RoIForConditionalGeneration, AutoModel, AutoModelForCausalLM]
+    for loader in loaders:
+        loaded, report = loader.from_pretrained(tmp_path, dtype="auto", output_loading_info=True)
+        assert isinstance(loaded, GPT4RoIForConditionalGeneration) and loaded.dtype == dtype
+        assert not any(report.values()), report
+        assert torch.equal(loaded(**inputs).logits, wanted)
+
+
+def test_a_saved_processor_comes_back_through_the_auto_class(tmp_path: Path) -> None:
+    config = small_config()
+    processor = make_processor(config)
+    processor.save_pretrained(tmp_path)
+    config.save_pretrained(tmp_path)
+    loaded = AutoProcessor.from_pretrained(tmp_path)
+    assert isinstance(loaded, GPT4RoIProcessor)
+    assert (loaded.prompt, loaded.num_image_tokens) == ("published", 16)
+    image = torch.randint(0, 255, (20, 30, 3), dtype=torch.uint8).numpy()
+    before, after = (each(image, "is <region1> a red ball ?", regions=[[1, 2, 20, 19]]) for each in (processor, loaded))
+    assert torch.equal(before["input_ids"], after["input_ids"]) and torch.equal(before["pixel_values"], after["pixel_values"])
+    assert before["input_ids"][0].tolist().count(REGION) == 1
+    assert make_model().generate(**before, max_new_tokens=2, pad_token_id=PAD).shape[0] == 1
+
+
+# -- what is refused
+
+
+@pytest.mark.parametrize("boxes", [None, [BOXES[0], BOXES[0]], [BOXES[0], BOXES[1][:0]], [BOXES[0]], [BOXES[1], BOXES[0]]])
+def test_another_number_of_boxes_than_region_tokens_is_refused(boxes: list[Tensor] | None) -> None:
+    model = make_model()
+    with pytest.raises(UnknownRegion, match=r"\[2, 1\] region tokens"):
+        model(**make_inputs(model) | {"boxes": boxes})
+
+
+def test_another_number_of_image_tokens_than_the_image_gives_is_refused() -> None:
+    model = make_model()
+    inputs = one_row(make_inputs(model), 0)
+    inputs["input_ids"][0, 2] = 20
+    with pytest.raises(InvalidSetting, match="15 image tokens"):
+        model(**inputs)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"region_chanels": 3}, InvalidSetting, "region_chanels"),
+        ({"levels": 4, "colour": "red"}, InvalidSetting, "colour, levels"),
+        ({"region_layers": [-2]}, InvalidSetting, "1, 1 and 4"),
+        ({"region_layers": []}, InvalidSetting, "region_layers"),
+        ({"region_channels": 30}, InvalidSetting, "30"),
+        ({"fusion_groups": 100}, InvalidSetting, "100"),
+    ],
+)
+def test_a_configuration_checks_itself(settings: dict[str, Any], error: type[RoiAgentError], words: str) -> None:
+    with pytest.raises(error, match=words):
+        GPT4RoIConfig(**settings)
+
+
+# -- presets
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "hidden", "layers", "vocabulary"),
+    [
+        ("gpt4roi-7b", 7_344_985_856, 4096, 32, 32006),
+        ("gpt4roi-13b", 13_624_546_048, 5120, 40, 32006),
+    ],
+)
+def test_the_published_sizes(name: str, parameters: int, hidden: int, layers: int, vocabulary: int) -> None:
+    config = GPT4RoIConfig.preset(name)
+    with torch.device("meta"):
+        model = GPT4RoIForConditionalGeneration(config)
+    text: Any = config.text_config
+    vision: Any = config.vision_config
+    assert model.num_parameters() == parameters
+    assert (config.hidden_size, text.num_hidden_layers, config.vocab_size) == (hidden, layers, vocabulary)
+    assert (config.pyramid_sizes, list(config.region_layers), config.num_fusions) == ([128, 64, 32, 16], [-11, -8, -5, -2], 5)
+    assert (config.region_channels, config.roi_size, config.sampling_ratio, config.image_size) == (1024, 14, 2, 224)
+    assert (vision.num_hidden_layers, config.num_image_tokens, config.grid_side) == (24, 256, 16)
+    if name == "gpt4roi-7b":
+        assert sum(each.numel() for each in model.region_encoder.parameters()) == 299_142_912
+
+
+def test_nano_is_small_and_consistent() -> None:
+    config = GPT4RoIConfig.preset("nano")
+    model = GPT4RoIForConditionalGeneration(config).eval()
+    assert 4 * model.num_parameters() <= 16e6 and config.prompt == "nano" and config.domain
+    ids = torch.tensor([[1, *[config.image_token_id] * config.num_image_tokens, config.region_token_id]])
+    with torch.no_grad():
+        output = model(input_ids=ids, pixel_values=torch.randn(1, 3, 128, 128), boxes=[BOXES[1]])
+    assert output.logits.shape == (1, ids.shape[1], config.vocab_size)
+
+
+def test_an_unknown_preset_names_the_known_ones() -> None:
+    with pytest.raises(ModelNotFound, match=", ".join(PRESETS)):
+        GPT4RoIConfig.preset("gpt4roi-70b")
