@@ -17,12 +17,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from roi_agent.model.checkpoints.merge import make_plan
+from roi_agent.model.checkpoints.names import read_json
+from roi_agent.model.checkpoints.shards import WeightFolder
 from roi_agent.model.configuration import PRESETS, GPT4RoIConfig
 from roi_agent.model.errors import RoiAgentError
-from roi_agent.model.merge import make_plan
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.published import read_json
-from roi_agent.model.shards import WeightFolder
 
 _PACKAGES = ("roi-agent", "torch", "torchvision", "transformers")
 _SHIPPED = {"nano": Path(__file__).parent / "nano"}

@@ -86,7 +86,9 @@ def test_choose_takes_the_likeliest_option(nano: LocalRegionModel) -> None:
 def test_a_choice_of_one_scores_as_the_answer_does_alone(nano: LocalRegionModel) -> None:
     """Length-normalised likelihood: the options of a batch do not change one another's score."""
     two = nano.choose(SCENE, "What is <region1>?", ["a large orange umbrella", "cup"], regions=[UMBRELLA])
-    other = nano.choose(SCENE, "What is <region1>?", ["a small green bell of iron", "a large orange umbrella"], regions=[UMBRELLA])
+    other = nano.choose(
+        SCENE, "What is <region1>?", ["a small green bell of iron", "a large orange umbrella"], regions=[UMBRELLA]
+    )
     assert math.isclose(two.scores[0], other.scores[1], abs_tol=1e-4)
 
 

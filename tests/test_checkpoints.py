@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig
 
 from roi_agent.model.checkpoints import convert, load_published, load_with_report, published_processor, rename_published
+from roi_agent.model.checkpoints.shards import WeightFolder
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, MissingExtra, ModelNotFound, RoiAgentError
 from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.shards import WeightFolder
 
 _spec = importlib.util.spec_from_file_location("published", Path(__file__).parent / "published.py")
 assert _spec is not None and _spec.loader is not None
@@ -448,7 +448,7 @@ def test_convert_leaves_nothing_behind_when_it_fails_late(files: Files, tmp_path
 
 def test_convert_checks_the_disk_first(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr("roi_agent.model.checkpoints.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("roi_agent.model.checkpoints.convert.shutil.disk_usage", lambda _: usage)
     with pytest.raises(InvalidSetting, match="GiB free"):
         convert(files.write(tmp_path / "merged"), tmp_path / "out", vision=files.tower, show_progress=False)
     assert not (tmp_path / "out").exists()
@@ -461,7 +461,7 @@ def test_a_tokenizer_that_cannot_be_read_is_said_before_the_weights_are_moved(
     folder = files.write(tmp_path / "merged")
     if tokenizer == "sentencepiece":
         (folder / "tokenizer.model").write_bytes(b"model")
-        monkeypatch.setattr("roi_agent.model.vocabulary.find_spec", lambda _: None)
+        monkeypatch.setattr("roi_agent.model.checkpoints.vocabulary.find_spec", lambda _: None)
     wanted: type[RoiAgentError] = ModelNotFound if tokenizer == "none" else MissingExtra
     seen: list[int] = []
     with pytest.raises(wanted, match=r"tokenizer"):

@@ -1,5 +1,7 @@
 """From image, text and regions to tensors: what is special, what is data, and where boxes end up."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -71,7 +73,7 @@ def test_labels_cover_the_answers_and_nothing_else(processor: GPT4RoIProcessor) 
     assert len(ids) == len(labels)
 
 
-def test_saving_and_loading_changes_nothing(processor: GPT4RoIProcessor, tmp_path: object) -> None:
+def test_saving_and_loading_changes_nothing(processor: GPT4RoIProcessor, tmp_path: Path) -> None:
     processor.save_pretrained(tmp_path)
     again = GPT4RoIProcessor.from_pretrained(tmp_path)
     question, boxes = "What is <region1>?", [[1, 2, 30, 40]]

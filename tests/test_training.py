@@ -103,7 +103,7 @@ def test_every_objective_gives_gradients_to_what_it_reads(objective: str, proces
     assert all(0 <= value <= 1 for value in figures.values())
 
 
-def test_every_answer_weighs_the_same_however_long_and_however_padded(processor: GPT4RoIProcessor) -> None:
+def test_answers_weigh_as_the_root_of_their_length_however_padded(processor: GPT4RoIProcessor) -> None:
     dataset = ToyDataset(processor, size=3, first=0, questions=5, weights={}, pixels=False)
     samples = [dataset[index] for index in range(3)]
     model = GPT4RoIForConditionalGeneration(GPT4RoIConfig.preset("nano")).eval()
@@ -120,7 +120,10 @@ def test_every_answer_weighs_the_same_however_long_and_however_padded(processor:
         return found
 
     together, alone = loss(None), loss(1)
-    assert together == pytest.approx([sum(alone[start : start + 5]) / 5 for start in (0, 5, 10)], abs=1e-4)
+    for sample, whole, start in zip(samples, together, (0, 5, 10), strict=True):
+        weights = [sum(label != IGNORE for label in row.labels) ** 0.5 for row in sample.rows]
+        parts = [weight * each for weight, each in zip(weights, alone[start : start + 5], strict=True)]
+        assert whole == pytest.approx(sum(parts) / sum(weights), abs=1e-4)
 
 
 def test_samples_are_determined_by_their_index(processor: GPT4RoIProcessor) -> None:
@@ -150,9 +153,9 @@ def test_the_learning_rate_warms_up_and_decays() -> None:
 
 def test_the_shipped_configuration_loads_and_its_phases_follow_the_paper() -> None:
     settings = TrainSettings.load("nano")
-    assert [phase.name for phase in settings.phases] == ["words", "tower", "stage1", "stage2"]
-    assert settings.phases[2].trained == ("region_encoder",)
-    assert not any("vision" in module for module in settings.phases[3].trained)
+    assert [phase.name for phase in settings.phases] == ["words", "same", "several", "tower", "stage1", "stage2"]
+    assert settings.phases[-2].trained == ("region_encoder",)
+    assert not any("vision" in module for module in settings.phases[-1].trained)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +163,10 @@ def test_the_shipped_configuration_loads_and_its_phases_follow_the_paper() -> No
     [
         ("preset: nano\nphase: []", "unknown keys phase"),
         ("preset: nano\nphases: [{name: a, objective: dance, steps: 1, scenes: 1, questions: 1, learning_rate: 1}]", "dance"),
-        ("preset: nano\nphases: [{name: a, objective: words, steps: 0, scenes: 1, questions: 1, learning_rate: 1}]", "steps is 0"),
+        (
+            "preset: nano\nphases: [{name: a, objective: words, steps: 0, scenes: 1, questions: 1, learning_rate: 1}]",
+            "steps is 0",
+        ),
         ("preset: nano\nphases: [{name: a}]", "missing"),
         ("preset: [", "not YAML"),
         ("just text", "a mapping"),
@@ -180,5 +186,5 @@ def test_an_unknown_configuration_names_the_known_ones() -> None:
 def test_a_loss_that_is_no_number_stops_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = {name: (lambda model, batch: (torch.tensor(float("nan")), {})) for name in OBJECTIVES}
     monkeypatch.setattr(loop, "OBJECTIVES", broken)
-    with pytest.raises(loop.TrainingDiverged, match="training_diverged.*phase words, step 0"):
+    with pytest.raises(loop.TrainingDiverged, match=r"training_diverged.*phase words, step 0"):
         loop.train(QUICK, tmp_path, show_progress=False)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from roi_agent.model.checkpoints.names import our_name
+from roi_agent.model.checkpoints.shards import Entry, WeightFolder
 from roi_agent.model.errors import CheckpointMismatch
-from roi_agent.model.published import our_name
-from roi_agent.model.shards import Entry, WeightFolder
 
 OnProgress = Callable[[int, int], None]  # bytes done, bytes in all
 

@@ -18,15 +18,13 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import CLIPVisionConfig, PreTrainedConfig
 
+from roi_agent.model.checkpoints.merge import LoadReport, OnProgress, Source, copy_weights, make_plan, materialise
+from roi_agent.model.checkpoints.names import our_name, published_config, read_config, vision_config
+from roi_agent.model.checkpoints.shards import WeightFolder, is_weight_folder
+from roi_agent.model.checkpoints.vocabulary import published_processor, token_ids
 from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
-from roi_agent.model.merge import LoadReport, OnProgress, Source, copy_weights, make_plan, materialise
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.published import our_name, published_config, read_config, rename_published, vision_config
-from roi_agent.model.shards import WeightFolder, is_weight_folder
-from roi_agent.model.vocabulary import published_processor, token_ids
-
-__all__ = ["LoadReport", "convert", "load_published", "load_with_report", "published_processor", "rename_published"]
 
 REPORT_NAME = "conversion.json"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
