@@ -14,6 +14,7 @@ from torch import Tensor
 from roi_agent.model.modeling import ImageFeatures
 
 _FILE = "domain.safetensors"
+_FLOOR = 1e-3  # under the logarithm; fused maps are never negative
 _RIDGE = 1e-3  # added to the covariance, as a share of its mean variance, so that it can be inverted
 
 
@@ -26,7 +27,7 @@ class Domain:
     limit: float
 
     @classmethod
-    def fit(cls, pooled: Tensor, held_out: Tensor, *, slack: float = 1.5) -> "Domain":
+    def fit(cls, pooled: Tensor, held_out: Tensor, *, slack: float = 1.1) -> "Domain":
         """pooled: (N, C) features of known images; held_out: (M, C) others of the same kind, which set the limit.
 
         slack: how much farther than the farthest held-out image an image may lie.
@@ -61,8 +62,10 @@ class Domain:
 
 
 def pool(features: ImageFeatures) -> Tensor:
-    """One vector for each image: means of the image tokens, means and spreads of the fused maps.  Returns (B, C)."""
+    """One vector (B, C) for each image: logarithms of the means and spreads of every channel of the fused maps.
+
+    Logarithms, because spreads of things on a plain ground vary by powers; without them the limit must be so wide that
+    many photos lie within it.
+    """
     maps = [level.float().flatten(2) for level in features.maps]
-    return torch.cat(
-        [features.tokens.float().mean(1), *(part for level in maps for part in (level.mean(2), level.std(2)))], dim=1
-    )
+    return torch.cat([(part + _FLOOR).log() for level in maps for part in (level.mean(2), level.std(2))], dim=1)

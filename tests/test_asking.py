@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -130,12 +131,17 @@ def test_a_prompt_that_does_not_fit(nano: LocalRegionModel) -> None:
         nano.ask(SCENE, "word " * 3000)
 
 
-def test_small_boxes_and_photos_carry_notes(nano: LocalRegionModel) -> None:
-    small = nano.ask(SCENE, "What is <region1>?", regions=[[10, 10, 14, 30]])
-    assert any("smaller than one feature cell" in note for note in small.notes)
-    noise = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
-    photo = nano.ask(Image.fromarray(noise), "What is <region1>?", regions=[[10, 10, 200, 200]])
-    assert any("rendered scenes" in note for note in photo.notes)
+def test_a_box_smaller_than_a_feature_cell_carries_a_note(nano: LocalRegionModel) -> None:
+    answer = nano.ask(SCENE, "What is <region1>?", regions=[[10, 10, 14, 30]])
+    assert any("smaller than one feature cell" in note for note in answer.notes)
+
+
+def test_photos_and_noise_carry_a_note_that_nano_knows_scenes_only(nano: LocalRegionModel) -> None:
+    photo = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8))
+    for image in (photo, noise, Image.new("RGB", (300, 300), "white")):
+        answer = nano.ask(image, "What is <region1>?", regions=[[10, 10, 200, 200]])
+        assert any("knows only the rendered scenes" in note for note in answer.notes), image
 
 
 def test_held_out_scenes_carry_no_domain_note(nano: LocalRegionModel) -> None:

@@ -6,18 +6,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sentencepiece
 import torch
 from PIL import Image
+from sentencepiece import sentencepiece_model_pb2
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig
 
 from roi_agent.model.checkpoints import convert, load_published, load_with_report, published_processor, rename_published
 from roi_agent.model.checkpoints.shards import WeightFolder
-from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, MissingExtra, ModelNotFound, RoiAgentError
+from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
 from roi_agent.model.local import LocalRegionModel
 
 _spec = importlib.util.spec_from_file_location("published", Path(__file__).parent / "published.py")
@@ -448,25 +451,35 @@ def test_convert_leaves_nothing_behind_when_it_fails_late(files: Files, tmp_path
 
 def test_convert_checks_the_disk_first(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr("roi_agent.model.checkpoints.convert.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("roi_agent.model.checkpoints.conversion.shutil.disk_usage", lambda _: usage)
     with pytest.raises(InvalidSetting, match="GiB free"):
         convert(files.write(tmp_path / "merged"), tmp_path / "out", vision=files.tower, show_progress=False)
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("tokenizer", ["none", "sentencepiece"])
-def test_a_tokenizer_that_cannot_be_read_is_said_before_the_weights_are_moved(
-    files: Files, tmp_path: Path, tokenizer: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_tokenizer_is_said_before_the_weights_are_moved(files: Files, tmp_path: Path) -> None:
     folder = files.write(tmp_path / "merged")
-    if tokenizer == "sentencepiece":
-        (folder / "tokenizer.model").write_bytes(b"model")
-        monkeypatch.setattr("roi_agent.model.checkpoints.vocabulary.find_spec", lambda _: None)
-    wanted: type[RoiAgentError] = ModelNotFound if tokenizer == "none" else MissingExtra
     seen: list[int] = []
-    with pytest.raises(wanted, match=r"tokenizer"):
+    with pytest.raises(ModelNotFound, match=r"tokenizer"):
         convert(folder, tmp_path / "out", vision=files.tower, show_progress=False, on_progress=lambda *_: seen.append(1))
     assert not seen and not (tmp_path / "out").exists()
+
+
+def test_a_sentencepiece_tokenizer_is_read_as_llama_ships_it(files: Files, tmp_path: Path) -> None:
+    text = [f"a {word} is at the {side} of the table" for word in ("cup", "ball", "lamp", "chair") for side in ("left", "right")]
+    trained = BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(text * 20), model_writer=trained, vocab_size=60, model_type="bpe", byte_fallback=False, minloglevel=2
+    )
+    pieces = sentencepiece_model_pb2.ModelProto.FromString(trained.getvalue())
+    for number in range(len(pieces.pieces), BASE_ROWS):  # LLaMA has 32,000; the release's tokens come after them
+        pieces.pieces.add(piece=f"unused{number}", score=-1e6)
+    folder = files.write(tmp_path / "merged")
+    (folder / "tokenizer.model").write_bytes(pieces.SerializeToString())
+    config = load_published(folder, vision=files.tower, show_progress=False).config
+    tokenizer = published_processor(folder, config).tokenizer
+    assert tokenizer.decode(tokenizer.encode("a cup is at the left", add_special_tokens=False)) == "a cup is at the left"
+    assert tokenizer.convert_tokens_to_ids("<bbox>") == config.region_token_id
 
 
 # -- memory

@@ -153,6 +153,14 @@ def test_unknown_training_configurations_name_the_known_ones(run: Runner) -> Non
     assert "nano" in result.err
 
 
+def test_a_missing_extra_says_how_to_install_it(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    result = run("train", "nano")
+    assert result.code == 2
+    assert result.err.startswith("missing_extra: ")
+    assert "roi-agent[train]" in result.err
+
+
 COMMANDS = ["ask", "chat", "scenes", "train", "evaluate toy", "convert", "doctor"]
 
 

@@ -3,6 +3,7 @@
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -184,7 +185,7 @@ def test_an_unknown_configuration_names_the_known_ones() -> None:
 
 
 def test_a_loss_that_is_no_number_stops_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = {name: (lambda model, batch: (torch.tensor(float("nan")), {})) for name in OBJECTIVES}
+    broken: Any = {name: (lambda model, batch: (torch.tensor(float("nan")), {})) for name in OBJECTIVES}
     monkeypatch.setattr(loop, "OBJECTIVES", broken)
     with pytest.raises(loop.TrainingDiverged, match=r"training_diverged.*phase words, step 0"):
         loop.train(QUICK, tmp_path, show_progress=False)

@@ -1,10 +1,10 @@
 """The published GPT4RoI weights: their names, their files, and how they become a model of ours.
 
 `names` what the release calls things, `vocabulary` its tokens, `shards` its files, `merge` where every tensor comes from,
-`convert` the way from a folder to a model.
+`conversion` the way from a folder to a model.
 """
 
-from roi_agent.model.checkpoints.convert import convert, load_published, load_with_report
+from roi_agent.model.checkpoints.conversion import convert, load_published, load_with_report
 from roi_agent.model.checkpoints.merge import LoadReport
 from roi_agent.model.checkpoints.names import rename_published
 from roi_agent.model.checkpoints.vocabulary import published_processor

@@ -1,6 +1,5 @@
 """The vocabulary of a published checkpoint: which ids its tokens have, and the processor with its tokenizer."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ from transformers import LlamaTokenizer, PreTrainedTokenizerBase, PreTrainedToke
 
 from roi_agent.model.checkpoints.names import ID_FIELDS, read_json
 from roi_agent.model.configuration import GPT4RoIConfig
-from roi_agent.model.errors import CheckpointMismatch, MissingExtra, ModelNotFound
+from roi_agent.model.errors import CheckpointMismatch, ModelNotFound
 from roi_agent.model.processing import SPECIAL_TOKENS, GPT4RoIProcessor, new_processor, register_special_tokens
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
@@ -47,7 +46,7 @@ def published_processor(path: str | Path, config: GPT4RoIConfig, base: str | Pat
     """The processor of a checkpoint, with its own tokenizer (or the base's, where it has none).
 
     Raises ModelNotFound without a tokenizer, CheckpointMismatch where its ids are not the configuration's or do not fit
-    the embedding, MissingExtra where the tokenizer's format needs sentencepiece.
+    the embedding.
     """
     tokenizer = _tokenizer([Path(folder) for folder in (path, base) if folder is not None])
     _check_room(tokenizer.get_vocab(), config.vocab_size)
@@ -64,17 +63,10 @@ def _tokenizer(folders: list[Path]) -> PreTrainedTokenizerBase:
         raise ModelNotFound("the checkpoint has no tokenizer", do=f"put {' or '.join(_TOKENIZER_FILES)} into its folder")
     try:
         kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else LlamaTokenizer
-        if kind is LlamaTokenizer:
-            _need_sentencepiece()
         tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(folder, local_files_only=True)
         return tokenizer
     except (OSError, ValueError, TypeError, KeyError):  # whose text would name our folders
         raise CheckpointMismatch(f"the tokenizer of {folder.name!r} cannot be loaded", do="download its files again") from None
-
-
-def _need_sentencepiece() -> None:
-    if not (find_spec("sentencepiece") and find_spec("google") and find_spec("google.protobuf")):
-        raise MissingExtra("tokenizer.model needs sentencepiece", do="pip install sentencepiece protobuf")
 
 
 def _tokens_with_room(tokenizer: PreTrainedTokenizerBase, num_rows: int) -> list[str]:
