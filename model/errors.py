@@ -99,3 +99,9 @@ class MissingExtra(UserError):
     """An optional package is needed and not installed."""
 
     code = "missing_extra"
+
+
+class TrainingDiverged(RoiAgentError):
+    """The loss of a training is no longer a number."""
+
+    code = "training_diverged"

@@ -469,7 +469,12 @@ def test_a_sentencepiece_tokenizer_is_read_as_llama_ships_it(files: Files, tmp_p
     text = [f"a {word} is at the {side} of the table" for word in ("cup", "ball", "lamp", "chair") for side in ("left", "right")]
     trained = BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(text * 20), model_writer=trained, vocab_size=60, model_type="bpe", byte_fallback=False, minloglevel=2
+        sentence_iterator=iter(text * 20),
+        model_writer=trained,
+        vocab_size=60,
+        model_type="bpe",
+        byte_fallback=False,
+        minloglevel=2,
     )
     pieces = sentencepiece_model_pb2.ModelProto.FromString(trained.getvalue())
     for number in range(len(pieces.pieces), BASE_ROWS):  # LLaMA has 32,000; the release's tokens come after them

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.data.toy import ToyDataset, collate
-from roi_agent.model.errors import InvalidSetting, ModelNotFound
+from roi_agent.model.errors import InvalidSetting, ModelNotFound, TrainingDiverged
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, new_processor
@@ -187,5 +187,5 @@ def test_an_unknown_configuration_names_the_known_ones() -> None:
 def test_a_loss_that_is_no_number_stops_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken: Any = {name: (lambda model, batch: (torch.tensor(float("nan")), {})) for name in OBJECTIVES}
     monkeypatch.setattr(loop, "OBJECTIVES", broken)
-    with pytest.raises(loop.TrainingDiverged, match=r"training_diverged.*phase words, step 0"):
+    with pytest.raises(TrainingDiverged, match=r"training_diverged.*phase words, step 0"):
         loop.train(QUICK, tmp_path, show_progress=False)

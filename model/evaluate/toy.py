@@ -37,6 +37,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "three or more regions": ("superlative", "which_one", "count"),
     "what they share": ("shared",),
     "why": ("why",),
+    "the last of several turns": ("turns",),
 }
 GOALS = {
     "colour": 0.98,
@@ -49,6 +50,8 @@ GOALS = {
     "three or more regions": 0.90,
     "why": 0.90,
 }
+# What the row says is what is asked: of two regions, the leftmost is found by any comparison.
+_FEWEST = dict.fromkeys(GROUPS["three or more regions"], 3)
 _SIDE = 384  # pixels of the rendered scenes, as `roi-agent scenes` writes them
 _SCENES = 16  # scenes in one batch
 _NEW_TOKENS = 32
@@ -138,7 +141,7 @@ def _questions(scene: Scene, missing: dict[str, int]) -> Iterator[Asked]:
     rng = Random(scene.seed)
     for family in FAMILY_NAMES:
         example = make_example(scene, family, rng) if missing[family] else None
-        if example:
+        if example and len(example.regions) >= _FEWEST.get(family, 1):
             missing[family] -= 1
             yield Asked(scene, example)
 

@@ -29,13 +29,14 @@ from rich.progress import (
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.data.questions import FAMILY_NAMES, TRAINING_SEEDS
 from roi_agent.model.data.scenes import make_scene
 from roi_agent.model.data.toy import RENDER_SIDES, ToyBatch, ToyDataset, collate, scene_pixels
 from roi_agent.model.domain import Domain, pool
-from roi_agent.model.errors import RoiAgentError
+from roi_agent.model.errors import TrainingDiverged
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.processing import GPT4RoIProcessor, new_processor
 from roi_agent.model.train.objectives import OBJECTIVES, Figures, freeze_all_but
@@ -43,12 +44,6 @@ from roi_agent.model.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.train.tokenizer import train_tokenizer
 
 LOG_COLUMNS = ("phase", "step", "seconds", "learning_rate", "loss", "exact", "kind_in_box", "colour_in_box", *FAMILY_NAMES)
-
-
-class TrainingDiverged(RoiAgentError):
-    """The loss is no longer a number."""
-
-    code = "training_diverged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +63,7 @@ def train(settings: TrainSettings, folder: Path, *, only: str | None = None, sho
     folder.mkdir(parents=True, exist_ok=True)
     set_seed(settings.seed)
     config = GPT4RoIConfig.preset(settings.preset)
-    processor = new_processor(config, train_tokenizer(config.vocab_size))
+    processor = new_processor(config, _tokenizer(folder / "tokenizer", config.vocab_size))
     model = GPT4RoIForConditionalGeneration(config)
     for phase in settings.phases:
         finished = folder / f"{phase.name}.safetensors"
@@ -203,6 +198,16 @@ def _one_thread(_: int) -> None:
 
 
 # ---------------------------------------------------------------- what is kept
+
+
+def _tokenizer(folder: Path, vocab_size: int) -> PreTrainedTokenizerBase:
+    """The run's tokenizer, trained once: weights mean nothing under another one."""
+    if not folder.exists():
+        aside = folder.with_name(folder.name + ".part")
+        train_tokenizer(vocab_size).save_pretrained(aside)
+        os.replace(aside, folder)
+    tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    return tokenizer
 
 
 def load_part(model: nn.Module, part: dict[str, Tensor]) -> None:

@@ -1,0 +1,344 @@
+"""Families of questions about a rendered scene: each draws one question from a scene, with its answer and the reason.
+
+Yes and no, left and right, and so on are drawn first and the regions after, so that no answer can be guessed from its
+frequency. A family gives None where the scene offers no such question.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from random import Random
+
+from roi_agent.model.data.art import COLOURS, KINDS, SIZES
+from roi_agent.model.data.geometry import area, centre, gap, place
+from roi_agent.model.data.scenes import Scene, Thing
+from roi_agent.model.data.wording import article, listing, plural
+from roi_agent.prompts import load_blocks
+
+COUNTS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight")
+
+# A comparison is asked only where its answer is plain: centres this far apart, as a share of the image's side, areas this ratio.
+MARGIN = 0.06
+RATIO = 1.4
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A question with its answer and the reason that a later "why?" is answered with."""
+
+    question: str
+    answer: str
+    reason: str = ""
+
+
+Family = Callable[["Scenery"], Fact | None]
+
+
+class Scenery:
+    """A scene, handles for some of its things, and a source of chance.
+
+    keep: handles, once given, stay for all further questions, as in a conversation.
+    """
+
+    def __init__(self, scene: Scene, rng: Random, *, keep: bool = False) -> None:
+        self.things, self.rng, self.keep = scene.things, rng, keep
+        self.handles: dict[int, str] = {}
+
+    def pick(self, count: int, fits: Callable[..., bool] = lambda *things: True) -> list[int] | None:
+        """Indices of distinct things that fit together, in random order, under handles; None where there are none."""
+        kept = self.keep and bool(self.handles)
+        candidates = list(permutations(self.handles if kept else range(len(self.things)), count))
+        self.rng.shuffle(candidates)
+        chosen = next((each for each in candidates if fits(*(self.things[i] for i in each))), None)
+        if chosen is not None and not kept:
+            self._name(chosen)
+        return list(chosen) if chosen is not None else None
+
+    def several(self) -> list[int]:
+        """Two to five things under handles, or all that have one."""
+        if not (self.keep and self.handles):
+            self._name(self.rng.sample(range(len(self.things)), self.rng.randint(2, min(5, len(self.things)))))
+        chosen = list(self.handles)
+        self.rng.shuffle(chosen)
+        return chosen
+
+    def _name(self, chosen: Sequence[int]) -> None:
+        count = len(chosen)
+        numbers = list(range(1, count + 1)) if self.rng.random() < 0.75 else self.rng.sample(range(1, 31), count)
+        self.rng.shuffle(numbers)
+        self.handles = {index: f"region{number}" for index, number in zip(chosen, numbers, strict=True)}
+
+    def say(self, wording: str, indices: Sequence[int], **words: str) -> str:
+        """A wording with the things' mentions filled in."""
+        mentions = [f"<{self.handles[index]}>" for index in indices]
+        line = self.rng.choice(load_blocks("toy_world")[wording].splitlines())
+        return line.format(a=mentions[0], b=mentions[1] if len(mentions) > 1 else "", all=listing(mentions), **words)
+
+    def coin(self) -> bool:
+        return self.rng.random() < 0.5
+
+
+# ---------------------------------------------------------------- one region
+
+
+def _colour(scenery: Scenery) -> Fact | None:
+    (index,) = scenery.pick(1) or [0]
+    return Fact(scenery.say("colour", [index]), scenery.things[index].colour)
+
+
+def _kind(scenery: Scenery) -> Fact | None:
+    (index,) = scenery.pick(1) or [0]
+    return Fact(scenery.say("kind", [index]), scenery.things[index].kind)
+
+
+def _name(scenery: Scenery) -> Fact | None:
+    (index,) = scenery.pick(1) or [0]
+    return Fact(scenery.say("name", [index]), article(scenery.things[index].name))
+
+
+def _size(scenery: Scenery) -> Fact | None:
+    size = scenery.rng.choice(tuple(SIZES))
+    found = scenery.pick(1, lambda thing: thing.size == size)
+    return Fact(scenery.say("size", found), size) if found else None
+
+
+def _place(scenery: Scenery) -> Fact | None:
+    found = scenery.pick(1, lambda thing: place(thing) is not None)
+    return Fact(scenery.say("place", found), str(place(scenery.things[found[0]]))) if found else None
+
+
+def _presence(scenery: Scenery) -> Fact | None:
+    """Half of the no's name another thing of the same scene, the rest differ in one attribute only."""
+    (index,) = scenery.pick(1) or [0]
+    thing, rng, truth = scenery.things[index], scenery.rng, scenery.coin()
+    kind, colour = thing.kind, thing.colour
+    form = rng.choice(("kind", "colour kind"))
+    if not truth:
+        others = [each for each in scenery.things if each.kind != kind]
+        if others and scenery.coin():
+            kind, colour = (other := rng.choice(others)).kind, other.colour
+        elif form == "kind" or scenery.coin():
+            kind = rng.choice([each for each in KINDS if each != kind])
+        else:
+            colour = rng.choice([each for each in COLOURS if each != colour])
+    asked = kind if form == "kind" else f"{colour} {kind}"
+    reason = f"{scenery.handles[index]} is {article(f'{thing.colour} {thing.kind}')}"
+    return Fact(scenery.say("presence", [index], thing=article(asked)), _yes_no(truth), reason)
+
+
+# ---------------------------------------------------------------- two regions
+
+
+def _relation(scenery: Scenery) -> Fact | None:
+    relation = scenery.rng.choice(tuple(_DIRECTIONS))
+    axis, sign = _DIRECTIONS[relation]
+    truth = scenery.coin()
+    wanted = sign if truth else -sign
+    pair = _apart_pair(scenery, axis, wanted)
+    if not pair:
+        return None
+    asked = scenery.rng.choice((relation, f"to the {relation}")) if axis == 0 else relation
+    return Fact(scenery.say("relation", pair, relation=asked), _yes_no(truth), _direction_reason(scenery, pair, axis, wanted))
+
+
+def _side(scenery: Scenery) -> Fact | None:
+    axis, sign = scenery.rng.choice(tuple(_DIRECTIONS.values()))
+    pair = _apart_pair(scenery, axis, sign)
+    if not pair:
+        return None
+    question = scenery.say(("side", "height")[axis], pair)
+    answer = (("left", "right"), ("above", "below"))[axis][sign > 0]
+    return Fact(question, answer, _direction_reason(scenery, pair, axis, sign))
+
+
+def _larger(scenery: Scenery) -> Fact | None:
+    relation, truth = scenery.rng.choice(("larger", "smaller")), scenery.coin()
+    pair = _unequal_pair(scenery, first_larger=(relation == "larger") == truth)
+    if not pair:
+        return None
+    a, b = (scenery.handles[index] for index in pair)
+    told = relation if truth else _opposite(relation)
+    return Fact(scenery.say("larger", pair, relation=relation), _yes_no(truth), f"{a} is {told} than {b}")
+
+
+def _which_larger(scenery: Scenery) -> Fact | None:
+    relation, first = scenery.rng.choice(("larger", "smaller")), scenery.coin()
+    pair = _unequal_pair(scenery, first_larger=(relation == "larger") == first)
+    if not pair:
+        return None
+    answer, other = (scenery.handles[index] for index in (pair if first else pair[::-1]))
+    return Fact(scenery.say("which_larger", pair, relation=relation), answer, f"{answer} is {relation} than {other}")
+
+
+def _same_colour(scenery: Scenery) -> Fact | None:
+    truth = scenery.coin()
+    pair = scenery.pick(2, lambda a, b: (a.colour == b.colour) == truth)
+    if not pair:
+        return None
+    (name_a, a), (name_b, b) = ((scenery.handles[index], scenery.things[index]) for index in pair)
+    reason = f"{name_a} is {a.colour} and {name_b} is {b.colour}"
+    return Fact(scenery.say("same_colour", pair), _yes_no(truth), reason)
+
+
+def _same_kind(scenery: Scenery) -> Fact | None:
+    truth = scenery.coin()
+    pair = scenery.pick(2, lambda a, b: (a.kind == b.kind) == truth)
+    if not pair:
+        return None
+    (name_a, a), (name_b, b) = ((scenery.handles[index], scenery.things[index]) for index in pair)
+    reason = f"{name_a} is {article(a.kind)} and {name_b} is {article(b.kind)}"
+    return Fact(scenery.say("same_kind", pair), _yes_no(truth), reason)
+
+
+def _touching(scenery: Scenery) -> Fact | None:
+    """Two regions touch where their boxes overlap; a narrow gap is not asked about."""
+    truth = scenery.coin()
+    if not truth and scenery.rng.random() < 0.7:
+        return None  # few scenes hold a yes
+    pair = scenery.pick(2, lambda a, b: gap(a, b) < -0.01 if truth else 0.03 < gap(a, b) < 0.25)
+    if not pair:
+        return None
+    a, b = (scenery.handles[index] for index in pair)
+    reason = f"the boxes of {a} and {b} overlap" if truth else f"there is a gap between {a} and {b}"
+    return Fact(scenery.say("touching", pair), _yes_no(truth), reason)
+
+
+# ---------------------------------------------------------------- three or more regions
+
+
+def _superlative(scenery: Scenery) -> Fact | None:
+    relation, (measure, margin) = scenery.rng.choice(list(_SUPERLATIVES.items()))
+    indices = scenery.several()
+    best, second = sorted(indices, key=lambda index: measure(scenery.things[index]), reverse=True)[:2]
+    if measure(scenery.things[best]) - measure(scenery.things[second]) < margin:
+        return None
+    answer = scenery.handles[best]
+    return Fact(scenery.say("superlative", indices, relation=relation), answer, f"{answer} is the {relation}")
+
+
+def _which_one(scenery: Scenery) -> Fact | None:
+    indices = scenery.several()
+    target = scenery.things[scenery.rng.choice(indices)]
+    form = scenery.rng.choice(("colour", "kind", "both"))
+    if scenery.rng.random() < 0.15:
+        wanted_colour, wanted_kind = scenery.rng.choice(tuple(COLOURS)), scenery.rng.choice(KINDS)
+    else:
+        wanted_colour, wanted_kind = target.colour, target.kind
+    fits = [i for i in indices if _matches(scenery.things[i], form, wanted_colour, wanted_kind)]
+    asked = {"colour": wanted_colour, "kind": article(wanted_kind), "both": article(f"{wanted_colour} {wanted_kind}")}[form]
+    if len(fits) > 1:
+        return None
+    answer = scenery.handles[fits[0]] if fits else "none of them"
+    return Fact(scenery.say("which_one", indices, thing=asked), answer)
+
+
+def _shared(scenery: Scenery) -> Fact | None:
+    wanted = scenery.rng.choice(("colour", "colour", "kind", "kind", "both", "nothing"))
+    count = scenery.rng.choice((2, 3))
+
+    def fits(*things: Thing) -> bool:
+        one_colour, one_kind = len({each.colour for each in things}) == 1, len({each.kind for each in things}) == 1
+        return {(True, False): "colour", (False, True): "kind", (True, True): "both"}.get(
+            (one_colour, one_kind), "nothing"
+        ) == wanted
+
+    found = scenery.pick(count, fits)
+    if not found:
+        return None
+    thing = scenery.things[found[0]]
+    answers = {"colour": f"the colour {thing.colour}", "kind": f"the kind {thing.kind}", "nothing": "nothing"}
+    return Fact(scenery.say("shared", found), answers.get(wanted, f"the colour {thing.colour} and the kind {thing.kind}"))
+
+
+def _count(scenery: Scenery) -> Fact | None:
+    """The number is drawn first, so that "one" is not nearly always right."""
+    indices = scenery.several()
+    asks: dict[int, list[tuple[str, str]]] = {}
+    for form, of in (("colour", {thing.colour for thing in scenery.things}), ("kind", {thing.kind for thing in scenery.things})):
+        for value in sorted(of):
+            asks.setdefault(len(_having(scenery, indices, form, value)), []).append((form, value))
+    form, value = scenery.rng.choice(asks[scenery.rng.choice(sorted(asks))])
+    fits = _having(scenery, indices, form, value)
+    asked = value if form == "colour" else plural(value)
+    told = listing(sorted((scenery.handles[i] for i in fits), key=handle_number)) if fits else "none of them"
+    reason = f"{told} {'are' if len(fits) > 1 else 'is'} {asked if form == 'colour' or len(fits) > 1 else article(value)}"
+    return Fact(scenery.say("count", indices, things=asked), COUNTS[len(fits)], reason)
+
+
+# ---------------------------------------------------------------- helpers
+
+
+def _unequal_pair(scenery: Scenery, *, first_larger: bool) -> list[int] | None:
+    return scenery.pick(2, lambda a, b: area(a) > RATIO * area(b) if first_larger else area(b) > RATIO * area(a))
+
+
+def _apart_pair(scenery: Scenery, axis: int, sign: int) -> list[int] | None:
+    return scenery.pick(2, lambda a, b: (centre(a)[axis] - centre(b)[axis]) * sign > MARGIN)
+
+
+def _direction_reason(scenery: Scenery, pair: Sequence[int], axis: int, sign: int) -> str:
+    a, b = (scenery.handles[index] for index in pair)
+    return f"{a} is {(('at the left of', 'at the right of'), ('above', 'below'))[axis][sign > 0]} {b}"
+
+
+def _matches(thing: Thing, form: str, colour: str, kind: str) -> bool:
+    return (form == "kind" or thing.colour == colour) and (form == "colour" or thing.kind == kind)
+
+
+def _having(scenery: Scenery, indices: Sequence[int], attribute: str, value: str) -> list[int]:
+    return [index for index in indices if getattr(scenery.things[index], attribute) == value]
+
+
+def handle_number(handle: str) -> int:
+    return int(handle.removeprefix("region"))
+
+
+def _opposite(relation: str) -> str:
+    return "smaller" if relation == "larger" else "larger"
+
+
+def _yes_no(truth: bool) -> str:
+    return "yes" if truth else "no"
+
+
+_DIRECTIONS = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}  # axis of the image, sign
+_SUPERLATIVES: dict[str, tuple[Callable[[Thing], float], float]] = {
+    "leftmost": (lambda thing: -centre(thing)[0], MARGIN),
+    "rightmost": (lambda thing: centre(thing)[0], MARGIN),
+    "topmost": (lambda thing: -centre(thing)[1], MARGIN),
+    "lowest": (lambda thing: centre(thing)[1], MARGIN),
+    "largest": (lambda thing: area(thing), 0.015),
+    "smallest": (lambda thing: -area(thing), 0.008),
+}
+
+FAMILIES: dict[str, Family] = {
+    "colour": _colour,
+    "kind": _kind,
+    "name": _name,
+    "size": _size,
+    "place": _place,
+    "presence": _presence,
+    "relation": _relation,
+    "side": _side,
+    "larger": _larger,
+    "which_larger": _which_larger,
+    "same_colour": _same_colour,
+    "same_kind": _same_kind,
+    "touching": _touching,
+    "superlative": _superlative,
+    "which_one": _which_one,
+    "shared": _shared,
+    "count": _count,
+}
+WITH_REASON = (
+    "presence",
+    "relation",
+    "side",
+    "larger",
+    "which_larger",
+    "same_colour",
+    "same_kind",
+    "touching",
+    "superlative",
+    "count",
+)

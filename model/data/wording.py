@@ -1,0 +1,22 @@
+"""English for questions and answers: lists, articles and plurals."""
+
+from collections.abc import Sequence
+
+
+def listing(words: Sequence[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def article(words: str) -> str:
+    """The words with 'a' or 'an' in front."""
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def plural(kind: str) -> str:
+    """The plural of a kind of thing."""
+    if kind in ("fish", "scissors"):
+        return kind
+    if kind[-1] == "y" and kind[-2] not in "aeiou":
+        return kind[:-1] + "ies"
+    return kind + ("es" if kind.endswith(("s", "x", "ch", "sh")) else "s")
