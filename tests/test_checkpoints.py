@@ -476,7 +476,7 @@ def test_a_sentencepiece_tokenizer_is_read_as_llama_ships_it(files: Files, tmp_p
         byte_fallback=False,
         minloglevel=2,
     )
-    pieces = sentencepiece_model_pb2.ModelProto.FromString(trained.getvalue())
+    pieces = sentencepiece_model_pb2.ModelProto.FromString(trained.getvalue())  # type: ignore[attr-defined]
     for number in range(len(pieces.pieces), BASE_ROWS):  # LLaMA has 32,000; the release's tokens come after them
         pieces.pieces.add(piece=f"unused{number}", score=-1e6)
     folder = files.write(tmp_path / "merged")
