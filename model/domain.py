@@ -14,8 +14,8 @@ from torch import Tensor
 from roi_agent.model.modeling import ImageFeatures
 
 _FILE = "domain.safetensors"
-_FLOOR = 1e-3  # under the logarithm; fused maps are never negative
-_RIDGE = 1e-3  # added to the covariance, as a share of its mean variance, so that it can be inverted
+_FLOOR = 1e-2  # under the logarithm: a channel that is nearly always silent must not decide
+_RIDGE = 1e-2  # added to the covariance, as a share of its mean variance, so that it can be inverted
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,8 @@ def test_ask_as_json_echoes_the_box_and_writes_a_picture(run: Runner, tmp_path: 
     answer = json.loads(result.out)
     assert answer["regions"][0]["box"] == [0, 0, 256, 256]
     assert {"text", "confidence", "usage", "timing", "notes", "question"} <= set(answer)
-    assert Image.open(picture).size[0] == 512
+    with Image.open(picture) as drawn:
+        assert drawn.size[0] == 512
 
 
 def test_choose_picks_one_of_the_options(run: Runner) -> None:
@@ -143,7 +144,8 @@ def _with_header_checksum(png: bytearray) -> bytes:
 def test_scenes_are_written_with_their_truth(run: Runner, tmp_path: Path) -> None:
     result = run("scenes", str(tmp_path / "new"), "--count", "2", "--side", "64", "--json")
     for pair in json.loads(result.out):
-        assert Image.open(pair["image"]).size == (64, 64)
+        with Image.open(pair["image"]) as image:
+            assert image.size == (64, 64)
         assert json.loads(Path(pair["truth"]).read_text())["things"]
 
 

@@ -33,7 +33,8 @@ def test_the_demo_answers_right_and_writes_its_picture(tmp_path: Path) -> None:
         "Why? region1 is below region2",
     ):
         assert line in printed
-    assert Image.open(tmp_path / "demo" / "answers.png").size[0] == 512
+    with Image.open(tmp_path / "demo" / "answers.png") as picture:
+        assert picture.size[0] == 512
 
 
 def test_the_example_script_runs(tmp_path: Path) -> None:

@@ -27,6 +27,11 @@ def pointed_at(scene: Scene, example: Example) -> dict[str, Thing]:
     return {name: scene.things[index] for name, index in example.regions}
 
 
+def asked_about(scene: Scene, example: Example) -> list[Thing]:
+    """The things that the first question mentions; others may be given besides."""
+    return [pointed_at(scene, example)[name] for name in mentioned(example.turns[0].question)]
+
+
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_every_mention_has_a_region_and_no_two_handles_share_a_thing(family: str) -> None:
     for scene, example in examples(family, 60):
@@ -56,7 +61,7 @@ def test_the_same_seed_gives_the_same_question(family: str) -> None:
 def test_questions_about_one_region_tell_its_attribute(family: str, truth: object) -> None:
     assert callable(truth)
     for scene, example in examples(family):
-        (thing,) = pointed_at(scene, example).values()
+        thing = asked_about(scene, example)[0]
         assert example.turns[0].answer == truth(thing)
 
 
@@ -75,7 +80,8 @@ def test_directions_compare_centres(word: str, axis: int, sign: int) -> None:
 
 def test_larger_and_smaller_compare_areas() -> None:
     for scene, example in examples("which_larger"):
-        things, question = pointed_at(scene, example), example.turns[0].question
+        question = example.turns[0].question
+        things = {name: pointed_at(scene, example)[name] for name in mentioned(question)}
         best = (max if "larger" in question else min)(things, key=lambda name: area(things[name]))
         assert example.turns[0].answer == best
 
@@ -83,7 +89,7 @@ def test_larger_and_smaller_compare_areas() -> None:
 @pytest.mark.parametrize(("family", "attribute"), [("same_colour", "colour"), ("same_kind", "kind")])
 def test_sameness_compares_the_attribute(family: str, attribute: str) -> None:
     for scene, example in examples(family):
-        a, b = pointed_at(scene, example).values()
+        a, b = asked_about(scene, example)
         assert (example.turns[0].answer == "yes") == (getattr(a, attribute) == getattr(b, attribute))
 
 
@@ -116,7 +122,7 @@ def test_superlatives_name_the_extreme_region() -> None:
 def test_presence_is_honest_about_what_is_not_there() -> None:
     answers = set()
     for scene, example in examples("presence"):
-        (thing,) = pointed_at(scene, example).values()
+        (thing,) = asked_about(scene, example)
         question, answer = example.turns[0].question.replace("?", " "), example.turns[0].answer
         there = f" {thing.kind} " in question and (
             f"{thing.colour} {thing.kind}" in question or f"{article(thing.kind)} " in question
@@ -146,3 +152,10 @@ def test_yes_and_no_are_about_equally_frequent(family: str) -> None:
 )
 def test_plurals(kind: str, many: str) -> None:
     assert plural(kind) == many
+
+
+def test_some_questions_are_asked_with_more_regions_given_than_mentioned() -> None:
+    given = [len(example.regions) - len(mentioned(example.turns[0].question)) for _, example in examples("colour", 200)]
+    assert 0.1 < sum(more > 0 for more in given) / len(given) < 0.5
+    shared = [example for _, example in examples("shared")]
+    assert all(len(example.regions) == len(mentioned(example.turns[0].question)) for example in shared)

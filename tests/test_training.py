@@ -154,9 +154,9 @@ def test_the_learning_rate_warms_up_and_decays() -> None:
 
 def test_the_shipped_configuration_loads_and_its_phases_follow_the_paper() -> None:
     settings = TrainSettings.load("nano")
-    assert [phase.name for phase in settings.phases] == ["words", "same", "tower", "stage1", "stage2"]
-    assert settings.phases[-2].trained == ("region_encoder",)
-    assert not any("vision" in module for module in settings.phases[-1].trained)
+    assert [phase.name for phase in settings.phases] == ["words", "same", "tower", "stage1", "stage2", "bystanders"]
+    assert settings.phases[3].trained == ("region_encoder",)
+    assert not any("vision" in module for module in settings.phases[4].trained)
 
 
 @pytest.mark.parametrize(

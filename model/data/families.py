@@ -31,6 +31,8 @@ class Fact:
     reason: str = ""
 
 
+_ALONE = 0.6  # of the questions about one or two regions are asked with no others given
+
 Family = Callable[["Scenery"], Fact | None]
 
 
@@ -44,14 +46,19 @@ class Scenery:
         self.things, self.rng, self.keep = scene.things, rng, keep
         self.handles: dict[int, str] = {}
 
-    def pick(self, count: int, fits: Callable[..., bool] = lambda *things: True) -> list[int] | None:
-        """Indices of distinct things that fit together, in random order, under handles; None where there are none."""
+    def pick(self, count: int, fits: Callable[..., bool] = lambda *things: True, *, alone: bool = False) -> list[int] | None:
+        """Indices of distinct things that fit together, in random order, under handles; None where there are none.
+
+        Sometimes other things get handles too, which the question does not mention, unless it is asked `alone`.
+        """
         kept = self.keep and bool(self.handles)
         candidates = list(permutations(self.handles if kept else range(len(self.things)), count))
         self.rng.shuffle(candidates)
         chosen = next((each for each in candidates if fits(*(self.things[i] for i in each))), None)
         if chosen is not None and not kept:
-            self._name(chosen)
+            others = [index for index in range(len(self.things)) if index not in chosen]
+            bystanders = 0 if alone or self.rng.random() < _ALONE else self.rng.randint(0, min(3, len(others)))
+            self._name([*chosen, *self.rng.sample(others, bystanders)])
         return list(chosen) if chosen is not None else None
 
     def several(self) -> list[int]:
@@ -242,7 +249,7 @@ def _shared(scenery: Scenery) -> Fact | None:
             (one_colour, one_kind), "nothing"
         ) == wanted
 
-    found = scenery.pick(count, fits)
+    found = scenery.pick(count, fits, alone=True)
     if not found:
         return None
     thing = scenery.things[found[0]]

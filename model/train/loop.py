@@ -261,7 +261,7 @@ class _Log:
     def __enter__(self) -> "_Log":
         kept = [row for row in self._rows() if row["phase"] != self._phase.name or int(row["step"]) <= self._resume.step]
         self._file = self._path.open("w", newline="", encoding="utf-8")
-        self._writer = csv.DictWriter(self._file, LOG_COLUMNS, restval="")
+        self._writer = csv.DictWriter(self._file, LOG_COLUMNS, restval="", lineterminator="\n")
         self._writer.writeheader()
         self._writer.writerows(kept)
         return self
