@@ -170,7 +170,7 @@ def train(
 @evaluate_app.command("toy", epilog="Example: `roi-agent evaluate toy --model nano --questions 500`")
 def evaluate_toy(
     model: ModelOption = "nano",
-    questions: Annotated[int, typer.Option(min=1, help="Questions for each family.")] = 500,
+    questions: Annotated[int, typer.Option(min=1, help="Questions for each row of the table.")] = 500,
     seed: Annotated[int, typer.Option(min=0, help="The first held-out scene.")] = 0,
     device: DeviceOption = None,
     as_json: JsonOption = False,

@@ -1,5 +1,6 @@
 """Questions about the toy world: their answers are the truth of the scene."""
 
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -28,8 +29,13 @@ def pointed_at(scene: Scene, example: Example) -> dict[str, Thing]:
 
 
 def asked_about(scene: Scene, example: Example) -> list[Thing]:
-    """The things that the first question mentions; others may be given besides."""
-    return [pointed_at(scene, example)[name] for name in mentioned(example.turns[0].question)]
+    """The things that the first question is about."""
+    return [pointed_at(scene, example)[name] for name in asked_names(example)]
+
+
+def asked_names(example: Example) -> list[str]:
+    """The handles that the first question mentions, others may be given besides; all of them where it mentions none."""
+    return list(mentioned(example.turns[0].question)) or [name for name, _ in example.regions]
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
@@ -93,30 +99,50 @@ def test_sameness_compares_the_attribute(family: str, attribute: str) -> None:
         assert (example.turns[0].answer == "yes") == (getattr(a, attribute) == getattr(b, attribute))
 
 
-def test_counts_count() -> None:
-    for scene, example in examples("count"):
-        question, things = example.turns[0].question, pointed_at(scene, example).values()
-        asked = question.rstrip("?").split(" are ")[-1].split(": ")[0].removesuffix(" of these")
-        asked = question.split("how many are ")[-1].rstrip("?") if "how many are " in question else asked
-        asked = question.split(" are ")[-1].split(":")[0].rstrip("?") if ":" in question else asked
+@pytest.mark.parametrize("family", ["count_colour", "count_kind"])
+def test_counts_count(family: str) -> None:
+    for scene, example in examples(family):
+        question, things = example.turns[0].question.rstrip("?"), asked_about(scene, example)
+        asked = question.split(" are ")[-1].split(": ")[0]
         truth = sum(asked in (thing.colour, plural(thing.kind)) for thing in things)
         assert example.turns[0].answer == COUNTS[truth], example
 
 
-def test_superlatives_name_the_extreme_region() -> None:
-    measures = {
-        "leftmost": lambda thing: -centre(thing)[0],
-        "rightmost": lambda thing: centre(thing)[0],
-        "topmost": lambda thing: -centre(thing)[1],
-        "lowest": lambda thing: centre(thing)[1],
-        "largest": area,
-        "smallest": lambda thing: -area(thing),
-    }
-    for scene, example in examples("superlative"):
-        things, question = pointed_at(scene, example), example.turns[0].question
-        measure = next(measure for word, measure in measures.items() if word in question)
+@pytest.mark.parametrize(
+    ("relation", "measure"),
+    [
+        ("leftmost", lambda thing: -centre(thing)[0]),
+        ("rightmost", lambda thing: centre(thing)[0]),
+        ("topmost", lambda thing: -centre(thing)[1]),
+        ("lowest", lambda thing: centre(thing)[1]),
+        ("largest", area),
+        ("smallest", lambda thing: -area(thing)),
+    ],
+)
+def test_superlatives_name_the_extreme_region(relation: str, measure: Callable[[Thing], float]) -> None:
+    for scene, example in examples(relation):
+        things = {name: pointed_at(scene, example)[name] for name in asked_names(example)}
+        assert relation in example.turns[0].question
         assert len(things) >= 2
         assert example.turns[0].answer == max(things, key=lambda name: measure(things[name]))
+
+
+@pytest.mark.parametrize("family", ["which_colour", "which_kind", "which_thing"])
+def test_which_one_names_the_only_one_that_fits_or_none(family: str) -> None:
+    answers = []
+    for scene, example in examples(family):
+        question = example.turns[0].question
+        things = {name: pointed_at(scene, example)[name] for name in asked_names(example)}
+        asked = f"{question} ".replace("?", " ").replace(":", " ")
+        looks = {
+            "which_colour": lambda thing: f" is {thing.colour} ",
+            "which_kind": lambda thing: f" is {article(thing.kind)} ",
+            "which_thing": lambda thing: f" is {article(f'{thing.colour} {thing.kind}')} ",
+        }[family]
+        fits = [name for name, thing in things.items() if looks(thing) in asked]
+        assert [example.turns[0].answer] == (fits or ["none of them"]), example
+        answers.append(example.turns[0].answer)
+    assert "none of them" in answers
 
 
 def test_presence_is_honest_about_what_is_not_there() -> None:
@@ -157,5 +183,17 @@ def test_plurals(kind: str, many: str) -> None:
 def test_some_questions_are_asked_with_more_regions_given_than_mentioned() -> None:
     given = [len(example.regions) - len(mentioned(example.turns[0].question)) for _, example in examples("colour", 200)]
     assert 0.1 < sum(more > 0 for more in given) / len(given) < 0.5
-    shared = [example for _, example in examples("shared")]
-    assert all(len(example.regions) == len(mentioned(example.turns[0].question)) for example in shared)
+
+
+def test_a_question_that_mentions_no_region_is_about_all_that_are_given() -> None:
+    for _, example in examples("leftmost", 200):
+        question = example.turns[0].question
+        assert ("region is" in question) == (not mentioned(question))
+
+
+def test_a_conversation_holds_questions_of_many_families_and_reasons() -> None:
+    conversations = [example.turns for _, example in examples("turns", 200)]
+    questions = " ".join(turn.question for turns in conversations for turn in turns)
+    for words in ("What colour", "leftmost", "Why?", "How many", "touch"):
+        assert words in questions
+    assert max(len(turns) for turns in conversations) == 6

@@ -1,19 +1,19 @@
 """Families of questions about a rendered scene: each draws one question from a scene, with its answer and the reason.
 
 Yes and no, left and right, and so on are drawn first and the regions after, so that no answer can be guessed from its
-frequency. A family gives None where the scene offers no such question.
+frequency. A family gives None where the scene offers no such question. Skills that are learned apart are families apart:
+"which is the leftmost" is one, "which is the topmost" another.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import permutations
-from random import Random
+from functools import partial
 
 from roi_agent.model.data.art import COLOURS, KINDS, SIZES
 from roi_agent.model.data.geometry import area, centre, gap, place
-from roi_agent.model.data.scenes import Scene, Thing
+from roi_agent.model.data.scenery import Scenery
+from roi_agent.model.data.scenes import Thing
 from roi_agent.model.data.wording import article, listing, plural
-from roi_agent.prompts import load_blocks
 
 COUNTS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight")
 
@@ -31,58 +31,7 @@ class Fact:
     reason: str = ""
 
 
-_ALONE = 0.6  # of the questions about one or two regions are asked with no others given
-
-Family = Callable[["Scenery"], Fact | None]
-
-
-class Scenery:
-    """A scene, handles for some of its things, and a source of chance.
-
-    keep: handles, once given, stay for all further questions, as in a conversation.
-    """
-
-    def __init__(self, scene: Scene, rng: Random, *, keep: bool = False) -> None:
-        self.things, self.rng, self.keep = scene.things, rng, keep
-        self.handles: dict[int, str] = {}
-
-    def pick(self, count: int, fits: Callable[..., bool] = lambda *things: True, *, alone: bool = False) -> list[int] | None:
-        """Indices of distinct things that fit together, in random order, under handles; None where there are none.
-
-        Sometimes other things get handles too, which the question does not mention, unless it is asked `alone`.
-        """
-        kept = self.keep and bool(self.handles)
-        candidates = list(permutations(self.handles if kept else range(len(self.things)), count))
-        self.rng.shuffle(candidates)
-        chosen = next((each for each in candidates if fits(*(self.things[i] for i in each))), None)
-        if chosen is not None and not kept:
-            others = [index for index in range(len(self.things)) if index not in chosen]
-            bystanders = 0 if alone or self.rng.random() < _ALONE else self.rng.randint(0, min(3, len(others)))
-            self._name([*chosen, *self.rng.sample(others, bystanders)])
-        return list(chosen) if chosen is not None else None
-
-    def several(self) -> list[int]:
-        """Two to five things under handles, or all that have one."""
-        if not (self.keep and self.handles):
-            self._name(self.rng.sample(range(len(self.things)), self.rng.randint(2, min(5, len(self.things)))))
-        chosen = list(self.handles)
-        self.rng.shuffle(chosen)
-        return chosen
-
-    def _name(self, chosen: Sequence[int]) -> None:
-        count = len(chosen)
-        numbers = list(range(1, count + 1)) if self.rng.random() < 0.75 else self.rng.sample(range(1, 31), count)
-        self.rng.shuffle(numbers)
-        self.handles = {index: f"region{number}" for index, number in zip(chosen, numbers, strict=True)}
-
-    def say(self, wording: str, indices: Sequence[int], **words: str) -> str:
-        """A wording with the things' mentions filled in."""
-        mentions = [f"<{self.handles[index]}>" for index in indices]
-        line = self.rng.choice(load_blocks("toy_world")[wording].splitlines())
-        return line.format(a=mentions[0], b=mentions[1] if len(mentions) > 1 else "", all=listing(mentions), **words)
-
-    def coin(self) -> bool:
-        return self.rng.random() < 0.5
+Family = Callable[[Scenery], Fact | None]
 
 
 # ---------------------------------------------------------------- one region
@@ -213,30 +162,29 @@ def _touching(scenery: Scenery) -> Fact | None:
 # ---------------------------------------------------------------- three or more regions
 
 
-def _superlative(scenery: Scenery) -> Fact | None:
-    relation, (measure, margin) = scenery.rng.choice(list(_SUPERLATIVES.items()))
+def _superlative(scenery: Scenery, relation: str) -> Fact | None:
+    measure, margin = SUPERLATIVES[relation]
     indices = scenery.several()
-    best, second = sorted(indices, key=lambda index: measure(scenery.things[index]), reverse=True)[:2]
-    if measure(scenery.things[best]) - measure(scenery.things[second]) < margin:
+    ranked = sorted(indices, key=lambda index: measure(scenery.things[index]), reverse=True)
+    if len(ranked) < 2 or measure(scenery.things[ranked[0]]) - measure(scenery.things[ranked[1]]) < margin:
         return None
-    answer = scenery.handles[best]
+    answer = scenery.handles[ranked[0]]
     return Fact(scenery.say("superlative", indices, relation=relation), answer, f"{answer} is the {relation}")
 
 
-def _which_one(scenery: Scenery) -> Fact | None:
-    indices = scenery.several()
-    target = scenery.things[scenery.rng.choice(indices)]
-    form = scenery.rng.choice(("colour", "kind", "both"))
-    if scenery.rng.random() < 0.15:
-        wanted_colour, wanted_kind = scenery.rng.choice(tuple(COLOURS)), scenery.rng.choice(KINDS)
+def _which(scenery: Scenery, form: str) -> Fact | None:
+    """Which one has a colour, a kind or both; now and then, none of them has."""
+    indices, rng = scenery.several(), scenery.rng
+    target = scenery.things[rng.choice(indices)]
+    if rng.random() < 0.15:
+        wanted_colour, wanted_kind = rng.choice(tuple(COLOURS)), rng.choice(KINDS)
     else:
         wanted_colour, wanted_kind = target.colour, target.kind
     fits = [i for i in indices if _matches(scenery.things[i], form, wanted_colour, wanted_kind)]
-    asked = {"colour": wanted_colour, "kind": article(wanted_kind), "both": article(f"{wanted_colour} {wanted_kind}")}[form]
-    if len(fits) > 1:
+    if len(indices) < 2 or len(fits) > 1:
         return None
-    answer = scenery.handles[fits[0]] if fits else "none of them"
-    return Fact(scenery.say("which_one", indices, thing=asked), answer)
+    asked = {"colour": wanted_colour, "kind": article(wanted_kind), "both": article(f"{wanted_colour} {wanted_kind}")}[form]
+    return Fact(scenery.say("which_one", indices, thing=asked), scenery.handles[fits[0]] if fits else "none of them")
 
 
 def _shared(scenery: Scenery) -> Fact | None:
@@ -249,7 +197,7 @@ def _shared(scenery: Scenery) -> Fact | None:
             (one_colour, one_kind), "nothing"
         ) == wanted
 
-    found = scenery.pick(count, fits, alone=True)
+    found = scenery.pick(count, fits)
     if not found:
         return None
     thing = scenery.things[found[0]]
@@ -257,14 +205,15 @@ def _shared(scenery: Scenery) -> Fact | None:
     return Fact(scenery.say("shared", found), answers.get(wanted, f"the colour {thing.colour} and the kind {thing.kind}"))
 
 
-def _count(scenery: Scenery) -> Fact | None:
+def _count(scenery: Scenery, form: str) -> Fact | None:
     """The number is drawn first, so that "one" is not nearly always right."""
     indices = scenery.several()
-    asks: dict[int, list[tuple[str, str]]] = {}
-    for form, of in (("colour", {thing.colour for thing in scenery.things}), ("kind", {thing.kind for thing in scenery.things})):
-        for value in sorted(of):
-            asks.setdefault(len(_having(scenery, indices, form, value)), []).append((form, value))
-    form, value = scenery.rng.choice(asks[scenery.rng.choice(sorted(asks))])
+    if len(indices) < 2:
+        return None
+    asks: dict[int, list[str]] = {}
+    for value in sorted({str(getattr(thing, form)) for thing in scenery.things}):
+        asks.setdefault(len(_having(scenery, indices, form, value)), []).append(value)
+    value = scenery.rng.choice(asks[scenery.rng.choice(sorted(asks))])
     fits = _having(scenery, indices, form, value)
     asked = value if form == "colour" else plural(value)
     told = listing(sorted((scenery.handles[i] for i in fits), key=handle_number)) if fits else "none of them"
@@ -309,7 +258,7 @@ def _yes_no(truth: bool) -> str:
 
 
 _DIRECTIONS = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}  # axis of the image, sign
-_SUPERLATIVES: dict[str, tuple[Callable[[Thing], float], float]] = {
+SUPERLATIVES: dict[str, tuple[Callable[[Thing], float], float]] = {
     "leftmost": (lambda thing: -centre(thing)[0], MARGIN),
     "rightmost": (lambda thing: centre(thing)[0], MARGIN),
     "topmost": (lambda thing: -centre(thing)[1], MARGIN),
@@ -332,10 +281,13 @@ FAMILIES: dict[str, Family] = {
     "same_colour": _same_colour,
     "same_kind": _same_kind,
     "touching": _touching,
-    "superlative": _superlative,
-    "which_one": _which_one,
     "shared": _shared,
-    "count": _count,
+    **{relation: partial(_superlative, relation=relation) for relation in SUPERLATIVES},
+    "which_colour": partial(_which, form="colour"),
+    "which_kind": partial(_which, form="kind"),
+    "which_thing": partial(_which, form="both"),
+    "count_colour": partial(_count, form="colour"),
+    "count_kind": partial(_count, form="kind"),
 }
 WITH_REASON = (
     "presence",
@@ -346,6 +298,7 @@ WITH_REASON = (
     "same_colour",
     "same_kind",
     "touching",
-    "superlative",
-    "count",
+    *SUPERLATIVES,
+    "count_colour",
+    "count_kind",
 )

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from random import Random
 
 from roi_agent.model.conversation import Turn
-from roi_agent.model.data.families import FAMILIES, WITH_REASON, Scenery, handle_number
+from roi_agent.model.data.families import FAMILIES, WITH_REASON, Fact, handle_number
+from roi_agent.model.data.scenery import Scenery
 from roi_agent.model.data.scenes import Scene
 
 FAMILY_NAMES = (*FAMILIES, "why", "turns")
 
-# What a conversation of many turns asks about its regions, and how often.
 _MOST_TURNS = 6
-_TURN_WEIGHTS = {"superlative": 6, "which_one": 4, "count": 3, "which_larger": 1, "relation": 1, "presence": 1, "same_kind": 1}
+_WHY = 0.3  # of the answers that have a reason are followed by "why?" in a conversation
 
 # Scenes with smaller seeds are held out: models are judged on them and never trained on them.
 TRAINING_SEEDS = 1_000_000
@@ -29,12 +29,12 @@ class Example:
 def make_example(scene: Scene, family: str, rng: Random) -> Example | None:
     """One conversation of a family about the scene, or None where the scene offers none.
 
-    `why` asks for the reason of an answer; `turns` asks up to six questions about the same two to five regions.
+    `why` asks for the reason of an answer; `turns` asks up to six questions of all families about the same regions.
     """
     scenery = Scenery(scene, rng, keep=family == "turns")
     if family == "why":
         fact = FAMILIES[rng.choice(WITH_REASON)](scenery)
-        turns = [Turn(fact.question, fact.answer), Turn(scenery.say("why", list(scenery.handles)), fact.reason)] if fact else []
+        turns = [Turn(fact.question, fact.answer), _why(scenery, fact)] if fact else []
     elif family == "turns":
         turns = _several_turns(scenery)
     else:
@@ -47,9 +47,16 @@ def make_example(scene: Scene, family: str, rng: Random) -> Example | None:
 
 
 def _several_turns(scenery: Scenery) -> list[Turn]:
-    scenery.several()
-    turns: dict[str, str] = {}
-    for family in scenery.rng.choices(list(_TURN_WEIGHTS), list(_TURN_WEIGHTS.values()), k=_MOST_TURNS):
-        if fact := FAMILIES[family](scenery):
-            turns.setdefault(fact.question, fact.answer)
-    return [Turn(question, answer) for question, answer in turns.items()]
+    scenery.several(least=1)
+    turns: list[Turn] = []
+    for family in scenery.rng.choices(list(FAMILIES), k=_MOST_TURNS):
+        fact = FAMILIES[family](scenery)
+        if fact and all(turn.question != fact.question for turn in turns):
+            turns.append(Turn(fact.question, fact.answer))
+            if fact.reason and scenery.rng.random() < _WHY:
+                turns.append(_why(scenery, fact))
+    return turns[:_MOST_TURNS]
+
+
+def _why(scenery: Scenery, fact: Fact) -> Turn:
+    return Turn(scenery.say("why", list(scenery.handles)), fact.reason)

@@ -20,6 +20,7 @@ from roi_agent.model.processing import IGNORE, GPT4RoIProcessor
 from roi_agent.model.regions import Box, Region
 
 RENDER_SIDES = (128, 128, 192, 256, 384)  # pixels; a model must not care how an image was made smaller
+_TRIES = 20  # draws for each question: not every scene offers every family
 _JITTER = 0.03  # of a box's side: detectors and people do not draw tight boxes
 
 
@@ -66,7 +67,7 @@ class ToyBatch:
 
 
 class ToyDataset(Dataset[ToySample]):
-    """Sample i is scene TRAINING_SEEDS + first + i with `questions` conversations about it."""
+    """Sample i is scene TRAINING_SEEDS + first + i with `questions` conversations about it, or fewer where it offers few."""
 
     def __init__(
         self, processor: GPT4RoIProcessor, *, size: int, first: int, questions: int, weights: dict[str, float], pixels: bool
@@ -83,8 +84,8 @@ class ToyDataset(Dataset[ToySample]):
         rng = Random(seed)
         scene = make_scene(seed)
         rows: list[Row] = []
-        while len(rows) < self.questions:
-            example = make_example(scene, rng.choices(self.families, self.weights)[0], rng)
+        for family in rng.choices(self.families, self.weights, k=_TRIES * self.questions):
+            example = make_example(scene, family, rng) if len(rows) < self.questions else None
             if example:
                 rows.append(encode_example(self.processor, example, with_image=self.pixels))
         pixels = scene_pixels(self.processor, scene, rng.choice(RENDER_SIDES)) if self.pixels else None

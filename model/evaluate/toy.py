@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count, islice
+from math import ceil
 from random import Random
 
 import torch
 from torch import Tensor
 
 from roi_agent.model.conversation import Turn
+from roi_agent.model.data.families import SUPERLATIVES
 from roi_agent.model.data.questions import FAMILY_NAMES, TRAINING_SEEDS, Example, make_example
 from roi_agent.model.data.scenes import Scene, make_scene
 from roi_agent.model.data.toy import encode_example, scene_pixels
@@ -34,7 +36,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "same colour": ("same_colour",),
     "same kind": ("same_kind",),
     "touching": ("touching",),
-    "three or more regions": ("superlative", "which_one", "count"),
+    "three or more regions": (*SUPERLATIVES, "which_colour", "which_kind", "which_thing", "count_colour", "count_kind"),
     "what they share": ("shared",),
     "why": ("why",),
     "the last of several turns": ("turns",),
@@ -84,7 +86,7 @@ class Asked:
 
 
 def evaluate_toy(model: LocalRegionModel, *, questions: int = 500, first_seed: int = 0) -> Iterator[list[Asked]]:
-    """Ask `questions` of every family about scenes from `first_seed` on; yields one answered batch after another.
+    """Ask at least `questions` for every row of the table, about scenes from `first_seed` on; yields answered batches.
 
     Raises InvalidSetting where the seeds would reach those of training.
     """
@@ -100,8 +102,13 @@ def scores(answered: Sequence[Asked]) -> list[Score]:
 
 
 def total_questions(questions: int) -> int:
-    """How many questions `evaluate_toy` asks in all."""
-    return questions * len(FAMILY_NAMES)
+    """How many questions `evaluate_toy` asks in all, for that number in every row."""
+    return sum(_share(questions).values())
+
+
+def _share(questions: int) -> dict[str, int]:
+    """Questions of each family: a row's families share its number, rounded up."""
+    return {family: ceil(questions / len(families)) for families in GROUPS.values() for family in families}
 
 
 def _score(name: str, asked: Sequence[Asked]) -> Score:
@@ -123,7 +130,7 @@ def _score(name: str, asked: Sequence[Asked]) -> Score:
 
 def _batches(questions: int, first_seed: int) -> Iterator[list[Asked]]:
     """Questions about consecutive scenes, at most one of a family for each, until every family has its number."""
-    missing = dict.fromkeys(FAMILY_NAMES, questions)
+    missing = _share(questions)
     seeds = count(first_seed)
     while any(missing.values()):
         batch: list[Asked] = []
