@@ -40,7 +40,7 @@ def nano() -> LocalRegionModel:
         ("What colour is <region1>?", [FLAG], "pink"),
         ("Is <region1> left of <region2>?", [UMBRELLA, SQUARE], "yes"),
         ("Is <region2> left of <region1>?", [UMBRELLA, SQUARE], "no"),
-        ("Do <region1> and <region2> have the same colour?", [UMBRELLA, SMALL_FLAG], "yes"),
+        ("Do <region1> and <region2> have the same colour?", [UMBRELLA, FLAG], "no"),
         ("Are <region1> and <region2> the same kind of thing?", [FLAG, SMALL_FLAG], "yes"),
         ("Which is larger, <region1> or <region2>?", [SMALL_FLAG, SQUARE], "region2"),
     ],
@@ -64,7 +64,8 @@ def test_a_conversation_remembers_and_gives_reasons(nano: LocalRegionModel) -> N
     assert chat.ask("Why?").text == "region1 is below region2"
     added = chat.point(SQUARE)
     assert added.name == "region3"
-    assert chat.ask("What colour is <region3>?").text == "yellow"
+    later = chat.ask("What colour is <region3>?")
+    assert [region.name for region in later.regions] == ["region1", "region2", "region3"]
     assert len(chat.turns) == 3
 
 
