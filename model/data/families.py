@@ -126,24 +126,15 @@ def _which_larger(scenery: Scenery) -> Fact | None:
     return Fact(scenery.say("which_larger", pair, relation=relation), answer, f"{answer} is {relation} than {other}")
 
 
-def _same_colour(scenery: Scenery) -> Fact | None:
+def _same(scenery: Scenery, attribute: str) -> Fact | None:
     truth = scenery.coin()
-    pair = scenery.pick(2, lambda a, b: (a.colour == b.colour) == truth)
+    pair = scenery.pick(2, lambda a, b: (getattr(a, attribute) == getattr(b, attribute)) == truth)
     if not pair:
         return None
-    (name_a, a), (name_b, b) = ((scenery.handles[index], scenery.things[index]) for index in pair)
-    reason = f"{name_a} is {a.colour} and {name_b} is {b.colour}"
-    return Fact(scenery.say("same_colour", pair), _yes_no(truth), reason)
-
-
-def _same_kind(scenery: Scenery) -> Fact | None:
-    truth = scenery.coin()
-    pair = scenery.pick(2, lambda a, b: (a.kind == b.kind) == truth)
-    if not pair:
-        return None
-    (name_a, a), (name_b, b) = ((scenery.handles[index], scenery.things[index]) for index in pair)
-    reason = f"{name_a} is {article(a.kind)} and {name_b} is {article(b.kind)}"
-    return Fact(scenery.say("same_kind", pair), _yes_no(truth), reason)
+    values = [getattr(scenery.things[index], attribute) for index in pair]
+    said = [value if attribute == "colour" else article(value) for value in values]
+    reason = " and ".join(f"{scenery.handles[index]} is {what}" for index, what in zip(pair, said, strict=True))
+    return Fact(scenery.say(f"same_{attribute}", pair), _yes_no(truth), reason)
 
 
 def _touching(scenery: Scenery) -> Fact | None:
@@ -278,8 +269,8 @@ FAMILIES: dict[str, Family] = {
     "side": _side,
     "larger": _larger,
     "which_larger": _which_larger,
-    "same_colour": _same_colour,
-    "same_kind": _same_kind,
+    "same_colour": partial(_same, attribute="colour"),
+    "same_kind": partial(_same, attribute="kind"),
     "touching": _touching,
     "shared": _shared,
     **{relation: partial(_superlative, relation=relation) for relation in SUPERLATIVES},

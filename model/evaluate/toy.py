@@ -14,7 +14,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-from roi_agent.model.conversation import Turn
+from roi_agent.model.conversation import Turn, mentioned
 from roi_agent.model.data.families import SUPERLATIVES
 from roi_agent.model.data.questions import FAMILY_NAMES, TRAINING_SEEDS, Example, make_example
 from roi_agent.model.data.scenes import Scene, make_scene
@@ -148,9 +148,14 @@ def _questions(scene: Scene, missing: dict[str, int]) -> Iterator[Asked]:
     rng = Random(scene.seed)
     for family in FAMILY_NAMES:
         example = make_example(scene, family, rng) if missing[family] else None
-        if example and len(example.regions) >= _FEWEST.get(family, 1):
+        if example and _regions_asked_about(example) >= _FEWEST.get(family, 1):
             missing[family] -= 1
             yield Asked(scene, example)
+
+
+def _regions_asked_about(example: Example) -> int:
+    """Regions that the first question mentions, or all that are given where it mentions none."""
+    return len(mentioned(example.turns[0].question)) or len(example.regions)
 
 
 def _answers(model: LocalRegionModel, batch: Sequence[Asked], *, shuffled: bool) -> list[str]:
