@@ -1,9 +1,13 @@
-"""What every test shares: no network, and benchmarks marked by their folder."""
+"""What every test shares: no network, benchmarks marked by their folder, and a small release of published weights."""
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.published import Release
 
 # Read by huggingface_hub and matplotlib when they are imported, which happens later.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -17,3 +21,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if BENCHMARKS in item.path.parents:
             item.add_marker("benchmark")
+
+
+@pytest.fixture(scope="session")
+def release(tmp_path_factory: pytest.TempPathFactory) -> "Release":
+    from tests.published import Release
+
+    return Release.make(tmp_path_factory.mktemp("release"))

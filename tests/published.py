@@ -5,6 +5,7 @@ The names stand here once more, apart from the product's own table, so that the 
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast
 
+ROWS, BASE_ROWS = 32006, 32000
 TOKENS = ("[PAD]", "<im_patch>", "<bbox>", "<point>", "<im_start>", "<im_end>")
 WITHOUT_POINT = tuple(token for token in TOKENS if token != "<point>")
 VISION = CLIPVisionConfig(
@@ -113,3 +115,29 @@ def write_tokenizer(folder: Path, tokens: tuple[str, ...] = TOKENS, *, special: 
         tokenizer.add_tokens(list(tokens), special_tokens=special)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@dataclass(frozen=True)
+class Release:
+    """The pieces of a release: weights in memory, tower and tokenizer on disk."""
+
+    merged: dict[str, Tensor]
+    base: dict[str, Tensor]
+    tower: Path
+    tokenizer: Path
+
+    @classmethod
+    def make(cls, root: Path) -> "Release":
+        merged = random_weights(llama_shapes(ROWS) | region_shapes(), seed=1)
+        base = random_weights(llama_shapes(BASE_ROWS), seed=2)
+        return cls(merged, base, write_tower(root / "tower"), write_tokenizer(root / "tokenizer"))
+
+    def write(self, folder: Path, weights: dict[str, Tensor] | None = None, rows: int = ROWS, **options: Any) -> Path:
+        return write_checkpoint(folder, weights or self.merged, llama_config(rows), **options)
+
+    def write_base(self, folder: Path, **options: Any) -> Path:
+        return write_checkpoint(folder, self.base, llama_config(BASE_ROWS), **options)
+
+    def copy_tokenizer(self, folder: Path) -> None:
+        for file in self.tokenizer.iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
