@@ -25,9 +25,9 @@ QUESTIONS = [
     "What colour is <region2>?",
     "Do <region1> and <region3> have the same colour?",
     "Is <region1> left of <region4>?",
-    "Which is larger, <region3> or <region4>?",
     "Are <region2> and <region3> the same kind of thing?",
-    "Is there a yellow square in <region4>?",
+    "Which of <region1>, <region2>, <region3> and <region4> is the leftmost?",
+    "How many of <region1>, <region2>, <region3> and <region4> are flags?",
 ]
 
 

@@ -40,9 +40,14 @@ def nano() -> LocalRegionModel:
         ("What colour is <region1>?", [FLAG], "pink"),
         ("Is <region1> left of <region2>?", [UMBRELLA, SQUARE], "yes"),
         ("Is <region2> left of <region1>?", [UMBRELLA, SQUARE], "no"),
+        ("Do <region1> and <region2> have the same colour?", [UMBRELLA, SMALL_FLAG], "yes"),
         ("Do <region1> and <region2> have the same colour?", [UMBRELLA, FLAG], "no"),
         ("Are <region1> and <region2> the same kind of thing?", [FLAG, SMALL_FLAG], "yes"),
         ("Which is larger, <region1> or <region2>?", [SMALL_FLAG, SQUARE], "region2"),
+        ("Which region is the largest?", [SMALL_FLAG, SQUARE, FLAG], "region2"),
+        ("Which of <region1>, <region2> and <region3> is the leftmost?", [SQUARE, UMBRELLA, SMALL_FLAG], "region3"),
+        ("Which one is pink: <region1>, <region2> and <region3>?", [SMALL_FLAG, UMBRELLA, FLAG], "region3"),
+        ("How many of <region1>, <region2> and <region3> are flags?", [FLAG, SQUARE, SMALL_FLAG], "two"),
     ],
 )
 def test_nano_answers_about_a_rendered_scene(nano: LocalRegionModel, question: str, boxes: list[Any], answer: str) -> None:

@@ -49,8 +49,6 @@ def test_nano_answers_as_well_as_published_on_scenes_it_never_saw() -> None:
         claim = said[score.name].accuracy
         # Four standard errors of so few questions below the published figure are a regression, not chance.
         assert score.accuracy >= claim - 4 * (max(claim * (1 - claim), 0.01) / score.questions) ** 0.5, score
-        if claim - said[score.name].chance > 0.4:
-            assert score.shuffled < score.accuracy - 0.1, f"the answers do not come from the boxes: {score}"
 
 
 def published() -> list[Score]:
@@ -65,6 +63,16 @@ def test_documents_show_the_measured_table(document: Path) -> None:
 def test_the_published_figures_rest_on_enough_questions() -> None:
     assert [score.name for score in published()] == list(GROUPS)
     assert all(score.questions >= 500 for score in published())
+
+
+def test_the_published_figures_meet_every_goal() -> None:
+    reached = {score.name: score.accuracy for score in published()}
+    assert {name: reached[name] for name, goal in GOALS.items() if reached[name] < goal} == {}
+
+
+def test_the_published_answers_come_from_the_boxes() -> None:
+    for score in published():
+        assert score.shuffled < score.accuracy - 0.15, score
 
 
 def test_chance_is_the_most_frequent_answer() -> None:

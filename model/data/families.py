@@ -8,6 +8,7 @@ frequency. A family gives None where the scene offers no such question. Skills t
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 
 from roi_agent.model.data.art import COLOURS, KINDS, SIZES
 from roi_agent.model.data.geometry import area, centre, gap, place
@@ -20,6 +21,7 @@ COUNTS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight"
 # A comparison is asked only where its answer is plain: centres this far apart, as a share of the image's side, areas this ratio.
 MARGIN = 0.06
 RATIO = 1.4
+_OVERLAP = -0.01  # gap of two boxes that overlap plainly, as a share of the image's side
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +141,10 @@ def _same(scenery: Scenery, attribute: str) -> Fact | None:
 
 def _touching(scenery: Scenery) -> Fact | None:
     """Two regions touch where their boxes overlap; a narrow gap is not asked about."""
+    if not any(gap(a, b) < _OVERLAP for a, b in combinations(scenery.things, 2)):
+        return None  # a scene where nothing can be a yes would make "no" the likelier answer
     truth = scenery.coin()
-    if not truth and scenery.rng.random() < 0.7:
-        return None  # few scenes hold a yes
-    pair = scenery.pick(2, lambda a, b: gap(a, b) < -0.01 if truth else 0.03 < gap(a, b) < 0.25)
+    pair = scenery.pick(2, lambda a, b: gap(a, b) < _OVERLAP if truth else 0.03 < gap(a, b) < 0.25)
     if not pair:
         return None
     a, b = (scenery.handles[index] for index in pair)
@@ -280,6 +282,7 @@ FAMILIES: dict[str, Family] = {
     "count_colour": partial(_count, form="colour"),
     "count_kind": partial(_count, form="kind"),
 }
+ABOUT_ONE = ("colour", "kind", "name", "size", "place", "presence")
 WITH_REASON = (
     "presence",
     "relation",

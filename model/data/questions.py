@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from random import Random
 
 from roi_agent.model.conversation import Turn
-from roi_agent.model.data.families import FAMILIES, WITH_REASON, Fact, handle_number
+from roi_agent.model.data.families import ABOUT_ONE, FAMILIES, WITH_REASON, Fact, handle_number
 from roi_agent.model.data.scenery import Scenery
 from roi_agent.model.data.scenes import Scene
 
 FAMILY_NAMES = (*FAMILIES, "why", "turns")
 
 _MOST_TURNS = 6
+# People mostly ask about one region at a time, and only so is a name from many turns ago found again.
+_SHARES = [4 if family in ABOUT_ONE else 1 for family in FAMILIES]
 _WHY = 0.3  # of the answers that have a reason are followed by "why?" in a conversation
 
 # Scenes with smaller seeds are held out: models are judged on them and never trained on them.
@@ -29,7 +31,7 @@ class Example:
 def make_example(scene: Scene, family: str, rng: Random) -> Example | None:
     """One conversation of a family about the scene, or None where the scene offers none.
 
-    `why` asks for the reason of an answer; `turns` asks up to six questions of all families about the same regions.
+    `why` asks for the reason of an answer; `turns` asks up to six questions of all families, mostly about one region each.
     """
     scenery = Scenery(scene, rng, keep=family == "turns")
     if family == "why":
@@ -49,7 +51,7 @@ def make_example(scene: Scene, family: str, rng: Random) -> Example | None:
 def _several_turns(scenery: Scenery) -> list[Turn]:
     scenery.several(least=1)
     turns: list[Turn] = []
-    for family in scenery.rng.choices(list(FAMILIES), k=_MOST_TURNS):
+    for family in scenery.rng.choices(list(FAMILIES), _SHARES, k=_MOST_TURNS):
         fact = FAMILIES[family](scenery)
         if fact and all(turn.question != fact.question for turn in turns):
             turns.append(Turn(fact.question, fact.answer))
