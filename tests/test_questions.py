@@ -54,6 +54,16 @@ def test_the_same_seed_gives_the_same_question(family: str) -> None:
     assert make_example(scene, family, Random(9)) == make_example(scene, family, Random(9))
 
 
+@pytest.mark.parametrize("family", ["colour", "relation", "leftmost"])
+def test_bystanders_are_given_only_where_questions_need_not_be_alone(family: str) -> None:
+    def bystanders(alone: float) -> list[int]:
+        given = [make_example(make_scene(seed), family, Random(seed), alone=alone) for seed in range(80)]
+        return [len(each.regions) - len(asked_names(each)) for each in given if each]
+
+    assert set(bystanders(alone=1)) == {0}
+    assert set(bystanders(alone=0)) >= {0, 1, 2}
+
+
 @pytest.mark.parametrize(
     ("family", "truth"),
     [

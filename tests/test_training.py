@@ -171,6 +171,10 @@ def test_the_shipped_configuration_loads_and_its_phases_follow_the_paper() -> No
             "preset: nano\nphases: [{name: a, objective: words, steps: 0, scenes: 1, questions: 1, learning_rate: 1}]",
             "steps is 0",
         ),
+        (
+            "preset: nano\nphases: [{name: a, objective: words, steps: 1, scenes: 1, questions: 1, learning_rate: 1, alone: 2}]",
+            "alone is 2",
+        ),
         ("preset: nano\nphases: [{name: a}]", "missing"),
         ("preset: [", "not YAML"),
         ("just text", "a mapping"),

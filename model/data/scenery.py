@@ -8,7 +8,7 @@ from roi_agent.model.data.scenes import Scene
 from roi_agent.model.data.wording import listing
 from roi_agent.prompts import load_blocks
 
-_ALONE = 0.6  # of the questions are asked with no other regions given
+ALONE = 0.6  # of the questions are asked with no other regions given
 _MOST = 5  # regions in one question
 _BYSTANDERS = 3  # regions given and not mentioned, at most
 _LAST_NUMBER = 30  # of a handle
@@ -18,10 +18,11 @@ class Scenery:
     """A scene, handles for some of its things, and a source of chance.
 
     keep: handles, once given, stay for all further questions, as in a conversation.
+    alone: the share of questions asked with no other regions given.
     """
 
-    def __init__(self, scene: Scene, rng: Random, *, keep: bool = False) -> None:
-        self.things, self.rng, self.keep = scene.things, rng, keep
+    def __init__(self, scene: Scene, rng: Random, *, keep: bool = False, alone: float = ALONE) -> None:
+        self.things, self.rng, self.keep, self.alone = scene.things, rng, keep, alone
         self.handles: dict[int, str] = {}
 
     def pick(self, count: int, fits: Callable[..., bool] = lambda *things: True) -> list[int] | None:
@@ -65,7 +66,7 @@ class Scenery:
 
     def _name(self, chosen: Sequence[int]) -> None:
         others = [index for index in range(len(self.things)) if index not in chosen]
-        bystanders = 0 if self.rng.random() < _ALONE else self.rng.randint(0, min(_BYSTANDERS, len(others)))
+        bystanders = 0 if self.rng.random() < self.alone else self.rng.randint(0, min(_BYSTANDERS, len(others)))
         self._number([*chosen, *self.rng.sample(others, bystanders)])
 
     def _number(self, chosen: Sequence[int]) -> None:

@@ -181,6 +181,7 @@ def _loader(settings: TrainSettings, phase: PhaseSettings, processor: GPT4RoIPro
         questions=phase.questions,
         weights=phase.family_weights,
         pixels=phase.objective != "words",
+        alone=phase.alone,
     )
     return DataLoader(
         dataset,  # type: ignore[arg-type]

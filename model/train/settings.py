@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from roi_agent.model.data.scenery import ALONE
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 
 OBJECTIVES = ("words", "tower", "questions")
@@ -22,6 +23,8 @@ class PhaseSettings:
     trained: names of the modules that learn; all others are frozen.
     precision: `no` (float32), `bf16` or `fp16`; on a CPU, bf16 pays for convolutions and not for a small language model.
     scenes: scenes in a batch; questions: conversations about each; steps: batches.
+    family_weights: how often a family is asked, 1 where it is not named; alone: the share of questions asked with no other
+        regions given than those they mention.
     """
 
     name: str
@@ -34,6 +37,7 @@ class PhaseSettings:
     warmup: float = 0.03
     weight_decay: float = 0.01
     precision: str = "no"
+    alone: float = ALONE
     family_weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -41,6 +45,8 @@ class PhaseSettings:
             raise InvalidSetting(f"phase {self.name}: objective {self.objective!r}", do=f"choose one of {', '.join(OBJECTIVES)}")
         if self.precision not in ("no", "bf16", "fp16"):
             raise InvalidSetting(f"phase {self.name}: precision {self.precision!r}", do="use no, bf16 or fp16")
+        if not 0 <= self.alone <= 1:
+            raise InvalidSetting(f"phase {self.name}: alone is {self.alone}", do="give a share from 0 to 1")
         for key in ("steps", "scenes", "learning_rate"):
             if getattr(self, key) <= 0:
                 raise InvalidSetting(f"phase {self.name}: {key} is {getattr(self, key)}", do="give a number above zero")
