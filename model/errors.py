@@ -53,6 +53,12 @@ class BoxFormatUnknown(UserError):
     code = "box_format_unknown"
 
 
+class MaskInvalid(UserError):
+    """A mask that is empty, cannot be read, or does not have its image's size."""
+
+    code = "mask_invalid"
+
+
 class ImageUnreadable(UserError):
     """The image cannot be found or decoded."""
 

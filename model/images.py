@@ -26,10 +26,10 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from roi_agent.model.boxes import MAX_PIXELS
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, RoiAgentError
 from roi_agent.model.pixels import array_size_wh, array_to_rgb, to_rgb, transparent_colour
 
-MAX_PIXELS = 50_000_000
 MAX_BYTES = 64 * 2**20
 
 # From here on Pillow itself warns, in places that we cannot reach; a larger limit of ours would let that out.

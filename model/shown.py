@@ -1,0 +1,19 @@
+"""Values as users gave them, for the text of an error."""
+
+
+def shown(value: object) -> str:
+    """The value as given, short, and never with an address from memory as an object's own repr would have."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "tolist"):
+        value = value.tolist()  # a number of numpy or torch
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    if isinstance(value, int) and value.bit_length() > 100:
+        return f"a whole number of {value.bit_length()} bits"
+    if value is None or isinstance(value, float | int):
+        return repr(value)
+    if isinstance(value, str):
+        return repr(value if len(value) <= 40 else value[:40] + "...")
+    if isinstance(value, list | tuple):
+        parts = ["[...]" if isinstance(item, list | tuple) else shown(item) for item in value[:6]]
+        return "[" + ", ".join(parts) + (", ...]" if len(value) > 6 else "]")
+    return f"a {type(value).__name__}"
