@@ -16,7 +16,7 @@ from roi_agent.model.errors import InvalidSetting, ModelNotFound, TrainingDiverg
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, new_processor
-from roi_agent.model.train import loop
+from roi_agent.model.train import loop, region_model
 from roi_agent.model.train.objectives import OBJECTIVES, answer_loss, freeze_all_but, region_codes
 from roi_agent.model.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.train.tokenizer import train_tokenizer
@@ -41,8 +41,8 @@ def processor() -> GPT4RoIProcessor:
 
 @pytest.fixture(autouse=True)
 def _small_domain(monkeypatch: pytest.MonkeyPatch) -> None:
-    full = loop.fit_domain
-    monkeypatch.setattr(loop, "fit_domain", lambda model, processor: full(model, processor, num_scenes=100))
+    full = region_model.fit_domain
+    monkeypatch.setattr(region_model, "fit_domain", lambda model, processor: full(model, processor, num_scenes=100))
 
 
 def losses(folder: Path) -> list[tuple[str, str, str]]:
@@ -193,6 +193,6 @@ def test_an_unknown_configuration_names_the_known_ones() -> None:
 
 def test_a_loss_that_is_no_number_stops_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken: Any = {name: (lambda model, batch: (torch.tensor(float("nan")), {})) for name in OBJECTIVES}
-    monkeypatch.setattr(loop, "OBJECTIVES", broken)
+    monkeypatch.setattr(region_model, "OBJECTIVES", broken)
     with pytest.raises(TrainingDiverged, match=r"training_diverged.*phase words, step 0"):
         loop.train(QUICK, tmp_path, show_progress=False)

@@ -108,10 +108,9 @@ def random_phrase(rng: Random) -> Phrase:
 def words() -> list[str]:
     """Every word of which phrases are made, but for the unknown ones; sorted."""
     blocks = load_blocks("toy_phrases")
-    known = [blocks[name].split() for name in ("determiner", "anything", *SIZES)]
-    every = {*sum(known, []), "an", *COLOURS, *KINDS, *map(plural, KINDS)}
-    every |= {plural(word) for word in blocks["anything"].split()}
-    return sorted(every)
+    plain = {word for name in ("determiner", "anything", *SIZES) for word in blocks[name].split()}
+    nouns = (*KINDS, *blocks["anything"].split())
+    return sorted({*plain, "an", *COLOURS, *nouns, *map(plural, nouns)})
 
 
 def _look(thing: Thing) -> dict[str, str]:

@@ -65,7 +65,7 @@ def prompted(processor: GroundingDinoProcessor, scene: Scene, phrases: Sequence[
     spans = phrase_spans(ids)
     assert len(spans) == len(phrases), phrases
     described = [phrase.found_in(scene) for phrase in phrases]
-    wanted = sorted(set(sum(described, [])))
+    wanted = sorted({thing for things in described for thing in things})
     tokens = torch.zeros(len(wanted), len(ids), dtype=torch.bool)
     for (start, stop), things in zip(spans, described, strict=True):
         for thing in things:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
-from torchvision.ops import box_convert, generalized_box_iou, generalized_box_iou_loss
+from torchvision.ops import box_convert, box_iou, generalized_box_iou, generalized_box_iou_loss
 
 from roi_agent.model.data.prompted import PromptedBatch
 from roi_agent.model.train.objectives import Figures
@@ -138,9 +138,7 @@ def _corners(boxes: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _figures(
-    logits: Tensor, boxes: Tensor, batch: PromptedBatch, matches: Places, output: object, cells: Places
-) -> Figures:
+def _figures(logits: Tensor, boxes: Tensor, batch: PromptedBatch, matches: Places, output: object, cells: Places) -> Figures:
     """tokens: of the matched queries' own, the share above one half.  box: share of them with an IoU of 0.5.
 
     cell: of the tokens of cells that stand for a thing, the share above one half.  false: other queries with any token above it.
@@ -152,9 +150,11 @@ def _figures(
         tokens = batch.tokens[image]
         own.append((logits[image, where] > 0)[tokens[box]])
         cell.append((encoder[image, cells[image][0]] > 0)[tokens[cells[image][1]]])
-        ious.append(generalized_box_iou(_corners(boxes[image, where]), _corners(batch.boxes[image][box])).diagonal() >= 0.5)
+        ious.append(box_iou(_corners(boxes[image, where]), _corners(batch.boxes[image][box])).diagonal() >= 0.5)
         free = torch.ones(len(logits[image]), dtype=torch.bool, device=logits.device)
         free[where] = False
         others.append((logits[image, free].amax(1) > 0).float().sum()[None])
-    return {name: float(torch.cat(values).float().mean()) if any(map(len, values)) else 0.0
-            for name, values in (("tokens", own), ("box", ious), ("cell", cell), ("false", others))}
+    return {
+        name: float(torch.cat(values).float().mean()) if any(map(len, values)) else 0.0
+        for name, values in (("tokens", own), ("box", ious), ("cell", cell), ("false", others))
+    }

@@ -3,12 +3,11 @@
 A run's folder holds one file of weights for every finished phase, the state of the one in progress, and a log as CSV.
 """
 
-import csv
 import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,33 +16,20 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from roi_agent.model.configuration import GPT4RoIConfig
-from roi_agent.model.data.questions import FAMILY_NAMES, TRAINING_SEEDS
-from roi_agent.model.data.scenes import make_scene
-from roi_agent.model.data.toy import RENDER_SIDES, ToyBatch, ToyDataset, collate, scene_pixels
-from roi_agent.model.domain import Domain, pool
 from roi_agent.model.errors import TrainingDiverged
-from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.processing import GPT4RoIProcessor, new_processor
-from roi_agent.model.train.objectives import OBJECTIVES, Figures, freeze_all_but
+from roi_agent.model.train.detector import DetectorTrainee
+from roi_agent.model.train.log import Log, progress_bar, remember, summary
+from roi_agent.model.train.objectives import freeze_all_but
+from roi_agent.model.train.region_model import RegionModelTrainee
 from roi_agent.model.train.settings import PhaseSettings, TrainSettings
-from roi_agent.model.train.tokenizer import train_tokenizer
+from roi_agent.model.train.trainee import Trainee
 
-LOG_COLUMNS = ("phase", "step", "seconds", "learning_rate", "loss", "exact", "kind_in_box", "colour_in_box", *FAMILY_NAMES)
+# What a preset trains; all others are sizes of the region model.
+TRAINEES: dict[str, Callable[[TrainSettings, Path], Trainee]] = {"nano-detector": DetectorTrainee}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,67 +48,43 @@ def train(settings: TrainSettings, folder: Path, *, only: str | None = None, sho
     """
     folder.mkdir(parents=True, exist_ok=True)
     set_seed(settings.seed)
-    config = GPT4RoIConfig.preset(settings.preset)
-    processor = new_processor(config, _tokenizer(folder / "tokenizer", config.vocab_size))
-    model = GPT4RoIForConditionalGeneration(config)
+    trainee = TRAINEES.get(settings.preset, RegionModelTrainee)(settings, folder)
     for phase in settings.phases:
         finished = folder / f"{phase.name}.safetensors"
         if not finished.exists() and only in (None, phase.name):
-            _run_phase(settings, phase, model, processor, folder, show_progress=show_progress)
+            _run_phase(settings, phase, trainee, folder, show_progress=show_progress)
         if finished.exists():
-            load_part(model, load_file(finished))
+            load_part(trainee.model, load_file(finished))
     target = folder / "model"
-    model.eval().save_pretrained(target)
-    processor.save_pretrained(target)
-    if config.domain:
-        fit_domain(model, processor).save(target)
+    trainee.save(target)
     return target
 
 
-@torch.inference_mode()
-def fit_domain(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor, *, num_scenes: int = 2000) -> Domain:
-    """What images the model was trained on look like to it: the first half of the scenes fits, the second sets the limit."""
-    pooled = []
-    for start in range(0, num_scenes, 50):
-        seeds = range(TRAINING_SEEDS + start, TRAINING_SEEDS + start + 50)
-        pixels = torch.stack(
-            [scene_pixels(processor, make_scene(seed), RENDER_SIDES[seed % len(RENDER_SIDES)]) for seed in seeds]
-        )
-        pooled.append(pool(model.encode_image(pixels.to(model.device))).cpu())
-    known, held_out = torch.cat(pooled).chunk(2)
-    return Domain.fit(known, held_out)
-
-
-def _run_phase(
-    settings: TrainSettings,
-    phase: PhaseSettings,
-    model: GPT4RoIForConditionalGeneration,
-    processor: GPT4RoIProcessor,
-    folder: Path,
-    *,
-    show_progress: bool,
-) -> None:
+def _run_phase(settings: TrainSettings, phase: PhaseSettings, trainee: Trainee, folder: Path, *, show_progress: bool) -> None:
+    model = trainee.model
     accelerator = Accelerator(mixed_precision=phase.precision)
     learning = freeze_all_but(model, phase.trained)
-    optimizer = torch.optim.AdamW(learning, lr=phase.learning_rate, weight_decay=phase.weight_decay, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(
+        _groups(model, phase), lr=phase.learning_rate, weight_decay=phase.weight_decay, betas=(0.9, 0.98)
+    )
     resume = _load_resume(folder / phase.name, model, optimizer)
-    loader = _loader(settings, phase, processor, resume.step)
-    objective = OBJECTIVES[phase.objective]
+    loader = _loader(settings, phase, trainee, resume.step)
     prepared, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     recent: defaultdict[str, list[float]] = defaultdict(list)
     start = time.monotonic() - resume.seconds
-    with _progress(show_progress) as progress, _Log(folder / "log.csv", phase, resume) as log:
+    log_file = Log(folder / "log.csv", phase.name, resume.step, trainee.figures)
+    with progress_bar(show_progress) as progress, log_file as log:
         task = progress.add_task(phase.name, total=phase.steps, completed=resume.step, figures="")
         for step, batch in enumerate(loader, resume.step):
             torch.manual_seed(settings.seed + step)  # a resumed run draws the same noise
             rate = learning_rate(phase, step)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["share"]
             with accelerator.autocast():
-                loss, figures = objective(accelerator.unwrap_model(prepared), batch)
+                loss, figures = trainee.loss(phase, accelerator.unwrap_model(prepared), batch)
             _optimise(accelerator, optimizer, learning, loss, f"phase {phase.name}, step {step}")
-            _remember(recent, loss, figures)
-            progress.update(task, advance=1, figures=_summary(recent))
+            remember(recent, loss, figures)
+            progress.update(task, advance=1, figures=summary(recent, trainee.shown))
             last = step + 1 == phase.steps
             if (step + 1) % settings.log_every == 0 or last:
                 log.write(step + 1, time.monotonic() - start, rate, recent)
@@ -133,6 +95,16 @@ def _run_phase(
     _save_aside(folder / f"{phase.name}.safetensors", partial(save_file, _part(model, phase.trained)))
     for leftover in (folder / phase.name).glob("*"):
         leftover.unlink()
+
+
+def _groups(model: nn.Module, phase: PhaseSettings) -> list[dict[str, Any]]:
+    """What learns, by its share of the learning rate: that of the first of `rates` that its name starts with, or 1."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            share = next((share for prefix, share in phase.rates.items() if name.startswith(prefix)), 1.0)
+            groups.setdefault(share, []).append(parameter)
+    return [{"params": parameters, "share": share} for share, parameters in groups.items()]
 
 
 def _optimise(
@@ -171,23 +143,14 @@ class _Consecutive(Sampler[int]):
         return len(self.indices)
 
 
-def _loader(settings: TrainSettings, phase: PhaseSettings, processor: GPT4RoIProcessor, step: int) -> "DataLoader[ToyBatch]":
+def _loader(settings: TrainSettings, phase: PhaseSettings, trainee: Trainee, step: int) -> "DataLoader[Any]":
     # No two phases see the same scenes.
     first = sum(each.steps * each.scenes for each in settings.phases[: settings.phases.index(phase)])
-    dataset = ToyDataset(
-        processor,
-        size=phase.steps * phase.scenes,
-        first=first,
-        questions=phase.questions,
-        weights=phase.family_weights,
-        pixels=phase.objective != "words",
-        alone=phase.alone,
-    )
     return DataLoader(
-        dataset,  # type: ignore[arg-type]
+        trainee.dataset(phase, first),
         batch_size=phase.scenes,
         sampler=_Consecutive(step * phase.scenes, phase.steps * phase.scenes),
-        collate_fn=partial(collate, pad_id=processor.tokenizer.pad_token_id),
+        collate_fn=trainee.collate,
         num_workers=settings.workers,
         worker_init_fn=_one_thread,
         prefetch_factor=4 if settings.workers else None,
@@ -199,16 +162,6 @@ def _one_thread(_: int) -> None:
 
 
 # ---------------------------------------------------------------- what is kept
-
-
-def _tokenizer(folder: Path, vocab_size: int) -> PreTrainedTokenizerBase:
-    """The run's tokenizer, trained once: weights mean nothing under another one."""
-    if not folder.exists():
-        aside = folder.with_name(folder.name + ".part")
-        train_tokenizer(vocab_size).save_pretrained(aside)
-        os.replace(aside, folder)
-    tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    return tokenizer
 
 
 def load_part(model: nn.Module, part: dict[str, Tensor]) -> None:
@@ -248,60 +201,3 @@ def _save_aside(path: Path, save: Any) -> None:
     aside = path.with_name(path.name + ".part")
     save(aside)
     os.replace(aside, path)
-
-
-# ---------------------------------------------------------------- what is shown
-
-
-class _Log:
-    """Appends rows to the run's CSV; rows that a resumed phase will write again are dropped first."""
-
-    def __init__(self, path: Path, phase: PhaseSettings, resume: Resume) -> None:
-        self._path, self._phase, self._resume = path, phase, resume
-
-    def __enter__(self) -> "_Log":
-        kept = [row for row in self._rows() if row["phase"] != self._phase.name or int(row["step"]) <= self._resume.step]
-        self._file = self._path.open("w", newline="", encoding="utf-8")
-        self._writer = csv.DictWriter(self._file, LOG_COLUMNS, restval="", lineterminator="\n")
-        self._writer.writeheader()
-        self._writer.writerows(kept)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def write(self, step: int, seconds: float, rate: float, recent: dict[str, list[float]]) -> None:
-        figures = {name: f"{sum(values) / len(values):.4f}" for name, values in recent.items()}
-        row = {"phase": self._phase.name, "step": step, "seconds": f"{seconds:.0f}", "learning_rate": f"{rate:.3g}", **figures}
-        self._writer.writerow(row)
-        self._file.flush()
-
-    def _rows(self) -> list[dict[str, str]]:
-        if not self._path.exists():
-            return []
-        with self._path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-
-
-def _remember(recent: dict[str, list[float]], loss: Tensor, figures: Figures) -> None:
-    recent["loss"].append(loss.item())
-    for name, value in figures.items():
-        recent[name].append(value)
-
-
-def _summary(recent: dict[str, list[float]]) -> str:
-    shown = [name for name in ("loss", "exact", "kind_in_box", "colour_in_box") if name in recent]
-    return "  ".join(f"{name} {sum(recent[name]) / len(recent[name]):.3f}" for name in shown)
-
-
-def _progress(show: bool) -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
-        disable=not show,
-    )

@@ -9,7 +9,7 @@ import yaml
 from roi_agent.model.data.scenery import ALONE
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 
-OBJECTIVES = ("words", "tower", "questions")
+OBJECTIVES = ("words", "tower", "questions", "phrases")
 T = TypeVar("T")
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -19,10 +19,11 @@ class PhaseSettings:
     """One phase of training.
 
     objective: `words` (questions over symbolic regions, without images), `tower` (what is in each box, without the
-        language model) or `questions` (the paper's loss: answers about pixels).
+        language model) or `questions` (the paper's loss: answers about pixels); for a detector `phrases`.
     trained: names of the modules that learn; all others are frozen.
     precision: `no` (float32), `bf16` or `fp16`; on a CPU, bf16 pays for convolutions and not for a small language model.
-    scenes: scenes in a batch; questions: conversations about each; steps: batches.
+    scenes: scenes in a batch; questions: conversations about each, or the most phrases that are looked for; steps: batches.
+    rates: by the start of their names, modules that learn at a share of the learning rate.
     family_weights: how often a family is asked, 1 where it is not named; alone: the share of questions asked with no other
         regions given than those they mention.
     """
@@ -39,6 +40,7 @@ class PhaseSettings:
     precision: str = "no"
     alone: float = ALONE
     family_weights: dict[str, float] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:

@@ -1,0 +1,138 @@
+"""The nano Grounding DINO as something to train: its configuration, its words, and where it starts from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from transformers import (
+    BertConfig,
+    BertTokenizer,
+    GroundingDinoConfig,
+    GroundingDinoForObjectDetection,
+    GroundingDinoImageProcessor,
+    GroundingDinoProcessor,
+    ResNetConfig,
+)
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+
+from roi_agent.model.data.phrases import words
+from roi_agent.model.data.prompted import PromptedBatch, PromptedDataset, PromptedSample, collate_prompted
+from roi_agent.model.grounding import END, PADDING, QUESTION_MARK, START, STOP
+from roi_agent.model.train.detection_loss import detection_loss
+from roi_agent.model.train.objectives import Figures
+from roi_agent.model.train.settings import PhaseSettings, TrainSettings
+from roi_agent.model.train.trainee import Trainee
+
+REGION_MODEL = Path(__file__).parent.parent / "nano" / "model.safetensors"  # whose vision tower the detector starts from
+_IMAGE_SIZE = 128  # pixels; what the vision tower was trained on
+_TOWER, _BACKBONE = "vision_tower.", "model.backbone.conv_encoder.model."
+_UNKNOWN, _MASK = 100, 103  # BERT's other ids
+_FIRST_WORD = QUESTION_MARK + 1
+_VOCABULARY = 1152
+
+
+class DetectorTrainee(Trainee):
+    """A small Grounding DINO on the trained vision tower of the nano region model."""
+
+    figures = shown = ("tokens", "box", "cell", "false")
+
+    def __init__(self, settings: TrainSettings, folder: Path) -> None:
+        self.processor = new_detector_processor()
+        self.model: GroundingDinoForObjectDetection = GroundingDinoForObjectDetection(detector_config())
+        take_tower(self.model, REGION_MODEL)
+        quieten(self.model)
+
+    def dataset(self, phase: PhaseSettings, first: int) -> PromptedDataset:
+        """Scenes with prompts of up to `questions` phrases."""
+        return PromptedDataset(self.processor, size=phase.steps * phase.scenes, first=first, most=phase.questions)
+
+    def collate(self, samples: Sequence[PromptedSample]) -> PromptedBatch:
+        """Samples -> one batch."""
+        return collate_prompted(samples)
+
+    def loss(self, phase: PhaseSettings, model: Any, batch: PromptedBatch) -> tuple[Tensor, Figures]:
+        """The detector's loss; it has one objective only."""
+        return detection_loss(model, batch)
+
+    def save(self, target: Path) -> None:
+        """Model and processor."""
+        self.model.eval().save_pretrained(target)
+        self.processor.save_pretrained(target)
+
+
+def detector_config() -> GroundingDinoConfig:
+    """Grounding DINO in small: the region model's first three stages, a BERT of two layers, two layers each way."""
+    backbone = ResNetConfig(
+        embedding_size=32,
+        hidden_sizes=[48, 96, 160],
+        depths=[1, 2, 2],
+        layer_type="basic",
+        out_features=["stage2", "stage3"],
+    )
+    text = BertConfig(
+        vocab_size=_VOCABULARY,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=256,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=0.1,
+    )
+    return GroundingDinoConfig(
+        backbone_config=backbone,
+        text_config=text,
+        num_feature_levels=2,
+        num_queries=40,
+        d_model=128,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=256,
+        decoder_ffn_dim=256,
+        encoder_n_points=2,
+        decoder_n_points=2,
+        dropout=0.0,
+        fusion_droppath=0.0,
+        init_std=0.08,  # about 1 / sqrt(d_model): so narrow a model hardly starts to learn at the usual 0.02
+        disable_custom_kernels=True,
+    )
+
+
+def new_detector_processor() -> GroundingDinoProcessor:
+    """Images to a fixed square, and a tokenizer that knows whole words of the toy world; all others are [UNK]."""
+    size = {"height": _IMAGE_SIZE, "width": _IMAGE_SIZE}
+    images = GroundingDinoImageProcessor(size=size, image_mean=OPENAI_CLIP_MEAN, image_std=OPENAI_CLIP_STD)
+    fixed = {PADDING: "[PAD]", _UNKNOWN: "[UNK]", START: "[CLS]", END: "[SEP]", _MASK: "[MASK]", STOP: ".", QUESTION_MARK: "?"}
+    named = {**fixed, **dict(enumerate(words(), _FIRST_WORD))}
+    assert max(named) < _VOCABULARY
+    vocabulary = {named.get(index, f"[unused{index}]"): index for index in range(_VOCABULARY)}
+    return GroundingDinoProcessor(images, BertTokenizer(vocab=vocabulary))
+
+
+def take_tower(model: GroundingDinoForObjectDetection, weights: Path) -> None:
+    """The vision tower of a nano region model becomes the backbone, but for the last stage, which is not used."""
+    own = {name for name, _ in (*model.named_parameters(), *model.named_buffers()) if name.startswith(_BACKBONE)}
+    with safe_open(weights, "pt") as file:
+        names = {_BACKBONE + name.removeprefix(_TOWER): name for name in file.keys() if name.startswith(_TOWER)}  # noqa: SIM118
+        part = {name: file.get_tensor(names[name]) for name in own}
+    model.load_state_dict(part, strict=False)
+
+
+@torch.no_grad()
+def quieten(model: GroundingDinoForObjectDetection) -> None:
+    """Start with scores near 0.05 for everything: text and image states become short vectors that point apart.
+
+    Layer norms end both, so that their product would start with a spread of sqrt(d_model) around zero, and the loss with
+    unlearning that.
+    """
+    apart = (3.0 / model.config.d_model) ** 0.5
+    text = model.model.encoder.layers[-1].text_enhancer_layer.layer_norm_after
+    for norm, sign in ((text, 1), (model.model.enc_output_norm, -1), (model.model.decoder.layer_norm, -1)):
+        norm.weight.fill_(0.3)
+        norm.bias.fill_(sign * apart)

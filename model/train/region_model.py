@@ -1,0 +1,85 @@
+"""GPT4RoI as something to train: its questions about rendered scenes, and the folder that it ends in."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from roi_agent.model.configuration import GPT4RoIConfig
+from roi_agent.model.data.questions import FAMILY_NAMES, TRAINING_SEEDS
+from roi_agent.model.data.scenes import make_scene
+from roi_agent.model.data.toy import RENDER_SIDES, ToyBatch, ToyDataset, ToySample, collate, scene_pixels
+from roi_agent.model.domain import Domain, pool
+from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.processing import GPT4RoIProcessor, new_processor
+from roi_agent.model.train.objectives import OBJECTIVES, Figures
+from roi_agent.model.train.settings import PhaseSettings, TrainSettings
+from roi_agent.model.train.tokenizer import train_tokenizer
+from roi_agent.model.train.trainee import Trainee
+
+
+class RegionModelTrainee(Trainee):
+    """GPT4RoI of a preset, from nothing."""
+
+    figures = ("exact", "kind_in_box", "colour_in_box", *FAMILY_NAMES)
+    shown = ("loss", "exact", "kind_in_box", "colour_in_box")
+
+    def __init__(self, settings: TrainSettings, folder: Path) -> None:
+        config = GPT4RoIConfig.preset(settings.preset)
+        self.processor = new_processor(config, _tokenizer(folder / "tokenizer", config.vocab_size))
+        self.model: GPT4RoIForConditionalGeneration = GPT4RoIForConditionalGeneration(config)
+
+    def dataset(self, phase: PhaseSettings, first: int) -> ToyDataset:
+        """Scenes with conversations; without pixels where the objective needs none."""
+        return ToyDataset(
+            self.processor,
+            size=phase.steps * phase.scenes,
+            first=first,
+            questions=phase.questions,
+            weights=phase.family_weights,
+            pixels=phase.objective != "words",
+            alone=phase.alone,
+        )
+
+    def collate(self, samples: Sequence[ToySample]) -> ToyBatch:
+        """Samples -> one batch."""
+        return collate(samples, pad_id=self.processor.tokenizer.pad_token_id)
+
+    def loss(self, phase: PhaseSettings, model: Any, batch: ToyBatch) -> tuple[Tensor, Figures]:
+        """The loss of the phase's objective."""
+        return OBJECTIVES[phase.objective](model, batch)
+
+    def save(self, target: Path) -> None:
+        """Model, processor, and what images the model knows."""
+        self.model.eval().save_pretrained(target)
+        self.processor.save_pretrained(target)
+        if self.model.config.domain:
+            fit_domain(self.model, self.processor).save(target)
+
+
+@torch.inference_mode()
+def fit_domain(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor, *, num_scenes: int = 2000) -> Domain:
+    """What images the model was trained on look like to it: the first half of the scenes fits, the second sets the limit."""
+    pooled = []
+    for start in range(0, num_scenes, 50):
+        seeds = range(TRAINING_SEEDS + start, TRAINING_SEEDS + start + 50)
+        pixels = torch.stack(
+            [scene_pixels(processor, make_scene(seed), RENDER_SIDES[seed % len(RENDER_SIDES)]) for seed in seeds]
+        )
+        pooled.append(pool(model.encode_image(pixels.to(model.device))).cpu())
+    known, held_out = torch.cat(pooled).chunk(2)
+    return Domain.fit(known, held_out)
+
+
+def _tokenizer(folder: Path, vocab_size: int) -> PreTrainedTokenizerBase:
+    """The run's tokenizer, trained once: weights mean nothing under another one."""
+    if not folder.exists():
+        aside = folder.with_name(folder.name + ".part")
+        train_tokenizer(vocab_size).save_pretrained(aside)
+        os.replace(aside, folder)
+    tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    return tokenizer
