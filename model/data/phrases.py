@@ -1,5 +1,6 @@
 """Phrases about a scene, true and false, with the things that each describes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -26,6 +27,13 @@ _BARE = 0.6  # of the phrases have no determiner
 _PLURAL = 0.15
 
 
+def _form(names: Sequence[str]) -> str:
+    return ", ".join(names) or "anything"
+
+
+FORMS = tuple(_form(names) for names in _FORMS)  # "kind", "colour, kind", ..., "anything"
+
+
 @dataclass(frozen=True, slots=True)
 class Phrase:
     """What is asked for; an attribute that is None does not matter, UNKNOWN is none of the toy world's."""
@@ -46,9 +54,8 @@ class Phrase:
 
     @property
     def form(self) -> str:
-        """What the phrase names, for example "colour kind", or "anything"."""
-        given = [name for name in ("size", "colour", "kind") if getattr(self, name) is not None]
-        return " ".join(given) or "anything"
+        """What the phrase names, one of FORMS."""
+        return _form([name for name in ("size", "colour", "kind") if getattr(self, name) is not None])
 
 
 def make_phrases(scene: Scene, rng: Random, count: int) -> list[Phrase]:
