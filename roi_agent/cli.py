@@ -151,12 +151,12 @@ def scenes(
 
 @app.command(epilog="Example: `roi-agent train nano --out runs/nano`")
 def train(
-    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped configuration: nano.")],
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped configuration: nano, nano-detector.")],
     folder: Annotated[Path | None, typer.Option("--out", help="The run's folder.  [default: runs/NAME]")] = None,
     phase: Annotated[str | None, typer.Option(help="Run only this phase of the configuration.")] = None,
 ) -> None:
     """Train a model; the same command goes on where an earlier run was cut."""
-    _require("accelerate", "yaml", extra="train")
+    _require("accelerate", "scipy", "yaml", extra="train")
     import time
 
     from roi_agent.model.train.loop import train as run
