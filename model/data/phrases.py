@@ -78,6 +78,14 @@ def make_phrases(scene: Scene, rng: Random, count: int) -> list[Phrase]:
     return list(phrases.values())
 
 
+def vocabulary(rng: Random) -> list[Phrase]:
+    """Every kind, colour and size as a phrase of one word, in random order: together they say all there is about each thing."""
+    kinds = [Phrase(kind, kind=kind) for kind in KINDS]
+    colours = [Phrase(colour, colour=colour) for colour in COLOURS]
+    sizes = [Phrase(size, size=size) for size in SIZES]
+    return rng.sample([*kinds, *colours, *sizes], len(kinds) + len(colours) + len(sizes))
+
+
 def true_phrase(scene: Scene, rng: Random) -> Phrase:
     """A phrase for one of the scene's things, and maybe for others too."""
     return _worded(_asked(_look(rng.choice(scene.things)), rng), rng)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import GroundingDinoProcessor
 
-from roi_agent.model.data.phrases import Phrase, make_phrases
+from roi_agent.model.data.phrases import Phrase, make_phrases, vocabulary
 from roi_agent.model.data.questions import TRAINING_SEEDS
 from roi_agent.model.data.scenes import Scene, make_scene, render_image
 from roi_agent.model.data.toy import RENDER_SIDES
@@ -43,7 +43,7 @@ class PromptedBatch:
 
 
 class PromptedDataset(Dataset[PromptedSample]):
-    """Sample i is scene TRAINING_SEEDS + first + i with 1 to `most` phrases."""
+    """Sample i is scene TRAINING_SEEDS + first + i with 1 to `most` phrases, or with the whole vocabulary where `most` is 0."""
 
     def __init__(self, processor: GroundingDinoProcessor, *, size: int, first: int, most: int) -> None:
         self.processor, self.size, self.first, self.most = processor, size, first, most
@@ -55,7 +55,7 @@ class PromptedDataset(Dataset[PromptedSample]):
         seed = TRAINING_SEEDS + self.first + index
         rng = Random(seed)
         scene = make_scene(seed)
-        phrases = make_phrases(scene, rng, rng.randint(1, self.most))
+        phrases = make_phrases(scene, rng, rng.randint(1, self.most)) if self.most else vocabulary(rng)
         return prompted(self.processor, scene, phrases, rng.choice(RENDER_SIDES))
 
 

@@ -46,15 +46,16 @@ class DetectorTrainee(Trainee):
         quieten(self.model)
 
     def dataset(self, phase: PhaseSettings, first: int) -> PromptedDataset:
-        """Scenes with prompts of up to `questions` phrases."""
-        return PromptedDataset(self.processor, size=phase.steps * phase.scenes, first=first, most=phase.questions)
+        """Scenes with prompts of up to `questions` phrases, or of every word."""
+        most = 0 if phase.objective == "vocabulary" else phase.questions
+        return PromptedDataset(self.processor, size=phase.steps * phase.scenes, first=first, most=most)
 
     def collate(self, samples: Sequence[PromptedSample]) -> PromptedBatch:
         """Samples -> one batch."""
         return collate_prompted(samples)
 
     def loss(self, phase: PhaseSettings, model: Any, batch: PromptedBatch) -> tuple[Tensor, Figures]:
-        """The detector's loss; it has one objective only."""
+        """The detector's loss, whatever the prompts are."""
         return detection_loss(model, batch)
 
     def save(self, target: Path) -> None:

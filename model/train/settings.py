@@ -9,7 +9,7 @@ import yaml
 from roi_agent.model.data.scenery import ALONE
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 
-OBJECTIVES = ("words", "tower", "questions", "phrases")
+OBJECTIVES = ("words", "tower", "questions", "vocabulary", "phrases")
 T = TypeVar("T")
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -19,7 +19,8 @@ class PhaseSettings:
     """One phase of training.
 
     objective: `words` (questions over symbolic regions, without images), `tower` (what is in each box, without the
-        language model) or `questions` (the paper's loss: answers about pixels); for a detector `phrases`.
+        language model) or `questions` (the paper's loss: answers about pixels); for a detector `vocabulary` (prompts of every
+        word) or `phrases` (prompts of some phrases, true and false).
     trained: names of the modules that learn; all others are frozen.
     precision: `no` (float32), `bf16` or `fp16`; on a CPU, bf16 pays for convolutions and not for a small language model.
     scenes: scenes in a batch; questions: conversations about each, or the most phrases that are looked for; steps: batches.
