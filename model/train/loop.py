@@ -147,12 +147,13 @@ def _optimise(
 
 
 def learning_rate(phase: PhaseSettings, step: int) -> float:
-    """Linear warm-up, then half a cosine to 2 % of the peak."""
+    """Linear warm-up, then half a cosine down to `final_rate` of the peak."""
     warm = max(1, round(phase.steps * phase.warmup))
     if step < warm:
         return phase.learning_rate * (step + 1) / warm
     progress = (step - warm) / max(1, phase.steps - warm)
-    return phase.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+    left = phase.final_rate + (1 - phase.final_rate) * 0.5 * (1 + math.cos(math.pi * progress))
+    return phase.learning_rate * left
 
 
 # ---------------------------------------------------------------- data
