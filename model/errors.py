@@ -125,6 +125,12 @@ class MissingExtra(UserError):
     code = "missing_extra"
 
 
+class ModelOutputInvalid(RoiAgentError):
+    """A model, perhaps the user's own, gave what cannot be: NaN, boxes outside the image, a mask of another size."""
+
+    code = "model_output_invalid"
+
+
 class TrainingDiverged(RoiAgentError):
     """The loss of a training is no longer a number."""
 

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from roi_agent.model.boxes import FORMATS, UNITS, Box
-from roi_agent.model.errors import BoxFormatUnknown, InvalidSetting, MissingExtra, RoiAgentError, TooManyRegions
+from roi_agent.model.errors import (
+    BoxFormatUnknown,
+    InvalidSetting,
+    MissingExtra,
+    ModelOutputInvalid,
+    RoiAgentError,
+    TooManyRegions,
+)
 from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.model.masks import Mask
 from roi_agent.model.regions import Region
@@ -84,6 +91,33 @@ def from_supervision(detections: "Detections") -> list[dict[str, Any]]:
             item["mask"] = np.asarray(detections.mask[index])
         items.append(item)
     return items
+
+
+def region_items(found: object) -> object:
+    """What a detector returned, as `Workspace.add_regions` takes it, a list where it can be one.
+
+    found: supervision.Detections; a mapping with "boxes" (N, 4), pixel xyxy, and perhaps "scores", "labels" or "text_labels"
+        and "masks", as torchvision and transformers give it; or anything that `add_regions` takes already.
+    Error: ModelOutputInvalid for lists of different lengths.
+    """
+    if hasattr(found, "xyxy") and hasattr(found, "confidence"):
+        return from_supervision(found)  # type: ignore[arg-type]  # told by what it has: supervision may not be installed
+    if isinstance(found, Mapping) and "boxes" in found:
+        columns = {"box": found["boxes"], "score": found.get("scores"), "mask": found.get("masks")}
+        columns["label"] = found.get("text_labels", found.get("labels"))
+        listed = {key: _listed(values) for key, values in columns.items() if values is not None}
+        if len({len(values) for values in listed.values()}) > 1:
+            lengths = ", ".join(f"{len(values)} of {key}" for key, values in listed.items())
+            raise ModelOutputInvalid(f"a detector gave {lengths}", do="give as many of each")
+        items = [dict(zip(listed, row, strict=True)) for row in zip(*listed.values(), strict=True)]
+        return [item | ({"label": str(item["label"])} if "label" in item else {}) for item in items]
+    if hasattr(found, "tolist") and getattr(found, "ndim", 0) == 2:
+        return list(found.tolist())
+    return list(found) if isinstance(found, tuple) else found
+
+
+def _listed(values: Any) -> list[Any]:
+    return list(values.tolist() if getattr(values, "ndim", 0) == 1 and hasattr(values, "tolist") else values)
 
 
 def to_coco(workspace: Workspace) -> dict[str, Any]:

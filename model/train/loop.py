@@ -262,10 +262,9 @@ class _Log:
 
     def __enter__(self) -> "_Log":
         kept = [row for row in self._rows() if row["phase"] != self._phase.name or int(row["step"]) <= self._resume.step]
-        self._file = self._path.open("w", newline="", encoding="utf-8")
+        _save_aside(self._path, lambda aside: self._write_rows(aside, kept))
+        self._file = self._path.open("a", newline="", encoding="utf-8")
         self._writer = csv.DictWriter(self._file, LOG_COLUMNS, restval="", lineterminator="\n")
-        self._writer.writeheader()
-        self._writer.writerows(kept)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -276,6 +275,13 @@ class _Log:
         row = {"phase": self._phase.name, "step": step, "seconds": f"{seconds:.0f}", "learning_rate": f"{rate:.3g}", **figures}
         self._writer.writerow(row)
         self._file.flush()
+
+    @staticmethod
+    def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, LOG_COLUMNS, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
 
     def _rows(self) -> list[dict[str, str]]:
         if not self._path.exists():
