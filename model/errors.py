@@ -59,6 +59,24 @@ class MaskInvalid(UserError):
     code = "mask_invalid"
 
 
+class UnknownImage(UserError):
+    """No image of that name in the workspace."""
+
+    code = "unknown_image"
+
+
+class WorkspaceUnreadable(UserError):
+    """A folder that is no workspace, or one that is damaged or of a newer version."""
+
+    code = "workspace_unreadable"
+
+
+class WorkspaceConflict(UserError):
+    """A folder holds other regions than the workspace that is to be saved there, or another program is using it."""
+
+    code = "workspace_conflict"
+
+
 class ImageUnreadable(UserError):
     """The image cannot be found or decoded."""
 
@@ -105,6 +123,12 @@ class MissingExtra(UserError):
     """An optional package is needed and not installed."""
 
     code = "missing_extra"
+
+
+class ModelOutputInvalid(RoiAgentError):
+    """A model, perhaps the user's own, gave what cannot be: NaN, boxes outside the image, a mask of another size."""
+
+    code = "model_output_invalid"
 
 
 class TrainingDiverged(RoiAgentError):

@@ -4,26 +4,24 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.utils import logging
 
 from roi_agent.model.conversation import Prompt, Turn
 from roi_agent.model.domain import Domain
-from roi_agent.model.errors import CheckpointMismatch, ModelNotFound, PromptTooLong
+from roi_agent.model.errors import PromptTooLong
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration, ImageFeatures
 from roi_agent.model.processing import GPT4RoIProcessor, normalised_boxes
 from roi_agent.model.protocol import Answer, Choice, Decoding, RegionModel, Timing, Usage
 from roi_agent.model.regions import Region, small_box_warnings
+from roi_agent.model.weights import load_model, load_part
 
 _KEPT_IMAGES = 8
-_LONG_LOAD_BYTES = 500_000_000
 
 
 class LocalRegionModel(RegionModel):
@@ -44,22 +42,8 @@ class LocalRegionModel(RegionModel):
         Raises ModelNotFound for a folder without a model, CheckpointMismatch where weights and configuration differ.
         """
         path = Path(folder)
-        if not (path / "config.json").is_file():
-            raise ModelNotFound(f"no model in the folder {path.name!r}", do="give a folder with config.json and safetensors")
-        try:
-            with _progress_bar(path):
-                loaded: Any = GPT4RoIForConditionalGeneration.from_pretrained(
-                    path, dtype=dtype or "auto", output_loading_info=True, local_files_only=True
-                )
-            model, report = loaded
-            processor = GPT4RoIProcessor.from_pretrained(path, local_files_only=True)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise CheckpointMismatch(f"the model in {path.name!r} cannot be loaded: {_first_line(error)}") from None
-        wrong = [f"{len(report[kind])} {kind.replace('_', ' ')}" for kind in sorted(report) if report[kind]]
-        if wrong:
-            raise CheckpointMismatch(
-                f"the weights in {path.name!r} do not fit: {', '.join(wrong)}", do="convert or train them again"
-            )
+        model = load_model(GPT4RoIForConditionalGeneration, path, dtype=dtype or "auto")
+        processor = load_part(GPT4RoIProcessor, path)
         return cls(model.to(device), processor, Domain.load(path))
 
     def reply(self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding) -> Answer:
@@ -190,21 +174,3 @@ class LocalRegionModel(RegionModel):
         if self._domain is not None and not self._domain.contains(features):
             notes.append(f"this image lies outside what the model was trained on: {config.domain}; do not rely on the answer")
         return tuple(notes)
-
-
-@contextmanager
-def _progress_bar(folder: Path) -> Iterator[None]:
-    """Transformers' bar only where loading takes a while."""
-    long = sum(file.stat().st_size for file in folder.glob("*.safetensors")) > _LONG_LOAD_BYTES
-    shown = logging.is_progress_bar_enabled()
-    if not long:
-        logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

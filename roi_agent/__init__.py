@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from roi_agent.loading import load_region_model
     from roi_agent.model.regions import Box, Region
+    from roi_agent.tools.workspace import Workspace
 
     __version__: str
 
-__all__ = ["Box", "Region", "__version__", "load_region_model"]
+__all__ = ["Box", "Region", "Workspace", "__version__", "load_region_model"]
 
 _HOMES = {
     "Box": "roi_agent.model.regions",
     "Region": "roi_agent.model.regions",
+    "Workspace": "roi_agent.tools.workspace",
     "load_region_model": "roi_agent.loading",
 }
 

@@ -1,34 +1,105 @@
-"""Pictures of regions: numbered boxes on an image, and what was asked and answered below it."""
+"""Pictures for people and for planners that see: numbered boxes and masks on an image, crops, and enlarged parts.
+
+What was asked and answered may stand below a picture.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
-from PIL import Image, ImageDraw, ImageFont
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.masks import Mask
 from roi_agent.model.regions import Region
+from roi_agent.model.shown import shown
+from roi_agent.tools.storage import WorkspaceImage
+from roi_agent.tools.workspace import ImageName, RegionName, Workspace
 
 # Okabe and Ito's palette, without its yellow: told apart by colour-blind readers too.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _MIN_SIDE = 512  # a smaller image is enlarged, so that numbers stay legible
+_MAX_SIDE = 4096  # pixels of an enlarged part
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A picture to look at, mode RGB; the image of the workspace that it shows; and the regions drawn on it."""
+
+    picture: Image.Image
+    image: WorkspaceImage
+    regions: tuple[Region, ...]
+
+
+def overview(workspace: Workspace, *, image: ImageName = None, regions: Sequence[RegionName] | None = None) -> View:
+    """An image with its regions drawn and named, all of them or those given.  Errors: UnknownImage, UnknownRegion."""
+    if regions and image is None:
+        image = workspace.region(regions[0]).image
+    seen = workspace.image(image)
+    chosen = workspace.regions(seen) if regions is None else workspace.pick(regions)
+    if elsewhere := [each for each in chosen if each.image != (seen.parent or seen.name)]:
+        problem = f"{elsewhere[0].name} lies in {elsewhere[0].image}, not in {seen.name}"
+        raise InvalidSetting(problem, do="name regions of one image")
+    placed = tuple(each for region in chosen if (each := _seen_in(workspace, region, seen)) is not None)
+    return View(draw_regions(seen.pixels, placed), seen, placed)
+
+
+def zoom(workspace: Workspace, place: object, *, image: ImageName = None, margin: float = 0.25, side: int = _MIN_SIDE) -> View:
+    """A part of an image, enlarged; the part gets a handle of its own.
+
+    place: a region or its handle, or a box of `image`.  margin: of the surroundings, as a share of the longer side.
+    side: pixels of the picture's longer side at least; it is enlarged by a whole factor and never made smaller.
+    Errors: UnknownRegion, UnknownImage, InvalidSetting, and those of `Box.parse`.
+    """
+    if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= _MAX_SIDE:
+        raise InvalidSetting(f"the side is {shown(side)}", do=f"give 1 to {_MAX_SIDE} pixels")
+    crop = workspace.add_crop(place, image=image, margin=margin)
+    factor = max(1, min(-(-side // max(crop.size_wh)), _MAX_SIDE // max(crop.size_wh)))
+    picture = crop.pixels.resize((crop.pixels.width * factor, crop.pixels.height * factor), Image.Resampling.LANCZOS)
+    return View(picture, crop, ())
 
 
 def draw_regions(image: Image.Image, regions: Sequence[Region], caption: Sequence[str] = ()) -> Image.Image:
-    """The image with every region's box and name, and lines of text on a white band below.
+    """The image with every region's box and name, its mask's outline, and lines of text on a white band below.
 
-    image: RGB; a small one is enlarged by a whole factor.  Boxes are pixels of the image as given.
+    image: RGB; a small one is enlarged by a whole factor.  Boxes and masks are in pixels of the image as given.
     """
     factor = max(1, -(-_MIN_SIDE // max(image.size)))
     canvas = image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)
-    draw = ImageDraw.Draw(canvas)
     line = max(2, round(max(canvas.size) / 250))
+    for region in regions:
+        if region.mask is not None:
+            _outline(canvas, region.mask, _colour(region), line)
+    draw = ImageDraw.Draw(canvas)
     font = _font(max(14, round(max(canvas.size) / 32)))
     for region in regions:
         _draw_box(draw, region, factor, line, font)
     return _with_caption(canvas, caption) if caption else canvas
 
 
+def _seen_in(workspace: Workspace, region: Region, seen: WorkspaceImage) -> Region | None:
+    """The region in pixels of the image that is looked at; None where a crop does not hold it whole."""
+    if seen.box is None:
+        return region
+    part, box = seen.box, region.box
+    inside = part.x1 <= box.x1 and part.y1 <= box.y1 and box.x2 <= part.x2 and box.y2 <= part.y2
+    return workspace.seen_in(region, seen) if inside else None
+
+
+def _colour(region: Region) -> str:
+    return _COLOURS[(int(region.name.removeprefix("region")) - 1) % len(_COLOURS)]
+
+
+def _outline(canvas: Image.Image, mask: Mask, colour: str, width: int) -> None:
+    """Draw along a mask's edge, on its outside: its own pixels keep their colours, which may be what is asked about."""
+    whole = Image.fromarray(mask.to_array().astype(np.uint8) * 255).resize(canvas.size, Image.Resampling.NEAREST)
+    grown = whole.filter(ImageFilter.MaxFilter(2 * width + 1))
+    canvas.paste(colour, mask=ImageChops.subtract(grown, whole))
+
+
 def _draw_box(draw: ImageDraw.ImageDraw, region: Region, factor: int, line: int, font: ImageFont.FreeTypeFont) -> None:
-    colour = _COLOURS[(int(region.name.removeprefix("region")) - 1) % len(_COLOURS)]
+    colour = _colour(region)
     x1, y1, x2, y2 = (value * factor for value in region.box.xyxy)
     draw.rectangle((x1, y1, x2, y2), outline=colour, width=line)
     name = region.name if region.label is None else f"{region.name}: {region.label}"

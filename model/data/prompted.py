@@ -14,7 +14,7 @@ from roi_agent.model.data.phrases import Phrase, make_phrases, vocabulary
 from roi_agent.model.data.questions import TRAINING_SEEDS
 from roi_agent.model.data.scenes import Scene, make_scene, render_image
 from roi_agent.model.data.toy import RENDER_SIDES
-from roi_agent.model.grounding import PADDING, join_phrases, phrase_spans
+from roi_agent.model.detector import prompt_of, token_spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +61,15 @@ class PromptedDataset(Dataset[PromptedSample]):
 
 def prompted(processor: GroundingDinoProcessor, scene: Scene, phrases: Sequence[Phrase], side: int) -> PromptedSample:
     """A scene rendered at a side, read as any image is, with these phrases as its prompt."""
-    ids = processor.tokenizer(join_phrases(phrase.text for phrase in phrases))["input_ids"]
-    spans = phrase_spans(ids)
-    assert len(spans) == len(phrases), phrases
+    texts = [phrase.text for phrase in phrases]
+    ids = processor.tokenizer(prompt_of(texts))["input_ids"]
+    spans = token_spans(processor.tokenizer, texts)
     described = [phrase.found_in(scene) for phrase in phrases]
     wanted = sorted({thing for things in described for thing in things})
     tokens = torch.zeros(len(wanted), len(ids), dtype=torch.bool)
-    for (start, stop), things in zip(spans, described, strict=True):
+    for span, things in zip(spans, described, strict=True):
         for thing in things:
-            tokens[wanted.index(thing), start:stop] = True
+            tokens[wanted.index(thing), span] = True
     boxes = torch.tensor([scene.things[thing].box for thing in wanted], dtype=torch.float32).view(-1, 4)
     corners = boxes[:, :2], boxes[:, 2:]
     centred = torch.cat([(corners[0] + corners[1]) / 2, corners[1] - corners[0]], 1)
@@ -83,10 +83,10 @@ def scene_pixels(processor: GroundingDinoProcessor, scene: Scene, side: int) -> 
     return pixels
 
 
-def collate_prompted(samples: Sequence[PromptedSample]) -> PromptedBatch:
+def collate_prompted(samples: Sequence[PromptedSample], *, pad_id: int) -> PromptedBatch:
     """Samples -> one batch; prompts are padded to the longest."""
     length = max(len(sample.ids) for sample in samples)
-    ids = torch.full((len(samples), length), PADDING)
+    ids = torch.full((len(samples), length), pad_id)
     mask = torch.zeros_like(ids)
     for row, sample in enumerate(samples):
         ids[row, : len(sample.ids)] = torch.tensor(sample.ids)

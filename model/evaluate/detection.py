@@ -1,35 +1,30 @@
-"""How well a Grounding DINO finds what phrases name in held-out scenes of the toy world, and what it finds that is not there.
+"""How well a detector finds what phrases name in held-out scenes of the toy world, and what it finds that is not there.
 
 Every scene is asked twice: with a prompt of 1 to 10 phrases, true and false ones mixed as in training, and with one phrase
 that is false by a single attribute, alone. Every pair of a phrase and a scene counts by itself: its truth are the boxes of
-all things that the phrase describes, and every query's box is a detection of it, with `phrase_scores` as its score.
+all things that the phrase describes, and every candidate box is a detection of it, with the phrase's score; none is dropped.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from random import Random
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from transformers import GroundingDinoProcessor
+from PIL import Image
 
 from roi_agent.model.data.art import KINDS
 from roi_agent.model.data.phrases import FORMS, UNKNOWN, Phrase, make_phrases, swapped_phrase
-from roi_agent.model.data.prompted import collate_prompted, prompted
 from roi_agent.model.data.questions import TRAINING_SEEDS
-from roi_agent.model.data.scenes import Scene, make_scene
+from roi_agent.model.data.scenes import Scene, make_scene, render_image
+from roi_agent.model.detector import PhraseDetector
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.grounding import phrase_scores, phrase_spans
 
 Floats = NDArray[np.float64]
 
-THRESHOLD = 0.3  # from which score on a box counts as found
 _IOU = 0.5
 _MOST = 10  # phrases in a prompt
 _SIDE = 384  # pixels of the rendered scenes, as `roi-agent scenes` writes them
-_BATCH = 16  # scenes
 
 # The rows about phrases that are true of some thing, and those about phrases that are true of nothing.
 EVERY, MEAN = "every phrase", "mean of the 40 kinds"
@@ -41,7 +36,7 @@ GOALS = {EVERY: 0.90, MEAN: 0.90, NEAR: 0.05, FAR: 0.05, STRANGE: 0.05, ALONE: 0
 class Looked:
     """A phrase looked for in a scene.
 
-    truths: (K, 4) xyxy in [0, 1] of the things described.  boxes: (Q, 4), scores: (Q) of every query.
+    truths: (K, 4) xyxy in [0, 1] of the things described.  boxes: (Q, 4), scores: (Q) of every candidate.
     """
 
     scene: Scene
@@ -80,53 +75,30 @@ class DetectionScore:
         return asdict(self)
 
 
-def evaluate_detection(
-    model: Any, processor: GroundingDinoProcessor, *, scenes: int = 500, first_seed: int = 0
-) -> Iterator[list[Looked]]:
-    """Look for phrases in that many held-out scenes; yields what was found, batch by batch.
+def evaluate_detection(detector: PhraseDetector, *, scenes: int = 500, first_seed: int = 0) -> Iterator[list[Looked]]:
+    """Look for phrases in that many held-out scenes; yields what was found, scene by scene.
 
-    model: a GroundingDinoForObjectDetection.  Raises InvalidSetting where the seeds would reach those of training.
+    Raises InvalidSetting where the seeds would reach those of training.
     """
     if first_seed + scenes > TRAINING_SEEDS:
         raise InvalidSetting(f"{scenes} scenes from seed {first_seed} on reach those of training", do="start lower or take fewer")
-    seeds = range(first_seed, first_seed + scenes)
-    for start in range(0, scenes, _BATCH):
-        batch = [make_scene(seed) for seed in seeds[start : start + _BATCH]]
-        mixed = []
-        single = []
-        for scene in batch:
-            rng = Random(scene.seed)
-            mixed.append(make_phrases(scene, rng, rng.randint(1, _MOST)))
-            single.append([swapped_phrase(scene, rng)])
-        yield [*_look(model, processor, batch, mixed), *_look(model, processor, batch, single, alone=True)]
+    for seed in range(first_seed, first_seed + scenes):
+        scene, rng = make_scene(seed), Random(seed)
+        image = Image.fromarray(render_image(scene, _SIDE))
+        mixed, single = make_phrases(scene, rng, rng.randint(1, _MOST)), [swapped_phrase(scene, rng)]
+        yield [*_look(detector, scene, image, mixed), *_look(detector, scene, image, single, alone=True)]
 
 
-@torch.inference_mode()
 def _look(
-    model: Any,
-    processor: GroundingDinoProcessor,
-    scenes: Sequence[Scene],
-    prompts: Sequence[list[Phrase]],
-    *,
-    alone: bool = False,
+    detector: PhraseDetector, scene: Scene, image: Image.Image, phrases: Sequence[Phrase], *, alone: bool = False
 ) -> Iterator[Looked]:
-    samples = [prompted(processor, scene, phrases, _SIDE) for scene, phrases in zip(scenes, prompts, strict=True)]
-    batch = collate_prompted(samples)
-    output = model(
-        pixel_values=batch.pixels.to(model.device),
-        input_ids=batch.ids.to(model.device),
-        attention_mask=batch.mask.to(model.device),
-    )
-    centred = output.pred_boxes.double().cpu()
-    boxes = torch.cat([centred[..., :2] - centred[..., 2:] / 2, centred[..., :2] + centred[..., 2:] / 2], -1).numpy()
-    for row, (scene, phrases) in enumerate(zip(scenes, prompts, strict=True)):
-        found = phrase_scores(output.logits[row].double().cpu(), phrase_spans(samples[row].ids)).numpy()
-        for column, phrase in enumerate(phrases):
-            truths = np.array([scene.things[thing].box for thing in phrase.found_in(scene)], np.float64).reshape(-1, 4)
-            yield Looked(scene, phrase, alone, truths, boxes[row], found[:, column])
+    (found,) = detector.candidates([image], [phrase.text for phrase in phrases])
+    for column, phrase in enumerate(phrases):
+        truths = np.array([scene.things[thing].box for thing in phrase.found_in(scene)], np.float64).reshape(-1, 4)
+        yield Looked(scene, phrase, alone, truths, found.boxes / _SIDE, found.scores[:, column])
 
 
-def detection_scores(looked: Sequence[Looked], *, threshold: float = THRESHOLD) -> list[DetectionScore]:
+def detection_scores(looked: Sequence[Looked], *, threshold: float) -> list[DetectionScore]:
     """The table: all phrases that describe something, by what they name, and the mean over kinds; then absent phrases."""
     present = [each for each in looked if len(each.truths) and not each.alone]
     absent = [each for each in looked if not len(each.truths) and not each.alone]
@@ -158,8 +130,8 @@ def ious(boxes: Floats, others: Floats) -> Floats:
     most = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     shared = np.clip(most - least, 0, None).prod(-1)
     areas = [(each[:, 2:] - each[:, :2]).prod(-1) for each in (boxes, others)]
-    union: Floats = areas[0][:, None] + areas[1][None] - shared
-    return shared / np.maximum(union, 1e-12)
+    overlap: Floats = shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-12)
+    return overlap
 
 
 def average_precision(scores: Floats, hit: NDArray[np.bool_], num_truths: int) -> float:

@@ -5,10 +5,12 @@ nothing. Here every cell near the middle of a thing is told what it is part of a
 learns quickly what is worth a query, and the decoder gets useful queries early.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import box_convert, box_iou, generalized_box_iou, generalized_box_iou_loss
 
 from roi_agent.model.data.prompted import PromptedBatch
@@ -20,7 +22,7 @@ _MIDDLE = 0.25  # of a thing's sides around its centre: cells there belong to it
 _COARSE = 0.3  # things of at least this longer side, of the image's, belong to the coarser maps
 
 
-def detection_loss(model: nn.Module, batch: PromptedBatch) -> tuple[Tensor, Figures]:
+def detection_loss(model: Any, batch: PromptedBatch) -> tuple[Tensor, Figures]:
     """The loss of a `GroundingDinoForObjectDetection`, and figures in [0, 1] for the log."""
     output = model(pixel_values=batch.pixels, input_ids=batch.ids, attention_mask=batch.mask)
     mask = batch.mask.bool()
@@ -34,18 +36,18 @@ def detection_loss(model: nn.Module, batch: PromptedBatch) -> tuple[Tensor, Figu
     return loss, _figures(logits[..., :length], boxes, batch, matches, output, cells)
 
 
-def decoder_outputs(model: nn.Module, output: object, batch: PromptedBatch) -> list[tuple[Tensor, Tensor]]:
+def decoder_outputs(model: Any, output: Any, batch: PromptedBatch) -> list[tuple[Tensor, Tensor]]:
     """Logits (B, Q, T') and boxes (B, Q, 4) cxcywh of every decoder layer; the library gives those of the last one only."""
     found = []
-    reference = output.init_reference_points  # type: ignore[attr-defined]
+    reference = output.init_reference_points
     for layer in range(model.config.decoder_layers - 1):
-        hidden = output.intermediate_hidden_states[:, layer]  # type: ignore[attr-defined]
-        text = output.encoder_last_hidden_state_text  # type: ignore[attr-defined]
-        logits = model.class_embed[layer](hidden, text, batch.mask.bool())  # type: ignore[index, operator]
-        moved = model.bbox_embed[layer](hidden) + torch.special.logit(reference, eps=1e-5)  # type: ignore[index, operator]
+        hidden = output.intermediate_hidden_states[:, layer]
+        text = output.encoder_last_hidden_state_text
+        logits = model.class_embed[layer](hidden, text, batch.mask.bool())
+        moved = model.bbox_embed[layer](hidden) + torch.special.logit(reference, eps=1e-5)
         found.append((logits, moved.sigmoid()))
-        reference = output.intermediate_reference_points[:, layer]  # type: ignore[attr-defined]
-    return [*found, (output.logits, output.pred_boxes)]  # type: ignore[attr-defined]
+        reference = output.intermediate_reference_points[:, layer]
+    return [*found, (output.logits, output.pred_boxes)]
 
 
 def cell_centres(num_cells: int, *, num_maps: int) -> Tensor:
@@ -129,7 +131,8 @@ def _focal(logits: Tensor, truth: Tensor) -> Tensor:
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     wrong = torch.where(truth > 0.5, 1 - logits.sigmoid(), logits.sigmoid())
     weight = torch.where(truth > 0.5, _ALPHA, 1 - _ALPHA)
-    return weight * wrong**_GAMMA * entropy
+    loss: Tensor = weight * wrong**_GAMMA * entropy
+    return loss
 
 
 def _corners(boxes: Tensor) -> Tensor:
@@ -138,13 +141,13 @@ def _corners(boxes: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _figures(logits: Tensor, boxes: Tensor, batch: PromptedBatch, matches: Places, output: object, cells: Places) -> Figures:
+def _figures(logits: Tensor, boxes: Tensor, batch: PromptedBatch, matches: Places, output: Any, cells: Places) -> Figures:
     """tokens: of the matched queries' own, the share above one half.  box: share of them with an IoU of 0.5.
 
     cell: of the tokens of cells that stand for a thing, the share above one half.  false: other queries with any token above it.
     """
     length = logits.shape[2]
-    encoder = output.enc_outputs_class[..., :length]  # type: ignore[attr-defined]
+    encoder = output.enc_outputs_class[..., :length]
     own, ious, cell, others = [], [], [], []
     for image, (where, box) in enumerate(matches):
         tokens = batch.tokens[image]

@@ -16,11 +16,10 @@ from transformers import (
     GroundingDinoProcessor,
     ResNetConfig,
 )
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD  # type: ignore[attr-defined]
 
 from roi_agent.model.data.phrases import words
 from roi_agent.model.data.prompted import PromptedBatch, PromptedDataset, PromptedSample, collate_prompted
-from roi_agent.model.grounding import END, PADDING, QUESTION_MARK, START, STOP
 from roi_agent.model.train.detection_loss import detection_loss
 from roi_agent.model.train.objectives import Figures
 from roi_agent.model.train.settings import PhaseSettings, TrainSettings
@@ -29,8 +28,8 @@ from roi_agent.model.train.trainee import Trainee
 REGION_MODEL = Path(__file__).parent.parent / "nano" / "model.safetensors"  # whose vision tower the detector starts from
 _IMAGE_SIZE = 128  # pixels; what the vision tower was trained on
 _TOWER, _BACKBONE = "vision_tower.", "model.backbone.conv_encoder.model."
-_UNKNOWN, _MASK = 100, 103  # BERT's other ids
-_FIRST_WORD = QUESTION_MARK + 1
+# BERT's ids: the architecture knows where phrases end by them.
+_FIXED = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]", 1012: ".", 1029: "?"}
 _VOCABULARY = 1152
 
 
@@ -52,7 +51,7 @@ class DetectorTrainee(Trainee):
 
     def collate(self, samples: Sequence[PromptedSample]) -> PromptedBatch:
         """Samples -> one batch."""
-        return collate_prompted(samples)
+        return collate_prompted(samples, pad_id=self.processor.tokenizer.pad_token_id)
 
     def loss(self, phase: PhaseSettings, model: Any, batch: PromptedBatch) -> tuple[Tensor, Figures]:
         """The detector's loss, whatever the prompts are."""
@@ -66,13 +65,8 @@ class DetectorTrainee(Trainee):
 
 def detector_config() -> GroundingDinoConfig:
     """Grounding DINO in small: the region model's first three stages, a BERT of two layers, two layers each way."""
-    backbone = ResNetConfig(
-        embedding_size=32,
-        hidden_sizes=[48, 96, 160],
-        depths=[1, 2, 2],
-        layer_type="basic",
-        out_features=["stage2", "stage3"],
-    )
+    backbone = ResNetConfig(embedding_size=32, hidden_sizes=[48, 96, 160], depths=[1, 2, 2], layer_type="basic")
+    backbone.set_output_features_output_indices(out_features=["stage2", "stage3"], out_indices=None)
     text = BertConfig(
         vocab_size=_VOCABULARY,
         hidden_size=64,
@@ -109,8 +103,7 @@ def new_detector_processor() -> GroundingDinoProcessor:
     """Images to a fixed square, and a tokenizer that knows whole words of the toy world; all others are [UNK]."""
     size = {"height": _IMAGE_SIZE, "width": _IMAGE_SIZE}
     images = GroundingDinoImageProcessor(size=size, image_mean=OPENAI_CLIP_MEAN, image_std=OPENAI_CLIP_STD)
-    fixed = {PADDING: "[PAD]", _UNKNOWN: "[UNK]", START: "[CLS]", END: "[SEP]", _MASK: "[MASK]", STOP: ".", QUESTION_MARK: "?"}
-    named = {**fixed, **dict(enumerate(words(), _FIRST_WORD))}
+    named = {**_FIXED, **dict(enumerate(words(), max(_FIXED) + 1))}
     assert max(named) < _VOCABULARY
     vocabulary = {named.get(index, f"[unused{index}]"): index for index in range(_VOCABULARY)}
     return GroundingDinoProcessor(images, BertTokenizer(vocab=vocabulary))

@@ -14,6 +14,7 @@ from rich.progress import (
 )
 from torch import Tensor
 
+from roi_agent.model.train.aside import save_aside
 from roi_agent.model.train.objectives import Figures
 
 _COLUMNS = ("phase", "step", "seconds", "learning_rate", "loss")
@@ -27,10 +28,9 @@ class Log:
 
     def __enter__(self) -> "Log":
         kept = [row for row in self._rows() if row["phase"] != self._phase or int(row["step"]) <= self._step]
-        self._file = self._path.open("w", newline="", encoding="utf-8")
+        save_aside(self._path, lambda aside: self._write_rows(aside, kept))
+        self._file = self._path.open("a", newline="", encoding="utf-8")
         self._writer = csv.DictWriter(self._file, self._columns, restval="", lineterminator="\n")
-        self._writer.writeheader()
-        self._writer.writerows(kept)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -42,6 +42,12 @@ class Log:
         row = {"phase": self._phase, "step": step, "seconds": f"{seconds:.0f}", "learning_rate": f"{rate:.3g}", **figures}
         self._writer.writerow(row)
         self._file.flush()
+
+    def _write_rows(self, path: Path, rows: list[dict[str, str]]) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self._columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
 
     def _rows(self) -> list[dict[str, str]]:
         if not self._path.exists():

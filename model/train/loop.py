@@ -4,7 +4,6 @@ A run's folder holds one file of weights for every finished phase, the state of 
 """
 
 import math
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
 from roi_agent.model.errors import TrainingDiverged
+from roi_agent.model.train.aside import save_aside
 from roi_agent.model.train.detector import DetectorTrainee
 from roi_agent.model.train.log import Log, progress_bar, remember, summary
 from roi_agent.model.train.objectives import freeze_all_but
@@ -92,7 +92,7 @@ def _run_phase(settings: TrainSettings, phase: PhaseSettings, trainee: Trainee, 
             if (step + 1) % settings.save_every == 0 and not last:
                 state = Resume(step + 1, time.monotonic() - start, optimizer.state_dict())
                 _save_resume(folder / phase.name, model, phase, state)
-    _save_aside(folder / f"{phase.name}.safetensors", partial(save_file, _part(model, phase.trained)))
+    save_aside(folder / f"{phase.name}.safetensors", partial(save_file, _part(model, phase.trained)))
     for leftover in (folder / phase.name).glob("*"):
         leftover.unlink()
 
@@ -119,12 +119,13 @@ def _optimise(
 
 
 def learning_rate(phase: PhaseSettings, step: int) -> float:
-    """Linear warm-up, then half a cosine to 2 % of the peak."""
+    """Linear warm-up, then half a cosine down to `final_rate` of the peak."""
     warm = max(1, round(phase.steps * phase.warmup))
     if step < warm:
         return phase.learning_rate * (step + 1) / warm
     progress = (step - warm) / max(1, phase.steps - warm)
-    return phase.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+    left = phase.final_rate + (1 - phase.final_rate) * 0.5 * (1 + math.cos(math.pi * progress))
+    return phase.learning_rate * left
 
 
 # ---------------------------------------------------------------- data
@@ -183,7 +184,7 @@ def _part(model: nn.Module, trained: Iterable[str]) -> dict[str, Tensor]:
 def _save_resume(folder: Path, model: nn.Module, phase: PhaseSettings, state: Resume) -> None:
     folder.mkdir(exist_ok=True)
     values = {"step": state.step, "seconds": state.seconds, "optimizer": state.optimizer, "weights": _part(model, phase.trained)}
-    _save_aside(folder / "state.pt", partial(torch.save, values))
+    save_aside(folder / "state.pt", partial(torch.save, values))
 
 
 def _load_resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Resume:
@@ -194,10 +195,3 @@ def _load_resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimize
     load_part(model, values["weights"])
     optimizer.load_state_dict(values["optimizer"])
     return Resume(values["step"], values["seconds"], values["optimizer"])
-
-
-def _save_aside(path: Path, save: Any) -> None:
-    """Write beside the target and rename, so that a cut leaves the earlier file whole."""
-    aside = path.with_name(path.name + ".part")
-    save(aside)
-    os.replace(aside, path)

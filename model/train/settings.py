@@ -23,6 +23,8 @@ class PhaseSettings:
         word) or `phrases` (prompts of some phrases, true and false).
     trained: names of the modules that learn; all others are frozen.
     precision: `no` (float32), `bf16` or `fp16`; on a CPU, bf16 pays for convolutions and not for a small language model.
+    warmup: share of the steps in which the learning rate rises.  final_rate: what is left of it at the end, as a share of the
+        peak; 1 keeps it up, in a phase that must find a rule and not polish it.
     scenes: scenes in a batch; questions: conversations about each, or the most phrases that are looked for; steps: batches.
     rates: by the start of their names, modules that learn at a share of the learning rate.
     family_weights: how often a family is asked, 1 where it is not named; alone: the share of questions asked with no other
@@ -37,6 +39,7 @@ class PhaseSettings:
     questions: int
     learning_rate: float
     warmup: float = 0.03
+    final_rate: float = 0.02
     weight_decay: float = 0.01
     precision: str = "no"
     alone: float = ALONE
@@ -48,8 +51,9 @@ class PhaseSettings:
             raise InvalidSetting(f"phase {self.name}: objective {self.objective!r}", do=f"choose one of {', '.join(OBJECTIVES)}")
         if self.precision not in ("no", "bf16", "fp16"):
             raise InvalidSetting(f"phase {self.name}: precision {self.precision!r}", do="use no, bf16 or fp16")
-        if not 0 <= self.alone <= 1:
-            raise InvalidSetting(f"phase {self.name}: alone is {self.alone}", do="give a share from 0 to 1")
+        for key in ("warmup", "final_rate", "alone"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise InvalidSetting(f"phase {self.name}: {key} is {getattr(self, key)}", do="give a share from 0 to 1")
         for key in ("steps", "scenes", "learning_rate"):
             if getattr(self, key) <= 0:
                 raise InvalidSetting(f"phase {self.name}: {key} is {getattr(self, key)}", do="give a number above zero")

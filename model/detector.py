@@ -1,0 +1,187 @@
+"""Detectors of things named by words: Grounding DINO, MM Grounding DINO and OWLv2 through their transformers classes.
+
+A detector takes images and phrases and returns every candidate box with its score for every phrase; what counts as found is
+decided by whoever calls it.  Grounding DINO: arXiv 2303.05499; OWLv2: arXiv 2306.09683.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForZeroShotObjectDetection, AutoProcessor
+
+from roi_agent.model.errors import InvalidSetting, ModelNotFound, PromptTooLong
+from roi_agent.model.shown import shown
+from roi_agent.model.weights import load_model, load_part
+
+GROUNDED = ("grounding-dino", "mm-grounding-dino")
+OPEN_WORLD = ("owlv2", "owlvit")
+MAX_PHRASES = 200
+MAX_PHRASE_CHARACTERS = 200
+
+_BATCH = 8  # images at once
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """What a detector sees in one image.
+
+    boxes: (N, 4) pixel xyxy, perhaps reaching over the edges.  scores: (N, number of phrases) in [0, 1].
+    unknown: phrases with words that the detector never learned; their scores are 0.
+    """
+
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    unknown: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class PhraseDetector(Protocol):
+    """Finds things by words."""
+
+    name: str
+    threshold: float
+
+    def candidates(self, images: Sequence[Image.Image], phrases: Sequence[str]) -> list[Candidates]:
+        """Candidates for each image, RGB; phrases as `parse_phrases` gives them."""
+
+
+def parse_phrases(phrases: object) -> tuple[str, ...]:
+    """The phrases of a prompt: "red umbrella . star ." or a list of them, in lower case, each once.
+
+    Errors: InvalidSetting for no phrase, too many, or what is no text; PromptTooLong for one that is.
+    """
+    given = re.split(r"[.\n;]", phrases) if isinstance(phrases, str) else phrases
+    if not isinstance(given, Sequence) or not all(isinstance(phrase, str) for phrase in given):
+        raise InvalidSetting(f"the phrases are {shown(phrases)}", do='give a text such as "red umbrella . star ." or a list')
+    # A full stop or a question mark would part the phrase inside the model.
+    cleaned = [" ".join(re.sub(r"[.?\x00-\x1f]", " ", phrase).lower().split()) for phrase in given]
+    found = tuple(dict.fromkeys(phrase for phrase in cleaned if re.search(r"\w", phrase)))
+    if not found:
+        raise InvalidSetting("there is no phrase to look for", do='name things, for example "red umbrella . star ."')
+    if len(found) > MAX_PHRASES:
+        raise InvalidSetting(f"{len(found)} phrases", do=f"give at most {MAX_PHRASES} at once")
+    if longest := next((phrase for phrase in found if len(phrase) > MAX_PHRASE_CHARACTERS), None):
+        problem = f"the phrase {shown(longest)} has {len(longest)} characters"
+        raise PromptTooLong(problem, do=f"give short names of things, at most {MAX_PHRASE_CHARACTERS} characters each")
+    return found
+
+
+class TransformersDetector:
+    """A detector from transformers in this process; the images of a call run in batches."""
+
+    def __init__(self, model: Any, processor: Any, *, name: str = "detector", threshold: float | None = None) -> None:
+        kind = model.config.model_type
+        if kind not in (*GROUNDED, *OPEN_WORLD):
+            raise InvalidSetting(f"a model of the type {kind!r} cannot detect", do=f"use {', '.join((*GROUNDED, *OPEN_WORLD))}")
+        self.model, self.processor, self.name = model.eval(), processor, name
+        own = getattr(model.config, "detection_threshold", None)
+        self.threshold = next(value for value in (threshold, own, 0.3 if kind in GROUNDED else 0.2) if value is not None)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> "TransformersDetector":
+        """From a local folder, or a name on the Hugging Face hub that may be downloaded.
+
+        Errors: ModelNotFound, CheckpointMismatch, InvalidSetting.
+        """
+        config = load_part(AutoConfig, folder)
+        if config.model_type not in (*GROUNDED, *OPEN_WORLD):
+            raise ModelNotFound(
+                f"{Path(folder).name!r} is a {config.model_type}, no detector", do="give a Grounding DINO or OWLv2"
+            )
+        model = load_model(AutoModelForZeroShotObjectDetection, folder, dtype=dtype or "auto")
+        processor = load_part(AutoProcessor, folder)
+        return cls(model.to(device), processor, name=Path(folder).name)
+
+    @torch.inference_mode()
+    def candidates(self, images: Sequence[Image.Image], phrases: Sequence[str]) -> list[Candidates]:
+        """Every query's box with its score for each phrase."""
+        unknown = self._unknown(phrases)
+        known = [phrase for phrase in phrases if phrase not in unknown]
+        if not known:
+            return [Candidates(np.zeros((0, 4)), np.zeros((0, len(phrases))), unknown) for _ in images]
+        columns = [phrases.index(phrase) for phrase in known]
+        found: list[Candidates] = []
+        for start in range(0, len(images), _BATCH):
+            batch = list(images[start : start + _BATCH])
+            parts = [self._run(batch, chunk) for chunk in self._chunks(known)]
+            for of_image in zip(*parts, strict=True):
+                boxes = np.concatenate([each.boxes for each in of_image])
+                scores = np.zeros((len(boxes), len(phrases)))
+                row = column = 0
+                for each in of_image:
+                    rows, width = each.scores.shape
+                    scores[row : row + rows, columns[column : column + width]] = each.scores
+                    row, column = row + rows, column + width
+                found.append(Candidates(boxes, scores, unknown))
+        return found
+
+    def _run(self, images: list[Image.Image], phrases: list[str]) -> list[Candidates]:
+        grounded = self.model.config.model_type in GROUNDED
+        text: Any = prompt_of(phrases) if grounded else phrases
+        inputs = self.processor(images=images, text=[text] * len(images), return_tensors="pt", padding=True)
+        inputs = inputs.to(self.model.device, self.model.dtype)
+        output = self.model(**inputs)
+        scores = output.logits.float().sigmoid().cpu()
+        if grounded:
+            spans = token_spans(self.processor.tokenizer, phrases)
+            scores = torch.stack([scores[..., span].amax(-1) for span in spans], -1)
+        boxes = output.pred_boxes.float().cpu()
+        return [
+            Candidates(self._pixels(box, image.size), score.double().numpy())
+            for box, score, image in zip(boxes, scores, images, strict=True)
+        ]
+
+    def _pixels(self, cxcywh: Tensor, size_wh: tuple[int, int]) -> NDArray[np.float64]:
+        """(N, 4) parts of the image, or of OWLv2's padded square, as pixel xyxy."""
+        scale = (max(size_wh),) * 2 if self.model.config.model_type == "owlv2" else size_wh
+        centre, half = cxcywh[:, :2].double(), cxcywh[:, 2:].double() / 2
+        boxes: NDArray[np.float64] = (torch.cat([centre - half, centre + half], 1) * torch.tensor([*scale, *scale])).numpy()
+        return boxes
+
+    def _chunks(self, phrases: list[str]) -> list[list[str]]:
+        """Phrases in groups that the text encoder can read at once."""
+        if self.model.config.model_type not in GROUNDED:
+            return [phrases]
+        room = int(self.model.config.max_text_len) - 2
+        lengths = [len(self.processor.tokenizer(phrase, add_special_tokens=False)["input_ids"]) + 1 for phrase in phrases]
+        chunks: list[list[str]] = [[]]
+        left = room
+        for phrase, length in zip(phrases, lengths, strict=True):
+            if length > room:
+                raise PromptTooLong(f"the phrase {shown(phrase)} has {length} tokens", do=f"use at most {room - 1}")
+            if length > left:
+                chunks.append([])
+                left = room
+            chunks[-1].append(phrase)
+            left -= length
+        return chunks
+
+    def _unknown(self, phrases: Sequence[str]) -> tuple[str, ...]:
+        tokenizer = self.processor.tokenizer
+        if tokenizer.unk_token_id in (None, tokenizer.eos_token_id):  # byte-level: every word can be written
+            return ()
+        return tuple(phrase for phrase in phrases if tokenizer.unk_token_id in tokenizer(phrase)["input_ids"])
+
+
+def prompt_of(phrases: Sequence[str]) -> str:
+    """The text that Grounding DINO reads: every phrase ended by a full stop."""
+    return "".join(f"{phrase} . " for phrase in phrases).strip()
+
+
+def token_spans(tokenizer: Any, phrases: Sequence[str]) -> list[list[int]]:
+    """The positions of each phrase's tokens in `prompt_of(phrases)`: a box belongs to the phrase whose tokens it excites."""
+    offsets = tokenizer(prompt_of(phrases), return_offsets_mapping=True)["offset_mapping"]
+    spans, start = [], 0
+    for phrase in phrases:
+        end = start + len(phrase)
+        spans.append([index for index, (low, high) in enumerate(offsets) if start <= low and high <= end and low < high])
+        start = end + len(" . ")
+    return spans

@@ -1,0 +1,306 @@
+"""Detecting by words: real detector classes with tiny random weights, and functions of the user's own."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from roi_agent import Box, Workspace
+from roi_agent.model.detector import Candidates, TransformersDetector, parse_phrases, prompt_of, token_spans
+from roi_agent.model.errors import (
+    CheckpointMismatch,
+    InvalidSetting,
+    ModelNotFound,
+    ModelOutputInvalid,
+    PromptTooLong,
+    UnknownImage,
+)
+from roi_agent.tools.detect import detect, detect_in
+from tests import tiny
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import supervision as sv
+
+WIDE, TALL = Image.new("RGB", (200, 100), "red"), Image.new("RGB", (80, 120), "blue")
+
+
+@pytest.fixture(scope="module", params=["grounding-dino", "mm-grounding-dino", "owlv2"])
+def detector(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TransformersDetector:
+    folder = tmp_path_factory.mktemp("detector")
+    if request.param == "owlv2":
+        return TransformersDetector(*tiny.owlv2(folder))
+    return TransformersDetector(*tiny.grounding_dino(folder, mm=request.param.startswith("mm")))
+
+
+def workspace() -> Workspace:
+    filled = Workspace()
+    filled.add_image(WIDE)
+    filled.add_image(TALL)
+    return filled
+
+
+class Fixed:
+    """A detector that gives what it is told: boxes, and a row of scores for each."""
+
+    name, threshold = "fixed", 0.5
+
+    def __init__(self, boxes: Any, scores: Any, unknown: tuple[str, ...] = ()) -> None:
+        self.given = Candidates(np.array(boxes, float).reshape(-1, 4), np.array(scores, float), unknown)
+
+    def candidates(self, images: Sequence[Image.Image], phrases: Sequence[str]) -> list[Candidates]:
+        return [self.given] * len(images)
+
+
+# Phrases
+
+
+@pytest.mark.parametrize(
+    "given,phrases",
+    [
+        ("red umbrella . star .", ("red umbrella", "star")),
+        ("Red  Umbrella.star", ("red umbrella", "star")),
+        (["star", "STAR ", "a cat?"], ("star", "a cat")),
+        ("star\numbrella; moon", ("star", "umbrella", "moon")),
+        (("3.5 inch",), ("3 5 inch",)),
+    ],
+)
+def test_prompts_become_phrases(given: object, phrases: tuple[str, ...]) -> None:
+    assert parse_phrases(given) == phrases
+
+
+@pytest.mark.parametrize("given", ["", " . . ", [], ["", "."], None, 5, ["a", 5], "?!", [f"thing {i}" for i in range(201)]])
+def test_prompts_without_phrases_are_refused(given: Any) -> None:
+    with pytest.raises(InvalidSetting):
+        parse_phrases(given)
+
+
+def test_a_phrase_that_is_a_story_is_refused() -> None:
+    with pytest.raises(PromptTooLong):
+        parse_phrases(["star " * 100])
+
+
+def test_tokens_belong_to_their_phrase(tmp_path: Path) -> None:
+    tokenizer = tiny.bert_tokenizer(tmp_path)
+    phrases = ("red star", "umbrella", "the large blue star")
+    words = ["[CLS]", *tokenizer.tokenize(prompt_of(phrases)), "[SEP]"]
+    assert [[words[i] for i in span] for span in token_spans(tokenizer, phrases)] == [phrase.split() for phrase in phrases]
+
+
+# Detectors from transformers
+
+
+def test_alone_in_a_batch_or_in_parts_gives_the_same(detector: TransformersDetector) -> None:
+    phrases = ("red star", "umbrella")
+    together = detector.candidates([WIDE, TALL, WIDE], phrases)
+    for image, found in zip([WIDE, TALL, WIDE], together, strict=True):
+        (alone,) = detector.candidates([image], phrases)
+        assert np.allclose(alone.boxes, found.boxes, atol=1e-3) and np.allclose(alone.scores, found.scores, atol=1e-5)
+        assert found.scores.shape == (len(found.boxes), 2) and found.scores.min() >= 0 and found.scores.max() <= 1
+
+
+def test_boxes_equal_those_of_the_library(tmp_path: Path) -> None:
+    """And so do the scores, where a prompt holds one phrase."""
+    model, processor = tiny.grounding_dino(tmp_path)
+    ours = TransformersDetector(model, processor).candidates([WIDE], ("red star",))[0]
+    inputs = processor(images=WIDE, text="red star .", return_tensors="pt")
+    with torch.inference_mode():
+        output = model(**inputs)
+    theirs = processor.post_process_grounded_object_detection(
+        output, inputs["input_ids"], threshold=0.0, text_threshold=0.0, target_sizes=[(100, 200)]
+    )[0]
+    assert np.allclose(ours.boxes, theirs["boxes"].numpy(), atol=1e-3)
+    assert (theirs["scores"].numpy() + 1e-6 >= ours.scores[:, 0]).all()  # theirs counts the full stop too
+
+
+def test_more_phrases_than_the_text_encoder_reads_run_in_parts(tmp_path: Path) -> None:
+    detector = TransformersDetector(*tiny.grounding_dino(tmp_path))
+    phrases = parse_phrases([f"{a} {b} {c}" for a in tiny.WORDS for b in tiny.WORDS for c in ("star", "umbrella")] + ["star"])
+    (found,) = detector.candidates([WIDE], phrases)
+    assert len(phrases) == 99 and found.scores.shape[1] == 99
+    (alone,) = detector.candidates([WIDE], phrases[-1:])
+    assert found.scores[:, -1].max() == pytest.approx(alone.scores.max(), abs=0.2)
+    assert (found.scores.max(0) > 0).all()
+
+
+def test_words_never_learned_are_named_and_score_nothing(tmp_path: Path) -> None:
+    detector = TransformersDetector(*tiny.grounding_dino(tmp_path), threshold=0.01)
+    result = detect(workspace(), "red star . purple dragon", detector=detector, image="image1")
+    assert result.best_scores["purple dragon"] == 0
+    assert "the detector never learned a word of 'purple dragon'" in result.notes
+    assert {region.label for region in result.regions} == {"red star"}
+    assert detect(workspace(), "dragon", detector=detector, image="image1").regions == ()
+
+
+def test_a_detector_is_loaded_from_its_folder(tmp_path: Path) -> None:
+    model, processor = tiny.grounding_dino(tmp_path)
+    model.save_pretrained(tmp_path / "dino")
+    processor.save_pretrained(tmp_path / "dino")
+    loaded = TransformersDetector.load(tmp_path / "dino")
+    expected = TransformersDetector(model, processor).candidates([WIDE], ("star",))[0]
+    assert np.allclose(loaded.candidates([WIDE], ("star",))[0].scores, expected.scores)
+    weights = tmp_path / "dino" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(CheckpointMismatch):
+        TransformersDetector.load(tmp_path / "dino")
+
+
+def test_folders_without_a_detector_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="neither a folder nor a name on the hub"):
+        TransformersDetector.load(tmp_path / "nothing")
+    with pytest.raises(ModelNotFound, match="no model in the folder"):
+        TransformersDetector.load(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ModelNotFound, match="is a bert, no detector"):
+        TransformersDetector.load(tmp_path)
+
+
+# What becomes a region
+
+
+def test_found_things_are_labelled_scored_and_sorted() -> None:
+    boxes = [[10, 10, 50, 50], [100, 20, 150, 80], [60, 60, 70, 70]]
+    scores = [[0.6, 0.1], [0.2, 0.9], [0.4, 0.1]]
+    filled = workspace()
+    result = detect(filled, "star . red umbrella", detector=Fixed(boxes, scores), image="image1")
+    assert [(r.name, r.label, r.score, r.box.xyxy) for r in result.regions] == [
+        ("region1", "red umbrella", 0.9, (100, 20, 150, 80)),
+        ("region2", "star", 0.6, (10, 10, 50, 50)),
+    ]
+    assert (result.regions[0].source, result.regions[0].prompt) == ("detect", "star . red umbrella")
+    assert filled.regions() == result.regions
+    assert result.sentence() == "2 found in image1: region1 (red umbrella, 0.90), region2 (star, 0.60)"
+
+
+def test_nothing_found_says_what_was_looked_for_and_the_best_score() -> None:
+    result = detect(workspace(), "star . moon", detector=Fixed([[0, 0, 5, 5]], [[0.31, 0.04]]), image="image1")
+    assert result.regions == () and result.best_scores == {"star": 0.31, "moon": 0.04}
+    assert result.sentence() == "nothing found in image1; no star (best score 0.31); no moon (best score 0.04)"
+    assert detect(workspace(), "star", detector=Fixed([], np.zeros((0, 1))), image="image1").best_scores == {"star": 0.0}
+
+
+def test_doubles_of_one_phrase_are_dropped_and_those_of_another_stay() -> None:
+    boxes = [[0, 0, 40, 40], [1, 1, 41, 41], [0, 0, 40, 41]]
+    detector = Fixed(boxes, [[0.9, 0.1], [0.8, 0.1], [0.1, 0.7]])
+    assert [r.label for r in detect(workspace(), "star . moon", detector=detector, image="image1").regions] == ["star", "moon"]
+    kept = detect(workspace(), "star . moon", detector=detector, image="image1", overlap=1.0)
+    assert len(kept.regions) == 3
+
+
+def test_boxes_over_the_edge_are_cut_and_those_outside_dropped() -> None:
+    detector = Fixed([[-5, -5, 30, 30], [190, 90, 230, 130], [300, 300, 310, 310], [9, 9, 9, 9]], [[0.9]] * 4)
+    result = detect(workspace(), "star", detector=detector, image="image1")
+    assert {region.box.xyxy for region in result.regions} == {(0, 0, 30, 30), (190, 90, 200, 100)}
+
+
+def test_the_best_are_kept_and_the_rest_is_counted() -> None:
+    boxes = [[10 * i, 0, 10 * i + 5, 5] for i in range(8)]
+    result = detect(workspace(), "star", detector=Fixed(boxes, [[0.9 - i / 50] for i in range(8)]), image="image1", max_regions=3)
+    assert [region.box.x1 for region in result.regions] == [0, 10, 20]
+    assert result.notes == ("5 more were left out: at most 3 are kept",)
+
+
+def test_looking_again_gives_the_same_handles() -> None:
+    filled, detector = workspace(), Fixed([[0, 0, 5, 5]], [[0.9]])
+    first = detect(filled, "star", detector=detector, image="image1")
+    assert detect(filled, "star", detector=detector, image="image1").regions == first.regions
+
+
+def test_what_is_found_in_a_crop_lies_in_the_image() -> None:
+    filled = workspace()
+    crop = filled.add_crop([50, 20, 120, 90], image="image1")
+    (region,) = detect(filled, "star", detector=Fixed([[1, 2, 11, 12]], [[0.9]]), image=crop).regions
+    assert (region.image, region.box) == ("image1", Box(51, 22, 61, 32))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", ["boxes", "scores"])
+def test_a_detector_that_gives_nan_leaves_the_workspace_as_it_was(value: float, where: str) -> None:
+    filled = workspace()
+    boxes, scores = [[0.0, 0, 5, 5], [1.0, 1, 9, 9]], [[0.9], [0.8]]
+    (boxes if where == "boxes" else scores)[1][0] = value
+    with pytest.raises(ModelOutputInvalid, match="not finite"):
+        detect(filled, "star", detector=Fixed(boxes, scores), image="image1")
+    assert filled.regions() == ()
+
+
+@pytest.mark.parametrize(
+    "options", [{"threshold": 1.5}, {"threshold": float("nan")}, {"overlap": -1}, {"max_regions": 0}, {"max_regions": True}]
+)
+def test_impossible_settings_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidSetting):
+        detect(workspace(), "star", detector=Fixed([[0, 0, 5, 5]], [[0.9]]), image="image1", **options)
+
+
+def test_a_detector_needs_phrases_and_an_image() -> None:
+    with pytest.raises(InvalidSetting, match="no phrase"):
+        detect(workspace(), detector=Fixed([[0, 0, 5, 5]], [[0.9]]), image="image1")
+    with pytest.raises(UnknownImage):
+        detect(workspace(), "star", detector=Fixed([[0, 0, 5, 5]], [[0.9]]))
+    with pytest.raises(InvalidSetting, match="the detector is"):
+        detect(workspace(), "star", detector=5, image="image1")  # type: ignore[arg-type]
+
+
+# A function of the user's own
+
+BOXES = [[10.0, 10.0, 50.0, 50.0], [60.0, 20.0, 90.0, 80.0]]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda image: BOXES,
+        lambda image: tuple(BOXES),
+        lambda image: np.array(BOXES),
+        lambda image: torch.tensor(BOXES),
+        lambda image: [Box(*box) for box in BOXES],
+        lambda image: {"boxes": torch.tensor(BOXES), "scores": torch.tensor([0.9, 0.8]), "labels": torch.tensor([3, 4])},
+        lambda image: {"boxes": BOXES, "text_labels": ["a", "b"]},
+        lambda image: sv.Detections(np.array(BOXES), confidence=np.array([0.9, 0.8]), class_id=np.array([0, 1])),
+    ],
+)
+def test_one_function_is_a_detector(function: Callable[..., Any]) -> None:
+    result = detect(workspace(), detector=function, image="image1")
+    assert [list(region.box.xyxy) for region in result.regions] == BOXES
+    assert result.regions[0].source == "detect" and result.phrases == ()
+
+
+def test_a_function_may_take_the_phrases() -> None:
+    def find(image: Image.Image, phrases: list[str]) -> list[dict[str, Any]]:
+        return [{"box": BOXES[i], "label": phrase, "score": 0.5 + i / 10} for i, phrase in enumerate(phrases)]
+
+    result = detect(workspace(), "star . moon", detector=find, image="image1", threshold=0.55)
+    assert [(region.label, region.score) for region in result.regions] == [("moon", 0.6)]
+    assert result.best_scores == {"star": 0.5, "moon": 0.6}
+
+
+def test_a_function_without_phrases_is_filtered_by_its_labels() -> None:
+    def find(image: Image.Image) -> dict[str, Any]:
+        return {"boxes": BOXES, "labels": ["Star", "moon"]}
+
+    result = detect(workspace(), "star", detector=find, image="image1")
+    assert [region.label for region in result.regions] == ["Star"]
+
+
+@pytest.mark.parametrize(
+    "given,said",
+    [
+        ([[0, 0, float("nan"), 5]], "not"),
+        ([[0, 0, 500, 5]], "500"),
+        (np.zeros((2, 3)), "four numbers"),
+        ("boxes", "list"),
+        ({"boxes": BOXES, "scores": [0.1]}, "2 of box, 1 of score"),
+        ([{"box": BOXES[0], "label": 7}], "label"),
+    ],
+)
+def test_what_a_function_gets_wrong_is_said_and_nothing_is_kept(given: Any, said: str) -> None:
+    filled = workspace()
+    answers = iter([BOXES, given])
+    with pytest.raises(ModelOutputInvalid, match=said):
+        detect_in(filled, ["image1", "image2"], detector=lambda image: next(answers))
+    assert filled.regions() == ()

@@ -1,0 +1,218 @@
+"""Find regions by words, with a detector from transformers or any function of the user's own."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.ops import batched_nms
+
+from roi_agent.model.detector import Candidates, PhraseDetector, parse_phrases
+from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, RoiAgentError
+from roi_agent.model.regions import Region
+from roi_agent.model.shown import shown
+from roi_agent.tools.exchange import region_items
+from roi_agent.tools.storage import WorkspaceImage
+from roi_agent.tools.workspace import ImageName, Workspace
+
+MAX_REGIONS = 100  # found in one image, unless another number is given
+OVERLAP = 0.6  # IoU from which the lower of two boxes of one phrase is dropped
+
+# image -> boxes, or image and phrases -> boxes: an array (N, 4) of pixel xyxy, a list as `Workspace.add_regions` takes it,
+# supervision.Detections, or a mapping with "boxes" and perhaps "scores" and "labels".
+DetectorFunction = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """What was found in one image.
+
+    image: its handle.  regions: the best first; empty where nothing passed the threshold.
+    phrases: what was looked for; empty for a detector that takes none.  threshold: the score that a region needs.
+    best_scores: for each phrase the highest score of any candidate, also below the threshold.
+    notes: what the reader should know, such as words that the detector never learned.
+    """
+
+    image: str
+    regions: tuple[Region, ...]
+    phrases: tuple[str, ...]
+    threshold: float
+    best_scores: dict[str, float]
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; a region has the keys that `parse_regions` reads."""
+        return {
+            "image": self.image,
+            "regions": [region.to_dict() for region in self.regions],
+            "phrases": list(self.phrases),
+            "threshold": self.threshold,
+            "best_scores": self.best_scores,
+            "notes": list(self.notes),
+        }
+
+    def sentence(self) -> str:
+        """For example: 2 found in image1: region1 (red star, 0.93), region2 (star, 0.81); no umbrella (best score 0.04)."""
+        named = [f"{region.name} ({_described(region)})" for region in self.regions]
+        parts = [f"{len(named)} found in {self.image}: {', '.join(named)}" if named else f"nothing found in {self.image}"]
+        seen = {region.label for region in self.regions}
+        missing = [f"no {phrase} (best score {self.best_scores[phrase]:.2f})" for phrase in self.phrases if phrase not in seen]
+        return "; ".join([*parts, *missing, *self.notes])
+
+
+def detect(
+    workspace: Workspace,
+    phrases: object = None,
+    *,
+    detector: PhraseDetector | DetectorFunction,
+    image: ImageName = None,
+    threshold: float | None = None,
+    overlap: float = OVERLAP,
+    max_regions: int = MAX_REGIONS,
+) -> Detection:
+    """Look for phrases in one image; see `detect_in`."""
+    return detect_in(
+        workspace,
+        [workspace.image(image)],
+        phrases,
+        detector=detector,
+        threshold=threshold,
+        overlap=overlap,
+        max_regions=max_regions,
+    )[0]
+
+
+def detect_in(
+    workspace: Workspace,
+    images: Sequence[ImageName],
+    phrases: object = None,
+    *,
+    detector: PhraseDetector | DetectorFunction,
+    threshold: float | None = None,
+    overlap: float = OVERLAP,
+    max_regions: int = MAX_REGIONS,
+) -> list[Detection]:
+    """Look for the same phrases in several images, as one batch; what is found becomes regions of the workspace.
+
+    phrases: "red umbrella . star ." or a list; a function that finds what it finds needs none, and what it labels otherwise
+        is then dropped where phrases are given.
+    threshold: lowest score, in [0, 1]; default: the detector's own.  overlap: IoU from which the lower-scored of two boxes of
+        one phrase is dropped; 1 keeps all.  max_regions: for each image, the best.
+    Errors: UnknownImage, InvalidSetting, PromptTooLong, and ModelOutputInvalid for a detector that gives NaN or boxes that
+        cannot be; the workspace is then as it was.
+    """
+    _check_share("threshold", threshold)
+    _check_share("overlap", overlap)
+    if isinstance(max_regions, bool) or not isinstance(max_regions, int) or max_regions < 1:
+        raise InvalidSetting(f"max_regions is {shown(max_regions)}", do="give a whole number from 1")
+    asked = () if phrases is None else parse_phrases(phrases)
+    seen = [workspace.image(image) for image in images]
+    if not isinstance(detector, PhraseDetector):
+        if not callable(detector):
+            raise InvalidSetting(f"the detector is {shown(detector)}", do="give a detector, or a function image -> boxes")
+        drafts = [_by_function(detector, each, asked, threshold) for each in seen]
+    else:
+        if not asked:
+            raise InvalidSetting("there is no phrase to look for", do='name things, for example "red umbrella . star ."')
+        level = detector.threshold if threshold is None else threshold
+        found = detector.candidates([each.pixels for each in seen], asked)
+        drafts = [_by_phrases(each, candidates, asked, level, overlap) for each, candidates in zip(seen, found, strict=True)]
+    _check_drafts(seen, drafts)
+    return [draft.keep(workspace, each, asked, max_regions) for each, draft in zip(seen, drafts, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What was found in one image, not yet in the workspace: items for `add_regions`, the best first."""
+
+    items: Any
+    threshold: float
+    best_scores: dict[str, float]
+    notes: tuple[str, ...] = ()
+
+    def keep(self, workspace: Workspace, image: WorkspaceImage, phrases: tuple[str, ...], max_regions: int) -> Detection:
+        items, notes = self.items, list(self.notes)
+        if len(items) > max_regions:
+            notes.append(f"{len(items) - max_regions} more were left out: at most {max_regions} are kept")
+            items = items[:max_regions]
+        prompt = " . ".join(phrases) or None
+        regions = workspace.add_regions(items, image=image, source="detect", prompt=prompt)
+        return Detection(image.name, regions, phrases, self.threshold, self.best_scores, tuple(notes))
+
+
+def _by_phrases(image: WorkspaceImage, found: Candidates, phrases: tuple[str, ...], threshold: float, overlap: float) -> _Draft:
+    boxes, scores = np.asarray(found.boxes, np.float64), np.asarray(found.scores, np.float64)
+    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        raise ModelOutputInvalid(f"the detector gave numbers that are not finite in {image.name}", do="use other weights or fp32")
+    best = scores.max(0, initial=0.0)
+    boxes = boxes.clip(0, np.tile(image.size_wh, 2))
+    labels, top = scores.argmax(1), scores.max(1, initial=0.0)
+    usable = (top >= threshold) & (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
+    boxes, labels, top = boxes[usable], labels[usable], top[usable]
+    kept = batched_nms(torch.from_numpy(boxes), torch.from_numpy(top), torch.from_numpy(labels), overlap).tolist()
+    items = [{"box": boxes[i].tolist(), "label": phrases[labels[i]], "score": float(top[i])} for i in kept]
+    notes = tuple(f"the detector never learned a word of {phrase!r}" for phrase in found.unknown)
+    return _Draft(items, threshold, dict(zip(phrases, map(float, best), strict=True)), notes)
+
+
+def _by_function(function: DetectorFunction, image: WorkspaceImage, phrases: tuple[str, ...], threshold: float | None) -> _Draft:
+    """Whatever the function gives, filtered by label and score where it names them."""
+    picture: Image.Image = image.pixels.copy()
+    given = function(picture, list(phrases)) if _takes_phrases(function) else function(picture)
+    items = region_items(given)
+    if not isinstance(items, list):
+        return _Draft(items, 0.0, {})
+    if phrases:
+        items = [item for item in items if _label(item) is None or str(_label(item)).lower() in phrases]
+    scored: dict[str, float] = {phrase: 0.0 for phrase in phrases}
+    for item in items:
+        label = str(_label(item) or "").lower()
+        if label in scored:
+            scored[label] = max(scored[label], _score(item))
+    items = sorted((item for item in items if _score(item) >= (threshold or 0.0)), key=_score, reverse=True)
+    return _Draft(items, threshold or 0.0, scored)
+
+
+def _check_drafts(images: Sequence[WorkspaceImage], drafts: Sequence[_Draft]) -> None:
+    """Try everything in a workspace that is thrown away, so that a fault in the last image undoes nothing."""
+    for image, draft in zip(images, drafts, strict=True):
+        trial = Workspace()
+        try:
+            trial.add_regions(draft.items, image=trial.add_image(image.image))
+        except RoiAgentError as error:
+            problem = f"the detector's regions in {image.name} cannot be used: {error.problem}"
+            raise ModelOutputInvalid(problem, do=error.do) from None
+
+
+def _takes_phrases(function: DetectorFunction) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    wanted = [
+        each
+        for each in parameters
+        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) and each.default is each.empty
+    ]
+    return len(wanted) > 1
+
+
+def _label(item: Any) -> Any:
+    return item.get("label") if isinstance(item, dict) else getattr(item, "label", None)
+
+
+def _score(item: Any) -> float:
+    score = item.get("score") if isinstance(item, dict) else getattr(item, "score", None)
+    return float(score) if isinstance(score, int | float) else 1.0
+
+
+def _described(region: Region) -> str:
+    return ", ".join([region.label or "thing", *([f"{region.score:.2f}"] if region.score is not None else [])])
+
+
+def _check_share(what: str, value: object) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1):
+        raise InvalidSetting(f"the {what} is {shown(value)}", do="give 0 to 1")

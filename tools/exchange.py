@@ -1,0 +1,262 @@
+"""Regions as other programs keep them: COCO JSON, supervision's Detections, plain arrays."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from roi_agent.model.boxes import FORMATS, UNITS, Box
+from roi_agent.model.errors import (
+    BoxFormatUnknown,
+    InvalidSetting,
+    MissingExtra,
+    ModelOutputInvalid,
+    RoiAgentError,
+    TooManyRegions,
+)
+from roi_agent.model.images import LoadedImage, load_image
+from roi_agent.model.masks import Mask
+from roi_agent.model.regions import Region
+from roi_agent.model.shown import shown
+from roi_agent.tools.workspace import MAX_NAMES, Workspace
+
+if TYPE_CHECKING:
+    from supervision import Detections
+
+_EDGE = 1.0  # pixels that an annotation may reach over the edge, as COCO's own do
+_OURS = "roi_agent"  # the key of what COCO has no field for
+_KEPT = ("name", "label", "source", "prompt", "parent")
+
+
+def to_array(
+    regions: Sequence[Region], *, format: str = "xyxy", unit: str = "pixel", size_wh: tuple[int, int] | None = None
+) -> NDArray[np.float64]:
+    """The boxes of regions as an array (N, 4).
+
+    format: xyxy, xywh or cxcywh.  unit: pixel, normalised or thousandths; the last two need the image's size_wh.
+    Errors: BoxFormatUnknown, InvalidSetting.
+    """
+    if format not in FORMATS or unit not in UNITS:
+        raise BoxFormatUnknown(f"boxes as {shown(format)} in {shown(unit)}", do=f"use one of {', '.join((*FORMATS, *UNITS))}")
+    boxes = np.array([region.box.xyxy for region in regions], np.float64).reshape(-1, 4)
+    if unit != "pixel":
+        if size_wh is None:
+            raise InvalidSetting(f"boxes in {unit} without the image's size", do="give size_wh")
+        boxes = boxes / np.tile(size_wh, 2) * (1000 if unit == "thousandths" else 1)
+    if format == "xyxy":
+        return boxes
+    corners, sizes = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
+    return np.hstack([corners if format == "xywh" else corners + sizes / 2, sizes])
+
+
+def to_supervision(regions: Sequence[Region]) -> "Detections":
+    """The regions as `supervision.Detections`.
+
+    Labels are numbered in the order of their first use and stand in data["class_name"], handles in data["name"].
+    Masks are kept where every region has one.  Error: MissingExtra without supervision.
+    """
+    try:
+        import supervision
+    except ImportError:
+        raise MissingExtra("this needs supervision", do="pip install supervision") from None
+    if not regions:
+        return supervision.Detections.empty()
+    labels = [region.label or "" for region in regions]
+    ids = {label: number for number, label in enumerate(dict.fromkeys(labels))}
+    masks = [region.mask.to_array() for region in regions if region.mask]
+    return supervision.Detections(
+        xyxy=to_array(regions).astype(np.float32),
+        mask=np.stack(masks) if len(masks) == len(regions) else None,
+        confidence=np.array([1.0 if region.score is None else region.score for region in regions], np.float32),
+        class_id=np.array([ids[label] for label in labels]),
+        data={"class_name": np.array(labels), "name": np.array([region.name for region in regions])},
+    )
+
+
+def from_supervision(detections: "Detections") -> list[dict[str, Any]]:
+    """`supervision.Detections` as items that `Workspace.add_regions` takes; a mask keeps the detector's box."""
+    labels = detections.data.get("class_name")
+    items = []
+    for index, box in enumerate(np.asarray(detections.xyxy, np.float64)):
+        item: dict[str, Any] = {"box": box.tolist()}
+        if labels is not None and str(labels[index]):
+            item["label"] = str(labels[index])
+        if detections.confidence is not None:
+            item["score"] = float(detections.confidence[index])
+        if detections.mask is not None:
+            item["mask"] = np.asarray(detections.mask[index])
+        items.append(item)
+    return items
+
+
+def region_items(found: object) -> object:
+    """What a detector returned, as `Workspace.add_regions` takes it, a list where it can be one.
+
+    found: supervision.Detections; a mapping with "boxes" (N, 4), pixel xyxy, and perhaps "scores", "labels" or "text_labels"
+        and "masks", as torchvision and transformers give it; or anything that `add_regions` takes already.
+    Error: ModelOutputInvalid for lists of different lengths.
+    """
+    if hasattr(found, "xyxy") and hasattr(found, "confidence"):
+        return from_supervision(found)  # type: ignore[arg-type]  # told by what it has: supervision may not be installed
+    if isinstance(found, Mapping) and "boxes" in found:
+        columns = {"box": found["boxes"], "score": found.get("scores"), "mask": found.get("masks")}
+        columns["label"] = found.get("text_labels", found.get("labels"))
+        listed = {key: _listed(values) for key, values in columns.items() if values is not None}
+        if len({len(values) for values in listed.values()}) > 1:
+            lengths = ", ".join(f"{len(values)} of {key}" for key, values in listed.items())
+            raise ModelOutputInvalid(f"a detector gave {lengths}", do="give as many of each")
+        items = [dict(zip(listed, row, strict=True)) for row in zip(*listed.values(), strict=True)]
+        return [item | ({"label": str(item["label"])} if "label" in item else {}) for item in items]
+    if hasattr(found, "tolist") and getattr(found, "ndim", 0) == 2:
+        return list(found.tolist())
+    return list(found) if isinstance(found, tuple) else found
+
+
+def _listed(values: Any) -> list[Any]:
+    return list(values.tolist() if getattr(values, "ndim", 0) == 1 and hasattr(values, "tolist") else values)
+
+
+def to_coco(workspace: Workspace) -> dict[str, Any]:
+    """Every whole image and its regions as a COCO instances document.
+
+    Masks stand as compressed run lengths, boxes as xywh in pixels. An image's file_name is the name of the file that
+    `Workspace.save` writes.  What COCO has no field for stands under "roi_agent".
+    """
+    images = [image for image in workspace.images if image.parent is None]
+    numbers = {image.name: number for number, image in enumerate(images, start=1)}
+    labels = dict.fromkeys(region.label or "thing" for region in workspace.regions())
+    categories = {label: number for number, label in enumerate(labels, start=1)}
+    annotations = []
+    for number, region in enumerate(workspace.regions(), start=1):
+        assert region.image is not None
+        annotation: dict[str, Any] = {
+            "id": number,
+            "image_id": numbers[region.image],
+            "category_id": categories[region.label or "thing"],
+            "bbox": list(region.box.xywh),
+            "area": region.mask.area if region.mask else region.box.area,
+            "iscrowd": 0,
+            _OURS: {key: value for key, value in region.to_dict().items() if key in _KEPT and value is not None},
+        }
+        annotation |= {"score": region.score} if region.score is not None else {}
+        annotation |= {"segmentation": region.mask.to_coco()} if region.mask else {}
+        annotations.append(annotation)
+    return {
+        "images": [
+            {
+                "id": numbers[image.name],
+                "file_name": f"{image.image.digest()}.png",
+                "width": image.size_wh[0],
+                "height": image.size_wh[1],
+            }
+            for image in images
+        ],
+        "annotations": annotations,
+        "categories": [{"id": number, "name": label} for label, number in categories.items()],
+    }
+
+
+def add_coco(
+    workspace: Workspace, document: object, images: str | Path | Mapping[str, object], *, source: str = "coco"
+) -> tuple[Region, ...]:
+    """Add the images and annotations of a COCO instances document; all of it, or nothing.
+
+    document: the document, or the path of its JSON file.
+    images: the folder of the files that it names, or a mapping from their names to images.
+    A box that reaches at most a pixel over the edge is cut there. Annotations get new handles; segmentations may be polygons
+    or run lengths, compressed or not.
+    Errors: InvalidSetting naming the annotation, those of `load_image` and of `Workspace.add_regions`.
+    """
+    coco = _read_document(document)
+    labels = {item["id"]: str(item["name"]) for item in coco.get("categories", [])}
+    loaded: dict[Any, LoadedImage] = {}
+    for item in coco["images"]:
+        name = str(item["file_name"])
+        if isinstance(images, Mapping) and name not in images:
+            raise InvalidSetting(f"the image {name!r} is not among those given", do="give it under this name")
+        loaded[item["id"]] = load_image(images[name] if isinstance(images, Mapping) else Path(images) / name)
+        if loaded[item["id"]].size_wh != (item.get("width"), item.get("height")):
+            raise InvalidSetting(f"the image {name!r} is not of the size that the document says", do="give the right image")
+    by_image: dict[Any, list[dict[str, Any]]] = {key: [] for key in loaded}
+    for item in coco["annotations"]:
+        if item.get("image_id") not in loaded:
+            raise InvalidSetting(f"annotation {shown(item.get('id'))} is of an image that is not listed", do="add the image")
+        by_image[item["image_id"]].append(_annotation(item, labels, loaded[item["image_id"]].size_wh))
+    if len(workspace.regions()) + len(coco["annotations"]) > MAX_NAMES:
+        raise TooManyRegions(f"{len(coco['annotations'])} annotations are too many", do="start another workspace")
+    draft = Workspace()  # finds every fault before the workspace is touched
+    for key, items in by_image.items():
+        draft.add_regions(items, image=draft.add_image(loaded[key]), source=source)
+    added: list[Region] = []
+    for key, items in by_image.items():
+        added += workspace.add_regions(items, image=workspace.add_image(loaded[key]), source=source)
+    return tuple(added)
+
+
+def _read_document(document: object) -> dict[str, Any]:
+    if isinstance(document, str | Path):
+        try:
+            document = json.loads(Path(document).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise InvalidSetting(f"{Path(str(document)).name!r} is no JSON file that can be read", do="give COCO JSON") from None
+    lists = [document.get(key) for key in ("images", "annotations")] if isinstance(document, Mapping) else [None]
+    if not all(isinstance(each, list) and all(isinstance(item, Mapping) for item in each) for each in lists):
+        raise InvalidSetting("this is no COCO instances document", do='give one with "images" and "annotations"')
+    assert isinstance(document, Mapping)
+    try:
+        [(item["id"], item["file_name"]) for item in document["images"]]
+        [(item["id"], item["name"]) for item in document.get("categories", [])]
+    except (KeyError, TypeError):
+        raise InvalidSetting("an image or category of the document has no id or no name", do="give COCO JSON") from None
+    return dict(document)
+
+
+def _annotation(item: Mapping[str, Any], labels: Mapping[Any, str], size_wh: tuple[int, int]) -> dict[str, Any]:
+    """One annotation as an item for `add_regions`."""
+    ours = item.get(_OURS) or {}
+    wire: dict[str, Any] = {key: ours[key] for key in ("source", "prompt") if key in ours}
+    label = ours.get("label") if _OURS in item else labels.get(item.get("category_id"))
+    wire |= {"label": label, "score": item.get("score")}
+    try:
+        if item.get("segmentation"):
+            wire["mask"] = _mask(item["segmentation"], size_wh)
+        if "bbox" in item:
+            wire["box"] = _cut(item["bbox"], size_wh)
+    except RoiAgentError as error:
+        raise type(error)(f"annotation {shown(item.get('id'))}: {error.problem}", do=error.do) from None
+    return wire
+
+
+def _cut(bbox: object, size_wh: tuple[int, int]) -> Box:
+    width, height = size_wh
+    roomy = (width + 2 * int(_EDGE), height + 2 * int(_EDGE))
+    values = list(bbox) if isinstance(bbox, list | tuple) and len(bbox) == 4 else bbox
+    if isinstance(values, list) and all(isinstance(value, int | float) for value in values):
+        values = [values[0] + _EDGE, values[1] + _EDGE, *values[2:]]
+    box = Box.parse(values, format="xywh", size_wh=roomy)
+    x1, y1, x2, y2 = (value - _EDGE for value in box.xyxy)
+    return Box.parse([max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)], size_wh=size_wh)
+
+
+def _mask(segmentation: object, size_wh: tuple[int, int]) -> Mask:
+    """A mask from run lengths or polygons, each a list x1, y1, x2, y2, ... in pixels."""
+    if isinstance(segmentation, Mapping):
+        return Mask.from_coco(segmentation)
+    canvas = Image.new("1", size_wh)
+    draw = ImageDraw.Draw(canvas)
+    for polygon in segmentation if isinstance(segmentation, list) else [None]:
+        if not isinstance(polygon, list) or not _is_polygon(polygon):
+            raise InvalidSetting(f"a polygon is {shown(polygon)}", do="give at least three points: x1, y1, x2, y2, x3, y3")
+        # Pillow fills up to and with the pixels that a corner names; COCO's corners lie between pixels.
+        draw.polygon([value - 0.5 for value in polygon], fill=1)
+    return Mask.from_array(np.asarray(canvas))
+
+
+def _is_polygon(values: list[Any]) -> bool:
+    return (
+        len(values) >= 6 and len(values) % 2 == 0 and all(isinstance(value, int | float) and abs(value) < 1e9 for value in values)
+    )

@@ -1,0 +1,172 @@
+"""Geometry of regions: computed, never asked.
+
+Directions and distances compare boxes. Area, overlap and IoU count pixels of masks where every region concerned has one.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.regions import Region
+from roi_agent.model.shown import shown
+
+_SAME = 0.5  # pixels: what differs by less is the same place
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """How one region lies to another; lengths in pixels.
+
+    left_of, right_of, above, below: of the first's centre to the second's, by more than half a pixel.
+    inside, contains: the first's box lies within the second's, or the other way round; true of equal boxes, both.
+    overlap: shared area as a share of the smaller region.  iou: shared area as a share of both together.
+    gap: between the nearest edges, 0 where boxes touch or overlap.  distance: between the centres.
+    area_ratio: the first's area divided by the second's.  by_masks: areas count pixels of masks, not boxes.
+    """
+
+    first: str
+    second: str
+    left_of: bool
+    right_of: bool
+    above: bool
+    below: bool
+    inside: bool
+    contains: bool
+    overlap: float
+    iou: float
+    gap: float
+    distance: float
+    area_ratio: float
+    by_masks: bool
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    def sentence(self) -> str:
+        """For example: region1 is left of and above region2; they do not overlap, 12 px lie between them; ..."""
+        named = {"left of": self.left_of, "right of": self.right_of, "above": self.above, "below": self.below}
+        directions = [name for name, holds in named.items() if holds]
+        if self.inside:
+            directions.append("inside")
+        elif self.contains:
+            directions.append("around")
+        where = " and ".join(directions) or "at the same place as"
+        shared = f"they overlap by {self.overlap:.0%} of the smaller one (IoU {self.iou:.2f})"
+        apart = f"they do not overlap, {self.gap:.0f} px lie between them"
+        ratio = max(self.area_ratio, 1 / self.area_ratio)
+        size = "as large as" if ratio < 1.01 else f"{ratio:.1f} times as large as"
+        first, second = (self.first, self.second) if self.area_ratio >= 1 else (self.second, self.first)
+        return f"{self.first} is {where} {self.second}; {shared if self.overlap else apart}; {first} is {size} {second}"
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How large a region is: its box and area in pixels, its area as a share of the image, its centre in pixels."""
+
+    name: str
+    width: float
+    height: float
+    area: float
+    share: float
+    centre_xy: tuple[float, float]
+
+
+def relate(first: Region, second: Region) -> Relation:
+    """How the first lies to the second.  Error: InvalidSetting for regions of two images."""
+    _same_image([first, second])
+    a, b = first.box, second.box
+    right, down = b.centre[0] - a.centre[0], b.centre[1] - a.centre[1]
+    across = max(0.0, a.x1 - b.x2, b.x1 - a.x2)
+    along = max(0.0, a.y1 - b.y2, b.y1 - a.y2)
+    shared = _shared_area(first, second)
+    one, other = area(first, beside=second), area(second, beside=first)
+    return Relation(
+        first=first.name,
+        second=second.name,
+        left_of=right > _SAME,
+        right_of=right < -_SAME,
+        above=down > _SAME,
+        below=down < -_SAME,
+        inside=_within(first, second),
+        contains=_within(second, first),
+        overlap=shared / min(one, other),
+        iou=shared / (one + other - shared),
+        gap=math.hypot(across, along),
+        distance=math.hypot(right, down),
+        area_ratio=one / other,
+        by_masks=_by_masks(first, second),
+    )
+
+
+def extent(region: Region, size_wh: tuple[int, int]) -> Extent:
+    """The region's size in an image of size_wh pixels."""
+    pixels = area(region)
+    share = pixels / (size_wh[0] * size_wh[1])
+    return Extent(region.name, region.box.width, region.box.height, pixels, share, region.box.centre)
+
+
+ORDERS: dict[str, tuple[Callable[[Region], float], bool]] = {
+    "left to right": (lambda region: region.box.centre[0], False),
+    "right to left": (lambda region: region.box.centre[0], True),
+    "top to bottom": (lambda region: region.box.centre[1], False),
+    "bottom to top": (lambda region: region.box.centre[1], True),
+    "smallest to largest": (lambda region: area(region), False),
+    "largest to smallest": (lambda region: area(region), True),
+}
+
+
+def in_order(regions: Sequence[Region], order: str) -> tuple[Region, ...]:
+    """Regions of one image in one of ORDERS; equal ones stay in the order given.  Error: InvalidSetting."""
+    if order not in ORDERS:
+        raise InvalidSetting(f"the order {shown(order)} is unknown", do=f"use one of {', '.join(ORDERS)}")
+    _same_image(regions)
+    if "largest" in order and not all(region.mask for region in regions):
+        # A mask beside a box would count differently.
+        return tuple(sorted(regions, key=lambda region: region.box.area, reverse=order.startswith("largest")))
+    key, backwards = ORDERS[order]
+    return tuple(sorted(regions, key=key, reverse=backwards))
+
+
+def nearest(region: Region, others: Sequence[Region]) -> tuple[Region, ...]:
+    """The other regions of the same image, the nearest centre first."""
+    _same_image([region, *others])
+    apart = [other for other in others if other.name != region.name]
+    return tuple(sorted(apart, key=lambda other: math.dist(region.box.centre, other.box.centre)))
+
+
+def count_by_label(regions: Sequence[Region]) -> dict[str, int]:
+    """How many regions there are of each label, the most frequent first; those without one under ""."""
+    return dict(Counter(region.label or "" for region in regions).most_common())
+
+
+def area(region: Region, *, beside: Region | None = None) -> float:
+    """Square pixels: of the mask where there is one, and one of the region beside it too; else of the box."""
+    others = [region, beside] if beside else [region]
+    return float(region.mask.area) if region.mask and all(each.mask for each in others) else region.box.area
+
+
+def _shared_area(first: Region, second: Region) -> float:
+    if first.mask and second.mask:
+        return float((first.mask.to_array() & second.mask.to_array()).sum())
+    a, b = first.box, second.box
+    width, height = min(a.x2, b.x2) - max(a.x1, b.x1), min(a.y2, b.y2) - max(a.y1, b.y1)
+    return max(width, 0.0) * max(height, 0.0)
+
+
+def _within(inner: Region, outer: Region) -> bool:
+    a, b = inner.box, outer.box
+    return a.x1 >= b.x1 - _SAME and a.y1 >= b.y1 - _SAME and a.x2 <= b.x2 + _SAME and a.y2 <= b.y2 + _SAME
+
+
+def _by_masks(first: Region, second: Region) -> bool:
+    return first.mask is not None and second.mask is not None
+
+
+def _same_image(regions: Sequence[Region]) -> None:
+    images = {region.image for region in regions}
+    if len(images) > 1:
+        said = ", ".join(f"{region.name} is in {region.image}" for region in regions[:5])
+        raise InvalidSetting(f"regions of several images cannot be measured together: {said}", do="give regions of one image")

@@ -1,0 +1,207 @@
+"""A workspace in a folder: what is written, in which order, and how it is read back.
+
+    workspace.json           schema version, images and regions; replaced as a whole, after everything that it names
+    images/<sha256>.png      each whole image under the digest of its pixels; crops are cut again from their image
+    .lock                    held while a program reads, changes and writes
+
+A write that is cut at any moment leaves the earlier workspace.json and every file that it names.
+"""
+
+import fcntl
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from PIL import Image
+
+from roi_agent.model.boxes import Box
+from roi_agent.model.errors import RoiAgentError, WorkspaceConflict, WorkspaceUnreadable
+from roi_agent.model.images import LoadedImage, load_image
+from roi_agent.model.regions import Region, parse_regions
+
+SCHEMA_VERSION = 1
+WAIT_S = 300.0  # for another program to finish
+_INDEX, _IMAGES, _LOCK = "workspace.json", "images", ".lock"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_AGAIN = "give a folder that roi-agent wrote, or a new one"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceImage:
+    """An image under its handle.
+
+    name: image1, image2, ...  image: its pixels.
+    parent: of a crop, the image that it was cut from.  box: where it lies there, in whole pixels.
+    region: of a crop, the region that it was cut around, if it was one.
+    """
+
+    name: str
+    image: LoadedImage
+    parent: str | None = None
+    box: Box | None = None
+    region: str | None = None
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.image.size_wh
+
+    @property
+    def pixels(self) -> Image.Image:
+        """The picture, mode RGB; read-only."""
+        return self.image.pixels
+
+    def to_dict(self) -> dict[str, object]:
+        """What stands in workspace.json."""
+        wire: dict[str, object] = {"name": self.name, "sha256": self.image.digest(), "source": self.image.source}
+        wire |= {"notes": list(self.image.notes)} if self.image.notes else {}
+        wire |= {"parent": self.parent, "box": list(self.box.xyxy)} if self.parent and self.box else {}
+        return wire | ({"region": self.region} if self.region else {})
+
+
+def exists(folder: str | Path) -> bool:
+    """Whether a folder holds a workspace."""
+    return (Path(folder) / _INDEX).exists()
+
+
+@contextmanager
+def locked(folder: str | Path, *, wait_s: float = WAIT_S) -> Iterator[None]:
+    """Hold a folder, made where it is missing, against other programs; wait for them up to wait_s.
+
+    Errors: WorkspaceConflict after the wait, WorkspaceUnreadable where the folder cannot be written.
+    """
+    path = Path(folder)
+    try:
+        if path.is_dir() and any(path.iterdir()) and not exists(path) and not (path / _LOCK).exists():
+            raise WorkspaceUnreadable(f"{path.name!r} holds other files and no workspace", do=_AGAIN)
+        path.mkdir(parents=True, exist_ok=True)
+        file = (path / _LOCK).open("ab")
+    except OSError as error:
+        raise WorkspaceUnreadable(f"{path.name!r} cannot be written: {error.strerror}", do="give another folder") from None
+    with file:
+        deadline = time.monotonic() + wait_s
+        while not _try_lock(file):
+            if time.monotonic() > deadline:
+                raise WorkspaceConflict(f"{path.name!r} is in use by another program", do="wait for it, or stop it")
+            time.sleep(0.05)
+        yield  # closing the file lets it go
+
+
+def write(folder: str | Path, images: Sequence[WorkspaceImage], regions: Sequence[Region]) -> None:
+    """Write a workspace; call with the folder locked.  Errors: WorkspaceConflict, WorkspaceUnreadable."""
+    path = Path(folder)
+    index = {
+        "schema_version": SCHEMA_VERSION,
+        "images": [image.to_dict() for image in images],
+        "regions": [region.to_dict() for region in regions],
+    }
+    _check_continues(path, index)
+    try:
+        (path / _IMAGES).mkdir(exist_ok=True)
+        for image in images:
+            file = path / _IMAGES / f"{image.image.digest()}.png"
+            if image.parent is None and not file.exists():
+                _replace(file, lambda out, image=image: image.pixels.save(out, "PNG"))  # type: ignore[misc]
+        text = json.dumps(index, indent=1) + "\n"
+        _replace(path / _INDEX, lambda out: out.write(text.encode()))
+    except OSError as error:
+        raise WorkspaceUnreadable(
+            f"{path.name!r} cannot be written: {error.strerror}", do="free some space, or move it"
+        ) from None
+
+
+def read(folder: str | Path) -> tuple[list[WorkspaceImage], list[Region]]:
+    """The images and regions of a folder, everything checked.  Error: WorkspaceUnreadable."""
+    path = Path(folder)
+    index = _read_index(path)
+    try:
+        images: dict[str, WorkspaceImage] = {}
+        for number, item in enumerate(index["images"], start=1):
+            if item["name"] != f"image{number}":
+                raise ValueError("an image is missing")
+            images[item["name"]] = _read_image(path, item, images)
+        regions = [_read_region(item, number, images) for number, item in enumerate(index["regions"], start=1)]
+    except RoiAgentError as error:
+        raise WorkspaceUnreadable(f"the workspace {path.name!r} is damaged: {error.problem}", do=_AGAIN) from None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise WorkspaceUnreadable(f"the workspace {path.name!r} is damaged: {_INDEX} is incomplete", do=_AGAIN) from None
+    return list(images.values()), regions
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    try:
+        index = json.loads((path / _INDEX).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WorkspaceUnreadable(f"there is no workspace in {path.name!r}", do=_AGAIN) from None
+    except (OSError, ValueError, RecursionError):
+        raise WorkspaceUnreadable(f"{_INDEX} in {path.name!r} cannot be read", do=_AGAIN) from None
+    version = index.get("schema_version") if isinstance(index, dict) else None
+    if version != SCHEMA_VERSION:
+        problem = f"the workspace {path.name!r} has the schema version {version!r}, and this program reads {SCHEMA_VERSION}"
+        raise WorkspaceUnreadable(problem, do="update roi-agent" if isinstance(version, int) else _AGAIN)
+    assert isinstance(index, dict)
+    return index
+
+
+def _read_image(path: Path, item: Mapping[str, Any], known: Mapping[str, WorkspaceImage]) -> WorkspaceImage:
+    digest, notes = item["sha256"], tuple(map(str, item.get("notes", ())))
+    if not _DIGEST.fullmatch(digest):  # it becomes the name of a file
+        raise ValueError(digest)
+    if "parent" in item:
+        parent = known[item["parent"]].image
+        box = Box.parse(item["box"], size_wh=parent.size_wh)
+        pixels = parent.pixels.crop(tuple(map(int, box.xyxy)))  # type: ignore[arg-type]  # four whole numbers
+    else:
+        box, pixels = None, load_image(path / _IMAGES / f"{digest}.png").pixels
+    loaded = LoadedImage(pixels, str(item["source"]), notes)
+    if loaded.digest() != digest:
+        raise WorkspaceUnreadable(f"the pixels of {item['name']} are not those that were saved")
+    return WorkspaceImage(item["name"], loaded, item.get("parent"), box, item.get("region"))
+
+
+def _read_region(item: Mapping[str, Any], number: int, images: Mapping[str, WorkspaceImage]) -> Region:
+    (region,) = parse_regions([item], size_wh=images[item["image"]].size_wh)
+    if item["name"] != f"region{number}":
+        raise ValueError("a region is missing")
+    return region
+
+
+def _check_continues(path: Path, index: Mapping[str, Any]) -> None:
+    """Refuse to write over handles that mean something else."""
+    if not exists(path):
+        return
+    there = _read_index(path)
+    for kind in ("images", "regions"):
+        kept = there.get(kind, [])
+        if index[kind][: len(kept)] != kept:
+            problem = f"the folder {path.name!r} holds {kind} that this workspace does not have"
+            raise WorkspaceConflict(problem, do="load it first, or save to another folder")
+
+
+def _replace(target: Path, fill: Callable[[IO[bytes]], object]) -> None:
+    """Write a file beside its place, wait for the disk, and rename."""
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            fill(out)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(name, target)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,264 @@
+"""The workspace: the images and regions of one conversation, under handles that every tool shares.
+
+It is the only state that changes, and it only grows: a handle once given means the same image or region for ever.
+"""
+
+import math
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from roi_agent.model.boxes import Box
+from roi_agent.model.errors import InvalidSetting, TooManyRegions, UnknownImage, UnknownRegion
+from roi_agent.model.images import LoadedImage, load_image
+from roi_agent.model.regions import Region, parse_regions
+from roi_agent.model.shown import shown
+from roi_agent.tools import storage
+from roi_agent.tools.storage import WorkspaceImage
+
+MAX_NAMES = 9999  # images, and regions, of one workspace
+
+
+ImageName = str | WorkspaceImage | None
+RegionName = str | Region
+
+
+class Workspace:
+    """Images and regions under stable handles. Safe under threads.
+
+    Regions always lie in a whole image: what is found in a crop is mapped back to the image that it was cut from.
+    Names of things may be given as handles or as the objects that stand for them.
+    """
+
+    def __init__(self) -> None:
+        self._images: dict[str, WorkspaceImage] = {}
+        self._regions: dict[str, Region] = {}
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"<Workspace: {len(self._images)} images, {len(self._regions)} regions>"
+
+    @property
+    def images(self) -> tuple[WorkspaceImage, ...]:
+        """All images in the order of their handles, crops too."""
+        with self._lock:
+            return tuple(self._images.values())
+
+    def regions(self, image: ImageName = None) -> tuple[Region, ...]:
+        """All regions in the order of their handles, or those of one image.  Error: UnknownImage."""
+        with self._lock:
+            everything = tuple(self._regions.values())
+            if image is None:
+                return everything
+            whole = self._whole(self.image(image)).name
+            return tuple(region for region in everything if region.image == whole)
+
+    def image(self, name: ImageName = None) -> WorkspaceImage:
+        """One image by its handle; without one, the only whole image there is.  Error: UnknownImage."""
+        with self._lock:
+            known = list(self._images)
+            if name is None:
+                whole = [each for each in self._images.values() if each.parent is None]
+                if len(whole) == 1:
+                    return whole[0]
+                problem = "the workspace has no image" if not whole else "no image is named"
+                raise UnknownImage(problem, do=f"name one of {_listed(known)}" if whole else "add an image first")
+            handle = name.name if isinstance(name, WorkspaceImage) else name
+            if not isinstance(handle, str) or handle not in self._images:
+                raise UnknownImage(
+                    shown(handle).strip("'"), do=f"there is {_listed(known)}" if known else "there is no image yet"
+                )
+            return self._images[handle]
+
+    def region(self, name: RegionName) -> Region:
+        """One region by its handle.  Error: UnknownRegion, which says what there is."""
+        return self.pick([name])[0]
+
+    def pick(self, names: Sequence[RegionName]) -> tuple[Region, ...]:
+        """Regions by their handles, in the order given.  Error: UnknownRegion."""
+        if isinstance(names, str | Region):
+            names = [names]
+        with self._lock:
+            handles = [name.name if isinstance(name, Region) else str(name).strip("<>") for name in names]
+            unknown = [handle for handle in handles if handle not in self._regions]
+            if unknown:
+                there = f"there is {_listed(list(self._regions))}" if self._regions else "there is no region yet"
+                raise UnknownRegion(", ".join(shown(handle).strip("'") for handle in unknown), do=there)
+            return tuple(self._regions[handle] for handle in handles)
+
+    def add_image(self, image: object) -> WorkspaceImage:
+        """An image under the next handle; one with the same pixels as an earlier whole image keeps that one's handle.
+
+        image: whatever `load_image` takes.  Errors: those of `load_image`.
+        """
+        loaded = load_image(image)
+        digest = loaded.digest()
+        with self._lock:
+            same = (each for each in self._images.values() if each.parent is None and each.image.digest() == digest)
+            return next(same, None) or self._keep_image(WorkspaceImage(self._next("image", self._images), loaded))
+
+    def add_crop(self, place: object, *, image: ImageName = None, margin: float = 0.0) -> WorkspaceImage:
+        """A part of an image as an image under its own handle; the same part again keeps its handle.
+
+        place: a region or its handle, or a box of `image`.  margin: added on every side, as a share of the longer side.
+        The part reaches over whole pixels and stays within the image.
+        Errors: UnknownRegion, UnknownImage, InvalidSetting, and those of `Box.parse`.
+        """
+        if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin <= 10:
+            raise InvalidSetting(f"the margin is {shown(margin)}", do="give 0 to 10, as a share of the longer side")
+        with self._lock:
+            if isinstance(place, str | Region):
+                region: Region | None = self.region(place)
+                assert region is not None
+                parent, box = self.image(region.image), region.box
+            else:
+                region, seen = None, self.image(image)
+                parent = self._whole(seen)
+                box = _moved(Box.parse(place, size_wh=seen.size_wh), seen.box)
+            part = _widened(box, margin, parent.size_wh)
+            name = region.name if region else None
+            for each in self._images.values():
+                if (each.parent, each.box, each.region) == (parent.name, part, name):
+                    return each
+            pixels = parent.pixels.crop(tuple(map(int, part.xyxy)))  # type: ignore[arg-type]  # four whole numbers
+            loaded = LoadedImage(pixels, f"part of {parent.name}")
+            return self._keep_image(WorkspaceImage(self._next("image", self._images), loaded, parent.name, part, name))
+
+    def add_regions(
+        self,
+        regions: object,
+        *,
+        image: ImageName = None,
+        format: str = "xyxy",
+        unit: str = "pixel",
+        source: str | None = None,
+        prompt: str | None = None,
+    ) -> tuple[Region, ...]:
+        """Regions under the next handles; all of them, or none where one is wrong.
+
+        regions, format, unit: as in `parse_regions`, in pixels of `image`; the workspace gives the names itself. A region
+            that is there already, with the same mask, label and origin, keeps its handle.
+        image: a handle; without one, the only image there is.  In a crop, regions are mapped back to the whole image, and
+            the crop's region is their parent.
+        source, prompt: where they come from, for items that do not say it.
+        Errors: UnknownImage, TooManyRegions, and those of `parse_regions`.
+        """
+        seen = self.image(image)
+        parsed = parse_regions(_unnamed(regions), size_wh=seen.size_wh, format=format, unit=unit, max_regions=MAX_NAMES)
+        with self._lock:
+            known = {replace(region, name="region1"): region for region in self._regions.values()}
+            added: list[Region] = []
+            count = len(self._regions)
+            for region in parsed:
+                mapped = self._mapped(region, seen, source, prompt)
+                if mapped not in known:
+                    count += 1
+                    if count > MAX_NAMES:
+                        raise TooManyRegions(f"more than {MAX_NAMES} regions in a workspace", do="start another workspace")
+                    known[mapped] = replace(mapped, name=f"region{count}")
+                added.append(known[mapped])
+            self._regions |= {region.name: region for region in added}
+            return tuple(added)
+
+    def seen_in(self, region: RegionName, image: ImageName) -> Region:
+        """The region with its box in pixels of a crop that it lies in, without its mask.
+
+        Errors: UnknownRegion, UnknownImage, and BoxOutOfBounds for a region that reaches outside the crop.
+        """
+        known, seen = self.region(region), self.image(image)
+        if known.image != self._whole(seen).name:
+            raise UnknownImage(f"{known.name} lies in {known.image}, not in {seen.name}", do=f"ask about {known.image}")
+        if seen.box is None:
+            return known
+        corner = (seen.box.x1, seen.box.y1) * 2
+        moved = [value - offset for value, offset in zip(known.box.xyxy, corner, strict=True)]
+        return replace(known, box=Box.parse(moved, size_wh=seen.size_wh), image=seen.name, mask=None)
+
+    # Saving: see `storage` for the folder's format.
+
+    def save(self, folder: str | Path) -> None:
+        """Write everything to a folder, which may hold an earlier state of this workspace.
+
+        Errors: WorkspaceConflict where it holds something else, WorkspaceUnreadable where it cannot be written.
+        """
+        with storage.locked(folder):
+            self._save(folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Workspace":
+        """The last complete state in a folder.  Error: WorkspaceUnreadable."""
+        workspace = cls()
+        images, regions = storage.read(folder)
+        workspace._images = {image.name: image for image in images}
+        workspace._regions = {region.name: region for region in regions}
+        return workspace
+
+    @classmethod
+    @contextmanager
+    def opened(cls, folder: str | Path) -> Iterator["Workspace"]:
+        """The workspace of a folder, new where there is none, saved at the end unless something failed.
+
+        Other programs wait meanwhile, so that two of them never give the same handle.
+        Errors: WorkspaceUnreadable, and WorkspaceConflict after a long wait.
+        """
+        with storage.locked(folder):
+            workspace = cls.load(folder) if storage.exists(folder) else cls()
+            yield workspace
+            workspace._save(folder)
+
+    def _save(self, folder: str | Path) -> None:
+        with self._lock:
+            storage.write(folder, self.images, self.regions())
+
+    def _mapped(self, region: Region, seen: WorkspaceImage, source: str | None, prompt: str | None) -> Region:
+        """A region of `seen`, without a name of its own, as one of the whole image."""
+        whole = self._whole(seen)
+        box, mask = _moved(region.box, seen.box), region.mask
+        if mask is not None and seen.box is not None:
+            mask = mask.placed((int(seen.box.x1), int(seen.box.y1)), whole.size_wh)
+        origin = source if source and region.source == "user" else region.source
+        asked = region.prompt if region.prompt is not None else prompt
+        parent = seen.region or region.parent
+        return replace(region, name="region1", box=box, mask=mask, image=whole.name, source=origin, prompt=asked, parent=parent)
+
+    def _whole(self, image: WorkspaceImage) -> WorkspaceImage:
+        return self._images[image.parent] if image.parent else image
+
+    def _keep_image(self, image: WorkspaceImage) -> WorkspaceImage:
+        self._images[image.name] = image
+        return image
+
+    @staticmethod
+    def _next(kind: str, known: Mapping[str, object]) -> str:
+        if len(known) >= MAX_NAMES:
+            raise InvalidSetting(f"more than {MAX_NAMES} {kind}s in a workspace", do="start another workspace")
+        return f"{kind}{len(known) + 1}"
+
+
+def _unnamed(regions: object) -> object:
+    """The same regions without names, which are not theirs to bring."""
+    if not isinstance(regions, list | tuple):
+        return regions
+    if any(isinstance(item, Mapping) and item.get("name") for item in regions):
+        raise InvalidSetting("a new region comes with a name", do="leave the name out: the workspace gives it")
+    return [replace(item, name=f"region{i}") if isinstance(item, Region) else item for i, item in enumerate(regions, 1)]
+
+
+def _moved(box: Box, crop: Box | None) -> Box:
+    """A box of a crop in pixels of the image that it was cut from."""
+    return Box(box.x1 + crop.x1, box.y1 + crop.y1, box.x2 + crop.x1, box.y2 + crop.y1) if crop else box
+
+
+def _widened(box: Box, margin: float, size_wh: tuple[int, int]) -> Box:
+    """The box and a margin, out to whole pixels, within the image."""
+    width, height = size_wh
+    more = margin * max(box.width, box.height)
+    x1, y1 = max(0, math.floor(box.x1 - more)), max(0, math.floor(box.y1 - more))
+    return Box(x1, y1, min(width, math.ceil(box.x2 + more)), min(height, math.ceil(box.y2 + more)))
+
+
+def _listed(names: Sequence[str]) -> str:
+    """'region1..region4' for consecutive handles."""
+    return names[0] if len(names) == 1 else f"{names[0]}..{names[-1]}"
