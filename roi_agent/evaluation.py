@@ -7,7 +7,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from roi_agent.loading import load_region_model
+from roi_agent.model.detector import PhraseDetector
 from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.evaluate.detection import DetectionScore, detection_scores, evaluate_detection
 from roi_agent.model.evaluate.toy import Score, evaluate_toy, scores, total_questions
 from roi_agent.model.local import LocalRegionModel
 
@@ -56,3 +58,43 @@ def toy_markdown(rows: list[Score]) -> str:
         figures = " | ".join(f"{100 * value:.1f} %" for value in (row.chance, row.shuffled))
         lines.append(f"| {row.name} | {row.questions} | **{100 * row.accuracy:.1f} %** | {goal} | {figures} |")
     return "\n".join(lines)
+
+
+def run_detection(
+    detector: PhraseDetector, *, scenes: int = 500, first_seed: int = 0, show_progress: bool = True
+) -> list[DetectionScore]:
+    """Score a detector on held-out scenes of the toy world, at its own threshold; see `model/evaluate/detection.py`."""
+    looked = []
+    with Progress(console=Console(stderr=True), disable=not show_progress) as progress:
+        task = progress.add_task("looking", total=scenes)
+        for found in evaluate_detection(detector, scenes=scenes, first_seed=first_seed):
+            looked += found
+            progress.update(task, advance=1)
+    return detection_scores(looked, threshold=detector.threshold)
+
+
+_DETECTION_HEADINGS = ("phrases naming", "looked for", "AP50", "recall", "false boxes", "goal")
+
+
+def detection_table(rows: list[DetectionScore], name: str) -> Table:
+    """The scores as a table for a terminal."""
+    table = Table(title=f"{name} on held-out scenes of the toy world, %")
+    for heading in _DETECTION_HEADINGS:
+        table.add_column(heading, justify="left" if heading == _DETECTION_HEADINGS[0] else "right")
+    for row in rows:
+        table.add_row(row.name, str(row.phrases), *_detection_cells(row), style=None if row.reached else "red")
+    return table
+
+
+def detection_markdown(rows: list[DetectionScore]) -> str:
+    """The scores as a Markdown table, for README and model card."""
+    lines = [f"| {' | '.join(_DETECTION_HEADINGS)} |", "|---|--:|--:|--:|--:|--:|"]
+    lines += [f"| {row.name} | {row.phrases} | {' | '.join(_detection_cells(row))} |" for row in rows]
+    return "\n".join(lines)
+
+
+def _detection_cells(row: DetectionScore) -> list[str]:
+    """AP50, recall, false boxes and goal in per cent, empty where there is none."""
+    shares = ["" if value is None else f"{100 * value:.1f}" for value in (row.ap50, row.recall, row.false_boxes)]
+    bound = "at least" if row.ap50 is not None else "at most"
+    return [*shares, "" if row.goal is None else f"{bound} {100 * row.goal:.0f}"]

@@ -6,32 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roi_agent.model.data.art import COLOURS, KINDS
 from roi_agent.model.data.phrases import FORMS, UNKNOWN, Phrase, make_phrases, swapped_phrase, true_phrase, unknown_phrase, words
 from roi_agent.model.data.scenes import Scene, Thing, make_scene
-from roi_agent.model.data.wording import plural
-
-SIZE_WORDS = {"small": "small", "little": "small", "medium": "medium", "large": "large", "big": "large"}
-NOUNS = {noun: kind for kind in KINDS for noun in (kind, plural(kind))}
-
-
-def read(text: str) -> dict[str, str]:
-    """What a phrase asks for, by its words alone."""
-    asked = {}
-    for word in text.split():
-        if word in SIZE_WORDS:
-            asked["size"] = SIZE_WORDS[word]
-        elif word in COLOURS:
-            asked["colour"] = word
-        elif word in NOUNS:
-            asked["kind"] = NOUNS[word]
-        elif word not in words():
-            asked["unknown"] = word
-    return asked
-
-
-def true_of(text: str, thing: Thing) -> bool:
-    return all(getattr(thing, name, None) == value for name, value in read(text).items())
+from tests.phrases import true_of
 
 
 @settings(deadline=None, max_examples=150)
