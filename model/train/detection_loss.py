@@ -23,7 +23,7 @@ _COARSE = 0.3  # things of at least this longer side, of the image's, belong to 
 
 
 def detection_loss(model: Any, batch: PromptedBatch) -> tuple[Tensor, Figures]:
-    """The loss of a `GroundingDinoForObjectDetection`, and figures in [0, 1] for the log."""
+    """The loss of a `GroundingDinoForObjectDetection`, and figures for the log."""
     output = model(pixel_values=batch.pixels, input_ids=batch.ids, attention_mask=batch.mask)
     mask = batch.mask.bool()
     length = batch.ids.shape[1]
@@ -119,7 +119,7 @@ def set_loss(logits: Tensor, boxes: Tensor, mask: Tensor, batch: PromptedBatch, 
         wanted.append(batch.boxes[image][box])
     number = max(1, sum(len(where) for where, _ in places))
     real = mask[:, None].expand_as(logits)
-    loss = _focal(logits[real].float(), truth[real]).sum()
+    loss: Tensor = _focal(logits[real].float(), truth[real]).sum()
     found, right = torch.cat(predicted).float(), torch.cat(wanted)
     loss = loss + _L1 * (found - right).abs().sum()
     loss = loss + _GIOU * generalized_box_iou_loss(_corners(found), _corners(right), reduction="sum")
@@ -144,7 +144,8 @@ def _corners(boxes: Tensor) -> Tensor:
 def _figures(logits: Tensor, boxes: Tensor, batch: PromptedBatch, matches: Places, output: Any, cells: Places) -> Figures:
     """tokens: of the matched queries' own, the share above one half.  box: share of them with an IoU of 0.5.
 
-    cell: of the tokens of cells that stand for a thing, the share above one half.  false: other queries with any token above it.
+    cell: of the tokens of cells that stand for a thing, the share above one half.  false: the number of other queries in an
+        image with any token above it.
     """
     length = logits.shape[2]
     encoder = output.enc_outputs_class[..., :length]
