@@ -47,6 +47,12 @@ class LocalRegionModel(RegionModel):
         processor = load_part(GPT4RoIProcessor, path)
         return cls(model.to(device), processor, Domain.load(path))
 
+    def to(self, device: str) -> None:
+        """Move the weights; features of images are forgotten."""
+        with self._lock:
+            self._kept.clear()
+            self.model.to(device)
+
     def reply(self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding) -> Answer:
         """The answer to the last turn, given the earlier ones."""
         return self.reply_all(image, [(turns, regions)], decoding)[0]

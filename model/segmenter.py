@@ -90,6 +90,12 @@ class TransformersSegmenter:
         model = load_model(AutoModelForMaskGeneration, folder, dtype=dtype or "auto")
         return cls(model.to(device), load_part(AutoProcessor, folder), name=Path(folder).name)
 
+    def to(self, device: str) -> None:
+        """Move the weights; embeddings of images are forgotten."""
+        with self._lock:
+            self._kept.clear()
+            self.model.to(device)
+
     @torch.inference_mode()
     def masks(self, image: LoadedImage, prompts: Sequence[Prompt], *, several: bool = False) -> list[list[ScoredMask]]:
         """For each prompt one mask, or with `several` the three that the model offers, best first.
