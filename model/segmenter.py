@@ -1,4 +1,4 @@
-"""Segmenters: SAM, SAM 2 and SAM 3's tracker through their transformers classes, and the original package's live objects.
+"""Segmenters: SAM, SAM 2 and SAM 3's tracker through their transformers classes.
 
 An image is encoded once and kept; every prompt about it then costs a small decoder only.  SAM: arXiv 2304.02643.
 """
@@ -150,13 +150,9 @@ class TransformersSegmenter:
 
     def _mask_input(self, image: "_Encoded", mask: Mask) -> Tensor:
         """(1, 1, h, w) logits in the padded frame, at the resolution that the prompt encoder reads."""
-        logits = torch.from_numpy(mask.to_array()).to(self.model.dtype)[None, None] * 2 * _MASK_LOGIT - _MASK_LOGIT
-        inner = interpolate(logits, image.inner_wh[::-1], mode="bilinear", align_corners=False)
-        right, below = image.frame_wh[0] - image.inner_wh[0], image.frame_wh[1] - image.inner_wh[1]
-        framed = pad(inner, (0, right, 0, below), value=-_MASK_LOGIT)
         config = self.model.config.prompt_encoder_config
         side = 4 * (config.image_size // config.patch_size)
-        return interpolate(framed, (side, side), mode="bilinear", align_corners=False, antialias=True)
+        return framed_logits(mask, image.inner_wh, image.frame_wh, side).to(self.model.dtype)
 
     def _ranked(self, image: "_Encoded", logits: Tensor, scores: Tensor) -> list[ScoredMask]:
         """The masks of one prompt in the image's own pixels, the best first."""
@@ -180,62 +176,12 @@ class _Encoded:
         return x * self.inner_wh[0] / self.size_wh[0], y * self.inner_wh[1] / self.size_wh[1]
 
 
-class OriginalSegmenter:
-    """A live `SamPredictor` of the original segment-anything package, as it is; it belongs to this object from then on."""
-
-    def __init__(self, predictor: Any, *, name: str = "segment-anything") -> None:
-        self.predictor, self.name = predictor, name
-        self._digest = ""
-        self._lock = threading.Lock()
-
-    def masks(self, image: LoadedImage, prompts: Sequence[Prompt], *, several: bool = False) -> list[list[ScoredMask]]:
-        """As `TransformersSegmenter.masks`, one prompt after another."""
-        with self._lock:
-            if self._digest != image.digest():
-                self.predictor.set_image(np.asarray(image.pixels))
-                self._digest = image.digest()
-            return [self._masks(prompt, several) for prompt in prompts]
-
-    def _masks(self, prompt: Prompt, several: bool) -> list[ScoredMask]:
-        single = len(prompt.points) == 1 and prompt.box is None and prompt.mask is None
-        logits, scores, _ = self.predictor.predict(
-            point_coords=np.array([point[:2] for point in prompt.points]) if prompt.points else None,
-            point_labels=np.array([int(point[2]) for point in prompt.points]) if prompt.points else None,
-            box=np.array(prompt.box.xyxy) if prompt.box else None,
-            mask_input=self._mask_input(prompt.mask) if prompt.mask else None,
-            multimask_output=several or single,
-            return_logits=True,
-        )
-        found = [scored(values, float(score)) for values, score in zip(logits, scores, strict=True)]
-        ranked = sorted(found, key=lambda each: each.score, reverse=True)
-        return ranked if several else ranked[:1]
-
-    def _mask_input(self, mask: Mask) -> NDArray[np.float32]:
-        """(1, h, w) logits in the padded frame."""
-        logits = torch.from_numpy(mask.to_array()).float()[None, None] * 2 * _MASK_LOGIT - _MASK_LOGIT
-        height, width = self.predictor.input_size
-        frame = self.predictor.model.image_encoder.img_size
-        inner = interpolate(logits, (height, width), mode="bilinear", align_corners=False)
-        framed = pad(inner, (0, frame - width, 0, frame - height), value=-_MASK_LOGIT)
-        side = self.predictor.model.prompt_encoder.mask_input_size
-        small = interpolate(framed, tuple(side), mode="bilinear", align_corners=False, antialias=True)
-        values: NDArray[np.float32] = small[0].numpy()
-        return values
-
-
-def as_segmenter(given: object) -> PromptedSegmenter:
-    """A segmenter, from one of ours or a live `SamPredictor` or `Sam` of segment-anything.  Error: InvalidSetting."""
-    if isinstance(given, PromptedSegmenter):
-        return given
-    if hasattr(given, "set_image") and hasattr(given, "predict"):
-        return OriginalSegmenter(given)
-    if hasattr(given, "image_encoder") and hasattr(given, "mask_decoder"):
-        from segment_anything import SamPredictor
-
-        return OriginalSegmenter(SamPredictor(given))
-    raise InvalidSetting(
-        f"a {type(given).__name__} is no segmenter", do="give one that load_segmenter returns, or a SamPredictor"
-    )
+def framed_logits(mask: Mask, inner_wh: tuple[int, int], frame_wh: tuple[int, int], side: int) -> Tensor:
+    """A mask as SAM reads one: (1, 1, side, side) logits of the padded frame, in which the image is inner_wh large."""
+    logits = torch.from_numpy(mask.to_array()).float()[None, None] * 2 * _MASK_LOGIT - _MASK_LOGIT
+    inner = interpolate(logits, inner_wh[::-1], mode="bilinear", align_corners=False)
+    framed = pad(inner, (0, frame_wh[0] - inner_wh[0], 0, frame_wh[1] - inner_wh[1]), value=-_MASK_LOGIT)
+    return interpolate(framed, (side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
 def scored(logits: NDArray[np.floating[Any]], score: float) -> ScoredMask:

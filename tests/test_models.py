@@ -109,7 +109,10 @@ def test_many_threads_load_a_model_once() -> None:
 
 def test_a_role_without_a_model_is_named() -> None:
     models = Models({"ask": ModelSource("own", lambda device: len)})
-    with pytest.raises(ModelNotFound, match="no model to detect; there is ask"), models.use("detect"):
+    with (
+        pytest.raises(ModelNotFound, match="no model for the role detect; give one; known are: ask"),
+        models.use("detect"),
+    ):
         pass
     with models.use("ask") as function:
         assert function is len

@@ -21,7 +21,8 @@ from roi_agent.model.errors import (
 )
 from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.model.masks import Mask
-from roi_agent.model.segmenter import OriginalSegmenter, Prompt, ScoredMask, TransformersSegmenter, as_segmenter
+from roi_agent.model.originals import OriginalSegmenter, as_segmenter
+from roi_agent.model.segmenter import Prompt, ScoredMask, TransformersSegmenter
 from roi_agent.tools.segment import segment, segment_everything
 from tests import tiny
 

@@ -104,8 +104,8 @@ class Models:
 
     def _load(self, role: str) -> _Loaded:
         if role not in self._sources:
-            there = f"there is {', '.join(self._sources)}" if self._sources else "none was given"
-            raise ModelNotFound(f"no model to {role}", do=f"{there}; give one for it")
+            known = ", ".join(self._sources) or "none"
+            raise ModelNotFound(f"no model for the role {role}", do=f"give one; known are: {known}")
         source = self._sources[role]
         self._make_room(source.device, source.weight_bytes)
         model = source.load(source.device)

@@ -12,8 +12,9 @@ from torchvision.ops import nms
 from roi_agent.model.boxes import Box
 from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, PointInvalid
 from roi_agent.model.masks import Mask
+from roi_agent.model.originals import as_segmenter
 from roi_agent.model.regions import Region, parse_regions
-from roi_agent.model.segmenter import Prompt, ScoredMask, as_segmenter
+from roi_agent.model.segmenter import Prompt, ScoredMask
 from roi_agent.model.shown import shown
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, RegionName, Workspace
