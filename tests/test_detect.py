@@ -206,9 +206,14 @@ def test_the_best_are_kept_and_the_rest_is_counted() -> None:
 
 
 def test_looking_again_gives_the_same_handles() -> None:
-    filled, detector = workspace(), Fixed([[0, 0, 5, 5]], [[0.9]])
-    first = detect(filled, "star", detector=detector, image="image1")
-    assert detect(filled, "star", detector=detector, image="image1").regions == first.regions
+    filled = workspace()
+    first = detect(filled, "star", detector=Fixed([[0, 0, 50, 50]], [[0.9]]), image="image1")
+    again = detect(filled, "moon . star", detector=Fixed([[1, 0, 50, 51]], [[0.1, 0.8]]), image="image1")
+    assert again.regions == first.regions == filled.regions()
+    other = detect(filled, "star", detector=Fixed([[20, 0, 70, 50]], [[0.8]]), image="image1")
+    assert [region.name for region in other.regions] == ["region2"]
+    red = detect(filled, "red star", detector=Fixed([[0, 0, 50, 50]], [[0.8]]), image="image1")
+    assert [region.name for region in red.regions] == ["region3"]
 
 
 def test_what_is_found_in_a_crop_lies_in_the_image() -> None:

@@ -20,6 +20,7 @@ from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, Workspace
 
 MAX_REGIONS = 100  # found in one image, unless another number is given
+_SAME = 0.85  # IoU from which a thing found again under the same name keeps its handle
 OVERLAP = 0.6  # IoU from which the lower of two boxes of one phrase is dropped
 
 # image -> boxes, or image and phrases -> boxes: an array (N, 4) of pixel xyxy, a list as `Workspace.add_regions` takes it,
@@ -140,7 +141,7 @@ class _Draft:
             notes.append(f"{len(items) - max_regions} more were left out: at most {max_regions} are kept")
             items = items[:max_regions]
         prompt = " . ".join(phrases) or None
-        regions = workspace.add_regions(items, image=image, source="detect", prompt=prompt)
+        regions = workspace.add_regions(items, image=image, source="detect", prompt=prompt, same_iou=_SAME)
         return Detection(image.name, regions, phrases, self.threshold, self.best_scores, tuple(notes))
 
 
