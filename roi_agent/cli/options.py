@@ -1,5 +1,6 @@
 """What several commands share: options, the reading of numbers, and how notes are shown."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,25 @@ WorkspaceOption = Annotated[
     Path | None,
     typer.Option("--workspace", help="A folder that keeps images and regions, so that several commands share their names."),
 ]
+
+
+RolesOption = Annotated[
+    str | None, typer.Option("--device", help="For all models, or by role: detect=cpu,segment=cpu,ask=cuda:0.")
+]
+BudgetOption = Annotated[
+    str | None, typer.Option("--budget", help="Weights on one device at once, such as 12GB; the rest is moved out.")
+]
+_SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+
+
+def num_bytes(text: str | None) -> int | None:
+    """Bytes from "12GB", "500 MiB" or "1000".  Error: InvalidSetting."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([KMG]I?|)B?\s*", text.upper())
+    if not match or match[1].count(".") > 1 or not float(match[1]):
+        raise InvalidSetting(f"the size {text!r} is unclear", do="write 12GB, 500MiB or a number of bytes")
+    return round(float(match[1]) * _SIZES[match[2]])
 
 
 def boxes(texts: list[str] | None) -> list[list[float]]:
