@@ -100,6 +100,10 @@ class TransformersDetector:
         processor = load_part(AutoProcessor, folder)
         return cls(model.to(device), processor, name=Path(folder).name)
 
+    def to(self, device: str) -> None:
+        """Move the weights."""
+        self.model.to(device)
+
     @torch.inference_mode()
     def candidates(self, images: Sequence[Image.Image], phrases: Sequence[str]) -> list[Candidates]:
         """Every query's box with its score for each phrase."""

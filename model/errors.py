@@ -53,6 +53,12 @@ class BoxFormatUnknown(UserError):
     code = "box_format_unknown"
 
 
+class PointInvalid(UserError):
+    """A point that is not two finite numbers within its image, or is marked neither 1 nor 0."""
+
+    code = "point_invalid"
+
+
 class MaskInvalid(UserError):
     """A mask that is empty, cannot be read, or does not have its image's size."""
 

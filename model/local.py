@@ -22,6 +22,7 @@ from roi_agent.model.regions import Region, small_box_warnings
 from roi_agent.model.weights import load_model, load_part
 
 _KEPT_IMAGES = 8
+_AT_ONCE = 32  # questions about one image
 
 
 class LocalRegionModel(RegionModel):
@@ -46,24 +47,57 @@ class LocalRegionModel(RegionModel):
         processor = load_part(GPT4RoIProcessor, path)
         return cls(model.to(device), processor, Domain.load(path))
 
+    def to(self, device: str) -> None:
+        """Move the weights; features of images are forgotten."""
+        with self._lock:
+            self._kept.clear()
+            self.model.to(device)
+
     def reply(self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding) -> Answer:
         """The answer to the last turn, given the earlier ones."""
-        start = time.perf_counter()
-        prompt = self.processor.render(turns, regions)
-        ids, _ = self.processor.encode(prompt)
-        self._check_length(len(ids), decoding.max_new_tokens)
-        with self._lock:
-            features, image_s, cached = self._features(image)
-            new, logits = self._generate(ids, prompt, image, features, decoding)
+        return self.reply_all(image, [(turns, regions)], decoding)[0]
+
+    def reply_all(
+        self, image: LoadedImage, questions: Sequence[tuple[Sequence[Turn], Sequence[Region]]], decoding: Decoding
+    ) -> list[Answer]:
+        """Answers to several conversations about one image, in batches; greedy answers are those of `reply`."""
+        encoded = []
+        for turns, regions in questions:
+            prompt = self.processor.render(turns, regions)
+            ids, _ = self.processor.encode(prompt)
+            self._check_length(len(ids), decoding.max_new_tokens)
+            encoded.append((ids, prompt))
+        answers: list[Answer] = []
+        for start in range(0, len(encoded), _AT_ONCE):
+            begin, batch = time.perf_counter(), encoded[start : start + _AT_ONCE]
+            with self._lock:
+                features, image_s, cached = self._features(image)
+                rows, logits = self._generate(batch, image, features, decoding)
+            timing = Timing(time.perf_counter() - begin, image_s, cached)
+            for row, (ids, _), (_, regions), scores in zip(rows, batch, questions[start:], logits, strict=False):
+                answers.append(self._answer(row, scores, len(ids), regions, timing, self._notes(image, regions, features)))
+        return answers
+
+    def _answer(
+        self,
+        new: list[int],
+        logits: Tensor,
+        prompt_tokens: int,
+        regions: Sequence[Region],
+        timing: Timing,
+        notes: tuple[str, ...],
+    ) -> Answer:
+        """new: generated ids, perhaps padded after the end marker.  logits: (T, vocabulary) that each was taken from."""
         length = self._answer_length(new)
         probabilities = logits[:length].float().log_softmax(-1).gather(1, torch.tensor(new[:length]).view(-1, 1))
+        written = min(length + len(self.processor.end_ids()), len(new))
         return Answer(
-            text=self.processor.decode_answer(new),
+            text=self.processor.decode_answer(new[:length]),
             confidence=math.exp(probabilities.mean().item()) if length else 0.0,
             regions=tuple(regions),
-            usage=Usage(len(ids), len(new)),
-            timing=Timing(time.perf_counter() - start, image_s, cached),
-            notes=self._notes(image, regions, features),
+            usage=Usage(prompt_tokens, written),
+            timing=timing,
+            notes=notes,
         )
 
     def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:
@@ -104,9 +138,9 @@ class LocalRegionModel(RegionModel):
 
     @torch.inference_mode()
     def _generate(
-        self, ids: list[int], prompt: Prompt, image: LoadedImage, features: ImageFeatures, decoding: Decoding
-    ) -> tuple[list[int], Tensor]:
-        """New token ids and the logits that each was taken from, (T, vocabulary), before any sampling option."""
+        self, batch: Sequence[tuple[list[int], Prompt]], image: LoadedImage, features: ImageFeatures, decoding: Decoding
+    ) -> tuple[list[list[int]], Tensor]:
+        """New token ids of each row, and the logits (rows, T, vocabulary) before any sampling option."""
         sampling: dict[str, Any] = {"do_sample": False}
         if decoding.temperature > 0:
             sampling = {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
@@ -116,21 +150,27 @@ class LocalRegionModel(RegionModel):
             if len(ends) == 1
             else {"stop_strings": [self.processor.template.end], "tokenizer": self.processor.tokenizer}
         )
+        pad_id, longest = self.processor.tokenizer.pad_token_id, max(len(ids) for ids, _ in batch)
+        rows = torch.tensor([[pad_id] * (longest - len(ids)) + ids for ids, _ in batch], device=self.model.device)
+        mask = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids, _ in batch], device=self.model.device)
+        boxes = [normalised_boxes(prompt.regions, image.size_wh) for _, prompt in batch]
+        (vectors,) = self.model.region_encoder.pool(features.maps, [torch.cat(boxes)])
         with torch.random.fork_rng(enabled=decoding.seed is not None):
             if decoding.seed is not None:
                 torch.manual_seed(decoding.seed)
             output = self.model.generate(
-                input_ids=torch.tensor([ids], device=self.model.device),
-                boxes=[normalised_boxes(prompt.regions, image.size_wh)],
-                image_features=features,
+                input_ids=rows,
+                attention_mask=mask,
+                image_features=ImageFeatures(features.tokens.expand(len(batch), -1, -1), features.maps),
+                region_vectors=list(vectors.split([len(each) for each in boxes])),
                 max_new_tokens=decoding.max_new_tokens,
-                pad_token_id=self.processor.tokenizer.pad_token_id,
+                pad_token_id=pad_id,
                 return_dict_in_generate=True,
                 output_logits=True,
                 **sampling,
                 **stop,
             )
-        return output.sequences[0, len(ids) :].tolist(), torch.cat(output.logits).cpu()
+        return output.sequences[:, longest:].tolist(), torch.stack(output.logits, 1).cpu()
 
     @torch.inference_mode()
     def _likelihoods(

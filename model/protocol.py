@@ -110,6 +110,12 @@ class RegionModel(ABC):
     def reply(self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding) -> Answer:
         """The answer to the last turn, given the earlier ones."""
 
+    def reply_all(
+        self, image: LoadedImage, questions: Sequence[tuple[Sequence[Turn], Sequence[Region]]], decoding: Decoding
+    ) -> list[Answer]:
+        """Answers to several conversations about one image; a model that can answers them as a batch."""
+        return [self.reply(image, turns, regions, decoding) for turns, regions in questions]
+
     @abstractmethod
     def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:
         """The option with the highest length-normalised likelihood."""
@@ -121,6 +127,19 @@ class RegionModel(ABC):
         loaded = load_image(image)
         known = parse_regions(regions, size_wh=loaded.size_wh, format=format, unit=unit)
         return self.reply(loaded, [Turn(_asked(question))], known, _decoding(decoding))
+
+    def ask_each(
+        self, image: object, question: str, regions: object, *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
+    ) -> list[Answer]:
+        """Answer one question about each of many regions, as a batch; `<region>` stands for the region.
+
+        For example "What is <region>?".  Without it, each question is asked about the region given with it.
+        """
+        loaded = load_image(image)
+        known = parse_regions(regions, size_wh=loaded.size_wh, format=format, unit=unit)
+        asked = _asked(question)
+        questions = [([Turn(asked.replace("<region>", f"<{region.name}>"))], [region]) for region in known]
+        return self.reply_all(loaded, questions, _decoding(decoding))
 
     def chat(self, image: object, regions: object = (), *, format: str = "xyxy", unit: str = "pixel") -> "Chat":
         """A conversation about one image."""

@@ -1,15 +1,28 @@
-"""From a name to a region model: a shipped preset, or a local folder."""
+"""From a name to a model: a shipped one, a local folder, or for detectors and segmenters a name on the Hugging Face hub."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from roi_agent.model.configuration import PRESETS
+from roi_agent.model.detector import TransformersDetector
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.protocol import RegionModel
+from roi_agent.model.segmenter import TransformersSegmenter
+from roi_agent.tools.models import Models, ModelSource, parse_devices, weight_bytes
+from roi_agent.tools.workspace import Workspace
 
-SHIPPED = {"nano": Path(__file__).parent / "model" / "nano"}
+if TYPE_CHECKING:
+    from roi_agent.tools.toolbox import Toolbox
+
+_MODEL = Path(__file__).parent / "model"
+SHIPPED = {
+    "ask": {"nano": _MODEL / "nano"},
+    "detect": {"nano": _MODEL / "nano-detector"},
+    "segment": {"nano": _MODEL / "nano-segmenter"},
+}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, None: None}
 
 
@@ -21,12 +34,73 @@ def load_region_model(name: str | Path = "nano", *, device: str | None = None, d
     dtype: `float32`, `bfloat16` or `float16`; by default what the weights are stored in.
     Raises ModelNotFound, CheckpointMismatch and InvalidSetting.
     """
-    folder = SHIPPED.get(str(name), Path(name))
+    folder = SHIPPED["ask"].get(str(name), Path(name))
     if not folder.is_dir():
         raise _unknown(str(name))
-    # So small a model answers sooner on the CPU than a GPU can be started.
-    chosen = device or ("cpu" if str(name) in SHIPPED else _best_device())
-    return LocalRegionModel.from_folder(folder, device=_checked_device(chosen), dtype=_dtype(dtype))
+    return LocalRegionModel.from_folder(folder, device=_device(name, device), dtype=_dtype(dtype))
+
+
+def load_detector(name: str | Path = "nano", *, device: str | None = None, dtype: str | None = None) -> TransformersDetector:
+    """A detector that finds things by words, for `roi_agent.tools.detect`.
+
+    name: `nano`, which is shipped; a folder; or a name on the hub, such as IDEA-Research/grounding-dino-tiny.
+    device, dtype: as in `load_region_model`.  Raises ModelNotFound, CheckpointMismatch and InvalidSetting.
+    """
+    folder = SHIPPED["detect"].get(str(name), name)
+    return TransformersDetector.load(folder, device=_device(name, device), dtype=_dtype(dtype))
+
+
+def load_segmenter(name: str | Path = "nano", *, device: str | None = None, dtype: str | None = None) -> TransformersSegmenter:
+    """A segmenter that gives masks, for `roi_agent.tools.segment`.
+
+    name: `nano`, which is shipped; a folder; or a name on the hub, such as facebook/sam-vit-base.
+    device, dtype: as in `load_region_model`.  Raises ModelNotFound, CheckpointMismatch and InvalidSetting.
+    """
+    folder = SHIPPED["segment"].get(str(name), name)
+    return TransformersSegmenter.load(folder, device=_device(name, device), dtype=_dtype(dtype))
+
+
+def load_models(
+    *,
+    region_model: object = "nano",
+    detector: object = "nano",
+    segmenter: object = "nano",
+    device: str | None = None,
+    budget_bytes: int | None = None,
+) -> Models:
+    """The models of the tools, each loaded when it is first needed.
+
+    region_model, detector, segmenter: a name as the functions above take it; or an object: a RegionModel, a detector or any
+        function image -> boxes, a segmenter or a live SamPredictor.
+    device: for all of them, or by role: "detect=cpu,ask=cuda:0"; by default as in `load_region_model`.
+    budget_bytes: of weights on one device; see `Models`.
+    Errors: InvalidSetting.
+    """
+    devices = parse_devices(device, "")
+    given = {"ask": region_model, "detect": detector, "segment": segmenter}
+    loaders = {"ask": load_region_model, "detect": load_detector, "segment": load_segmenter}
+    sources = {role: _source(role, given[role], loaders[role], devices[role]) for role in given}
+    return Models(sources, budget_bytes=budget_bytes)
+
+
+def build_toolbox(workspace: Workspace | None = None, *, pictures: bool = False, **models: Any) -> "Toolbox":
+    """The tools for a planner over one workspace, a new one by default.
+
+    pictures: also show pictures to the planner, for planners that can see.  models: the arguments of `load_models`.
+    For example `build_toolbox(workspace, detector="nano").tools()` gives LangChain tools, `.openai_tools()` OpenAI schemas.
+    """
+    from roi_agent.tools.toolbox import Toolbox
+
+    return Toolbox(workspace if workspace is not None else Workspace(), load_models(**models), pictures=pictures)
+
+
+def _source(role: str, given: object, load: Any, device: str) -> ModelSource:
+    if not isinstance(given, str | Path):
+        return ModelSource(type(given).__name__, lambda _: given, device or "cpu", weight_bytes(given))
+    where = _device(given, device or None)
+    folder = SHIPPED[role].get(str(given), Path(given))
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder.is_dir() else 0
+    return ModelSource(str(given), lambda device: load(given, device=device), where, size)
 
 
 def _unknown(name: str) -> ModelNotFound:
@@ -36,19 +110,18 @@ def _unknown(name: str) -> ModelNotFound:
         return ModelNotFound(
             f"the weights of {name} are not shipped", do="convert the published ones with roi-agent convert and give their folder"
         )
-    return ModelNotFound(f"{name!r} is neither a shipped model nor a folder", do=f"give {', '.join(SHIPPED)} or a folder")
+    return ModelNotFound(f"{name!r} is neither a shipped model nor a folder", do="give nano or a folder")
 
 
-def _best_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _checked_device(device: str) -> str:
+def _device(name: object, device: str | None) -> str:
+    """The device to use, tried out; a shipped model answers sooner on the CPU than a GPU can be started."""
+    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    chosen = device or ("cpu" if str(name) == "nano" else best)
     try:
-        torch.empty(0, device=device)
+        torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError, ValueError):
-        raise InvalidSetting(f"the device {device!r} cannot be used here", do="roi-agent doctor lists the devices") from None
-    return device
+        raise InvalidSetting(f"the device {chosen!r} cannot be used here", do="roi-agent doctor lists the devices") from None
+    return chosen
 
 
 def _dtype(name: str | None) -> torch.dtype | None:

@@ -206,9 +206,14 @@ def test_the_best_are_kept_and_the_rest_is_counted() -> None:
 
 
 def test_looking_again_gives_the_same_handles() -> None:
-    filled, detector = workspace(), Fixed([[0, 0, 5, 5]], [[0.9]])
-    first = detect(filled, "star", detector=detector, image="image1")
-    assert detect(filled, "star", detector=detector, image="image1").regions == first.regions
+    filled = workspace()
+    first = detect(filled, "star", detector=Fixed([[0, 0, 50, 50]], [[0.9]]), image="image1")
+    again = detect(filled, "moon . star", detector=Fixed([[1, 0, 50, 51]], [[0.1, 0.8]]), image="image1")
+    assert again.regions == first.regions == filled.regions()
+    other = detect(filled, "star", detector=Fixed([[20, 0, 70, 50]], [[0.8]]), image="image1")
+    assert [region.name for region in other.regions] == ["region2"]
+    red = detect(filled, "red star", detector=Fixed([[0, 0, 50, 50]], [[0.8]]), image="image1")
+    assert [region.name for region in red.regions] == ["region3"]
 
 
 def test_what_is_found_in_a_crop_lies_in_the_image() -> None:
@@ -242,8 +247,38 @@ def test_a_detector_needs_phrases_and_an_image() -> None:
         detect(workspace(), detector=Fixed([[0, 0, 5, 5]], [[0.9]]), image="image1")
     with pytest.raises(UnknownImage):
         detect(workspace(), "star", detector=Fixed([[0, 0, 5, 5]], [[0.9]]))
-    with pytest.raises(InvalidSetting, match="the detector is"):
-        detect(workspace(), "star", detector=5, image="image1")  # type: ignore[arg-type]
+    with pytest.raises(InvalidSetting, match="a int is no detector"):
+        detect(workspace(), "star", detector=5, image="image1")
+
+
+# A live model of the original package, which no longer runs on today's transformers: this one has its calls and its outputs
+
+
+class Live(torch.nn.Module):
+    """Three queries; the first sees what the second token is about, the second what the fifth token is about."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        super().__init__()
+        self.tokenizer, self.shape = tokenizer, torch.nn.Parameter(torch.zeros(4))
+
+    def forward(self, samples: torch.Tensor, captions: list[str]) -> dict[str, torch.Tensor]:
+        self.shape.data = torch.tensor(samples.shape).float()
+        assert captions == ["red star . umbrella ."]
+        logits = torch.full((1, 3, 256), -9.0)
+        logits[0, 0, 2] = logits[0, 1, 4] = 2.0
+        return {
+            "pred_logits": logits,
+            "pred_boxes": torch.tensor([[[0.5, 0.5, 0.2, 0.4], [0.1, 0.1, 0.1, 0.1], [0.5, 0.5, 1, 1]]]),
+        }
+
+
+def test_a_live_groundingdino_model_is_taken_as_it_is(tmp_path: Path) -> None:
+    model = Live(tiny.bert_tokenizer(tmp_path))
+    result = detect(workspace(), "red star . umbrella", detector=model, image="image1")
+    assert [region.label for region in result.regions] == ["red star", "umbrella"]
+    assert result.regions[0].box.xyxy == pytest.approx((80, 30, 120, 70), abs=1e-4)
+    assert result.regions[1].box.xyxy == pytest.approx((10, 5, 30, 15), abs=1e-4)
+    assert model.shape.tolist() == [1, 3, 666, 1333]  # of 200 x 100 pixels
 
 
 # A function of the user's own

@@ -40,7 +40,7 @@ def trainee(tmp_path: Path) -> DetectorTrainee:
 
 
 def test_the_detector_starts_from_what_the_region_model_sees(trainee: DetectorTrainee) -> None:
-    region_model = LocalRegionModel.from_folder(SHIPPED["nano"])
+    region_model = LocalRegionModel.from_folder(SHIPPED["ask"]["nano"])
     pixels = scene_pixels(region_model.processor, make_scene(3), 128)[None]
     with torch.inference_mode():
         seen = region_model.model.vision_features(pixels)

@@ -52,10 +52,10 @@ def test_nano_answers_as_well_as_published_on_scenes_it_never_saw() -> None:
 
 
 def published() -> list[Score]:
-    return [Score(**row) for row in json.loads((SHIPPED["nano"] / "scores.json").read_text())]
+    return [Score(**row) for row in json.loads((SHIPPED["ask"]["nano"] / "scores.json").read_text())]
 
 
-@pytest.mark.parametrize("document", [ROOT / "README.md", SHIPPED["nano"] / "README.md"])
+@pytest.mark.parametrize("document", [ROOT / "README.md", SHIPPED["ask"]["nano"] / "README.md"])
 def test_documents_show_the_measured_table(document: Path) -> None:
     assert toy_markdown(published()) in document.read_text()
 

@@ -1,7 +1,6 @@
 """The shipped nano Grounding DINO: it loads without a network, finds what is there, and says so where nothing is."""
 
 import json
-from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -10,11 +9,12 @@ from PIL import Image
 from transformers import AutoProcessor, GroundingDinoForObjectDetection, GroundingDinoProcessor
 
 from roi_agent.evaluation import detection_markdown, run_detection
+from roi_agent.loading import SHIPPED
 from roi_agent.model.data.scenes import Scene, Thing, make_scene, render_image
 from roi_agent.model.detector import TransformersDetector
 from roi_agent.model.evaluate.detection import ALONE, EVERY, FAR, GOALS, MEAN, NEAR, STRANGE, DetectionScore, ious
 
-FOLDER = Path(__file__).parent.parent / "model" / "nano-detector"
+FOLDER = SHIPPED["detect"]["nano"]
 
 
 @pytest.fixture(scope="module")

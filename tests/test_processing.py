@@ -16,7 +16,7 @@ from roi_agent.model.regions import Box, Region
 
 @pytest.fixture(scope="module")
 def processor() -> GPT4RoIProcessor:
-    loaded: GPT4RoIProcessor = GPT4RoIProcessor.from_pretrained(SHIPPED["nano"])
+    loaded: GPT4RoIProcessor = GPT4RoIProcessor.from_pretrained(SHIPPED["ask"]["nano"])
     return loaded
 
 

@@ -12,6 +12,7 @@ from torchvision.ops import batched_nms
 
 from roi_agent.model.detector import Candidates, PhraseDetector, parse_phrases
 from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, RoiAgentError
+from roi_agent.model.originals import as_detector
 from roi_agent.model.regions import Region
 from roi_agent.model.shown import shown
 from roi_agent.tools.exchange import region_items
@@ -19,6 +20,7 @@ from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, Workspace
 
 MAX_REGIONS = 100  # found in one image, unless another number is given
+_SAME = 0.85  # IoU from which a thing found again under the same name keeps its handle
 OVERLAP = 0.6  # IoU from which the lower of two boxes of one phrase is dropped
 
 # image -> boxes, or image and phrases -> boxes: an array (N, 4) of pixel xyxy, a list as `Workspace.add_regions` takes it,
@@ -67,7 +69,7 @@ def detect(
     workspace: Workspace,
     phrases: object = None,
     *,
-    detector: PhraseDetector | DetectorFunction,
+    detector: object,
     image: ImageName = None,
     threshold: float | None = None,
     overlap: float = OVERLAP,
@@ -90,13 +92,14 @@ def detect_in(
     images: Sequence[ImageName],
     phrases: object = None,
     *,
-    detector: PhraseDetector | DetectorFunction,
+    detector: object,
     threshold: float | None = None,
     overlap: float = OVERLAP,
     max_regions: int = MAX_REGIONS,
 ) -> list[Detection]:
     """Look for the same phrases in several images, as one batch; what is found becomes regions of the workspace.
 
+    detector: what `load_detector` returns, a live model of the groundingdino package, or a function (see DetectorFunction).
     phrases: "red umbrella . star ." or a list; a function that finds what it finds needs none, and what it labels otherwise
         is then dropped where phrases are given.
     threshold: lowest score, in [0, 1]; default: the detector's own.  overlap: IoU from which the lower-scored of two boxes of
@@ -110,15 +113,14 @@ def detect_in(
         raise InvalidSetting(f"max_regions is {shown(max_regions)}", do="give a whole number from 1")
     asked = () if phrases is None else parse_phrases(phrases)
     seen = [workspace.image(image) for image in images]
-    if not isinstance(detector, PhraseDetector):
-        if not callable(detector):
-            raise InvalidSetting(f"the detector is {shown(detector)}", do="give a detector, or a function image -> boxes")
-        drafts = [_by_function(detector, each, asked, threshold) for each in seen]
+    finder = as_detector(detector)
+    if not isinstance(finder, PhraseDetector):
+        drafts = [_by_function(finder, each, asked, threshold) for each in seen]
     else:
         if not asked:
             raise InvalidSetting("there is no phrase to look for", do='name things, for example "red umbrella . star ."')
-        level = detector.threshold if threshold is None else threshold
-        found = detector.candidates([each.pixels for each in seen], asked)
+        level = finder.threshold if threshold is None else threshold
+        found = finder.candidates([each.pixels for each in seen], asked)
         drafts = [_by_phrases(each, candidates, asked, level, overlap) for each, candidates in zip(seen, found, strict=True)]
     _check_drafts(seen, drafts)
     return [draft.keep(workspace, each, asked, max_regions) for each, draft in zip(seen, drafts, strict=True)]
@@ -139,7 +141,7 @@ class _Draft:
             notes.append(f"{len(items) - max_regions} more were left out: at most {max_regions} are kept")
             items = items[:max_regions]
         prompt = " . ".join(phrases) or None
-        regions = workspace.add_regions(items, image=image, source="detect", prompt=prompt)
+        regions = workspace.add_regions(items, image=image, source="detect", prompt=prompt, same_iou=_SAME)
         return Detection(image.name, regions, phrases, self.threshold, self.best_scores, tuple(notes))
 
 

@@ -5,7 +5,7 @@ It is the only state that changes, and it only grows: a handle once given means 
 
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.model.regions import Region, parse_regions
 from roi_agent.model.shown import shown
 from roi_agent.tools import storage
+from roi_agent.tools.measure import relate
 from roi_agent.tools.storage import WorkspaceImage
 
 MAX_NAMES = 9999  # images, and regions, of one workspace
@@ -135,6 +136,7 @@ class Workspace:
         unit: str = "pixel",
         source: str | None = None,
         prompt: str | None = None,
+        same_iou: float | None = None,
     ) -> tuple[Region, ...]:
         """Regions under the next handles; all of them, or none where one is wrong.
 
@@ -143,6 +145,7 @@ class Workspace:
         image: a handle; without one, the only image there is.  In a crop, regions are mapped back to the whole image, and
             the crop's region is their parent.
         source, prompt: where they come from, for items that do not say it.
+        same_iou: from this IoU on, a region with the label and source of an earlier one counts as that one.
         Errors: UnknownImage, TooManyRegions, and those of `parse_regions`.
         """
         seen = self.image(image)
@@ -153,6 +156,8 @@ class Workspace:
             count = len(self._regions)
             for region in parsed:
                 mapped = self._mapped(region, seen, source, prompt)
+                if same_iou is not None and (earlier := _same(mapped, known.values(), same_iou)):
+                    known[mapped] = earlier
                 if mapped not in known:
                     count += 1
                     if count > MAX_NAMES:
@@ -235,6 +240,12 @@ class Workspace:
         if len(known) >= MAX_NAMES:
             raise InvalidSetting(f"more than {MAX_NAMES} {kind}s in a workspace", do="start another workspace")
         return f"{kind}{len(known) + 1}"
+
+
+def _same(region: Region, known: Iterable[Region], iou: float) -> Region | None:
+    """The earlier region that shows the same thing as this one does, found by the same tool under the same label."""
+    alike = [each for each in known if (each.image, each.label, each.source) == (region.image, region.label, region.source)]
+    return next((each for each in alike if relate(each, region).iou >= iou), None)
 
 
 def _unnamed(regions: object) -> object:

@@ -1,0 +1,121 @@
+"""Live objects of the original groundingdino and segment-anything packages, taken as they are.
+
+Who has one of them running need not load the model a second time. The packages themselves are not needed here.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision.transforms import functional
+
+from roi_agent.model.detector import Candidates, PhraseDetector, prompt_of, token_spans
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.images import LoadedImage
+from roi_agent.model.masks import Mask
+from roi_agent.model.segmenter import Prompt, PromptedSegmenter, ScoredMask, framed_logits, scored
+
+# How the original package prepares an image: groundingdino/util/inference.py.
+_SHORTER, _LONGER = 800, 1333
+_MEAN, _SPREAD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+class OriginalDetector:
+    """A live model of the original groundingdino package."""
+
+    threshold = 0.35
+
+    def __init__(self, model: Any, *, name: str = "groundingdino") -> None:
+        self.model, self.name = model.eval(), name
+
+    @torch.inference_mode()
+    def candidates(self, images: Sequence[Image.Image], phrases: Sequence[str]) -> list[Candidates]:
+        """Every query's box with its score for each phrase, image by image."""
+        spans = token_spans(self.model.tokenizer, phrases)
+        device = next(self.model.parameters()).device
+        found = []
+        for image in images:
+            output = self.model(self._pixels(image).to(device), captions=[prompt_of(phrases)])
+            scores = output["pred_logits"][0].float().sigmoid().cpu()
+            by_phrase = torch.stack([scores[:, span].amax(-1) for span in spans], -1)
+            centre, half = (part.double().cpu() for part in output["pred_boxes"][0].split(2, -1))
+            corners = torch.cat([centre - half / 2, centre + half / 2], 1) * torch.tensor([*image.size, *image.size])
+            found.append(Candidates(corners.numpy(), by_phrase.double().numpy()))
+        return found
+
+    @staticmethod
+    def _pixels(image: Image.Image) -> torch.Tensor:
+        """(1, 3, H, W): the shorter side 800 pixels, the longer at most 1333, normalised."""
+        scale = min(_SHORTER / min(image.size), _LONGER / max(image.size))
+        resized = functional.resize(image, [round(image.height * scale), round(image.width * scale)])
+        pixels: torch.Tensor = functional.normalize(functional.to_tensor(resized), _MEAN, _SPREAD)
+        return pixels[None]
+
+
+class OriginalSegmenter:
+    """A live `SamPredictor` of the original segment-anything package, as it is; it belongs to this object from then on."""
+
+    def __init__(self, predictor: Any, *, name: str = "segment-anything") -> None:
+        self.predictor, self.name = predictor, name
+        self._digest = ""
+        self._lock = threading.Lock()
+
+    def masks(self, image: LoadedImage, prompts: Sequence[Prompt], *, several: bool = False) -> list[list[ScoredMask]]:
+        """As `TransformersSegmenter.masks`, one prompt after another."""
+        with self._lock:
+            if self._digest != image.digest():
+                self.predictor.set_image(np.asarray(image.pixels))
+                self._digest = image.digest()
+            return [self._masks(prompt, several) for prompt in prompts]
+
+    def _masks(self, prompt: Prompt, several: bool) -> list[ScoredMask]:
+        single = len(prompt.points) == 1 and prompt.box is None and prompt.mask is None
+        logits, scores, _ = self.predictor.predict(
+            point_coords=np.array([point[:2] for point in prompt.points]) if prompt.points else None,
+            point_labels=np.array([int(point[2]) for point in prompt.points]) if prompt.points else None,
+            box=np.array(prompt.box.xyxy) if prompt.box else None,
+            mask_input=self._mask_input(prompt.mask) if prompt.mask else None,
+            multimask_output=several or single,
+            return_logits=True,
+        )
+        found = [scored(values, float(score)) for values, score in zip(logits, scores, strict=True)]
+        ranked = sorted(found, key=lambda each: each.score, reverse=True)
+        return ranked if several else ranked[:1]
+
+    def _mask_input(self, mask: Mask) -> NDArray[np.float32]:
+        """(1, h, w) logits in the padded frame."""
+        height, width = self.predictor.input_size
+        frame = self.predictor.model.image_encoder.img_size
+        side, _ = self.predictor.model.prompt_encoder.mask_input_size
+        values: NDArray[np.float32] = framed_logits(mask, (width, height), (frame, frame), side)[0].numpy()
+        return values
+
+
+def as_detector(given: object) -> PhraseDetector | Callable[..., Any]:
+    """A detector, from one of ours, a live groundingdino model, or a function image -> boxes.  Error: InvalidSetting."""
+    if isinstance(given, PhraseDetector):
+        return given
+    if isinstance(given, torch.nn.Module) and hasattr(given, "tokenizer"):
+        return OriginalDetector(given)
+    if callable(given):
+        return given
+    raise InvalidSetting(f"a {type(given).__name__} is no detector", do="give a detector, or a function image -> boxes")
+
+
+def as_segmenter(given: object) -> PromptedSegmenter:
+    """A segmenter, from one of ours or a live `SamPredictor` or `Sam` of segment-anything.  Error: InvalidSetting."""
+    if isinstance(given, PromptedSegmenter):
+        return given
+    if hasattr(given, "set_image") and hasattr(given, "predict"):
+        return OriginalSegmenter(given)
+    if hasattr(given, "image_encoder") and hasattr(given, "mask_decoder"):
+        from segment_anything import SamPredictor
+
+        return OriginalSegmenter(SamPredictor(given))
+    raise InvalidSetting(
+        f"a {type(given).__name__} is no segmenter", do="give one that load_segmenter returns, or a SamPredictor"
+    )

@@ -1,0 +1,199 @@
+"""Segmenters: SAM, SAM 2 and SAM 3's tracker through their transformers classes.
+
+An image is encoded once and kept; every prompt about it then costs a small decoder only.  SAM: arXiv 2304.02643.
+"""
+
+import threading
+from collections import OrderedDict, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+from transformers import AutoConfig, AutoModelForMaskGeneration, AutoProcessor
+
+from roi_agent.model.boxes import Box
+from roi_agent.model.errors import InvalidSetting, ModelNotFound
+from roi_agent.model.images import LoadedImage
+from roi_agent.model.masks import Mask
+from roi_agent.model.weights import load_model, load_part
+
+PADDED = ("sam", "sam_hq")  # fit the longer side and pad; the others stretch the image to a square
+STRETCHED = ("sam2", "sam2_video", "sam3_tracker", "sam3_video", "edgetam", "edgetam_video")
+
+_KEPT_IMAGES = 4
+_AT_ONCE = 32  # prompts
+_MASK_LOGIT = 10.0  # a mask that is given counts as this sure
+_STABLE = 1.0  # logits by which the threshold is shifted to see whether a mask depends on it
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What points at one thing: points, a box, a mask, or several of them together; pixels of the image.
+
+    points: (x, y, inside), where inside is False for a point that the thing does not cover.
+    """
+
+    points: tuple[tuple[float, float, bool], ...] = ()
+    box: Box | None = None
+    mask: Mask | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredMask:
+    """A mask, or None where it is empty; the IoU that the model expects it to have; and how little it depends on the threshold.
+
+    stability: IoU of the masks at a threshold a little higher and a little lower, in [0, 1].
+    """
+
+    mask: Mask | None
+    score: float
+    stability: float
+
+
+@runtime_checkable
+class PromptedSegmenter(Protocol):
+    """Finds the mask of what a prompt points at."""
+
+    name: str
+
+    def masks(self, image: LoadedImage, prompts: Sequence[Prompt], *, several: bool = False) -> list[list[ScoredMask]]:
+        """For each prompt one mask, or with `several` the three that the model offers, best first."""
+
+
+class TransformersSegmenter:
+    """A segmenter from transformers in this process. Safe under threads: calls wait for one another."""
+
+    def __init__(self, model: Any, processor: Any, *, name: str = "segmenter") -> None:
+        kind = model.config.model_type
+        if kind not in (*PADDED, *STRETCHED):
+            raise InvalidSetting(f"a model of the type {kind!r} cannot segment", do="use SAM, SAM 2 or SAM 3's tracker")
+        self.model, self.processor, self.name = model.eval(), processor, name
+        self.images_encoded = 0
+        self._kept: OrderedDict[str, _Encoded] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> "TransformersSegmenter":
+        """From a local folder, or a name on the Hugging Face hub that may be downloaded.
+
+        Errors: ModelNotFound, CheckpointMismatch, InvalidSetting.
+        """
+        config = load_part(AutoConfig, folder)
+        if config.model_type not in (*PADDED, *STRETCHED):
+            raise ModelNotFound(f"{Path(folder).name!r} is a {config.model_type}, no segmenter", do="give a SAM or SAM 2")
+        model = load_model(AutoModelForMaskGeneration, folder, dtype=dtype or "auto")
+        return cls(model.to(device), load_part(AutoProcessor, folder), name=Path(folder).name)
+
+    def to(self, device: str) -> None:
+        """Move the weights; embeddings of images are forgotten."""
+        with self._lock:
+            self._kept.clear()
+            self.model.to(device)
+
+    @torch.inference_mode()
+    def masks(self, image: LoadedImage, prompts: Sequence[Prompt], *, several: bool = False) -> list[list[ScoredMask]]:
+        """For each prompt one mask, or with `several` the three that the model offers, best first.
+
+        One point may mean a thing, a part of it or what it belongs to; so its one mask is the best of the three.
+        """
+        with self._lock:
+            encoded = self._encode(image)
+            found: dict[int, list[ScoredMask]] = {}
+            for group in _alike(prompts):
+                for start in range(0, len(group), _AT_ONCE):
+                    indices = group[start : start + _AT_ONCE]
+                    chosen = [prompts[index] for index in indices]
+                    three = several or (len(chosen[0].points) == 1 and chosen[0].box is None and chosen[0].mask is None)
+                    logits, scores = self._decode(encoded, chosen, several=three)
+                    for index, mask_logits, mask_scores in zip(indices, logits, scores, strict=True):
+                        ranked = self._ranked(encoded, mask_logits, mask_scores)
+                        found[index] = ranked if several else ranked[:1]
+        return [found[index] for index in range(len(prompts))]
+
+    def _encode(self, image: LoadedImage) -> "_Encoded":
+        key = image.digest()
+        if key not in self._kept:
+            inputs = self.processor(images=image.pixels, return_tensors="pt")
+            pixels = inputs["pixel_values"].to(self.model.device, self.model.dtype)
+            embeddings = self.model.get_image_embeddings(pixels)
+            width, height = image.size_wh
+            frame = pixels.shape[-1], pixels.shape[-2]
+            inner = tuple(inputs["reshaped_input_sizes"][0].tolist())[::-1] if "reshaped_input_sizes" in inputs else frame
+            self._kept[key] = _Encoded(embeddings, (width, height), (inner[0], inner[1]), frame)
+            self.images_encoded += 1
+            if len(self._kept) > _KEPT_IMAGES:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def _decode(self, image: "_Encoded", prompts: Sequence[Prompt], *, several: bool) -> tuple[Tensor, Tensor]:
+        """Mask logits (prompts, masks, h, w) of the padded frame and scores (prompts, masks), for prompts of one kind."""
+        inputs: dict[str, Tensor] = {}
+        if prompts[0].points:
+            points = [[image.into_frame(x, y) for x, y, _ in prompt.points] for prompt in prompts]
+            inputs["input_points"] = torch.tensor([points], dtype=self.model.dtype)
+            inputs["input_labels"] = torch.tensor([[[int(inside) for *_, inside in prompt.points] for prompt in prompts]])
+        if prompts[0].box is not None:
+            corners = [(*image.into_frame(box.x1, box.y1), *image.into_frame(box.x2, box.y2)) for p in prompts if (box := p.box)]
+            inputs["input_boxes"] = torch.tensor([corners], dtype=self.model.dtype)
+        if prompts[0].mask is not None:
+            inputs["input_masks"] = self._mask_input(image, prompts[0].mask)
+        moved = {name: values.to(self.model.device) for name, values in inputs.items()}
+        output = self.model(image_embeddings=image.embeddings, multimask_output=several, **moved)
+        return output.pred_masks[0].float().cpu(), output.iou_scores[0].float().cpu()
+
+    def _mask_input(self, image: "_Encoded", mask: Mask) -> Tensor:
+        """(1, 1, h, w) logits in the padded frame, at the resolution that the prompt encoder reads."""
+        config = self.model.config.prompt_encoder_config
+        side = 4 * (config.image_size // config.patch_size)
+        return framed_logits(mask, image.inner_wh, image.frame_wh, side).to(self.model.dtype)
+
+    def _ranked(self, image: "_Encoded", logits: Tensor, scores: Tensor) -> list[ScoredMask]:
+        """The masks of one prompt in the image's own pixels, the best first."""
+        framed = interpolate(logits[None], image.frame_wh[::-1], mode="bilinear", align_corners=False)
+        inner = framed[..., : image.inner_wh[1], : image.inner_wh[0]]
+        full = interpolate(inner, image.size_wh[::-1], mode="bilinear", align_corners=False)[0]
+        found = [scored(values.numpy(), score) for values, score in zip(full, scores.tolist(), strict=True)]
+        return sorted(found, key=lambda each: each.score, reverse=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Encoded:
+    """An image's embeddings; its size, its size inside the padded frame, and the frame's, in pixels."""
+
+    embeddings: Any
+    size_wh: tuple[int, int]
+    inner_wh: tuple[int, int]
+    frame_wh: tuple[int, int]
+
+    def into_frame(self, x: float, y: float) -> tuple[float, float]:
+        return x * self.inner_wh[0] / self.size_wh[0], y * self.inner_wh[1] / self.size_wh[1]
+
+
+def framed_logits(mask: Mask, inner_wh: tuple[int, int], frame_wh: tuple[int, int], side: int) -> Tensor:
+    """A mask as SAM reads one: (1, 1, side, side) logits of the padded frame, in which the image is inner_wh large."""
+    logits = torch.from_numpy(mask.to_array()).float()[None, None] * 2 * _MASK_LOGIT - _MASK_LOGIT
+    inner = interpolate(logits, inner_wh[::-1], mode="bilinear", align_corners=False)
+    framed = pad(inner, (0, frame_wh[0] - inner_wh[0], 0, frame_wh[1] - inner_wh[1]), value=-_MASK_LOGIT)
+    return interpolate(framed, (side, side), mode="bilinear", align_corners=False, antialias=True)
+
+
+def scored(logits: NDArray[np.floating[Any]], score: float) -> ScoredMask:
+    """Mask logits (H, W) as a mask."""
+    inside = logits > 0
+    sure, possible = int((logits > _STABLE).sum()), int((logits > -_STABLE).sum())
+    return ScoredMask(Mask.from_array(inside) if inside.any() else None, score, sure / possible if possible else 0.0)
+
+
+def _alike(prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Indices of prompts that run exactly as one batch: padding would change them. Each mask runs alone."""
+    groups: defaultdict[tuple[int, bool, int], list[int]] = defaultdict(list)
+    for index, prompt in enumerate(prompts):
+        groups[len(prompt.points), prompt.box is not None, index if prompt.mask else -1].append(index)
+    return list(groups.values())

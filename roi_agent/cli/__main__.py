@@ -1,0 +1,3 @@
+from roi_agent.cli import main
+
+main()

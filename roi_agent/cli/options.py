@@ -1,0 +1,123 @@
+"""What several commands share: options, the reading of numbers, and how notes are shown."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from roi_agent.model.errors import BoxFormatUnknown, InvalidSetting, PointInvalid
+
+if TYPE_CHECKING:
+    from roi_agent.tools.workspace import Workspace
+
+out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+
+ImageArgument = Annotated[
+    str, typer.Argument(help="An image file (PNG, JPEG, WebP, GIF, BMP, TIFF) or a data: URL.", metavar="IMAGE")
+]
+BoxOption = Annotated[list[str] | None, typer.Option("--box", help="Four numbers; the first is region1.", metavar="X1,Y1,X2,Y2")]
+FormatOption = Annotated[str, typer.Option(help="What the four numbers are: xyxy, xywh or cxcywh.")]
+UnitOption = Annotated[str, typer.Option(help="Their unit: pixel, normalised or thousandths.")]
+ModelOption = Annotated[str, typer.Option(help="nano, or a folder with a model.")]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+PictureOption = Annotated[Path | None, typer.Option(help="Write the image with the regions drawn there.")]
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option("--workspace", help="A folder that keeps images and regions, so that several commands share their names."),
+]
+
+
+RolesOption = Annotated[
+    str | None, typer.Option("--device", help="For all models, or by role: detect=cpu,segment=cpu,ask=cuda:0.")
+]
+BudgetOption = Annotated[
+    str | None, typer.Option("--budget", help="Weights on one device at once, such as 12GB; the rest is moved out.")
+]
+_SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+
+
+def num_bytes(text: str | None) -> int | None:
+    """Bytes from "12GB", "500 MiB" or "1000".  Error: InvalidSetting."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([KMG]I?|)B?\s*", text.upper())
+    if not match or match[1].count(".") > 1 or not float(match[1]):
+        raise InvalidSetting(f"the size {text!r} is unclear", do="write 12GB, 500MiB or a number of bytes")
+    return round(float(match[1]) * _SIZES[match[2]])
+
+
+def boxes(texts: list[str] | None) -> list[list[float]]:
+    return [numbers(text) for text in texts or ()]
+
+
+def numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise BoxFormatUnknown(f"the box {text.strip()!r} is not four numbers", do="write --box 10,20,110,220") from None
+
+
+def points(texts: list[str] | None) -> list[tuple[float, float]]:
+    """The points of `--point X,Y`.  Error: PointInvalid."""
+    found = []
+    for text in texts or ():
+        parts = text.split(",")
+        try:
+            x, y = (float(part) for part in parts)
+        except ValueError:
+            raise PointInvalid(f"the point {text.strip()!r} is not two numbers", do="write --point 120,80") from None
+        found.append((x, y))
+    return found
+
+
+def check_picture(picture: Path | None) -> None:
+    if picture is None:
+        return
+    if picture.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise InvalidSetting(f"the picture {picture.name!r} has no known ending", do="use .png, .jpg or .webp")
+    if not picture.absolute().parent.is_dir():
+        raise InvalidSetting(f"there is no folder for the picture {str(picture)!r}", do="make it first")
+
+
+@contextmanager
+def opened_workspace(folder: Path | None, image: str | None) -> Iterator[tuple["Workspace", str | None]]:
+    """The workspace of a folder, or a new one, and the handle of the image in it; saved at the end where nothing failed.
+
+    image: a file, which is added, or a handle; None leaves it to the regions, or to the only image there is.
+    """
+    from roi_agent.tools.workspace import Workspace
+
+    if folder is None:
+        if image is None:
+            raise InvalidSetting("no image is given", do="give a file, or --workspace with one that holds images")
+        new = Workspace()
+        yield new, new.add_image(image).name
+        return
+    with Workspace.opened(folder) as opened:
+        known = image is None or image in {each.name for each in opened.images}
+        yield opened, image if image is None or known else opened.add_image(image).name
+
+
+def list_regions(regions: Any) -> None:
+    for region in regions:
+        out.print(f"{region.name}: {', '.join(f'{value:g}' for value in region.box.xyxy)}", markup=False)
+
+
+def notes(notes: Any) -> None:
+    for note in notes:
+        err.print(f"note: {note}", markup=False, style="yellow", soft_wrap=True)
+
+
+def require(*packages: str, extra: str) -> None:
+    from importlib.util import find_spec
+
+    from roi_agent.model.errors import MissingExtra
+
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise MissingExtra(f"this needs {', '.join(missing)}", do=f"pip install 'roi-agent[{extra}]'")

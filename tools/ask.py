@@ -1,0 +1,163 @@
+"""Ask the region model about regions of the workspace: about several at once, about each of many, or to choose.
+
+A small region is looked at a second time, in an enlarged crop, where the model sees more of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from roi_agent.model.boxes import Box
+from roi_agent.model.conversation import mentioned
+from roi_agent.model.errors import InvalidSetting, TooManyRegions
+from roi_agent.model.protocol import Answer, Choice, RegionModel
+from roi_agent.model.regions import MAX_REGIONS, Region
+from roi_agent.tools.storage import WorkspaceImage
+from roi_agent.tools.workspace import ImageName, RegionName, Workspace
+
+SMALL = 1 / 12  # of the image's side: a region that is smaller both ways is looked at again
+_CONTEXT = 1.5  # of the region's longer side, around it in the crop
+_PART = 0.7  # of the image's side: a crop that is larger shows nothing new
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question and what was answered.
+
+    image: that was asked about.  regions: those the question is about.  crop: the image that the answer was read from, where
+    a second look was the better one.  first_look: the answer to the whole image, where there was a second look.
+    """
+
+    question: str
+    answer: Answer
+    image: str
+    regions: tuple[Region, ...]
+    crop: str | None = None
+    first_look: Answer | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader should know, the second look included."""
+        if self.first_look is None:
+            return self.answer.notes
+        first = f"{self.first_look.text!r} with confidence {self.first_look.confidence:.2f}"
+        if self.crop:
+            return (*self.answer.notes, f"read from a closer look at {self.crop}; the whole image gave {first}")
+        return (*self.answer.notes, "a closer look was less sure and not used")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        answer = self.answer.to_dict() | {"regions": [region.to_dict() for region in self.regions], "notes": list(self.notes)}
+        look = {"text": self.first_look.text, "confidence": self.first_look.confidence} if self.first_look else None
+        return {"question": self.question, "image": self.image, **answer, "crop": self.crop, "first_look": look}
+
+    def sentence(self) -> str:
+        """For example: red (confidence 0.98)."""
+        return "; ".join([f"{self.answer.text} (confidence {self.answer.confidence:.2f})", *self.notes])
+
+
+def ask(
+    workspace: Workspace,
+    question: str,
+    *,
+    model: RegionModel,
+    image: ImageName = None,
+    regions: Sequence[RegionName] = (),
+    second_look: bool = True,
+    **decoding: Any,
+) -> Asked:
+    """One question about one or several regions.
+
+    question: `<region1>`, `<region2>`, ... point at regions of the workspace.
+    image: needed only where no region is named and there are several images.  regions: more of them, which the question
+        does not name but is about.
+    second_look: ask again about a crop where every region is small, and keep the answer that the model is surer of.
+    decoding: the fields of `Decoding`.
+    Errors: UnknownRegion, UnknownImage, InvalidSetting for regions of several images, and those of the model.
+    """
+    seen, chosen = _about(workspace, question, image, regions)
+    answer = model.ask(seen.image, question, chosen, **decoding)
+    crop = _crop(workspace, seen, chosen) if second_look and chosen else None
+    if crop is None:
+        return Asked(question, answer, seen.name, chosen)
+    again = model.ask(crop.image, question, [workspace.seen_in(region, crop) for region in chosen], **decoding)
+    if again.confidence > answer.confidence:
+        return Asked(question, replace(again, regions=chosen), seen.name, chosen, crop.name, answer)
+    return Asked(question, answer, seen.name, chosen, None, answer)
+
+
+def ask_each(
+    workspace: Workspace,
+    question: str,
+    regions: Sequence[RegionName] | None = None,
+    *,
+    model: RegionModel,
+    image: ImageName = None,
+    **decoding: Any,
+) -> list[Asked]:
+    """One question about each of many regions, as one batch for each image.
+
+    question: `<region>` stands for the region, as in "What is <region>?".
+    regions: all of the image's where none are given.
+    Errors: UnknownRegion, UnknownImage, InvalidSetting, TooManyRegions, and those of the model.
+    """
+    chosen = workspace.pick(regions) if regions is not None else workspace.regions(workspace.image(image))
+    if not chosen:
+        raise InvalidSetting("there is no region to ask about", do="find some first, or give boxes")
+    if named := mentioned(question):
+        raise InvalidSetting(f"the question names <{named[0]}>", do="write <region>, which stands for each of them")
+    if len(chosen) > MAX_REGIONS:
+        raise TooManyRegions(f"{len(chosen)} regions, and {MAX_REGIONS} are allowed at once", do="name fewer of them")
+    asked: dict[str, Asked] = {}
+    for name in dict.fromkeys(region.image for region in chosen):
+        group = [region for region in chosen if region.image == name]
+        answers = model.ask_each(workspace.image(name).image, question, group, **decoding)
+        for region, answer in zip(group, answers, strict=True):
+            said = question.replace("<region>", f"<{region.name}>")
+            asked[region.name] = Asked(said, answer, str(name), (region,))
+    return [asked[region.name] for region in chosen]
+
+
+def choose(
+    workspace: Workspace,
+    question: str,
+    options: Sequence[str],
+    *,
+    model: RegionModel,
+    image: ImageName = None,
+    regions: Sequence[RegionName] = (),
+) -> Choice:
+    """The likeliest of several answers; the arguments are those of `ask`.  Errors: those of `ask`."""
+    seen, chosen = _about(workspace, question, image, regions)
+    return model.choose(seen.image, question, options, chosen)
+
+
+def _about(
+    workspace: Workspace, question: str, image: ImageName, regions: Sequence[RegionName]
+) -> tuple[WorkspaceImage, tuple[Region, ...]]:
+    """The whole image and the regions that a question is about, those that it names first."""
+    named = mentioned(question) if isinstance(question, str) else ()
+    chosen = tuple({region.name: region for region in (*workspace.pick(named), *workspace.pick(regions))}.values())
+    seen = workspace.image(image if image is not None or not chosen else chosen[0].image)
+    whole = workspace.image(seen.parent) if chosen and seen.parent else seen
+    if elsewhere := [region for region in chosen if region.image != whole.name]:
+        problem = f"{elsewhere[0].name} lies in {elsewhere[0].image}, not in {whole.name}"
+        raise InvalidSetting(problem, do="ask about regions of one image at a time")
+    return whole, chosen
+
+
+def _crop(workspace: Workspace, image: WorkspaceImage, regions: Sequence[Region]) -> WorkspaceImage | None:
+    """A part of the image around small regions; None where one is large, or where they lie far apart."""
+    width, height = image.size_wh
+    if any(region.box.width > SMALL * width or region.box.height > SMALL * height for region in regions):
+        return None
+    boxes = [region.box for region in regions]
+    around = Box(min(b.x1 for b in boxes), min(b.y1 for b in boxes), max(b.x2 for b in boxes), max(b.y2 for b in boxes))
+    side = (1 + 2 * _CONTEXT) * max(around.width, around.height)
+    if side > _PART * max(width, height):
+        return None
+    # A square, so that the model's own resizing does not change the shapes; at the frame it is moved inwards.
+    side = min(side, width, height)
+    (cx, cy), half = around.centre, side / 2
+    x1, y1 = min(max(cx - half, 0), width - side), min(max(cy - half, 0), height - side)
+    return workspace.add_crop(Box(x1, y1, x1 + side, y1 + side), image=image)

@@ -1,0 +1,159 @@
+"""The models that tools use: loaded when first needed, each on its own device, moved out when memory is short.
+
+Three roles: `detect` finds things by words, `segment` gives masks, `ask` answers questions.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from roi_agent.model.errors import InvalidSetting, ModelNotFound
+from roi_agent.model.shown import shown
+
+ROLES = ("detect", "segment", "ask")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where a role's model comes from.
+
+    name: for people.  load: device -> the model.  device: where it runs.  weight_bytes: on disk, or 0 where unknown.
+    """
+
+    name: str
+    load: Callable[[str], Any]
+    device: str = "cpu"
+    weight_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """One line of the memory plan: a role, its model, where it runs, its weights' size, and where they are now.
+
+    state: "not loaded", "on DEVICE", or "in main memory" for one that was moved out of a GPU.
+    """
+
+    role: str
+    name: str
+    device: str
+    weight_bytes: int
+    state: str
+
+
+@dataclass(slots=True)
+class _Loaded:
+    model: Any
+    device: str
+    home: str
+    weight_bytes: int
+    users: int = 0
+    last_used: int = 0
+
+
+class Models:
+    """The models of the roles. Safe under threads.
+
+    budget_bytes: weights that one device may hold at once. Where another model needs the room, the one used longest ago makes
+        it: out of a GPU into main memory, out of main memory altogether, to be loaded again when it is needed. A model in use
+        stays, and one that is larger than the budget runs alone.
+    """
+
+    def __init__(self, sources: Mapping[str, ModelSource], *, budget_bytes: int | None = None) -> None:
+        if unknown := [role for role in sources if role not in ROLES]:
+            raise InvalidSetting(f"there is no role {shown(unknown[0])}", do=f"use {', '.join(ROLES)}")
+        if budget_bytes is not None and budget_bytes <= 0:
+            raise InvalidSetting(f"the memory budget is {shown(budget_bytes)}", do="give a number of bytes above zero")
+        self._sources, self._budget = dict(sources), budget_bytes
+        self._loaded: dict[str, _Loaded] = {}
+        self._clock = 0
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def use(self, role: str) -> Iterator[Any]:
+        """The model of a role, on its device until the block ends.  Error: ModelNotFound for a role without one."""
+        with self._lock:
+            entry = self._loaded.get(role) or self._load(role)
+            self._clock += 1
+            entry.users, entry.last_used = entry.users + 1, self._clock
+            if entry.device != entry.home:
+                self._make_room(entry.home, entry.weight_bytes)
+                entry.model.to(entry.home)
+                entry.device = entry.home
+        try:
+            yield entry.model
+        finally:
+            with self._lock:
+                entry.users -= 1
+
+    def plan(self) -> list[Placement]:
+        """Every role's model and where it is."""
+        with self._lock:
+            lines = []
+            for role, source in self._sources.items():
+                entry = self._loaded.get(role)
+                state = "not loaded"
+                if entry:
+                    state = f"on {entry.device}" if entry.device == entry.home else "in main memory"
+                size = entry.weight_bytes if entry else source.weight_bytes
+                lines.append(Placement(role, source.name, source.device, size, state))
+            return lines
+
+    def _load(self, role: str) -> _Loaded:
+        if role not in self._sources:
+            known = ", ".join(self._sources) or "none"
+            raise ModelNotFound(f"no model for the role {role}", do=f"give one; known are: {known}")
+        source = self._sources[role]
+        self._make_room(source.device, source.weight_bytes)
+        model = source.load(source.device)
+        entry = _Loaded(model, source.device, source.device, weight_bytes(model) or source.weight_bytes)
+        self._loaded[role] = entry
+        self._make_room(source.device, 0, keep=role)
+        return entry
+
+    def _make_room(self, device: str, needed: int, *, keep: str = "") -> None:
+        """Move out what was used longest ago until `needed` bytes more fit on the device; what is in use stays."""
+        if self._budget is None:
+            return
+        while sum(each.weight_bytes for each in self._loaded.values() if each.device == device) + needed > self._budget:
+            idle = [r for r, each in self._loaded.items() if each.device == device and not each.users and r != keep]
+            if not idle:
+                return
+            oldest = min(idle, key=lambda role: self._loaded[role].last_used)
+            entry = self._loaded[oldest]
+            if device == "cpu" or not hasattr(entry.model, "to"):
+                del self._loaded[oldest]
+            else:
+                entry.model.to("cpu")
+                entry.device = "cpu"
+                self._make_room("cpu", 0, keep=keep)
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+
+
+def weight_bytes(model: Any) -> int:
+    """Bytes of a model's parameters and buffers; 0 for what has none, such as a user's function."""
+    module = getattr(model, "model", model)
+    if not isinstance(module, torch.nn.Module):
+        return 0
+    return sum(tensor.numel() * tensor.element_size() for tensor in (*module.parameters(), *module.buffers()))
+
+
+def parse_devices(text: str | None, default: str) -> dict[str, str]:
+    """The device of every role from "cuda:0", or "detect=cpu,ask=cuda:0"; `default` for those that are not named.
+
+    Error: InvalidSetting.
+    """
+    devices = dict.fromkeys(ROLES, default)
+    for part in (text or "").split(","):
+        role, equals, device = (piece.strip() for piece in part.partition("="))
+        if not equals and role:
+            devices = dict.fromkeys(ROLES, role)
+        elif equals:
+            if role not in ROLES or not device:
+                raise InvalidSetting(f"the device {shown(part)} is unclear", do="write cuda:0, or detect=cpu,ask=cuda:0")
+            devices[role] = device
+    return devices
