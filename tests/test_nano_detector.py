@@ -2,6 +2,7 @@
 
 import json
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,8 @@ def published() -> list[DetectionScore]:
 
 
 def test_it_is_an_unmodified_grounding_dino_of_a_few_megabytes() -> None:
-    model, report = GroundingDinoForObjectDetection.from_pretrained(FOLDER, local_files_only=True, output_loading_info=True)
+    loaded: Any = GroundingDinoForObjectDetection.from_pretrained(FOLDER, local_files_only=True, output_loading_info=True)
+    model, report = loaded
     assert not any(report.values())
     assert type(model) is GroundingDinoForObjectDetection
     assert isinstance(AutoProcessor.from_pretrained(FOLDER, local_files_only=True), GroundingDinoProcessor)

@@ -175,6 +175,15 @@ def test_the_shipped_configuration_loads_and_its_phases_follow_the_paper() -> No
             "preset: nano\nphases: [{name: a, objective: words, steps: 1, scenes: 1, questions: 1, learning_rate: 1, alone: 2}]",
             "alone is 2",
         ),
+        (
+            "preset: nano-detector\nphases: [{name: a, objective: phrases, steps: 1, scenes: 1, questions: 0, learning_rate: 1}]",
+            "questions is 0",
+        ),
+        (
+            "preset: nano-detector\n"
+            "phases: [{name: a, objective: phrases, steps: 1, scenes: 1, questions: 1, learning_rate: 1, rates: {model: 2}}]",
+            "rates are",
+        ),
         ("preset: nano\nphases: [{name: a}]", "missing"),
         ("preset: [", "not YAML"),
         ("just text", "a mapping"),

@@ -54,6 +54,10 @@ class PhaseSettings:
         for key in ("warmup", "final_rate", "alone"):
             if not 0 <= getattr(self, key) <= 1:
                 raise InvalidSetting(f"phase {self.name}: {key} is {getattr(self, key)}", do="give a share from 0 to 1")
+        if self.objective == "phrases" and self.questions < 1:
+            raise InvalidSetting(f"phase {self.name}: questions is {self.questions}", do="give the most phrases of a prompt")
+        if wrong := {name: share for name, share in self.rates.items() if not 0 < share <= 1}:
+            raise InvalidSetting(f"phase {self.name}: rates are {wrong}", do="give shares above 0 and up to 1")
         for key in ("steps", "scenes", "learning_rate"):
             if getattr(self, key) <= 0:
                 raise InvalidSetting(f"phase {self.name}: {key} is {getattr(self, key)}", do="give a number above zero")
