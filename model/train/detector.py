@@ -31,6 +31,7 @@ _TOWER, _BACKBONE = "vision_tower.", "model.backbone.conv_encoder.model."
 # BERT's ids: the architecture knows where phrases end by them.
 _FIXED = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]", 1012: ".", 1029: "?"}
 _VOCABULARY = 1152
+_THRESHOLD = 0.4  # from which score on a box counts as found: absent things seldom reach it
 
 
 class DetectorTrainee(Trainee):
@@ -78,7 +79,7 @@ def detector_config() -> GroundingDinoConfig:
         attention_probs_dropout_prob=0.0,
         initializer_range=0.1,
     )
-    return GroundingDinoConfig(
+    config = GroundingDinoConfig(
         backbone_config=backbone,
         text_config=text,
         num_feature_levels=2,
@@ -97,6 +98,8 @@ def detector_config() -> GroundingDinoConfig:
         init_std=0.08,  # about 1 / sqrt(d_model): so narrow a model hardly starts to learn at the usual 0.02
         disable_custom_kernels=True,
     )
+    config.update({"detection_threshold": _THRESHOLD})
+    return config
 
 
 def new_detector_processor() -> GroundingDinoProcessor:
