@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForZeroShotObjectDetection, AutoProcessor
 
+from roi_agent.model.domain import Domain
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, PromptTooLong
 from roi_agent.model.shown import shown
 from roi_agent.model.weights import load_model, load_part
@@ -34,12 +35,13 @@ class Candidates:
     """What a detector sees in one image.
 
     boxes: (N, 4) pixel xyxy, perhaps reaching over the edges.  scores: (N, number of phrases) in [0, 1].
-    unknown: phrases with words that the detector never learned; their scores are 0.
+    unknown: phrases with words that the detector never learned; their scores are 0.  notes: what the reader should know.
     """
 
     boxes: NDArray[np.float64]
     scores: NDArray[np.float64]
     unknown: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -77,11 +79,13 @@ def parse_phrases(phrases: object) -> tuple[str, ...]:
 class TransformersDetector:
     """A detector from transformers in this process; the images of a call run in batches."""
 
-    def __init__(self, model: Any, processor: Any, *, name: str = "detector", threshold: float | None = None) -> None:
+    def __init__(
+        self, model: Any, processor: Any, *, name: str = "detector", threshold: float | None = None, domain: Domain | None = None
+    ) -> None:
         kind = model.config.model_type
         if kind not in (*GROUNDED, *OPEN_WORLD):
             raise InvalidSetting(f"a model of the type {kind!r} cannot detect", do=f"use {', '.join((*GROUNDED, *OPEN_WORLD))}")
-        self.model, self.processor, self.name = model.eval(), processor, name
+        self.model, self.processor, self.name, self._domain = model.eval(), processor, name, domain
         own = getattr(model.config, "detection_threshold", None)
         self.threshold = next(value for value in (threshold, own, 0.3 if kind in GROUNDED else 0.2) if value is not None)
 
@@ -98,7 +102,7 @@ class TransformersDetector:
             )
         model = load_model(AutoModelForZeroShotObjectDetection, folder, dtype=dtype or "auto")
         processor = load_part(AutoProcessor, folder)
-        return cls(model.to(device), processor, name=Path(folder).name)
+        return cls(model.to(device), processor, name=Path(folder).name, domain=Domain.load(Path(folder)))
 
     def to(self, device: str) -> None:
         """Move the weights."""
@@ -124,7 +128,7 @@ class TransformersDetector:
                     rows, width = each.scores.shape
                     scores[row : row + rows, columns[column : column + width]] = each.scores
                     row, column = row + rows, column + width
-                found.append(Candidates(boxes, scores, unknown))
+                found.append(Candidates(boxes, scores, unknown, of_image[0].notes))
         return found
 
     def _run(self, images: list[Image.Image], phrases: list[str]) -> list[Candidates]:
@@ -139,9 +143,16 @@ class TransformersDetector:
             scores = torch.stack([scores[..., span].amax(-1) for span in spans], -1)
         boxes = output.pred_boxes.float().cpu()
         return [
-            Candidates(self._pixels(box, image.size), score.double().numpy())
-            for box, score, image in zip(boxes, scores, images, strict=True)
+            Candidates(self._pixels(box, image.size), score.double().numpy(), notes=note)
+            for box, score, image, note in zip(boxes, scores, images, self._notes(inputs["pixel_values"]), strict=True)
         ]
+
+    def _notes(self, pixels: Tensor) -> list[tuple[str, ...]]:
+        """For each image a warning where it is none of those that the model knows."""
+        if self._domain is None:
+            return [()] * len(pixels)
+        maps = [backbone_maps(self.model, each[None]) for each in pixels]
+        return [() if self._domain.contains(each) else (self._domain.note("what is found"),) for each in maps]
 
     def _pixels(self, cxcywh: Tensor, size_wh: tuple[int, int]) -> NDArray[np.float64]:
         """(N, 4) parts of the image, or of OWLv2's padded square, as pixel xyxy."""
@@ -173,6 +184,11 @@ class TransformersDetector:
         if tokenizer.unk_token_id in (None, tokenizer.eos_token_id):  # byte-level: every word can be written
             return ()
         return tuple(phrase for phrase in phrases if tokenizer.unk_token_id in tokenizer(phrase)["input_ids"])
+
+
+def backbone_maps(model: Any, pixels: Tensor) -> list[Tensor]:
+    """The feature maps of a Grounding DINO's backbone, each (B, C, h, w).  pixels: (B, 3, H, W), normalised."""
+    return list(model.model.backbone.conv_encoder.model(pixels).feature_maps)
 
 
 def prompt_of(phrases: Sequence[str]) -> str:

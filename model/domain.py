@@ -4,14 +4,14 @@ A model that knows rendered scenes only answers about a photo as readily as abou
 (Lee et al., "A simple unified framework for detecting out-of-distribution samples", arXiv 1807.03888, section 2.)
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
-
-from roi_agent.model.modeling import ImageFeatures
 
 _FILE = "domain.safetensors"
 _FLOOR = 1e-2  # under the logarithm: a channel that is nearly always silent must not decide
@@ -20,14 +20,18 @@ _RIDGE = 1e-2  # added to the covariance, as a share of its mean variance, so th
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """mean (C) and precision (C, C) of pooled features over known images, and the largest squared distance allowed."""
+    """mean (C) and precision (C, C) of pooled features over known images, and the largest squared distance allowed.
+
+    known: what the model knows, in words, for the note about an image that lies outside.
+    """
 
     mean: Tensor
     precision: Tensor
     limit: float
+    known: str = ""
 
     @classmethod
-    def fit(cls, pooled: Tensor, held_out: Tensor, *, slack: float = 1.1) -> "Domain":
+    def fit(cls, pooled: Tensor, held_out: Tensor, *, slack: float = 1.1, known: str = "") -> "Domain":
         """pooled: (N, C) features of known images; held_out: (M, C) others of the same kind, which set the limit.
 
         slack: how much farther than the farthest held-out image an image may lie.
@@ -37,35 +41,43 @@ class Domain:
         covariance = centred.T @ centred / (len(pooled) - 1)
         covariance += _RIDGE * covariance.diagonal().mean() * torch.eye(len(mean), dtype=torch.float64)
         domain = cls(mean.float(), torch.linalg.inv(covariance).float().contiguous(), 0.0)
-        return cls(domain.mean, domain.precision, slack * domain.distances(held_out).max().item())
+        return replace(domain, limit=slack * domain.distances(held_out).max().item(), known=known)
 
     def distances(self, pooled: Tensor) -> Tensor:
         """Squared Mahalanobis distances (N) of pooled features (N, C)."""
         centred = pooled.float().cpu() - self.mean
         return ((centred @ self.precision) * centred).sum(1)
 
-    def contains(self, features: ImageFeatures) -> bool:
-        """Whether every image of the batch lies within the limit."""
-        return bool((self.distances(pool(features)) <= self.limit).all())
+    def contains(self, maps: Sequence[Tensor]) -> bool:
+        """Whether every image of the batch lies within the limit.  maps: as in `pool`."""
+        return bool((self.distances(pool(maps)) <= self.limit).all())
+
+    def note(self, what: str) -> str:
+        """What the reader of an answer should know about an image outside.  what: is not to be relied on."""
+        return f"this image lies outside what the model was trained on: {self.known}; do not rely on {what}"
 
     def save(self, folder: Path) -> None:
         """Write the domain beside a model's weights."""
-        save_file({"mean": self.mean, "precision": self.precision, "limit": torch.tensor([self.limit])}, folder / _FILE)
+        tensors = {"mean": self.mean, "precision": self.precision, "limit": torch.tensor([self.limit])}
+        save_file(tensors, folder / _FILE, metadata={"known": self.known})
 
     @classmethod
     def load(cls, folder: Path) -> "Domain | None":
         """The domain beside a model's weights, or None where there is none."""
         if not (folder / _FILE).is_file():
             return None
-        tensors = load_file(folder / _FILE)
-        return cls(tensors["mean"], tensors["precision"], tensors["limit"].item())
+        with safe_open(folder / _FILE, "pt") as file:
+            mean, precision, limit = (file.get_tensor(name) for name in ("mean", "precision", "limit"))
+            return cls(mean, precision, limit.item(), (file.metadata() or {}).get("known", ""))
 
 
-def pool(features: ImageFeatures) -> Tensor:
-    """One vector (B, C) for each image: logarithms of the means and spreads of every channel of the fused maps.
+def pool(maps: Sequence[Tensor]) -> Tensor:
+    """One vector (B, C) for each image: logarithms of the mean size and the spread of every channel of its feature maps.
+
+    maps: each (B, channels, h, w), of any sizes.
 
     Logarithms, because spreads of things on a plain ground vary by powers; without them the limit must be so wide that
     many photos lie within it.
     """
-    maps = [level.float().flatten(2) for level in features.maps]
-    return torch.cat([(part + _FLOOR).log() for level in maps for part in (level.mean(2), level.std(2))], dim=1)
+    flat = [level.float().flatten(2) for level in maps]
+    return torch.cat([(part + _FLOOR).log() for level in flat for part in (level.abs().mean(2), level.std(2))], dim=1)

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,6 @@ class LocalRegionModel(RegionModel):
         config = self.model.config
         notes = [*image.notes]
         notes += small_box_warnings(regions, size_wh=image.size_wh, grid_wh=(config.grid_side, config.grid_side))
-        if self._domain is not None and not self._domain.contains(features):
-            notes.append(f"this image lies outside what the model was trained on: {config.domain}; do not rely on the answer")
+        if self._domain is not None and not self._domain.contains(features.maps):
+            notes.append(replace(self._domain, known=config.domain).note("the answer"))
         return tuple(notes)

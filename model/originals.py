@@ -72,6 +72,10 @@ class OriginalSegmenter:
                 self._digest = image.digest()
             return [self._masks(prompt, several) for prompt in prompts]
 
+    def notes(self, image: LoadedImage) -> tuple[str, ...]:
+        """Nothing is known of what the model was trained on."""
+        return ()
+
     def _masks(self, prompt: Prompt, several: bool) -> list[ScoredMask]:
         single = len(prompt.points) == 1 and prompt.box is None and prompt.mask is None
         logits, scores, _ = self.predictor.predict(

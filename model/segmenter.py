@@ -18,6 +18,7 @@ from torch.nn.functional import interpolate, pad
 from transformers import AutoConfig, AutoModelForMaskGeneration, AutoProcessor
 
 from roi_agent.model.boxes import Box
+from roi_agent.model.domain import Domain
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.masks import Mask
@@ -65,15 +66,18 @@ class PromptedSegmenter(Protocol):
     def masks(self, image: LoadedImage, prompts: Sequence[Prompt], *, several: bool = False) -> list[list[ScoredMask]]:
         """For each prompt one mask, or with `several` the three that the model offers, best first."""
 
+    def notes(self, image: LoadedImage) -> tuple[str, ...]:
+        """What the reader of masks of this image should know."""
+
 
 class TransformersSegmenter:
     """A segmenter from transformers in this process. Safe under threads: calls wait for one another."""
 
-    def __init__(self, model: Any, processor: Any, *, name: str = "segmenter") -> None:
+    def __init__(self, model: Any, processor: Any, *, name: str = "segmenter", domain: Domain | None = None) -> None:
         kind = model.config.model_type
         if kind not in (*PADDED, *STRETCHED):
             raise InvalidSetting(f"a model of the type {kind!r} cannot segment", do="use SAM, SAM 2 or SAM 3's tracker")
-        self.model, self.processor, self.name = model.eval(), processor, name
+        self.model, self.processor, self.name, self._domain = model.eval(), processor, name, domain
         self.images_encoded = 0
         self._kept: OrderedDict[str, _Encoded] = OrderedDict()
         self._lock = threading.Lock()
@@ -88,7 +92,16 @@ class TransformersSegmenter:
         if config.model_type not in (*PADDED, *STRETCHED):
             raise ModelNotFound(f"{Path(folder).name!r} is a {config.model_type}, no segmenter", do="give a SAM or SAM 2")
         model = load_model(AutoModelForMaskGeneration, folder, dtype=dtype or "auto")
-        return cls(model.to(device), load_part(AutoProcessor, folder), name=Path(folder).name)
+        processor, domain = load_part(AutoProcessor, folder), Domain.load(Path(folder))
+        return cls(model.to(device), processor, name=Path(folder).name, domain=domain)
+
+    def notes(self, image: LoadedImage) -> tuple[str, ...]:
+        """What the reader should know: that the image is none of those that the model knows."""
+        if self._domain is None:
+            return ()
+        with self._lock, torch.inference_mode():
+            inside = self._domain.contains([self._encode(image).embeddings])
+        return () if inside else (self._domain.note("the masks"),)
 
     def to(self, device: str) -> None:
         """Move the weights; embeddings of images are forgotten."""

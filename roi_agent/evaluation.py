@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -10,8 +11,13 @@ from roi_agent.loading import load_region_model
 from roi_agent.model.detector import PhraseDetector
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.evaluate.detection import DetectionScore, detection_scores, evaluate_detection
+from roi_agent.model.evaluate.segmentation import SegmentationScore, evaluate_segmentation, segmentation_scores
 from roi_agent.model.evaluate.toy import Score, evaluate_toy, scores, total_questions
 from roi_agent.model.local import LocalRegionModel
+from roi_agent.model.masks import Mask
+from roi_agent.model.segmenter import PromptedSegmenter
+from roi_agent.tools.segment import segment_everything
+from roi_agent.tools.workspace import Workspace
 
 
 def run_toy(
@@ -98,3 +104,47 @@ def _detection_cells(row: DetectionScore) -> list[str]:
     shares = ["" if value is None else f"{100 * value:.1f}" for value in (row.ap50, row.recall, row.false_boxes)]
     bound = "at least" if row.ap50 is not None else "at most"
     return [*shares, "" if row.goal is None else f"{bound} {100 * row.goal:.0f}"]
+
+
+def run_segmentation(
+    segmenter: PromptedSegmenter, *, scenes: int = 200, first_seed: int = 0, show_progress: bool = True
+) -> list[SegmentationScore]:
+    """Score a segmenter on held-out scenes of the toy world; see `model/evaluate/segmentation.py`."""
+
+    def find_all(image: Image.Image) -> list[Mask]:
+        workspace = Workspace()
+        workspace.add_image(image)
+        return [region.mask for region in segment_everything(workspace, segmenter=segmenter).regions if region.mask]
+
+    outlined = []
+    with Progress(console=Console(stderr=True), disable=not show_progress) as progress:
+        task = progress.add_task("outlining", total=scenes)
+        for found in evaluate_segmentation(segmenter, find_all, scenes=scenes, first_seed=first_seed):
+            outlined += found
+            progress.update(task, advance=1)
+    return segmentation_scores(outlined)
+
+
+_SEGMENTATION_HEADINGS = ("asked for", "things", "mean IoU", "goal", "prompts shuffled", "box filled")
+
+
+def segmentation_table(rows: list[SegmentationScore], name: str) -> Table:
+    """The scores as a table for a terminal."""
+    table = Table(title=f"{name} on held-out scenes of the toy world, %")
+    for heading in _SEGMENTATION_HEADINGS:
+        table.add_column(heading, justify="left" if heading == _SEGMENTATION_HEADINGS[0] else "right")
+    for row in rows:
+        table.add_row(row.name, str(row.things), *_segmentation_cells(row), style=None if row.reached else "red")
+    return table
+
+
+def segmentation_markdown(rows: list[SegmentationScore]) -> str:
+    """The scores as a Markdown table, for README and model card."""
+    lines = [f"| {' | '.join(_SEGMENTATION_HEADINGS)} |", "|---|--:|--:|--:|--:|--:|"]
+    lines += [f"| {row.name} | {row.things} | {' | '.join(_segmentation_cells(row))} |" for row in rows]
+    return "\n".join(lines)
+
+
+def _segmentation_cells(row: SegmentationScore) -> list[str]:
+    values = (row.iou, row.goal, row.shuffled, row.filled_box)
+    return ["" if value is None else f"{100 * value:.1f}" for value in values]

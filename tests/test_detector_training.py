@@ -16,7 +16,7 @@ from roi_agent.model.data.scenes import make_scene
 from roi_agent.model.data.toy import scene_pixels
 from roi_agent.model.detector import TransformersDetector, token_spans
 from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.train import loop
+from roi_agent.model.train import familiar, loop
 from roi_agent.model.train.detection_loss import detection_loss
 from roi_agent.model.train.detector import DetectorTrainee
 from roi_agent.model.train.settings import PhaseSettings, TrainSettings
@@ -31,6 +31,11 @@ QUICK = TrainSettings(
         PhaseSettings("phrases", "phrases", ("model.encoder", "model.text"), 3, 2, 4, 1e-3),
     ),
 )
+
+
+@pytest.fixture(autouse=True)
+def _small_domain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(familiar, "SCENES", 100)
 
 
 @pytest.fixture

@@ -6,18 +6,16 @@ import pytest
 import torch
 
 from roi_agent.model.domain import Domain, pool
-from roi_agent.model.modeling import ImageFeatures
 
 
-def features(batch: int, scale: float, seed: int) -> ImageFeatures:
+def features(batch: int, scale: float, seed: int) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    maps = [scale * torch.rand(batch, 6, side, side, generator=generator) for side in (8, 4)]
-    return ImageFeatures(torch.zeros(batch, 2, 3), maps)
+    return [scale * torch.rand(batch, 6, side, side, generator=generator) for side in (8, 4)]
 
 
 @pytest.fixture
 def domain() -> Domain:
-    return Domain.fit(pool(features(300, 1.0, 0)), pool(features(300, 1.0, 1)))
+    return Domain.fit(pool(features(300, 1.0, 0)), pool(features(300, 1.0, 1)), known="it knows noise")
 
 
 def test_images_of_the_same_kind_lie_within_and_others_outside(domain: Domain) -> None:
@@ -28,8 +26,7 @@ def test_images_of_the_same_kind_lie_within_and_others_outside(domain: Domain) -
 
 def test_one_image_outside_decides_for_a_batch(domain: Domain) -> None:
     known, strange = features(3, 1.0, 1), features(1, 5.0, 5)
-    maps = [torch.cat(pair) for pair in zip(known.maps, strange.maps, strict=True)]
-    assert not domain.contains(ImageFeatures(torch.zeros(4, 2, 3), maps))
+    assert not domain.contains([torch.cat(pair) for pair in zip(known, strange, strict=True)])
 
 
 def test_saving_and_loading_gives_the_same_distances(domain: Domain, tmp_path: Path) -> None:
@@ -39,6 +36,7 @@ def test_saving_and_loading_gives_the_same_distances(domain: Domain, tmp_path: P
     some = pool(features(5, 1.2, 7))
     assert torch.allclose(again.distances(some), domain.distances(some))
     assert again.limit == pytest.approx(domain.limit)
+    assert again.note("the boxes").endswith("trained on: it knows noise; do not rely on the boxes")
 
 
 def test_a_folder_without_a_domain_has_none(tmp_path: Path) -> None:

@@ -77,6 +77,9 @@ class Discs:
         self.asked += prompts
         return [[self._disc(image, prompt, 9 - i) for i in range(3 if several else 1)] for prompt in prompts]
 
+    def notes(self, image: LoadedImage) -> tuple[str, ...]:
+        return ()
+
     def _disc(self, image: LoadedImage, prompt: Prompt, radius: int) -> ScoredMask:
         x, y = prompt.points[0][:2] if prompt.points else (prompt.box or DISC.box).centre
         ys, xs = np.mgrid[: image.size_wh[1], : image.size_wh[0]]

@@ -16,7 +16,7 @@ from roi_agent.model.errors import InvalidSetting, ModelNotFound, TrainingDiverg
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, new_processor
-from roi_agent.model.train import loop, region_model
+from roi_agent.model.train import familiar, loop, region_model
 from roi_agent.model.train.objectives import OBJECTIVES, answer_loss, freeze_all_but, region_codes
 from roi_agent.model.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.train.tokenizer import train_tokenizer
@@ -41,8 +41,7 @@ def processor() -> GPT4RoIProcessor:
 
 @pytest.fixture(autouse=True)
 def _small_domain(monkeypatch: pytest.MonkeyPatch) -> None:
-    full = region_model.fit_domain
-    monkeypatch.setattr(region_model, "fit_domain", lambda model, processor: full(model, processor, num_scenes=100))
+    monkeypatch.setattr(familiar, "SCENES", 100)
 
 
 def losses(folder: Path) -> list[tuple[str, str, str]]:

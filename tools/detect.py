@@ -156,7 +156,7 @@ def _by_phrases(image: WorkspaceImage, found: Candidates, phrases: tuple[str, ..
     boxes, labels, top = boxes[usable], labels[usable], top[usable]
     kept = batched_nms(torch.from_numpy(boxes), torch.from_numpy(top), torch.from_numpy(labels), overlap).tolist()
     items = [{"box": boxes[i].tolist(), "label": phrases[labels[i]], "score": float(top[i])} for i in kept]
-    notes = tuple(f"the detector never learned a word of {phrase!r}" for phrase in found.unknown)
+    notes = (*found.notes, *(f"the detector never learned a word of {phrase!r}" for phrase in found.unknown))
     return _Draft(items, threshold, dict(zip(phrases, map(float, best), strict=True)), notes)
 
 

@@ -81,8 +81,9 @@ def segment(
     placed = [workspace.seen_in(region, seen) for region in chosen]
     given = parse_regions(boxes, size_wh=seen.size_wh, format=format, unit=unit, max_regions=MAX_PROMPTS)
     prompts = _prompts([*placed, *given], _points(points, seen), _mask(mask, seen))
-    found = as_segmenter(segmenter).masks(seen.image, prompts, several=several)
-    items, notes = [], []
+    finder = as_segmenter(segmenter)
+    found = finder.masks(seen.image, prompts, several=several)
+    items, notes = [], list(finder.notes(seen.image))
     for number, masks in enumerate(found):
         origin = chosen[number] if number < len(chosen) else None
         useful = [each for each in masks if _usable(each, seen)]
@@ -116,10 +117,13 @@ def segment_everything(
             raise InvalidSetting(f"{what} is {shown(share)}", do="give 0 to 1")
     seen = workspace.image(image)
     prompts = [Prompt(points=((x, y, True),)) for x, y in _grid(seen.size_wh, points_per_side)]
-    found = [mask for masks in as_segmenter(segmenter).masks(seen.image, prompts, several=True) for mask in masks]
+    finder = as_segmenter(segmenter)
+    found = [mask for masks in finder.masks(seen.image, prompts, several=True) for mask in masks]
     useful = [each for each in found if _usable(each, seen) and each.score >= min_score and each.stability >= min_stability]
     kept = _without_doubles(useful)
-    notes = [f"{len(kept) - max_regions} more were left out: at most {max_regions} are kept"] if len(kept) > max_regions else []
+    notes = list(finder.notes(seen.image))
+    if len(kept) > max_regions:
+        notes.append(f"{len(kept) - max_regions} more were left out: at most {max_regions} are kept")
     items = [_item(each, None, "everything") for each in kept[:max_regions]]
     return Segmentation(seen.name, workspace.add_regions(items, image=seen, source="segment"), tuple(notes))
 

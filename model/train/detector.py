@@ -1,10 +1,12 @@
 """The nano Grounding DINO as something to train: its configuration, its words, and where it starts from."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors import safe_open
 from torch import Tensor
 from transformers import (
@@ -20,12 +22,15 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD  # type: 
 
 from roi_agent.model.data.phrases import words
 from roi_agent.model.data.prompted import PromptedBatch, PromptedDataset, PromptedSample, collate_prompted
+from roi_agent.model.detector import backbone_maps
 from roi_agent.model.train.detection_loss import detection_loss
+from roi_agent.model.train.familiar import fit_domain
 from roi_agent.model.train.objectives import Figures
 from roi_agent.model.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.train.trainee import Trainee
 
 REGION_MODEL = Path(__file__).parent.parent / "nano" / "model.safetensors"  # whose vision tower the detector starts from
+_KNOWN = "nano knows only the rendered scenes of the toy world"
 _IMAGE_SIZE = 128  # pixels; what the vision tower was trained on
 _TOWER, _BACKBONE = "vision_tower.", "model.backbone.conv_encoder.model."
 # BERT's ids: the architecture knows where phrases end by them.
@@ -59,9 +64,14 @@ class DetectorTrainee(Trainee):
         return detection_loss(model, batch)
 
     def save(self, target: Path) -> None:
-        """Model and processor."""
+        """Model, processor, and what images the model knows."""
         self.model.eval().save_pretrained(target)
         self.processor.save_pretrained(target)
+        fit_domain(self._read, partial(backbone_maps, self.model), known=_KNOWN).save(target)
+
+    def _read(self, image: Image.Image) -> Tensor:
+        pixels: Tensor = self.processor(images=image, text=".", return_tensors="pt")["pixel_values"][0]
+        return pixels
 
 
 def detector_config() -> GroundingDinoConfig:

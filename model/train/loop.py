@@ -25,11 +25,15 @@ from roi_agent.model.train.detector import DetectorTrainee
 from roi_agent.model.train.log import Log, progress_bar, remember, summary
 from roi_agent.model.train.objectives import freeze_all_but
 from roi_agent.model.train.region_model import RegionModelTrainee
+from roi_agent.model.train.segmenter import SegmenterTrainee
 from roi_agent.model.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.train.trainee import Trainee
 
 # What a preset trains; all others are sizes of the region model.
-TRAINEES: dict[str, Callable[[TrainSettings, Path], Trainee]] = {"nano-detector": DetectorTrainee}
+TRAINEES: dict[str, Callable[[TrainSettings, Path], Trainee]] = {
+    "nano-detector": DetectorTrainee,
+    "nano-segmenter": SegmenterTrainee,
+}
 
 
 @dataclass(frozen=True, slots=True)

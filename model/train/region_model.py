@@ -5,17 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from roi_agent.model.configuration import GPT4RoIConfig
-from roi_agent.model.data.questions import FAMILY_NAMES, TRAINING_SEEDS
-from roi_agent.model.data.scenes import make_scene
-from roi_agent.model.data.toy import RENDER_SIDES, ToyBatch, ToyDataset, ToySample, collate, scene_pixels
-from roi_agent.model.domain import Domain, pool
+from roi_agent.model.data.questions import FAMILY_NAMES
+from roi_agent.model.data.toy import ToyBatch, ToyDataset, ToySample, collate
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.processing import GPT4RoIProcessor, new_processor
+from roi_agent.model.processing import new_processor
+from roi_agent.model.train.familiar import fit_domain
 from roi_agent.model.train.objectives import OBJECTIVES, Figures
 from roi_agent.model.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.train.tokenizer import train_tokenizer
@@ -59,21 +58,13 @@ class RegionModelTrainee(Trainee):
         self.model.eval().save_pretrained(target)
         self.processor.save_pretrained(target)
         if self.model.config.domain:
-            fit_domain(self.model, self.processor).save(target)
+            fit_domain(self._read, self._maps, known=self.model.config.domain).save(target)
 
+    def _read(self, image: Image.Image) -> Tensor:
+        return self.processor.pixels([image])[0]
 
-@torch.inference_mode()
-def fit_domain(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor, *, num_scenes: int = 2000) -> Domain:
-    """What images the model was trained on look like to it: the first half of the scenes fits, the second sets the limit."""
-    pooled = []
-    for start in range(0, num_scenes, 50):
-        seeds = range(TRAINING_SEEDS + start, TRAINING_SEEDS + start + 50)
-        pixels = torch.stack(
-            [scene_pixels(processor, make_scene(seed), RENDER_SIDES[seed % len(RENDER_SIDES)]) for seed in seeds]
-        )
-        pooled.append(pool(model.encode_image(pixels.to(model.device))).cpu())
-    known, held_out = torch.cat(pooled).chunk(2)
-    return Domain.fit(known, held_out)
+    def _maps(self, pixels: Tensor) -> list[Tensor]:
+        return self.model.encode_image(pixels.to(self.model.device)).maps
 
 
 def _tokenizer(folder: Path, vocab_size: int) -> PreTrainedTokenizerBase:

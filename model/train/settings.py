@@ -9,7 +9,7 @@ import yaml
 from roi_agent.model.data.scenery import ALONE, MOST
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 
-OBJECTIVES = ("words", "tower", "questions", "vocabulary", "phrases")
+OBJECTIVES = ("words", "tower", "questions", "vocabulary", "phrases", "boxes", "prompts")
 T = TypeVar("T")
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -20,12 +20,14 @@ class PhaseSettings:
 
     objective: `words` (questions over symbolic regions, without images), `tower` (what is in each box, without the
         language model) or `questions` (the paper's loss: answers about pixels); for a detector `vocabulary` (prompts of every
-        word) or `phrases` (prompts of some phrases, true and false).
+        word) or `phrases` (prompts of some phrases, true and false); for a segmenter `boxes` (masks from boxes alone) or
+        `prompts` (from boxes, points and masks).
     trained: names of the modules that learn; all others are frozen.
     precision: `no` (float32), `bf16` or `fp16`; on a CPU, bf16 pays for convolutions and not for a small language model.
     warmup: share of the steps in which the learning rate rises.  final_rate: what is left of it at the end, as a share of the
         peak; 1 keeps it up, in a phase that must find a rule and not polish it.
-    scenes: scenes in a batch; questions: conversations about each, or the most phrases that are looked for; steps: batches.
+    scenes: scenes in a batch; questions: conversations about each, or the most phrases that are looked for, or
+        prompts; steps: batches.
     rates: by the start of their names, modules that learn at a share of the learning rate.
     family_weights: how often a family is asked, 1 where it is not named; alone: the share of questions asked with no other
         regions given than those they mention; most_regions: in one question.
