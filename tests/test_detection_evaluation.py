@@ -121,6 +121,11 @@ def test_boxes_for_absent_phrases_count_against_the_average_precision() -> None:
     assert rows[MEAN].ap50 == 1.0, "a kind that is in no scene has no average precision"
 
 
+def test_rows_without_any_thing_have_no_figures() -> None:
+    rows = {row.name: row for row in detection_scores([looked(Phrase("fish", kind="fish"), 0.9)], threshold=0.5)}
+    assert (rows[EVERY].ap50, rows[EVERY].recall, rows["colour"].ap50) == (None, None, None)
+
+
 class Knowing:
     """A detector that reads the scene's truth; it answers every phrase with a score for each thing."""
 

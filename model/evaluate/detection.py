@@ -159,8 +159,10 @@ def _pooled(looked: Sequence[Looked]) -> float:
 
 def _found(name: str, looked: Sequence[Looked], threshold: float) -> DetectionScore:
     truths = sum(len(each.truths) for each in looked)
+    if not truths:
+        return _row(name, len(looked))
     found = sum(int((hits(each.boxes, each.scores, each.truths) & (each.scores >= threshold)).sum()) for each in looked)
-    return _row(name, len(looked), ap50=_pooled(looked), recall=found / max(1, truths))
+    return _row(name, len(looked), ap50=_pooled(looked), recall=found / truths)
 
 
 def _absent(name: str, looked: Sequence[Looked], threshold: float) -> DetectionScore:
