@@ -5,7 +5,7 @@ from random import Random
 
 from roi_agent.model.conversation import Turn
 from roi_agent.model.data.families import ABOUT_ONE, FAMILIES, WITH_REASON, Fact, handle_number
-from roi_agent.model.data.scenery import ALONE, Scenery
+from roi_agent.model.data.scenery import ALONE, MOST, Scenery
 from roi_agent.model.data.scenes import Scene
 
 FAMILY_NAMES = (*FAMILIES, "why", "turns")
@@ -28,13 +28,13 @@ class Example:
     regions: tuple[tuple[str, int], ...]
 
 
-def make_example(scene: Scene, family: str, rng: Random, *, alone: float = ALONE) -> Example | None:
+def make_example(scene: Scene, family: str, rng: Random, *, alone: float = ALONE, most: int = MOST) -> Example | None:
     """One conversation of a family about the scene, or None where the scene offers none.
 
     `why` asks for the reason of an answer; `turns` asks up to six questions of all families, mostly about one region each.
-    alone: the share of questions asked with no other regions given.
+    alone: the share of questions asked with no other regions given.  most: regions in one question, at most.
     """
-    scenery = Scenery(scene, rng, keep=family == "turns", alone=alone)
+    scenery = Scenery(scene, rng, keep=family == "turns", alone=alone, most=most)
     if family == "why":
         fact = FAMILIES[rng.choice(WITH_REASON)](scenery)
         turns = [Turn(fact.question, fact.answer), _why(scenery, fact)] if fact else []

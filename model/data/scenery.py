@@ -9,7 +9,7 @@ from roi_agent.model.data.wording import listing
 from roi_agent.prompts import load_blocks
 
 ALONE = 0.6  # of the questions are asked with no other regions given
-_MOST = 5  # regions in one question
+MOST = 5  # regions in one question
 _BYSTANDERS = 3  # regions given and not mentioned, at most
 _LAST_NUMBER = 30  # of a handle
 
@@ -18,11 +18,11 @@ class Scenery:
     """A scene, handles for some of its things, and a source of chance.
 
     keep: handles, once given, stay for all further questions, as in a conversation.
-    alone: the share of questions asked with no other regions given.
+    alone: the share of questions asked with no other regions given.  most: regions in one question, at most.
     """
 
-    def __init__(self, scene: Scene, rng: Random, *, keep: bool = False, alone: float = ALONE) -> None:
-        self.things, self.rng, self.keep, self.alone = scene.things, rng, keep, alone
+    def __init__(self, scene: Scene, rng: Random, *, keep: bool = False, alone: float = ALONE, most: int = MOST) -> None:
+        self.things, self.rng, self.keep, self.alone, self.most = scene.things, rng, keep, alone, most
         self.handles: dict[int, str] = {}
 
     def pick(self, count: int, fits: Callable[..., bool] = lambda *things: True) -> list[int] | None:
@@ -39,9 +39,9 @@ class Scenery:
         return list(chosen) if chosen is not None else None
 
     def several(self, least: int = 2) -> list[int]:
-        """Up to five things under handles; in a conversation, all that have one."""
+        """Up to `most` things under handles; in a conversation, all that have one."""
         if not (self.keep and self.handles):
-            count = self.rng.randint(min(least, len(self.things)), min(_MOST, len(self.things)))
+            count = self.rng.randint(min(least, len(self.things)), min(self.most, len(self.things)))
             chosen = self.rng.sample(range(len(self.things)), count)
             if self.keep:
                 self._number(chosen)

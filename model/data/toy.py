@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from roi_agent.model.data.art import COLOURS, KINDS
 from roi_agent.model.data.questions import FAMILY_NAMES, TRAINING_SEEDS, Example, make_example
-from roi_agent.model.data.scenery import ALONE
+from roi_agent.model.data.scenery import ALONE, MOST
 from roi_agent.model.data.scenes import Scene, Thing, make_scene, render_image
 from roi_agent.model.processing import IGNORE, GPT4RoIProcessor
 from roi_agent.model.regions import Box, Region
@@ -80,9 +80,10 @@ class ToyDataset(Dataset[ToySample]):
         weights: dict[str, float],
         pixels: bool,
         alone: float = ALONE,
+        most: int = MOST,
     ) -> None:
         self.processor, self.size, self.first, self.questions, self.pixels = processor, size, first, questions, pixels
-        self.alone = alone
+        self.alone, self.most = alone, most
         self.families = list(FAMILY_NAMES)
         self.weights = [weights.get(family, 1.0) for family in self.families]
 
@@ -95,7 +96,7 @@ class ToyDataset(Dataset[ToySample]):
         scene = make_scene(seed)
         rows: list[Row] = []
         for family in rng.choices(self.families, self.weights, k=_TRIES * self.questions):
-            example = make_example(scene, family, rng, alone=self.alone) if len(rows) < self.questions else None
+            example = make_example(scene, family, rng, alone=self.alone, most=self.most) if len(rows) < self.questions else None
             if example:
                 rows.append(encode_example(self.processor, example, with_image=self.pixels))
         pixels = scene_pixels(self.processor, scene, rng.choice(RENDER_SIDES)) if self.pixels else None

@@ -43,6 +43,7 @@ class RegionModelTrainee(Trainee):
             weights=phase.family_weights,
             pixels=phase.objective != "words",
             alone=phase.alone,
+            most=phase.most_regions,
         )
 
     def collate(self, samples: Sequence[ToySample]) -> ToyBatch:

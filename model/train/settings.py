@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from roi_agent.model.data.scenery import ALONE
+from roi_agent.model.data.scenery import ALONE, MOST
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 
 OBJECTIVES = ("words", "tower", "questions", "vocabulary", "phrases")
@@ -28,7 +28,7 @@ class PhaseSettings:
     scenes: scenes in a batch; questions: conversations about each, or the most phrases that are looked for; steps: batches.
     rates: by the start of their names, modules that learn at a share of the learning rate.
     family_weights: how often a family is asked, 1 where it is not named; alone: the share of questions asked with no other
-        regions given than those they mention.
+        regions given than those they mention; most_regions: in one question.
     """
 
     name: str
@@ -43,6 +43,7 @@ class PhaseSettings:
     weight_decay: float = 0.01
     precision: str = "no"
     alone: float = ALONE
+    most_regions: int = MOST
     family_weights: dict[str, float] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
 
@@ -58,6 +59,8 @@ class PhaseSettings:
             raise InvalidSetting(f"phase {self.name}: questions is {self.questions}", do="give the most phrases of a prompt")
         if wrong := {name: share for name, share in self.rates.items() if not 0 < share <= 1}:
             raise InvalidSetting(f"phase {self.name}: rates are {wrong}", do="give shares above 0 and up to 1")
+        if not 2 <= self.most_regions <= MOST:
+            raise InvalidSetting(f"phase {self.name}: most_regions is {self.most_regions}", do=f"give 2 to {MOST}")
         for key in ("steps", "scenes", "learning_rate"):
             if getattr(self, key) <= 0:
                 raise InvalidSetting(f"phase {self.name}: {key} is {getattr(self, key)}", do="give a number above zero")

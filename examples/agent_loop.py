@@ -1,0 +1,42 @@
+"""An agent in one loop: the tools from their OpenAI schemas alone, with no other framework.
+
+Run: python examples/agent_loop.py examples/scene1.png "What is left of the square?"
+It needs `pip install openai` and a chat model with tool calls: OPENAI_API_KEY, or OPENAI_BASE_URL for any compatible server;
+MODEL names the model.
+"""
+
+import os
+import sys
+from typing import Any
+
+from openai import OpenAI
+
+from roi_agent import Workspace, build_toolbox
+
+image, question = sys.argv[1:3]
+workspace = Workspace()
+workspace.add_image(image)
+toolbox = build_toolbox(workspace)
+tools: Any = toolbox.openai_tools()
+
+client = OpenAI()
+messages: list[Any] = [
+    {"role": "system", "content": "Answer questions about image1. Find regions first, then ask about them by their handles."},
+    {"role": "user", "content": question},
+]
+for _ in range(10):
+    reply = client.chat.completions.create(model=os.environ.get("MODEL", "gpt-4o-mini"), messages=messages, tools=tools)
+    message = reply.choices[0].message
+    if not message.tool_calls:
+        print(message.content)
+        break
+    messages.append(message.model_dump(exclude_none=True))
+    for call in message.tool_calls:
+        assert call.type == "function"
+        result = toolbox.call(call.function.name, call.function.arguments)
+        print(f"  {call.function.name} {call.function.arguments} -> {result.text}")
+        messages.append({"role": "tool", "tool_call_id": call.id, "content": result.text})
+else:
+    print("no answer after ten rounds")
+
+workspace.save("regions")  # images and regions, for a look or for the next command: roi-agent ask --workspace regions ...
