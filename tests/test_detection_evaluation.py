@@ -110,8 +110,20 @@ def test_absent_phrases_are_counted_by_how_they_are_wrong() -> None:
         STRANGE: (1, 0.0),
         ALONE: (1, 1.0),
     }
-    assert (rows[EVERY].phrases, rows[EVERY].ap50, rows[EVERY].recall) == (1, 1.0, 1.0)
+    assert (rows[EVERY].phrases, rows[EVERY].ap50, rows[EVERY].recall) == (7, 1.0, 1.0)
     assert rows[MEAN].ap50 == 1.0
+
+
+def test_boxes_for_absent_phrases_count_against_the_average_precision() -> None:
+    star, fish = looked(Phrase("star", kind="star"), 0.5), looked(Phrase("fish", kind="fish"), 0.9)
+    rows = {row.name: row for row in detection_scores([star, fish], threshold=0.5)}
+    assert rows[EVERY].ap50 == 0.5
+    assert rows[MEAN].ap50 == 1.0, "a kind that is in no scene has no average precision"
+
+
+def test_rows_without_any_thing_have_no_figures() -> None:
+    rows = {row.name: row for row in detection_scores([looked(Phrase("fish", kind="fish"), 0.9)], threshold=0.5)}
+    assert (rows[EVERY].ap50, rows[EVERY].recall, rows["colour"].ap50) == (None, None, None)
 
 
 class Knowing:

@@ -26,7 +26,7 @@ _IOU = 0.5
 _MOST = 10  # phrases in a prompt
 _SIDE = 384  # pixels of the rendered scenes, as `roi-agent scenes` writes them
 
-# The rows about phrases that are true of some thing, and those about phrases that are true of nothing.
+# The rows about all phrases, and those about phrases that are true of nothing.
 EVERY, MEAN = "every phrase", "mean of the 40 kinds"
 NEAR, FAR, STRANGE, ALONE = "absent, one attribute off", "absent, otherwise", "absent, an unknown word", "absent, asked alone"
 GOALS = {EVERY: 0.90, MEAN: 0.90, NEAR: 0.05, FAR: 0.05, STRANGE: 0.05, ALONE: 0.05}
@@ -99,13 +99,16 @@ def _look(
 
 
 def detection_scores(looked: Sequence[Looked], *, threshold: float) -> list[DetectionScore]:
-    """The table: all phrases that describe something, by what they name, and the mean over kinds; then absent phrases."""
-    present = [each for each in looked if len(each.truths) and not each.alone]
-    absent = [each for each in looked if not len(each.truths) and not each.alone]
-    rows = [_present(EVERY, present, threshold)]
-    rows += [_present(form, [each for each in present if each.phrase.form == form], threshold) for form in FORMS]
-    by_kind = [[each for each in present if each.phrase.kind == kind] for kind in KINDS]
-    values = [_pooled(group) for group in by_kind if group]
+    """The table: the mixed prompts' phrases by what they name, and the mean over kinds; then those of them that are absent.
+
+    Boxes for absent phrases count against the average precision too, as an image without its class does.
+    """
+    mixed = [each for each in looked if not each.alone]
+    absent = [each for each in mixed if not len(each.truths)]
+    rows = [_found(EVERY, mixed, threshold)]
+    rows += [_found(form, [each for each in mixed if each.phrase.form == form], threshold) for form in FORMS]
+    by_kind = [[each for each in mixed if each.phrase.kind == kind] for kind in KINDS]
+    values = [_pooled(group) for group in by_kind if any(len(each.truths) for each in group)]
     rows.append(_row(MEAN, sum(map(len, by_kind)), ap50=float(np.mean(values)) if values else 0.0))
     for name in (NEAR, FAR, STRANGE):
         rows.append(_absent(name, [each for each in absent if _absence(each) == name], threshold))
@@ -154,10 +157,12 @@ def _pooled(looked: Sequence[Looked]) -> float:
     return average_precision(scores, hit, sum(len(each.truths) for each in looked))
 
 
-def _present(name: str, looked: Sequence[Looked], threshold: float) -> DetectionScore:
+def _found(name: str, looked: Sequence[Looked], threshold: float) -> DetectionScore:
     truths = sum(len(each.truths) for each in looked)
+    if not truths:
+        return _row(name, len(looked))
     found = sum(int((hits(each.boxes, each.scores, each.truths) & (each.scores >= threshold)).sum()) for each in looked)
-    return _row(name, len(looked), ap50=_pooled(looked), recall=found / max(1, truths))
+    return _row(name, len(looked), ap50=_pooled(looked), recall=found / truths)
 
 
 def _absent(name: str, looked: Sequence[Looked], threshold: float) -> DetectionScore:

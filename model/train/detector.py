@@ -42,7 +42,8 @@ _THRESHOLD = 0.4  # from which score on a box counts as found: absent things sel
 class DetectorTrainee(Trainee):
     """A small Grounding DINO on the trained vision tower of the nano region model."""
 
-    figures = shown = ("tokens", "box", "cell", "false")
+    figures = ("tokens", "box", "cell", "false")
+    shown = ("loss", "tokens", "box", "cell")
 
     def __init__(self, settings: TrainSettings, folder: Path) -> None:
         self.processor = new_detector_processor()
