@@ -30,8 +30,10 @@ check: $(STAMP) ## Lint, format, types, import contract
 bench: $(STAMP) ## Measure times (tests/benchmarks)
 	@$(PY) -m pytest -m benchmark -s tests/benchmarks
 
-nano: $(STAMP) ## Train the shipped nano model again from nothing
+nano: $(STAMP) ## Train the three shipped nano models again from nothing
 	@.venv/bin/roi-agent train nano
+	@.venv/bin/roi-agent train nano-detector
+	@.venv/bin/roi-agent train nano-segmenter
 
 # Nothing is installed: pip resolves all extras afresh within the bounds of pyproject.toml and reports what it would take.
 lock: $(STAMP) ## Write constraints.txt afresh, with the newest versions that pyproject.toml allows

@@ -38,7 +38,7 @@ def run_toy(
 
 def toy_table(rows: list[Score], name: str) -> Table:
     """The scores as a table for a terminal."""
-    table = Table(title=f"{name} on held-out scenes of the toy world: exact match, %")
+    table = Table(title=f"Asking: {name} on held-out scenes of the toy world, exact match, %")
     for heading in ("questions about", "asked", "right", "goal", "chance", "boxes shuffled"):
         table.add_column(heading, justify="left" if heading == "questions about" else "right")
     for row in rows:
@@ -84,7 +84,7 @@ _DETECTION_HEADINGS = ("phrases naming", "looked for", "AP50", "recall", "false 
 
 def detection_table(rows: list[DetectionScore], name: str) -> Table:
     """The scores as a table for a terminal."""
-    table = Table(title=f"{name} on held-out scenes of the toy world, %")
+    table = Table(title=f"Detecting: {name} on held-out scenes of the toy world, %")
     for heading in _DETECTION_HEADINGS:
         table.add_column(heading, justify="left" if heading == _DETECTION_HEADINGS[0] else "right")
     for row in rows:
@@ -130,7 +130,7 @@ _SEGMENTATION_HEADINGS = ("asked for", "things", "mean IoU", "goal", "prompts sh
 
 def segmentation_table(rows: list[SegmentationScore], name: str) -> Table:
     """The scores as a table for a terminal."""
-    table = Table(title=f"{name} on held-out scenes of the toy world, %")
+    table = Table(title=f"Segmenting: {name} on held-out scenes of the toy world, %")
     for heading in _SEGMENTATION_HEADINGS:
         table.add_column(heading, justify="left" if heading == _SEGMENTATION_HEADINGS[0] else "right")
     for row in rows:

@@ -163,7 +163,7 @@ def test_a_missing_extra_says_how_to_install_it(run: Runner, monkeypatch: pytest
     assert "roi-agent[train]" in result.err
 
 
-COMMANDS = ["ask", "chat", "scenes", "train", "evaluate toy", "convert", "doctor"]
+COMMANDS = ["ask", "chat", "detect", "segment", "scenes", "train", "evaluate toy", "convert", "doctor"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

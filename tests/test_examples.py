@@ -100,7 +100,9 @@ def test_the_agent_loop_works_from_schemas_alone(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-@pytest.mark.parametrize("name,answer", [("ask_about_regions", "a large purple bell")])
+@pytest.mark.parametrize(
+    "name,answer", [("ask_about_regions", "a large purple bell"), ("find_and_ask", "a large orange umbrella")]
+)
 def test_the_notebooks_run_from_top_to_bottom(tmp_path: Path, name: str, answer: str) -> None:
     for scene in EXAMPLES.glob("*.png"):
         shutil.copy(scene, tmp_path)

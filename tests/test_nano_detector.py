@@ -1,9 +1,11 @@
 """The shipped nano Grounding DINO: it loads without a network, finds what is there, and says so where nothing is."""
 
 import json
+from pathlib import Path
 from random import Random
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -98,3 +100,11 @@ def test_a_prompt_of_one_phrase_and_one_of_many_agree(detector: TransformersDete
         (single,) = detector.candidates([image], [name])
         one, other = single.boxes[[single.scores[:, 0].argmax()]], many.boxes[[many.scores[:, column].argmax()]]
         assert ious(one, other)[0, 0] > 0.7
+
+
+def test_a_photo_is_noticed(detector: TransformersDetector) -> None:
+    with Image.open(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg") as photo:
+        (found,) = detector.candidates([photo.convert("RGB")], ("star",))
+    assert "outside what the model was trained on: nano knows only the rendered scenes" in found.notes[0]
+    (known,) = detector.candidates([Image.fromarray(render_image(make_scene(5), 384))], ("star",))
+    assert known.notes == ()

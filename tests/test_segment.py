@@ -210,6 +210,25 @@ def test_a_prompt_without_a_mask_is_named() -> None:
     assert result.regions == () and result.sentence() == "no mask in image1; no mask for box 0,0,2,2"
 
 
+class Splashed(Discs):
+    """Discs with a speck in the corner and a second piece a fifth as large."""
+
+    def _disc(self, image: LoadedImage, prompt: Prompt, radius: int) -> ScoredMask:
+        found = super()._disc(image, prompt, radius)
+        assert found.mask is not None
+        array = found.mask.to_array()
+        array[0, 0] = array[-5:, -10:] = True
+        return ScoredMask(Mask.from_array(array), found.score, found.stability)
+
+
+def test_specks_do_not_stretch_the_box_and_true_pieces_stay() -> None:
+    (region,) = segment(workspace(), segmenter=Splashed(), points=[(50, 30)]).regions
+    assert region.mask is not None and region.box.xyxy == (42, 22, 100, 60)
+    assert not region.mask.to_array()[0, 0] and region.mask.area == 249 + 50
+    for everything in segment_everything(workspace(), segmenter=Splashed(), points_per_side=3).regions:
+        assert everything.box.x1 > 0 and everything.box.x2 == 100
+
+
 def test_everything_is_found_once() -> None:
     filled = workspace()
     result = segment_everything(filled, segmenter=Discs(), points_per_side=5)

@@ -37,6 +37,8 @@ def toolbox(**options: Any) -> Toolbox:
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "find_regions": {"phrases": ["flag"]},
+    "segment_regions": {"points": [[200, 230]]},
+    "segment_everything": {},
     "add_region": {"box": [1, 2, 30, 40], "label": "corner"},
     "list_regions": {},
     "ask_about_regions": {"question": "What colour is <region2>?"},
@@ -76,6 +78,8 @@ for _name in EXAMPLES:
     "name,said",
     [
         ("find_regions", "1 found in image1: region2 (flag, 0.90)"),
+        ("segment_regions", "1 mask in image1: region4 ("),
+        ("segment_everything", "7 masks in image1: region4 (35"),
         ("add_region", "region4 (corner) in image1 at 1,2,30,40"),
         ("list_regions", "images: image1 (512 x 512 pixels)\nregions: region1 (umbrella) in image1 at 123,194,303,377; region2"),
         ("ask_about_regions", "pink (confidence "),
@@ -125,6 +129,8 @@ def test_planners_that_see_are_shown_the_pictures() -> None:
         ("find_regions", {"phrases": ["star"], "image": "image9"}, "unknown_image: image9; there is image1"),
         ("find_regions", {"phrases": ["star"], "threshold": "nan"}, "invalid_arguments: threshold"),
         ("find_regions", {"phrases": ["dragon"]}, "internal_error: find_regions failed"),
+        ("segment_regions", {}, "nothing is pointed at; give points, boxes, regions or a mask"),
+        ("segment_regions", {"points": [[600, 5]]}, "point_invalid: the point .* lies outside the image"),
         ("segment_regions", {"points": [[float("nan"), 5]]}, "invalid_arguments: points.0.0: Input should be a finite number"),
         ("add_region", {"box": [0, 0, 600, 5]}, "box_out_of_bounds: region1: x2 is 600 in an image 512 wide"),
         ("add_region", {"box": [5, 5, 5]}, "at least 4 items"),

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torchvision.ops import nms
 
 from roi_agent.model.boxes import Box
@@ -24,6 +25,7 @@ MAX_POINTS = 100
 MAX_POINTS_PER_SIDE = 64
 MAX_REGIONS = 100  # of everything in an image
 
+_SPECK = 0.1  # of a mask's largest piece: pieces below are dropped, since one stray pixel would stretch the tight box
 _DOUBLE = 0.7  # IoU of boxes from which two masks of everything count as one
 
 
@@ -66,7 +68,7 @@ def segment(
     format: str = "xyxy",
     unit: str = "pixel",
 ) -> Segmentation:
-    """Masks of what is pointed at, as new regions.
+    """Masks of what is pointed at, as new regions, without specks: pieces below a tenth of a mask's largest piece.
 
     segmenter: what `load_segmenter` returns, or a live SamPredictor of segment-anything.
     regions, boxes: one mask for each; a mask of a region takes over its label and names it as its parent.
@@ -86,7 +88,7 @@ def segment(
     items, notes = [], list(finder.notes(seen.image))
     for number, masks in enumerate(found):
         origin = chosen[number] if number < len(chosen) else None
-        useful = [each for each in masks if _usable(each, seen)]
+        useful = [_without_specks(each) for each in masks if _usable(each, seen)]
         if not useful:
             notes.append(f"no mask for {origin.name if origin else _described(prompts[number])}")
         items += [_item(each, origin, _described(prompts[number])) for each in useful]
@@ -103,7 +105,7 @@ def segment_everything(
     min_stability: float = 0.85,
     max_regions: int = MAX_REGIONS,
 ) -> Segmentation:
-    """Masks of everything that a grid of points meets, the surest first.
+    """Masks of everything that a grid of points meets, the surest first, without specks.
 
     points_per_side: points of the grid along the longer side.  min_score: least IoU that the model expects of a mask.
     min_stability: least IoU of the masks at a threshold a little higher and lower.  max_regions: kept at most.
@@ -120,7 +122,7 @@ def segment_everything(
     finder = as_segmenter(segmenter)
     found = [mask for masks in finder.masks(seen.image, prompts, several=True) for mask in masks]
     useful = [each for each in found if _usable(each, seen) and each.score >= min_score and each.stability >= min_stability]
-    kept = _without_doubles(useful)
+    kept = _without_doubles([_without_specks(each) for each in _without_doubles(useful)])
     notes = list(finder.notes(seen.image))
     if len(kept) > max_regions:
         notes.append(f"{len(kept) - max_regions} more were left out: at most {max_regions} are kept")
@@ -180,6 +182,17 @@ def _usable(found: ScoredMask, image: WorkspaceImage) -> bool:
     if not math.isfinite(found.score) or not math.isfinite(found.stability):
         raise ModelOutputInvalid(f"the segmenter gave a score that is not finite in {image.name}", do="use other weights or fp32")
     return found.mask is not None
+
+
+def _without_specks(found: ScoredMask) -> ScoredMask:
+    assert found.mask is not None
+    array = found.mask.to_array()
+    pieces, number = ndimage.label(array, structure=np.ones((3, 3)))
+    areas = np.bincount(pieces.ravel(), minlength=number + 1)[1:]
+    if number == 1 or areas.min() >= _SPECK * areas.max():
+        return found
+    large = np.concatenate(([False], areas >= _SPECK * areas.max()))
+    return replace(found, mask=Mask.from_array(large[pieces]))
 
 
 def _described(prompt: Prompt) -> str:

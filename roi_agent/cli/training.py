@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,12 +41,12 @@ def scenes(
 
 @app.command(epilog="Example: `roi-agent train nano --out runs/nano`")
 def train(
-    config: Annotated[str, typer.Argument(help="A YAML file, or a shipped configuration: nano, nano-detector.")],
+    config: Annotated[str, typer.Argument(help="A YAML file, or a shipped configuration: nano, nano-detector, nano-segmenter.")],
     folder: Annotated[Path | None, typer.Option("--out", help="The run's folder.  [default: runs/NAME]")] = None,
     phase: Annotated[str | None, typer.Option(help="Run only this phase of the configuration.")] = None,
 ) -> None:
     """Train a model; the same command goes on where an earlier run was cut."""
-    require("accelerate", "scipy", "yaml", extra="train")
+    require("accelerate", "yaml", extra="train")
     import time
 
     from roi_agent.model.train.loop import train as run
@@ -57,38 +57,39 @@ def train(
     out.print(f"the model is in {target}, after {(time.monotonic() - start) / 60:.1f} minutes", markup=False, soft_wrap=True)
 
 
-@evaluate_app.command("toy", epilog="Example: `roi-agent evaluate toy --model nano --questions 500`")
+@evaluate_app.command("toy", epilog="Example: `roi-agent evaluate toy --only ask --questions 500`")
 def evaluate_toy(
     model: ModelOption = "nano",
-    questions: Annotated[int, typer.Option(min=1, help="Questions for each row of the table.")] = 500,
+    detector: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
+    segmenter: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
+    only: Annotated[str | None, typer.Option(help="Only one of them: ask, detect or segment.")] = None,
+    questions: Annotated[int, typer.Option(min=1, help="Questions for each row of the region model's table.")] = 500,
+    scenes: Annotated[int, typer.Option(min=1, help="Scenes for the detector; a third of them for the segmenter.")] = 600,
     seed: Annotated[int, typer.Option(min=0, help="The first held-out scene.")] = 0,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Exact match on held-out scenes of the toy world, beside chance and beside the same model with shuffled boxes."""
-    from roi_agent.evaluation import run_toy, toy_table
+    """How well the three models answer, find and outline in held-out scenes of the toy world, beside chance."""
+    from roi_agent import evaluation
+    from roi_agent.loading import load_detector, load_segmenter
 
-    result = run_toy(model, questions=questions, first_seed=seed, device=device, show_progress=not as_json)
+    if only not in (None, "ask", "detect", "segment"):
+        raise InvalidSetting(f"there is no part {only!r}", do="use ask, detect or segment")
+    parts: dict[str, Any] = {}
+    show = not as_json
+    if only in (None, "ask"):
+        rows = evaluation.run_toy(model, questions=questions, first_seed=seed, device=device, show_progress=show)
+        parts["ask"] = (rows, evaluation.toy_table(rows, model))
+    if only in (None, "detect"):
+        finder = load_detector(detector, device=device)
+        found = evaluation.run_detection(finder, scenes=scenes, first_seed=seed, show_progress=show)
+        parts["detect"] = (found, evaluation.detection_table(found, detector))
+    if only in (None, "segment"):
+        outliner = load_segmenter(segmenter, device=device)
+        outlined = evaluation.run_segmentation(outliner, scenes=max(1, scenes // 3), first_seed=seed, show_progress=show)
+        parts["segment"] = (outlined, evaluation.segmentation_table(outlined, segmenter))
     if as_json:
-        print(json.dumps([score.to_dict() for score in result]))
-    else:
-        out.print(toy_table(result, model))
-
-
-@evaluate_app.command("detect", epilog="Example: `roi-agent evaluate detect --model nano --scenes 500`")
-def evaluate_detect(
-    model: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
-    scenes: Annotated[int, typer.Option(min=1, help="Held-out scenes; each is asked twice.")] = 500,
-    seed: Annotated[int, typer.Option(min=0, help="The first held-out scene.")] = 0,
-    device: DeviceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """A detector on held-out scenes of the toy world: average precision, recall, and boxes for things that are not there."""
-    from roi_agent.evaluation import detection_table, run_detection
-    from roi_agent.loading import load_detector
-
-    result = run_detection(load_detector(model, device=device), scenes=scenes, first_seed=seed, show_progress=not as_json)
-    if as_json:
-        print(json.dumps([score.to_dict() for score in result]))
-    else:
-        out.print(detection_table(result, model))
+        print(json.dumps({name: [row.to_dict() for row in rows] for name, (rows, _) in parts.items()}))
+        return
+    for _, table in parts.values():
+        out.print(table)
