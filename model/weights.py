@@ -27,7 +27,7 @@ def load_model(kind: Any, folder: str | Path, **options: Any) -> Any:
 
     Errors: those of `load_part`, and CheckpointMismatch where weights and configuration differ.
     """
-    with _progress_bar(Path(folder)):
+    with quiet_loading(unless=_is_long(Path(folder))):
         model, report = _load(kind, folder, output_loading_info=True, **options)
     wrong = [f"{len(report[key])} {key.replace('_', ' ')}" for key in sorted(report) if report[key]]
     if wrong:
@@ -54,17 +54,20 @@ def _load(kind: Any, folder: str | Path, **options: Any) -> Any:
 
 
 @contextmanager
-def _progress_bar(folder: Path) -> Iterator[None]:
-    """Transformers' bar, but not for the small ones."""
-    long = not folder.is_dir() or sum(file.stat().st_size for file in folder.glob("*.safetensors")) > _LONG_LOAD_BYTES
+def quiet_loading(*, unless: bool = False) -> Iterator[None]:
+    """Without transformers' progress bars, unless it takes a while."""
     shown = logging.is_progress_bar_enabled()
-    if not long:
+    if not unless:
         logging.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+def _is_long(folder: Path) -> bool:
+    return not folder.is_dir() or sum(file.stat().st_size for file in folder.glob("*.safetensors")) > _LONG_LOAD_BYTES
 
 
 def _shown(folder: str | Path) -> str:

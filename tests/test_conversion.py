@@ -71,7 +71,7 @@ def test_convert_leaves_nothing_when_it_fails_late(release: Release, tmp_path: P
 
 def test_convert_checks_the_disk_first(release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr("roi_agent.model.checkpoints.conversion.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("roi_agent.model.checkpoints.target.shutil.disk_usage", lambda _: usage)
     with pytest.raises(InvalidSetting, match="GiB free"):
         convert(release.write(tmp_path / "merged"), tmp_path / "out", vision=release.tower, show_progress=False)
     assert not (tmp_path / "out").exists()

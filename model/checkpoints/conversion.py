@@ -4,9 +4,6 @@ names and shapes of all files -> configuration -> plan (every key has its place,
 """
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,15 +15,16 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import CLIPVisionConfig, PreTrainedConfig
 
-from roi_agent.model.checkpoints.merge import LoadReport, OnProgress, Source, copy_weights, make_plan, materialise
+from roi_agent.model.checkpoints.merge import OnProgress, Source, copy_weights, make_plan, materialise
 from roi_agent.model.checkpoints.names import our_name, published_config, read_config, vision_config
+from roi_agent.model.checkpoints.report import REPORT_NAME, LoadReport
 from roi_agent.model.checkpoints.shards import WeightFolder, is_weight_folder
+from roi_agent.model.checkpoints.target import check_disk, check_empty, whole_folder
 from roi_agent.model.checkpoints.vocabulary import published_processor, token_ids
 from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 
-REPORT_NAME = "conversion.json"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _SHARD_SIZE = "2GB"
 
@@ -85,13 +83,12 @@ def convert(
     empty or a disk that is too full.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InvalidSetting(f"{out.name!r} exists and is not an empty folder", do="name a new folder")
+    check_empty(out)
     planned = _plan(path, base, vision, dtype)
-    _check_disk(out, planned.num_bytes)
+    check_disk(out, planned.num_bytes)
     processor = published_processor(path, planned.model.config, base)
     model = _fill(planned, torch.device("cpu"), on_progress, show_progress)
-    with _whole_folder(out) as folder:
+    with whole_folder(out) as folder:
         model.save_pretrained(folder, max_shard_size=_SHARD_SIZE)
         processor.save_pretrained(folder)
         (folder / REPORT_NAME).write_text(json.dumps(planned.report.to_dict(), indent=1) + "\n")
@@ -221,34 +218,6 @@ def _bar(shown: bool) -> Iterator[OnProgress]:
     with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
         task = progress.add_task("loading weights")
         yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-@contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that becomes `out` at the end, and vanishes on any error."""
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
-    try:
-        yield aside
-        mask = os.umask(0)
-        os.umask(mask)
-        for file in filter(Path.is_file, aside.rglob("*")):
-            file.chmod(0o666 & ~mask)  # safetensors, as mkdtemp, makes files for their owner alone
-        aside.chmod(0o777 & ~mask)
-        aside.replace(out)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-
-
-def _check_disk(out: Path, num_bytes: int) -> None:
-    standing = next(parent for parent in out.absolute().parents if parent.exists())
-    free, needed = shutil.disk_usage(standing).free, num_bytes + (64 << 20)
-    if free < needed:
-        raise InvalidSetting(
-            f"the result takes {needed / 2**30:.1f} GiB and the disk has {free / 2**30:.1f} GiB free",
-            do="name a folder on another disk",
-        )
 
 
 def _dtype(given: str | torch.dtype | None) -> torch.dtype | None:

@@ -1,16 +1,15 @@
 """Where every tensor of a model comes from: a plan that is complete or refused, and the copying that follows it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from roi_agent.model.checkpoints.names import our_name
+from roi_agent.model.checkpoints.report import LoadReport, refuse
 from roi_agent.model.checkpoints.shards import Entry, WeightFolder
-from roi_agent.model.errors import CheckpointMismatch
 
 OnProgress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -18,35 +17,6 @@ _TOWER = "vision_tower."
 _TEXT = "language_model."
 # A delta's vocabulary is larger than its base's: the rows they share are added, the others taken.
 _VOCABULARY = ("language_model.model.embed_tokens.weight", "language_model.lm_head.weight")
-_SHOWN_PROBLEMS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class LoadReport:
-    """What became of every key of every file.
-
-    taken: our name -> the file's name, copied as it is.  added: our name -> the name in delta and base, summed.
-    ignored: a file's name -> why no weight of ours comes from it.  notes: what had to be assumed.
-    """
-
-    taken: dict[str, str]
-    added: dict[str, str]
-    ignored: dict[str, str]
-    notes: tuple[str, ...] = ()
-    num_parameters: int = 0
-    dtype: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The whole report, ready for JSON."""
-        return asdict(self)
-
-    def summary(self) -> str:
-        """A few lines for people."""
-        counts = f"{len(self.taken)} tensors taken, {len(self.added)} added to the base, {len(self.ignored)} ignored"
-        size = f"{self.num_parameters / 1e9:.3f} billion parameters in {self.dtype}"
-        reasons = sorted({reason: name for name, reason in self.ignored.items()}.items())
-        ignored = [f"ignored, because {reason}: {name}, ..." for reason, name in reasons]
-        return "\n".join([f"{counts}; {size}", *ignored, *self.notes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +70,7 @@ def make_plan(
     draft.problems += [f"missing {name} of shape {tuple(expected[name].shape)}" for name in expected if name not in draft.sources]
     for name, source in draft.sources.items():
         draft.problems += _misfits(name, source, tuple(expected[name].shape), expected[name].is_floating_point())
-    _refuse(draft.problems)
+    refuse(draft.problems)
     added = {name: source.name for name, source in draft.sources.items() if source.base}
     taken = {name: source.name for name, source in draft.sources.items() if not source.base}
     return draft.sources, LoadReport(taken, added, draft.ignored, _row_notes(draft.sources))
@@ -221,14 +191,6 @@ def _row_notes(sources: Mapping[str, Source]) -> tuple[str, ...]:
     }
     words = "rows are added to the base, the others taken"
     return tuple(f"{name}: {shared} of {total} {words}" for name, (shared, total) in rows.items())
-
-
-def _refuse(problems: list[str]) -> None:
-    if problems:
-        rest = len(problems) - _SHOWN_PROBLEMS
-        shown = "; ".join(problems[:_SHOWN_PROBLEMS]) + (f"; and {rest} more" if rest > 0 else "")
-        number = "1 key does" if len(problems) == 1 else f"{len(problems)} keys do"
-        raise CheckpointMismatch(f"{number} not fit: {shown}", do="nothing was loaded; give files of one release")
 
 
 def _canonical(name: str) -> str:

@@ -69,7 +69,7 @@ class WeightFolder:
         self._seen_bytes += entry.num_bytes * (rows.stop - rows.start) // max(1, entry.shape[0] if entry.shape else 1)
         if self._open is None or self._open[0] != entry.file or self._seen_bytes > self._window_bytes:
             self.close()
-            self._open = (entry.file, _mapped(entry.file))
+            self._open = (entry.file, open_weights(entry.file))
         mapped = self._open[1]
         if isinstance(mapped, dict):
             tensor: Tensor = mapped[name]
@@ -130,7 +130,7 @@ def _read_index(file: Path) -> dict[str, str]:
 
 
 def _entries(file: Path) -> dict[str, Entry]:
-    mapped = _mapped(file)
+    mapped = open_weights(file)
     if not isinstance(mapped, dict):
         # get_tensor of a mapped file reads nothing yet; it only makes a view.
         return {name: _entry(mapped.get_tensor(name), file) for name in mapped.keys()}  # noqa: SIM118
@@ -144,7 +144,7 @@ def _entry(tensor: Tensor, file: Path) -> Entry:
     return Entry(tuple(tensor.shape), tensor.dtype, file)
 
 
-def _mapped(file: Path) -> Any:
+def open_weights(file: Path) -> Any:
     """The open file: a dictionary of mapped tensors, or a safetensors handle."""
     try:
         if file.suffix == ".safetensors":

@@ -9,29 +9,51 @@ import typer
 from rich.table import Table
 
 from roi_agent.cli.options import BudgetOption, JsonOption, RolesOption, num_bytes, out
+from roi_agent.model.errors import InvalidSetting
 
 app = typer.Typer()
 
 
-@app.command(
-    epilog="Example: `roi-agent convert GPT4RoI-7B-delta-V0/ gpt4roi-7b/ --base llama-7b/ --vision clip-vit-large-patch14/`"
-)
+_CONVERT_EXAMPLES = """Examples:
+
+`roi-agent convert GPT4RoI-7B-delta-V0/ gpt4roi-7b/ --base llama-7b/ --vision clip-vit-large-patch14/`
+
+`roi-agent convert sam_vit_b_01ec64.pth sam-vit-b/`
+
+`roi-agent convert groundingdino_swint_ogc.pth grounding-dino-tiny/ --tokenizer bert-base-uncased/`"""
+
+
+@app.command(epilog=_CONVERT_EXAMPLES)
 def convert(
-    source: Annotated[Path, typer.Argument(help="The folder of the published weights, delta or merged.")],
+    source: Annotated[Path, typer.Argument(help="The folder of published GPT4RoI weights, or an original .pth file.")],
     target: Annotated[Path, typer.Argument(help="The folder to write; must not exist yet.")],
-    base: Annotated[Path | None, typer.Option(help="The folder of LLaMA, where the weights are a delta.")] = None,
-    vision: Annotated[Path | None, typer.Option(help="The folder of the CLIP vision tower.")] = None,
-    dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32.")] = "float16",
+    base: Annotated[Path | None, typer.Option(help="GPT4RoI: the folder of LLaMA, where the weights are a delta.")] = None,
+    vision: Annotated[Path | None, typer.Option(help="GPT4RoI: the folder of the CLIP vision tower.")] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Grounding DINO: the folder of bert-base-uncased.  [default: from the hub]")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float16, bfloat16 or float32.  [default: float16 for GPT4RoI, else the file's]")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Published GPT4RoI weights -> a folder that --model takes. Nothing is written where anything does not fit."""
-    from roi_agent.model.checkpoints import convert as run
+    """Published weights of GPT4RoI, SAM or Grounding DINO -> a folder that the other commands take; whole or not at all."""
+    from roi_agent.model.checkpoints import convert as convert_folder
+    from roi_agent.model.checkpoints import convert_original
 
-    report = run(source, target, base=base, vision=vision, dtype=dtype, show_progress=not as_json)
+    if source.is_dir() or not source.exists():
+        if tokenizer is not None:
+            raise InvalidSetting("--tokenizer belongs to Grounding DINO's file", do="leave it out for a folder")
+        chosen = dtype or "float16"
+        report = convert_folder(source, target, base=base, vision=vision, dtype=chosen, show_progress=not as_json)
+    else:
+        if base is not None or vision is not None:
+            raise InvalidSetting("--base and --vision belong to GPT4RoI's folders", do="leave them out for a file")
+        report = convert_original(source, target, tokenizer=tokenizer, dtype=dtype, show_progress=not as_json)
     if as_json:
         print(json.dumps(report.to_dict()))
     else:
-        out.print(report.summary(), markup=False)
+        out.print(report.summary(), markup=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: `roi-agent doctor --device detect=cpu,ask=cuda:0 --budget 12GB`")

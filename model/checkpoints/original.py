@@ -1,0 +1,181 @@
+"""The original files of SAM and Grounding DINO (`.pth`) as folders that transformers loads.
+
+shapes -> configuration -> table of names (every key has its place, or nothing is written) -> model -> folder.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from rich.console import Console
+from torch import Tensor
+from transformers import (
+    AutoTokenizer,
+    GroundingDinoForObjectDetection,
+    GroundingDinoImageProcessor,
+    GroundingDinoProcessor,
+    SamModel,
+)
+
+from roi_agent.model.checkpoints import grounding_dino, sam
+from roi_agent.model.checkpoints.nametable import NameTable
+from roi_agent.model.checkpoints.report import REPORT_NAME, LoadReport, refuse
+from roi_agent.model.checkpoints.shards import open_weights
+from roi_agent.model.checkpoints.target import check_disk, check_empty, whole_folder
+from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
+from roi_agent.model.shown import shown
+from roi_agent.model.weights import quiet_loading
+
+TOKENIZER = "google-bert/bert-base-uncased"  # of the published Grounding DINO
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_WRAPPERS = ("model", "state_dict")  # keys under which training programs keep the weights
+_PREFIX = "module."  # of weights saved while training on several devices
+_ENDINGS = (".pth", ".pt", ".bin", ".safetensors")
+
+
+def convert_original(
+    file: str | Path,
+    out: str | Path,
+    *,
+    tokenizer: str | Path | None = None,
+    dtype: str | None = None,
+    show_progress: bool = True,
+) -> LoadReport:
+    """Write an original file of SAM (ViT-B, L, H) or Grounding DINO (Swin-T, B) as a Hugging Face folder.
+
+    The folder is for `load_segmenter` or `load_detector`; it appears whole or not at all, with the report as `conversion.json`.
+
+    tokenizer: for Grounding DINO, the folder of bert-base-uncased's tokenizer; default: fetched from the hub.
+    dtype: float32, bfloat16 or float16; default: the file's.  Nothing but tensors is unpickled.
+    Raises ModelNotFound for what is not there, CheckpointMismatch for what does not fit, InvalidSetting for dtype and for an
+    `out` that is not empty.
+    """
+    file, out = Path(file), Path(out)
+    check_empty(out)
+    if dtype is not None and dtype not in _DTYPES:
+        raise InvalidSetting(f"the type {shown(dtype)} is unknown", do=f"use {', '.join(_DTYPES)}")
+    with Console(stderr=True, quiet=not show_progress).status(f"converting {file.name}"), quiet_loading():
+        weights = _weights(file)
+        family = _family(weights, file)
+        if tokenizer is not None and family is sam:
+            raise InvalidSetting("SAM reads no words", do="leave the tokenizer out")
+        config = _config(family, weights, file)
+        table: NameTable = family.name_table(config)
+        ignored = _check(table, family, weights)
+        if family is grounding_dino:
+            grounding_dino.check_shared(weights)
+            processor: Any = _dino_processor(tokenizer, config.text_config.vocab_size)
+        else:
+            processor = sam.processor_of(config)
+        chosen = _DTYPES[dtype] if dtype else _usual_dtype(weights)
+        check_disk(out, sum(weights[name].numel() for name in table.places) * chosen.itemsize)
+        kind: Any = GroundingDinoForObjectDetection if family is grounding_dino else SamModel
+        model = _model(kind, config, table.renamed(weights), chosen)
+        report = _report(table, ignored, model, chosen)
+        with whole_folder(out) as folder:
+            model.save_pretrained(folder)
+            processor.save_pretrained(folder)
+            (folder / REPORT_NAME).write_text(json.dumps(report.to_dict(), indent=1) + "\n")
+    return report
+
+
+def _weights(file: Path) -> dict[str, Tensor]:
+    """Name -> tensor of the file, mapped and not read; without wrappers and the prefix of training on several devices."""
+    if not file.is_file():
+        raise ModelNotFound(f"there is no file {file.name!r}", do=f"give a file ending in {', '.join(_ENDINGS)}")
+    if file.suffix not in _ENDINGS:
+        raise ModelNotFound(f"{file.name!r} is no file of weights", do=f"give a file ending in {', '.join(_ENDINGS)}")
+    found = open_weights(file)
+    if not isinstance(found, dict):  # a handle of safetensors
+        found = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
+    for wrapper in _WRAPPERS:
+        if isinstance(found.get(wrapper), Mapping):
+            found = found[wrapper]
+            break
+    strange = [str(name) for name, value in found.items() if not isinstance(value, Tensor) or not isinstance(name, str)]
+    if strange:
+        raise CheckpointMismatch(f"{file.name} holds more than tensors: {shown(', '.join(strange[:5]))}")
+    # A view may repeat one number a billion times: it would be written out in full.
+    if any(value.numel() * value.element_size() > file.stat().st_size for value in found.values()):
+        raise CheckpointMismatch(f"{file.name} names tensors that are larger than the file", do="download it again")
+    return {name.removeprefix(_PREFIX): value for name, value in found.items()}
+
+
+def _family(weights: Mapping[str, Tensor], file: Path) -> ModuleType:
+    for family in (sam, grounding_dino):
+        if family.MARK in weights:
+            return family
+    known = "SAM (sam_vit_b, l, h) and Grounding DINO (swint, swinb)"
+    if any(name.startswith("image_encoder.trunk.") for name in weights):
+        raise CheckpointMismatch(
+            f"{file.name} is an original file of SAM 2", do="use the folder facebook/sam2-hiera-tiny of the hub"
+        )
+    first = shown(", ".join(list(weights)[:3]))
+    raise CheckpointMismatch(f"{file.name} is no original file that we know; it begins with {first}", do=f"give one of {known}")
+
+
+def _config(family: ModuleType, weights: Mapping[str, Tensor], file: Path) -> Any:
+    try:
+        return family.config_of({name: tuple(value.shape) for name, value in weights.items()})
+    except KeyError as error:
+        raise CheckpointMismatch(f"{file.name} lacks {error.args[0]}", do="download it again") from None
+    except (IndexError, ValueError, ZeroDivisionError, StrictDataclassError):
+        raise CheckpointMismatch(f"{file.name} has tensors of impossible shapes", do="download it again") from None
+
+
+def _check(table: NameTable, family: ModuleType, weights: Mapping[str, Tensor]) -> dict[str, str]:
+    """Refuse what is missing, unexpected, of a wrong shape or no floating point; what is left out, and why."""
+    ignored = {name: family.NEEDLESS[name] for name in weights if name in family.NEEDLESS}
+    problems = [f"missing {name} of shape {place.shape}" for name, place in table.places.items() if name not in weights]
+    for name, value in weights.items():
+        shape, place = tuple(value.shape), table.places.get(name)
+        if place is None and name not in ignored:
+            problems.append(f"unexpected {name} of shape {shape}")
+        elif place is not None and shape != place.shape:
+            problems.append(f"{name} has shape {shape} in the file and {place.shape} in the model")
+        elif place is not None and not value.is_floating_point():
+            problems.append(f"{name} is {value.dtype}, not floating point")
+    refuse(problems)
+    return ignored
+
+
+def _model(kind: Any, config: Any, weights: dict[str, Tensor], dtype: torch.dtype) -> Any:
+    model, found = kind.from_pretrained(None, config=config, state_dict=weights, dtype=dtype, output_loading_info=True)
+    left = [f"{len(names)} {key.replace('_', ' ')}" for key, names in found.items() if names]
+    if left:
+        raise CheckpointMismatch(f"transformers takes the weights otherwise: {', '.join(left)}", do="install the tested versions")
+    return model
+
+
+def _dino_processor(tokenizer: str | Path | None, num_words: int) -> GroundingDinoProcessor:
+    try:
+        found = AutoTokenizer.from_pretrained(tokenizer or TOKENIZER, local_files_only=tokenizer is not None)
+    except (OSError, ValueError, TypeError, KeyError):
+        said = (
+            f"there is no tokenizer in {Path(tokenizer).name!r}" if tokenizer else f"the tokenizer {TOKENIZER} cannot be fetched"
+        )
+        raise ModelNotFound(said, do=f"give the folder of {TOKENIZER} as tokenizer") from None
+    if len(found) > num_words:
+        problem = f"the tokenizer counts {len(found)} words and the text encoder has {num_words}"
+        raise CheckpointMismatch(problem, do=f"give the tokenizer of {TOKENIZER}")
+    return GroundingDinoProcessor(GroundingDinoImageProcessor(), found)
+
+
+def _usual_dtype(weights: Mapping[str, Tensor]) -> torch.dtype:
+    """The type of most of the file's numbers, among those that models run in."""
+    sizes = dict.fromkeys(_DTYPES.values(), 0)
+    for value in weights.values():
+        if value.dtype in sizes:
+            sizes[value.dtype] += value.numel()
+    return max(sizes, key=sizes.__getitem__)
+
+
+def _report(table: NameTable, ignored: dict[str, str], model: Any, dtype: torch.dtype) -> LoadReport:
+    taken = {new: old for old, place in table.places.items() for new in place.names}
+    name = str(dtype).removeprefix("torch.")
+    return LoadReport(taken, {}, ignored, (f"{type(model).__name__}",), model.num_parameters(), name)
