@@ -1,6 +1,6 @@
 """What this machine can run: versions, devices and their memory, which presets fit in which type, whole or broken weights.
 
-Nothing here loads weights or raises: a broken driver or folder is a line of the report.
+Nothing here raises: a broken driver or folder is a line of the report.
 """
 
 import os
@@ -21,11 +21,13 @@ from roi_agent.model.checkpoints.merge import make_plan
 from roi_agent.model.checkpoints.names import read_json
 from roi_agent.model.checkpoints.shards import WeightFolder
 from roi_agent.model.configuration import PRESETS, GPT4RoIConfig
+from roi_agent.model.detector import GROUNDED, OPEN_WORLD, TransformersDetector
 from roi_agent.model.errors import RoiAgentError
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.segmenter import PADDED, STRETCHED, TransformersSegmenter
 
 _PACKAGES = ("roi-agent", "torch", "torchvision", "transformers")
-_SHIPPED = {"nano": Path(__file__).parent / "nano"}
+_SHIPPED = {name: Path(__file__).parent / name for name in ("nano", "nano-detector", "nano-segmenter")}
 _MODEL_FILES = ("config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
 _TYPES = {"float32": 4, "bfloat16 or float16": 2}
 _TEMPLATE_TOKENS = 44  # the published prompt has about 300 tokens before a question, 256 of them the image's
@@ -105,15 +107,24 @@ def examine(folder: str | Path | None = None) -> DoctorReport:
 
 
 def check_weights(name: str, folder: Path) -> Weights:
-    """Whether every tensor of the folder's configuration is there with its shape; reads names and shapes only."""
+    """Whether every tensor of the folder's configuration is there with its shape.
+
+    Of a GPT4RoI names and shapes are read, and no weights; a detector or segmenter is loaded as it would be for use.
+    """
     try:
-        missing = [file for file in _MODEL_FILES if not (folder / file).is_file()]
-        if missing:
-            return Weights(name, False, f"missing: {', '.join(missing)}")
         model_type = read_json(folder / "config.json").get("model_type")
-        if model_type != GPT4RoIConfig.model_type:
-            return Weights(name, False, f"config.json describes a model of type {model_type!r}, not {GPT4RoIConfig.model_type}")
-        make_plan(_expected(GPT4RoIConfig.from_pretrained(folder, local_files_only=True)), WeightFolder(folder), None, None)
+        if model_type in (*GROUNDED, *OPEN_WORLD):
+            TransformersDetector.load(folder)
+        elif model_type in (*PADDED, *STRETCHED):
+            TransformersSegmenter.load(folder)
+        elif model_type == GPT4RoIConfig.model_type:
+            missing = [file for file in _MODEL_FILES if not (folder / file).is_file()]
+            if missing:
+                return Weights(name, False, f"missing: {', '.join(missing)}")
+            make_plan(_expected(GPT4RoIConfig.from_pretrained(folder, local_files_only=True)), WeightFolder(folder), None, None)
+        else:
+            kinds = f"{GPT4RoIConfig.model_type}, a detector or a segmenter"
+            return Weights(name, False, f"config.json describes a model of type {model_type!r}, not {kinds}")
     except RoiAgentError as error:
         return Weights(name, False, error.problem)
     except Exception as error:  # a configuration can be wrong in any way

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, LlamaConfig
 
+from roi_agent.loading import SHIPPED
 from roi_agent.model import doctor
 from roi_agent.model.configuration import PRESETS, GPT4RoIConfig
 from roi_agent.model.doctor import Device, check_weights, examine, working_bytes
@@ -42,7 +44,12 @@ def test_the_report_names_versions_devices_presets_and_weights() -> None:
     assert set(report.versions) == {"python", "roi-agent", "torch", "torchvision", "transformers"}
     assert report.devices[0].name == "cpu" and 0 < report.devices[0].free_bytes <= report.devices[0].total_bytes
     assert [fit.preset for fit in report.fits] == [preset for preset in PRESETS for _ in range(2)]
-    assert json.loads(json.dumps(report.to_dict()))["weights"][0]["name"] == "nano"
+    weights = json.loads(json.dumps(report.to_dict()))["weights"]
+    assert [(each["name"], each["complete"]) for each in weights] == [
+        ("nano", True),
+        ("nano-detector", True),
+        ("nano-segmenter", True),
+    ]
     text = shown(report)
     assert all(word in text for word in ("cpu", "gpt4roi-13b", "bfloat16 or float16", "nano"))
 
@@ -140,7 +147,7 @@ def no_tokenizer(folder: Path) -> None:
         (harm_weights, "damaged"),
         (no_weights, "no weights"),
         (no_tokenizer, "missing: tokenizer.json"),
-        (shutil.rmtree, "missing: config.json"),
+        (shutil.rmtree, "config.json"),
     ],
 )
 def test_broken_weights_say_what_is_wrong(folder: Path, harm: Any, words: str) -> None:
@@ -148,3 +155,14 @@ def test_broken_weights_say_what_is_wrong(folder: Path, harm: Any, words: str) -
     found = check_weights("own", folder)
     assert not found.complete and words in found.problem, found
     assert str(folder.parent) not in found.problem
+
+
+@pytest.mark.parametrize("role", ["detect", "segment"])
+def test_broken_detectors_and_segmenters_say_what_is_wrong(role: str, tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED[role]["nano"], tmp_path / "own")
+    assert check_weights("own", tmp_path / "own").complete
+    weights = load_file(tmp_path / "own" / "model.safetensors")
+    weights.pop(max(weights))
+    save_file(weights, tmp_path / "own" / "model.safetensors", metadata={"format": "pt"})
+    found = check_weights("own", tmp_path / "own")
+    assert not found.complete and "1 missing keys" in found.problem
