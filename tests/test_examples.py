@@ -115,6 +115,9 @@ def test_the_notebooks_run_from_top_to_bottom(tmp_path: Path, name: str, answer:
 def test_the_readmes_python_runs(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "readme.py").write_text("\n".join(blocks))
-    printed = run_script(tmp_path / "readme.py", ROOT)
+    (tmp_path / "examples").mkdir()
+    shutil.copy(EXAMPLES / "scene1.png", tmp_path / "examples")
+    printed = run_script(tmp_path / "readme.py", tmp_path)
     assert printed.startswith("region2 ")
-    assert len(blocks) == 2
+    assert "no star (best score 0." in printed and "unknown_region: region9; there is region1..region2" in printed
+    assert len(blocks) == 4 and (tmp_path / "found.png").exists() and len(Workspace.load(tmp_path / "scene1").images) == 1
