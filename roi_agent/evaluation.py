@@ -36,34 +36,24 @@ def run_toy(
     return scores(answered)
 
 
+_TOY_HEADINGS = ("questions about", "asked", "right", "goal", "chance", "boxes shuffled")
+
+
 def toy_table(rows: list[Score], name: str) -> Table:
     """The scores as a table for a terminal."""
-    table = Table(title=f"Asking: {name} on held-out scenes of the toy world, exact match, %")
-    for heading in ("questions about", "asked", "right", "goal", "chance", "boxes shuffled"):
-        table.add_column(heading, justify="left" if heading == "questions about" else "right")
-    for row in rows:
-        goal = "" if row.goal is None else f"{100 * row.goal:.0f}"
-        missed = row.goal is not None and row.accuracy < row.goal
-        table.add_row(
-            row.name,
-            str(row.questions),
-            f"{100 * row.accuracy:.1f}",
-            goal,
-            f"{100 * row.chance:.1f}",
-            f"{100 * row.shuffled:.1f}",
-            style="red" if missed else None,
-        )
-    return table
+    reached = [row.goal is None or row.accuracy >= row.goal for row in rows]
+    return _table(f"Asking: {name}, exact match", _TOY_HEADINGS, [_toy_cells(row) for row in rows], reached)
 
 
 def toy_markdown(rows: list[Score]) -> str:
     """The scores as a Markdown table, for README and model card."""
-    lines = ["| questions about | asked | right | goal | chance | boxes shuffled |", "|---|--:|--:|--:|--:|--:|"]
-    for row in rows:
-        goal = "" if row.goal is None else f"{100 * row.goal:.0f} %"
-        figures = " | ".join(f"{100 * value:.1f} %" for value in (row.chance, row.shuffled))
-        lines.append(f"| {row.name} | {row.questions} | **{100 * row.accuracy:.1f} %** | {goal} | {figures} |")
-    return "\n".join(lines)
+    return _markdown(_TOY_HEADINGS, [_toy_cells(row) for row in rows])
+
+
+def _toy_cells(row: Score) -> list[str]:
+    goal = "" if row.goal is None else f"{100 * row.goal:.0f}"
+    right, chance, shuffled = (f"{100 * share:.1f}" for share in (row.accuracy, row.chance, row.shuffled))
+    return [row.name, str(row.questions), right, goal, chance, shuffled]
 
 
 def run_detection(
@@ -84,19 +74,13 @@ _DETECTION_HEADINGS = ("phrases naming", "looked for", "AP50", "recall", "false 
 
 def detection_table(rows: list[DetectionScore], name: str) -> Table:
     """The scores as a table for a terminal."""
-    table = Table(title=f"Detecting: {name} on held-out scenes of the toy world, %")
-    for heading in _DETECTION_HEADINGS:
-        table.add_column(heading, justify="left" if heading == _DETECTION_HEADINGS[0] else "right")
-    for row in rows:
-        table.add_row(row.name, str(row.phrases), *_detection_cells(row), style=None if row.reached else "red")
-    return table
+    cells = [[row.name, str(row.phrases), *_detection_cells(row)] for row in rows]
+    return _table(f"Detecting: {name}", _DETECTION_HEADINGS, cells, [row.reached for row in rows])
 
 
 def detection_markdown(rows: list[DetectionScore]) -> str:
     """The scores as a Markdown table, for README and model card."""
-    lines = [f"| {' | '.join(_DETECTION_HEADINGS)} |", "|---|--:|--:|--:|--:|--:|"]
-    lines += [f"| {row.name} | {row.phrases} | {' | '.join(_detection_cells(row))} |" for row in rows]
-    return "\n".join(lines)
+    return _markdown(_DETECTION_HEADINGS, [[row.name, str(row.phrases), *_detection_cells(row)] for row in rows])
 
 
 def _detection_cells(row: DetectionScore) -> list[str]:
@@ -130,21 +114,30 @@ _SEGMENTATION_HEADINGS = ("asked for", "things", "mean IoU", "goal", "prompts sh
 
 def segmentation_table(rows: list[SegmentationScore], name: str) -> Table:
     """The scores as a table for a terminal."""
-    table = Table(title=f"Segmenting: {name} on held-out scenes of the toy world, %")
-    for heading in _SEGMENTATION_HEADINGS:
-        table.add_column(heading, justify="left" if heading == _SEGMENTATION_HEADINGS[0] else "right")
-    for row in rows:
-        table.add_row(row.name, str(row.things), *_segmentation_cells(row), style=None if row.reached else "red")
-    return table
+    cells = [[row.name, str(row.things), *_segmentation_cells(row)] for row in rows]
+    return _table(f"Segmenting: {name}", _SEGMENTATION_HEADINGS, cells, [row.reached for row in rows])
 
 
 def segmentation_markdown(rows: list[SegmentationScore]) -> str:
     """The scores as a Markdown table, for README and model card."""
-    lines = [f"| {' | '.join(_SEGMENTATION_HEADINGS)} |", "|---|--:|--:|--:|--:|--:|"]
-    lines += [f"| {row.name} | {row.things} | {' | '.join(_segmentation_cells(row))} |" for row in rows]
-    return "\n".join(lines)
+    return _markdown(_SEGMENTATION_HEADINGS, [[row.name, str(row.things), *_segmentation_cells(row)] for row in rows])
 
 
 def _segmentation_cells(row: SegmentationScore) -> list[str]:
     values = (row.iou, row.goal, row.shuffled, row.filled_box)
     return ["" if value is None else f"{100 * value:.1f}" for value in values]
+
+
+def _table(title: str, headings: tuple[str, ...], rows: list[list[str]], reached: list[bool]) -> Table:
+    """Rows that miss their goal are red."""
+    table = Table(title=f"{title}, on held-out scenes of the toy world, %", title_justify="left")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left")
+    for row, good in zip(rows, reached, strict=True):
+        table.add_row(*row, style=None if good else "red")
+    return table
+
+
+def _markdown(headings: tuple[str, ...], rows: list[list[str]]) -> str:
+    head, *lines = (f"| {' | '.join(cells)} |" for cells in (headings, *rows))
+    return "\n".join([head, f"|---{'|--:' * (len(headings) - 1)}|", *lines])

@@ -21,11 +21,11 @@ from roi_agent.model.masks import Mask
 from roi_agent.model.originals import as_segmenter
 from roi_agent.model.segmenter import Prompt, TransformersSegmenter
 from tests import original_dino, tiny
+from tests.original_sam import original_sam
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from segment_anything import sam_model_registry
-    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
 Weights = dict[str, Tensor]
 IMAGE = load_image(np.random.default_rng(0).integers(0, 255, (60, 100, 3), np.uint8))
@@ -37,21 +37,8 @@ PROMPTS = [
 ]
 
 
-def original_sam() -> Any:
-    """A small SAM of the original package, with the eight heads that its decoder always has."""
-    torch.manual_seed(0)
-    encoder = ImageEncoderViT(
-        img_size=128, patch_size=8, embed_dim=32, depth=3, num_heads=2, out_chans=16, use_rel_pos=True, window_size=4,
-        global_attn_indexes=(1,), qkv_bias=True,
-    )  # fmt: skip
-    prompts = PromptEncoder(embed_dim=16, image_embedding_size=(16, 16), input_image_size=(128, 128), mask_in_chans=4)
-    transformer = TwoWayTransformer(depth=2, embedding_dim=16, mlp_dim=32, num_heads=8)
-    decoder = MaskDecoder(transformer_dim=16, transformer=transformer, iou_head_hidden_dim=24)
-    model = Sam(encoder, prompts, decoder).eval()
-    for name, parameter in model.named_parameters():
-        if "pos" in name:  # the original starts them from zero
-            torch.nn.init.normal_(parameter, std=0.1)
-    return model
+def published_sam() -> Any:
+    return original_sam(side=128, heads=8)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +51,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def sam_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("sam") / "sam_vit_t.pth"
-    torch.save(original_sam().state_dict(), file)
+    torch.save(published_sam().state_dict(), file)
     return file
 
 
@@ -78,9 +65,9 @@ def dino_file(folder: Path, **changes: Tensor) -> Path:
 
 def test_a_converted_sam_gives_the_masks_of_the_original(sam_file: Path, tmp_path: Path) -> None:
     report = convert_original(sam_file, tmp_path / "out", show_progress=False)
-    assert len(report.taken) == len(original_sam().state_dict()) + 1 and report.ignored == {}
+    assert len(report.taken) == len(published_sam().state_dict()) + 1 and report.ignored == {}
     assert json.loads((tmp_path / "out" / "conversion.json").read_text())["num_parameters"] == report.num_parameters
-    ours, oracle = load_segmenter(tmp_path / "out"), as_segmenter(original_sam())
+    ours, oracle = load_segmenter(tmp_path / "out"), as_segmenter(published_sam())
     for prompt in PROMPTS:
         (mine,), (theirs,) = ours.masks(IMAGE, [prompt], several=True), oracle.masks(IMAGE, [prompt], several=True)
         assert len(mine) == len(theirs) == 3
@@ -95,7 +82,7 @@ def test_a_converted_sam_gives_the_logits_of_the_original(sam_file: Path, tmp_pa
     convert_original(sam_file, tmp_path / "out", show_progress=False)
     segmenter = load_segmenter(tmp_path / "out")
     assert isinstance(segmenter, TransformersSegmenter)
-    model, oracle = segmenter.model, original_sam()
+    model, oracle = segmenter.model, published_sam()
     pixels = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(1))
     box, points, labels = torch.tensor([[10.0, 20, 90, 80]]), torch.tensor([[[30.0, 40], [60, 70]]]), torch.tensor([[1, 0]])
     rough = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(2))
@@ -204,7 +191,7 @@ def unbound(weights: Weights) -> None:
     ],
 )
 def test_what_does_not_fit_is_named_and_nothing_is_written(change: Callable[[Weights], None], said: str, tmp_path: Path) -> None:
-    weights = original_sam().state_dict()
+    weights = published_sam().state_dict()
     change(weights)
     torch.save(weights, tmp_path / "sam.pth")
     with pytest.raises(CheckpointMismatch, match=said):

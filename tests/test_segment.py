@@ -25,11 +25,11 @@ from roi_agent.model.originals import OriginalSegmenter, as_segmenter
 from roi_agent.model.segmenter import Prompt, ScoredMask, TransformersSegmenter
 from roi_agent.tools.segment import segment, segment_everything
 from tests import tiny
+from tests.original_sam import original_sam
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from segment_anything import SamPredictor
-    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (60, 100, 3), np.uint8)
 IMAGE = load_image(PIXELS)
@@ -42,19 +42,6 @@ PROMPTS = [
     Prompt(box=Box(20, 0, 50, 50)),
     Prompt(points=((5, 5, True), (9, 9, False)), mask=DISC),
 ]
-
-
-def original_sam() -> Any:
-    """The original package's model, as small as ours."""
-    torch.manual_seed(0)
-    encoder = ImageEncoderViT(
-        img_size=64, patch_size=8, embed_dim=32, depth=2, num_heads=2, out_chans=16, use_rel_pos=True, window_size=4,
-        global_attn_indexes=(1,), qkv_bias=True,
-    )  # fmt: skip
-    prompts = PromptEncoder(embed_dim=16, image_embedding_size=(8, 8), input_image_size=(64, 64), mask_in_chans=4)
-    transformer = TwoWayTransformer(depth=2, embedding_dim=16, mlp_dim=32, num_heads=2)
-    decoder = MaskDecoder(transformer_dim=16, transformer=transformer, iou_head_hidden_dim=16)
-    return Sam(encoder, prompts, decoder).eval()
 
 
 @pytest.fixture(scope="module", params=["sam", "sam2", "segment-anything"])
