@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
+from langchain_tests.integration_tests import ToolsIntegrationTests
 from langchain_tests.unit_tests import ToolsUnitTests
 from PIL import Image
 
@@ -52,8 +53,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 }
 
 
-class _Standard(ToolsUnitTests):
-    """LangChain's tests of one tool."""
+class _OneTool:
+    """What LangChain's tests of a tool need to know."""
 
     name: str
 
@@ -66,12 +67,9 @@ class _Standard(ToolsUnitTests):
         return EXAMPLES[self.name]
 
 
-def _standard(name: str) -> type[_Standard]:
-    return type(f"Test_{name}", (_Standard,), {"name": name})
-
-
 for _name in EXAMPLES:
-    globals()[f"Test_{_name}"] = _standard(_name)
+    for _tests in (ToolsUnitTests, ToolsIntegrationTests):
+        globals()[f"Test{_tests.__name__}_{_name}"] = type(f"Test_{_name}", (_OneTool, _tests), {"name": _name})
 
 
 @pytest.mark.parametrize(
