@@ -17,7 +17,7 @@ from roi_agent.model.detector import Candidates, PhraseDetector, prompt_of, toke
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.masks import Mask
-from roi_agent.model.segmenter import Prompt, PromptedSegmenter, ScoredMask, framed_logits, scored
+from roi_agent.model.segmenter import Prompt, PromptedSegmenter, ScoredMask, framed_logits, ranked, scored
 
 # How the original package prepares an image: groundingdino/util/inference.py.
 _SHORTER, _LONGER = 800, 1333
@@ -64,19 +64,21 @@ class OriginalSegmenter:
         self._digest = ""
         self._lock = threading.Lock()
 
-    def masks(self, image: LoadedImage, prompts: Sequence[Prompt], *, several: bool = False) -> list[list[ScoredMask]]:
+    def masks(
+        self, image: LoadedImage, prompts: Sequence[Prompt], *, several: bool = False, min_score: float | None = None
+    ) -> list[list[ScoredMask]]:
         """As `TransformersSegmenter.masks`, one prompt after another."""
         with self._lock:
             if self._digest != image.digest():
                 self.predictor.set_image(np.asarray(image.pixels))
                 self._digest = image.digest()
-            return [self._masks(prompt, several) for prompt in prompts]
+            return [self._masks(prompt, several, min_score) for prompt in prompts]
 
     def notes(self, image: LoadedImage) -> tuple[str, ...]:
         """Nothing is known of what the model was trained on."""
         return ()
 
-    def _masks(self, prompt: Prompt, several: bool) -> list[ScoredMask]:
+    def _masks(self, prompt: Prompt, several: bool, min_score: float | None) -> list[ScoredMask]:
         single = len(prompt.points) == 1 and prompt.box is None and prompt.mask is None
         logits, scores, _ = self.predictor.predict(
             point_coords=np.array([point[:2] for point in prompt.points]) if prompt.points else None,
@@ -86,9 +88,8 @@ class OriginalSegmenter:
             multimask_output=several or single,
             return_logits=True,
         )
-        found = [scored(values, float(score)) for values, score in zip(logits, scores, strict=True)]
-        ranked = sorted(found, key=lambda each: each.score, reverse=True)
-        return ranked if several else ranked[:1]
+        best = ranked(scores.tolist(), several=several, min_score=min_score)
+        return [scored(logits[index], float(scores[index])) for index in best]
 
     def _mask_input(self, mask: Mask) -> NDArray[np.float32]:
         """(1, h, w) logits in the padded frame."""

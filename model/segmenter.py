@@ -63,8 +63,10 @@ class PromptedSegmenter(Protocol):
 
     name: str
 
-    def masks(self, image: LoadedImage, prompts: Sequence[Prompt], *, several: bool = False) -> list[list[ScoredMask]]:
-        """For each prompt one mask, or with `several` the three that the model offers, best first."""
+    def masks(
+        self, image: LoadedImage, prompts: Sequence[Prompt], *, several: bool = False, min_score: float | None = None
+    ) -> list[list[ScoredMask]]:
+        """For each prompt one mask, or with `several` the three that the model offers, best first; none below min_score."""
 
     def notes(self, image: LoadedImage) -> tuple[str, ...]:
         """What the reader of masks of this image should know."""
@@ -110,8 +112,10 @@ class TransformersSegmenter:
             self.model.to(device)
 
     @torch.inference_mode()
-    def masks(self, image: LoadedImage, prompts: Sequence[Prompt], *, several: bool = False) -> list[list[ScoredMask]]:
-        """For each prompt one mask, or with `several` the three that the model offers, best first.
+    def masks(
+        self, image: LoadedImage, prompts: Sequence[Prompt], *, several: bool = False, min_score: float | None = None
+    ) -> list[list[ScoredMask]]:
+        """For each prompt one mask, or with `several` the three that the model offers, best first; none below min_score.
 
         One point may mean a thing, a part of it or what it belongs to; so its one mask is the best of the three.
         """
@@ -125,8 +129,8 @@ class TransformersSegmenter:
                     three = several or (len(chosen[0].points) == 1 and chosen[0].box is None and chosen[0].mask is None)
                     logits, scores = self._decode(encoded, chosen, several=three)
                     for index, mask_logits, mask_scores in zip(indices, logits, scores, strict=True):
-                        ranked = self._ranked(encoded, mask_logits, mask_scores)
-                        found[index] = ranked if several else ranked[:1]
+                        best = ranked(mask_scores.tolist(), several=several, min_score=min_score)
+                        found[index] = self._built(encoded, mask_logits[best], mask_scores[best]) if best else []
         return [found[index] for index in range(len(prompts))]
 
     def _encode(self, image: LoadedImage) -> "_Encoded":
@@ -167,13 +171,12 @@ class TransformersSegmenter:
         side = 4 * (config.image_size // config.patch_size)
         return framed_logits(mask, image.inner_wh, image.frame_wh, side).to(self.model.dtype)
 
-    def _ranked(self, image: "_Encoded", logits: Tensor, scores: Tensor) -> list[ScoredMask]:
-        """The masks of one prompt in the image's own pixels, the best first."""
+    def _built(self, image: "_Encoded", logits: Tensor, scores: Tensor) -> list[ScoredMask]:
+        """The masks of one prompt in the image's own pixels."""
         framed = interpolate(logits[None], image.frame_wh[::-1], mode="bilinear", align_corners=False)
         inner = framed[..., : image.inner_wh[1], : image.inner_wh[0]]
         full = interpolate(inner, image.size_wh[::-1], mode="bilinear", align_corners=False)[0]
-        found = [scored(values.numpy(), score) for values, score in zip(full, scores.tolist(), strict=True)]
-        return sorted(found, key=lambda each: each.score, reverse=True)
+        return [scored(values.numpy(), score) for values, score in zip(full, scores.tolist(), strict=True)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,6 +198,13 @@ def framed_logits(mask: Mask, inner_wh: tuple[int, int], frame_wh: tuple[int, in
     inner = interpolate(logits, inner_wh[::-1], mode="bilinear", align_corners=False)
     framed = pad(inner, (0, frame_wh[0] - inner_wh[0], 0, frame_wh[1] - inner_wh[1]), value=-_MASK_LOGIT)
     return interpolate(framed, (side, side), mode="bilinear", align_corners=False, antialias=True)
+
+
+def ranked(scores: Sequence[float], *, several: bool, min_score: float | None) -> list[int]:
+    """Which of a prompt's masks are wanted, the best first: known before they are built, which takes most of the time."""
+    best = sorted(range(len(scores)), key=lambda index: scores[index], reverse=True)
+    # A score that is not a number stays, for the caller to refuse.
+    return [index for index in (best if several else best[:1]) if min_score is None or not scores[index] < min_score]
 
 
 def scored(logits: NDArray[np.floating[Any]], score: float) -> ScoredMask:

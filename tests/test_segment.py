@@ -60,9 +60,12 @@ class Discs:
         self.score = score
         self.asked: list[Prompt] = []
 
-    def masks(self, image: LoadedImage, prompts: Sequence[Prompt], *, several: bool = False) -> list[list[ScoredMask]]:
+    def masks(
+        self, image: LoadedImage, prompts: Sequence[Prompt], *, several: bool = False, min_score: float | None = None
+    ) -> list[list[ScoredMask]]:
         self.asked += prompts
-        return [[self._disc(image, prompt, 9 - i) for i in range(3 if several else 1)] for prompt in prompts]
+        found = [[self._disc(image, prompt, 9 - i) for i in range(3 if several else 1)] for prompt in prompts]
+        return [[disc for disc in discs if min_score is None or not disc.score < min_score] for discs in found]
 
     def notes(self, image: LoadedImage) -> tuple[str, ...]:
         return ()
@@ -82,6 +85,15 @@ def workspace() -> Workspace:
 
 
 # Segmenters
+
+
+def test_masks_below_a_score_are_not_even_built(segmenter: Any) -> None:
+    for all_three in segmenter.masks(IMAGE, PROMPTS[:3], several=True):
+        scores = [found.score for found in all_three]
+        assert scores == sorted(scores, reverse=True)
+    (three,) = segmenter.masks(IMAGE, PROMPTS[:1], several=True)
+    (two,) = segmenter.masks(IMAGE, PROMPTS[:1], several=True, min_score=three[1].score)
+    assert two == three[:2] and segmenter.masks(IMAGE, PROMPTS[:1], several=True, min_score=2.0) == [[]]
 
 
 def test_alone_or_together_gives_the_same_masks(segmenter: Any) -> None:

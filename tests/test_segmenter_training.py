@@ -176,7 +176,7 @@ def test_a_blind_segmenter_scores_nothing(trainee: SegmenterTrainee) -> None:
     class Blind:
         name = "blind"
 
-        def masks(self, image: LoadedImage, prompts: Any, *, several: bool = False) -> list[list[ScoredMask]]:
+        def masks(self, image: LoadedImage, prompts: Any, **options: Any) -> list[list[ScoredMask]]:
             return [[ScoredMask(None, 0.0, 0.0)]] * len(prompts)
 
         def notes(self, image: LoadedImage) -> tuple[str, ...]:

@@ -120,8 +120,8 @@ def segment_everything(
     seen = workspace.image(image)
     prompts = [Prompt(points=((x, y, True),)) for x, y in _grid(seen.size_wh, points_per_side)]
     finder = as_segmenter(segmenter)
-    found = [mask for masks in finder.masks(seen.image, prompts, several=True) for mask in masks]
-    useful = [each for each in found if _usable(each, seen) and each.score >= min_score and each.stability >= min_stability]
+    found = [mask for masks in finder.masks(seen.image, prompts, several=True, min_score=min_score) for mask in masks]
+    useful = [each for each in found if _usable(each, seen) and each.stability >= min_stability]
     kept = _without_doubles([_without_specks(each) for each in _without_doubles(useful)])
     notes = list(finder.notes(seen.image))
     if len(kept) > max_regions:

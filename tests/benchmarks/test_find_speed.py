@@ -1,4 +1,4 @@
-"""How long finding and asking about many regions takes, and what is saved by encoding once and asking together.  Run: make bench"""
+"""How long finding and asking take, and what is saved by encoding an image once and asking together.  Run: make bench"""
 
 import statistics
 import time
