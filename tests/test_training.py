@@ -74,6 +74,21 @@ def test_a_cut_run_goes_on_with_the_same_losses_and_ends_in_the_same_weights(
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def test_phases_of_different_precision_follow_one_another_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words, stage1 = (replace(phase, steps=1) for phase in QUICK.phases)
+    tower = PhaseSettings("tower", "tower", ("vision_tower",), 1, 2, 0, 1e-3, precision="bf16")
+    seen: list[tuple[str, bool]] = []
+    inner = region_model.RegionModelTrainee.loss
+
+    def loss(self: Any, phase: PhaseSettings, *rest: Any) -> Any:
+        seen.append((phase.name, torch.is_autocast_enabled("cpu")))
+        return inner(self, phase, *rest)
+
+    monkeypatch.setattr(region_model.RegionModelTrainee, "loss", loss)
+    loop.train(replace(QUICK, phases=(words, tower, stage1)), tmp_path, show_progress=False)
+    assert seen == [("words", False), ("tower", True), ("stage1", False)]
+
+
 def test_a_trained_folder_is_a_model_that_answers(tmp_path: Path) -> None:
     folder = loop.train(QUICK, tmp_path, show_progress=False)
     model = LocalRegionModel.from_folder(folder)

@@ -66,7 +66,7 @@ def train(settings: TrainSettings, folder: Path, *, only: str | None = None, sho
 
 def _run_phase(settings: TrainSettings, phase: PhaseSettings, trainee: Trainee, folder: Path, *, show_progress: bool) -> None:
     model = trainee.model
-    accelerator = Accelerator(mixed_precision=phase.precision)
+    accelerator = Accelerator()  # without a precision: it has one for the whole process, and phases differ
     learning = freeze_all_but(model, phase.trained)
     optimizer = torch.optim.AdamW(
         _groups(model, phase), lr=phase.learning_rate, weight_decay=phase.weight_decay, betas=(0.9, 0.98)
@@ -84,7 +84,7 @@ def _run_phase(settings: TrainSettings, phase: PhaseSettings, trainee: Trainee, 
             rate = learning_rate(phase, step)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["share"]
-            with accelerator.autocast():
+            with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=phase.precision == "bf16"):
                 loss, figures = trainee.loss(phase, accelerator.unwrap_model(prepared), batch)
             _optimise(accelerator, optimizer, learning, loss, f"phase {phase.name}, step {step}")
             remember(recent, loss, figures)

@@ -23,7 +23,7 @@ class PhaseSettings:
         word) or `phrases` (prompts of some phrases, true and false); for a segmenter `boxes` (masks from boxes alone) or
         `prompts` (from boxes, points and masks).
     trained: names of the modules that learn; all others are frozen.
-    precision: `no` (float32), `bf16` or `fp16`; on a CPU, bf16 pays for convolutions and not for a small language model.
+    precision: `no` (float32) or `bf16`; on a CPU, bf16 pays for convolutions and not for a small language model.
     warmup: share of the steps in which the learning rate rises.  final_rate: what is left of it at the end, as a share of the
         peak; 1 keeps it up, in a phase that must find a rule and not polish it.
     scenes: scenes in a batch; questions: conversations about each, or the most phrases that are looked for, or
@@ -52,8 +52,8 @@ class PhaseSettings:
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
             raise InvalidSetting(f"phase {self.name}: objective {self.objective!r}", do=f"choose one of {', '.join(OBJECTIVES)}")
-        if self.precision not in ("no", "bf16", "fp16"):
-            raise InvalidSetting(f"phase {self.name}: precision {self.precision!r}", do="use no, bf16 or fp16")
+        if self.precision not in ("no", "bf16"):
+            raise InvalidSetting(f"phase {self.name}: precision {self.precision!r}", do="use no or bf16")
         for key in ("warmup", "final_rate", "alone"):
             if not 0 <= getattr(self, key) <= 1:
                 raise InvalidSetting(f"phase {self.name}: {key} is {getattr(self, key)}", do="give a share from 0 to 1")
