@@ -186,13 +186,14 @@ def _usable(found: ScoredMask, image: WorkspaceImage) -> bool:
 
 def _without_specks(found: ScoredMask) -> ScoredMask:
     assert found.mask is not None
-    array = found.mask.to_array()
-    pieces, number = ndimage.label(array, structure=np.ones((3, 3)))
+    array, box = found.mask.to_array(), found.mask.box
+    within = slice(int(box.y1), int(box.y2)), slice(int(box.x1), int(box.x2))
+    pieces, number = ndimage.label(array[within], structure=np.ones((3, 3)))
     areas = np.bincount(pieces.ravel(), minlength=number + 1)[1:]
     if number == 1 or areas.min() >= _SPECK * areas.max():
         return found
-    large = np.concatenate(([False], areas >= _SPECK * areas.max()))
-    return replace(found, mask=Mask.from_array(large[pieces]))
+    array[within] = np.concatenate(([False], areas >= _SPECK * areas.max()))[pieces]
+    return replace(found, mask=Mask.from_array(array))
 
 
 def _described(prompt: Prompt) -> str:
