@@ -331,6 +331,8 @@ def test_a_function_without_phrases_is_filtered_by_its_labels() -> None:
         ("boxes", "list"),
         ({"boxes": BOXES, "scores": [0.1]}, "2 of box, 1 of score"),
         ([{"box": BOXES[0], "label": 7}], "label"),
+        ([{"box": BOXES[0], "score": float("nan")}], "region1 has the score nan"),
+        (None, "the detector returned None; return a list of boxes, empty where nothing is found"),
     ],
 )
 def test_what_a_function_gets_wrong_is_said_and_nothing_is_kept(given: Any, said: str) -> None:

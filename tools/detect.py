@@ -164,6 +164,8 @@ def _by_function(function: DetectorFunction, image: WorkspaceImage, phrases: tup
     """Whatever the function gives, filtered by label and score where it names them."""
     picture: Image.Image = image.pixels.copy()
     given = function(picture, list(phrases)) if _takes_phrases(function) else function(picture)
+    if given is None:
+        raise ModelOutputInvalid("the detector returned None", do="return a list of boxes, empty where nothing is found")
     items = region_items(given)
     if not isinstance(items, list):
         return _Draft(items, 0.0, {})
@@ -174,7 +176,8 @@ def _by_function(function: DetectorFunction, image: WorkspaceImage, phrases: tup
         label = str(_label(item) or "").lower()
         if label in scored:
             scored[label] = max(scored[label], _score(item))
-    items = sorted((item for item in items if _score(item) >= (threshold or 0.0)), key=_score, reverse=True)
+    # A score that is not a number stays, to be refused with the rest of what cannot be.
+    items = sorted((item for item in items if not _score(item) < (threshold or 0.0)), key=_score, reverse=True)
     return _Draft(items, threshold or 0.0, scored)
 
 
