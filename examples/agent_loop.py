@@ -13,7 +13,9 @@ from openai import OpenAI
 
 from roi_agent import Workspace, build_toolbox
 
-image, question = sys.argv[1:3]
+if len(sys.argv) != 3 or not os.environ.get("OPENAI_API_KEY"):
+    sys.exit(__doc__)
+image, question = sys.argv[1:]
 workspace = Workspace()
 workspace.add_image(image)
 toolbox = build_toolbox(workspace)
