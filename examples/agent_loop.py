@@ -1,8 +1,8 @@
 """An agent in one loop: the tools from their OpenAI schemas alone, with no other framework.
 
 Run: python examples/agent_loop.py examples/scene1.png "What is left of the square?"
-It needs `pip install openai` and a chat model with tool calls: OPENAI_API_KEY, or OPENAI_BASE_URL for any compatible server;
-MODEL names the model.
+It needs `pip install openai` and a chat model with tool calls: OPENAI_API_KEY is its key (any word, where a server wants none),
+OPENAI_BASE_URL the address of any compatible server, MODEL the model's name.
 """
 
 import os

@@ -160,7 +160,9 @@ def _points(points: object, image: WorkspaceImage) -> tuple[tuple[float, float, 
         if len(values) == 3 and values[2] not in (0, 1):
             raise PointInvalid(f"the point {shown(values)} is marked {shown(values[2])}", do="mark it 1 inside, 0 outside")
         if not (0 <= values[0] <= width and 0 <= values[1] <= height):
-            raise PointInvalid(f"the point {shown(list(values[:2]))} lies outside the image", do=f"stay within {width} x {height} pixels")
+            raise PointInvalid(
+                f"the point {shown(list(values[:2]))} lies outside the image", do=f"stay within {width} x {height} pixels"
+            )
         checked.append((float(values[0]), float(values[1]), len(values) == 2 or bool(values[2])))
     if checked and not any(inside for *_, inside in checked):
         raise PointInvalid("every point is marked as outside", do="give at least one point inside the thing")
