@@ -16,29 +16,26 @@ from roi_agent import Workspace, build_toolbox
 if len(sys.argv) != 3 or not os.environ.get("OPENAI_API_KEY"):
     sys.exit(__doc__)
 image, question = sys.argv[1:]
-workspace = Workspace()
-workspace.add_image(image)
-toolbox = build_toolbox(workspace)
-tools: Any = toolbox.openai_tools()
-
 client = OpenAI()
-messages: list[Any] = [
-    {"role": "system", "content": "Answer questions about image1. Find regions first, then ask about them by their handles."},
-    {"role": "user", "content": question},
-]
-for _ in range(10):
-    reply = client.chat.completions.create(model=os.environ.get("MODEL", "gpt-4o-mini"), messages=messages, tools=tools)
-    message = reply.choices[0].message
-    if not message.tool_calls:
-        print(message.content)
-        break
-    messages.append(message.model_dump(exclude_none=True))
-    for call in message.tool_calls:
-        assert call.type == "function"
-        result = toolbox.call(call.function.name, call.function.arguments)
-        print(f"  {call.function.name} {call.function.arguments} -> {result.text}")
-        messages.append({"role": "tool", "tool_call_id": call.id, "content": result.text})
-else:
-    print("no answer after ten rounds")
 
-workspace.save("regions")  # images and regions, for a look or for the next command: roi-agent ask --workspace regions ...
+# The folder keeps images and regions for the next run, and for the next command: roi-agent ask --workspace regions ...
+with Workspace.opened("regions") as workspace:
+    seen = workspace.add_image(image)
+    toolbox = build_toolbox(workspace)
+    tools: Any = toolbox.openai_tools()
+    task = f"Answer questions about {seen.name}. Find regions first, then ask about them by their handles."
+    messages: list[Any] = [{"role": "system", "content": task}, {"role": "user", "content": question}]
+    for _ in range(10):
+        reply = client.chat.completions.create(model=os.environ.get("MODEL", "gpt-4o-mini"), messages=messages, tools=tools)
+        message = reply.choices[0].message
+        if not message.tool_calls:
+            print(message.content)
+            break
+        messages.append(message.model_dump(exclude_none=True))
+        for call in message.tool_calls:
+            assert call.type == "function"
+            result = toolbox.call(call.function.name, call.function.arguments)
+            print(f"  {call.function.name} {call.function.arguments} -> {result.text}")
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": result.text})
+    else:
+        print("no answer after ten rounds")

@@ -129,6 +129,19 @@ def test_a_second_look_at_the_frame_stays_within_it(nano: LocalRegionModel, corn
     assert look.first_look is not None and crop.size_wh[0] == crop.size_wh[1] == 48
 
 
+def test_regions_far_apart_in_a_long_image_are_answered(nano: LocalRegionModel) -> None:
+    filled = Workspace()
+    filled.add_image(Image.new("RGB", (640, 4500)))
+    filled.add_regions([[20, 50, 60, 100], [20, 700, 60, 760]])
+    asked = ask(filled, "Is <region1> above <region2>?", model=nano)
+    assert asked.first_look is None and len(filled.images) == 1
+
+
+def test_a_handle_without_brackets_is_not_answered_about_the_whole_image(nano: LocalRegionModel) -> None:
+    with pytest.raises(InvalidSetting, match="names region1 without brackets; write <region1>"):
+        ask(workspace(), "What colour is region1?", model=nano)
+
+
 def test_questions_about_nothing_that_is_there_are_refused(nano: LocalRegionModel) -> None:
     filled = workspace()
     with pytest.raises(UnknownRegion, match=r"unknown_region: region7; there is region1\.\.region4"):

@@ -223,6 +223,19 @@ def test_what_is_found_in_a_crop_lies_in_the_image() -> None:
     assert (region.image, region.box) == ("image1", Box(51, 22, 61, 32))
 
 
+def test_a_phrase_whose_boxes_fit_another_better_is_not_called_absent() -> None:
+    result = detect(workspace(), "star . red star", detector=Fixed([[1, 2, 11, 12]], [[0.7, 0.9]]), image="image1")
+    assert result.sentence().endswith("region1 (red star, 0.90); no box of its own for star (best score 0.70)")
+
+
+def test_numpys_scores_count_as_scores() -> None:
+    def find(image: Image.Image) -> list[dict[str, Any]]:
+        return [{"box": [1, 1, 5, 5], "score": np.float32(0.1)}, {"box": [3, 3, 9, 9], "score": np.float32(0.9)}]
+
+    (region,) = detect(workspace(), detector=find, image="image1", threshold=0.5).regions
+    assert region.score == pytest.approx(0.9)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("where", ["boxes", "scores"])
 def test_a_detector_that_gives_nan_leaves_the_workspace_as_it_was(value: float, where: str) -> None:

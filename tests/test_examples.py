@@ -120,4 +120,4 @@ def test_the_readmes_python_runs(tmp_path: Path) -> None:
     printed = run_script(tmp_path / "readme.py", tmp_path)
     assert printed.startswith("region2 ")
     assert "no star (best score 0." in printed and "unknown_region: region9; there is region1..region2" in printed
-    assert len(blocks) == 4 and (tmp_path / "found.png").exists() and len(Workspace.load(tmp_path / "scene1").images) == 1
+    assert len(blocks) == 4 and (tmp_path / "found.png").exists() and len(Workspace.load(tmp_path / "found").images) == 1

@@ -3,6 +3,7 @@
 A small region is looked at a second time, in an enlarged crop, where the model sees more of it.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ from roi_agent.tools.workspace import ImageName, RegionName, Workspace
 
 SMALL = 1 / 12  # of the image's side: a region that is smaller both ways is looked at again
 _CONTEXT = 1.5  # of the region's longer side, around it in the crop
+_BARE = re.compile(r"(?<![<\w])region[1-9][0-9]*\b")  # a planner's slip, which would be answered about the whole image
 _PART = 0.7  # of the image's side: a crop that is larger shows nothing new
 
 
@@ -137,6 +139,8 @@ def _about(
 ) -> tuple[WorkspaceImage, tuple[Region, ...]]:
     """The whole image and the regions that a question is about, those that it names first."""
     named = mentioned(question) if isinstance(question, str) else ()
+    if isinstance(question, str) and (bare := _BARE.search(question)):
+        raise InvalidSetting(f"the question names {bare[0]} without brackets", do=f"write <{bare[0]}>")
     chosen = tuple({region.name: region for region in (*workspace.pick(named), *workspace.pick(regions))}.values())
     seen = workspace.image(image if image is not None or not chosen else chosen[0].image)
     whole = workspace.image(seen.parent) if chosen and seen.parent else seen
@@ -158,6 +162,8 @@ def _crop(workspace: Workspace, image: WorkspaceImage, regions: Sequence[Region]
         return None
     # A square, so that the model's own resizing does not change the shapes; at the frame it is moved inwards.
     side = min(side, width, height)
+    if side < max(around.width, around.height):
+        return None
     (cx, cy), half = around.centre, side / 2
     x1, y1 = min(max(cx - half, 0), width - side), min(max(cy - half, 0), height - side)
     return workspace.add_crop(Box(x1, y1, x1 + side, y1 + side), image=image)

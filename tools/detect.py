@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -60,9 +61,15 @@ class Detection:
         """For example: 2 found in image1: region1 (red star, 0.93), region2 (star, 0.81); no umbrella (best score 0.04)."""
         named = [f"{region.name} ({_described(region)})" for region in self.regions]
         parts = [f"{len(named)} found in {self.image}: {', '.join(named)}" if named else f"nothing found in {self.image}"]
-        seen = {region.label for region in self.regions}
-        missing = [f"no {phrase} (best score {self.best_scores[phrase]:.2f})" for phrase in self.phrases if phrase not in seen]
-        return "; ".join([*parts, *missing, *self.notes])
+        labels = {region.label.lower() if region.label else None for region in self.regions}
+        # A detector that labels nothing says nothing of single phrases.
+        missing = [phrase for phrase in self.phrases if phrase not in labels and None not in labels]
+        return "; ".join([*parts, *map(self._missing, missing), *self.notes])
+
+    def _missing(self, phrase: str) -> str:
+        """A phrase above the threshold is not absent: its boxes fit another phrase better, or were left out."""
+        score = self.best_scores[phrase]
+        return f"{'no' if score <= self.threshold else 'no box of its own for'} {phrase} (best score {score:.2f})"
 
 
 def detect(
@@ -211,7 +218,7 @@ def _label(item: Any) -> Any:
 
 def _score(item: Any) -> float:
     score = item.get("score") if isinstance(item, dict) else getattr(item, "score", None)
-    return float(score) if isinstance(score, int | float) else 1.0
+    return float(score) if isinstance(score, Real) and not isinstance(score, bool) else 1.0
 
 
 def _described(region: Region) -> str:

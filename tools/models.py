@@ -78,11 +78,12 @@ class Models:
         with self._lock:
             entry = self._loaded.get(role) or self._load(role)
             self._clock += 1
-            entry.users, entry.last_used = entry.users + 1, self._clock
+            entry.last_used = self._clock
             if entry.device != entry.home:
                 self._make_room(entry.home, entry.weight_bytes)
                 entry.model.to(entry.home)
                 entry.device = entry.home
+            entry.users += 1
         try:
             yield entry.model
         finally:
@@ -148,7 +149,8 @@ def parse_devices(text: str | None, default: str) -> dict[str, str]:
     Error: InvalidSetting.
     """
     devices = dict.fromkeys(ROLES, default)
-    for part in (text or "").split(","):
+    # A device for all of them first, wherever it stands.
+    for part in sorted((text or "").split(","), key=lambda part: "=" in part):
         role, equals, device = (piece.strip() for piece in part.partition("="))
         if not equals and role:
             devices = dict.fromkeys(ROLES, role)

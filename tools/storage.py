@@ -188,6 +188,9 @@ def _check_continues(path: Path, index: Mapping[str, Any]) -> None:
 def _replace(target: Path, fill: Callable[[IO[bytes]], object]) -> None:
     """Write a file beside its place, wait for the disk, and rename."""
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+    mask = os.umask(0)
+    os.umask(mask)
+    os.fchmod(handle, 0o666 & ~mask)  # mkstemp makes files for their owner alone
     try:
         with os.fdopen(handle, "wb") as out:
             fill(out)

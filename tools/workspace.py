@@ -156,7 +156,7 @@ class Workspace:
             count = len(self._regions)
             for region in parsed:
                 mapped = self._mapped(region, seen, source, prompt)
-                if same_iou is not None and (earlier := _same(mapped, known.values(), same_iou)):
+                if same_iou is not None and (earlier := _same(mapped, self._regions.values(), same_iou)):
                     known[mapped] = earlier
                 if mapped not in known:
                     count += 1
@@ -245,6 +245,7 @@ class Workspace:
 def _same(region: Region, known: Iterable[Region], iou: float) -> Region | None:
     """The earlier region that shows the same thing as this one does, found by the same tool under the same label."""
     alike = [each for each in known if (each.image, each.label, each.source) == (region.image, region.label, region.source)]
+    alike = [each for each in alike if each.mask or not region.mask]  # a new mask is not thrown away
     return next((each for each in alike if relate(each, region).iou >= iou), None)
 
 

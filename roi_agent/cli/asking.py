@@ -24,6 +24,7 @@ from roi_agent.cli.options import (
     numbers,
     opened_workspace,
     out,
+    save_picture,
 )
 from roi_agent.model.errors import InvalidSetting, UserError
 
@@ -77,7 +78,7 @@ def ask(
             answer = region_model.ask(loaded, question, regions, format=format, unit=unit, **decoding)
         pixels, record = loaded.pixels, {"question": question, **answer.to_dict()}
     if picture is not None:
-        draw_regions(pixels, answer.regions, [question, answer.text]).save(picture)
+        save_picture(draw_regions(pixels, answer.regions, [question, answer.text]), picture)
     if as_json:
         print(json.dumps(record, ensure_ascii=False))
         return
@@ -108,7 +109,7 @@ def _ask_in(
             err.print(f"{region.name} is the box {','.join(f'{value:g}' for value in region.box.xyxy)}", soft_wrap=True)
         if options:
             chosen = choose(workspace, question, options, model=region_model, image=name, regions=added)
-            seen = workspace.image(name if name or not chosen.regions else chosen.regions[0].image)
+            seen = workspace.image(chosen.regions[0].image if chosen.regions else name)
             return seen.pixels, chosen, {"question": question, "image": seen.name, **chosen.to_dict()}
         asked = ask(workspace, question, model=region_model, image=name, regions=added, **decoding)
         return workspace.image(asked.image).pixels, asked.answer, asked.to_dict()

@@ -20,6 +20,7 @@ from roi_agent.cli.options import (
     opened_workspace,
     out,
     points,
+    save_picture,
 )
 from roi_agent.model.errors import InvalidSetting
 
@@ -62,7 +63,7 @@ def detect(
             overlap=overlap,
             max_regions=max_regions,
         )
-        _show(opened, found, picture=picture, as_json=as_json)
+    _show(opened, found, picture=picture, as_json=as_json)
 
 
 @app.command(epilog="Example: `roi-agent segment examples/scene1.png --point 200,280 --picture mask.png`")
@@ -110,7 +111,7 @@ def segment(
                 format=format,
                 unit=unit,
             )
-        _show(opened, found, picture=picture, as_json=as_json)
+    _show(opened, found, picture=picture, as_json=as_json)
 
 
 def _show(workspace: "Workspace", found: Any, *, picture: Path | None, as_json: bool) -> None:
@@ -118,7 +119,7 @@ def _show(workspace: "Workspace", found: Any, *, picture: Path | None, as_json: 
     from roi_agent.tools.view import overview
 
     if picture is not None:
-        overview(workspace, image=found.image, regions=[region.name for region in found.regions]).picture.save(picture)
+        save_picture(overview(workspace, image=found.image, regions=[region.name for region in found.regions]).picture, picture)
     if as_json:
         print(json.dumps(found.to_dict(), ensure_ascii=False))
         return

@@ -12,6 +12,8 @@ from rich.console import Console
 from roi_agent.model.errors import BoxFormatUnknown, InvalidSetting, PointInvalid
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from roi_agent.tools.workspace import Workspace
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
@@ -45,8 +47,8 @@ def num_bytes(text: str | None) -> int | None:
     """Bytes from "12GB", "500 MiB" or "1000".  Error: InvalidSetting."""
     if text is None:
         return None
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([KMG]I?|)B?\s*", text.upper())
-    if not match or match[1].count(".") > 1 or not float(match[1]):
+    match = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]+)?)\s*([KMG]I?|)B?\s*", text.upper())
+    if not match or not float(match[1]):
         raise InvalidSetting(f"the size {text!r} is unclear", do="write 12GB, 500MiB or a number of bytes")
     return round(float(match[1]) * _SIZES[match[2]])
 
@@ -82,6 +84,16 @@ def check_picture(picture: Path | None) -> None:
         raise InvalidSetting(f"the picture {picture.name!r} has no known ending", do="use .png, .jpg or .webp")
     if not picture.absolute().parent.is_dir():
         raise InvalidSetting(f"there is no folder for the picture {str(picture)!r}", do="make it first")
+    if picture.is_dir():
+        raise InvalidSetting(f"{picture.name!r} is a folder", do="name a file for the picture")
+
+
+def save_picture(picture: "Image.Image", path: Path) -> None:
+    """Write a picture.  Error: InvalidSetting."""
+    try:
+        picture.save(path)
+    except OSError as error:
+        raise InvalidSetting(f"cannot write {path.name!r}: {error.strerror}", do="name another file") from None
 
 
 @contextmanager
