@@ -49,6 +49,15 @@ def test_unknown_formats_and_a_missing_size_are_refused() -> None:
 # supervision
 
 
+def test_masks_of_images_of_several_sizes_do_not_go_out_together() -> None:
+    workspace = Workspace()
+    for side in (20, 30):
+        image = workspace.add_image(np.zeros((side, side, 3), np.uint8))
+        workspace.add_regions([{"mask": np.ones((side, side), bool)}], image=image)
+    with pytest.raises(InvalidSetting, match="images of several sizes; export the regions of one image at a time"):
+        to_supervision(workspace.regions())
+
+
 def test_detections_go_out_and_come_back() -> None:
     workspace = filled()
     detections = to_supervision(workspace.regions())

@@ -204,6 +204,11 @@ def test_a_mask_found_in_a_crop_lies_in_the_image() -> None:
     assert again.parent == "region2"
 
 
+def test_points_may_be_whole_numbers_of_numpy() -> None:
+    (region,) = segment(workspace(), segmenter=Discs(), points=[(np.int64(50), np.int64(30))]).regions
+    assert region.box.xyxy == (42, 22, 59, 39)
+
+
 def test_a_prompt_without_a_mask_is_named() -> None:
     result = segment(workspace(), segmenter=Discs(), boxes=[[0, 0, 2, 2]])
     assert result.regions == () and result.sentence() == "no mask in image1; no mask for box 0,0,2,2"
@@ -248,6 +253,7 @@ def test_everything_is_found_once() -> None:
         ({"points": [(101, 5)]}, PointInvalid, r"lies outside the image; stay within 100 x 60 pixels"),
         ({"points": [(-1, 5)]}, PointInvalid, "outside"),
         ({"points": [(float("nan"), 5)]}, PointInvalid, "finite"),
+        ({"points": [(10**400, 5)]}, PointInvalid, "finite"),
         ({"points": [(1, 5, 2)]}, PointInvalid, "marked 2"),
         ({"points": [(1, 5, 0)]}, PointInvalid, "every point is marked as outside"),
         ({"points": [5, 6]}, PointInvalid, "a point is given as 5"),

@@ -68,6 +68,8 @@ def to_supervision(regions: Sequence[Region]) -> "Detections":
     labels = [region.label or "" for region in regions]
     ids = {label: number for number, label in enumerate(dict.fromkeys(labels))}
     masks = [region.mask.to_array() for region in regions if region.mask]
+    if len({mask.shape for mask in masks}) > 1:
+        raise InvalidSetting("the regions lie in images of several sizes", do="export the regions of one image at a time")
     return supervision.Detections(
         xyxy=to_array(regions).astype(np.float32),
         mask=np.stack(masks) if len(masks) == len(regions) else None,

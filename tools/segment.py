@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ MAX_POINTS = 100
 MAX_POINTS_PER_SIDE = 64
 MAX_REGIONS = 100  # of everything in an image
 
+_FAR = 1e9  # pixels: no number that is finite and of use lies beyond
 _SPECK = 0.1  # of a mask's largest piece: pieces below are dropped, since one stray pixel would stretch the tight box
 _DOUBLE = 0.7  # IoU of boxes from which two masks of everything count as one
 
@@ -155,7 +157,7 @@ def _points(points: object, image: WorkspaceImage) -> tuple[tuple[float, float, 
         values = point.tolist() if hasattr(point, "tolist") else point
         if not isinstance(values, Sequence) or isinstance(values, str | bytes) or len(values) not in (2, 3):
             raise PointInvalid(f"a point is given as {shown(values)}", do="give (x, y), or (x, y, 0) for a point outside")
-        if any(isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v) for v in values[:2]):
+        if not all(_is_number(value) for value in values[:2]):
             raise PointInvalid(f"the point {shown(values)} is not two finite numbers", do="give pixels")
         if len(values) == 3 and values[2] not in (0, 1):
             raise PointInvalid(f"the point {shown(values)} is marked {shown(values[2])}", do="mark it 1 inside, 0 outside")
@@ -167,6 +169,11 @@ def _points(points: object, image: WorkspaceImage) -> tuple[tuple[float, float, 
     if checked and not any(inside for *_, inside in checked):
         raise PointInvalid("every point is marked as outside", do="give at least one point inside the thing")
     return tuple(checked)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is finite and of use; compared and not converted, since a whole number may be too large for a float."""
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(-_FAR < value < _FAR)  # type: ignore[operator]
 
 
 def _mask(mask: object, image: WorkspaceImage) -> Mask | None:
