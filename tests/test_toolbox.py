@@ -183,3 +183,10 @@ def test_an_empty_workspace_says_so() -> None:
     box.workspace.add_image(np.zeros((9, 9, 3), np.uint8))
     assert box.call("count_regions", {}).text == "0 regions"
     assert box.call("order_regions", {"order": "top to bottom"}).text == "top to bottom: no regions"
+
+
+def test_a_crop_speaks_of_what_lies_in_it() -> None:
+    box = toolbox()
+    assert box.call("zoom_in", {"region": "region2"}).text.startswith("image2")
+    assert box.call("count_regions", {"image": "image2"}).text == "1 region: 1 flag"
+    assert box.call("count_regions", {"image": "image1"}).text.startswith("3 regions")

@@ -199,7 +199,9 @@ def _count(box: Toolbox, given: schemas.CountArguments) -> ToolReply:
     regions = box.workspace.regions(box.workspace.image(given.image))
     counts = count_by_label(regions)
     said = ", ".join(f"{count} {label or 'without a label'}" for label, count in counts.items())
-    return ToolReply(f"{len(regions)} regions" + (f": {said}" if said else ""), regions, {"counts": counts})
+    return ToolReply(
+        f"{len(regions)} region{'s' if len(regions) != 1 else ''}" + (f": {said}" if said else ""), regions, {"counts": counts}
+    )
 
 
 def _look(box: Toolbox, given: schemas.LookArguments) -> ToolReply:

@@ -48,13 +48,17 @@ class Workspace:
             return tuple(self._images.values())
 
     def regions(self, image: ImageName = None) -> tuple[Region, ...]:
-        """All regions in the order of their handles, or those of one image.  Error: UnknownImage."""
+        """All regions in the order of their handles; or those of one image, of a crop those that lie in it whole.
+
+        Error: UnknownImage.
+        """
         with self._lock:
             everything = tuple(self._regions.values())
             if image is None:
                 return everything
-            whole = self._whole(self.image(image)).name
-            return tuple(region for region in everything if region.image == whole)
+            seen = self.image(image)
+            whole = self._whole(seen).name
+            return tuple(region for region in everything if region.image == whole and _lies_in(region.box, seen.box))
 
     def image(self, name: ImageName = None) -> WorkspaceImage:
         """One image by its handle; without one, the only whole image there is.  Error: UnknownImage."""
@@ -256,6 +260,10 @@ def _unnamed(regions: object) -> object:
     if any(isinstance(item, Mapping) and item.get("name") for item in regions):
         raise InvalidSetting("a new region comes with a name", do="leave the name out: the workspace gives it")
     return [replace(item, name=f"region{i}") if isinstance(item, Region) else item for i, item in enumerate(regions, 1)]
+
+
+def _lies_in(box: Box, crop: Box | None) -> bool:
+    return crop is None or (crop.x1 <= box.x1 and crop.y1 <= box.y1 and box.x2 <= crop.x2 and box.y2 <= crop.y2)
 
 
 def _moved(box: Box, crop: Box | None) -> Box:
