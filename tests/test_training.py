@@ -170,7 +170,7 @@ def test_the_learning_rate_warms_up_and_decays() -> None:
 def test_the_shipped_configuration_loads_and_its_phases_follow_the_paper() -> None:
     settings = TrainSettings.load("nano")
     phases = {phase.name: phase for phase in settings.phases}
-    assert list(phases)[-3:] == ["tower", "stage1", "stage2"]
+    assert list(phases)[-4:] == ["tower", "stage1", "stage2", "stage2-again"]
     assert phases["stage1"].trained == ("region_encoder",)
     assert not any("vision" in module for module in phases["stage2"].trained)
     assert all(set(phase.family_weights) <= set(FAMILY_NAMES) for phase in settings.phases)
