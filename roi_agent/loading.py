@@ -1,5 +1,6 @@
 """From a name to a model: a shipped one, a local folder, or for detectors and segmenters a name on the Hugging Face hub."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from roi_agent.model.errors import InvalidSetting, ModelNotFound
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.protocol import RegionModel
 from roi_agent.model.segmenter import TransformersSegmenter
+from roi_agent.tools.ask import SecondLook
 from roi_agent.tools.models import Models, ModelSource, parse_devices, weight_bytes
 from roi_agent.tools.workspace import Workspace
 
@@ -83,15 +85,24 @@ def load_models(
     return Models(sources, budget_bytes=budget_bytes)
 
 
-def build_toolbox(workspace: Workspace | None = None, *, pictures: bool = False, **models: Any) -> "Toolbox":
+def build_toolbox(
+    workspace: Workspace | None = None,
+    *,
+    pictures: bool = False,
+    without: Sequence[str] = (),
+    second_look: SecondLook = "small",
+    **models: Any,
+) -> "Toolbox":
     """The tools for a planner over one workspace, a new one by default.
 
-    pictures: also show pictures to the planner, for planners that can see.  models: the arguments of `load_models`.
+    pictures: also show pictures to the planner, for planners that can see.  without: tools to leave out, by name or group:
+    detect, segment, ask, measure, view, list.  second_look: as in `roi_agent.tools.ask`.  models: the arguments of `load_models`.
     For example `build_toolbox(workspace, detector="nano").tools()` gives LangChain tools, `.openai_tools()` OpenAI schemas.
     """
     from roi_agent.tools.toolbox import Toolbox
 
-    return Toolbox(workspace if workspace is not None else Workspace(), load_models(**models), pictures=pictures)
+    held = workspace if workspace is not None else Workspace()
+    return Toolbox(held, load_models(**models), pictures=pictures, without=without, second_look=second_look)
 
 
 def _source(role: str, given: object, load: Any, device: str) -> ModelSource:

@@ -108,7 +108,7 @@ def test_small_regions_get_a_second_look(nano: LocalRegionModel) -> None:
     assert look.regions[0].image == "image1" == look.image
     assert any(f"read from a closer look at {look.crop}; the whole image gave" in note for note in look.notes)
     assert filled.image(look.crop).parent == "image1"
-    assert ask(filled, "What colour is <region1>?", model=nano, second_look=False).first_look is None
+    assert ask(filled, "What colour is <region1>?", model=nano, second_look="never").first_look is None
 
 
 def test_large_regions_and_such_that_lie_far_apart_get_none(nano: LocalRegionModel) -> None:

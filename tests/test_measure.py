@@ -11,7 +11,7 @@ from roi_agent.model.boxes import Box
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.masks import Mask
 from roi_agent.model.regions import Region
-from roi_agent.tools.measure import ORDERS, area, count_by_label, extent, in_order, nearest, relate
+from roi_agent.tools.measure import ORDERS, area, count_by_label, extent, in_order, nearest, placed, relate, related
 
 
 def region(number: int, *xyxy: float, label: str | None = None, image: str = "image1") -> Region:
@@ -117,3 +117,45 @@ def test_regions_of_two_images_cannot_be_compared() -> None:
         relate(region(1, 0, 0, 1, 1), region(2, 0, 0, 1, 1, image="image2"))
     with pytest.raises(InvalidSetting, match="the order 'upwards' is unknown"):
         in_order([], "upwards")
+
+
+@pytest.mark.parametrize(
+    "relation,names",
+    [
+        ("left of", ["region2"]),
+        ("right of", ["region3"]),
+        ("above", []),
+        ("below", ["region3"]),
+        ("inside", ["region2"]),
+        ("around", []),
+        ("touching", ["region2", "region3"]),
+        ("larger than", []),
+        ("smaller than", ["region2", "region3"]),
+    ],
+)
+def test_regions_in_a_relation_to_another(relation: str, names: list[str]) -> None:
+    middle = region(1, 20, 20, 60, 60)
+    others = [middle, region(2, 20, 30, 40, 50), region(3, 60, 50, 90, 70)]
+    assert [each.name for each in related(others, relation, middle)] == names
+
+
+@pytest.mark.parametrize(
+    "place,names",
+    [
+        ("left", ["region1", "region2"]),
+        ("top right", ["region3"]),
+        ("bottom", ["region2"]),
+        ("middle", ["region4"]),
+        ("bottom right", []),
+    ],
+)
+def test_regions_in_a_part_of_the_image(place: str, names: list[str]) -> None:
+    regions = [region(1, 0, 0, 10, 10), region(2, 0, 80, 10, 100), region(3, 80, 0, 100, 20), region(4, 40, 40, 60, 60)]
+    assert [each.name for each in placed(regions, place, (100, 100))] == names
+
+
+def test_relations_and_places_that_are_none_are_refused() -> None:
+    with pytest.raises(InvalidSetting, match="the relation 'beside' is unknown; use one of left of"):
+        related([], "beside", region(1, 0, 0, 1, 1))
+    with pytest.raises(InvalidSetting, match="the place 'upstairs' is unknown; use one of left"):
+        placed([], "upstairs", (9, 9))

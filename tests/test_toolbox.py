@@ -14,6 +14,7 @@ from langchain_tests.unit_tests import ToolsUnitTests
 from PIL import Image
 
 from roi_agent import Workspace, build_toolbox
+from roi_agent.model.errors import InvalidSetting
 from roi_agent.tools.toolbox import Toolbox
 
 SCENE = Path(__file__).parent.parent / "examples" / "scene1.png"
@@ -47,6 +48,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "choose_answer": {"question": "What colour is <region2>?", "options": ["pink", "blue"]},
     "compare_regions": {"first": "region1", "second": "<region3>"},
     "order_regions": {"order": "left to right"},
+    "select_regions": {"relation": "left of", "to": "region3"},
     "count_regions": {},
     "look_at_image": {},
     "zoom_in": {"region": "region2"},
@@ -85,6 +87,7 @@ for _name in EXAMPLES:
         ("choose_answer", "pink (confidence "),
         ("compare_regions", "region1 is left of and below region3; they do not overlap, 12 px lie between them"),
         ("order_regions", "left to right: region2 (flag) in image1 at 141,9,246,134; region1"),
+        ("select_regions", "left of region3: region1 (umbrella) in image1 at 123,194,303,377; region2 (flag) in"),
         ("count_regions", "3 regions: 1 umbrella, 1 flag, 1 square"),
         ("look_at_image", "image1, 512 x 512 pixels, with region1 (umbrella)"),
         ("zoom_in", "image2 is the part of image1 around region2, "),
@@ -134,6 +137,9 @@ def test_planners_that_see_are_shown_the_pictures() -> None:
         ("add_region", {"box": [5, 5, 5]}, "at least 4 items"),
         ("compare_regions", {"first": "the star", "second": "region1"}, "invalid_arguments: first"),
         ("order_regions", {"order": "upwards"}, "Input should be 'left to right'"),
+        ("order_regions", {"order": "nearest first"}, "the order 'nearest first' and `to` do not fit; `to` belongs to nearest"),
+        ("select_regions", {"relation": "left of"}, "neither a relation to a region nor a place is given; give `relation` and"),
+        ("select_regions", {"relation": "beside", "to": "region1"}, "invalid_arguments: relation"),
         ("zoom_in", {"region": "region1", "margin": -1}, "greater than or equal to 0"),
     ],
 )
@@ -190,3 +196,36 @@ def test_a_crop_speaks_of_what_lies_in_it() -> None:
     assert box.call("zoom_in", {"region": "region2"}).text.startswith("image2")
     assert box.call("count_regions", {"image": "image2"}).text == "1 region: 1 flag"
     assert box.call("count_regions", {"image": "image1"}).text.startswith("3 regions")
+
+
+def test_regions_are_selected_by_relation_and_place_and_sorted_by_nearness() -> None:
+    box = toolbox()
+
+    def names(tool: str, **arguments: Any) -> list[str]:
+        reply = box.call(tool, arguments)
+        assert reply.error is None, reply.text
+        return [region.name for region in reply.regions]
+
+    assert names("select_regions", place="top") == ["region2", "region3"]
+    assert names("select_regions", place="top", relation="left of", to="region3") == ["region2"]
+    assert names("select_regions", relation="larger than", to="region2", regions=["region2", "region3"]) == ["region3"]
+    assert names("order_regions", order="nearest first", to="region2") == ["region1", "region3"]
+    assert names("order_regions", order="farthest first", to="region2") == ["region3", "region1"]
+    assert box.call("select_regions", {"place": "bottom left", "regions": ["region3"]}).text == "in the bottom left: none"
+
+
+def test_tools_are_left_out_by_name_or_group() -> None:
+    box = toolbox(without=["measure", "zoom_in"])
+    assert {"compare_regions", "order_regions", "select_regions", "count_regions", "zoom_in"}.isdisjoint(box.names)
+    assert "look_at_image" in box.names
+    assert "there is no tool 'zoom_in'; use find_regions, " in box.call("zoom_in", {"region": "region1"}).text
+    with pytest.raises(InvalidSetting, match="there is no tool 'measuring'; use detect, segment, ask, measure"):
+        toolbox(without=["measuring"])
+
+
+def test_a_closer_look_is_taken_when_it_is_asked_for() -> None:
+    box = toolbox()
+    question = {"question": "What colour is <region2>?"}
+    plain, closer = (box.call("ask_about_regions", {**question, "closer": closer}).data for closer in (False, True))
+    assert plain["first_look"] is None
+    assert closer["first_look"]["text"] == plain["text"] == closer["text"]

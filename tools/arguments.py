@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from roi_agent.model.regions import MAX_REGIONS
-from roi_agent.tools.measure import ORDERS
+from roi_agent.tools.measure import NEARNESS, ORDERS, PLACES, RELATIONS
 
 _Handle = Annotated[str, Field(pattern=r"^<?region[1-9][0-9]{0,3}>?$", description="A region's handle, such as region1.")]
 _Image = Annotated[
@@ -16,6 +16,9 @@ _Regions = Annotated[list[_Handle], Field(max_length=MAX_REGIONS)]
 _Box = Annotated[list[FiniteFloat], Field(min_length=4, max_length=4, description="x1, y1, x2, y2 in pixels.")]
 _Point = Annotated[list[FiniteFloat], Field(min_length=2, max_length=2, description="x, y in pixels.")]
 _Question = Annotated[str, Field(min_length=1, max_length=2000)]
+_Closer = Annotated[
+    bool, Field(default=False, description="Look again at an enlarged part around the regions, for an answer that is not sure.")
+]
 
 
 class Arguments(BaseModel):
@@ -73,6 +76,7 @@ class AskArguments(Arguments):
         description='With every region in angle brackets: "What is <region1>?", "Is <region1> left of <region3>?"'
     )
     regions: _Regions = Field(default=[], description="Further regions that the question is about and does not name.")
+    closer: _Closer
     image: _Image
 
 
@@ -103,8 +107,21 @@ class CompareArguments(Arguments):
 class OrderArguments(Arguments):
     """Arguments of order_regions."""
 
-    order: Literal[tuple(ORDERS)] = Field(description="The order; the first of the result is the leftmost, the topmost, ...")  # type: ignore[valid-type]
+    order: Literal[(*ORDERS, *NEARNESS)] = Field(  # type: ignore[valid-type]
+        description="The order; the first of the result is the leftmost, the topmost, the nearest, ..."
+    )
     regions: _Regions | None = Field(default=None, description="All regions of the image where left out.")
+    to: _Handle | None = Field(default=None, description='For "nearest first" and "farthest first": from which region.')
+    image: _Image
+
+
+class SelectArguments(Arguments):
+    """Arguments of select_regions."""
+
+    regions: _Regions | None = Field(default=None, description="All regions of the image where left out.")
+    relation: Literal[tuple(RELATIONS)] | None = Field(default=None, description="How they lie to the region of `to`.")  # type: ignore[valid-type]
+    to: _Handle | None = Field(default=None, description="The region that the relation is to.")
+    place: Literal[PLACES] | None = Field(default=None, description="The part of the image that their centres lie in.")  # type: ignore[valid-type]
     image: _Image
 
 

@@ -6,7 +6,7 @@ A small region is looked at a second time, in an enlarged crop, where the model 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from roi_agent.model.boxes import Box
 from roi_agent.model.conversation import mentioned
@@ -16,8 +16,10 @@ from roi_agent.model.regions import MAX_REGIONS, Region
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, RegionName, Workspace
 
+SecondLook = Literal["small", "always", "never"]
 SMALL = 1 / 12  # of the image's side: a region that is smaller both ways is looked at again
 _CONTEXT = 1.5  # of the region's longer side, around it in the crop
+_LEAST_CONTEXT = 0.1  # where a closer look is asked for
 _BARE = re.compile(r"(?<![<\w])region[1-9][0-9]*\b")  # a planner's slip, which would be answered about the whole image
 _PART = 0.7  # of the image's side: a crop that is larger shows nothing new
 
@@ -65,7 +67,7 @@ def ask(
     model: RegionModel,
     image: ImageName = None,
     regions: Sequence[RegionName] = (),
-    second_look: bool = True,
+    second_look: SecondLook = "small",
     **decoding: Any,
 ) -> Asked:
     """One question about one or several regions.
@@ -73,13 +75,14 @@ def ask(
     question: `<region1>`, `<region2>`, ... point at regions of the workspace.
     image: needed only where no region is named and there are several images.  regions: more of them, which the question
         does not name but is about.
-    second_look: ask again about a crop where every region is small, and keep the answer that the model is surer of.
+    second_look: ask again about a crop and keep the answer that the model is surer of: where every region is small, "always"
+        where a crop shows more than the whole image, or "never".
     decoding: the fields of `Decoding`.
     Errors: UnknownRegion, UnknownImage, InvalidSetting for regions of several images, and those of the model.
     """
     seen, chosen = _about(workspace, question, image, regions)
     answer = model.ask(seen.image, question, chosen, **decoding)
-    crop = _crop(workspace, seen, chosen) if second_look and chosen else None
+    crop = _crop(workspace, seen, chosen, any_size=second_look == "always") if second_look != "never" and chosen else None
     if crop is None:
         return Asked(question, answer, seen.name, chosen)
     again = model.ask(crop.image, question, [workspace.seen_in(region, crop) for region in chosen], **decoding)
@@ -150,16 +153,19 @@ def _about(
     return whole, chosen
 
 
-def _crop(workspace: Workspace, image: WorkspaceImage, regions: Sequence[Region]) -> WorkspaceImage | None:
-    """A part of the image around small regions; None where one is large, or where they lie far apart."""
+def _crop(workspace: Workspace, image: WorkspaceImage, regions: Sequence[Region], *, any_size: bool) -> WorkspaceImage | None:
+    """A part of the image around small regions; None where one is large and must not be, or where they lie far apart."""
     width, height = image.size_wh
-    if any(region.box.width > SMALL * width or region.box.height > SMALL * height for region in regions):
+    if not any_size and any(region.box.width > SMALL * width or region.box.height > SMALL * height for region in regions):
         return None
     boxes = [region.box for region in regions]
     around = Box(min(b.x1 for b in boxes), min(b.y1 for b in boxes), max(b.x2 for b in boxes), max(b.y2 for b in boxes))
-    side = (1 + 2 * _CONTEXT) * max(around.width, around.height)
-    if side > _PART * max(width, height):
-        return None
+    longest, most = max(around.width, around.height), _PART * max(width, height)
+    side = (1 + 2 * _CONTEXT) * longest
+    if side > most:
+        if not any_size or (1 + 2 * _LEAST_CONTEXT) * longest > most:
+            return None
+        side = most
     # A square, so that the model's own resizing does not change the shapes; at the frame it is moved inwards.
     side = min(side, width, height)
     if side < max(around.width, around.height):

@@ -130,11 +130,56 @@ def in_order(regions: Sequence[Region], order: str) -> tuple[Region, ...]:
     return tuple(sorted(regions, key=key, reverse=backwards))
 
 
+NEARNESS = ("nearest first", "farthest first")
+
+
 def nearest(region: Region, others: Sequence[Region]) -> tuple[Region, ...]:
     """The other regions of the same image, the nearest centre first."""
     _same_image([region, *others])
     apart = [other for other in others if other.name != region.name]
     return tuple(sorted(apart, key=lambda other: math.dist(region.box.centre, other.box.centre)))
+
+
+RELATIONS: dict[str, Callable[[Relation], bool]] = {
+    "left of": lambda relation: relation.left_of,
+    "right of": lambda relation: relation.right_of,
+    "above": lambda relation: relation.above,
+    "below": lambda relation: relation.below,
+    "inside": lambda relation: relation.inside,
+    "around": lambda relation: relation.contains,
+    "touching": lambda relation: relation.overlap > 0 or relation.gap <= _SAME,
+    "larger than": lambda relation: relation.area_ratio > 1,
+    "smaller than": lambda relation: relation.area_ratio < 1,
+}
+
+
+def related(regions: Sequence[Region], relation: str, to: Region) -> tuple[Region, ...]:
+    """Those of the regions that stand in one of RELATIONS to another; never that one itself.  Error: InvalidSetting."""
+    if relation not in RELATIONS:
+        raise InvalidSetting(f"the relation {shown(relation)} is unknown", do=f"use one of {', '.join(RELATIONS)}")
+    holds = RELATIONS[relation]
+    return tuple(region for region in regions if region.name != to.name and holds(relate(region, to)))
+
+
+PLACES = ("left", "right", "top", "bottom", "middle", "top left", "top right", "bottom left", "bottom right")
+
+
+def placed(regions: Sequence[Region], place: str, size_wh: tuple[int, int]) -> tuple[Region, ...]:
+    """Those of the regions whose centre lies in that half or quarter of the image, or in its middle third both ways.
+
+    Error: InvalidSetting.
+    """
+    if place not in PLACES:
+        raise InvalidSetting(f"the place {shown(place)} is unknown", do=f"use one of {', '.join(PLACES)}")
+
+    def lies_there(region: Region) -> bool:
+        x, y = (value / size for value, size in zip(region.box.centre, size_wh, strict=True))
+        if place == "middle":
+            return max(abs(x - 0.5), abs(y - 0.5)) <= 1 / 6
+        halves = {"left": x < 0.5, "right": x > 0.5, "top": y < 0.5, "bottom": y > 0.5}
+        return all(halves[side] for side in place.split())
+
+    return tuple(region for region in regions if lies_there(region))
 
 
 def count_by_label(regions: Sequence[Region]) -> dict[str, int]:
