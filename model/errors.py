@@ -83,6 +83,18 @@ class WorkspaceConflict(UserError):
     code = "workspace_conflict"
 
 
+class TraceUnreadable(UserError):
+    """A folder that holds no trace, a damaged one, or one that cannot be written."""
+
+    code = "trace_unreadable"
+
+
+class UnknownThread(UserError):
+    """No conversation of that name, or none that waits for an approval."""
+
+    code = "unknown_thread"
+
+
 class ImageUnreadable(UserError):
     """The image cannot be found or decoded."""
 
@@ -135,6 +147,12 @@ class ModelOutputInvalid(RoiAgentError):
     """A model, perhaps the user's own, gave what cannot be: NaN, boxes outside the image, a mask of another size."""
 
     code = "model_output_invalid"
+
+
+class PlannerFailed(RoiAgentError):
+    """The planner cannot be reached, refuses, or gives nothing that can be read, and nothing was found out before."""
+
+    code = "planner_failed"
 
 
 class TrainingDiverged(RoiAgentError):

@@ -7,18 +7,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from roi_agent.agent.agent import build_agent
     from roi_agent.loading import build_toolbox, load_detector, load_region_model, load_segmenter
     from roi_agent.model.regions import Box, Region
     from roi_agent.tools.workspace import Workspace
 
     __version__: str
 
-__all__ = ["Box", "Region", "Workspace", "__version__", "build_toolbox", "load_detector", "load_region_model", "load_segmenter"]
+__all__ = [
+    "Box",
+    "Region",
+    "Workspace",
+    "__version__",
+    "build_agent",
+    "build_toolbox",
+    "load_detector",
+    "load_region_model",
+    "load_segmenter",
+]
 
 _HOMES = {
     "Box": "roi_agent.model.regions",
     "Region": "roi_agent.model.regions",
     "Workspace": "roi_agent.tools.workspace",
+    "build_agent": "roi_agent.agent.agent",
     "build_toolbox": "roi_agent.loading",
     "load_detector": "roi_agent.loading",
     "load_region_model": "roi_agent.loading",

@@ -76,7 +76,11 @@ def _list(box: "Toolbox", given: schemas.ListArguments) -> ToolReply:
     regions = box.workspace.regions(given.image)
     sizes = [f"{image.name} ({image.size_wh[0]} x {image.size_wh[1]} pixels)" for image in box.workspace.images]
     text = f"images: {', '.join(sizes) or 'none'}\nregions: {_listing(regions) or 'none'}"
-    return ToolReply(text, regions, {"images": sizes})
+    images = [
+        {"name": image.name, "width": image.size_wh[0], "height": image.size_wh[1], "parent": image.parent}
+        for image in box.workspace.images
+    ]
+    return ToolReply(text, regions, {"images": images})
 
 
 def _ask(box: "Toolbox", given: schemas.AskArguments) -> ToolReply:

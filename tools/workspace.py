@@ -185,6 +185,14 @@ class Workspace:
         moved = [value - offset for value, offset in zip(known.box.xyxy, corner, strict=True)]
         return replace(known, box=Box.parse(moved, size_wh=seen.size_wh), image=seen.name, mask=None)
 
+    @classmethod
+    def of(cls, images: Iterable[WorkspaceImage], regions: Iterable[Region]) -> "Workspace":
+        """A workspace of images and regions that have their handles already, such as an earlier state of another one."""
+        workspace = cls()
+        workspace._images = {image.name: image for image in images}
+        workspace._regions = {region.name: region for region in regions}
+        return workspace
+
     # Saving: see `storage` for the folder's format.
 
     def save(self, folder: str | Path) -> None:
@@ -198,11 +206,7 @@ class Workspace:
     @classmethod
     def load(cls, folder: str | Path) -> "Workspace":
         """The last complete state in a folder.  Error: WorkspaceUnreadable."""
-        workspace = cls()
-        images, regions = storage.read(folder)
-        workspace._images = {image.name: image for image in images}
-        workspace._regions = {region.name: region for region in regions}
-        return workspace
+        return cls.of(*storage.read(folder))
 
     @classmethod
     @contextmanager

@@ -1,0 +1,306 @@
+"""The agent that users call: `build_agent`, then `run`, `arun`, `stream` and `resume`."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command
+from pydantic import BaseModel
+
+from roi_agent.agent.events import Approval, Event, Finished, Started, Waiting
+from roi_agent.agent.graph import Decision, Graph, approvals, build_graph, decided, graph_events, settings_of, task_of
+from roi_agent.agent.outcome import Ending, conclude, why_failed
+from roi_agent.agent.planners import explained, load_planner, planner_name, sees
+from roi_agent.agent.result import Budget, Price, Result
+from roi_agent.agent.running import Run
+from roi_agent.agent.threads import Conversation, Threads
+from roi_agent.loading import load_models
+from roi_agent.model.errors import InvalidSetting, RoiAgentError, UnknownThread
+from roi_agent.model.shown import shown
+from roi_agent.planner.chat import OfflinePlanner
+from roi_agent.prompts import load_blocks
+from roi_agent.tools.ask import SecondLook
+from roi_agent.tools.models import Models
+from roi_agent.tools.toolbox import Toolbox, tool_names
+from roi_agent.tools.workspace import Workspace
+
+_MAX_TASK = 20_000  # characters
+_FREE = Price(0.0, 0.0)
+
+OnApproval = Callable[[Approval], Decision]
+
+
+def build_agent(
+    planner: str | BaseChatModel = "offline",
+    region_model: object = "nano",
+    detector: object = "nano",
+    segmenter: object = "nano",
+    *,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    planner_sees: bool | None = None,
+    budget: Budget | None = None,
+    second_look: bool = True,
+    verify: bool = True,
+    without: Sequence[str] = (),
+    approve: Sequence[str] = (),
+    price: Price | None = None,
+    folder: str | Path | None = None,
+    device: str | None = None,
+    budget_bytes: int | None = None,
+) -> "Agent":
+    """An agent that answers questions about images.
+
+    planner: "offline", which works by rules and needs no key; "openai:MODEL" or another provider's name as LangChain writes
+        it; or any LangChain chat model with tool calls.  base_url, api_key: of an OpenAI-compatible server.
+    region_model, detector, segmenter, device, budget_bytes: as in `load_models`.
+    planner_sees: whether the planner is shown pictures; by default, where its provider says that it can.
+    second_look: whether doubtful finds and answers are looked at again.  verify: whether the agent itself asks about finds that
+        the planner did not ask about.
+    without: tools to leave out, and approve: tools that wait for a person, by name or group: detect, segment, ask, measure,
+        view, list.
+    price: of the planner's tokens, for `Result.cost`.  folder: keeps conversations, so that they survive a restart.
+    Errors: InvalidSetting, ModelNotFound, MissingExtra, WorkspaceUnreadable.
+    """
+    models = load_models(
+        region_model=region_model, detector=detector, segmenter=segmenter, device=device, budget_bytes=budget_bytes
+    )
+    limits = budget or Budget()
+    chat = load_planner(planner, base_url=base_url, api_key=api_key, timeout_s=limits.seconds, second_look=second_look)
+    return Agent(
+        chat,
+        models,
+        budget=limits,
+        pictures=sees(chat) if planner_sees is None else planner_sees,
+        second_look=second_look,
+        verify=verify,
+        without=without,
+        approve=approve,
+        price=price,
+        folder=folder,
+    )
+
+
+class Agent:
+    """Answers questions about images; see `build_agent`.  Safe under threads: runs of one conversation wait for each other."""
+
+    def __init__(
+        self,
+        planner: BaseChatModel,
+        models: Models,
+        *,
+        budget: Budget,
+        pictures: bool,
+        second_look: bool,
+        verify: bool,
+        without: Sequence[str],
+        approve: Sequence[str],
+        price: Price | None,
+        folder: str | Path | None,
+    ) -> None:
+        self.planner, self.models, self.budget, self.price = planner, models, budget, price
+        self.planner_name = planner_name(planner)
+        self._pictures, self._verify, self._approve = pictures, verify and second_look, tool_names(approve)
+        look: SecondLook = "small" if second_look else "never"
+        self._threads = Threads(lambda workspace: Toolbox(workspace, models, without=without, second_look=look), folder)
+
+    def run(
+        self,
+        image: object = None,
+        task: str = "",
+        *,
+        regions: object = (),
+        thread: str | None = None,
+        answer_as: type[BaseModel] | None = None,
+        on_approval: OnApproval | None = None,
+        config: dict[str, Any] | None = None,
+    ) -> Result:
+        """Work on a task until it is answered or the budget ends.
+
+        image: whatever `load_image` takes, or a list of such; None goes on with those of the thread.
+        regions: boxes on the first of them, as in `parse_regions`.
+        thread: the conversation; a new one by default, whose name the result holds.
+        answer_as: a pydantic class; the result's `data` is then one of it.
+        on_approval: decides on each call that waits for a person; without it, the result has the status "waiting".
+        config: for LangChain, such as {"callbacks": [...]} and tags.
+        Errors: those of images and boxes, InvalidSetting, and PlannerFailed where the planner fails before anything is known.
+        """
+        events = self.stream(
+            image, task, regions=regions, thread=thread, answer_as=answer_as, on_approval=on_approval, config=config, words=False
+        )
+        return _last(events)
+
+    async def arun(self, image: object = None, task: str = "", **options: Any) -> Result:
+        """As `run`, without holding up the event loop; where the task is cancelled, the run ends at its next step."""
+        run = Run(self.budget, self.planner_name)
+        events = self._stream(image, task, run=run, words=False, **options)
+        try:
+            return await asyncio.to_thread(_last, events)
+        except asyncio.CancelledError:
+            run.cancelled.set()
+            raise
+
+    def stream(self, image: object = None, task: str = "", *, words: bool = True, **options: Any) -> Iterator[Event]:
+        """As `run`, as events while it goes on; the last one is `Finished` with the result.
+
+        words: also tell what the planner writes while it writes it.
+        """
+        return self._stream(image, task, run=Run(self.budget, self.planner_name), words=words, **options)
+
+    def resume(
+        self,
+        thread: str,
+        decisions: Sequence[Decision],
+        *,
+        answer_as: type[BaseModel] | None = None,
+        config: dict[str, Any] | None = None,
+    ) -> Result:
+        """Go on with a run that waits for a person.
+
+        decisions: for each call of `Result.waiting`: True, False, or the arguments to use instead.
+        Errors: UnknownThread where none waits, InvalidSetting for another number of decisions.
+        """
+        conversation = self._threads.open(thread)
+        with conversation.lock:
+            graph = self._graph(conversation, answer_as)
+            settings = settings_of(conversation, config, self.budget)
+            interrupts = graph.get_state(settings).interrupts
+            calls = [call for interrupt in interrupts for call in approvals(interrupt.value)]
+            if not calls:
+                raise UnknownThread(f"nothing waits in the thread {shown(thread)}", do="run a task first")
+            if len(decisions) != len(calls):
+                raise InvalidSetting(f"{len(decisions)} decisions for {len(calls)} calls", do="give one for each")
+            run = Run(self.budget, self.planner_name)
+            job = _Job(conversation, graph, settings, run, task_of(graph, settings), answer_as)
+            return _last(self._events(job, Command(resume=decided(calls, decisions))))
+
+    def workspace(self, thread: str) -> Workspace:
+        """The images and regions of a conversation."""
+        return self._threads.open(thread).workspace
+
+    def _stream(
+        self,
+        image: object,
+        task: str,
+        *,
+        run: Run,
+        regions: object = (),
+        thread: str | None = None,
+        answer_as: type[BaseModel] | None = None,
+        on_approval: OnApproval | None = None,
+        config: dict[str, Any] | None = None,
+        words: bool = True,
+    ) -> Iterator[Event]:
+        text = _checked(task)
+        conversation = self._threads.open(thread)
+        with conversation.lock:
+            images = _add_images(conversation, image, regions)
+            yield Started(text, conversation.thread, self.planner_name, images)
+            graph = self._graph(conversation, answer_as)
+            settings = settings_of(conversation, config, self.budget)
+            job = _Job(conversation, graph, settings, run, text, answer_as, on_approval, words)
+            message = HumanMessage([{"type": "text", "text": _context(conversation)}, {"type": "text", "text": text}])
+            yield from self._events(job, {"messages": [message]})
+
+    def _events(self, job: "_Job", given: Any) -> Iterator[Event]:
+        """Run the graph to its end, with a pause for each approval."""
+        run, waiting = job.run, tuple[Approval, ...]()
+        while given is not None:
+            waiting, failure = (), None
+            try:
+                for event in graph_events(job.graph, given, run, job.settings, job.words):
+                    if isinstance(event, Waiting):
+                        waiting = event.calls
+                    else:
+                        yield event
+            except RoiAgentError:
+                raise
+            except Exception as error:  # whatever a planner's package raises: the run ends with what it found
+                failure = error
+            yield from run.told()
+            given = None
+            if failure is not None:
+                run.stop(why_failed(failure, run))
+                if not isinstance(failure, TimeoutError) and not any(step.kind == "tool" for step in run.steps):
+                    raise explained(failure, self.planner_name) from None
+            elif waiting and job.on_approval is not None:
+                given = Command(resume=decided(waiting, [job.on_approval(call) for call in waiting]))
+        ending = Ending(job.task, job.graph.get_state(job.settings).values, waiting, job.answer_as)
+        price = self.price or (_FREE if isinstance(self.planner, OfflinePlanner) else None)
+        result = conclude(ending, run, job.conversation, self.models, verify=self._verify, price=price)
+        yield from run.told()
+        if waiting:
+            yield Waiting(waiting)
+        yield Finished(result)
+
+    def _graph(self, conversation: Conversation, answer_as: type[BaseModel] | None) -> Graph:
+        return build_graph(
+            self.planner,
+            conversation,
+            self._threads.checkpointer,
+            approve=self._approve,
+            pictures=self._pictures,
+            answer_as=answer_as,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What one run works with.  words: tell what the planner writes while it writes it."""
+
+    conversation: Conversation
+    graph: Graph
+    settings: RunnableConfig
+    run: Run
+    task: str
+    answer_as: type[BaseModel] | None = None
+    on_approval: OnApproval | None = None
+    words: bool = False
+
+
+def _last(events: Iterator[Event]) -> Result:
+    result: Result | None = None
+    for event in events:
+        if isinstance(event, Finished):
+            result = event.result
+    assert result is not None
+    return result
+
+
+def _checked(task: object) -> str:
+    if not isinstance(task, str) or not task.strip():
+        raise InvalidSetting("the task is empty", do='ask something, for example: "What is left of the red umbrella?"')
+    if len(task) > _MAX_TASK:
+        raise InvalidSetting(f"the task has {len(task)} characters", do=f"use {_MAX_TASK} at most")
+    return task.strip()
+
+
+def _add_images(conversation: Conversation, image: object, regions: object) -> tuple[str, ...]:
+    """Add what the run brings; the handles of its images.  Nothing is added where anything of it is wrong."""
+    workspace = conversation.workspace
+    given = [] if image is None else list(image) if isinstance(image, list | tuple) else [image]
+    if not given and not workspace.images:
+        raise InvalidSetting("there is no image", do="give one, or the thread of a conversation that has one")
+    trial = Workspace.of(workspace.images, workspace.regions())
+    added = [trial.add_image(each) for each in given]
+    first = added[0] if added else next(each for each in workspace.images if each.parent is None)
+    trial.add_regions(regions, image=first)
+    names = tuple(workspace.add_image(each.image).name for each in added)
+    workspace.add_regions(regions, image=first.name)
+    conversation.keep()
+    return names or tuple(each.name for each in workspace.images if each.parent is None)
+
+
+def _context(conversation: Conversation) -> str:
+    images = [
+        f"{image.name} ({image.size_wh[0]} x {image.size_wh[1]} pixels)"
+        for image in conversation.workspace.images
+        if image.parent is None
+    ]
+    regions = [f"{each.name} ({each.label})" if each.label else each.name for each in conversation.workspace.regions()]
+    return load_blocks("agent")["context"].format(images=", ".join(images), regions=", ".join(regions) or "none")

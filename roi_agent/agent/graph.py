@@ -1,0 +1,105 @@
+"""The agent's graph: LangChain's agent with our tools and middleware, and what happens in it as events."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware, HumanInTheLoopMiddleware, SummarizationMiddleware
+from langchain.agents.structured_output import ToolStrategy
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessageChunk, HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph.state import CompiledStateGraph
+from pydantic import BaseModel
+
+from roi_agent.agent.events import Approval, Event, Waiting, Words
+from roi_agent.agent.middleware import Sight, Supervision
+from roi_agent.agent.result import Budget
+from roi_agent.agent.running import Run
+from roi_agent.agent.threads import Conversation
+from roi_agent.planner.chat import OfflinePlanner
+from roi_agent.prompts import load_blocks
+
+_SUMMARISE_AT = 30_000  # tokens of a conversation from which its older part is summarised
+_KEPT = 20  # messages that a summary leaves as they are
+
+Graph = CompiledStateGraph[Any, Run, Any, Any]
+Decision = bool | dict[str, Any]  # approve or not; or the arguments to use instead
+
+
+def build_graph(
+    planner: BaseChatModel,
+    conversation: Conversation,
+    checkpointer: BaseCheckpointSaver[str],
+    *,
+    approve: Sequence[str],
+    pictures: bool,
+    answer_as: type[BaseModel] | None,
+) -> Graph:
+    """The graph of one conversation.  approve: tools that wait for a person.  pictures: whether the planner is shown any."""
+    offline = isinstance(planner, OfflinePlanner)
+    middleware: list[AgentMiddleware[Any, Any]] = []
+    if approve:
+        middleware.append(HumanInTheLoopMiddleware({name: True for name in approve}))
+    middleware.append(Supervision(conversation.keep, answers_at_last=not offline))
+    if pictures:
+        middleware.append(Sight(conversation.workspace))
+    if not offline:  # which reads no more than the last turn
+        middleware.append(SummarizationMiddleware(planner, trigger=("tokens", _SUMMARISE_AT), keep=("messages", _KEPT)))
+    texts = load_blocks("agent")
+    return create_agent(
+        planner,
+        conversation.toolbox.tools(),
+        system_prompt=texts["system"].format(sight=texts["sight"] if pictures else ""),
+        middleware=middleware,
+        response_format=ToolStrategy(answer_as) if answer_as is not None else None,
+        context_schema=Run,
+        checkpointer=checkpointer,
+    )
+
+
+def settings_of(conversation: Conversation, config: dict[str, Any] | None, budget: Budget) -> RunnableConfig:
+    """The configuration of a run: the caller's, with what the agent needs."""
+    own = RunnableConfig(configurable={"thread_id": conversation.thread}, recursion_limit=20 * budget.steps + 50)
+    return {**(config or {}), **own}  # type: ignore[typeddict-item]
+
+
+def graph_events(graph: Graph, given: Any, run: Run, settings: RunnableConfig, words: bool) -> Iterator[Event]:
+    """Run the graph and tell what happens.  words: also what the planner writes while it writes it."""
+    modes: list[Any] = ["updates", "messages"] if words else ["updates"]
+    chunks: Iterator[tuple[str, Any]] = graph.stream(given, settings, context=run, stream_mode=modes)  # type: ignore[assignment]
+    for mode, chunk in chunks:
+        if mode == "messages":
+            message, about = chunk
+            if isinstance(message, AIMessageChunk) and message.text and about.get("langgraph_node") == "model":
+                yield Words(message.text)
+            continue
+        yield from run.told()
+        for interrupt in chunk.get("__interrupt__", ()):
+            yield Waiting(approvals(interrupt.value))
+
+
+def approvals(value: Any) -> tuple[Approval, ...]:
+    """The calls of an interrupt that wait for a person."""
+    return tuple(Approval(call["name"], call["args"]) for call in value["action_requests"])
+
+
+def decided(calls: Sequence[Approval], decisions: Sequence[Decision]) -> dict[str, Any]:
+    """Decisions as LangChain takes them."""
+    made: list[dict[str, Any]] = []
+    for call, decision in zip(calls, decisions, strict=True):
+        if isinstance(decision, dict):
+            made.append({"type": "edit", "edited_action": {"name": call.tool, "args": decision}})
+        elif decision:
+            made.append({"type": "approve"})
+        else:
+            made.append({"type": "reject", "message": f"{call.tool} was not approved"})
+    return {"decisions": made}
+
+
+def task_of(graph: Graph, settings: RunnableConfig) -> str:
+    """The last task of a conversation."""
+    messages = graph.get_state(settings).values["messages"]
+    task = next(message for message in reversed(messages) if isinstance(message, HumanMessage))
+    return task.text if isinstance(task.content, str) else str(task.content[-1]["text"])  # type: ignore[index]

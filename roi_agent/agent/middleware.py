@@ -1,0 +1,208 @@
+"""Between planner and tools: the budget, the record of every step, pictures, and the mending of what planners get wrong."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse, ToolCallRequest, hook_config
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
+from langgraph.runtime import Runtime
+from langgraph.types import Command
+
+from roi_agent.agent.events import Calling
+from roi_agent.agent.running import Run
+from roi_agent.prompts import load_blocks
+from roi_agent.tools.abilities import png_base64
+from roi_agent.tools.view import overview
+from roi_agent.tools.workspace import Workspace
+from roi_agent.trace.record import shrunk
+
+_NUDGES = 2  # empty messages that are answered before the run ends
+_REPEATS = 2  # times that the very same call is run
+
+
+class Supervision(AgentMiddleware[AgentState[Any], Run]):
+    """Holds a run to its budget, records its steps, and mends what the planner gets wrong.
+
+    saved: called after every tool, to keep the workspace.  answers_at_last: whether the planner's last turn has no tools.
+    """
+
+    def __init__(self, saved: Callable[[], None], *, answers_at_last: bool = True) -> None:
+        super().__init__()
+        self._saved, self._answers_at_last = saved, answers_at_last
+        self._texts = load_blocks("agent")
+
+    # ------------------------------------------------------------ before
+
+    def before_agent(self, state: AgentState[Any], runtime: Runtime[Run]) -> dict[str, Any] | None:
+        """Answer calls that an interrupted run left open: chat models refuse a conversation that has any."""
+        messages, patched = state["messages"], list[AnyMessage]()
+        answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
+        for message in messages:
+            patched.append(message)
+            for call in message.tool_calls if isinstance(message, AIMessage) else ():
+                if call["id"] not in answered:
+                    patched.append(_refusal(self._texts["interrupted"], call["name"], call["id"]))
+        if len(patched) == len(messages):
+            return None
+        return {"messages": [RemoveMessage(id=REMOVE_ALL_MESSAGES), *patched]}
+
+    @hook_config(can_jump_to=["end"])
+    def before_model(self, state: AgentState[Any], runtime: Runtime[Run]) -> dict[str, Any] | None:
+        """End where the budget is used up."""
+        return {"jump_to": "end"} if runtime.context.why_stopped else None
+
+    # ------------------------------------------------------------ the planner's turn
+
+    def wrap_model_call(self, request: ModelRequest[Run], handler: Callable[[ModelRequest[Run]], ModelResponse]) -> ModelResponse:
+        """The planner's turn, within the time that is left, recorded."""
+        run: Run = request.runtime.context
+        if run.steps_left == 1 and run.budget.steps > 1 and self._answers_at_last:
+            told = f"{request.system_message.text if request.system_message else ''}\n\n{self._texts['last_step']}"
+            request = request.override(tools=[], system_message=SystemMessage(told))
+        start = time.monotonic()
+        response = run.within(lambda: handler(request))
+        message = next((each for each in response.result if isinstance(each, AIMessage)), None)
+        if message is not None:
+            usage: Mapping[str, int] = message.usage_metadata or {}  # type: ignore[assignment]
+            calls = [{"name": call["name"], "args": call["args"]} for call in message.tool_calls]
+            broken = [{"name": call["name"] or "?", "args": {"unreadable": call["args"]}} for call in message.invalid_tool_calls]
+            run.record(
+                "planner",
+                run.planner,
+                message.text,
+                arguments={"calls": [*calls, *broken]} if calls or broken else {},
+                seconds=time.monotonic() - start,
+                input_tokens=usage.get("input_tokens", 0),
+                output_tokens=usage.get("output_tokens", 0),
+            )
+        return response
+
+    @hook_config(can_jump_to=["model", "end"])
+    def after_model(self, state: AgentState[Any], runtime: Runtime[Run]) -> dict[str, Any] | None:
+        """Mend the planner's message: calls without JSON, without or with repeated ids, too many of them, or nothing at all."""
+        run, message = runtime.context, state["messages"][-1]
+        if not isinstance(message, AIMessage):
+            return None
+        if run.why_stopped:
+            return None if not message.tool_calls else {"jump_to": "end"}
+        if message.invalid_tool_calls and not message.tool_calls:
+            return {"jump_to": "model"}  # which tells the planner what could not be read
+        if message.tool_calls:
+            return self._tidied(message, run)
+        if message.text.strip() or state.get("structured_response") is not None:
+            return None
+        run.nudges += 1
+        if run.nudges > _NUDGES:
+            run.stop("the planner gave neither an answer nor a call")
+            return {"jump_to": "end"}
+        nudge = HumanMessage(self._texts["empty"])
+        return {"messages": [RemoveMessage(id=str(message.id)), nudge], "jump_to": "model"}
+
+    def _tidied(self, message: AIMessage, run: Run) -> dict[str, Any] | None:
+        ids = [call["id"] for call in message.tool_calls]
+        few = len(ids) <= run.budget.calls_per_step
+        if few and all(ids) and len(set(ids)) == len(ids):
+            return None
+        calls = message.tool_calls[: run.budget.calls_per_step]
+        unique = [{**call, "id": f"{call['id'] or 'call'}_{number}"} for number, call in enumerate(calls)]
+        left = len(ids) - len(calls)
+        told = (
+            f"{message.text}\n({left} more calls were left out: {len(calls)} are allowed in one turn.)" if left else message.text
+        )
+        tidied = AIMessage(told.strip(), id=message.id, tool_calls=unique, usage_metadata=message.usage_metadata)
+        return {"messages": [tidied]}
+
+    # ------------------------------------------------------------ tools
+
+    def wrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
+    ) -> ToolMessage | Command[Any]:
+        """One tool, recorded; not run where the budget is used up, or for the same call again and again."""
+        run = request.runtime.context
+        assert isinstance(run, Run)
+        with run.turn_of(str(request.tool_call["id"]), _earlier_calls(request)):
+            return self._called(run, request, handler)
+
+    def _called(
+        self, run: Run, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
+    ) -> ToolMessage | Command[Any]:
+        call = request.tool_call
+        name, arguments = call["name"], call["args"]
+        repeats = run.seen_before(name, arguments)
+        refused = None
+        if run.why_stopped:
+            refused = self._texts["budget"].format(what=run.why_stopped)
+        elif repeats >= _REPEATS:
+            refused = self._texts["repeated"].format(count=repeats)
+        if refused:
+            message = _refusal(refused, name, call["id"])
+            run.record("tool", name, refused, arguments=arguments, error=True)
+            return message
+        run.events.append(Calling(name, arguments))
+        start = time.monotonic()
+        replied = handler(request)
+        if isinstance(replied, ToolMessage):
+            record_reply(run, "tool", name, arguments, replied.text, replied.artifact, replied.status == "error", start)
+            if isinstance(replied.artifact, dict):
+                # A checkpoint keeps every message; the picture can be drawn again.
+                replied.artifact = {key: value for key, value in replied.artifact.items() if key != "picture"}
+        self._saved()
+        return replied
+
+
+class Sight(AgentMiddleware[AgentState[Any], Run]):
+    """Shows a planner that sees every image with its regions; only the latest pictures, and never kept."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self._workspace = workspace
+
+    def wrap_model_call(self, request: ModelRequest[Run], handler: Callable[[ModelRequest[Run]], ModelResponse]) -> ModelResponse:
+        """The planner's turn with pictures at its end."""
+        blocks: list[str | dict[str, Any]] = [{"type": "text", "text": load_blocks("agent")["pictures"]}]
+        images = self._workspace.images
+        shown = [image for image in images if image.parent is None] + [image for image in images if image.parent is not None][-1:]
+        for image in shown:
+            picture = shrunk(overview(self._workspace, image=image).picture)
+            blocks.append({"type": "text", "text": f"{image.name}:"})
+            blocks.append({"type": "image", "base64": png_base64(picture), "mime_type": "image/png"})
+        return handler(request.override(messages=[*request.messages, HumanMessage(blocks)]))
+
+
+def record_reply(
+    run: Run, kind: str, name: str, arguments: Mapping[str, Any], text: str, artifact: Any, error: bool, start: float
+) -> None:
+    """Add the step of a tool that ran since `start` on the monotonic clock."""
+    made: Mapping[str, Any] = artifact if isinstance(artifact, Mapping) else {}
+    data = made.get("data", {})
+    regions = tuple(region["name"] for region in made.get("regions", ()))
+    answers: Sequence[Mapping[str, Any]] = data.get("answers", [data])
+    used = [each["usage"] for each in answers if "usage" in each]
+    run.record(
+        kind,
+        name,
+        text,
+        arguments=dict(arguments),
+        regions=regions,
+        image=data["image"] if isinstance(data.get("image"), str) else None,
+        data=data,
+        error=error,
+        seconds=time.monotonic() - start,
+        input_tokens=sum(usage["prompt_tokens"] for usage in used),
+        output_tokens=sum(usage["completion_tokens"] for usage in used),
+    )
+
+
+def _earlier_calls(request: ToolCallRequest) -> list[str]:
+    """The ids of the calls of the same message that come before this one and that are not answered already."""
+    messages = request.state["messages"]
+    answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
+    ids = next(([call["id"] for call in m.tool_calls] for m in reversed(messages) if isinstance(m, AIMessage)), [])
+    before = ids[: ids.index(request.tool_call["id"])] if request.tool_call["id"] in ids else []
+    return [str(each) for each in before if each not in answered]
+
+
+def _refusal(text: str, name: str, call_id: str | None) -> ToolMessage:
+    return ToolMessage(text, name=name, tool_call_id=call_id or "", status="error")

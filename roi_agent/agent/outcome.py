@@ -1,0 +1,112 @@
+"""How a run ends: its answer with the evidence for it, or an honest account of how far it came."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from langchain.agents.structured_output import StructuredOutputError
+from langchain_core.messages import AIMessage
+from langgraph.errors import GraphRecursionError
+from pydantic import BaseModel
+
+from roi_agent.agent.events import Approval
+from roi_agent.agent.evidence import weigh
+from roi_agent.agent.planners import explained
+from roi_agent.agent.result import Price, Result
+from roi_agent.agent.running import Run
+from roi_agent.agent.threads import Conversation
+from roi_agent.prompts import load_blocks
+from roi_agent.tools.models import Models
+from roi_agent.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What a run came to.
+
+    state: the graph's values.  waiting: calls that wait for a person.  answer_as: the class that the answer should have.
+    """
+
+    task: str
+    state: dict[str, Any]
+    waiting: tuple[Approval, ...] = ()
+    answer_as: type[BaseModel] | None = None
+
+    @property
+    def data(self) -> BaseModel | None:
+        """The answer in the form that was asked for, where it was given."""
+        return self.state.get("structured_response") if self.answer_as is not None else None
+
+    @property
+    def said(self) -> str:
+        """The planner's last words, where they are an answer and no call."""
+        messages = self.state.get("messages") or [None]
+        last = messages[-1]
+        text = last.text.strip() if isinstance(last, AIMessage) and not last.tool_calls else ""
+        return text or (self.data.model_dump_json() if self.data is not None else "")
+
+
+def conclude(
+    ending: Ending, run: Run, conversation: Conversation, models: Models, *, verify: bool, price: Price | None
+) -> Result:
+    """The result of a run, with its trace.  verify: ask the region model about finds that the planner did not ask about."""
+    answered = bool(ending.said) and not ending.waiting and _ended_with(ending.said, run)
+    status = "waiting" if ending.waiting else "answered" if answered else "partial"
+    said = ending.said if answered else ""
+    evidence = weigh(said, run, conversation.toolbox, verify=verify and answered)
+    doubts = list(evidence.doubts) if answered else []
+    if answered and ending.answer_as is not None and ending.data is None:
+        doubts.append(f"it is not in the form of {ending.answer_as.__name__}")
+        status = "partial"
+    answer = f"{said} - not sure: {'; '.join(doubts)}" if doubts else said
+    if status == "partial" and not said:
+        why = run.why_stopped or "no answer came"
+        answer = load_blocks("agent")["partial"].format(why=why, found=_found_so_far(run))
+    conversation.keep()
+    usage = run.usage
+    shared: dict[str, Any] = {
+        "answer": answer,
+        "said": said,
+        "status": status,
+        "confidence": evidence.confidence,
+        "doubts": tuple(doubts),
+        "usage": usage,
+        "cost": price.of(usage) if price else None,
+        "thread": conversation.thread,
+    }
+    trace = Trace(
+        task=ending.task,
+        planner=run.planner,
+        models={line.role: line.name for line in models.plan()},
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        steps=tuple(run.steps),
+        regions=tuple(region.name for region in evidence.regions),
+        workspace=conversation.workspace,
+        **shared,
+    )
+    return Result(trace=trace, regions=evidence.regions, data=ending.data, waiting=ending.waiting, **shared)
+
+
+def why_failed(error: Exception, run: Run) -> str:
+    """Why a run ended before its answer, in words."""
+    if isinstance(error, TimeoutError) and not run.seconds_left:
+        return f"the planner did not answer within the budget of {run.budget.seconds:g} seconds"
+    if isinstance(error, GraphRecursionError):
+        return "the run took more steps than it may"
+    if isinstance(error, StructuredOutputError):
+        return "the planner did not give the answer in the form that was asked for"
+    return explained(error, run.planner).problem
+
+
+def _ended_with(said: str, run: Run) -> bool:
+    """Whether these words are this run's: one that stopped before its last turn leaves those of an earlier one."""
+    turns = [step for step in run.steps if step.kind == "planner"]
+    return bool(turns) and (turns[-1].text.strip() == said or (bool(turns[-1].arguments) and said.startswith("{")))
+
+
+def _found_so_far(run: Run) -> str:
+    """What tools replied last."""
+    told = [step.text for step in run.steps if step.kind == "tool" and not step.error]
+    if not told:
+        return "Nothing was found out so far."
+    return "Found out so far: " + " | ".join(dict.fromkeys(" ".join(text.split())[:200] for text in told[-3:]))

@@ -1,0 +1,90 @@
+"""From a name to a planner: "offline", a provider's model as LangChain writes it, or any chat model."""
+
+import re
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+
+from roi_agent.model.errors import InvalidSetting, MissingExtra, ModelNotFound, PlannerFailed
+from roi_agent.model.shown import shown
+from roi_agent.planner.chat import OfflinePlanner
+
+_TRIES = 2  # more, of a request that the server could not take just then
+_KEYS = re.compile(r"\b(?:sk|key|Bearer)[-_ ][\w-]{6,}")
+
+
+def load_planner(
+    planner: str | BaseChatModel,
+    *,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    timeout_s: float = 300.0,
+    second_look: bool = True,
+) -> BaseChatModel:
+    """The chat model that plans; arguments as in `build_agent`.  timeout_s: for one request.
+
+    Errors: InvalidSetting, ModelNotFound, MissingExtra.
+    """
+    if isinstance(planner, BaseChatModel):
+        if base_url or api_key:
+            raise InvalidSetting("the planner is a chat model of its own", do="give base_url and api_key to it")
+        return planner
+    if not isinstance(planner, str):
+        raise InvalidSetting(f"the planner is {shown(planner)}", do='give "offline", "openai:MODEL" or a LangChain chat model')
+    if planner == "offline":
+        if base_url or api_key:
+            raise InvalidSetting("the offline planner uses no server", do='name a model, such as "openai:MODEL"')
+        return OfflinePlanner(second_look=second_look)
+    provider, colon, model = planner.partition(":")
+    if not colon or not provider or not model:
+        raise ModelNotFound(
+            f"there is no planner {shown(planner)}", do='give "offline", or provider:model as in "openai:gpt-4o-mini"'
+        )
+    return _remote(provider, model, base_url, api_key, timeout_s)
+
+
+def _remote(provider: str, model: str, base_url: str | None, api_key: str | None, timeout_s: float) -> BaseChatModel:
+    from langchain.chat_models import init_chat_model
+
+    options: dict[str, Any] = {"timeout": timeout_s, "max_retries": _TRIES}
+    options |= {"base_url": base_url} if base_url else {}
+    # Servers of one's own often want no key, and the client insists on one.
+    options |= {"api_key": api_key or "none"} if api_key or base_url else {}
+    if provider == "openai" and base_url:
+        options["stream_usage"] = True
+    try:
+        made: BaseChatModel = init_chat_model(model, model_provider=provider, **options)
+    except ImportError as error:
+        package = getattr(error, "name", None) or f"langchain-{provider}"
+        raise MissingExtra(
+            f"the planner {provider}:{model} needs {package}", do=f"pip install {package.replace('_', '-')}"
+        ) from None
+    except Exception as error:  # the provider's own checks: an unknown provider, a missing key
+        problem = " ".join(str(error).split())[:300]
+        raise InvalidSetting(
+            f"the planner {provider}:{model} cannot be set up: {problem}", do="see the provider's settings"
+        ) from None
+    return made
+
+
+def planner_name(planner: BaseChatModel) -> str:
+    """A planner's name for people."""
+    if isinstance(planner, OfflinePlanner):
+        return "offline"
+    name = getattr(planner, "model_name", None) or getattr(planner, "model", None)
+    return str(name) if isinstance(name, str) and name else type(planner).__name__
+
+
+def sees(planner: BaseChatModel) -> bool:
+    """Whether the planner's package says that it takes pictures; no where it says nothing."""
+    return bool((planner.profile or {}).get("image_inputs", False))
+
+
+def explained(error: Exception, planner: str) -> PlannerFailed:
+    """A planner's failure in one line, without keys, with what to do."""
+    status = getattr(error, "status_code", None)
+    told = _KEYS.sub("***", " ".join(str(error).split()))[:300] or type(error).__name__
+    advice = {401: "check the key", 403: "check the key", 404: "check the model's name and the address"}
+    advice |= {429: "wait, or ask the provider for more", 400: "the server does not take such requests: try another model"}
+    do = advice.get(status, "try again, or another planner") if isinstance(status, int) else "check the address, or try again"
+    return PlannerFailed(f"the planner {planner} failed: {told}", do=do)

@@ -1,0 +1,127 @@
+"""One run while it goes on: its steps, its events, and what is left of its budget."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from threading import Condition, Thread
+from threading import Event as Signal
+from typing import Any, TypeVar
+
+from roi_agent.agent.events import Event, Stepped
+from roi_agent.agent.result import Budget
+from roi_agent.trace import Step, Usage
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False, repr=False)
+class Run:
+    """The state of one run.  planner: its name.  nudges: empty messages so far.  LangGraph hands it to every hook."""
+
+    budget: Budget
+    planner: str
+    steps: list[Step] = field(default_factory=list)
+    events: deque[Event] = field(default_factory=deque)
+    cancelled: Signal = field(default_factory=Signal)
+    nudges: int = 0
+    _calls: Counter[str] = field(default_factory=Counter)
+    _turns: Condition = field(default_factory=Condition)
+    _done: set[str] = field(default_factory=set)
+    _started: float = field(default_factory=time.monotonic)
+    _stopped: str | None = None
+
+    def record(self, kind: str, name: str, text: str, **fields: Any) -> Step:
+        """Add a step and tell of it."""
+        step = Step(len(self.steps) + 1, kind, name, text, **fields)
+        self.steps.append(step)
+        self.events.append(Stepped(step))
+        return step
+
+    def told(self) -> Iterator[Event]:
+        """The events that nobody was told of yet."""
+        while self.events:
+            yield self.events.popleft()
+
+    def stop(self, why: str) -> None:
+        """End the run before its next step; the first reason counts."""
+        self._stopped = self._stopped or why
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self._started
+
+    @property
+    def seconds_left(self) -> float:
+        """Of the budget, never below zero."""
+        return max(0.0, self.budget.seconds - self.seconds)
+
+    @property
+    def steps_left(self) -> int:
+        """Turns of the planner that the budget still allows."""
+        return self.budget.steps - self.usage.planner_turns
+
+    @property
+    def why_stopped(self) -> str | None:
+        """Why the run must end, in words; None while it may go on."""
+        usage = self.usage
+        if self._stopped is None and self.cancelled.is_set():
+            self._stopped = "it was cancelled"
+        if self._stopped is None and self.steps_left <= 0:
+            self._stopped = f"the budget of {self.budget.steps} steps is used up"
+        if self._stopped is None and not self.seconds_left:
+            self._stopped = f"the budget of {self.budget.seconds:g} seconds is used up"
+        tokens = usage.input_tokens + usage.output_tokens
+        if self._stopped is None and self.budget.tokens is not None and tokens >= self.budget.tokens:
+            self._stopped = f"the budget of {self.budget.tokens} tokens is used up"
+        return self._stopped
+
+    @property
+    def usage(self) -> Usage:
+        """What it took so far."""
+        turns = [step for step in self.steps if step.kind == "planner"]
+        tools = [step for step in self.steps if step.kind != "planner"]
+        return Usage(
+            planner_turns=len(turns),
+            tool_calls=len(tools),
+            input_tokens=sum(step.input_tokens for step in turns),
+            output_tokens=sum(step.output_tokens for step in turns),
+            region_tokens=sum(step.input_tokens + step.output_tokens for step in tools),
+            seconds=self.seconds,
+        )
+
+    def seen_before(self, tool: str, arguments: Mapping[str, Any]) -> int:
+        """How often the very same call was made in this run; counts this one."""
+        key = f"{tool} {sorted(arguments.items(), key=str)}"
+        self._calls[key] += 1
+        return self._calls[key] - 1
+
+    @contextmanager
+    def turn_of(self, call_id: str, earlier: Collection[str]) -> Iterator[None]:
+        """Wait until the earlier calls of the same message are done: handles must not depend on a race between tools."""
+        with self._turns:
+            self._turns.wait_for(lambda: self._done >= set(earlier))
+        try:
+            yield
+        finally:
+            with self._turns:
+                self._done.add(call_id)
+                self._turns.notify_all()
+
+    def within(self, call: Callable[[], T]) -> T:
+        """What the call gives, waited for no longer than the budget lasts.  Raises TimeoutError; the call is then left alone."""
+        done: Future[T] = Future()
+        context = copy_context()
+
+        def work() -> None:
+            try:
+                done.set_result(context.run(call))
+            except BaseException as error:
+                done.set_exception(error)
+
+        Thread(target=work, daemon=True, name="planner").start()
+        return done.result(timeout=self.seconds_left)

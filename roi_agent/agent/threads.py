@@ -1,0 +1,92 @@
+"""Conversations with an agent: each has its messages, its images and its regions; in memory, or in a folder for good.
+
+threads.sqlite           the messages, as LangGraph's checkpoints
+workspaces/THREAD/       images and regions, as `Workspace.save` writes them
+"""
+
+import re
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite import SqliteSaver
+
+from roi_agent.model.errors import InvalidSetting, WorkspaceUnreadable
+from roi_agent.model.shown import shown
+from roi_agent.tools import storage
+from roi_agent.tools.toolbox import Toolbox
+from roi_agent.tools.workspace import Workspace
+
+MAX_OPEN = 32  # conversations held in memory; without a folder, the one used longest ago is then forgotten
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(slots=True)
+class Conversation:
+    """One conversation.  folder: of its workspace, or None.  lock: held by the run that is going on."""
+
+    thread: str
+    toolbox: Toolbox
+    folder: Path | None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def workspace(self) -> Workspace:
+        """Its images and regions."""
+        return self.toolbox.workspace
+
+    def keep(self) -> None:
+        """Write images and regions, where there is a folder.  Errors: those of `Workspace.save`."""
+        if self.folder is not None:
+            self.workspace.save(self.folder)
+
+
+class Threads:
+    """The conversations of an agent, by name.  toolbox: workspace -> its tools.  Error: WorkspaceUnreadable."""
+
+    def __init__(self, toolbox: Callable[[Workspace], Toolbox], folder: str | Path | None = None) -> None:
+        self._toolbox, self._folder = toolbox, Path(folder) if folder is not None else None
+        self._open: dict[str, Conversation] = {}
+        self._lock = threading.Lock()
+        self.checkpointer: BaseCheckpointSaver[str] = self._saver()
+
+    def open(self, thread: str | None = None) -> Conversation:
+        """The conversation of that name, new where there is none; without a name, a new one.
+
+        Errors: InvalidSetting for a name that cannot be, WorkspaceUnreadable.
+        """
+        name = uuid4().hex[:12] if thread is None else thread
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise InvalidSetting(f"the thread {shown(name)} has no usable name", do="use up to 64 letters, digits and . _ -")
+        with self._lock:
+            conversation = self._open.pop(name, None) or self._load(name)
+            self._open[name] = conversation
+            idle = [each for each in self._open.values() if not each.lock.locked() and each is not conversation]
+            for old in idle[: max(0, len(self._open) - MAX_OPEN)]:
+                del self._open[old.thread]
+                if self._folder is None:
+                    self.checkpointer.delete_thread(old.thread)
+            return conversation
+
+    def _load(self, name: str) -> Conversation:
+        folder = self._folder / "workspaces" / name if self._folder else None
+        workspace = Workspace.load(folder) if folder and storage.exists(folder) else Workspace()
+        return Conversation(name, self._toolbox(workspace), folder)
+
+    def _saver(self) -> BaseCheckpointSaver[str]:
+        if self._folder is None:
+            return InMemorySaver()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self._folder / "threads.sqlite", check_same_thread=False)
+            saver = SqliteSaver(connection)
+            saver.setup()
+        except (OSError, sqlite3.Error) as error:
+            problem = f"the folder {self._folder.name!r} cannot hold conversations: {error}"
+            raise WorkspaceUnreadable(problem, do="give a folder that can be written") from None
+        return saver

@@ -1,0 +1,304 @@
+"""From a query to its answer: one function for each kind of question, over the things that a scout finds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import singledispatch
+from typing import Any
+
+from roi_agent.planner.language import number
+from roi_agent.planner.query import (
+    Count,
+    Either,
+    Exists,
+    Extreme,
+    Filter,
+    Find,
+    Holds,
+    Is,
+    More,
+    Noun,
+    Ordered,
+    Query,
+    Relate,
+    Same,
+    SameSet,
+    Tell,
+    Verbatim,
+    Which,
+)
+from roi_agent.planner.scout import Missing, Scout, Thing
+from roi_agent.planner.steps import Call, Steps, Stopped, call, handles_in, heard
+
+_DETERMINERS = ("the", "a", "an", "any", "all", "every", "each", "some")
+_SIDES = ("top", "bottom", "left", "right", "middle")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An answer.  text: short.  handles: the regions that it rests on.  value: the answer as true, false, a number or words."""
+
+    text: str
+    handles: tuple[str, ...] = ()
+    value: bool | int | str | list[str] = ""
+
+    def sentence(self) -> str:
+        """For example: red (region1, region3)."""
+        new = [handle for handle in self.handles if handle not in handles_in(self.text)]
+        return f"{self.text} ({', '.join(new)})" if new else self.text
+
+
+def answer(query: Query, scout: Scout) -> Steps[Said]:
+    """The answer to a query; that something is not there is one too.  Raises Stopped."""
+    try:
+        return (yield from _answer(query, scout))
+    except Missing as missing:
+        return _nothing(missing.noun)
+
+
+@singledispatch
+def _answer(query: Any, scout: Scout) -> Steps[Said]:
+    raise AssertionError(f"no answer for {type(query).__name__}")
+
+
+# ---------------------------------------------------------------- which things
+
+
+@_answer.register
+def _exists(query: Exists, scout: Scout) -> Steps[Said]:
+    try:
+        things = yield from scout.find(query.noun)
+    except Missing as missing:
+        return Said(f"no, no {_bare(missing.noun)} was found", (), False)
+    if not things:
+        return Said(f"no, no {_bare(query.noun)} was found", (), False)
+    return Said("yes", _handles(things), True)
+
+
+@_answer.register
+def _find(query: Find, scout: Scout) -> Steps[Said]:
+    things = yield from scout.find(query.noun)
+    return (yield from _named(things, query.noun, scout))
+
+
+@_answer.register
+def _which(query: Which, scout: Scout) -> Steps[Said]:
+    """The one is named as the question named it."""
+    names: dict[str, str] = {}
+    things: list[Thing] = []
+    for noun in query.nouns:
+        found = yield from scout.find(noun)
+        if not found and len(query.nouns) > 1:
+            raise Missing(noun)
+        things += [thing for thing in found if thing not in things]
+        if len(query.nouns) > 1 and len(found) == 1:
+            names[found[0].handle] = found[0].handle if noun.handles else _bare(noun)
+    for filter in query.filters:
+        things = yield from scout.passing(things, filter)
+    if query.pick is not None:
+        things = yield from scout.first(things, query.pick)
+    if things and all(thing.handle in names for thing in things):
+        named = [names[thing.handle] for thing in things]
+        return Said(_listed(named), _handles(things), named[0] if len(named) == 1 else named)
+    return (yield from _named(things, query.nouns[0], scout))
+
+
+def _named(things: list[Thing], noun: Noun, scout: Scout) -> Steps[Said]:
+    if not things:
+        return _nothing(noun)
+    yield from scout.know("kind", things)
+    yield from scout.know("colour", things)
+    words = [thing.short for thing in things]
+    text = words[0] if len(things) == 1 else _listed([f"{thing.short} ({thing.handle})" for thing in things])
+    return Said(text, _handles(things), words[0] if len(words) == 1 else words)
+
+
+@_answer.register
+def _ordered(query: Ordered, scout: Scout) -> Steps[Said]:
+    things = yield from scout.find(query.noun)
+    if not things:
+        return _nothing(query.noun)
+    things = yield from scout.ordered(things, query.order)
+    for attribute in ("kind", "colour") if query.attribute == "name" else (query.attribute,):
+        yield from scout.know(attribute, things)
+    values = [thing.short if query.attribute == "name" else thing.facts[query.attribute] for thing in things]
+    return Said(", ".join(values), _handles(things), values)
+
+
+# ---------------------------------------------------------------- numbers
+
+
+@_answer.register
+def _count(query: Count, scout: Scout) -> Steps[Said]:
+    """A thing that a filter rests on and that is missing makes the number zero."""
+    things: dict[str, Thing] = {}
+    for noun in query.nouns:
+        try:
+            found = yield from scout.find(noun)
+        except Missing:
+            found = []
+        things |= {thing.handle: thing for thing in found}
+    if query.of is None:
+        return Said(number(len(things)), tuple(things), len(things))
+    yield from scout.know(query.of, list(things.values()))
+    values = list(dict.fromkeys(thing.facts[query.of] for thing in things.values()))
+    return Said(f"{number(len(values))}: {_listed(values)}" if values else "none", tuple(things), len(values))
+
+
+@_answer.register
+def _more(query: More, scout: Scout) -> Steps[Said]:
+    counts = []
+    for noun in (query.first, query.second):
+        counts.append((yield from scout.find(noun)))
+    first, second = (len(things) for things in counts)
+    handles = _handles([*counts[0], *counts[1]])
+    told = f"{number(first)} {_bare(query.first)}, {number(second)} {_bare(query.second)}"
+    if query.which:
+        if first == second:
+            return Said(f"neither: {told}", handles, "neither")
+        name = _bare(query.first if (first > second) == (query.how == "more") else query.second)
+        return Said(name, handles, name)
+    truth = {"more": first > second, "fewer": first < second, "equal": first == second}[query.how]
+    return Said(f"{_yes_no(truth)}, {told}", handles, truth)
+
+
+# ---------------------------------------------------------------- attributes
+
+
+@_answer.register
+def _tell(query: Tell, scout: Scout) -> Steps[Said]:
+    things = yield from scout.find(query.noun)
+    if not things:
+        return _nothing(query.noun)
+    if query.attribute == "place" and "select_regions" in scout.tools:
+        yield from _place(things)
+    yield from scout.know(query.attribute, things)
+    values = [thing.facts[query.attribute] for thing in things]
+    if len(set(values)) == 1:
+        return Said(values[0], _handles(things), values[0])
+    return Said(_listed([f"{value} ({thing.handle})" for value, thing in zip(values, things, strict=True)]), (), values)
+
+
+def _place(things: Sequence[Thing]) -> Steps[None]:
+    """Measured: in the middle, or in one of the quarters."""
+    handles = [thing.handle for thing in things]
+    replies = yield [
+        Call("select_regions", {"regions": handles, "place": side}, f"See which lie in the {side}.") for side in _SIDES
+    ]
+    selected = [heard("select_regions", reply).data["selected"] for reply in replies]
+    for thing in things:
+        sides = [side for side, found in zip(_SIDES, selected, strict=True) if thing.handle in found]
+        thing.facts["place"] = "middle" if "middle" in sides else " ".join(sides)
+
+
+@_answer.register
+def _either(query: Either, scout: Scout) -> Steps[Said]:
+    things = yield from scout.find(query.noun)
+    if not things:
+        return _nothing(query.noun)
+    if "choose_answer" not in scout.tools:
+        raise Stopped("I cannot choose between answers without the tool choose_answer")
+    question = f"Is <{things[0].handle}> {' or '.join(query.options)}?"
+    reply = yield from call("choose_answer", "Choose the likelier.", question=question, options=list(query.options))
+    return Said(reply.data["text"], (things[0].handle,), reply.data["text"])
+
+
+@_answer.register
+def _same(query: Same, scout: Scout) -> Steps[Said]:
+    things = yield from scout.find_all(query.nouns)
+    if not things:
+        return _nothing(query.nouns[0])
+    yield from scout.know(query.attribute, things)
+    values = list(dict.fromkeys(thing.facts[query.attribute] for thing in things))
+    truth = (len(values) == len(things)) if query.negated else len(values) == 1
+    return Said(f"{_yes_no(truth)}, {_listed(values)}", _handles(things), truth)
+
+
+@_answer.register
+def _same_set(query: SameSet, scout: Scout) -> Steps[Said]:
+    values = []
+    everything: list[Thing] = []
+    for noun in (query.first, query.second):
+        things = yield from scout.find(noun)
+        if not things:
+            raise Missing(noun)
+        yield from scout.know(query.attribute, things)
+        values.append(sorted({thing.facts[query.attribute] for thing in things}))
+        everything += things
+    truth = values[0] == values[1]
+    return Said(f"{_yes_no(truth)}, {_listed(values[0])} against {_listed(values[1])}", _handles(everything), truth)
+
+
+# ---------------------------------------------------------------- what holds
+
+
+@_answer.register
+def _holds(query: Holds, scout: Scout) -> Steps[Said]:
+    things = yield from scout.find(query.noun)
+    if not things:
+        return _nothing(query.noun)
+    kept = things
+    filters = [each for each in query.predicates if not isinstance(each, Extreme)]
+    for filter in filters:
+        kept = yield from scout.passing(kept, filter)
+    for pick in query.predicates:
+        if isinstance(pick, Extreme):
+            best = yield from scout.first((yield from _rivals(query.noun, filters, scout)), pick)
+            kept = [thing for thing in kept if thing in best]
+    truth = len(kept) == len(things) if query.every else bool(kept)
+    return Said(_yes_no(truth), _handles(things), truth)
+
+
+def _rivals(noun: Noun, filters: Sequence[Filter], scout: Scout) -> Steps[list[Thing]]:
+    """Those among which something is "the largest": of the kind that is named, else everything."""
+    kinds = [each.value for each in filters if isinstance(each, Is) and each.attribute == "kind" and not each.negated]
+    rest = tuple(each for each in filters if not (isinstance(each, Is) and each.attribute == "kind"))
+    return (yield from scout.find(replace(Noun(plural=True), head=kinds[0] if kinds else "", filters=rest, image=noun.image)))
+
+
+@_answer.register
+def _relate(query: Relate, scout: Scout) -> Steps[Said]:
+    things = []
+    for noun in (query.first, query.second):
+        found = yield from scout.find(noun)
+        if not found:
+            raise Missing(noun)
+        things.append(found[0])
+    if "compare_regions" not in scout.tools:
+        raise Stopped("I cannot measure without the tool compare_regions")
+    reply = yield from call("compare_regions", "Measure.", first=things[0].handle, second=things[1].handle)
+    return Said(reply.text, _handles(things), reply.text)
+
+
+@_answer.register
+def _verbatim(query: Verbatim, scout: Scout) -> Steps[Said]:
+    if "ask_about_regions" not in scout.tools:
+        raise Stopped("I cannot ask about regions without the tool ask_about_regions")
+    reply = yield from call("ask_about_regions", "A question for the region model as it is.", question=query.question)
+    return Said(reply.data["text"], handles_in(query.question), reply.data["text"])
+
+
+# ---------------------------------------------------------------- words
+
+
+def _nothing(noun: Noun) -> Said:
+    return Said(f"There is none: no {_bare(noun)} was found", (), "none")
+
+
+def _bare(noun: Noun) -> str:
+    """The noun's own words without its article."""
+    words = noun.words.split()
+    while words and words[0] in _DETERMINERS:
+        words = words[1:]
+    return " ".join(words) or ("such thing" if noun.filters else "thing")
+
+
+def _handles(things: Sequence[Thing]) -> tuple[str, ...]:
+    return tuple(thing.handle for thing in things)
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _yes_no(truth: bool) -> str:
+    return "yes" if truth else "no"

@@ -1,0 +1,177 @@
+"""The offline planner: a chat model that answers questions about images by rules, with tool calls and no key.
+
+It understands what `questions.py` lists. Whatever else it is asked, it says so, with examples of what it understands.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from uuid import NAMESPACE_OID, uuid5
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from roi_agent.planner.answers import Said, answer
+from roi_agent.planner.language import sentences
+from roi_agent.planner.query import Query
+from roi_agent.planner.questions import understood
+from roi_agent.planner.scout import Scout
+from roi_agent.planner.steps import Call, Reply, Steps, Stopped, handles_in
+from roi_agent.planner.structured import fill
+from roi_agent.prompts import load_blocks
+
+
+class OfflinePlanner(BaseChatModel):
+    """Plans by rules over the tools that it is bound to, those of `build_toolbox`; needs no key and no network.
+
+    second_look: check finds with the region model, look again for what may have been missed, and closer at what is unsure.
+
+    The same conversation always gives the same next message. Replies are read from the artifacts of tool messages, never
+    from words in them: a label or an answer cannot become an instruction. It counts words as tokens.
+    """
+
+    second_look: bool = True
+
+    @property
+    def _llm_type(self) -> str:
+        return "roi-agent-offline"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model_name": "offline", "second_look": self.second_look}
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The planner with tools at hand."""
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        message = _cut(self._next(messages, kwargs.get("tools") or []), stop)
+        said = sum(len(str(each.content).split()) for each in messages)
+        written = len(str(message.content).split()) + sum(len(str(each["args"]).split()) for each in message.tool_calls)
+        message.usage_metadata = UsageMetadata(input_tokens=said, output_tokens=written, total_tokens=said + written)
+        message.response_metadata = {"model_name": "offline", "model_provider": "roi-agent"}
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        message = self._generate(messages, stop, run_manager, **kwargs).generations[0].message
+        assert isinstance(message, AIMessage)
+        words = str(message.content).split(" ")
+        for index, word in enumerate(words):
+            last = index == len(words) - 1
+            chunk = AIMessageChunk(
+                content=word if last else f"{word} ",
+                id=message.id,
+                tool_calls=message.tool_calls if last else [],
+                usage_metadata=message.usage_metadata if last else None,
+                response_metadata=message.response_metadata if last else {},
+                chunk_position="last" if last else None,
+            )
+            part = ChatGenerationChunk(message=chunk)
+            if run_manager:
+                run_manager.on_llm_new_token(str(chunk.content), chunk=part)
+            yield part
+
+    def _next(self, messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]]) -> AIMessage:
+        start = max((i for i, message in enumerate(messages) if isinstance(message, HumanMessage)), default=len(messages))
+        task = _text(messages[start]) if start < len(messages) else ""
+        spoken = next((_text(each) for each in reversed(messages[:start]) if isinstance(each, AIMessage)), "")
+        schemas = {tool["function"]["name"]: tool["function"] for tool in tools}
+        scout = Scout(schemas, handles_in(spoken), second_look=self.second_look)
+        calls, said = _resumed(_plan(task, scout), messages[start + 1 :])
+        if calls:
+            return _calling(calls, len(messages))
+        final = next((name for name in schemas if name not in load_blocks("tools")), None)
+        if final is not None:
+            filled = fill(schemas[final].get("parameters", {}), said)
+            if filled is not None:
+                return _calling([Call(final, filled)], len(messages))
+        return AIMessage(" ".join(each.sentence() for each in said))
+
+
+def _plan(task: str, scout: Scout) -> Steps[list[Said]]:
+    """Every sentence of the task in turn; "it" and "they" are what the one before was about."""
+    said: list[Said] = []
+    asked: list[tuple[str, Query | None]] = [(sentence, understood(sentence)) for sentence in sentences(task)]
+    for sentence, query in asked or [("", None)]:
+        if query is None:
+            words = load_blocks("offline_planner")
+            examples = "\n".join(f"- {line}" for line in words["examples"].splitlines())
+            said.append(Said(words["not_understood"].format(sentence=sentence, examples=examples)))
+            continue
+        try:
+            each = yield from answer(query, scout)
+        except Stopped as stopped:
+            each = Said(str(stopped))
+        scout.spoken = each.handles or handles_in(each.text) or scout.spoken
+        said.append(each)
+    return said
+
+
+def _resumed(plan: Steps[list[Said]], messages: Sequence[BaseMessage]) -> tuple[list[Call], list[Said]]:
+    """Run a plan with the replies that there are: the calls that it waits for, or none and what it ends with."""
+    replies = iter([_reply(message) for message in messages if isinstance(message, ToolMessage)])
+    try:
+        calls = next(plan)
+        while True:
+            known = [reply for _, reply in zip(calls, replies, strict=False)]
+            if len(known) < len(calls):
+                return calls[len(known) :], []
+            calls = plan.send(known)
+    except StopIteration as done:
+        return [], done.value
+
+
+def _reply(message: ToolMessage) -> Reply:
+    artifact = message.artifact if isinstance(message.artifact, Mapping) else {}
+    failed = message.status == "error" or not artifact
+    return Reply(_text(message), tuple(artifact.get("regions", ())), artifact.get("data", {}), failed)
+
+
+def _calling(calls: Sequence[Call], position: int) -> AIMessage:
+    """A message with calls, whose ids are the same whenever the conversation is."""
+    made = [
+        {
+            "name": call.tool,
+            "args": dict(call.arguments),
+            "id": f"call_{uuid5(NAMESPACE_OID, f'{position} {index} {call}').hex[:20]}",
+        }
+        for index, call in enumerate(calls)
+    ]
+    return AIMessage(calls[0].why, tool_calls=[{**each, "type": "tool_call"} for each in made])
+
+
+def _text(message: BaseMessage) -> str:
+    """The last block of text: the task, where an agent puts what it knows of the images in front of it."""
+    if isinstance(message.content, str):
+        return message.content
+    texts = [block if isinstance(block, str) else block.get("text", "") for block in message.content]
+    return next((text for text in reversed(texts) if text), "")
+
+
+def _cut(message: AIMessage, stop: Sequence[str] | None) -> AIMessage:
+    text = str(message.content)
+    ends = [text.index(mark) for mark in stop or () if mark and mark in text]
+    return AIMessage(text[: min(ends)], tool_calls=message.tool_calls) if ends else message

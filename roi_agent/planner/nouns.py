@@ -1,0 +1,348 @@
+"""Noun phrases: "the second largest star left of the blue cup", "the thing in the top right that is not red", "them".
+
+Every function reads a whole stretch of words and gives None where it is no such phrase; all are pure, so that trying many
+stretches of one sentence costs little.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+
+from roi_agent.planner.language import COLOURS, GENERIC, PRONOUNS, SIZES, is_plural, singular
+from roi_agent.planner.query import Extreme, Filter, Is, Lies, Noun, Placed, Shares, Unlike
+
+Words = tuple[str, ...]
+
+_ARTICLES = ("the", "a", "an", "all", "every", "each", "both", "any", "some", "of", "single", "only")
+_IMAGES = ("image", "picture", "scene", "photograph", "drawing")
+_FUNCTION_WORDS = """
+is are was were be do does has have in on at to from than as and or not no with by like same there what which who where how many
+much left right above below under over near nearest closest you see i me number colour colours kind kinds size sizes different
+another more fewer most least please else
+"""
+_NO_HEADS = {*_ARTICLES, *_IMAGES, *PRONOUNS, ",", *_FUNCTION_WORDS.split()}
+_RANKS = {"second": 2, "third": 3, "fourth": 4, "fifth": 5, "2nd": 2, "3rd": 3, "4th": 4, "5th": 5, "next": 2}
+_SUPERLATIVES = {
+    "largest": "largest to smallest", "biggest": "largest to smallest", "smallest": "smallest to largest",
+    "littlest": "smallest to largest", "tiniest": "smallest to largest",
+    "leftmost": "left to right", "rightmost": "right to left", "topmost": "top to bottom", "uppermost": "top to bottom",
+    "highest": "top to bottom", "bottommost": "bottom to top", "lowest": "bottom to top", "lowermost": "bottom to top",
+    "left-most": "left to right", "right-most": "right to left", "top-most": "top to bottom", "bottom-most": "bottom to top",
+}  # fmt: skip
+_FURTHEST = {"left": "left to right", "right": "right to left", "up": "top to bottom", "down": "bottom to top"}
+_FURTHEST |= {"top": "top to bottom", "bottom": "bottom to top"}
+_RELATIONS = {
+    "left of": "left of, to the left of, on the left of, at the left of, on the left side of, further left than, "
+    "farther left than",
+    "right of": "right of, to the right of, on the right of, at the right of, on the right side of, further right than, "
+    "farther right than",
+    "above": "above, over, higher than, higher up than, further up than",
+    "below": "below, under, underneath, beneath, lower than, lower down than, further down than",
+    "touching": "touching, overlapping, touch, touches, overlap, overlaps, in contact with",
+    "larger than": "larger than, bigger than",
+    "smaller than": "smaller than",
+    "around": "around, surrounding, containing, contains, contain",
+    "inside": "inside, inside of, within, in",
+}
+RELATION_WORDS = {tuple(form.split()): name for name, forms in _RELATIONS.items() for form in forms.split(", ")}
+_NEAR = [tuple(form.split()) for form in ("nearest to", "closest to", "nearest", "closest", "next to", "beside", "near")]
+_FAR = [tuple(form.split()) for form in ("furthest from", "farthest from", "furthest away from", "farthest away from")]
+_SHARED = {"colour": "colour", "kind": "kind", "type": "kind", "sort": "kind", "size": "size"}
+_SIDES = {"left": "left", "right": "right", "top": "top", "upper": "top", "bottom": "bottom", "lower": "bottom"}
+_SIDES |= {"middle": "middle", "centre": "middle"}
+_ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5}
+_RELATIVE = [
+    tuple(form.split()) for form in ("that is", "that are", "which is", "which are", "that", "which", "being", "and", ",")
+]
+_RELATIVE += [tuple(form.split()) for form in ("that lies", "that lie", "that stands", "that stand", "standing", "lying")]
+
+
+@lru_cache(maxsize=4096)
+def noun(words: Words) -> Noun | None:
+    """The noun phrase that the words are, from the first to the last."""
+    if not words or len(words) > 40:
+        return None
+    rest, definite, other = _determined(words)
+    if not rest:
+        return None
+    if rest[0].startswith("<"):
+        tail = _post(rest[1:], Noun(handles=(rest[0].strip("<>"),), definite=True))
+        return replace(tail, words=rest[0]) if tail else None
+    pronoun = rest[0] in PRONOUNS
+    if pronoun:
+        rest = rest[1:]
+    start = Noun(definite=definite, other=other, pronoun=pronoun)
+    found = _adjectives(rest, start)
+    return replace(found, words=" ".join(words)) if found else None
+
+
+@lru_cache(maxsize=4096)
+def nouns(words: Words) -> tuple[Noun, ...] | None:
+    """Noun phrases joined by commas, "and" or "or"; one alone too."""
+    if single := noun(words):
+        return (single,)
+    joints = [i for i, word in enumerate(words) if word in (",", "and", "or")]
+    for joint in joints:
+        head = noun(words[:joint])
+        after = joint + 1 + (words[joint : joint + 1] == (",",) and words[joint + 1 : joint + 2] in (("and",), ("or",)))
+        tail = nouns(words[after:]) if head else None
+        if head and tail:
+            return (head, *tail)
+    return None
+
+
+@lru_cache(maxsize=4096)
+def predicates(words: Words) -> tuple[Filter | Extreme, ...] | None:
+    """What is said of something after "is": "red", "not left of the cup", "a large star", "the largest", "in the middle"."""
+    if not words:
+        return None
+    negated = words[0] == "not"
+    rest = words[1:] if negated else words
+    plain = _post(rest, Noun())
+    found: tuple[Filter | Extreme, ...] = ()
+    if plain is not None:
+        found = (*plain.filters, *([plain.pick] if plain.pick else []))
+    elif (named := noun(rest)) and (named.plural or named.pick or rest[0] in ("a", "an")) and not named.handles:
+        kind = (Is("kind", named.head),) if named.head else ()
+        found = (*kind, *named.filters, *([named.pick] if named.pick else []))
+    if not found or (negated and len(found) > 1):
+        return None
+    first = found[0]
+    if not negated:
+        return found
+    return None if isinstance(first, Extreme) else (replace(first, negated=not first.negated),)
+
+
+def superlative(words: Words) -> Extreme | None:
+    """ "largest", "the second largest", "furthest to the left", "nearest to the cup"."""
+    found = _post(words, Noun())
+    return found.pick if found and found.pick and not found.filters else None
+
+
+def _determined(words: Words) -> tuple[Words, bool, bool]:
+    definite = other = False
+    rest = words
+    while rest and (rest[0] in _ARTICLES or rest[0] == "other"):
+        definite |= rest[0] == "the"
+        other |= rest[0] == "other"
+        rest = rest[1:]
+    return rest, definite, other
+
+
+def _adjectives(words: Words, so_far: Noun) -> Noun | None:
+    """Colours, sizes and superlatives in any order, then the head."""
+    if words:
+        word, rest = words[0], words[1:]
+        if word in COLOURS and (found := _adjectives(rest, _with(so_far, Is("colour", word)))):
+            return found
+        if word in SIZES and (found := _adjectives(rest, _with(so_far, Is("size", SIZES[word])))):
+            return found
+        if word in ("and", ",") and so_far.filters and (found := _adjectives(rest, so_far)):
+            return found
+        if word.startswith("non-") and (colour := word[4:]) in COLOURS:
+            return _adjectives(rest, _with(so_far, Is("colour", colour, True)))
+        if so_far.pick is None and (picked := _picked(words)):
+            extreme, after = picked
+            if found := _adjectives(after, replace(so_far, pick=extreme)):
+                return found
+        if so_far.pick is None and word in ("nearest", "closest") and (found := _nearest(rest, so_far)):
+            return found
+    return _headed(words, so_far)
+
+
+def _picked(words: Words) -> tuple[Extreme, Words] | None:
+    rank = _RANKS.get(words[0], 1)
+    rest = words[1:] if words[0] in _RANKS else words
+    if rest and rest[0] in _SUPERLATIVES:
+        return Extreme(_SUPERLATIVES[rest[0]], rank), rest[1:]
+    return None
+
+
+def _nearest(words: Words, so_far: Noun) -> Noun | None:
+    """ "the nearest star to the cup": the head stands between."""
+    for i in range(len(words)):
+        if words[i] == "to" and (to := noun(words[i + 1 :])):
+            return _adjectives(words[:i], replace(so_far, pick=Extreme("nearest first", 1, to)))
+    return None
+
+
+def _headed(words: Words, so_far: Noun) -> Noun | None:
+    """The head, as many words as leave a rest that can follow it."""
+    bare = bool(so_far.filters) or so_far.pick is not None or so_far.pronoun
+    for length in range(0 if bare else 1, 5):
+        head, rest = words[:length], words[length:]
+        if len(head) < length or any(word in _NO_HEADS or word.startswith("<") for word in head):
+            break
+        if head and any(word in COLOURS or word in _SUPERLATIVES for word in head):
+            break
+        last = head[-1] if head else ""
+        named = " ".join((*head[:-1], singular(last))) if head else ""
+        generic = len(head) == 1 and singular(last) in GENERIC
+        started = replace(so_far, head="" if generic else named, plural=is_plural(last) or so_far.plural)
+        if generic and rest[:2] == ("in", rest[1] if len(rest) > 1 else "") and len(rest) == 2 and rest[1].startswith("<"):
+            return Noun(handles=(rest[1].strip("<>"),), definite=True)
+        if (found := _post(rest, started)) is not None:
+            return found
+    return None
+
+
+@lru_cache(maxsize=8192)
+def _post(words: Words, so_far: Noun) -> Noun | None:
+    """What follows the head, each part in turn, to the last word."""
+    if not words:
+        return so_far
+    for found, rest in _parts(words, so_far):
+        if (done := _post(rest, found)) is not None:
+            return done
+    return None
+
+
+def _parts(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
+    """Every way to read the first part of what follows a head, with the words that are left."""
+    for form in _RELATIVE:
+        if words[: len(form)] == form and len(words) > len(form):
+            yield so_far, words[len(form) :]
+    if words[0] == "not":
+        for found, rest in _parts(words[1:], Noun()) if words[1:] else ():
+            if len(found.filters) == 1 and found.pick is None:
+                only = found.filters[0]
+                yield _with(so_far, replace(only, negated=not only.negated)), rest
+        return
+    yield from _looks(words, so_far)
+    yield from _places(words, so_far)
+    yield from _pictures(words, so_far)
+    yield from _shared(words, so_far)
+    yield from _unlike(words, so_far)
+    yield from _nearness(words, so_far)
+    yield from _lies(words, so_far)
+
+
+def _looks(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
+    if words[0] in COLOURS:
+        yield _with(so_far, Is("colour", words[0])), words[1:]
+    if words[0] in SIZES:
+        yield _with(so_far, Is("size", SIZES[words[0]])), words[1:]
+    if so_far.pick is None:
+        article = words[0] == "the"
+        if (rest := words[article:]) and (picked := _picked(rest)):
+            extreme, after = picked
+            yield replace(so_far, pick=extreme), after[1:] if after[:1] in (("one",), ("thing",)) else after
+        if rest and rest[0] in ("furthest", "farthest"):
+            tail = rest[1:]
+            for skip in (("to", "the"), ("towards", "the"), ("to",), ()):
+                if tail[: len(skip)] == skip and len(tail) > len(skip) and tail[len(skip)] in _FURTHEST:
+                    yield replace(so_far, pick=Extreme(_FURTHEST[tail[len(skip)]])), _after_image(tail[len(skip) + 1 :])
+
+
+def _places(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
+    """ "in the top left corner of the image", "on the right", "at the bottom"."""
+    if words[0] not in ("in", "on", "at", "near", "to", "towards"):
+        return
+    rest = words[2:] if words[1:2] == ("the",) else words[1:]
+    sides = []
+    while rest and rest[0] in _SIDES:
+        sides.append(_SIDES[rest[0]])
+        rest = rest[1:]
+    if not sides:
+        return
+    if rest[:1] in (("half",), ("side",), ("part",), ("corner",), ("edge",), ("third",)):
+        rest = rest[1:]
+    yield (
+        _with(so_far, Placed(" ".join(sorted(sides, key=("top", "bottom", "middle", "left", "right").index)))),
+        _after_image(rest),
+    )
+
+
+def _after_image(words: Words) -> Words:
+    """Without "of the image" at the beginning."""
+    if words[:1] in (("of",), ("in",)) and (rest := words[2:] if words[1:2] == ("the",) else words[1:]) and rest[0] in _IMAGES:
+        return rest[1:]
+    return words
+
+
+def _pictures(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
+    """ "in the image", "in image2", "in the second picture", "here"."""
+    if words[0] in ("here", "there"):
+        yield so_far, words[1:]
+    if words[0] not in ("in", "on", "of", "at", "from"):
+        return
+    rest = words[2:] if words[1:2] in (("the",), ("this",), ("that",)) else words[1:]
+    if rest and rest[0] in _IMAGES:
+        yield so_far, rest[1:]
+    if rest and rest[0].startswith("image") and rest[0][5:].isdecimal():
+        yield replace(so_far, image=rest[0]), rest[1:]
+    if len(rest) > 1 and rest[0] in _ORDINALS and rest[1] in _IMAGES:
+        yield replace(so_far, image=f"image{_ORDINALS[rest[0]]}"), rest[2:]
+
+
+def _shared(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
+    """ "of the same colour as the cup", "with another kind than the cup"."""
+    rest = words[1:] if words[0] in ("of", "with", "has", "have", "having", "in") else words
+    rest = rest[1:] if rest[:1] in (("the",), ("a",)) else rest
+    if len(rest) < 4 or rest[0] not in ("same", "different", "another", "other") or rest[1] not in _SHARED:
+        return
+    negated, after = rest[0] != "same", rest[2:]
+    if after[:2] == ("of", "thing"):
+        after = after[2:]
+    if after[:1] in (("as",), ("than",), ("from",)):
+        for with_, left in _operands(after[1:]):
+            shared = Shares(_SHARED[rest[1]], with_, negated)
+            yield _with(so_far, Unlike(shared.attribute, not negated) if _others(with_) else shared), left
+
+
+def _unlike(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
+    """ "that differs in colour from the others", "whose kind differs from all other things", "unlike the others"."""
+    attribute, rest = None, words
+    if rest[0] == "whose" and len(rest) > 2 and rest[1] in _SHARED:
+        attribute, rest = _SHARED[rest[1]], rest[2:]
+    if rest[0] not in ("differs", "differ", "different", "unlike", "differing"):
+        return
+    rest = rest[1:]
+    for _ in range(2):  # "in colour from the others" and "from the others in colour"
+        if len(rest) > 1 and rest[0] in ("in", "by") and rest[1] in _SHARED and attribute is None:
+            attribute, rest = _SHARED[rest[1]], rest[2:]
+        elif rest[:1] == ("from",) or words[0] == "unlike":
+            for others, left in _operands(rest[1:] if rest[:1] == ("from",) else rest):
+                if _others(others):
+                    rest = left
+                    break
+    if rest != words[1:]:
+        yield _with(so_far, Unlike(attribute)), rest
+
+
+def _others(thing: Noun) -> bool:
+    """Whether a phrase means all the other things: "the others", "the other stars", "the rest"."""
+    return thing.other or thing.head in ("other", "rest")
+
+
+def _nearness(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
+    if so_far.pick is not None:
+        return
+    rest = words[1:] if words[0] == "the" else words
+    for forms, order in ((_NEAR, "nearest first"), (_FAR, "farthest first")):
+        for form in forms:
+            if rest[: len(form)] == form:
+                for to, left in _operands(rest[len(form) :]):
+                    yield replace(so_far, pick=Extreme(order, 1, to)), left
+
+
+def _lies(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
+    close = words[0] in ("directly", "immediately", "right", "just")
+    for rest, nearest in ((words, False), *([(words[1:], words[0] in ("directly", "immediately"))] if close else [])):
+        for form, relation in RELATION_WORDS.items():
+            if rest[: len(form)] != form:
+                continue
+            for to, left in _operands(rest[len(form) :]):
+                found = _with(so_far, Lies(relation, to))
+                yield (replace(found, pick=Extreme("nearest first", 1, to)) if nearest and not so_far.pick else found), left
+
+
+def _operands(words: Words) -> Iterator[tuple[Noun, Words]]:
+    """Noun phrases at the beginning, the longest first, with what is left."""
+    for end in range(len(words), 0, -1):
+        if found := noun(words[:end]):
+            yield found, words[end:]
+
+
+def _with(so_far: Noun, more: Filter) -> Noun:
+    return replace(so_far, filters=(*so_far.filters, more))

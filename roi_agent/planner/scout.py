@@ -1,0 +1,393 @@
+"""From a noun to the things that it stands for: found, looked at, filtered and measured with whatever tools there are."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from roi_agent.planner.language import Description, described, tokens
+from roi_agent.planner.query import Extreme, Filter, Is, Lies, Noun, Placed, Shares, Unlike
+from roi_agent.planner.steps import Call, Reply, Steps, Stopped, call, handles_in, heard
+from roi_agent.prompts import load_blocks
+
+SURE = 0.6  # of a region model's answer; below it, the region is looked at again, closer
+_AGAIN = 0.4  # of the detector's threshold: what scores as much is found when it looks again
+_SAME_THING = 0.6  # IoU of two finds from which they are one thing
+_WITHIN = 0.75  # share of the smaller of two boxes that lies in the other, from which two alike finds are one thing
+_ANYTHING = "thing"
+_SUPERLATIVES = {
+    "left to right": "leftmost", "right to left": "rightmost", "top to bottom": "topmost", "bottom to top": "lowest",
+    "smallest to largest": "smallest", "largest to smallest": "largest", "nearest first": "nearest to {to}",
+    "farthest first": "farthest from {to}",
+}  # fmt: skip
+
+
+class Missing(Exception):
+    """A thing that a question takes for granted and that was not found."""
+
+    def __init__(self, noun: Noun) -> None:
+        super().__init__(noun.words)
+        self.noun = noun
+
+
+@dataclass(slots=True)
+class Thing:
+    """A region and what was learned about it.
+
+    box: pixel xyxy.  labels: what the detector found it as.  said: the region model's description.  facts: attribute -> value.
+    """
+
+    handle: str
+    image: str
+    box: tuple[float, float, float, float]
+    labels: set[str]
+    said: str = ""
+    facts: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, region: Mapping[str, Any]) -> "Thing":
+        x1, y1, x2, y2 = (float(value) for value in region["box"])
+        label = region.get("label")
+        return cls(region["name"], region.get("image") or "image1", (x1, y1, x2, y2), {label} if label else set())
+
+    def is_labelled(self, words: str) -> bool:
+        """Whether the detector found it under these words; one without labels may be anything."""
+        return not self.labels or any(words in label for label in self.labels)
+
+    @property
+    def short(self) -> str:
+        """Colour and kind, as in "red star"; its label or its handle where nothing better is known."""
+        known = Description(self.facts.get("kind"), self.facts.get("colour")).short
+        return known or min(self.labels, default=self.handle)
+
+
+class Scout:
+    """Finds what nouns stand for.
+
+    tools: those at hand; without measuring ones, the region model is asked about geometry, and without a detector everything is
+    segmented.  spoken: handles that were spoken of before.  second_look: check finds with the region model, look for more where
+    a find is doubtful, and look closer at what it is not sure of.
+    """
+
+    def __init__(self, tools: Collection[str], spoken: Sequence[str] = (), *, second_look: bool = True) -> None:
+        self.tools, self.second_look = frozenset(tools), second_look
+        self.spoken = tuple(spoken)
+        self._things: dict[str, Thing] = {}
+        self._found: dict[tuple[object, ...], list[Thing]] = {}
+        self._words = load_blocks("offline_planner")
+
+    # ------------------------------------------------------------ finding
+
+    def find(self, noun: Noun) -> Steps[list[Thing]]:
+        """The things that a noun stands for.  Raises Missing for one that a filter rests on and that is not there."""
+        things = yield from self._candidates(noun)
+        if not (noun.handles or (noun.pronoun and not noun.head)):
+            things = yield from self._of_kind(noun, things)
+        for each in noun.filters:
+            if not things:
+                break
+            things = yield from self.passing(things, each)
+        if noun.pick is not None:
+            things = yield from self.first(things, noun.pick)
+        return things
+
+    def find_all(self, nouns: Sequence[Noun]) -> Steps[list[Thing]]:
+        """The things of several nouns, each thing once.  Raises Missing where a definite one of them is not there."""
+        everything: dict[str, Thing] = {}
+        for noun in nouns:
+            things = yield from self.find(noun)
+            if not things and len(nouns) > 1:
+                raise Missing(noun)
+            everything |= {thing.handle: thing for thing in things}
+        return list(everything.values())
+
+    def _candidates(self, noun: Noun) -> Steps[list[Thing]]:
+        """What may be meant, before any check."""
+        if noun.handles or noun.pronoun:
+            named = noun.handles or self.spoken
+            if not named:
+                raise Stopped(f'I do not know what "{noun.words}" means: nothing was spoken of before')
+            yield from self._learn_regions(named)
+            return [self._things[handle] for handle in named]
+        colours = [
+            each.value for each in noun.filters if isinstance(each, Is) and each.attribute == "colour" and not each.negated
+        ]
+        head = noun.head or _ANYTHING
+        phrases = tuple(
+            dict.fromkeys([*(f"{colour} {head}" for colour in colours[:1]), *([head] if noun.head or not colours else [])])
+        )
+        key = (phrases, noun.image)
+        if key not in self._found:
+            reply = yield from self._look_for(phrases, noun.image)
+            if reply.failed and reply.text.startswith("unknown_image: no image is named"):
+                self._found[key] = yield from self._found_in_all(phrases, noun)
+            else:
+                self._found[key] = yield from self._found_in(noun.image, phrases, noun, heard("find_regions", reply))
+        return list(self._found[key])
+
+    def _look_for(self, phrases: Sequence[str], image: str | None, threshold: float | None = None) -> Steps[Reply]:
+        where = {"image": image} if image else {}
+        if "find_regions" not in self.tools:
+            if "segment_everything" not in self.tools:
+                raise Stopped("I cannot find anything without the tools find_regions and segment_everything")
+            (reply,) = yield [Call("segment_everything", where, "Nothing can be found by name, so everything is outlined.")]
+            return reply
+        level = {"threshold": threshold} if threshold is not None else {}
+        why = f"Look for {' and '.join(phrases)}." if threshold is None else "Look again for what was missed."
+        (reply,) = yield [Call("find_regions", {"phrases": list(phrases), **where, **level}, why)]
+        return reply
+
+    def _found_in_all(self, phrases: Sequence[str], noun: Noun) -> Steps[list[Thing]]:
+        listed = yield from call("list_regions", "There are several images.")
+        found: list[Thing] = []
+        for image in listed.data["images"]:
+            if image["parent"] is None:
+                reply = yield from self._look_for(phrases, image["name"])
+                found += yield from self._found_in(image["name"], phrases, noun, heard("find_regions", reply))
+        return found
+
+    def _found_in(self, image: str | None, phrases: Sequence[str], noun: Noun, reply: Reply) -> Steps[list[Thing]]:
+        things = self._learn(reply)
+        if not self.second_look or "find_regions" not in self.tools:
+            return things
+        right = yield from self._of_kind(noun, things)
+        for each in noun.filters:
+            if isinstance(each, Is):
+                right = yield from self.passing(right, each)
+        if right and noun.head:
+            return things
+        level = round(_AGAIN * float(reply.data["threshold"]), 3)
+        if not level:  # a detector without scores
+            return things
+        again = yield from self._look_for(phrases, image, level)
+        return self._learn(heard("find_regions", again))
+
+    def _learn_regions(self, handles: Sequence[str]) -> Steps[None]:
+        if any(handle not in self._things for handle in handles):
+            self._learn((yield from call("list_regions", "See which regions there are.")))
+        if unknown := [handle for handle in handles if handle not in self._things]:
+            known = ", ".join(self._things) or "none"
+            raise Stopped(f"There is no {unknown[0]}; known are: {known}")
+
+    def _learn(self, reply: Reply) -> list[Thing]:
+        """The things of a reply, the best first, one for each place; one that was met before keeps its first handle."""
+        things: list[Thing] = []
+        for region in reply.regions:
+            new = Thing.of(region)
+            met = (each for each in self._things.values() if each.image == new.image)
+            thing = self._things.get(new.handle) or next((each for each in met if _overlap(each, new)[0] >= _SAME_THING), new)
+            thing.labels |= new.labels
+            self._things.setdefault(thing.handle, thing)
+            if thing not in things:
+                things.append(thing)
+        return things
+
+    # ------------------------------------------------------------ looking
+
+    def _of_kind(self, noun: Noun, things: list[Thing]) -> Steps[list[Thing]]:
+        """Those that the region model takes for the noun's kind; without second looks, those that the detector does."""
+        labelled = "find_regions" in self.tools
+        if noun.head and labelled and not self.second_look:
+            return [thing for thing in things if thing.is_labelled(noun.head)]
+        if not noun.head and labelled:
+            return _apart(things) if self.second_look else things
+        yield from self.know("kind", things)
+        right = [thing for thing in things if _is_kind(thing, noun.head)]
+        doubtful = [thing for thing in things if thing not in right and labelled and thing.is_labelled(noun.head)]
+        if doubtful and self.second_look:
+            question = self._words["is_a"].format(thing=_article(noun.head))
+            for thing, (text, confidence) in zip(
+                doubtful, (yield from self._ask_each(question, doubtful, closer=True)), strict=True
+            ):
+                if text.startswith("yes") and confidence >= SURE:
+                    thing.facts["kind"] = noun.head
+                    right.append(thing)
+        return _apart([thing for thing in things if thing in right])
+
+    def know(self, attribute: str, things: Sequence[Thing]) -> Steps[None]:
+        """Learn the name, colour, kind, size or place of things: from a description where it says so, else by asking for it."""
+        unknown = [thing for thing in things if attribute not in thing.facts]
+        if not unknown:
+            return
+        if attribute in ("kind", "colour", "size", "name") and (new := [thing for thing in unknown if not thing.said]):
+            answers = yield from self._ask_each(self._words["name"], new)
+            for thing, (text, _) in zip(new, answers, strict=True):
+                thing.said = text
+                found = described(text)
+                for name, value in (("kind", found.kind), ("colour", found.colour), ("size", found.size), ("name", text)):
+                    if value is not None:
+                        thing.facts.setdefault(name, value)
+        if unknown := [thing for thing in things if attribute not in thing.facts]:
+            answers = yield from self._ask_each(self._words[attribute], unknown)
+            for thing, (text, _) in zip(unknown, answers, strict=True):
+                found = described(text)
+                value = {"colour": found.colour, "size": found.size, "kind": found.kind}.get(attribute)
+                thing.facts[attribute] = value or text
+
+    def _ask_each(self, question: str, things: Sequence[Thing], *, closer: bool = False) -> Steps[list[tuple[str, float]]]:
+        """An answer with its confidence for each thing, the doubtful ones from a closer look."""
+        if "ask_each_region" not in self.tools:
+            raise Stopped("I cannot look at regions without the tool ask_each_region")
+        answers: list[tuple[str, float]] = []
+        for image in dict.fromkeys(thing.image for thing in things):
+            group = [thing.handle for thing in things if thing.image == image]
+            reply = yield from call("ask_each_region", f"Ask about {len(group)}.", question=question, regions=group)
+            answers += [(each["text"], each["confidence"]) for each in reply.data["answers"]]
+        order = [thing for image in dict.fromkeys(thing.image for thing in things) for thing in things if thing.image == image]
+        known = {thing.handle: answer for thing, answer in zip(order, answers, strict=True)}
+        doubtful = [thing for thing in things if closer or known[thing.handle][1] < SURE]
+        if doubtful and self.second_look and "ask_about_regions" in self.tools:
+            replies = yield [
+                Call(
+                    "ask_about_regions",
+                    {"question": question.replace("<region>", f"<{thing.handle}>"), "closer": True},
+                    "Look closer, to be sure.",
+                )
+                for thing in doubtful
+            ]
+            for thing, reply in zip(doubtful, replies, strict=True):
+                again = heard("ask_about_regions", reply).data
+                known[thing.handle] = (again["text"], again["confidence"])
+        return [known[thing.handle] for thing in things]
+
+    # ------------------------------------------------------------ filtering
+
+    def passing(self, things: list[Thing], filter: Filter) -> Steps[list[Thing]]:
+        """The things that pass a filter, in the same order."""
+        match filter:
+            case Is(attribute, value):
+                yield from self.know(attribute, things)
+                kept = [thing for thing in things if _has(thing, attribute, value)]
+            case Lies(relation, to):
+                kept = yield from self._related(things, relation, to)
+            case Placed(place):
+                kept = yield from self._placed(things, place)
+            case Shares(attribute, with_):
+                others = yield from self.find(with_)
+                if not others:
+                    raise Missing(with_)
+                yield from self.know(attribute, [*things, *others])
+                values = {other.facts[attribute] for other in others}
+                own = {other.handle for other in others}
+                return [
+                    thing for thing in things if thing.handle not in own and (thing.facts[attribute] in values) != filter.negated
+                ]
+            case Unlike(attribute):
+                kept = yield from self._unlike(things, attribute)
+        return [thing for thing in things if (thing in kept) != filter.negated]
+
+    def _related(self, things: list[Thing], relation: str, to: Noun) -> Steps[list[Thing]]:
+        others = yield from self.find(to)
+        if not others:
+            raise Missing(to)
+        kept: list[Thing] = []
+        for other in others:
+            near = [thing for thing in things if thing.image == other.image and thing is not other and thing not in kept]
+            near = [thing for thing in near if _overlap(thing, other)[0] < _SAME_THING]
+            if near and "select_regions" in self.tools:
+                handles = [thing.handle for thing in near]
+                why = f"Measure which of them lie so to {other.handle}."
+                reply = yield from call("select_regions", why, regions=handles, relation=relation, to=other.handle)
+                kept += [thing for thing in near if thing.handle in reply.data["selected"]]
+            elif near:
+                kept += yield from self._asked_related(near, relation, other)
+        return kept
+
+    def _asked_related(self, things: list[Thing], relation: str, other: Thing) -> Steps[list[Thing]]:
+        """Geometry by asking, where nothing can be measured."""
+        wording = self._words["touching" if relation == "touching" else "relation"]
+        questions = [wording.format(first=f"<{t.handle}>", second=f"<{other.handle}>", relation=relation) for t in things]
+        replies = yield [Call("ask_about_regions", {"question": question}, "Nothing can be measured.") for question in questions]
+        said = [heard("ask_about_regions", reply).data["text"] for reply in replies]
+        return [thing for thing, text in zip(things, said, strict=True) if text.startswith("yes")]
+
+    def _placed(self, things: list[Thing], place: str) -> Steps[list[Thing]]:
+        if not things:
+            return []
+        if "select_regions" in self.tools:
+            handles = [thing.handle for thing in things]
+            reply = yield from call("select_regions", f"See which lie in the {place}.", regions=handles, place=place)
+            return [thing for thing in things if thing.handle in reply.data["selected"]]
+        yield from self.know("place", things)
+        sides = {"middle": "centre"}.get(place, place).split()
+        return [thing for thing in things if all(side in tokens(thing.facts["place"]) for side in sides)]
+
+    def _unlike(self, things: list[Thing], attribute: str | None) -> Steps[list[Thing]]:
+        for name in (attribute,) if attribute else ("colour", "kind", "size"):
+            yield from self.know(name, things)
+            values = [thing.facts[name] for thing in things]
+            single = [thing for thing, value in zip(things, values, strict=True) if values.count(value) == 1]
+            if len(things) > 2 and len(single) == 1 and len(set(values)) == 2:
+                return single
+        return []
+
+    # ------------------------------------------------------------ ordering
+
+    def first(self, things: list[Thing], pick: Extreme) -> Steps[list[Thing]]:
+        """The first, second, ... in an order, as a list of one, or of none where there are fewer."""
+        ordered = yield from self.ordered(things, pick.order, pick.to, up_to=pick.rank)
+        return ordered[pick.rank - 1 : pick.rank]
+
+    def ordered(self, things: list[Thing], order: str, to: Noun | None = None, *, up_to: int | None = None) -> Steps[list[Thing]]:
+        """The things in an order of order_regions, nearest or farthest being to what a noun stands for."""
+        anchor: Thing | None = None
+        if to is not None:
+            anchors = yield from self.find(to)
+            if not anchors:
+                raise Missing(to)
+            anchor = anchors[0]
+            things = [t for t in things if t is not anchor and t.image == anchor.image and _overlap(t, anchor)[0] < _SAME_THING]
+        if len(things) < 2:
+            return things
+        if "order_regions" in self.tools:
+            near = {"to": anchor.handle} if anchor else {}
+            handles = [thing.handle for thing in things]
+            reply = yield from call("order_regions", f"Sort them: {order}.", regions=handles, order=order, **near)
+            by_handle = {thing.handle: thing for thing in things}
+            return [by_handle[handle] for handle in reply.data["order"]]
+        return (yield from self._asked_order(things, order, anchor, len(things) if up_to is None else up_to))
+
+    def _asked_order(self, things: list[Thing], order: str, anchor: Thing | None, up_to: int) -> Steps[list[Thing]]:
+        """One after the other by asking which is first, where nothing can be measured."""
+        left, ordered = list(things), list[Thing]()
+        superlative = _SUPERLATIVES[order].format(to=f"<{anchor.handle}>" if anchor else "")
+        while len(left) > 1 and len(ordered) < up_to:
+            listed = ", ".join(f"<{thing.handle}>" for thing in left[:-1]) + f" and <{left[-1].handle}>"
+            question = self._words["superlative"].format(all=listed, superlative=superlative)
+            reply = yield from call("ask_about_regions", "Nothing can be measured.", question=question)
+            named = handles_in(reply.data["text"])
+            first = next((thing for thing in left if thing.handle in named), None)
+            if first is None:
+                raise Stopped(f'The region model did not say which is the {superlative}: "{reply.data["text"]}"')
+            ordered.append(first)
+            left.remove(first)
+        return [*ordered, *left]
+
+
+def _has(thing: Thing, attribute: str, value: str) -> bool:
+    return _is_kind(thing, value) if attribute == "kind" else thing.facts[attribute] == value
+
+
+def _is_kind(thing: Thing, head: str) -> bool:
+    return not head or set(head.split()) <= set(thing.facts.get("kind", "").split())
+
+
+def _apart(things: list[Thing]) -> list[Thing]:
+    """Without finds that lie within another of the same look, which are parts of it."""
+    kept: list[Thing] = []
+    for thing in things:
+        alike = [other for other in kept if other.image == thing.image and other.short == thing.short]
+        if all(_overlap(thing, other)[1] < _WITHIN for other in alike):
+            kept.append(thing)
+    return kept
+
+
+def _overlap(one: Thing, other: Thing) -> tuple[float, float]:
+    """IoU of two boxes, and the share of the smaller one that lies in the other."""
+    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = one.box, other.box
+    shared = max(0.0, min(ax2, bx2) - max(ax1, bx1)) * max(0.0, min(ay2, by2) - max(ay1, by1))
+    a, b = (ax2 - ax1) * (ay2 - ay1), (bx2 - bx1) * (by2 - by1)
+    return shared / (a + b - shared), shared / min(a, b)
+
+
+def _article(words: str) -> str:
+    return f"{'an' if words[:1] in 'aeiou' else 'a'} {words}"

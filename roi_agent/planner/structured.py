@@ -1,0 +1,42 @@
+"""Answers of the offline planner in a form that the caller gave: JSON Schema fields, filled by their types and names."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from roi_agent.planner.answers import Said
+
+_HANDLES = ("regions", "handles", "evidence")
+
+
+def fill(schema: Mapping[str, Any], said: Sequence[Said]) -> dict[str, Any] | None:
+    """Values for the fields of a schema, or None where a field that must be there fits nothing that was said.
+
+    Fields for true or false, numbers and lists take an answer of that type; a text takes the answer's words; a list named
+    regions, handles or evidence takes the handles.
+    """
+    last = said[-1]
+    values: dict[str, Any] = {}
+    required = set(schema.get("required", ()))
+    for name, field in schema.get("properties", {}).items():
+        value = _value(name, field, last, said)
+        if value is not None:
+            values[name] = value
+        elif name in required:
+            return None
+    return values
+
+
+def _value(name: str, field: Mapping[str, Any], last: Said, said: Sequence[Said]) -> Any:
+    kinds = [field.get("type"), *(option.get("type") for option in field.get("anyOf", ()))]
+    if "array" in kinds:
+        if name in _HANDLES:
+            return list(dict.fromkeys(handle for each in said for handle in each.handles))
+        return last.value if isinstance(last.value, list) else [last.value] if isinstance(last.value, str) else None
+    if "boolean" in kinds and isinstance(last.value, bool):
+        return last.value
+    if ("integer" in kinds or "number" in kinds) and isinstance(last.value, int) and not isinstance(last.value, bool):
+        return last.value
+    if "string" in kinds:
+        words = " ".join(each.text for each in said)
+        return next((option for option in field["enum"] if option in words.split()), None) if "enum" in field else words
+    return None

@@ -1,0 +1,190 @@
+"""The trace of a run: every step with its tool, arguments, result, regions, time and tokens; saved, loaded and drawn.
+
+A saved trace is a folder:
+
+    trace.json     schema version and steps; regions and images by their handles
+    workspace/     the images and regions, as `Workspace.save` writes them
+    trace.html     one page for people, which needs no other file
+    answer.png     the picture with the regions of the answer, where there are any
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from roi_agent.model.errors import RoiAgentError, TraceUnreadable
+from roi_agent.tools.view import overview, zoom
+from roi_agent.tools.workspace import Workspace
+
+SCHEMA_VERSION = 1
+KINDS = ("planner", "tool", "check")
+_FILE, _WORKSPACE, _PAGE, _PICTURE = "trace.json", "workspace", "trace.html", "answer.png"
+_SIDE = 1024  # pixels of a step's picture at most, in a page
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a run.
+
+    kind: "planner" for a turn of the planner, "tool" for a tool that it called, "check" for one that the agent called itself
+        to make sure.  name: the planner's or the tool's.  arguments: of the tool; of a planner's turn, its calls.
+    text: what was said or replied.  regions: handles that the step is about.  image: the handle of its image.
+    data: the tool's result in full.  error: whether it failed; the text says how.  seconds: it took.
+    input_tokens, output_tokens: of the planner, or of the region model.
+    """
+
+    number: int
+    kind: str
+    name: str
+    text: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    regions: tuple[str, ...] = ()
+    image: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    error: bool = False
+    seconds: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a run took.  Tokens are the planner's; region_tokens those of the region model, read and written."""
+
+    planner_turns: int = 0
+    tool_calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    region_tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A run from its task to its answer.
+
+    thread: the conversation that it belongs to.  planner: its name.  models: the model of each role.
+    status: "answered", "partial" where the budget ended it, "waiting" for an approval.
+    answer: with the doubts; said: the planner's own words.  regions: handles that the answer rests on.
+    cost: of the planner's tokens, where a price is known.  started: date and time, ISO 8601.
+    """
+
+    task: str
+    thread: str
+    planner: str
+    models: Mapping[str, str]
+    started: str
+    steps: tuple[Step, ...]
+    status: str
+    answer: str
+    said: str
+    regions: tuple[str, ...]
+    confidence: float | None
+    doubts: tuple[str, ...]
+    usage: Usage
+    cost: float | None
+    workspace: Workspace = field(compare=False, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, without the workspace."""
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "workspace"}
+        plain |= {"steps": [asdict(step) for step in self.steps], "usage": asdict(self.usage), "models": dict(self.models)}
+        return {"schema_version": SCHEMA_VERSION, **plain}
+
+    def picture(self, step: Step | None = None) -> Image.Image | None:
+        """What a step shows, or the answer: its regions on their image, or the enlarged part; None where it shows nothing."""
+        try:
+            if step is not None and step.name == "zoom_in" and not step.error:
+                seen = self.workspace.image(step.image)
+                return zoom(self.workspace, seen.box, image=seen.parent).picture
+            handles = self.regions if step is None else step.regions
+            if not handles:
+                return None
+            image = self.workspace.region(handles[0]).image
+            return overview(
+                self.workspace, image=image, regions=[each for each in handles if self.workspace.region(each).image == image]
+            ).picture
+        except RoiAgentError:
+            return None
+
+    def to_html(self) -> str:
+        """One self-contained page with every step and its picture."""
+        from roi_agent.trace.page import page
+
+        return page(self)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the trace to a folder, which is made where it is missing; returns it.
+
+        Errors: WorkspaceConflict where the folder holds another run's workspace, TraceUnreadable where it cannot be written.
+        """
+        path = Path(folder)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self.workspace.save(path / _WORKSPACE)
+            text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, default=str)
+            for name, content in ((_FILE, text + "\n"), (_PAGE, self.to_html())):
+                aside = path / f"{name}.part"
+                aside.write_text(content, encoding="utf-8")
+                aside.replace(path / name)
+            if (picture := self.picture()) is not None:
+                picture.save(path / _PICTURE)
+        except OSError as error:
+            raise TraceUnreadable(
+                f"cannot write to {path.name!r}: {error.strerror}", do="give a folder that can be written"
+            ) from None
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Trace":
+        """A saved trace, from its folder or its trace.json.  Error: TraceUnreadable, and those of `Workspace.load`."""
+        file = Path(path) / _FILE if Path(path).is_dir() else Path(path)
+        try:
+            plain = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            problem = error.strerror if isinstance(error, OSError) else "it is no JSON"
+            raise TraceUnreadable(
+                f"{str(path)!r} cannot be read: {problem}", do="give a folder that roi-agent run wrote"
+            ) from None
+        version = plain.get("schema_version") if isinstance(plain, dict) else None
+        if version != SCHEMA_VERSION:
+            problem = f"{str(path)!r} is of version {version!r}, and version {SCHEMA_VERSION} is read here"
+            raise TraceUnreadable(problem, do="give a trace of this version of roi-agent")
+        workspace = Workspace.load(file.parent / _WORKSPACE)
+        try:
+            return cls._of(plain, workspace)
+        except (KeyError, TypeError, ValueError) as error:
+            raise TraceUnreadable(f"{str(path)!r} is damaged: {error}", do="give a folder that roi-agent run wrote") from None
+
+    @classmethod
+    def _of(cls, plain: Mapping[str, Any], workspace: Workspace) -> "Trace":
+        steps = tuple(Step(**{**step, "regions": tuple(step["regions"])}) for step in plain["steps"])
+        known = {each.name for each in fields(cls)}
+        values = {name: value for name, value in plain.items() if name in known}
+        values |= {"steps": steps, "usage": Usage(**plain["usage"]), "workspace": workspace}
+        values |= {name: tuple(plain[name]) for name in ("regions", "doubts")}
+        return cls(**values)
+
+
+def shrunk(picture: Image.Image, side: int = _SIDE) -> Image.Image:
+    """The picture, made smaller where a side is longer than that."""
+    factor = side / max(picture.size)
+    return (
+        picture
+        if factor >= 1
+        else picture.resize((max(1, round(picture.width * factor)), max(1, round(picture.height * factor))))
+    )
+
+
+def arguments_text(arguments: Mapping[str, Any]) -> str:
+    """Arguments in one line, for people."""
+    return ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in arguments.items())
+
+
+def calls_text(calls: Sequence[Mapping[str, Any]]) -> str:
+    """Calls of a planner in one line, for people."""
+    return "; ".join(f"{call['name']}({arguments_text(call['args'])})" for call in calls)
