@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from roi_agent.evaluation import detection_markdown, detection_table, run_detection
+from roi_agent.evaluation.models import detection_markdown, detection_table, run_detection
 from roi_agent.model.data.phrases import FORMS, Phrase
 from roi_agent.model.data.questions import TRAINING_SEEDS
 from roi_agent.model.data.scenes import Scene, Thing, make_scene

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from roi_agent.evaluation import run_toy, toy_markdown
+from roi_agent.evaluation.models import run_toy, toy_markdown
 from roi_agent.loading import SHIPPED, load_region_model
 from roi_agent.model.data.questions import FAMILY_NAMES, TRAINING_SEEDS
 from roi_agent.model.errors import InvalidSetting

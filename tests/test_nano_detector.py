@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from transformers import AutoProcessor, GroundingDinoForObjectDetection, GroundingDinoProcessor
 
-from roi_agent.evaluation import detection_markdown, run_detection
+from roi_agent.evaluation.models import detection_markdown, run_detection
 from roi_agent.loading import SHIPPED
 from roi_agent.model.data.scenes import Scene, Thing, make_scene, render_image
 from roi_agent.model.detector import TransformersDetector

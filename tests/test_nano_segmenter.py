@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import SamModel, SamProcessor
 
 from roi_agent import Workspace, load_segmenter
-from roi_agent.evaluation import run_segmentation, segmentation_markdown
+from roi_agent.evaluation.models import run_segmentation, segmentation_markdown
 from roi_agent.loading import SHIPPED
 from roi_agent.model.data.scenes import make_scene, render
 from roi_agent.model.evaluate.segmentation import BOX, EVERYTHING, GOALS, POINT, SegmentationScore

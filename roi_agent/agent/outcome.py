@@ -19,6 +19,8 @@ from roi_agent.prompts import load_blocks
 from roi_agent.tools.models import Models
 from roi_agent.trace import Trace
 
+NOT_SURE = " - not sure: "  # between an answer and its doubts, as planners are told to write it
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -52,13 +54,13 @@ def conclude(
     """The result of a run, with its trace.  verify: ask the region model about finds that the planner did not ask about."""
     answered = bool(ending.said) and not ending.waiting and _ended_with(ending.said, run)
     status = "waiting" if ending.waiting else "answered" if answered else "partial"
-    said = ending.said if answered else ""
+    said, _, own_doubt = (ending.said if answered else "").partition(NOT_SURE)
     evidence = weigh(said, run, conversation.toolbox, verify=verify and answered)
-    doubts = list(evidence.doubts) if answered else []
+    doubts = [*([own_doubt] if own_doubt else []), *(evidence.doubts if answered else ())]
     if answered and ending.answer_as is not None and ending.data is None:
         doubts.append(f"it is not in the form of {ending.answer_as.__name__}")
         status = "partial"
-    answer = f"{said} - not sure: {'; '.join(doubts)}" if doubts else said
+    answer = f"{said}{NOT_SURE}{'; '.join(doubts)}" if doubts else said
     if status == "partial" and not said:
         why = run.why_stopped or "no answer came"
         answer = load_blocks("agent")["partial"].format(why=why, found=_found_so_far(run))

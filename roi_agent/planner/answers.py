@@ -35,24 +35,32 @@ _SIDES = ("top", "bottom", "left", "right", "middle")
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """An answer.  text: short.  handles: the regions that it rests on.  value: the answer as true, false, a number or words."""
+    """An answer.
+
+    text: short.  handles: the regions that it rests on.  value: the answer as true, false, a number or words.
+    doubts: why it is not sure.
+    """
 
     text: str
     handles: tuple[str, ...] = ()
     value: bool | int | str | list[str] = ""
+    doubts: tuple[str, ...] = ()
 
     def sentence(self) -> str:
-        """For example: red (region1, region3)."""
+        """For example: red (region1, region3) - not sure: "the star" fits two things (region2, region5)."""
         new = [handle for handle in self.handles if handle not in handles_in(self.text)]
-        return f"{self.text} ({', '.join(new)})" if new else self.text
+        text = f"{self.text} ({', '.join(new)})" if new else self.text
+        return f"{text} - not sure: {'; '.join(self.doubts)}" if self.doubts else text
 
 
 def answer(query: Query, scout: Scout) -> Steps[Said]:
     """The answer to a query; that something is not there is one too.  Raises Stopped."""
+    scout.doubts, scout.measured_against = [], []
     try:
-        return (yield from _answer(query, scout))
+        said = yield from _answer(query, scout)
     except Missing as missing:
-        return _nothing(missing.noun)
+        said = _nothing(missing.noun)
+    return replace(said, doubts=tuple(dict.fromkeys(scout.doubts)))
 
 
 @singledispatch
@@ -234,6 +242,8 @@ def _same_set(query: SameSet, scout: Scout) -> Steps[Said]:
 @_answer.register
 def _holds(query: Holds, scout: Scout) -> Steps[Said]:
     things = yield from scout.find(query.noun)
+    if not things and not query.noun.definite and not query.noun.plural:  # "is a star left of the cup?"
+        return Said(f"no, no {_bare(query.noun)} was found", (), False)
     if not things:
         return _nothing(query.noun)
     kept = things
@@ -245,7 +255,8 @@ def _holds(query: Holds, scout: Scout) -> Steps[Said]:
             best = yield from scout.first((yield from _rivals(query.noun, filters, scout)), pick)
             kept = [thing for thing in kept if thing in best]
     truth = len(kept) == len(things) if query.every else bool(kept)
-    return Said(_yes_no(truth), _handles(things), truth)
+    handles = dict.fromkeys((*_handles(things), *scout.measured_against))
+    return Said(_yes_no(truth), tuple(handles), truth)
 
 
 def _rivals(noun: Noun, filters: Sequence[Filter], scout: Scout) -> Steps[list[Thing]]:

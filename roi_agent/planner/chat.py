@@ -19,7 +19,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from roi_agent.planner.answers import Said, answer
 from roi_agent.planner.language import sentences
 from roi_agent.planner.query import Query
-from roi_agent.planner.questions import understood
+from roi_agent.planner.questions import by_looks, in_short, is_instruction, understood
 from roi_agent.planner.scout import Scout
 from roi_agent.planner.steps import Call, Reply, Steps, Stopped, handles_in
 from roi_agent.planner.structured import fill
@@ -114,7 +114,13 @@ class OfflinePlanner(BaseChatModel):
 def _plan(task: str, scout: Scout) -> Steps[list[Said]]:
     """Every sentence of the task in turn; "it" and "they" are what the one before was about."""
     said: list[Said] = []
-    asked: list[tuple[str, Query | None]] = [(sentence, understood(sentence)) for sentence in sentences(task)]
+    asked: list[tuple[str, Query | None]] = []
+    for sentence in sentences(task):
+        if asked and is_instruction(sentence):
+            if by_looks(sentence):
+                asked = [(each, in_short(query) if query else None) for each, query in asked]
+        else:
+            asked.append((sentence, understood(sentence)))
     for sentence, query in asked or [("", None)]:
         if query is None:
             words = load_blocks("offline_planner")

@@ -69,7 +69,7 @@ def singular(word: str) -> str:
         return word
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
-    if word.endswith(("ches", "shes", "xes", "sses", "zes")):
+    if word.endswith(("ches", "shes", "xes", "sses", "zes")) or (word.endswith("uses") and not word.endswith("ouses")):
         return word[:-2]
     return word.removesuffix("s")
 

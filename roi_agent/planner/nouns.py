@@ -87,8 +87,16 @@ def nouns(words: Words) -> tuple[Noun, ...] | None:
         after = joint + 1 + (words[joint : joint + 1] == (",",) and words[joint + 1 : joint + 2] in (("and",), ("or",)))
         tail = nouns(words[after:]) if head else None
         if head and tail:
-            return (head, *tail)
+            return (_completed(head, tail[-1]), *tail)
     return None
+
+
+def _completed(first: Noun, last: Noun) -> Noun:
+    """ "the highest" in "the highest and the leftmost star" means the highest star."""
+    if first.head or first.filters or first.pick is None or first.words.split()[-1] not in _SUPERLATIVES:
+        return first
+    looks = tuple(each for each in last.filters if isinstance(each, Is))
+    return replace(first, head=last.head, filters=looks, plural=last.plural)
 
 
 @lru_cache(maxsize=4096)
@@ -122,7 +130,7 @@ def superlative(words: Words) -> Extreme | None:
 def _determined(words: Words) -> tuple[Words, bool, bool]:
     definite = other = False
     rest = words
-    while rest and (rest[0] in _ARTICLES or rest[0] == "other"):
+    while rest and (rest[0] in _ARTICLES or rest[0] == "other" or (rest[0] == "one" and definite and rest[1:])):
         definite |= rest[0] == "the"
         other |= rest[0] == "other"
         rest = rest[1:]
@@ -277,6 +285,9 @@ def _pictures(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
 
 def _shared(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
     """ "of the same colour as the cup", "with another kind than the cup"."""
+    if words[0] in ("shares", "share") and words[1:2] in (("its",), ("their",), ("the",)) and words[3:4] == ("with",):
+        for with_, left in _operands(words[4:]) if words[2] in _SHARED else ():
+            yield _with(so_far, Shares(_SHARED[words[2]], with_)), left
     rest = words[1:] if words[0] in ("of", "with", "has", "have", "having", "in") else words
     rest = rest[1:] if rest[:1] in (("the",), ("a",)) else rest
     if len(rest) < 4 or rest[0] not in ("same", "different", "another", "other") or rest[1] not in _SHARED:
@@ -295,6 +306,8 @@ def _unlike(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
     attribute, rest = None, words
     if rest[0] == "whose" and len(rest) > 2 and rest[1] in _SHARED:
         attribute, rest = _SHARED[rest[1]], rest[2:]
+        if rest[:4] == ("is", "not", "that", "of"):
+            rest = ("differs", "from", *rest[4:])
     if rest[0] not in ("differs", "differ", "different", "unlike", "differing"):
         return
     rest = rest[1:]
@@ -306,7 +319,7 @@ def _unlike(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
                 if _others(others):
                     rest = left
                     break
-    if rest != words[1:]:
+    if rest != words[1:] and not (attribute and rest[:1] == ("from",)):
         yield _with(so_far, Unlike(attribute)), rest
 
 

@@ -32,12 +32,17 @@ from roi_agent.planner.query import (
 )
 
 _MOST_WORDS = 60
+_GIVING = (("give",), ("name",), ("say",), ("state",), ("tell",))
 _POLITE = [
     tuple(form.split())
     for form in (
         "please", "and", "then", "now", "so", "ok", "also", "can you tell me", "could you tell me", "tell me", "can you say",
-        "i want to know", "i would like to know", "do you know", "answer in as few words as possible", "can you", "could you",
+        "i want to know", "i would like to know", "do you know", "can you", "could you",
     )
+]  # fmt: skip
+_STATED = [
+    tuple(form.split())
+    for form in ("is it true that", "would you say that", "tell me whether", "tell me if", "say whether", "say if", "check if")
 ]  # fmt: skip
 _ATTRIBUTES = {
     "colour": "colour", "colours": "colour", "kind": "kind", "kinds": "kind", "type": "kind", "types": "kind", "sort": "kind",
@@ -66,18 +71,52 @@ _ORDERS = {
 
 def understood(sentence: str) -> Query | None:
     """What a sentence asks for, or None where it fits no form.  sentence: without the sign at its end."""
-    words = _plain(tokens(sentence))
+    words, short = _without_hint(_plain(tokens(sentence)))
     if not words or len(words) > _MOST_WORDS:
         return None
     for form in _FORMS:
         if (query := form.read(words, _READERS)) is not None:
             assert isinstance(query, Query)
-            return query
+            return in_short(query) if short else query
     return Verbatim(sentence.strip() + "?") if any(word.startswith("<") for word in words) else None
+
+
+def in_short(query: Query) -> Query:
+    """The query, answered by colour and kind where it asks what something is."""
+    return Find(query.noun) if isinstance(query, Tell) and query.attribute == "name" else query
+
+
+def is_instruction(sentence: str) -> bool:
+    """Whether a sentence only says how the others are to be answered: "Give its colour and kind", "Answer in one word"."""
+    words = _plain(tokens(sentence))
+    return words[:1] == ("answer",) or (words[:1] in _GIVING and words[2:] == ("colour", "and", "kind"))
+
+
+def by_looks(instruction: str) -> bool:
+    """Whether an instruction asks for colour and kind."""
+    return "colour and kind" in " ".join(tokens(instruction))
+
+
+def _without_hint(words: Words) -> tuple[Words, bool]:
+    """Without what only says how to answer: "yes or no"; and whether it says "by colour and kind"."""
+    for hint in (("yes", "or", "no"), ("small", ",", "medium", "or", "large")):
+        if words[-len(hint) :] == hint and words[0] not in ("is", "are"):
+            words = words[: -len(hint)]
+    if words[-3:] == ("yes", "or", "no"):
+        words = words[:-3]
+    short = words[-3:] == ("colour", "and", "kind")
+    if short:
+        end = next((i for i in range(len(words) - 4, 0, -1) if words[i] == "by"), len(words))
+        words = words[:end]
+    return tuple(words[:-1]) if words[-1:] == (",",) else words, short
 
 
 def _plain(words: Words) -> Words:
     """Without words of politeness at the beginning and the end."""
+    for form in _STATED:
+        if words[: len(form)] == form:
+            words = words[len(form) :]
+            words = (words[1], words[0], *words[2:]) if words[:1] == ("there",) and len(words) > 1 else words
     changed = True
     while changed:
         changed = False
@@ -291,14 +330,18 @@ _TABLE: list[tuple[str, Callable[..., Any]]] = [
     ("has [the|this] image|picture|scene NP", Exists),
     ("is|are NP present|visible|there|shown", Exists),
     ("does|do NP exist", Exists),
+    ("can NP be seen|found [here|there]", Exists),
     # quantities compared
     ("are there more NP than NP", _more),
     ("are there fewer|less NP than NP", _fewer),
-    ("do you see more NP than NP", _more),
-    ("do you see fewer|less NP than NP", _fewer),
+    ("do you see|count more NP than NP", _more),
+    ("do you see|count fewer|less NP than NP", _fewer),
+    ("does [the|this] image|picture|scene show|contain|have more NP than NP", _more),
+    ("does [the|this] image|picture|scene show|contain|have fewer|less NP than NP", _fewer),
+    ("does [the|this] image|picture|scene show|contain|have as many NP as NP", _equal),
     ("are there as many NP as NP", _equal),
     ("are there just|exactly as many NP as NP", _equal),
-    ("do you see as many NP as NP", _equal),
+    ("do you see|count as many NP as NP", _equal),
     ("are there equally many NP and|as NP", _equal),
     ("are|is there the|an same|equal number of NP and|as NP", _equal),
     ("do|does NP outnumber NP", _more),
@@ -333,6 +376,7 @@ _TABLE: list[tuple[str, Callable[..., Any]]] = [
     ("what is the odd one out among|of NP", _odd),
     # sharing
     ("which|what NP has|have [the] same ATTR as NP", _sharing),
+    ("besides NP [,] which|what NP is|are|has|have [of] that ATTR", lambda with_, thing, attr: _sharing(thing, attr, with_)),
     ("which|what NP shares|share the|its|their ATTR with NP", lambda thing, attribute, with_: _sharing(thing, attribute, with_)),
     ("which|what NP shares|share the|its|their ATTR of NP", _sharing),
     ("which|what NP is|are [of|in] the same ATTR as NP", _sharing),
@@ -350,6 +394,7 @@ _TABLE: list[tuple[str, Callable[..., Any]]] = [
     ("is the ATTR of NP the same as that of NP", lambda attribute, first, second: _same(first, attribute, second)),
     ("do|does|have NPS [all] have different ATTR", _differ),
     ("are NPS [all] of different ATTR", _differ),
+    ("do|does NPS [all] agree in ATTR", _same_all),
     ("do NPS differ in ATTR", _differ),
     ("do|does NP differ in ATTR from NP", lambda first, attribute, second: _differ((first, second), attribute)),
     # orders
@@ -371,10 +416,13 @@ _TABLE: list[tuple[str, Callable[..., Any]]] = [
     ("which|what [one] of NPS is MORE", lambda things, pick: _which(pick, things)),
     ("which|what [one] lies|stands MORE [,] NPS", _which),
     ("of NPS [,] which|what [one] is MORE", lambda things, pick: _which(pick, things)),
+    ("NPS [,] which|what [one] is MORE", lambda things, pick: _which(pick, things)),
     ("which|what [one] of NPS is|are PRED", _which_said),
+    ("is|are NP small , medium or large", lambda thing: Tell("size", thing)),
     ("is|are NP ADJ or ADJ", _either),
     # attributes
     ("what|which ATTR is|are NP", _of_one),
+    ("of what|which ATTR is|are NP", _of_one),
     ("what|which ATTR does|do|has|have NP have", _of_one),
     ("what|which ATTR has|have NP", _of_one),
     ("what is|are the ATTR of NP", _of_one),
@@ -395,10 +443,12 @@ _TABLE: list[tuple[str, Callable[..., Any]]] = [
     # relations and predicates that hold or not
     ("do|does NP touch|overlap NP", _touch),
     ("do|are NPS touch|touching|overlap|overlapping [each] [other]", _each_other),
-    ("is|are NP PRED", _holds),
+    ("is|are NP [all] PRED", _holds),
     ("does|do NP lie|stand|sit PRED", _holds),
     ("is it true that NP is|are PRED", _holds),
     ("what|which ATTR is|are|has|have|lies|stands PRED", _tell_which),
+    ("what|which ATTR do|can you see PRED", _tell_which),
+    ("NP is|are PRED", _holds),
     # descriptions
     ("what do you see", lambda: Tell("name", Noun(plural=True))),
     ("what is|are there", lambda: Tell("name", Noun(plural=True))),

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from roi_agent.planner.language import Description, described, tokens
+from roi_agent.planner.language import COLOURS, Description, described, number, tokens
 from roi_agent.planner.query import Extreme, Filter, Is, Lies, Noun, Placed, Shares, Unlike
 from roi_agent.planner.steps import Call, Reply, Steps, Stopped, call, handles_in, heard
 from roi_agent.prompts import load_blocks
@@ -14,6 +14,7 @@ _AGAIN = 0.4  # of the detector's threshold: what scores as much is found when i
 _SAME_THING = 0.6  # IoU of two finds from which they are one thing
 _WITHIN = 0.75  # share of the smaller of two boxes that lies in the other, from which two alike finds are one thing
 _ANYTHING = "thing"
+_BASIC = 10  # colours that are looked for one by one
 _SUPERLATIVES = {
     "left to right": "leftmost", "right to left": "rightmost", "top to bottom": "topmost", "bottom to top": "lowest",
     "smallest to largest": "smallest", "largest to smallest": "largest", "nearest first": "nearest to {to}",
@@ -72,7 +73,10 @@ class Scout:
         self.tools, self.second_look = frozenset(tools), second_look
         self.spoken = tuple(spoken)
         self._things: dict[str, Thing] = {}
+        self._answers: dict[str, dict[str, tuple[str, float]]] = {}
         self._found: dict[tuple[object, ...], list[Thing]] = {}
+        self.doubts: list[str] = []
+        self.measured_against: list[str] = []
         self._words = load_blocks("offline_planner")
 
     # ------------------------------------------------------------ finding
@@ -99,6 +103,17 @@ class Scout:
                 raise Missing(noun)
             everything |= {thing.handle: thing for thing in things}
         return list(everything.values())
+
+    def _the(self, noun: Noun) -> Steps[list[Thing]]:
+        """What something is measured against.  Raises Missing where it is not there; several for "the star" are a doubt."""
+        things = yield from self.find(noun)
+        if not things:
+            raise Missing(noun)
+        if len(things) > 1 and noun.definite and not noun.plural:
+            handles = ", ".join(thing.handle for thing in things)
+            self.doubts.append(f'"{noun.words}" fits {number(len(things))} things ({handles})')
+        self.measured_against += [thing.handle for thing in things if thing.handle not in self.measured_against]
+        return things
 
     def _candidates(self, noun: Noun) -> Steps[list[Thing]]:
         """What may be meant, before any check."""
@@ -147,19 +162,24 @@ class Scout:
 
     def _found_in(self, image: str | None, phrases: Sequence[str], noun: Noun, reply: Reply) -> Steps[list[Thing]]:
         things = self._learn(reply)
-        if not self.second_look or "find_regions" not in self.tools:
+        level = round(_AGAIN * float(reply.data.get("threshold", 0)), 3)
+        if not self.second_look or not level:  # nothing was scored: looking again shows the same
             return things
         right = yield from self._of_kind(noun, things)
         for each in noun.filters:
             if isinstance(each, Is):
                 right = yield from self.passing(right, each)
-        if right and noun.head:
+        plain = all(isinstance(each, Is) for each in noun.filters) and noun.pick is None
+        if right and noun.head and not noun.plural and plain:  # "the red star": it is there
             return things
-        level = round(_AGAIN * float(reply.data["threshold"]), 3)
-        if not level:  # a detector without scores
-            return things
-        again = yield from self._look_for(phrases, image, level)
-        return self._learn(heard("find_regions", again))
+        coloured = any(isinstance(each, Is) and each.attribute == "colour" for each in noun.filters)
+        closer = phrases if coloured else [f"{colour} {noun.head or _ANYTHING}" for colour in COLOURS[:_BASIC]]
+        more = self._learn(heard("find_regions", (yield from self._look_for(closer, image, level))))
+        # What scores low and lies within something else is mostly a part of it.
+        for thing in more:
+            if all(_overlap(thing, other)[1] < _WITHIN for other in things):
+                things.append(thing)
+        return things
 
     def _learn_regions(self, handles: Sequence[str]) -> Steps[None]:
         if any(handle not in self._things for handle in handles):
@@ -224,30 +244,24 @@ class Scout:
                 thing.facts[attribute] = value or text
 
     def _ask_each(self, question: str, things: Sequence[Thing], *, closer: bool = False) -> Steps[list[tuple[str, float]]]:
-        """An answer with its confidence for each thing, the doubtful ones from a closer look."""
-        if "ask_each_region" not in self.tools:
-            raise Stopped("I cannot look at regions without the tool ask_each_region")
-        answers: list[tuple[str, float]] = []
-        for image in dict.fromkeys(thing.image for thing in things):
-            group = [thing.handle for thing in things if thing.image == image]
-            reply = yield from call("ask_each_region", f"Ask about {len(group)}.", question=question, regions=group)
-            answers += [(each["text"], each["confidence"]) for each in reply.data["answers"]]
-        order = [thing for image in dict.fromkeys(thing.image for thing in things) for thing in things if thing.image == image]
-        known = {thing.handle: answer for thing, answer in zip(order, answers, strict=True)}
-        doubtful = [thing for thing in things if closer or known[thing.handle][1] < SURE]
-        if doubtful and self.second_look and "ask_about_regions" in self.tools:
-            replies = yield [
-                Call(
-                    "ask_about_regions",
-                    {"question": question.replace("<region>", f"<{thing.handle}>"), "closer": True},
-                    "Look closer, to be sure.",
-                )
-                for thing in doubtful
-            ]
-            for thing, reply in zip(doubtful, replies, strict=True):
-                again = heard("ask_about_regions", reply).data
-                known[thing.handle] = (again["text"], again["confidence"])
-        return [known[thing.handle] for thing in things]
+        """An answer with its confidence for each thing; what is doubtful, or all of it, from a closer look.  Asked once only."""
+        answers = self._answers.setdefault(question, {})
+        if new := [thing for thing in things if thing.handle not in answers]:
+            if "ask_each_region" not in self.tools:
+                raise Stopped("I cannot look at regions without the tool ask_each_region")
+            for image in dict.fromkeys(thing.image for thing in new):
+                group = [thing.handle for thing in new if thing.image == image]
+                reply = yield from call("ask_each_region", f"Ask about {', '.join(group)}.", question=question, regions=group)
+                for handle, each in zip(group, reply.data["answers"], strict=True):
+                    answers[handle] = (each["text"], each["confidence"])
+            doubtful = [thing.handle for thing in new if closer or answers[thing.handle][1] < SURE]
+            if doubtful and self.second_look and "ask_about_regions" in self.tools:
+                asked = [{"question": question.replace("<region>", f"<{each}>"), "closer": True} for each in doubtful]
+                replies = yield [Call("ask_about_regions", each, "Look closer, to be sure.") for each in asked]
+                for handle, reply in zip(doubtful, replies, strict=True):
+                    again = heard("ask_about_regions", reply).data
+                    answers[handle] = (again["text"], again["confidence"])
+        return [answers[thing.handle] for thing in things]
 
     # ------------------------------------------------------------ filtering
 
@@ -262,9 +276,7 @@ class Scout:
             case Placed(place):
                 kept = yield from self._placed(things, place)
             case Shares(attribute, with_):
-                others = yield from self.find(with_)
-                if not others:
-                    raise Missing(with_)
+                others = yield from self._the(with_)
                 yield from self.know(attribute, [*things, *others])
                 values = {other.facts[attribute] for other in others}
                 own = {other.handle for other in others}
@@ -276,9 +288,7 @@ class Scout:
         return [thing for thing in things if (thing in kept) != filter.negated]
 
     def _related(self, things: list[Thing], relation: str, to: Noun) -> Steps[list[Thing]]:
-        others = yield from self.find(to)
-        if not others:
-            raise Missing(to)
+        others = yield from self._the(to)
         kept: list[Thing] = []
         for other in others:
             near = [thing for thing in things if thing.image == other.image and thing is not other and thing not in kept]
@@ -331,10 +341,7 @@ class Scout:
         """The things in an order of order_regions, nearest or farthest being to what a noun stands for."""
         anchor: Thing | None = None
         if to is not None:
-            anchors = yield from self.find(to)
-            if not anchors:
-                raise Missing(to)
-            anchor = anchors[0]
+            anchor = (yield from self._the(to))[0]
             things = [t for t in things if t is not anchor and t.image == anchor.image and _overlap(t, anchor)[0] < _SAME_THING]
         if len(things) < 2:
             return things

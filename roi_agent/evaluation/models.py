@@ -1,4 +1,4 @@
-"""Run an evaluation by name and show it: what `roi-agent evaluate` prints, as a function."""
+"""Run an evaluation of a model by name and show it: what `roi-agent evaluate toy` prints, as a function."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from roi_agent.evaluation.tables import markdown, table
 from roi_agent.loading import load_region_model
 from roi_agent.model.detector import PhraseDetector
 from roi_agent.model.errors import InvalidSetting
@@ -42,12 +43,12 @@ _TOY_HEADINGS = ("questions about", "asked", "right", "goal", "chance", "boxes s
 def toy_table(rows: list[Score], name: str) -> Table:
     """The scores as a table for a terminal."""
     reached = [row.goal is None or row.accuracy >= row.goal for row in rows]
-    return _table(f"Asking: {name}, exact match", _TOY_HEADINGS, [_toy_cells(row) for row in rows], reached)
+    return table(f"Asking: {name}, exact match", _TOY_HEADINGS, [_toy_cells(row) for row in rows], reached)
 
 
 def toy_markdown(rows: list[Score]) -> str:
     """The scores as a Markdown table, for README and model card."""
-    return _markdown(_TOY_HEADINGS, [_toy_cells(row) for row in rows])
+    return markdown(_TOY_HEADINGS, [_toy_cells(row) for row in rows])
 
 
 def _toy_cells(row: Score) -> list[str]:
@@ -75,12 +76,12 @@ _DETECTION_HEADINGS = ("phrases naming", "looked for", "AP50", "recall", "false 
 def detection_table(rows: list[DetectionScore], name: str) -> Table:
     """The scores as a table for a terminal."""
     cells = [[row.name, str(row.phrases), *_detection_cells(row)] for row in rows]
-    return _table(f"Detecting: {name}", _DETECTION_HEADINGS, cells, [row.reached for row in rows])
+    return table(f"Detecting: {name}", _DETECTION_HEADINGS, cells, [row.reached for row in rows])
 
 
 def detection_markdown(rows: list[DetectionScore]) -> str:
     """The scores as a Markdown table, for README and model card."""
-    return _markdown(_DETECTION_HEADINGS, [[row.name, str(row.phrases), *_detection_cells(row)] for row in rows])
+    return markdown(_DETECTION_HEADINGS, [[row.name, str(row.phrases), *_detection_cells(row)] for row in rows])
 
 
 def _detection_cells(row: DetectionScore) -> list[str]:
@@ -115,29 +116,14 @@ _SEGMENTATION_HEADINGS = ("asked for", "things", "mean IoU", "goal", "prompts sh
 def segmentation_table(rows: list[SegmentationScore], name: str) -> Table:
     """The scores as a table for a terminal."""
     cells = [[row.name, str(row.things), *_segmentation_cells(row)] for row in rows]
-    return _table(f"Segmenting: {name}", _SEGMENTATION_HEADINGS, cells, [row.reached for row in rows])
+    return table(f"Segmenting: {name}", _SEGMENTATION_HEADINGS, cells, [row.reached for row in rows])
 
 
 def segmentation_markdown(rows: list[SegmentationScore]) -> str:
     """The scores as a Markdown table, for README and model card."""
-    return _markdown(_SEGMENTATION_HEADINGS, [[row.name, str(row.things), *_segmentation_cells(row)] for row in rows])
+    return markdown(_SEGMENTATION_HEADINGS, [[row.name, str(row.things), *_segmentation_cells(row)] for row in rows])
 
 
 def _segmentation_cells(row: SegmentationScore) -> list[str]:
     values = (row.iou, row.goal, row.shuffled, row.filled_box)
     return ["" if value is None else f"{100 * value:.1f}" for value in values]
-
-
-def _table(title: str, headings: tuple[str, ...], rows: list[list[str]], reached: list[bool]) -> Table:
-    """Rows that miss their goal are red."""
-    table = Table(title=f"{title}, on held-out scenes of the toy world, %", title_justify="left")
-    for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left")
-    for row, good in zip(rows, reached, strict=True):
-        table.add_row(*row, style=None if good else "red")
-    return table
-
-
-def _markdown(headings: tuple[str, ...], rows: list[list[str]]) -> str:
-    head, *lines = (f"| {' | '.join(cells)} |" for cells in (headings, *rows))
-    return "\n".join([head, f"|---{'|--:' * (len(headings) - 1)}|", *lines])

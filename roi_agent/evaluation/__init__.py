@@ -1,0 +1,1 @@
+"""Evaluations by name, and their tables: of the three models (`models`) and of the agent (`agent`)."""

@@ -1,0 +1,173 @@
+"""How well the agent answers compositional questions about whole scenes that nothing was trained on.
+
+Beside it stand what shows what each part is worth: the region model asked the same question about the whole image, the agent
+without a detector, without measuring and without second looks, and always the family's most frequent answer.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from roi_agent.agent.agent import build_agent
+from roi_agent.evaluation.tables import markdown, table
+from roi_agent.loading import load_detector, load_region_model, load_segmenter
+from roi_agent.model.data.compositional import COMPOSITIONAL, VisualQuestion, same_answer, visual_questions
+from roi_agent.model.data.scenes import Scene, render_image
+from roi_agent.model.errors import InvalidSetting, PlannerFailed
+from roi_agent.model.protocol import RegionModel
+from roi_agent.prompts import load_blocks
+
+GOAL = 0.90  # of the offline planner, over all families
+SIDE = 384  # pixels of the rendered scenes, as `roi-agent scenes` writes them
+
+# What is left out of the agent in each column of the table.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "agent": {},
+    "no detector": {"without": ["detect"]},
+    "no measuring": {"without": ["measure"]},
+    "no second look": {"second_look": False},
+}
+DIRECT = "whole image"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentScore:
+    """One row of the table: a family, its questions, and the share of right answers of every variant and of chance."""
+
+    name: str
+    questions: int
+    right: dict[str, float]
+    chance: float
+    goal: float | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One question, and what a variant answered; said is empty where it gave up."""
+
+    variant: str
+    scene: int
+    question: VisualQuestion
+    said: str
+
+    @property
+    def right(self) -> bool:
+        """Whether the answer is the true one."""
+        return same_answer(self.said, self.question.answer)
+
+
+def run_agent(
+    planner: Any = "offline",
+    *,
+    questions: int = 50,
+    first_seed: int = 0,
+    variants: Sequence[str] = (*VARIANTS, DIRECT),
+    show_progress: bool = True,
+    **options: Any,
+) -> list[Attempt]:
+    """Ask `questions` of every family, by every variant, about scenes from `first_seed` on.
+
+    options: of `build_agent`, such as region_model, detector, base_url.
+    Errors: InvalidSetting for a variant that is none, or seeds that reach those of training.
+    """
+    if unknown := [name for name in variants if name not in (*VARIANTS, DIRECT)]:
+        raise InvalidSetting(f"there is no variant {unknown[0]!r}", do=f"use {', '.join((*VARIANTS, DIRECT))}")
+    options = _loaded(options)
+    ways: dict[str, Callable[[Image.Image, str], str]] = {}
+    for name in variants:
+        ways[name] = _direct(options["region_model"]) if name == DIRECT else _agent(planner, {**options, **VARIANTS[name]})
+    attempts = []
+    with Progress(console=Console(stderr=True), disable=not show_progress) as progress:
+        task = progress.add_task("answering", total=questions * len(COMPOSITIONAL))
+        for scene, question in visual_questions(questions, first_seed=first_seed):
+            attempts += list(_attempts(scene, question, ways))
+            progress.update(task, advance=1)
+    return attempts
+
+
+def agent_scores(attempts: Sequence[Attempt]) -> list[AgentScore]:
+    """The table: one row for each family, and one for all of them."""
+    families = [name for name in COMPOSITIONAL if any(each.question.family == name for each in attempts)]
+    rows = [_score(name.replace("_", " "), [each for each in attempts if each.question.family == name]) for name in families]
+    total = sum(row.questions for row in rows)
+    chance = sum(row.chance * row.questions for row in rows) / max(total, 1)
+    everything = _score("all", attempts)
+    return [*rows, AgentScore("all", everything.questions, everything.right, chance, GOAL)]
+
+
+def agent_table(rows: list[AgentScore], planner: str) -> Table:
+    """The scores as a table for a terminal."""
+    reached = [row.goal is None or row.right.get("agent", 1.0) >= row.goal for row in rows]
+    return table(f"Agent: {planner}, exact match", _headings(rows), [_cells(row) for row in rows], reached)
+
+
+def agent_markdown(rows: list[AgentScore]) -> str:
+    """The scores as a Markdown table, for the README."""
+    return markdown(_headings(rows), [_cells(row) for row in rows])
+
+
+def _loaded(options: dict[str, Any]) -> dict[str, Any]:
+    """Every model loaded once, for all variants."""
+    device = options.get("device")
+    loaders = {"region_model": load_region_model, "detector": load_detector, "segmenter": load_segmenter}
+    for role, load in loaders.items():
+        given = options.get(role, "nano")
+        options = {**options, role: load(given, device=device) if isinstance(given, str) else given}
+    return options
+
+
+def _agent(planner: Any, options: dict[str, Any]) -> Callable[[Image.Image, str], str]:
+    agent = build_agent(planner, **options)
+
+    convention = load_blocks("compositional")["convention"]
+
+    def answer(image: Image.Image, question: str) -> str:
+        try:
+            return agent.run(image, f"{question} {convention}").said
+        except PlannerFailed:
+            return ""
+
+    return answer
+
+
+def _direct(model: RegionModel) -> Callable[[Image.Image, str], str]:
+    return lambda image, question: model.ask(image, question, [[0, 0, *image.size]]).text
+
+
+def _attempts(scene: Scene, question: VisualQuestion, ways: dict[str, Callable[[Image.Image, str], str]]) -> Iterator[Attempt]:
+    image = Image.fromarray(render_image(scene, SIDE))
+    for name, answer in ways.items():
+        yield Attempt(name, scene.seed, question, answer(image, question.question))
+
+
+def _score(name: str, attempts: Sequence[Attempt]) -> AgentScore:
+    variants = list(dict.fromkeys(each.variant for each in attempts))
+    one = [each for each in attempts if each.variant == variants[0]]
+    most = Counter(each.question.answer for each in one).most_common(1)[0][1]
+    right = {variant: sum(each.right for each in attempts if each.variant == variant) / len(one) for variant in variants}
+    return AgentScore(name, len(one), right, most / len(one))
+
+
+def _headings(rows: list[AgentScore]) -> tuple[str, ...]:
+    return ("questions about", "asked", *rows[0].right, "chance", "goal")
+
+
+def _cells(row: AgentScore) -> list[str]:
+    goal = "" if row.goal is None else f"{100 * row.goal:.0f}"
+    return [
+        row.name,
+        str(row.questions),
+        *(f"{100 * share:.1f}" for share in row.right.values()),
+        f"{100 * row.chance:.1f}",
+        goal,
+    ]
