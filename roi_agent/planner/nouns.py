@@ -351,8 +351,12 @@ def _lies(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
 
 
 def _operands(words: Words) -> Iterator[tuple[Noun, Words]]:
-    """Noun phrases at the beginning, the longest first, with what is left."""
-    for end in range(len(words), 0, -1):
+    """Noun phrases at the beginning with what is left: the longest first, and last those with an "and".
+
+    "the star left of the cup and above the flag" is a star above the flag, not a cup.
+    """
+    ends = range(len(words), 0, -1)
+    for end in sorted(ends, key=lambda end: "and" in words[:end]):
         if found := noun(words[:end]):
             yield found, words[end:]
 

@@ -325,6 +325,7 @@ _TABLE: list[tuple[str, Callable[..., Any]]] = [
     # existence
     ("is|are there NP", Exists),
     ("do|can you|we|i see NP", Exists),
+    ("see NP", Exists),  # after "can you", which is taken for politeness
     ("do|can you|we|i find NP", Exists),
     ("does|do [the|this] image|picture|scene|photo show|contain|have|include|hold NP", Exists),
     ("has [the|this] image|picture|scene NP", Exists),
