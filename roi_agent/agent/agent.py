@@ -107,7 +107,8 @@ class Agent:
         self.planner_name = planner_name(planner)
         self._pictures, self._verify, self._approve = pictures, verify and second_look, tool_names(approve)
         look: SecondLook = "small" if second_look else "never"
-        self._threads = Threads(lambda workspace: Toolbox(workspace, models, without=without, second_look=look), folder)
+        left_out = tool_names(without)
+        self._threads = Threads(lambda workspace: Toolbox(workspace, models, without=left_out, second_look=look), folder)
 
     def run(
         self,

@@ -196,7 +196,7 @@ class Scout:
             met = (each for each in self._things.values() if each.image == new.image)
             thing = self._things.get(new.handle) or next((each for each in met if _overlap(each, new)[0] >= _SAME_THING), new)
             thing.labels |= new.labels
-            self._things.setdefault(thing.handle, thing)
+            self._things[new.handle] = thing
             if thing not in things:
                 things.append(thing)
         return things
