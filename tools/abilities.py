@@ -5,6 +5,7 @@ A reply is a short text that names handles; regions, data and a picture come wit
 
 import base64
 import io
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,12 @@ class ToolReply:
     data: Mapping[str, Any] = field(default_factory=dict)
     picture: Image.Image | None = None
     error: str | None = None
+
+    def to_json(self) -> str:
+        """Text, regions and data as JSON, for planners that are sent text alone; masks are left out for their length."""
+        regions = [{key: value for key, value in region.to_dict().items() if key != "mask"} for region in self.regions]
+        told: dict[str, Any] = {"text": self.text, "regions": regions, "data": _without_regions(self.data)}
+        return json.dumps({**told, **({"error": self.error} if self.error else {})}, ensure_ascii=False)
 
     def artifact(self) -> dict[str, Any]:
         """Plain JSON values, the picture as a PNG in base64."""
@@ -212,6 +219,13 @@ def _described(region: Region) -> str:
     """For example: region3 (red star) in image1 at 10,20,110,140."""
     label = f" ({region.label})" if region.label else ""
     return f"{region.name}{label} in {region.image} at {','.join(f'{value:.0f}' for value in region.box.xyxy)}"
+
+
+def _without_regions(value: Any) -> Any:
+    """Data without the regions that stand beside it."""
+    if isinstance(value, Mapping):
+        return {key: _without_regions(each) for key, each in value.items() if key != "regions"}
+    return [_without_regions(each) for each in value] if isinstance(value, list) else value
 
 
 def png_base64(picture: Image.Image) -> str:

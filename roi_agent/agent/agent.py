@@ -231,7 +231,8 @@ class Agent:
                     raise explained(failure, self.planner_name) from None
             elif waiting and job.on_approval is not None:
                 given = Command(resume=decided(waiting, [job.on_approval(call) for call in waiting]))
-        ending = Ending(job.task, job.graph.get_state(job.settings).values, waiting, job.answer_as)
+        messages = job.graph.get_state(job.settings).values.get("messages", [])
+        ending = Ending(job.task, messages, waiting, job.answer_as, run.data)
         price = self.price or (_FREE if isinstance(self.planner, OfflinePlanner) else None)
         result = conclude(ending, run, job.conversation, self.models, verify=self._verify, price=price)
         yield from run.told()

@@ -114,6 +114,13 @@ class Supervision(AgentMiddleware[AgentState[Any], Run]):
         tidied = AIMessage(told.strip(), id=message.id, tool_calls=unique, usage_metadata=message.usage_metadata)
         return {"messages": [tidied]}
 
+    def after_agent(self, state: AgentState[Any], runtime: Runtime[Run]) -> dict[str, Any] | None:
+        """Take the answer in its form out of the conversation, where the next run would meet it again."""
+        if state.get("structured_response") is None:
+            return None
+        runtime.context.data = state["structured_response"]
+        return {"structured_response": None}
+
     # ------------------------------------------------------------ tools
 
     def wrap_tool_call(

@@ -1,11 +1,12 @@
 """How a run ends: its answer with the evidence for it, or an honest account of how far it came."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from langchain.agents.structured_output import StructuredOutputError
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langgraph.errors import GraphRecursionError
 from pydantic import BaseModel
 
@@ -26,26 +27,24 @@ NOT_SURE = " - not sure: "  # between an answer and its doubts, as planners are 
 class Ending:
     """What a run came to.
 
-    state: the graph's values.  waiting: calls that wait for a person.  answer_as: the class that the answer should have.
+    messages: of the conversation.  waiting: calls that wait for a person.  answer_as: the class that the answer should have, and
+    data the answer in it, where it was given.
     """
 
     task: str
-    state: dict[str, Any]
+    messages: Sequence[BaseMessage]
     waiting: tuple[Approval, ...] = ()
     answer_as: type[BaseModel] | None = None
-
-    @property
-    def data(self) -> BaseModel | None:
-        """The answer in the form that was asked for, where it was given."""
-        return self.state.get("structured_response") if self.answer_as is not None else None
+    data: BaseModel | None = None
 
     @property
     def said(self) -> str:
-        """The planner's last words, where they are an answer and no call."""
-        messages = self.state.get("messages") or [None]
-        last = messages[-1]
-        text = last.text.strip() if isinstance(last, AIMessage) and not last.tool_calls else ""
-        return text or (self.data.model_dump_json() if self.data is not None else "")
+        """The planner's last words, where they are an answer and no call; an answer in a form may come without words."""
+        if self.data is not None:
+            words = next((message.text.strip() for message in reversed(self.messages) if isinstance(message, AIMessage)), "")
+            return words or self.data.model_dump_json()
+        last = self.messages[-1] if self.messages else None
+        return last.text.strip() if isinstance(last, AIMessage) and not last.tool_calls else ""
 
 
 def conclude(
@@ -103,7 +102,7 @@ def why_failed(error: Exception, run: Run) -> str:
 def _ended_with(said: str, run: Run) -> bool:
     """Whether these words are this run's: one that stopped before its last turn leaves those of an earlier one."""
     turns = [step for step in run.steps if step.kind == "planner"]
-    return bool(turns) and (turns[-1].text.strip() == said or (bool(turns[-1].arguments) and said.startswith("{")))
+    return run.data is not None or (bool(turns) and turns[-1].text.strip() == said)
 
 
 def _found_so_far(run: Run) -> str:

@@ -20,7 +20,10 @@ T = TypeVar("T")
 
 @dataclass(eq=False, repr=False)
 class Run:
-    """The state of one run.  planner: its name.  nudges: empty messages so far.  LangGraph hands it to every hook."""
+    """The state of one run, which LangGraph hands to every hook.
+
+    planner: its name.  nudges: empty messages so far.  data: the answer in the form that was asked for.
+    """
 
     budget: Budget
     planner: str
@@ -28,6 +31,7 @@ class Run:
     events: deque[Event] = field(default_factory=deque)
     cancelled: Signal = field(default_factory=Signal)
     nudges: int = 0
+    data: Any = None
     _calls: Counter[str] = field(default_factory=Counter)
     _turns: Condition = field(default_factory=Condition)
     _done: set[str] = field(default_factory=set)

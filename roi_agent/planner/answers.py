@@ -159,10 +159,10 @@ def _more(query: More, scout: Scout) -> Steps[Said]:
         counts.append((yield from scout.find(noun)))
     first, second = (len(things) for things in counts)
     handles = _handles([*counts[0], *counts[1]])
-    told = f"{number(first)} {_bare(query.first)}, {number(second)} {_bare(query.second)}"
+    told = f"{_bare(query.first)}: {number(first)}, {_bare(query.second)}: {number(second)}"
     if query.which:
         if first == second:
-            return Said(f"neither: {told}", handles, "neither")
+            return Said(f"neither, {told}", handles, "neither")
         name = _bare(query.first if (first > second) == (query.how == "more") else query.second)
         return Said(name, handles, name)
     truth = {"more": first > second, "fewer": first < second, "equal": first == second}[query.how]

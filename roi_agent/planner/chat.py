@@ -3,6 +3,7 @@
 It understands what `questions.py` lists. Whatever else it is asked, it says so, with examples of what it understands.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
@@ -31,8 +32,8 @@ class OfflinePlanner(BaseChatModel):
 
     second_look: check finds with the region model, look again for what may have been missed, and closer at what is unsure.
 
-    The same conversation always gives the same next message. Replies are read from the artifacts of tool messages, never
-    from words in them: a label or an answer cannot become an instruction. It counts words as tokens.
+    The same conversation always gives the same next message. Replies are read as data, from the artifacts of tool messages or
+    from JSON, never as words: a label or an answer cannot become an instruction. It counts words as tokens.
     """
 
     second_look: bool = True
@@ -56,7 +57,8 @@ class OfflinePlanner(BaseChatModel):
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """The planner with tools at hand."""
-        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+        chosen = {"tool_choice": tool_choice} if tool_choice else {}
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **chosen, **kwargs)
 
     def _generate(
         self,
@@ -65,7 +67,8 @@ class OfflinePlanner(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        message = _cut(self._next(messages, kwargs.get("tools") or []), stop)
+        in_form = kwargs.get("tool_choice") in ("any", "required")
+        message = _cut(self._next(messages, kwargs.get("tools") or [], in_form), stop)
         said = sum(len(str(each.content).split()) for each in messages)
         written = len(str(message.content).split()) + sum(len(str(each["args"]).split()) for each in message.tool_calls)
         message.usage_metadata = UsageMetadata(input_tokens=said, output_tokens=written, total_tokens=said + written)
@@ -97,7 +100,8 @@ class OfflinePlanner(BaseChatModel):
                 run_manager.on_llm_new_token(str(chunk.content), chunk=part)
             yield part
 
-    def _next(self, messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]]) -> AIMessage:
+    def _next(self, messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]], in_form: bool) -> AIMessage:
+        """The next message.  in_form: the answer is to be a call of the tool that is none of ours."""
         start = max((i for i, message in enumerate(messages) if isinstance(message, HumanMessage)), default=len(messages))
         task = _text(messages[start]) if start < len(messages) else ""
         spoken = next((_text(each) for each in reversed(messages[:start]) if isinstance(each, AIMessage)), "")
@@ -106,12 +110,10 @@ class OfflinePlanner(BaseChatModel):
         calls, said = _resumed(_plan(task, scout), messages[start + 1 :])
         if calls:
             return _calling(calls, len(messages))
-        final = next((name for name in schemas if name not in load_blocks("tools")), None)
-        if final is not None:
-            filled = fill(schemas[final].get("parameters", {}), said)
-            if filled is not None:
-                return _calling([Call(final, filled)], len(messages))
-        return AIMessage(" ".join(each.sentence() for each in said))
+        text = " ".join(each.sentence() for each in said)
+        form = next((name for name in schemas if in_form and name not in load_blocks("tools")), None)
+        filled = fill(schemas[form].get("parameters", {}), said) if form else None
+        return _calling([Call(form, filled, text)], len(messages)) if form and filled is not None else AIMessage(text)
 
 
 def _plan(task: str, scout: Scout) -> Steps[list[Said]]:
@@ -154,9 +156,17 @@ def _resumed(plan: Steps[list[Said]], messages: Sequence[BaseMessage]) -> tuple[
 
 
 def _reply(message: ToolMessage) -> Reply:
-    artifact = message.artifact if isinstance(message.artifact, Mapping) else {}
-    failed = message.status == "error" or not artifact
-    return Reply(_text(message), tuple(artifact.get("regions", ())), artifact.get("data", {}), failed)
+    """What a tool replied, from the artifact; or from the text, where a planner is sent no more and it is JSON."""
+    artifact: Any = message.artifact
+    if not isinstance(artifact, Mapping):
+        try:
+            artifact = json.loads(_text(message))
+        except ValueError:
+            artifact = None
+    if not isinstance(artifact, Mapping) or message.status == "error" or artifact.get("error"):
+        told = artifact.get("text") if isinstance(artifact, Mapping) else None
+        return Reply(told if isinstance(told, str) else _text(message), failed=True)
+    return Reply(_text(message), tuple(artifact.get("regions", ())), artifact.get("data", {}))
 
 
 def _calling(calls: Sequence[Call], position: int) -> AIMessage:
