@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.commands import Runner
     from tests.published import Release
 
 # Read by huggingface_hub and matplotlib when they are imported, which happens later.
@@ -28,3 +29,10 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> "Release":
     from tests.published import Release
 
     return Release.make(tmp_path_factory.mktemp("release"))
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> "Runner":
+    from tests.commands import runner
+
+    return runner(monkeypatch, capsys)

@@ -6,48 +6,17 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
-from typing import Protocol
 from zlib import crc32
 
 import pytest
 from PIL import Image
 
-from roi_agent import cli
+from tests.commands import Runner
 
 ROOT = Path(__file__).parent.parent
 SCENE = str(ROOT / "examples" / "scene1.png")
 UMBRELLA = "123,194,303,377"
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-class Runner(Protocol):
-    """Runs `roi-agent` in this process."""
-
-    def __call__(self, *arguments: str, stdin: str = "") -> Run: ...
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Runner:
-    def call(*arguments: str, stdin: str = "") -> Run:
-        monkeypatch.setattr(sys, "argv", ["roi-agent", *arguments])
-        monkeypatch.setattr(sys, "stdin", StringIO(stdin))
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        printed = capsys.readouterr()
-        return Run(int(stopped.value.code or 0), printed.out, printed.err)
-
-    return call
 
 
 def test_ask_prints_the_answer(run: Runner) -> None:

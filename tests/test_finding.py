@@ -1,27 +1,26 @@
 """`roi-agent detect`, `segment` and `ask --workspace`: one set of handles over several commands."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from roi_agent import Workspace, cli
+from roi_agent import Workspace
+from tests.commands import Runner
 
 SCENE = str(Path(__file__).parent.parent / "examples" / "scene1.png")
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+def run(run: Runner) -> Any:
+    """The command's two outputs, where it ended as it should."""
+
     def call(*arguments: str, code: int = 0) -> tuple[str, str]:
-        monkeypatch.setattr(sys, "argv", ["roi-agent", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        printed = capsys.readouterr()
-        assert int(stopped.value.code or 0) == code, printed.err
-        return printed.out, printed.err
+        done = run(*arguments)
+        assert done.code == code, done.err
+        return done.out, done.err
 
     return call
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from roi_agent.agent.events import Approval, Event, Finished, Started, Waiting
 from roi_agent.agent.graph import Decision, Graph, approvals, build_graph, decided, graph_events, settings_of, task_of
+from roi_agent.agent.intake import add_given, checked_task, context_of
 from roi_agent.agent.outcome import Ending, conclude, why_failed
 from roi_agent.agent.planners import explained, load_planner, planner_name, sees
 from roi_agent.agent.result import Budget, Price, Result
@@ -23,13 +24,11 @@ from roi_agent.loading import load_models
 from roi_agent.model.errors import InvalidSetting, RoiAgentError, UnknownThread
 from roi_agent.model.shown import shown
 from roi_agent.planner.chat import OfflinePlanner
-from roi_agent.prompts import load_blocks
 from roi_agent.tools.ask import SecondLook
 from roi_agent.tools.models import Models
 from roi_agent.tools.toolbox import Toolbox, tool_names
 from roi_agent.tools.workspace import Workspace
 
-_MAX_TASK = 20_000  # characters
 _FREE = Price(0.0, 0.0)
 
 OnApproval = Callable[[Approval], Decision]
@@ -197,15 +196,15 @@ class Agent:
         config: dict[str, Any] | None = None,
         words: bool = True,
     ) -> Iterator[Event]:
-        text = _checked(task)
+        text = checked_task(task)
         conversation = self._threads.open(thread)
         with conversation.lock:
-            images = _add_images(conversation, image, regions)
+            images = add_given(conversation, image, regions)
             yield Started(text, conversation.thread, self.planner_name, images)
             graph = self._graph(conversation, answer_as)
             settings = settings_of(conversation, config, self.budget)
             job = _Job(conversation, graph, settings, run, text, answer_as, on_approval, words)
-            message = HumanMessage([{"type": "text", "text": _context(conversation)}, {"type": "text", "text": text}])
+            message = HumanMessage([{"type": "text", "text": context_of(conversation)}, {"type": "text", "text": text}])
             yield from self._events(job, {"messages": [message]})
 
     def _events(self, job: "_Job", given: Any) -> Iterator[Event]:
@@ -272,37 +271,3 @@ def _last(events: Iterator[Event]) -> Result:
             result = event.result
     assert result is not None
     return result
-
-
-def _checked(task: object) -> str:
-    if not isinstance(task, str) or not task.strip():
-        raise InvalidSetting("the task is empty", do='ask something, for example: "What is left of the red umbrella?"')
-    if len(task) > _MAX_TASK:
-        raise InvalidSetting(f"the task has {len(task)} characters", do=f"use {_MAX_TASK} at most")
-    return task.strip()
-
-
-def _add_images(conversation: Conversation, image: object, regions: object) -> tuple[str, ...]:
-    """Add what the run brings; the handles of its images.  Nothing is added where anything of it is wrong."""
-    workspace = conversation.workspace
-    given = [] if image is None else list(image) if isinstance(image, list | tuple) else [image]
-    if not given and not workspace.images:
-        raise InvalidSetting("there is no image", do="give one, or the thread of a conversation that has one")
-    trial = Workspace.of(workspace.images, workspace.regions())
-    added = [trial.add_image(each) for each in given]
-    first = added[0] if added else next(each for each in workspace.images if each.parent is None)
-    trial.add_regions(regions, image=first)
-    names = tuple(workspace.add_image(each.image).name for each in added)
-    workspace.add_regions(regions, image=first.name)
-    conversation.keep()
-    return names or tuple(each.name for each in workspace.images if each.parent is None)
-
-
-def _context(conversation: Conversation) -> str:
-    images = [
-        f"{image.name} ({image.size_wh[0]} x {image.size_wh[1]} pixels)"
-        for image in conversation.workspace.images
-        if image.parent is None
-    ]
-    regions = [f"{each.name} ({each.label})" if each.label else each.name for each in conversation.workspace.regions()]
-    return load_blocks("agent")["context"].format(images=", ".join(images), regions=", ".join(regions) or "none")

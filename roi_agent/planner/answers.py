@@ -1,7 +1,7 @@
 """From a query to its answer: one function for each kind of question, over the things that a scout finds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import singledispatch
 from typing import Any
 
@@ -26,31 +26,12 @@ from roi_agent.planner.query import (
     Verbatim,
     Which,
 )
-from roi_agent.planner.scout import Missing, Scout, Thing
+from roi_agent.planner.said import Said, bare, handles_of, listed, nothing, yes_no
+from roi_agent.planner.scout import Scout
 from roi_agent.planner.steps import Call, Steps, Stopped, call, handles_in, heard
+from roi_agent.planner.things import Missing, Thing
 
-_DETERMINERS = ("the", "a", "an", "any", "all", "every", "each", "some")
 _SIDES = ("top", "bottom", "left", "right", "middle")
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """An answer.
-
-    text: short.  handles: the regions that it rests on.  value: the answer as true, false, a number or words.
-    doubts: why it is not sure.
-    """
-
-    text: str
-    handles: tuple[str, ...] = ()
-    value: bool | int | str | list[str] = ""
-    doubts: tuple[str, ...] = ()
-
-    def sentence(self) -> str:
-        """For example: red (region1, region3) - not sure: "the star" fits two things (region2, region5)."""
-        new = [handle for handle in self.handles if handle not in handles_in(self.text)]
-        text = f"{self.text} ({', '.join(new)})" if new else self.text
-        return f"{text} - not sure: {'; '.join(self.doubts)}" if self.doubts else text
 
 
 def answer(query: Query, scout: Scout) -> Steps[Said]:
@@ -59,7 +40,7 @@ def answer(query: Query, scout: Scout) -> Steps[Said]:
     try:
         said = yield from _answer(query, scout)
     except Missing as missing:
-        said = _nothing(missing.noun)
+        said = nothing(missing.noun)
     return replace(said, doubts=tuple(dict.fromkeys(scout.doubts)))
 
 
@@ -76,10 +57,10 @@ def _exists(query: Exists, scout: Scout) -> Steps[Said]:
     try:
         things = yield from scout.find(query.noun)
     except Missing as missing:
-        return Said(f"no, no {_bare(missing.noun)} was found", (), False)
+        return Said(f"no, no {bare(missing.noun)} was found", (), False)
     if not things:
-        return Said(f"no, no {_bare(query.noun)} was found", (), False)
-    return Said("yes", _handles(things), True)
+        return Said(f"no, no {bare(query.noun)} was found", (), False)
+    return Said("yes", handles_of(things), True)
 
 
 @_answer.register
@@ -99,37 +80,37 @@ def _which(query: Which, scout: Scout) -> Steps[Said]:
             raise Missing(noun)
         things += [thing for thing in found if thing not in things]
         if len(query.nouns) > 1 and len(found) == 1:
-            names[found[0].handle] = found[0].handle if noun.handles else _bare(noun)
+            names[found[0].handle] = found[0].handle if noun.handles else bare(noun)
     for filter in query.filters:
         things = yield from scout.passing(things, filter)
     if query.pick is not None:
         things = yield from scout.first(things, query.pick)
     if things and all(thing.handle in names for thing in things):
         named = [names[thing.handle] for thing in things]
-        return Said(_listed(named), _handles(things), named[0] if len(named) == 1 else named)
+        return Said(listed(named), handles_of(things), named[0] if len(named) == 1 else named)
     return (yield from _named(things, query.nouns[0], scout))
 
 
 def _named(things: list[Thing], noun: Noun, scout: Scout) -> Steps[Said]:
     if not things:
-        return _nothing(noun)
+        return nothing(noun)
     yield from scout.know("kind", things)
     yield from scout.know("colour", things)
     words = [thing.short for thing in things]
-    text = words[0] if len(things) == 1 else _listed([f"{thing.short} ({thing.handle})" for thing in things])
-    return Said(text, _handles(things), words[0] if len(words) == 1 else words)
+    text = words[0] if len(things) == 1 else listed([f"{thing.short} ({thing.handle})" for thing in things])
+    return Said(text, handles_of(things), words[0] if len(words) == 1 else words)
 
 
 @_answer.register
 def _ordered(query: Ordered, scout: Scout) -> Steps[Said]:
     things = yield from scout.find(query.noun)
     if not things:
-        return _nothing(query.noun)
+        return nothing(query.noun)
     things = yield from scout.ordered(things, query.order)
     for attribute in ("kind", "colour") if query.attribute == "name" else (query.attribute,):
         yield from scout.know(attribute, things)
     values = [thing.short if query.attribute == "name" else thing.facts[query.attribute] for thing in things]
-    return Said(", ".join(values), _handles(things), values)
+    return Said(", ".join(values), handles_of(things), values)
 
 
 # ---------------------------------------------------------------- numbers
@@ -149,7 +130,7 @@ def _count(query: Count, scout: Scout) -> Steps[Said]:
         return Said(number(len(things)), tuple(things), len(things))
     yield from scout.know(query.of, list(things.values()))
     values = list(dict.fromkeys(thing.facts[query.of] for thing in things.values()))
-    return Said(f"{number(len(values))}: {_listed(values)}" if values else "none", tuple(things), len(values))
+    return Said(f"{number(len(values))}: {listed(values)}" if values else "none", tuple(things), len(values))
 
 
 @_answer.register
@@ -158,15 +139,15 @@ def _more(query: More, scout: Scout) -> Steps[Said]:
     for noun in (query.first, query.second):
         counts.append((yield from scout.find(noun)))
     first, second = (len(things) for things in counts)
-    handles = _handles([*counts[0], *counts[1]])
-    told = f"{_bare(query.first)}: {number(first)}, {_bare(query.second)}: {number(second)}"
+    handles = handles_of([*counts[0], *counts[1]])
+    told = f"{bare(query.first)}: {number(first)}, {bare(query.second)}: {number(second)}"
     if query.which:
         if first == second:
             return Said(f"neither, {told}", handles, "neither")
-        name = _bare(query.first if (first > second) == (query.how == "more") else query.second)
+        name = bare(query.first if (first > second) == (query.how == "more") else query.second)
         return Said(name, handles, name)
     truth = {"more": first > second, "fewer": first < second, "equal": first == second}[query.how]
-    return Said(f"{_yes_no(truth)}, {told}", handles, truth)
+    return Said(f"{yes_no(truth)}, {told}", handles, truth)
 
 
 # ---------------------------------------------------------------- attributes
@@ -176,14 +157,14 @@ def _more(query: More, scout: Scout) -> Steps[Said]:
 def _tell(query: Tell, scout: Scout) -> Steps[Said]:
     things = yield from scout.find(query.noun)
     if not things:
-        return _nothing(query.noun)
+        return nothing(query.noun)
     if query.attribute == "place" and "select_regions" in scout.tools:
         yield from _place(things)
     yield from scout.know(query.attribute, things)
     values = [thing.facts[query.attribute] for thing in things]
     if len(set(values)) == 1:
-        return Said(values[0], _handles(things), values[0])
-    return Said(_listed([f"{value} ({thing.handle})" for value, thing in zip(values, things, strict=True)]), (), values)
+        return Said(values[0], handles_of(things), values[0])
+    return Said(listed([f"{value} ({thing.handle})" for value, thing in zip(values, things, strict=True)]), (), values)
 
 
 def _place(things: Sequence[Thing]) -> Steps[None]:
@@ -202,7 +183,7 @@ def _place(things: Sequence[Thing]) -> Steps[None]:
 def _either(query: Either, scout: Scout) -> Steps[Said]:
     things = yield from scout.find(query.noun)
     if not things:
-        return _nothing(query.noun)
+        return nothing(query.noun)
     if "choose_answer" not in scout.tools:
         raise Stopped("I cannot choose between answers without the tool choose_answer")
     question = f"Is <{things[0].handle}> {' or '.join(query.options)}?"
@@ -214,11 +195,11 @@ def _either(query: Either, scout: Scout) -> Steps[Said]:
 def _same(query: Same, scout: Scout) -> Steps[Said]:
     things = yield from scout.find_all(query.nouns)
     if not things:
-        return _nothing(query.nouns[0])
+        return nothing(query.nouns[0])
     yield from scout.know(query.attribute, things)
     values = list(dict.fromkeys(thing.facts[query.attribute] for thing in things))
     truth = (len(values) == len(things)) if query.negated else len(values) == 1
-    return Said(f"{_yes_no(truth)}, {_listed(values)}", _handles(things), truth)
+    return Said(f"{yes_no(truth)}, {listed(values)}", handles_of(things), truth)
 
 
 @_answer.register
@@ -233,7 +214,7 @@ def _same_set(query: SameSet, scout: Scout) -> Steps[Said]:
         values.append(sorted({thing.facts[query.attribute] for thing in things}))
         everything += things
     truth = values[0] == values[1]
-    return Said(f"{_yes_no(truth)}, {_listed(values[0])} against {_listed(values[1])}", _handles(everything), truth)
+    return Said(f"{yes_no(truth)}, {listed(values[0])} against {listed(values[1])}", handles_of(everything), truth)
 
 
 # ---------------------------------------------------------------- what holds
@@ -243,9 +224,9 @@ def _same_set(query: SameSet, scout: Scout) -> Steps[Said]:
 def _holds(query: Holds, scout: Scout) -> Steps[Said]:
     things = yield from scout.find(query.noun)
     if not things and not query.noun.definite and not query.noun.plural:  # "is a star left of the cup?"
-        return Said(f"no, no {_bare(query.noun)} was found", (), False)
+        return Said(f"no, no {bare(query.noun)} was found", (), False)
     if not things:
-        return _nothing(query.noun)
+        return nothing(query.noun)
     kept = things
     filters = [each for each in query.predicates if not isinstance(each, Extreme)]
     for filter in filters:
@@ -255,8 +236,8 @@ def _holds(query: Holds, scout: Scout) -> Steps[Said]:
             best = yield from scout.first((yield from _rivals(query.noun, filters, scout)), pick)
             kept = [thing for thing in kept if thing in best]
     truth = len(kept) == len(things) if query.every else bool(kept)
-    handles = dict.fromkeys((*_handles(things), *scout.measured_against))
-    return Said(_yes_no(truth), tuple(handles), truth)
+    handles = dict.fromkeys((*handles_of(things), *scout.measured_against))
+    return Said(yes_no(truth), tuple(handles), truth)
 
 
 def _rivals(noun: Noun, filters: Sequence[Filter], scout: Scout) -> Steps[list[Thing]]:
@@ -277,7 +258,7 @@ def _relate(query: Relate, scout: Scout) -> Steps[Said]:
     if "compare_regions" not in scout.tools:
         raise Stopped("I cannot measure without the tool compare_regions")
     reply = yield from call("compare_regions", "Measure.", first=things[0].handle, second=things[1].handle)
-    return Said(reply.text, _handles(things), reply.text)
+    return Said(reply.text, handles_of(things), reply.text)
 
 
 @_answer.register
@@ -286,30 +267,3 @@ def _verbatim(query: Verbatim, scout: Scout) -> Steps[Said]:
         raise Stopped("I cannot ask about regions without the tool ask_about_regions")
     reply = yield from call("ask_about_regions", "A question for the region model as it is.", question=query.question)
     return Said(reply.data["text"], handles_in(query.question), reply.data["text"])
-
-
-# ---------------------------------------------------------------- words
-
-
-def _nothing(noun: Noun) -> Said:
-    return Said(f"There is none: no {_bare(noun)} was found", (), "none")
-
-
-def _bare(noun: Noun) -> str:
-    """The noun's own words without its article."""
-    words = noun.words.split()
-    while words and words[0] in _DETERMINERS:
-        words = words[1:]
-    return " ".join(words) or ("such thing" if noun.filters else "thing")
-
-
-def _handles(things: Sequence[Thing]) -> tuple[str, ...]:
-    return tuple(thing.handle for thing in things)
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _yes_no(truth: bool) -> str:
-    return "yes" if truth else "no"

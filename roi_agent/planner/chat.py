@@ -17,10 +17,11 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from roi_agent.planner.answers import Said, answer
+from roi_agent.planner.answers import answer
 from roi_agent.planner.language import sentences
 from roi_agent.planner.query import Query
 from roi_agent.planner.questions import by_looks, in_short, is_instruction, understood
+from roi_agent.planner.said import Said
 from roi_agent.planner.scout import Scout
 from roi_agent.planner.steps import Call, Reply, Steps, Stopped, handles_in
 from roi_agent.planner.structured import fill

@@ -10,51 +10,23 @@ from functools import lru_cache
 
 from roi_agent.planner.language import COLOURS, GENERIC, PRONOUNS, SIZES, is_plural, singular
 from roi_agent.planner.query import Extreme, Filter, Is, Lies, Noun, Placed, Shares, Unlike
+from roi_agent.planner.vocabulary import (
+    ARTICLES,
+    FAR,
+    FURTHEST,
+    IMAGES,
+    NEAR,
+    NO_HEADS,
+    ORDINALS,
+    RANKS,
+    RELATION_WORDS,
+    RELATIVE,
+    SHARED,
+    SIDES,
+    SUPERLATIVES,
+)
 
 Words = tuple[str, ...]
-
-_ARTICLES = ("the", "a", "an", "all", "every", "each", "both", "any", "some", "of", "single", "only")
-_IMAGES = ("image", "picture", "scene", "photograph", "drawing")
-_FUNCTION_WORDS = """
-is are was were be do does has have in on at to from than as and or not no with by like same there what which who where how many
-much left right above below under over near nearest closest you see i me number colour colours kind kinds size sizes different
-another more fewer most least please else
-"""
-_NO_HEADS = {*_ARTICLES, *_IMAGES, *PRONOUNS, ",", *_FUNCTION_WORDS.split()}
-_RANKS = {"second": 2, "third": 3, "fourth": 4, "fifth": 5, "2nd": 2, "3rd": 3, "4th": 4, "5th": 5, "next": 2}
-_SUPERLATIVES = {
-    "largest": "largest to smallest", "biggest": "largest to smallest", "smallest": "smallest to largest",
-    "littlest": "smallest to largest", "tiniest": "smallest to largest",
-    "leftmost": "left to right", "rightmost": "right to left", "topmost": "top to bottom", "uppermost": "top to bottom",
-    "highest": "top to bottom", "bottommost": "bottom to top", "lowest": "bottom to top", "lowermost": "bottom to top",
-    "left-most": "left to right", "right-most": "right to left", "top-most": "top to bottom", "bottom-most": "bottom to top",
-}  # fmt: skip
-_FURTHEST = {"left": "left to right", "right": "right to left", "up": "top to bottom", "down": "bottom to top"}
-_FURTHEST |= {"top": "top to bottom", "bottom": "bottom to top"}
-_RELATIONS = {
-    "left of": "left of, to the left of, on the left of, at the left of, on the left side of, further left than, "
-    "farther left than",
-    "right of": "right of, to the right of, on the right of, at the right of, on the right side of, further right than, "
-    "farther right than",
-    "above": "above, over, higher than, higher up than, further up than",
-    "below": "below, under, underneath, beneath, lower than, lower down than, further down than",
-    "touching": "touching, overlapping, touch, touches, overlap, overlaps, in contact with",
-    "larger than": "larger than, bigger than",
-    "smaller than": "smaller than",
-    "around": "around, surrounding, containing, contains, contain",
-    "inside": "inside, inside of, within, in",
-}
-RELATION_WORDS = {tuple(form.split()): name for name, forms in _RELATIONS.items() for form in forms.split(", ")}
-_NEAR = [tuple(form.split()) for form in ("nearest to", "closest to", "nearest", "closest", "next to", "beside", "near")]
-_FAR = [tuple(form.split()) for form in ("furthest from", "farthest from", "furthest away from", "farthest away from")]
-_SHARED = {"colour": "colour", "kind": "kind", "type": "kind", "sort": "kind", "size": "size"}
-_SIDES = {"left": "left", "right": "right", "top": "top", "upper": "top", "bottom": "bottom", "lower": "bottom"}
-_SIDES |= {"middle": "middle", "centre": "middle"}
-_ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5}
-_RELATIVE = [
-    tuple(form.split()) for form in ("that is", "that are", "which is", "which are", "that", "which", "being", "and", ",")
-]
-_RELATIVE += [tuple(form.split()) for form in ("that lies", "that lie", "that stands", "that stand", "standing", "lying")]
 
 
 @lru_cache(maxsize=4096)
@@ -93,7 +65,7 @@ def nouns(words: Words) -> tuple[Noun, ...] | None:
 
 def _completed(first: Noun, last: Noun) -> Noun:
     """ "the highest" in "the highest and the leftmost star" means the highest star."""
-    if first.head or first.filters or first.pick is None or first.words.split()[-1] not in _SUPERLATIVES:
+    if first.head or first.filters or first.pick is None or first.words.split()[-1] not in SUPERLATIVES:
         return first
     looks = tuple(each for each in last.filters if isinstance(each, Is))
     return replace(first, head=last.head, filters=looks, plural=last.plural)
@@ -130,7 +102,7 @@ def superlative(words: Words) -> Extreme | None:
 def _determined(words: Words) -> tuple[Words, bool, bool]:
     definite = other = False
     rest = words
-    while rest and (rest[0] in _ARTICLES or rest[0] == "other" or (rest[0] == "one" and definite and rest[1:])):
+    while rest and (rest[0] in ARTICLES or rest[0] == "other" or (rest[0] == "one" and definite and rest[1:])):
         definite |= rest[0] == "the"
         other |= rest[0] == "other"
         rest = rest[1:]
@@ -159,10 +131,10 @@ def _adjectives(words: Words, so_far: Noun) -> Noun | None:
 
 
 def _picked(words: Words) -> tuple[Extreme, Words] | None:
-    rank = _RANKS.get(words[0], 1)
-    rest = words[1:] if words[0] in _RANKS else words
-    if rest and rest[0] in _SUPERLATIVES:
-        return Extreme(_SUPERLATIVES[rest[0]], rank), rest[1:]
+    rank = RANKS.get(words[0], 1)
+    rest = words[1:] if words[0] in RANKS else words
+    if rest and rest[0] in SUPERLATIVES:
+        return Extreme(SUPERLATIVES[rest[0]], rank), rest[1:]
     return None
 
 
@@ -179,9 +151,9 @@ def _headed(words: Words, so_far: Noun) -> Noun | None:
     bare = bool(so_far.filters) or so_far.pick is not None or so_far.pronoun
     for length in range(0 if bare else 1, 5):
         head, rest = words[:length], words[length:]
-        if len(head) < length or any(word in _NO_HEADS or word.startswith("<") for word in head):
+        if len(head) < length or any(word in NO_HEADS or word.startswith("<") for word in head):
             break
-        if head and any(word in COLOURS or word in _SUPERLATIVES for word in head):
+        if head and any(word in COLOURS or word in SUPERLATIVES for word in head):
             break
         last = head[-1] if head else ""
         named = " ".join((*head[:-1], singular(last))) if head else ""
@@ -207,7 +179,7 @@ def _post(words: Words, so_far: Noun) -> Noun | None:
 
 def _parts(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
     """Every way to read the first part of what follows a head, with the words that are left."""
-    for form in _RELATIVE:
+    for form in RELATIVE:
         if words[: len(form)] == form and len(words) > len(form):
             yield so_far, words[len(form) :]
     if words[0] == "not":
@@ -238,8 +210,8 @@ def _looks(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
         if rest and rest[0] in ("furthest", "farthest"):
             tail = rest[1:]
             for skip in (("to", "the"), ("towards", "the"), ("to",), ()):
-                if tail[: len(skip)] == skip and len(tail) > len(skip) and tail[len(skip)] in _FURTHEST:
-                    yield replace(so_far, pick=Extreme(_FURTHEST[tail[len(skip)]])), _after_image(tail[len(skip) + 1 :])
+                if tail[: len(skip)] == skip and len(tail) > len(skip) and tail[len(skip)] in FURTHEST:
+                    yield replace(so_far, pick=Extreme(FURTHEST[tail[len(skip)]])), _after_image(tail[len(skip) + 1 :])
 
 
 def _places(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
@@ -248,8 +220,8 @@ def _places(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
         return
     rest = words[2:] if words[1:2] == ("the",) else words[1:]
     sides = []
-    while rest and rest[0] in _SIDES:
-        sides.append(_SIDES[rest[0]])
+    while rest and rest[0] in SIDES:
+        sides.append(SIDES[rest[0]])
         rest = rest[1:]
     if not sides:
         return
@@ -263,7 +235,7 @@ def _places(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
 
 def _after_image(words: Words) -> Words:
     """Without "of the image" at the beginning."""
-    if words[:1] in (("of",), ("in",)) and (rest := words[2:] if words[1:2] == ("the",) else words[1:]) and rest[0] in _IMAGES:
+    if words[:1] in (("of",), ("in",)) and (rest := words[2:] if words[1:2] == ("the",) else words[1:]) and rest[0] in IMAGES:
         return rest[1:]
     return words
 
@@ -275,45 +247,45 @@ def _pictures(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
     if words[0] not in ("in", "on", "of", "at", "from"):
         return
     rest = words[2:] if words[1:2] in (("the",), ("this",), ("that",)) else words[1:]
-    if rest and rest[0] in _IMAGES:
+    if rest and rest[0] in IMAGES:
         yield so_far, rest[1:]
     if rest and rest[0].startswith("image") and rest[0][5:].isdecimal():
         yield replace(so_far, image=rest[0]), rest[1:]
-    if len(rest) > 1 and rest[0] in _ORDINALS and rest[1] in _IMAGES:
-        yield replace(so_far, image=f"image{_ORDINALS[rest[0]]}"), rest[2:]
+    if len(rest) > 1 and rest[0] in ORDINALS and rest[1] in IMAGES:
+        yield replace(so_far, image=f"image{ORDINALS[rest[0]]}"), rest[2:]
 
 
 def _shared(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
     """ "of the same colour as the cup", "with another kind than the cup"."""
     if words[0] in ("shares", "share") and words[1:2] in (("its",), ("their",), ("the",)) and words[3:4] == ("with",):
-        for with_, left in _operands(words[4:]) if words[2] in _SHARED else ():
-            yield _with(so_far, Shares(_SHARED[words[2]], with_)), left
+        for with_, left in _operands(words[4:]) if words[2] in SHARED else ():
+            yield _with(so_far, Shares(SHARED[words[2]], with_)), left
     rest = words[1:] if words[0] in ("of", "with", "has", "have", "having", "in") else words
     rest = rest[1:] if rest[:1] in (("the",), ("a",)) else rest
-    if len(rest) < 4 or rest[0] not in ("same", "different", "another", "other") or rest[1] not in _SHARED:
+    if len(rest) < 4 or rest[0] not in ("same", "different", "another", "other") or rest[1] not in SHARED:
         return
     negated, after = rest[0] != "same", rest[2:]
     if after[:2] == ("of", "thing"):
         after = after[2:]
     if after[:1] in (("as",), ("than",), ("from",)):
         for with_, left in _operands(after[1:]):
-            shared = Shares(_SHARED[rest[1]], with_, negated)
+            shared = Shares(SHARED[rest[1]], with_, negated)
             yield _with(so_far, Unlike(shared.attribute, not negated) if _others(with_) else shared), left
 
 
 def _unlike(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
     """ "that differs in colour from the others", "whose kind differs from all other things", "unlike the others"."""
     attribute, rest = None, words
-    if rest[0] == "whose" and len(rest) > 2 and rest[1] in _SHARED:
-        attribute, rest = _SHARED[rest[1]], rest[2:]
+    if rest[0] == "whose" and len(rest) > 2 and rest[1] in SHARED:
+        attribute, rest = SHARED[rest[1]], rest[2:]
         if rest[:4] == ("is", "not", "that", "of"):
             rest = ("differs", "from", *rest[4:])
     if rest[0] not in ("differs", "differ", "different", "unlike", "differing"):
         return
     rest = rest[1:]
     for _ in range(2):  # "in colour from the others" and "from the others in colour"
-        if len(rest) > 1 and rest[0] in ("in", "by") and rest[1] in _SHARED and attribute is None:
-            attribute, rest = _SHARED[rest[1]], rest[2:]
+        if len(rest) > 1 and rest[0] in ("in", "by") and rest[1] in SHARED and attribute is None:
+            attribute, rest = SHARED[rest[1]], rest[2:]
         elif rest[:1] == ("from",) or words[0] == "unlike":
             for others, left in _operands(rest[1:] if rest[:1] == ("from",) else rest):
                 if _others(others):
@@ -332,7 +304,7 @@ def _nearness(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
     if so_far.pick is not None:
         return
     rest = words[1:] if words[0] == "the" else words
-    for forms, order in ((_NEAR, "nearest first"), (_FAR, "farthest first")):
+    for forms, order in ((NEAR, "nearest first"), (FAR, "farthest first")):
         for form in forms:
             if rest[: len(form)] == form:
                 for to, left in _operands(rest[len(form) :]):

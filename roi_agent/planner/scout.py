@@ -1,18 +1,15 @@
 """From a noun to the things that it stands for: found, looked at, filtered and measured with whatever tools there are."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Sequence
 
-from roi_agent.planner.language import COLOURS, Description, described, number, tokens
+from roi_agent.planner.language import COLOURS, described, number, tokens
 from roi_agent.planner.query import Extreme, Filter, Is, Lies, Noun, Placed, Shares, Unlike
 from roi_agent.planner.steps import Call, Reply, Steps, Stopped, call, handles_in, heard
+from roi_agent.planner.things import SAME_THING, WITHIN, Missing, Thing, apart, article, has, is_kind, overlap
 from roi_agent.prompts import load_blocks
 
 SURE = 0.6  # of a region model's answer; below it, the region is looked at again, closer
 _AGAIN = 0.4  # of the detector's threshold: what scores as much is found when it looks again
-_SAME_THING = 0.6  # IoU of two finds from which they are one thing
-_WITHIN = 0.75  # share of the smaller of two boxes that lies in the other, from which two alike finds are one thing
 _ANYTHING = "thing"
 _BASIC = 10  # colours that are looked for one by one
 _SUPERLATIVES = {
@@ -20,45 +17,6 @@ _SUPERLATIVES = {
     "smallest to largest": "smallest", "largest to smallest": "largest", "nearest first": "nearest to {to}",
     "farthest first": "farthest from {to}",
 }  # fmt: skip
-
-
-class Missing(Exception):
-    """A thing that a question takes for granted and that was not found."""
-
-    def __init__(self, noun: Noun) -> None:
-        super().__init__(noun.words)
-        self.noun = noun
-
-
-@dataclass(slots=True)
-class Thing:
-    """A region and what was learned about it.
-
-    box: pixel xyxy.  labels: what the detector found it as.  said: the region model's description.  facts: attribute -> value.
-    """
-
-    handle: str
-    image: str
-    box: tuple[float, float, float, float]
-    labels: set[str]
-    said: str = ""
-    facts: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, region: Mapping[str, Any]) -> "Thing":
-        x1, y1, x2, y2 = (float(value) for value in region["box"])
-        label = region.get("label")
-        return cls(region["name"], region.get("image") or "image1", (x1, y1, x2, y2), {label} if label else set())
-
-    def is_labelled(self, words: str) -> bool:
-        """Whether the detector found it under these words; one without labels may be anything."""
-        return not self.labels or any(words in label for label in self.labels)
-
-    @property
-    def short(self) -> str:
-        """Colour and kind, as in "red star"; its label or its handle where nothing better is known."""
-        known = Description(self.facts.get("kind"), self.facts.get("colour")).short
-        return known or min(self.labels, default=self.handle)
 
 
 class Scout:
@@ -177,7 +135,7 @@ class Scout:
         more = self._learn(heard("find_regions", (yield from self._look_for(closer, image, level))))
         # What scores low and lies within something else is mostly a part of it.
         for thing in more:
-            if all(_overlap(thing, other)[1] < _WITHIN for other in things):
+            if all(overlap(thing, other)[1] < WITHIN for other in things):
                 things.append(thing)
         return things
 
@@ -194,7 +152,7 @@ class Scout:
         for region in reply.regions:
             new = Thing.of(region)
             met = (each for each in self._things.values() if each.image == new.image)
-            thing = self._things.get(new.handle) or next((each for each in met if _overlap(each, new)[0] >= _SAME_THING), new)
+            thing = self._things.get(new.handle) or next((each for each in met if overlap(each, new)[0] >= SAME_THING), new)
             thing.labels |= new.labels
             self._things[new.handle] = thing
             if thing not in things:
@@ -209,19 +167,19 @@ class Scout:
         if noun.head and labelled and not self.second_look:
             return [thing for thing in things if thing.is_labelled(noun.head)]
         if not noun.head and labelled:
-            return _apart(things) if self.second_look else things
+            return apart(things) if self.second_look else things
         yield from self.know("kind", things)
-        right = [thing for thing in things if _is_kind(thing, noun.head)]
+        right = [thing for thing in things if is_kind(thing, noun.head)]
         doubtful = [thing for thing in things if thing not in right and labelled and thing.is_labelled(noun.head)]
         if doubtful and self.second_look:
-            question = self._words["is_a"].format(thing=_article(noun.head))
+            question = self._words["is_a"].format(thing=article(noun.head))
             for thing, (text, confidence) in zip(
                 doubtful, (yield from self._ask_each(question, doubtful, closer=True)), strict=True
             ):
                 if text.startswith("yes") and confidence >= SURE:
                     thing.facts["kind"] = noun.head
                     right.append(thing)
-        return _apart([thing for thing in things if thing in right])
+        return apart([thing for thing in things if thing in right])
 
     def know(self, attribute: str, things: Sequence[Thing]) -> Steps[None]:
         """Learn the name, colour, kind, size or place of things: from a description where it says so, else by asking for it."""
@@ -270,7 +228,7 @@ class Scout:
         match filter:
             case Is(attribute, value):
                 yield from self.know(attribute, things)
-                kept = [thing for thing in things if _has(thing, attribute, value)]
+                kept = [thing for thing in things if has(thing, attribute, value)]
             case Lies(relation, to):
                 kept = yield from self._related(things, relation, to)
             case Placed(place):
@@ -292,7 +250,7 @@ class Scout:
         kept: list[Thing] = []
         for other in others:
             near = [thing for thing in things if thing.image == other.image and thing is not other and thing not in kept]
-            near = [thing for thing in near if _overlap(thing, other)[0] < _SAME_THING]
+            near = [thing for thing in near if overlap(thing, other)[0] < SAME_THING]
             if near and "select_regions" in self.tools:
                 handles = [thing.handle for thing in near]
                 why = f"Measure which of them lie so to {other.handle}."
@@ -342,7 +300,7 @@ class Scout:
         anchor: Thing | None = None
         if to is not None:
             anchor = (yield from self._the(to))[0]
-            things = [t for t in things if t is not anchor and t.image == anchor.image and _overlap(t, anchor)[0] < _SAME_THING]
+            things = [t for t in things if t is not anchor and t.image == anchor.image and overlap(t, anchor)[0] < SAME_THING]
         if len(things) < 2:
             return things
         if "order_regions" in self.tools:
@@ -368,33 +326,3 @@ class Scout:
             ordered.append(first)
             left.remove(first)
         return [*ordered, *left]
-
-
-def _has(thing: Thing, attribute: str, value: str) -> bool:
-    return _is_kind(thing, value) if attribute == "kind" else thing.facts[attribute] == value
-
-
-def _is_kind(thing: Thing, head: str) -> bool:
-    return not head or set(head.split()) <= set(thing.facts.get("kind", "").split())
-
-
-def _apart(things: list[Thing]) -> list[Thing]:
-    """Without finds that lie within another of the same look, which are parts of it."""
-    kept: list[Thing] = []
-    for thing in things:
-        alike = [other for other in kept if other.image == thing.image and other.short == thing.short]
-        if all(_overlap(thing, other)[1] < _WITHIN for other in alike):
-            kept.append(thing)
-    return kept
-
-
-def _overlap(one: Thing, other: Thing) -> tuple[float, float]:
-    """IoU of two boxes, and the share of the smaller one that lies in the other."""
-    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = one.box, other.box
-    shared = max(0.0, min(ax2, bx2) - max(ax1, bx1)) * max(0.0, min(ay2, by2) - max(ay1, by1))
-    a, b = (ax2 - ax1) * (ay2 - ay1), (bx2 - bx1) * (by2 - by1)
-    return shared / (a + b - shared), shared / min(a, b)
-
-
-def _article(words: str) -> str:
-    return f"{'an' if words[:1] in 'aeiou' else 'a'} {words}"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from roi_agent.planner.answers import Said
+from roi_agent.planner.said import Said
 
 _HANDLES = ("regions", "handles", "evidence")
 

@@ -1,0 +1,44 @@
+"""What a run is given: the task, images and regions, checked before anything of it is kept."""
+
+from roi_agent.agent.threads import Conversation
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.prompts import load_blocks
+from roi_agent.tools.workspace import Workspace
+
+MAX_TASK = 20_000  # characters
+
+
+def checked_task(task: object) -> str:
+    """The task without space around it.  Error: InvalidSetting."""
+    if not isinstance(task, str) or not task.strip():
+        raise InvalidSetting("the task is empty", do='ask something, for example: "What is left of the red umbrella?"')
+    if len(task) > MAX_TASK:
+        raise InvalidSetting(f"the task has {len(task)} characters", do=f"use {MAX_TASK} at most")
+    return task.strip()
+
+
+def add_given(conversation: Conversation, image: object, regions: object) -> tuple[str, ...]:
+    """Add what the run brings; the handles of its images.  Nothing is added where anything of it is wrong."""
+    workspace = conversation.workspace
+    given = [] if image is None else list(image) if isinstance(image, list | tuple) else [image]
+    if not given and not workspace.images:
+        raise InvalidSetting("there is no image", do="give one, or the thread of a conversation that has one")
+    trial = Workspace.of(workspace.images, workspace.regions())
+    added = [trial.add_image(each) for each in given]
+    first = added[0] if added else next(each for each in workspace.images if each.parent is None)
+    trial.add_regions(regions, image=first)
+    names = tuple(workspace.add_image(each.image).name for each in added)
+    workspace.add_regions(regions, image=first.name)
+    conversation.keep()
+    return names or tuple(each.name for each in workspace.images if each.parent is None)
+
+
+def context_of(conversation: Conversation) -> str:
+    """What a planner is told of the images and regions before its task."""
+    images = [
+        f"{image.name} ({image.size_wh[0]} x {image.size_wh[1]} pixels)"
+        for image in conversation.workspace.images
+        if image.parent is None
+    ]
+    regions = [f"{each.name} ({each.label})" if each.label else each.name for each in conversation.workspace.regions()]
+    return load_blocks("agent")["context"].format(images=", ".join(images), regions=", ".join(regions) or "none")

@@ -1,0 +1,58 @@
+"""What the planner says: an answer with the regions that it rests on, and the words it is made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from roi_agent.planner.query import Noun
+from roi_agent.planner.steps import handles_in
+from roi_agent.planner.things import Thing
+
+_DETERMINERS = ("the", "a", "an", "any", "all", "every", "each", "some")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An answer.
+
+    text: short.  handles: the regions that it rests on.  value: the answer as true, false, a number or words.
+    doubts: why it is not sure.
+    """
+
+    text: str
+    handles: tuple[str, ...] = ()
+    value: bool | int | str | list[str] = ""
+    doubts: tuple[str, ...] = ()
+
+    def sentence(self) -> str:
+        """For example: red (region1, region3) - not sure: "the star" fits two things (region2, region5)."""
+        new = [handle for handle in self.handles if handle not in handles_in(self.text)]
+        text = f"{self.text} ({', '.join(new)})" if new else self.text
+        return f"{text} - not sure: {'; '.join(self.doubts)}" if self.doubts else text
+
+
+def nothing(noun: Noun) -> Said:
+    """That nothing is there of what a noun names."""
+    return Said(f"There is none: no {bare(noun)} was found", (), "none")
+
+
+def bare(noun: Noun) -> str:
+    """The noun's own words without its article."""
+    words = noun.words.split()
+    while words and words[0] in _DETERMINERS:
+        words = words[1:]
+    return " ".join(words) or ("such thing" if noun.filters else "thing")
+
+
+def handles_of(things: Sequence[Thing]) -> tuple[str, ...]:
+    """The handles of things."""
+    return tuple(thing.handle for thing in things)
+
+
+def listed(words: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def yes_no(truth: bool) -> str:
+    """ "yes" or "no"."""
+    return "yes" if truth else "no"
