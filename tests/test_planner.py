@@ -75,6 +75,11 @@ def agent(models: dict[str, Any]) -> Agent:
         ("What colour is the star?", "There is none"),
         ("Where is the umbrella?", "middle"),
         ("How many kinds are there?", "five"),
+        ("Are there two flags?", "yes"),
+        ("Are there three flags?", "no"),
+        ("Is anything purple?", "no"),
+        ("Which flag is closer to the umbrella?", "pink flag"),
+        ("What's the biggest thing, and what colour is it?", "yellow square"),
         ("Which of the orange things differs from the others in size?", "orange umbrella"),
     ],
 )
@@ -89,6 +94,8 @@ def test_it_and_they_are_what_was_spoken_of(agent: Agent) -> None:
     assert first.regions[0].label == "umbrella"
     second = agent.run(None, "What colour is it? Is it larger than the white car?", thread=first.thread)
     assert second.said.startswith(f"orange ({first.regions[0].name}) yes (")
+    third = agent.run(None, "Find the pink flag. What colour is the other flag?", thread=first.thread)
+    assert third.said.startswith("pink flag (region") and ") orange (region" in third.said
     assert "nothing was spoken of before" in agent.run(SCENE, "What colour is it?").said
 
 

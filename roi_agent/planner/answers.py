@@ -60,6 +60,9 @@ def _exists(query: Exists, scout: Scout) -> Steps[Said]:
         return Said(f"no, no {bare(missing.noun)} was found", (), False)
     if not things:
         return Said(f"no, no {bare(query.noun)} was found", (), False)
+    wanted = query.noun.number
+    if wanted is not None and len(things) != wanted:
+        return Said(f"no, {number(len(things))}", handles_of(things), False)
     return Said("yes", handles_of(things), True)
 
 
@@ -236,7 +239,8 @@ def _holds(query: Holds, scout: Scout) -> Steps[Said]:
             best = yield from scout.first((yield from _rivals(query.noun, filters, scout)), pick)
             kept = [thing for thing in kept if thing in best]
     truth = len(kept) == len(things) if query.every else bool(kept)
-    handles = dict.fromkeys((*handles_of(things), *scout.measured_against))
+    about = things if query.every else kept
+    handles = dict.fromkeys((*handles_of(about), *scout.measured_against))
     return Said(yes_no(truth), tuple(handles), truth)
 
 

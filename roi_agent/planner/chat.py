@@ -20,7 +20,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from roi_agent.planner.answers import answer
 from roi_agent.planner.language import sentences
 from roi_agent.planner.query import Query
-from roi_agent.planner.questions import by_looks, in_short, is_instruction, understood
+from roi_agent.planner.questions import by_looks, in_short, is_instruction, parts, understood
 from roi_agent.planner.said import Said
 from roi_agent.planner.scout import Scout
 from roi_agent.planner.steps import Call, Reply, Steps, Stopped, handles_in
@@ -121,7 +121,7 @@ def _plan(task: str, scout: Scout) -> Steps[list[Said]]:
     """Every sentence of the task in turn; "it" and "they" are what the one before was about."""
     said: list[Said] = []
     asked: list[tuple[str, Query | None]] = []
-    for sentence in sentences(task):
+    for sentence in (part for whole in sentences(task) for part in parts(whole)):
         if asked and is_instruction(sentence):
             if by_looks(sentence):
                 asked = [(each, in_short(query) if query else None) for each, query in asked]

@@ -17,6 +17,7 @@ PRONOUNS = ("it", "they", "them", "these", "those", "this", "that")
 NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 _TOKEN = re.compile(r"<region[1-9]\d*>|[^\W_]+(?:[-'’][^\W_]+)*|[,;:]")  # noqa: RUF001 - users type this apostrophe
+_CONTRACTED = re.compile(r"\b(what|where|who|which|there|it|that)['’]s\b")  # noqa: RUF001
 _HANDLE = re.compile(r"<?(region[1-9]\d*)>?")
 _SAME_IN_PLURAL = ("fish", "scissors", "sheep", "glasses", "trousers", "deer")
 _IRREGULAR = {"people": "person", "men": "man", "women": "woman", "children": "child", "mice": "mouse", "feet": "foot"}
@@ -40,7 +41,8 @@ class Description:
 def tokens(sentence: str) -> tuple[str, ...]:
     """The words of a sentence in lower case, handles as <region1>, commas as words of their own."""
     found = []
-    for word in _TOKEN.findall(sentence.lower().replace("’s", "").replace("'s", "")):  # noqa: RUF001
+    plain = _CONTRACTED.sub(r"\1 is", sentence.lower())
+    for word in _TOKEN.findall(plain.replace("’s", "").replace("'s", "")):  # noqa: RUF001
         handle = _HANDLE.fullmatch(word)
         found.append(f"<{handle[1]}>" if handle else "," if word in ":;" else _SPELLINGS.get(word, word))
     return tuple(found)

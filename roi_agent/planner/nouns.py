@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 
-from roi_agent.planner.language import COLOURS, GENERIC, PRONOUNS, SIZES, is_plural, singular
+from roi_agent.planner.language import COLOURS, GENERIC, NUMBERS, PRONOUNS, SIZES, is_plural, singular
 from roi_agent.planner.query import Extreme, Filter, Is, Lies, Noun, Placed, Shares, Unlike
 from roi_agent.planner.vocabulary import (
     ARTICLES,
@@ -43,7 +43,9 @@ def noun(words: Words) -> Noun | None:
     pronoun = rest[0] in PRONOUNS
     if pronoun:
         rest = rest[1:]
-    start = Noun(definite=definite, other=other, pronoun=pronoun)
+    count = NUMBERS.index(rest[0]) if rest[1:] and rest[0] in NUMBERS[2:] else None
+    start = Noun(definite=definite, other=other, pronoun=pronoun, number=count)
+    rest = rest[1:] if count else rest
     found = _adjectives(rest, start)
     return replace(found, words=" ".join(words)) if found else None
 

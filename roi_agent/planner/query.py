@@ -67,6 +67,7 @@ class Noun:
 
     head: the singular noun, "" for any thing.  definite: "the star".  image: a handle where the phrase names one.
     handles: regions that are named instead.  pronoun: what was spoken of before.  other: "the other stars".
+    number: "two stars".
     """
 
     head: str = ""
@@ -77,6 +78,7 @@ class Noun:
     handles: tuple[str, ...] = ()
     pronoun: bool = False
     other: bool = False
+    number: int | None = None
     image: str | None = None
     words: str = field(default="", compare=False)
 

@@ -1,5 +1,7 @@
 """From a sentence to a query: what only says how to ask or to answer is put aside, the rest must fit a form."""
 
+import re
+
 from roi_agent.planner.forms import Words
 from roi_agent.planner.language import tokens
 from roi_agent.planner.query import Find, Query, Tell, Verbatim
@@ -7,6 +9,7 @@ from roi_agent.planner.sentence_forms import FORMS
 from roi_agent.planner.slots import READERS
 
 _MOST_WORDS = 60
+_JOINT = re.compile(r",?\s+and\s+(?=(?:what|which|how|where|is|are|do|does)\b)", re.IGNORECASE)
 _GIVING = (("give",), ("name",), ("say",), ("state",), ("tell",))
 _POLITE = [
     tuple(form.split())
@@ -31,6 +34,16 @@ def understood(sentence: str) -> Query | None:
             assert isinstance(query, Query)
             return in_short(query) if short else query
     return Verbatim(sentence.strip() + "?") if any(word.startswith("<") for word in words) else None
+
+
+def parts(sentence: str) -> list[str]:
+    """The questions that one sentence asks: "What is the largest thing, and what colour is it?" asks two."""
+    if understood(sentence) is None:
+        for joint in _JOINT.finditer(sentence):
+            first, second = sentence[: joint.start()], sentence[joint.end() :]
+            if understood(first) is not None and understood(second) is not None:
+                return [first, second]
+    return [sentence]
 
 
 def in_short(query: Query) -> Query:

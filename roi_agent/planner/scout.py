@@ -44,6 +44,9 @@ class Scout:
         things = yield from self._candidates(noun)
         if not (noun.handles or (noun.pronoun and not noun.head)):
             things = yield from self._of_kind(noun, things)
+        if noun.other and self.spoken:  # "the other flag"
+            spoken = [self._things.get(handle) for handle in self.spoken]
+            things = [thing for thing in things if thing not in spoken]
         for each in noun.filters:
             if not things:
                 break

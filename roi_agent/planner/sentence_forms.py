@@ -229,6 +229,7 @@ _TABLE: list[tuple[str, Callable[..., Any]]] = [
     ("which|what [one] of NP is the odd one out", _odd),
     ("which|what NP is the odd one out", _odd),
     ("what is the odd one out among|of NP", _odd),
+    ("which|what [one|thing] is the odd one out", lambda: _odd(Noun(plural=True))),
     # sharing
     ("which|what NP has|have [the] same ATTR as NP", _sharing),
     ("besides NP [,] which|what NP is|are|has|have [of] that ATTR", lambda with_, thing, attr: _sharing(thing, attr, with_)),
@@ -270,6 +271,7 @@ _TABLE: list[tuple[str, Callable[..., Any]]] = [
     ("which|what [one] is MORE [,] NPS", _which),
     ("which|what [one] of NPS is MORE", lambda things, pick: _which(pick, things)),
     ("which|what [one] lies|stands MORE [,] NPS", _which),
+    ("which|what NP is|are|lies|stands MORE", lambda thing, pick: _find(thing, (pick,))),
     ("of NPS [,] which|what [one] is MORE", lambda things, pick: _which(pick, things)),
     ("NPS [,] which|what [one] is MORE", lambda things, pick: _which(pick, things)),
     ("which|what [one] of NPS is|are PRED", _which_said),
@@ -315,6 +317,9 @@ _TABLE: list[tuple[str, Callable[..., Any]]] = [
     ("what does the image|picture|scene show|contain", lambda: Tell("name", Noun(plural=True))),
     ("what|who is|are NP", lambda thing: Tell("name", thing)),
     ("describe|name|list NP", lambda thing: Tell("name", thing)),
+    ("[something] about NP", lambda thing: Tell("name", thing)),  # after "tell me"
+    ("name|give|tell|say [me] the colour and [the] kind of NP", Find),
+    ("what is|are the colour and [the] kind of NP", Find),
     ("describe the image|picture|scene", lambda: Tell("name", Noun(plural=True))),
     (f"{_FIND_VERBS} [me|at|out] NP", Find),
     ("which|what NP", Find),

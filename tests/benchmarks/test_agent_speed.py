@@ -3,6 +3,7 @@
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -14,12 +15,12 @@ _TASK = "What colour is the largest thing right of the leftmost thing?"
 
 
 def test_the_agent_beside_its_tools_alone(tmp_path: Path) -> None:
-    models = {"region_model": load_region_model(), "detector": load_detector(), "segmenter": load_segmenter()}
+    models: dict[str, Any] = {"region_model": load_region_model(), "detector": load_detector(), "segmenter": load_segmenter()}
     agents = {"agent": build_agent(**models), "agent, kept in a folder": build_agent(**models, folder=tmp_path)}
     times: dict[str, list[float]] = {name: [] for name in (*agents, "its tools alone")}
     for index in range(_ROUNDS + 1):
         image = Image.fromarray(render_image(make_scene(index), 384))
-        for name, agent in agents.items() if index % 2 else reversed(agents.items()):
+        for name, agent in list(agents.items())[:: 1 if index % 2 else -1]:
             start = time.perf_counter()
             result = agent.run(image, _TASK)
             times[name].append(time.perf_counter() - start)
