@@ -19,6 +19,7 @@ from roi_agent.model.errors import (
     InvalidSetting,
     MissingExtra,
     ModelNotFound,
+    PlannerFailed,
     RoiAgentError,
     UnknownThread,
     WorkspaceUnreadable,
@@ -235,3 +236,10 @@ def test_settings_that_cannot_be_are_explained(
 ) -> None:
     with pytest.raises(error, match=said):
         build_agent(**models, **options)
+
+
+def test_a_planner_that_cannot_be_reached_is_one_clear_error(models: dict[str, Any]) -> None:
+    agent = build_agent("openai:gpt-4o", **models, base_url="http://127.0.0.1:9/v1", api_key="sk-secret-key")
+    with pytest.raises(PlannerFailed, match=r"planner_failed: the planner gpt-4o failed: Connection error") as failure:
+        agent.run(SCENE, "Is there a flag?")
+    assert "secret" not in str(failure.value)

@@ -30,7 +30,7 @@ def run_with(*answers: dict[str, Any], tool: str = "ask_about_regions") -> Run:
     for each in answers:
         regions = [{"name": name} for name in each["regions"]]
         data = {"question": each.get("question", ""), "confidence": 1.0, "first_look": None, **each, "regions": regions}
-        run.record("tool", tool, each["text"], data=data, regions=tuple(each["regions"]))
+        run.record("tool", tool, each["text"], run.begin(), data=data, regions=tuple(each["regions"]))
     return run
 
 

@@ -1,14 +1,11 @@
 """Everything a newcomer would run: the demo, the example script, the notebook and the README's code."""
 
-import json
+import csv
 import re
 import shutil
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pytest
@@ -16,6 +13,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from roi_agent import Workspace
+from roi_agent.trace import Trace
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -27,76 +25,48 @@ def run_script(script: Path, cwd: Path) -> str:
     return done.stdout
 
 
-def test_the_demo_answers_right_and_writes_its_picture(tmp_path: Path) -> None:
+def test_the_demo_answers_right_and_writes_its_page_and_picture(tmp_path: Path) -> None:
     printed = " ".join(run_script(EXAMPLES / "demo.py", tmp_path).split())
-    for line in (
-        "What is <region1>? a large orange umbrella",
-        "What colour is <region2>? pink",
-        "have the same colour? yes",
-        "Is <region1> left of <region4>? yes",
-        "the same kind of thing? yes",
-        "is the leftmost? region3",
-        "are flags? two",
-        "Why? region1 is below region2",
-    ):
-        assert line in printed
-    with Image.open(tmp_path / "demo" / "answers.png") as picture:
+    order = ["find_regions", "select_regions", "order_regions", "ask_each_region", "yellow (region"]
+    places = [printed.rindex(each) for each in order]
+    assert places == sorted(places)
+    with Image.open(tmp_path / "demo" / "answer.png") as picture:
         assert picture.size[0] == 512
+    page = (tmp_path / "demo" / "trace.html").read_text(encoding="utf-8")
+    assert "order_regions" in page and "data:image/" in page
+    assert Trace.load(tmp_path / "demo").said.startswith("yellow")
+
+
+def test_the_agents_example_shows_its_steps(tmp_path: Path) -> None:
+    printed = run_script(EXAMPLES / "ask_the_agent.py", tmp_path)
+    assert printed.startswith("pink (region") and "order_regions took" in printed and "\nno (region" in printed
+    assert (tmp_path / "trace" / "trace.html").exists()
+
+
+def test_images_are_sorted_by_a_visual_rule(tmp_path: Path) -> None:
+    assert "yes      scene1.png" in run_script(EXAMPLES / "sort_by_rule.py", tmp_path)
+    with (tmp_path / "sorted" / "sorted.csv").open(encoding="utf-8") as file:
+        rows = {row["image"]: row for row in csv.DictReader(file)}
+    assert {name: row["verdict"] for name, row in rows.items()} == {"scene1.png": "yes", "scene2.png": "no", "scene3.png": "yes"}
+    assert (tmp_path / "sorted" / rows["scene1.png"]["picture"]).exists() and float(rows["scene1.png"]["confidence"]) > 0.9
+
+
+def test_region_questions_join_an_openai_loop(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        str(EXAMPLES / "function_calling.py"),
+        str(EXAMPLES / "scene1.png"),
+        "What colour is the umbrella?",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "orange (region1)" and "  find_regions {" in done.stdout
 
 
 def test_the_example_script_runs(tmp_path: Path) -> None:
     printed = run_script(EXAMPLES / "ask_about_regions.py", tmp_path)
     assert "choice: hourglass" in printed
     assert (tmp_path / "regions.png").exists()
-
-
-class Planner(BaseHTTPRequestHandler):
-    """A chat model of few words behind OpenAI's API: it looks for flags, asks about what it found, and repeats the answer."""
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        replies = [message["content"] for message in asked["messages"] if message["role"] == "tool"]
-        known = {tool["function"]["name"] for tool in asked["tools"]}
-        message: dict[str, Any] = {"role": "assistant", "content": None}
-        if len(replies) == 2:
-            message["content"] = f"It is {replies[1].split(' (')[0]}."
-        else:
-            found = re.findall(r"region\d+", replies[0]) if replies else []
-            arguments: dict[str, Any] = {"phrases": ["flag"]}
-            name = "find_regions"
-            if found:
-                name, arguments = "ask_about_regions", {"question": f"What colour is <{found[0]}>?"}
-            assert name in known
-            function = {"name": name, "arguments": json.dumps(arguments)}
-            message["tool_calls"] = [{"id": f"call{len(replies)}", "type": "function", "function": function}]
-        choice = {"index": 0, "message": message, "finish_reason": "stop" if message["content"] else "tool_calls"}
-        body = json.dumps(
-            {"id": "1", "object": "chat.completion", "created": 0, "model": "few-words", "choices": [choice]}
-        ).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-def test_the_agent_loop_works_from_schemas_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Planner)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1")
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
-    try:
-        command = [sys.executable, str(EXAMPLES / "agent_loop.py"), str(EXAMPLES / "scene1.png"), "What colour is the flag?"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"It is (pink|orange)\.$", done.stdout.strip())
-    assert {region.label for region in Workspace.load(tmp_path / "regions").regions()} == {"flag"}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
@@ -120,4 +90,10 @@ def test_the_readmes_python_runs(tmp_path: Path) -> None:
     printed = run_script(tmp_path / "readme.py", tmp_path)
     assert printed.startswith("region2 ")
     assert "no star (best score 0." in printed and "unknown_region: region9; there is region1..region2" in printed
-    assert len(blocks) == 4 and (tmp_path / "found.png").exists() and len(Workspace.load(tmp_path / "found").images) == 1
+    assert "yellow (region" in printed and "square (region" in printed
+    assert (
+        len(blocks) == 5
+        and (tmp_path / "run1" / "trace.html").exists()
+        and (tmp_path / "found.png").exists()
+        and len(Workspace.load(tmp_path / "found").images) == 1
+    )

@@ -175,7 +175,7 @@ class Agent:
                 raise UnknownThread(f"nothing waits in the thread {shown(thread)}", do="run a task first")
             if len(decisions) != len(calls):
                 raise InvalidSetting(f"{len(decisions)} decisions for {len(calls)} calls", do="give one for each")
-            run = Run(self.budget, self.planner_name)
+            run = Run(self.budget, self.planner_name, conversation.workspace)
             job = _Job(conversation, graph, settings, run, task_of(graph, settings), answer_as)
             return _last(self._events(job, Command(resume=decided(calls, decisions))))
 
@@ -200,11 +200,12 @@ class Agent:
         conversation = self._threads.open(thread)
         with conversation.lock:
             images = add_given(conversation, image, regions)
+            run.workspace = conversation.workspace
             yield Started(text, conversation.thread, self.planner_name, images)
             graph = self._graph(conversation, answer_as)
             settings = settings_of(conversation, config, self.budget)
             job = _Job(conversation, graph, settings, run, text, answer_as, on_approval, words)
-            message = HumanMessage([{"type": "text", "text": context_of(conversation)}, {"type": "text", "text": text}])
+            message = HumanMessage([{"type": "text", "text": context_of(conversation.workspace)}, {"type": "text", "text": text}])
             yield from self._events(job, {"messages": [message]})
 
     def _events(self, job: "_Job", given: Any) -> Iterator[Event]:

@@ -5,7 +5,6 @@ itself. What does not hold becomes a doubt, one sentence that says what and why.
 """
 
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -114,9 +113,9 @@ def _unconfirmed(regions: Sequence[Region], run: Run, toolbox: Toolbox) -> Itera
         label = " ".join(str(region.label).split())[:80]
         thing = f"{'an' if label[0] in 'aeiou' else 'a'} {label}"
         question = load_blocks("agent")["is_it"].format(handle=region.name, thing=thing)
-        start, arguments = time.monotonic(), {"question": question}
+        begun, arguments = run.begin(), {"question": question}
         reply = toolbox.call("ask_about_regions", arguments)
-        record_reply(run, "check", "ask_about_regions", arguments, reply.text, reply.artifact(), reply.error is not None, start)
+        record_reply(run, "check", "ask_about_regions", arguments, reply.text, reply.artifact(), reply.error is not None, begun)
         if not reply.error and mentioned(question) and reply.data["text"].startswith("no") and reply.data["confidence"] >= SURE:
             score = f", found with a score of {region.score:.2f}" if region.score is not None else ""
             yield f"the region model does not see {thing} in {region.name}{score}"

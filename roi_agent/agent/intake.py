@@ -33,12 +33,9 @@ def add_given(conversation: Conversation, image: object, regions: object) -> tup
     return names or tuple(each.name for each in workspace.images if each.parent is None)
 
 
-def context_of(conversation: Conversation) -> str:
+def context_of(workspace: Workspace) -> str:
     """What a planner is told of the images and regions before its task."""
-    images = [
-        f"{image.name} ({image.size_wh[0]} x {image.size_wh[1]} pixels)"
-        for image in conversation.workspace.images
-        if image.parent is None
-    ]
-    regions = [f"{each.name} ({each.label})" if each.label else each.name for each in conversation.workspace.regions()]
+    whole = [image for image in workspace.images if image.parent is None]
+    images = [f"{image.name} ({image.size_wh[0]} x {image.size_wh[1]} pixels)" for image in whole]
+    regions = [f"{each.name} ({each.label})" if each.label else each.name for each in workspace.regions()]
     return load_blocks("agent")["context"].format(images=", ".join(images), regions=", ".join(regions) or "none")

@@ -1,6 +1,5 @@
 """Between planner and tools: the budget, the record of every step, pictures, and the mending of what planners get wrong."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from roi_agent.agent.events import Calling
-from roi_agent.agent.running import Run
+from roi_agent.agent.running import Mark, Run
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.abilities import png_base64
 from roi_agent.tools.view import overview
@@ -61,7 +60,7 @@ class Supervision(AgentMiddleware[AgentState[Any], Run]):
         if run.steps_left == 1 and run.budget.steps > 1 and self._answers_at_last:
             told = f"{request.system_message.text if request.system_message else ''}\n\n{self._texts['last_step']}"
             request = request.override(tools=[], system_message=SystemMessage(told))
-        start = time.monotonic()
+        begun = run.begin()
         response = run.within(lambda: handler(request))
         message = next((each for each in response.result if isinstance(each, AIMessage)), None)
         if message is not None:
@@ -72,8 +71,8 @@ class Supervision(AgentMiddleware[AgentState[Any], Run]):
                 "planner",
                 run.planner,
                 message.text,
+                begun,
                 arguments={"calls": [*calls, *broken]} if calls or broken else {},
-                seconds=time.monotonic() - start,
                 input_tokens=usage.get("input_tokens", 0),
                 output_tokens=usage.get("output_tokens", 0),
             )
@@ -145,13 +144,13 @@ class Supervision(AgentMiddleware[AgentState[Any], Run]):
             refused = self._texts["repeated"].format(count=repeats)
         if refused:
             message = _refusal(refused, name, call["id"])
-            run.record("tool", name, refused, arguments=arguments, error=True)
+            run.record("tool", name, refused, run.begin(), arguments=arguments, error=True)
             return message
         run.events.append(Calling(name, arguments))
-        start = time.monotonic()
+        begun = run.begin()
         replied = handler(request)
         if isinstance(replied, ToolMessage):
-            record_reply(run, "tool", name, arguments, replied.text, replied.artifact, replied.status == "error", start)
+            record_reply(run, "tool", name, arguments, replied.text, replied.artifact, replied.status == "error", begun)
             if isinstance(replied.artifact, dict):
                 # A checkpoint keeps every message; the picture can be drawn again.
                 replied.artifact = {key: value for key, value in replied.artifact.items() if key != "picture"}
@@ -179,9 +178,9 @@ class Sight(AgentMiddleware[AgentState[Any], Run]):
 
 
 def record_reply(
-    run: Run, kind: str, name: str, arguments: Mapping[str, Any], text: str, artifact: Any, error: bool, start: float
+    run: Run, kind: str, name: str, arguments: Mapping[str, Any], text: str, artifact: Any, error: bool, begun: Mark
 ) -> None:
-    """Add the step of a tool that ran since `start` on the monotonic clock."""
+    """Add the step of a tool."""
     made: Mapping[str, Any] = artifact if isinstance(artifact, Mapping) else {}
     data = made.get("data", {})
     regions = tuple(region["name"] for region in made.get("regions", ()))
@@ -191,12 +190,12 @@ def record_reply(
         kind,
         name,
         text,
+        begun,
         arguments=dict(arguments),
         regions=regions,
         image=data["image"] if isinstance(data.get("image"), str) else None,
         data=data,
         error=error,
-        seconds=time.monotonic() - start,
         input_tokens=sum(usage["prompt_tokens"] for usage in used),
         output_tokens=sum(usage["completion_tokens"] for usage in used),
     )

@@ -82,6 +82,7 @@ def conclude(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         steps=tuple(run.steps),
         regions=tuple(region.name for region in evidence.regions),
+        second_look=conversation.toolbox.second_look,
         workspace=conversation.workspace,
         **shared,
     )

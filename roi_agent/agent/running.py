@@ -13,20 +13,32 @@ from typing import Any, TypeVar
 
 from roi_agent.agent.events import Event, Stepped
 from roi_agent.agent.result import Budget
+from roi_agent.tools.workspace import Workspace
 from roi_agent.trace import Step, Usage
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The beginning of a step: the time on the monotonic clock, and how many images and regions there were."""
+
+    at: float
+    images: int
+    regions: int
 
 
 @dataclass(eq=False, repr=False)
 class Run:
     """The state of one run, which LangGraph hands to every hook.
 
-    planner: its name.  nudges: empty messages so far.  data: the answer in the form that was asked for.
+    planner: its name.  workspace: that it works in.  nudges: empty messages so far.
+    data: the answer in the form that was asked for.
     """
 
     budget: Budget
     planner: str
+    workspace: Workspace = field(default_factory=Workspace)
     steps: list[Step] = field(default_factory=list)
     events: deque[Event] = field(default_factory=deque)
     cancelled: Signal = field(default_factory=Signal)
@@ -38,9 +50,14 @@ class Run:
     _started: float = field(default_factory=time.monotonic)
     _stopped: str | None = None
 
-    def record(self, kind: str, name: str, text: str, **fields: Any) -> Step:
-        """Add a step and tell of it."""
-        step = Step(len(self.steps) + 1, kind, name, text, **fields)
+    def begin(self) -> Mark:
+        """The beginning of a step, for `record`."""
+        return Mark(time.monotonic(), len(self.workspace.images), len(self.workspace.regions()))
+
+    def record(self, kind: str, name: str, text: str, begun: Mark, **fields: Any) -> Step:
+        """Add a step that ends now, and tell of it."""
+        fields |= {"images_before": begun.images, "regions_before": begun.regions}
+        step = Step(len(self.steps) + 1, kind, name, text, seconds=time.monotonic() - begun.at, **fields)
         self.steps.append(step)
         self.events.append(Stepped(step))
         return step

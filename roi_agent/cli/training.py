@@ -70,7 +70,7 @@ def evaluate_toy(
     as_json: JsonOption = False,
 ) -> None:
     """How well the three models answer, find and outline in held-out scenes of the toy world, beside chance."""
-    from roi_agent import evaluation
+    from roi_agent.evaluation import models as evaluation
     from roi_agent.loading import load_detector, load_segmenter
 
     if only not in (None, "ask", "detect", "segment"):
@@ -93,3 +93,42 @@ def evaluate_toy(
         return
     for _, table in parts.values():
         out.print(table)
+
+
+@evaluate_app.command("agent", epilog="Example: `roi-agent evaluate agent --questions 50`")
+def evaluate_agent(
+    planner: Annotated[str, typer.Option(help="offline, or provider:model as in openai:gpt-4o-mini.")] = "offline",
+    base_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")] = None,
+    model: ModelOption = "nano",
+    detector: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
+    segmenter: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
+    questions: Annotated[int, typer.Option(min=1, help="Questions of each family.")] = 50,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help='Only these columns: "agent", "no detector", "no measuring", "no second look", "whole image".'),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The first held-out scene.")] = 0,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How well the agent answers compositional questions about held-out scenes, beside itself with parts left out."""
+    from roi_agent.evaluation import agent as evaluation
+
+    columns = tuple(only or (*evaluation.VARIANTS, evaluation.DIRECT))
+    attempts = evaluation.run_agent(
+        planner,
+        questions=questions,
+        first_seed=seed,
+        variants=columns,
+        show_progress=not as_json,
+        base_url=base_url,
+        region_model=model,
+        detector=detector,
+        segmenter=segmenter,
+        device=device,
+    )
+    rows = evaluation.agent_scores(attempts)
+    if as_json:
+        print(json.dumps([row.to_dict() for row in rows]))
+    else:
+        out.print(evaluation.agent_table(rows, planner))

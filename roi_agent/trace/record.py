@@ -17,6 +17,7 @@ from typing import Any
 from PIL import Image
 
 from roi_agent.model.errors import RoiAgentError, TraceUnreadable
+from roi_agent.tools.ask import SecondLook
 from roi_agent.tools.view import overview, zoom
 from roi_agent.tools.workspace import Workspace
 
@@ -35,6 +36,7 @@ class Step:
     text: what was said or replied.  regions: handles that the step is about.  image: the handle of its image.
     data: the tool's result in full.  error: whether it failed; the text says how.  seconds: it took.
     input_tokens, output_tokens: of the planner, or of the region model.
+    images_before, regions_before: how many there were when it began, which were the first ones by their handles.
     """
 
     number: int
@@ -49,6 +51,8 @@ class Step:
     seconds: float = 0.0
     input_tokens: int = 0
     output_tokens: int = 0
+    images_before: int = 0
+    regions_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class Trace:
     status: "answered", "partial" where the budget ended it, "waiting" for an approval.
     answer: with the doubts; said: the planner's own words.  regions: handles that the answer rests on.
     cost: of the planner's tokens, where a price is known.  started: date and time, ISO 8601.
+    second_look: which ones the tools took, as in `ask`.
     """
 
     task: str
@@ -87,6 +92,7 @@ class Trace:
     doubts: tuple[str, ...]
     usage: Usage
     cost: float | None
+    second_look: SecondLook
     workspace: Workspace = field(compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:

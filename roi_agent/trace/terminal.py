@@ -1,0 +1,52 @@
+"""A trace in a terminal: each step as it happens, and the answer at the end.  What tools and labels say is never markup."""
+
+from rich.console import Console
+from rich.text import Text
+
+from roi_agent.trace.record import Step, Trace, arguments_text, calls_text
+
+_LINES, _WIDTH = 4, 300  # of a reply
+
+
+def show_step(console: Console, step: Step) -> None:
+    """One step: a tool with its arguments, reply and time; of a planner's turn what it said, its calls being steps themselves."""
+    if step.kind == "planner":
+        if step.text.strip() or not step.arguments:
+            console.print(Text(f"{step.number:>3}  {_shortened(step.text) or '(nothing)'}", style="dim"), soft_wrap=True)
+        elif step.arguments:
+            console.print(
+                Text(f"{step.number:>3}  {_shortened(calls_text(step.arguments['calls']))}", style="dim"), soft_wrap=True
+            )
+        return
+    line = Text(f"{step.number:>3}  ")
+    line.append(step.name, style="bold red" if step.error else "bold cyan")
+    line.append(f" {arguments_text(step.arguments)}")
+    line.append(f"  {step.seconds:.2f} s" + ("  (a check of the agent's own)" if step.kind == "check" else ""), style="dim")
+    console.print(line, soft_wrap=True)
+    console.print(Text(f"     {_shortened(step.text, indent=5)}", style="red" if step.error else ""), soft_wrap=True)
+
+
+def show_answer(console: Console, trace: Trace) -> None:
+    """The answer, and below it how sure it is and what it took."""
+    console.print(Text(trace.answer or "(no answer)", style="bold"), soft_wrap=True)
+    usage = trace.usage
+    told = [] if trace.confidence is None else [f"confidence {trace.confidence:.2f}"]
+    told += [f"{usage.planner_turns} turns of {trace.planner}, {usage.tool_calls} tools, {usage.seconds:.1f} s"]
+    told += [f"cost {trace.cost:.4f}"] if trace.cost else []
+    console.print(Text("; ".join(told), style="dim"), soft_wrap=True)
+
+
+def show_trace(console: Console, trace: Trace) -> None:
+    """All of it: the task, every step, the answer."""
+    console.print(Text(trace.task, style="bold"), soft_wrap=True)
+    for step in trace.steps:
+        show_step(console, step)
+    show_answer(console, trace)
+
+
+def _shortened(text: str, indent: int = 5) -> str:
+    """A few lines, each of a bearable length."""
+    lines = [line if len(line) <= _WIDTH else f"{line[:_WIDTH]}..." for line in text.strip().splitlines()]
+    left = len(lines) - _LINES
+    lines = [*lines[:_LINES], f"({left} more lines)"] if left > 1 else lines
+    return ("\n" + " " * indent).join(lines)
