@@ -107,6 +107,12 @@ def test_several_images_are_asked_about_together_and_apart(agent: Agent) -> None
     assert len(both.regions) == 8 + len(alone.regions)
 
 
+def test_images_are_compared_by_what_is_in_them(agent: Agent) -> None:
+    result = agent.run([SCENE, OTHER], "Are there more flags in image1 than in image2?")
+    assert result.said.startswith("yes, flags in image1: two, those in image2: none (")
+    assert agent.run([SCENE, OTHER], "Are there fewer flags in image1 than in image2?").said.startswith("no")
+
+
 def test_named_regions_are_asked_about(agent: Agent) -> None:
     boxes = [[141, 9, 246, 134], [315, 145, 504, 334]]
     assert agent.run(SCENE, "Is <region1> left of <region2>?", regions=boxes).said == "yes (region1, region2)"
@@ -122,6 +128,7 @@ def test_what_is_ambiguous_is_said_to_be(agent: Agent) -> None:
 
 def test_what_it_cannot_read_it_says_with_examples(agent: Agent) -> None:
     result = agent.run(SCENE, "Write a poem.")
+    assert result.status == "refused" and result.answer == result.said and result.doubts == ()
     assert 'do not understand: "Write a poem"' in result.said and "How many red things are there?" in result.said
 
 
@@ -135,6 +142,7 @@ def test_it_says_which_tools_it_needs(models: dict[str, Any]) -> None:
     task = "Is there a star?"
     result = build_agent(**models, without=["detect", "segment"]).run(SCENE, task)
     assert result.said == "I cannot find anything without the tools find_regions and segment_everything"
+    assert result.status == "refused"
 
 
 class Verdict(BaseModel):

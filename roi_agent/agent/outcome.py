@@ -46,17 +46,23 @@ class Ending:
         last = self.messages[-1] if self.messages else None
         return last.text.strip() if isinstance(last, AIMessage) and not last.tool_calls else ""
 
+    @property
+    def refused(self) -> bool:
+        """Whether the last words say that the planner does not work on the task."""
+        last = self.messages[-1] if self.messages else None
+        return isinstance(last, AIMessage) and bool(last.additional_kwargs.get("refusal"))
+
 
 def conclude(
     ending: Ending, run: Run, conversation: Conversation, models: Models, *, verify: bool, price: Price | None
 ) -> Result:
     """The result of a run, with its trace.  verify: ask the region model about finds that the planner did not ask about."""
     answered = bool(ending.said) and not ending.waiting and _ended_with(ending.said, run)
-    status = "waiting" if ending.waiting else "answered" if answered else "partial"
+    status = "waiting" if ending.waiting else "partial" if not answered else "refused" if ending.refused else "answered"
     said, _, own_doubt = (ending.said if answered else "").partition(NOT_SURE)
-    evidence = weigh(said, run, conversation.toolbox, verify=verify and answered)
-    doubts = [*([own_doubt] if own_doubt else []), *(evidence.doubts if answered else ())]
-    if answered and ending.answer_as is not None and ending.data is None:
+    evidence = weigh(said, run, conversation.toolbox, verify=verify and status == "answered")
+    doubts = [*([own_doubt] if own_doubt else []), *(evidence.doubts if status == "answered" else ())]
+    if status == "answered" and ending.answer_as is not None and ending.data is None:
         doubts.append(f"it is not in the form of {ending.answer_as.__name__}")
         status = "partial"
     answer = f"{said}{NOT_SURE}{'; '.join(doubts)}" if doubts else said

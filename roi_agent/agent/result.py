@@ -56,7 +56,8 @@ class Result:
     answer: with the doubts, where there are any.  said: the planner's own words.
     regions: that the answer rests on.  confidence: of the region model in what it said of them, the lowest; None where it was
         not asked.  doubts: why the answer is not sure, one sentence each.
-    status: "answered"; "partial" where the budget or the planner ended it before; "waiting" for approvals: see `waiting`.
+    status: "answered"; "partial" where the budget or the planner ended it before; "refused" where the planner says that it cannot
+        work on the task; "waiting" for approvals: see `waiting`.
     data: the answer in the form of the class that was asked for.  cost: None where no price is known.
     """
 

@@ -114,7 +114,10 @@ class OfflinePlanner(BaseChatModel):
         text = " ".join(each.sentence() for each in said)
         form = next((name for name in schemas if in_form and name not in load_blocks("tools")), None)
         filled = fill(schemas[form].get("parameters", {}), said) if form else None
-        return _calling([Call(form, filled, text)], len(messages)) if form and filled is not None else AIMessage(text)
+        if form and filled is not None:
+            return _calling([Call(form, filled, text)], len(messages))
+        # As OpenAI marks what a model declines to do.
+        return AIMessage(text, additional_kwargs={"refusal": text} if all(each.refused for each in said) else {})
 
 
 def _plan(task: str, scout: Scout) -> Steps[list[Said]]:
@@ -131,12 +134,12 @@ def _plan(task: str, scout: Scout) -> Steps[list[Said]]:
         if query is None:
             words = load_blocks("offline_planner")
             examples = "\n".join(f"- {line}" for line in words["examples"].splitlines())
-            said.append(Said(words["not_understood"].format(sentence=sentence, examples=examples)))
+            said.append(Said(words["not_understood"].format(sentence=sentence, examples=examples), refused=True))
             continue
         try:
             each = yield from answer(query, scout)
         except Stopped as stopped:
-            each = Said(str(stopped))
+            each = Said(str(stopped), refused=True)
         scout.spoken = each.handles or handles_in(each.text) or scout.spoken
         said.append(each)
     return said
@@ -194,4 +197,4 @@ def _text(message: BaseMessage) -> str:
 def _cut(message: AIMessage, stop: Sequence[str] | None) -> AIMessage:
     text = str(message.content)
     ends = [text.index(mark) for mark in stop or () if mark and mark in text]
-    return AIMessage(text[: min(ends)], tool_calls=message.tool_calls) if ends else message
+    return message.model_copy(update={"content": text[: min(ends)]}) if ends else message

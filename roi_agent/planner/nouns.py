@@ -95,6 +95,13 @@ def predicates(words: Words) -> tuple[Filter | Extreme, ...] | None:
     return None if isinstance(first, Extreme) else (replace(first, negated=not first.negated),)
 
 
+def place(words: Words) -> Noun | None:
+    """Where something is, as a noun without a head: "in image2", "on the left", "below the cup"."""
+    found = _post(words, Noun())
+    is_place = found is not None and found.pick is None and (found.image or found.filters)
+    return replace(found, words=" ".join(words)) if found and is_place else None
+
+
 def superlative(words: Words) -> Extreme | None:
     """ "largest", "the second largest", "furthest to the left", "nearest to the cup"."""
     found = _post(words, Noun())

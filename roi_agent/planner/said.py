@@ -15,13 +15,14 @@ class Said:
     """An answer.
 
     text: short.  handles: the regions that it rests on.  value: the answer as true, false, a number or words.
-    doubts: why it is not sure.
+    doubts: why it is not sure.  refused: it is no answer, and the text says why.
     """
 
     text: str
     handles: tuple[str, ...] = ()
     value: bool | int | str | list[str] = ""
     doubts: tuple[str, ...] = ()
+    refused: bool = False
 
     def sentence(self) -> str:
         """For example: red (region1, region3) - not sure: "the star" fits two things (region2, region5)."""

@@ -131,6 +131,13 @@ def _equal(first: Noun, second: Noun) -> Query:
     return More(first, second, "equal")
 
 
+def _elsewhere(how: str, first: Noun, where: Noun) -> Query:
+    """More of the same in another place, as in "more flags in image1 than in image2"."""
+    looks = tuple(each for each in first.filters if isinstance(each, Is))
+    second = replace(first, image=where.image or first.image, filters=(*looks, *where.filters), words=f"those {where.words}")
+    return More(first, second, how)
+
+
 def _which_more(first: Noun, second: Noun) -> Query:
     return More(first, second, "more", which=True)
 
@@ -199,6 +206,9 @@ _TABLE: list[tuple[str, Callable[..., Any]]] = [
     ("do you see|count as many NP as NP", _equal),
     ("are there equally many NP and|as NP", _equal),
     ("are|is there the|an same|equal number of NP and|as NP", _equal),
+    ("are there more NP than WHERE", lambda thing, where: _elsewhere("more", thing, where)),
+    ("are there fewer|less NP than WHERE", lambda thing, where: _elsewhere("fewer", thing, where)),
+    ("are there [just|exactly] as many NP as WHERE", lambda thing, where: _elsewhere("equal", thing, where)),
     ("do|does NP outnumber NP", _more),
     ("is the number of NP equal to the number of NP", _equal),
     ("is the number of NP the same as the number of NP", _equal),

@@ -5,7 +5,7 @@ from typing import Any
 
 from roi_agent.planner.forms import Words
 from roi_agent.planner.language import COLOURS, SIZES
-from roi_agent.planner.nouns import noun, nouns, predicates, superlative
+from roi_agent.planner.nouns import noun, nouns, place, predicates, superlative
 from roi_agent.planner.query import Extreme
 
 _ATTRIBUTES = {
@@ -64,6 +64,7 @@ def _adjective(words: Words) -> str | None:
 READERS: dict[str, Callable[[Words], Any]] = {
     "NP": noun,
     "NPS": nouns,
+    "WHERE": place,
     "PRED": predicates,
     "ATTR": _attribute,
     "MORE": _comparative,

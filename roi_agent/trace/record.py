@@ -72,7 +72,7 @@ class Trace:
     """A run from its task to its answer.
 
     thread: the conversation that it belongs to.  planner: its name.  models: the model of each role.
-    status: "answered", "partial" where the budget ended it, "waiting" for an approval.
+    status: "answered", "partial" where the budget ended it, "refused" by the planner, "waiting" for an approval.
     answer: with the doubts; said: the planner's own words.  regions: handles that the answer rests on.
     cost: of the planner's tokens, where a price is known.  started: date and time, ISO 8601.
     second_look: which ones the tools took, as in `ask`.
