@@ -15,7 +15,7 @@ setup: $(STAMP) ## Make .venv with the exact versions of constraints.txt
 $(STAMP): pyproject.toml constraints.txt
 	@PYTHON="$(PYTHON)" .ci/setup
 
-demo: $(STAMP) ## Ask about regions of an image of the repository, on the CPU
+demo: $(STAMP) ## Let the agent answer a question about an image of the repository, on the CPU
 	@$(PY) examples/demo.py
 
 test: $(STAMP) ## Run the test suite
