@@ -1,12 +1,14 @@
 """What every test shares: no network, benchmarks marked by their folder, and a small release of published weights."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from tests.chat_server import ChatServer
     from tests.commands import Runner
     from tests.published import Release
 
@@ -29,6 +31,15 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> "Release":
     from tests.published import Release
 
     return Release.make(tmp_path_factory.mktemp("release"))
+
+
+@pytest.fixture(scope="session")
+def server() -> "Iterator[ChatServer]":
+    """A server that speaks OpenAI's chat API, in a process of its own."""
+    from tests.chat_server import chat_server
+
+    with chat_server() as running:
+        yield running
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ class Agent:
         return _last(events)
 
     async def arun(self, image: object = None, task: str = "", **options: Any) -> Result:
-        """As `run`, without holding up the event loop; where the task is cancelled, the run ends at its next step."""
+        """As `run`, without holding up the event loop; where the task is cancelled, the run ends as soon as its tool does."""
         run = Run(self.budget, self.planner_name)
         events = self._stream(image, task, run=run, words=False, **options)
         try:
@@ -168,14 +168,14 @@ class Agent:
         conversation = self._threads.open(thread)
         with conversation.lock:
             graph = self._graph(conversation, answer_as)
-            settings = settings_of(conversation, config, self.budget)
+            run = Run(self.budget, self.planner_name, conversation.workspace)
+            settings = settings_of(conversation, config, run)
             interrupts = graph.get_state(settings).interrupts
             calls = [call for interrupt in interrupts for call in approvals(interrupt.value)]
             if not calls:
                 raise UnknownThread(f"nothing waits in the thread {shown(thread)}", do="run a task first")
             if len(decisions) != len(calls):
                 raise InvalidSetting(f"{len(decisions)} decisions for {len(calls)} calls", do="give one for each")
-            run = Run(self.budget, self.planner_name, conversation.workspace)
             job = _Job(conversation, graph, settings, run, task_of(graph, settings), answer_as)
             return _last(self._events(job, Command(resume=decided(calls, decisions))))
 
@@ -203,7 +203,7 @@ class Agent:
             run.workspace = conversation.workspace
             yield Started(text, conversation.thread, self.planner_name, images)
             graph = self._graph(conversation, answer_as)
-            settings = settings_of(conversation, config, self.budget)
+            settings = settings_of(conversation, config, run)
             job = _Job(conversation, graph, settings, run, text, answer_as, on_approval, words)
             message = HumanMessage([{"type": "text", "text": context_of(conversation.workspace)}, {"type": "text", "text": text}])
             yield from self._events(job, {"messages": [message]})

@@ -1,28 +1,34 @@
 """The agent's graph: LangChain's agent with our tools and middleware, and what happens in it as events."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware, HumanInTheLoopMiddleware, SummarizationMiddleware
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    HumanInTheLoopMiddleware,
+    ModelRetryMiddleware,
+)
 from langchain.agents.structured_output import ToolStrategy
+from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import ensure_config
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import BaseModel
 
 from roi_agent.agent.events import Approval, Event, Waiting, Words
-from roi_agent.agent.middleware import Sight, Supervision
-from roi_agent.agent.result import Budget
-from roi_agent.agent.running import Run
+from roi_agent.agent.middleware import Sight, Summary, Supervision
+from roi_agent.agent.planners import is_unreadable
+from roi_agent.agent.running import Deadline, Run
 from roi_agent.agent.threads import Conversation
 from roi_agent.planner.chat import OfflinePlanner
 from roi_agent.prompts import load_blocks
 
 _SUMMARISE_AT = 30_000  # tokens of a conversation from which its older part is summarised
-_KEPT = 20  # messages that a summary leaves as they are
+_KEPT = 10_000  # tokens of its newer part that a summary leaves as they are
 
 Graph = CompiledStateGraph[Any, Run, Any, Any]
 Decision = bool | dict[str, Any]  # approve or not; or the arguments to use instead
@@ -45,8 +51,11 @@ def build_graph(
     middleware.append(Supervision(conversation.keep, answers_at_last=not offline))
     if pictures:
         middleware.append(Sight(conversation.workspace))
-    if not offline:  # which reads no more than the last turn
-        middleware.append(SummarizationMiddleware(planner, trigger=("tokens", _SUMMARISE_AT), keep=("messages", _KEPT)))
+    if not offline:
+        middleware.append(ModelRetryMiddleware(max_retries=1, retry_on=is_unreadable, on_failure="error", initial_delay=0.1))
+        # The offline planner reads no more than the last turn.
+        limits: dict[str, Any] = {"trigger": ("tokens", _SUMMARISE_AT), "keep": ("tokens", _KEPT)}
+        middleware.append(Summary(planner, trim_tokens_to_summarize=None, **limits))  # or it would read its last part only
     texts = load_blocks("agent")
     return create_agent(
         planner,
@@ -59,10 +68,17 @@ def build_graph(
     )
 
 
-def settings_of(conversation: Conversation, config: dict[str, Any] | None, budget: Budget) -> RunnableConfig:
+def settings_of(conversation: Conversation, config: dict[str, Any] | None, run: Run) -> RunnableConfig:
     """The configuration of a run: the caller's, with what the agent needs."""
-    own = RunnableConfig(configurable={"thread_id": conversation.thread}, recursion_limit=20 * budget.steps + 50)
-    return {**(config or {}), **own}  # type: ignore[typeddict-item]
+    own = RunnableConfig(configurable={"thread_id": conversation.thread}, recursion_limit=20 * run.budget.steps + 50)
+    # Those of the graph that the agent is a node of come along, as they do where a configuration names none.
+    callbacks, deadline = ensure_config(cast("RunnableConfig", config or {})).get("callbacks"), Deadline(run)
+    if isinstance(callbacks, BaseCallbackManager):
+        callbacks = callbacks.copy()
+        callbacks.add_handler(deadline)
+    else:
+        callbacks = [*(callbacks or ()), deadline]
+    return cast("RunnableConfig", {**(config or {}), **own, "callbacks": callbacks})
 
 
 def graph_events(graph: Graph, given: Any, run: Run, settings: RunnableConfig, words: bool) -> Iterator[Event]:

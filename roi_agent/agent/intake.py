@@ -1,5 +1,6 @@
 """What a run is given: the task, images and regions, checked before anything of it is kept."""
 
+from roi_agent.agent.mending import whole_characters
 from roi_agent.agent.threads import Conversation
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.prompts import load_blocks
@@ -14,7 +15,7 @@ def checked_task(task: object) -> str:
         raise InvalidSetting("the task is empty", do='ask something, for example: "What is left of the red umbrella?"')
     if len(task) > MAX_TASK:
         raise InvalidSetting(f"the task has {len(task)} characters", do=f"use {MAX_TASK} at most")
-    return task.strip()
+    return str(whole_characters(task.strip()))
 
 
 def add_given(conversation: Conversation, image: object, regions: object) -> tuple[str, ...]:

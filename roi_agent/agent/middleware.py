@@ -1,15 +1,25 @@
-"""Between planner and tools: the budget, the record of every step, pictures, and the mending of what planners get wrong."""
+"""Between planner and tools: the budget, the record of every step, and pictures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse, ToolCallRequest, hook_config
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    AgentState,
+    ModelRequest,
+    ModelResponse,
+    SummarizationMiddleware,
+    ToolCallRequest,
+    hook_config,
+)
+from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from roi_agent.agent.events import Calling
+from roi_agent.agent.mending import mended, refusal
 from roi_agent.agent.running import Mark, Run
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.abilities import png_base64
@@ -22,7 +32,7 @@ _REPEATS = 2  # times that the very same call is run
 
 
 class Supervision(AgentMiddleware[AgentState[Any], Run]):
-    """Holds a run to its budget, records its steps, and mends what the planner gets wrong.
+    """Holds a run to its budget, and records its steps.
 
     saved: called after every tool, to keep the workspace.  answers_at_last: whether the planner's last turn has no tools.
     """
@@ -42,7 +52,7 @@ class Supervision(AgentMiddleware[AgentState[Any], Run]):
             patched.append(message)
             for call in message.tool_calls if isinstance(message, AIMessage) else ():
                 if call["id"] not in answered:
-                    patched.append(_refusal(self._texts["interrupted"], call["name"], call["id"]))
+                    patched.append(refusal(self._texts["interrupted"], call))
         if len(patched) == len(messages):
             return None
         return {"messages": [RemoveMessage(id=REMOVE_ALL_MESSAGES), *patched]}
@@ -62,35 +72,30 @@ class Supervision(AgentMiddleware[AgentState[Any], Run]):
             request = request.override(tools=[], system_message=SystemMessage(told))
         begun = run.begin()
         response = run.within(lambda: handler(request))
-        message = next((each for each in response.result if isinstance(each, AIMessage)), None)
-        if message is not None:
-            usage: Mapping[str, int] = message.usage_metadata or {}  # type: ignore[assignment]
-            calls = [{"name": call["name"], "args": call["args"]} for call in message.tool_calls]
-            broken = [{"name": call["name"] or "?", "args": {"unreadable": call["args"]}} for call in message.invalid_tool_calls]
-            run.record(
-                "planner",
-                run.planner,
-                message.text,
-                begun,
-                arguments={"calls": [*calls, *broken]} if calls or broken else {},
-                input_tokens=usage.get("input_tokens", 0),
-                output_tokens=usage.get("output_tokens", 0),
-            )
-        return response
+        taken = {str(call["id"]) for each in request.messages if isinstance(each, AIMessage) for call in each.tool_calls}
+        message, replies = mended(response.result, taken, run.budget.calls_per_step)
+        usage: Mapping[str, int] = message.usage_metadata or {}  # type: ignore[assignment]
+        calls = [{"name": call["name"], "args": call["args"]} for call in message.tool_calls]
+        run.record(
+            "planner",
+            run.planner,
+            message.text,
+            begun,
+            arguments={"calls": calls} if calls else {},
+            input_tokens=max(0, usage.get("input_tokens", 0)),
+            output_tokens=max(0, usage.get("output_tokens", 0)),
+        )
+        return ModelResponse([message, *replies], response.structured_response)
 
     @hook_config(can_jump_to=["model", "end"])
     def after_model(self, state: AgentState[Any], runtime: Runtime[Run]) -> dict[str, Any] | None:
-        """Mend the planner's message: calls without JSON, without or with repeated ids, too many of them, or nothing at all."""
+        """End where the budget is used up; ask again where the planner said nothing at all."""
         run, message = runtime.context, state["messages"][-1]
         if not isinstance(message, AIMessage):
             return None
         if run.why_stopped:
             return None if not message.tool_calls else {"jump_to": "end"}
-        if message.invalid_tool_calls and not message.tool_calls:
-            return {"jump_to": "model"}  # which tells the planner what could not be read
-        if message.tool_calls:
-            return self._tidied(message, run)
-        if message.text.strip() or state.get("structured_response") is not None:
+        if message.tool_calls or message.text.strip() or state.get("structured_response") is not None:
             return None
         run.nudges += 1
         if run.nudges > _NUDGES:
@@ -98,20 +103,6 @@ class Supervision(AgentMiddleware[AgentState[Any], Run]):
             return {"jump_to": "end"}
         nudge = HumanMessage(self._texts["empty"])
         return {"messages": [RemoveMessage(id=str(message.id)), nudge], "jump_to": "model"}
-
-    def _tidied(self, message: AIMessage, run: Run) -> dict[str, Any] | None:
-        ids = [call["id"] for call in message.tool_calls]
-        few = len(ids) <= run.budget.calls_per_step
-        if few and all(ids) and len(set(ids)) == len(ids):
-            return None
-        calls = message.tool_calls[: run.budget.calls_per_step]
-        unique = [{**call, "id": f"{call['id'] or 'call'}_{number}"} for number, call in enumerate(calls)]
-        left = len(ids) - len(calls)
-        told = (
-            f"{message.text}\n({left} more calls were left out: {len(calls)} are allowed in one turn.)" if left else message.text
-        )
-        tidied = AIMessage(told.strip(), id=message.id, tool_calls=unique, usage_metadata=message.usage_metadata)
-        return {"messages": [tidied]}
 
     def after_agent(self, state: AgentState[Any], runtime: Runtime[Run]) -> dict[str, Any] | None:
         """Take the answer in its form out of the conversation, where the next run would meet it again."""
@@ -143,7 +134,7 @@ class Supervision(AgentMiddleware[AgentState[Any], Run]):
         elif repeats >= _REPEATS:
             refused = self._texts["repeated"].format(count=repeats)
         if refused:
-            message = _refusal(refused, name, call["id"])
+            message = refusal(refused, call)
             run.record("tool", name, refused, run.begin(), arguments=arguments, error=True)
             return message
         run.events.append(Calling(name, arguments))
@@ -177,6 +168,20 @@ class Sight(AgentMiddleware[AgentState[Any], Run]):
         return handler(request.override(messages=[*request.messages, HumanMessage(blocks)]))
 
 
+class Summary(SummarizationMiddleware[AgentState[Any], Run]):
+    """LangChain's summaries of long conversations, within the budget of the run."""
+
+    def before_model(self, state: AgentState[Any], runtime: Runtime[Run]) -> dict[str, Any] | None:
+        """Summarise the older part where the conversation is long."""
+        run = runtime.context
+        with get_usage_metadata_callback() as took:
+            changed = run.within(lambda: super(Summary, self).before_model(state, runtime))
+        for usage in took.usage_metadata.values():
+            read, written = run.summaries
+            run.summaries = (read + usage["input_tokens"], written + usage["output_tokens"])
+        return changed
+
+
 def record_reply(
     run: Run, kind: str, name: str, arguments: Mapping[str, Any], text: str, artifact: Any, error: bool, begun: Mark
 ) -> None:
@@ -208,7 +213,3 @@ def _earlier_calls(request: ToolCallRequest) -> list[str]:
     ids = next(([call["id"] for call in m.tool_calls] for m in reversed(messages) if isinstance(m, AIMessage)), [])
     before = ids[: ids.index(request.tool_call["id"])] if request.tool_call["id"] in ids else []
     return [str(each) for each in before if each not in answered]
-
-
-def _refusal(text: str, name: str, call_id: str | None) -> ToolMessage:
-    return ToolMessage(text, name=name, tool_call_id=call_id or "", status="error")

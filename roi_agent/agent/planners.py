@@ -80,6 +80,11 @@ def sees(planner: BaseChatModel) -> bool:
     return bool((planner.profile or {}).get("image_inputs", False))
 
 
+def is_unreadable(error: Exception) -> bool:
+    """Whether an answer came that the planner's package could not read; of what else fails, its client tries again itself."""
+    return isinstance(error, ValueError | TypeError | LookupError | AttributeError | RecursionError)
+
+
 def explained(error: Exception, planner: str) -> PlannerFailed:
     """A planner's failure in one line, without keys, with what to do."""
     status = getattr(error, "status_code", None)

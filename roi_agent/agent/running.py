@@ -3,7 +3,7 @@
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -11,12 +11,16 @@ from threading import Condition, Thread
 from threading import Event as Signal
 from typing import Any, TypeVar
 
+from langchain_core.callbacks import BaseCallbackHandler
+
 from roi_agent.agent.events import Event, Stepped
 from roi_agent.agent.result import Budget
 from roi_agent.tools.workspace import Workspace
 from roi_agent.trace import Step, Usage
 
 T = TypeVar("T")
+
+_LOOK_UP_S = 0.1  # seconds between two looks at whether a run was cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class Run:
     """The state of one run, which LangGraph hands to every hook.
 
     planner: its name.  workspace: that it works in.  nudges: empty messages so far.
+    summaries: tokens read and written to summarise a long conversation.
     data: the answer in the form that was asked for.
     """
 
@@ -43,6 +48,7 @@ class Run:
     events: deque[Event] = field(default_factory=deque)
     cancelled: Signal = field(default_factory=Signal)
     nudges: int = 0
+    summaries: tuple[int, int] = (0, 0)
     data: Any = None
     _calls: Counter[str] = field(default_factory=Counter)
     _turns: Condition = field(default_factory=Condition)
@@ -109,8 +115,8 @@ class Run:
         return Usage(
             planner_turns=len(turns),
             tool_calls=len(tools),
-            input_tokens=sum(step.input_tokens for step in turns),
-            output_tokens=sum(step.output_tokens for step in turns),
+            input_tokens=self.summaries[0] + sum(step.input_tokens for step in turns),
+            output_tokens=self.summaries[1] + sum(step.output_tokens for step in turns),
             region_tokens=sum(step.input_tokens + step.output_tokens for step in tools),
             seconds=self.seconds,
         )
@@ -134,7 +140,10 @@ class Run:
                 self._turns.notify_all()
 
     def within(self, call: Callable[[], T]) -> T:
-        """What the call gives, waited for no longer than the budget lasts.  Raises TimeoutError; the call is then left alone."""
+        """What the call gives, waited for until the budget ends or the run is cancelled.
+
+        Raises TimeoutError; the call is then left alone.
+        """
         done: Future[T] = Future()
         context = copy_context()
 
@@ -145,4 +154,29 @@ class Run:
                 done.set_exception(error)
 
         Thread(target=work, daemon=True, name="planner").start()
-        return done.result(timeout=self.seconds_left)
+        while not done.done():
+            wait([done], timeout=min(_LOOK_UP_S, self.seconds_left))
+            if not done.done() and (self.cancelled.is_set() or not self.seconds_left):
+                raise TimeoutError
+        try:
+            return done.result()
+        except _GivenUp as stopped:
+            raise TimeoutError from stopped
+
+
+class Deadline(BaseCallbackHandler):
+    """Stops a planner that goes on writing after its run was given up: `Run.within` only stops waiting for it."""
+
+    raise_error = True
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def on_llm_new_token(self, token: Any, **_: Any) -> None:
+        """Called for every piece of a streamed answer."""
+        if self._run.cancelled.is_set() or not self._run.seconds_left:
+            raise _GivenUp
+
+
+class _GivenUp(BaseException):
+    """Nobody waits for it; no Exception, of which LangChain would print a warning."""
