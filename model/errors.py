@@ -149,6 +149,36 @@ class ModelOutputInvalid(RoiAgentError):
     code = "model_output_invalid"
 
 
+class QueueFull(RoiAgentError):
+    """The engine has as many questions waiting as it takes."""
+
+    code = "queue_full"
+
+
+class DeadlineExceeded(RoiAgentError):
+    """A question was not answered in the time it was given."""
+
+    code = "deadline_exceeded"
+
+
+class Cancelled(RoiAgentError):
+    """A question was taken back before it was answered."""
+
+    code = "cancelled"
+
+
+class OutOfMemory(RoiAgentError):
+    """A single question does not fit in the memory that is left."""
+
+    code = "out_of_memory"
+
+
+class EngineFailed(RoiAgentError):
+    """The model broke at a question, for a reason that is not the question's."""
+
+    code = "engine_failed"
+
+
 class PlannerFailed(RoiAgentError):
     """The planner cannot be reached, refuses, or gives nothing that can be read, and nothing was found out before."""
 

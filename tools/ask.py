@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from roi_agent.model.answers import Answer, Choice
 from roi_agent.model.boxes import Box
 from roi_agent.model.conversation import mentioned
 from roi_agent.model.errors import InvalidSetting, TooManyRegions
-from roi_agent.model.protocol import Answer, Choice, RegionModel
+from roi_agent.model.protocol import RegionModel
 from roi_agent.model.regions import MAX_REGIONS, Region
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, RegionName, Workspace

@@ -1,0 +1,77 @@
+"""What is kept of images between questions, under a budget of bytes; the one used longest ago goes first."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from roi_agent.model.engine.rows import Prefix
+from roi_agent.model.modeling import ImageFeatures
+
+
+@dataclass(eq=False, slots=True)
+class KeptImage:
+    """An image as the model knows it.
+
+    vectors: of regions that were asked about, by their boxes, xyxy in pixels.  notes: on the image, for every answer.
+    """
+
+    features: ImageFeatures
+    prefix: Prefix
+    notes: tuple[str, ...] = ()
+    vectors: dict[tuple[float, ...], Tensor] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Of all tensors."""
+        one = next(iter(self.vectors.values()), None)  # all are alike, and there may be thousands
+        vectors = 0 if one is None else one.nbytes * len(self.vectors)
+        return self.prefix.nbytes + vectors + sum(each.nbytes for each in (self.features.tokens, *self.features.maps))
+
+
+class ImageCache:
+    """Kept images by a SHA-256 that we make over mode, size and pixels; a cache serves one processor and its weights only.
+
+    budget_bytes: of all of them.  Changed by one thread only.
+    """
+
+    def __init__(self, budget_bytes: int) -> None:
+        self.budget_bytes = budget_bytes
+        self.evicted = 0
+        self._kept: OrderedDict[str, KeptImage] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._kept
+
+    @property
+    def nbytes(self) -> int:
+        """Of all kept images."""
+        return sum(each.nbytes for each in list(self._kept.values()))
+
+    def get(self, key: str) -> KeptImage | None:
+        """The image, which counts as used."""
+        if key not in self._kept:
+            return None
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def put(self, key: str, image: KeptImage) -> None:
+        """Keep an image."""
+        self._kept[key] = image
+        self._kept.move_to_end(key)
+        self.shrink()
+
+    def shrink(self) -> None:
+        """Forget images until the rest fit the budget; questions that are being answered hold on to theirs."""
+        size = self.nbytes
+        while self._kept and size > self.budget_bytes:
+            _, gone = self._kept.popitem(last=False)
+            size -= gone.nbytes
+            self.evicted += 1
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._kept.clear()

@@ -1,0 +1,114 @@
+"""The rows of a batch: the keys and values of questions that are being answered, beyond the prefix of their images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_GROWTH = 32  # tokens by which the room of all rows grows when one is full
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """Keys and values of the beginning that all questions about one image share: for each layer (G, P, D)."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+
+    @property
+    def length(self) -> int:
+        """P, in tokens."""
+        return self.keys[0].shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Of all keys and values."""
+        return sum(each.nbytes for each in (*self.keys, *self.values))
+
+
+class Rows:
+    """B rows; a cache in transformers' sense, for one that brings its own mask and positions.
+
+    prefixes: of each row; rows of one image stand side by side.  lengths: (B,) own tokens of each row so far.
+    """
+
+    def __init__(self, prefixes: Sequence[Prefix], lengths: Tensor) -> None:
+        self.prefixes, self.lengths = list(prefixes), lengths
+        self._keys: list[Tensor] = []
+        self._values: list[Tensor] = []
+        self._room = 0
+        self.spans = _spans(self.prefixes)
+
+    def __len__(self) -> int:
+        return len(self.prefixes)
+
+    def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: object) -> tuple[Tensor, Tensor]:
+        """Take in the keys and values of a layer, (B, G, T, D); returns those of all own tokens.
+
+        The first call for a layer gives whole questions, each later one the next token of every row. `lengths` says where it
+        goes, so that a step that failed can simply be done again.
+        """
+        if layer_idx == len(self._keys):
+            self._keys.append(keys)
+            self._values.append(values)
+            self._room = keys.shape[2]
+            return keys, values
+        index = torch.arange(len(self), device=keys.device)
+        self._keys[layer_idx][index, :, self.lengths] = keys[:, :, 0]
+        self._values[layer_idx][index, :, self.lengths] = values[:, :, 0]
+        return self._keys[layer_idx], self._values[layer_idx]
+
+    def make_room(self) -> None:
+        """Room for one more token in every row."""
+        if int(self.lengths.max()) < self._room:
+            return
+        room = self._room + _GROWTH
+        for kept in (self._keys, self._values):
+            kept[:] = [F.pad(each, (0, 0, 0, room - each.shape[2])) for each in kept]
+        self._room = room  # last: where memory ran out before, this is done again
+
+    def mask(self, dtype: torch.dtype) -> Tensor:
+        """(B, 1, 1, room): which own tokens the next token of each row sees, itself included."""
+        unseen = torch.arange(self._room, device=self.lengths.device) > self.lengths[:, None]
+        return torch.zeros_like(unseen, dtype=dtype).masked_fill(unseen, torch.finfo(dtype).min)[:, None, None]
+
+    def positions(self) -> Tensor:
+        """(B, 1): where the next token of each row stands in its conversation."""
+        before = torch.tensor([prefix.length for prefix in self.prefixes], device=self.lengths.device)
+        return (before + self.lengths)[:, None]
+
+    def take(self, indices: Sequence[int]) -> "Rows":
+        """Some of the rows, in that order; rows of one image must stand side by side there as well."""
+        index = torch.tensor(indices, dtype=torch.long, device=self.lengths.device)
+        taken = Rows([self.prefixes[each] for each in indices], self.lengths[index])
+        taken._keys = [each[index] for each in self._keys]
+        taken._values = [each[index] for each in self._values]
+        taken._room = self._room
+        return taken
+
+    def joined(self, others: "Rows") -> "Rows":
+        """These rows and others behind them, sorted so that rows of one image stand side by side."""
+        room = max(self._room, others._room)
+        both = Rows([*self.prefixes, *others.prefixes], torch.cat([self.lengths, others.lengths]))
+        both._room = room
+        both._keys = [torch.cat(_padded(pair, room)) for pair in zip(self._keys, others._keys, strict=True)]
+        both._values = [torch.cat(_padded(pair, room)) for pair in zip(self._values, others._values, strict=True)]
+        return both
+
+
+def side_by_side(prefixes: Sequence[Prefix]) -> list[int]:
+    """An order of rows in which those of one image stand side by side; rows otherwise keep their order."""
+    first = {id(prefix): index for index, prefix in reversed(list(enumerate(prefixes)))}
+    return sorted(range(len(prefixes)), key=lambda index: first[id(prefixes[index])])
+
+
+def _spans(prefixes: Sequence[Prefix]) -> list[tuple[Prefix, slice]]:
+    """Every stretch of rows with the same prefix."""
+    starts = [index for index, prefix in enumerate(prefixes) if index == 0 or prefix is not prefixes[index - 1]]
+    return [(prefixes[start], slice(start, end)) for start, end in zip(starts, [*starts[1:], len(prefixes)], strict=True)]
+
+
+def _padded(pair: tuple[Tensor, Tensor], room: int) -> list[Tensor]:
+    return [each if each.shape[2] == room else F.pad(each, (0, 0, 0, room - each.shape[2])) for each in pair]

@@ -1,0 +1,138 @@
+"""Puts images and rows of questions through the model; knows tensors, and nothing of time, queues or text."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from roi_agent.model.engine.attention import SHARED
+from roi_agent.model.engine.cache import KeptImage
+from roi_agent.model.engine.request import Request
+from roi_agent.model.engine.rows import Prefix, Rows
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.images import LoadedImage
+from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.processing import GPT4RoIProcessor, normalised_boxes
+
+Inspect = Callable[[list[Tensor]], tuple[str, ...]]  # an image's fused maps -> notes on it
+
+
+class Runner:
+    """The model's passes.
+
+    inspect: called once for every image.  Error: InvalidSetting for a language model whose attention cannot be replaced.
+    """
+
+    def __init__(
+        self, model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor, inspect: Inspect | None = None
+    ) -> None:
+        self.model, self.processor, self._inspect = model.eval(), processor, inspect
+        language = model.language_model
+        if not language._supports_attention_backend:
+            kind = type(language).__name__
+            raise InvalidSetting(f"{kind} does not let its attention be replaced", do="use a language model that does, as LLaMA")
+        layers = set(getattr(language.config, "layer_types", None) or ["full_attention"])
+        if layers != {"full_attention"}:
+            raise InvalidSetting(
+                f"the language model has layers of {', '.join(sorted(layers))}", do="use one with full attention in every layer"
+            )
+        language.set_attn_implementation(SHARED)
+        prompt = processor.render([], [])
+        self.prefix_ids = self._opening(processor.encode(prompt)[0])
+        self.vision_passes = self.prefix_passes = self.fusions = 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.model.device
+        return device
+
+    @torch.inference_mode()
+    def encode(self, image: LoadedImage) -> KeptImage:
+        """Everything that depends on the image alone: fused maps, and the keys and values of the prompt's beginning."""
+        features = self.model.encode_image(self.processor.pixels([image.pixels]).to(self.device))
+        self.vision_passes += 1
+        self.fusions += 1
+        embeddings = self.model.embed(torch.tensor([self.prefix_ids], device=self.device), features.tokens, None)
+        cache = DynamicCache()
+        self.model.language_model(inputs_embeds=embeddings, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        self.prefix_passes += 1
+        layers: list[Any] = list(cache.layers)
+        prefix = Prefix([each.keys[0] for each in layers], [each.values[0] for each in layers])
+        return KeptImage(features, prefix, self._inspect(features.maps) if self._inspect else ())
+
+    @torch.inference_mode()
+    def prefill(self, requests: Sequence[Request], kept: Sequence[KeptImage]) -> tuple[Rows, list[Tensor]]:
+        """Read the questions; rows of one image stand side by side.
+
+        Returns the rows, and for each the logits (n, V): after its last token, or at all places where a label is to be scored.
+        """
+        suffixes = [list(request.ids[len(self.prefix_ids) :]) for request in requests]
+        lengths = torch.tensor([len(each) for each in suffixes], device=self.device)
+        longest = max(map(len, suffixes))
+        ids = torch.tensor([each + [0] * (longest - len(each)) for each in suffixes], device=self.device)
+        vectors = [self._vectors(request, image) for request, image in zip(requests, kept, strict=True)]
+        embeddings = self.model.embed(ids, None, vectors)
+        rows = Rows([each.prefix for each in kept], torch.zeros_like(lengths))
+        wanted = torch.zeros(len(requests), longest, dtype=torch.bool)
+        for index, (request, suffix) in enumerate(zip(requests, suffixes, strict=True)):
+            wanted[index, self._wanted(request, len(suffix))] = True
+        logits = self.model.language_model(
+            inputs_embeds=embeddings,
+            attention_mask=_causal(longest, embeddings),
+            position_ids=len(self.prefix_ids) + torch.arange(longest, device=self.device)[None].expand(len(requests), -1),
+            past_key_values=rows,
+            use_cache=True,
+            shared_rows=rows,
+            logits_to_keep=wanted.to(self.device),
+        ).logits
+        rows.lengths = lengths
+        return rows, list(logits.view(-1, logits.shape[-1]).split(wanted.sum(1).tolist()))
+
+    @torch.inference_mode()
+    def step(self, rows: Rows, tokens: Sequence[int]) -> Tensor:
+        """One more token for every row -> logits (B, V).  The rows' lengths stay: whoever takes the result adds one."""
+        rows.make_room()
+        embeddings = self.model.embed(torch.tensor(tokens, device=self.device)[:, None], None, None)
+        logits: Tensor = self.model.language_model(
+            inputs_embeds=embeddings,
+            attention_mask=rows.mask(embeddings.dtype),
+            position_ids=rows.positions(),
+            past_key_values=rows,
+            use_cache=True,
+            shared_rows=rows,
+        ).logits
+        return logits[:, -1]
+
+    def _vectors(self, request: Request, image: KeptImage) -> Tensor:
+        """The regions' vectors (N, hidden_size); those of boxes that were asked about before are kept."""
+        new = [region for region in request.regions if region.box.xyxy not in image.vectors]
+        if new:
+            boxes = normalised_boxes(new, request.image.size_wh)
+            (vectors,) = self.model.region_encoder.pool(image.features.maps, [boxes])
+            image.vectors |= {region.box.xyxy: vector for region, vector in zip(new, vectors, strict=True)}
+        if not request.regions:
+            return torch.zeros(0, self.model.config.hidden_size, device=self.device, dtype=self.model.dtype)
+        return torch.stack([image.vectors[region.box.xyxy] for region in request.regions])
+
+    def _wanted(self, request: Request, length: int) -> list[int]:
+        """The places of a suffix whose logits are needed: each tells the token after it."""
+        if request.labels is None:
+            return [length - 1]
+        labels = request.labels[len(self.prefix_ids) :]
+        return [index - 1 for index, label in enumerate(labels) if label >= 0]
+
+    def _opening(self, ids: list[int]) -> list[int]:
+        """The ids with which every prompt begins: up to the image and the token that closes it."""
+        config = self.model.config
+        end = len(ids) - ids[::-1].index(config.image_token_id)
+        closed = ids[end : end + 1] == [config.image_end_token_id]
+        return ids[: end + closed]
+
+
+def _causal(length: int, like: Tensor) -> Tensor:
+    """(1, 1, T, T): added to scores, it leaves each token what stands before it."""
+    mask = torch.full((length, length), torch.finfo(like.dtype).min, dtype=like.dtype, device=like.device)
+    return mask.triu(1)[None, None]

@@ -1,0 +1,94 @@
+"""Writes one answer: picks tokens, turns them into text piece by piece, and knows when to stop."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from roi_agent.model.answers import Decoding
+from roi_agent.model.engine.request import Token
+from roi_agent.model.errors import ModelOutputInvalid
+from roi_agent.model.processing import GPT4RoIProcessor
+
+_UNFINISHED = "\ufffd"  # what a tokenizer shows for a character of which bytes are missing
+
+
+class Writer:
+    """One answer while it is written.  ends: ids of the marker that closes an answer."""
+
+    def __init__(self, processor: GPT4RoIProcessor, decoding: Decoding) -> None:
+        self._processor, self._decoding = processor, decoding
+        self._ends = processor.end_ids()
+        marker = processor.template.end if len(self._ends) > 1 else ""
+        self._stops = tuple(filter(None, (marker, *decoding.stop)))
+        self._generator = torch.Generator().manual_seed(decoding.seed) if decoding.seed is not None else None
+        self.ids: list[int] = []
+        self.tokens: list[Token] = []
+        self.text, self._told, self._raw = "", 0, ""
+        self._settled = self._window = 0  # tokens whose text is known, and where reading of the text after them begins
+        self.finish = ""  # "stop" or "length", once it is over
+
+    def write(self, scores: Tensor, best: int, best_score: float) -> str:
+        """Take the next token, of log-probabilities (V,); gives the new piece of text that can be told.
+
+        best, best_score: the likeliest token and its log-probability.  Error: ModelOutputInvalid.
+        """
+        if math.isnan(best_score):
+            raise ModelOutputInvalid("the model gave NaN in place of probabilities", do="load it in float32 or bfloat16")
+        token, score = best, best_score
+        if self._decoding.temperature > 0:
+            token = self._draw(scores)
+            score = scores[token].item()
+        self.ids.append(token)
+        if self._ends == [token]:
+            self.finish = "stop"
+        else:
+            self.tokens.append(Token(token, score, self._likeliest(scores)))
+            self._read()
+        if not self.finish and len(self.ids) >= self._decoding.max_new_tokens:
+            self.finish = "length"
+        return self._tellable()
+
+    def _draw(self, scores: Tensor) -> int:
+        """A token as temperature and top_p say."""
+        probabilities, order = (scores.cpu() / self._decoding.temperature).softmax(-1).sort(descending=True)
+        # The fewest tokens that reach top_p: those before which less than top_p has been gathered.
+        kept = probabilities.cumsum(0) - probabilities < self._decoding.top_p
+        drawn = torch.multinomial(probabilities * kept, 1, generator=self._generator)
+        return int(order[drawn])
+
+    def _likeliest(self, scores: Tensor) -> tuple[tuple[int, float], ...]:
+        if not self._decoding.top_logprobs:
+            return ()
+        top = scores.topk(min(self._decoding.top_logprobs, len(scores)))
+        return tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+
+    def _read(self) -> None:
+        """Follow the text; a tokenizer's pieces depend on their neighbours, so the last few are read with the new one."""
+        decode = self._processor.tokenizer.decode
+        ids = [token.id for token in self.tokens]
+        before = decode(ids[self._window : self._settled], skip_special_tokens=True)
+        after = decode(ids[self._window :], skip_special_tokens=True)
+        if after.endswith(_UNFINISHED):
+            return
+        self._raw += after[len(before) :]
+        self._window, self._settled = self._settled, len(ids)
+        places = [place for stop in self._stops if (place := self._raw.find(stop)) >= 0]
+        if places:
+            self._raw, self.finish = self._raw[: min(places)], "stop"
+            self.tokens.pop()  # that which completed the stop
+
+    def _tellable(self) -> str:
+        """What is sure to stay: not the white space at either end, nor what may become a stop."""
+        text = self._raw.lstrip()
+        if not self.finish:
+            text = text[: len(text) - _overlap(text, self._stops)]
+        text = text.rstrip()
+        piece, self._told, self.text = text[self._told :], max(self._told, len(text)), text
+        return piece
+
+
+def _overlap(text: str, stops: tuple[str, ...]) -> int:
+    """The length of the longest end of the text with which a stop begins."""
+    lengths = (length for stop in stops for length in range(1, len(stop)) if text.endswith(stop[:length]))
+    return max(lengths, default=0)
