@@ -143,6 +143,30 @@ class MissingExtra(UserError):
     code = "missing_extra"
 
 
+class RequestInvalid(UserError):
+    """A request whose fields are missing, unknown, or not of their type."""
+
+    code = "request_invalid"
+
+
+class RequestTooLarge(UserError):
+    """A request with a body of more bytes than the server takes."""
+
+    code = "request_too_large"
+
+
+class Unauthorised(UserError):
+    """A request without the server's API key, or with a wrong one."""
+
+    code = "unauthorised"
+
+
+class ServerUnreachable(RoiAgentError):
+    """A server does not answer, or what answers is no server of ours."""
+
+    code = "server_unreachable"
+
+
 class ModelOutputInvalid(RoiAgentError):
     """A model, perhaps the user's own, gave what cannot be: NaN, boxes outside the image, a mask of another size."""
 
@@ -189,3 +213,14 @@ class TrainingDiverged(RoiAgentError):
     """The loss of a training is no longer a number."""
 
     code = "training_diverged"
+
+
+def all_errors() -> dict[str, type[RoiAgentError]]:
+    """Every coded error by its code."""
+    found: dict[str, type[RoiAgentError]] = {}
+    waiting = [RoiAgentError]
+    while waiting:
+        kind = waiting.pop()
+        found[kind.code] = kind
+        waiting += kind.__subclasses__()
+    return found

@@ -1,6 +1,7 @@
 """From a name to a model: a shipped one, a local folder, or for detectors and segmenters a name on the Hugging Face hub."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ import torch
 
 from roi_agent.model.configuration import PRESETS
 from roi_agent.model.detector import TransformersDetector
+from roi_agent.model.engine import EngineSettings
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.protocol import RegionModel
@@ -28,18 +30,33 @@ SHIPPED = {
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, None: None}
 
 
-def load_region_model(name: str | Path = "nano", *, device: str | None = None, dtype: str | None = None) -> RegionModel:
+def load_region_model(
+    name: str | Path = "nano",
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    engine: EngineSettings | None = None,
+    api_key: str | None = None,
+) -> RegionModel:
     """A region model that answers `ask`, `chat` and `choose`.
 
-    name: `nano`, which is shipped, or a folder that `roi-agent train` or `roi-agent convert` wrote.
+    name: `nano`, which is shipped; a folder that `roi-agent train` or `roi-agent convert` wrote; or the address of a server,
+        such as http://localhost:8000, which `roi-agent serve` started.
     device: `cpu`, `cuda`, `cuda:1`, `mps`; by default a GPU where there is one, except for nano.
     dtype: `float32`, `bfloat16` or `float16`; by default what the weights are stored in.
-    Raises ModelNotFound, CheckpointMismatch and InvalidSetting.
+    engine: memory and queue of a model in this process.  api_key: of a server; by default ROI_AGENT_API_KEY.
+    Raises ModelNotFound, CheckpointMismatch, InvalidSetting; for a server ServerUnreachable, Unauthorised and MissingExtra.
     """
+    if _is_address(name):
+        if device or dtype or engine:
+            raise InvalidSetting("device, dtype and engine are settings of a model in this process", do="give them to the server")
+        from roi_agent.client import RemoteRegionModel
+
+        return RemoteRegionModel(str(name), api_key=api_key)
     folder = SHIPPED["ask"].get(str(name), Path(name))
     if not folder.is_dir():
         raise _unknown(str(name))
-    return LocalRegionModel.from_folder(folder, device=_device(name, device), dtype=_dtype(dtype))
+    return LocalRegionModel.from_folder(folder, device=_device(name, device), dtype=_dtype(dtype), settings=engine)
 
 
 def load_detector(name: str | Path = "nano", *, device: str | None = None, dtype: str | None = None) -> TransformersDetector:
@@ -69,18 +86,19 @@ def load_models(
     segmenter: object = "nano",
     device: str | None = None,
     budget_bytes: int | None = None,
+    engine: EngineSettings | None = None,
 ) -> Models:
     """The models of the tools, each loaded when it is first needed.
 
     region_model, detector, segmenter: a name as the functions above take it; or an object: a RegionModel, a detector or any
         function image -> boxes, a segmenter or a live SamPredictor.
     device: for all of them, or by role: "detect=cpu,ask=cuda:0"; by default as in `load_region_model`.
-    budget_bytes: of weights on one device; see `Models`.
+    budget_bytes: of weights on one device; see `Models`.  engine: memory and queue of the region model.
     Errors: InvalidSetting.
     """
     devices = parse_devices(device, "")
     given = {"ask": region_model, "detect": detector, "segment": segmenter}
-    loaders = {"ask": load_region_model, "detect": load_detector, "segment": load_segmenter}
+    loaders = {"ask": partial(load_region_model, engine=engine), "detect": load_detector, "segment": load_segmenter}
     sources = {role: _source(role, given[role], loaders[role], devices[role]) for role in given}
     return Models(sources, budget_bytes=budget_bytes)
 
@@ -108,20 +126,24 @@ def build_toolbox(
 def _source(role: str, given: object, load: Any, device: str) -> ModelSource:
     if not isinstance(given, str | Path):
         return ModelSource(type(given).__name__, lambda _: given, device or "cpu", weight_bytes(given))
+    if _is_address(given):
+        return ModelSource(str(given), lambda _: load(given))
     where = _device(given, device or None)
     folder = SHIPPED[role].get(str(given), Path(given))
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder.is_dir() else 0
     return ModelSource(str(given), lambda device: load(given, device=device), where, size)
 
 
+def _is_address(name: str | Path) -> bool:
+    return str(name).startswith(("http://", "https://"))
+
+
 def _unknown(name: str) -> ModelNotFound:
-    if name.startswith(("http://", "https://")):
-        return ModelNotFound(f"{name!r} is an address", do="give nano or a local folder; servers are not supported yet")
     if name in PRESETS:
         return ModelNotFound(
             f"the weights of {name} are not shipped", do="convert the published ones with roi-agent convert and give their folder"
         )
-    return ModelNotFound(f"{name!r} is neither a shipped model nor a folder", do="give nano or a folder")
+    return ModelNotFound(f"{name!r} is neither a shipped model nor a folder", do="give nano, a folder or a server's address")
 
 
 def _device(name: object, device: str | None) -> str:

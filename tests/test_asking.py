@@ -202,8 +202,9 @@ def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("setting", "value"), [("device", "abacus"), ("dtype", "int8")])
 def test_unknown_devices_and_types(setting: str, value: str) -> None:
+    given: dict[str, Any] = {setting: value}
     with pytest.raises(InvalidSetting, match=value):
-        load_region_model("nano", **{setting: value})
+        load_region_model("nano", **given)
 
 
 def test_half_precision_answers_too() -> None:

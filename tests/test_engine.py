@@ -1,6 +1,8 @@
 """The engine: the same answers however questions come together, and none that hurts another."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -497,6 +499,34 @@ def test_an_errand_waits_for_the_questions_and_forgets_the_images(nano: LocalReg
     with pytest.raises(ValueError, match="broken"):
         engine.alone(lambda: (_ for _ in ()).throw(ValueError("broken")))
     assert engine.submit(requests[1]).result().text
+
+
+def test_an_engine_that_is_stopped_takes_its_questions_back_and_starts_again(
+    nano: LocalRegionModel, requests: list[Request], expected: list[list[int]]
+) -> None:
+    gate = Gate("step")
+    engine = Engine(Watched(nano, gate), EngineSettings(max_batch=1))
+    asked = engine.submit_all(requests[:3])
+    assert gate.reached.wait(30)
+    stopping = threading.Thread(target=engine.stop)
+    stopping.start()
+    gate.open.set()
+    stopping.join(30)
+    for each in asked:
+        with pytest.raises(Cancelled, match="stopped"):
+            each.result()
+    assert ids_of(engine.submit(requests[0]).result()) == expected[0]
+
+
+def test_a_process_that_ends_while_questions_are_answered_ends_well() -> None:
+    program = f"""
+from roi_agent import load_region_model
+model = load_region_model("nano")
+for n in range(20):
+    model.stream({str(SCENE)!r}, "What is <region1>?", [{UMBRELLA}], temperature=2.0, max_new_tokens=900, seed=n)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 # -- faults

@@ -1,6 +1,7 @@
 """Everything a newcomer would run: the demo, the example script, the notebook and the README's code."""
 
 import csv
+import json
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from PIL import Image
 
 from roi_agent import Workspace
 from roi_agent.trace import Trace
+from tests.serving import serving
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -84,16 +86,31 @@ def test_the_notebooks_run_from_top_to_bottom(tmp_path: Path, name: str, answer:
 
 def test_the_readmes_python_runs(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    (tmp_path / "readme.py").write_text("\n".join(blocks))
     (tmp_path / "examples").mkdir()
     shutil.copy(EXAMPLES / "scene1.png", tmp_path / "examples")
-    printed = run_script(tmp_path / "readme.py", tmp_path)
+    with serving() as served:
+        program = "\n".join(blocks).replace("http://localhost:8000", served.address)
+        (tmp_path / "readme.py").write_text(program)
+        printed = run_script(tmp_path / "readme.py", tmp_path)
+    assert "a large orange umbrella" in printed and "\norange 0.9" in printed
     assert printed.startswith("region2 ")
     assert "no star (best score 0." in printed and "unknown_region: region9; there is region1..region2" in printed
     assert "yellow (region" in printed and "square (region" in printed
     assert (
-        len(blocks) == 5
+        len(blocks) == 7
         and (tmp_path / "run1" / "trace.html").exists()
         and (tmp_path / "found.png").exists()
         and len(Workspace.load(tmp_path / "found").images) == 1
     )
+
+
+def test_the_readmes_curl_lines_work() -> None:
+    if not shutil.which("curl"):
+        pytest.skip("no curl here")
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (lines,) = [block for block in blocks if "curl -s" in block]
+    with serving() as served:
+        program = lines.replace("localhost:8000", served.address)
+        ran = subprocess.run(["bash", "-euc", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert {region["label"] for region in json.loads(ran.stdout)["regions"]} == {"flag", "umbrella"}

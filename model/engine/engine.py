@@ -1,11 +1,13 @@
 """Runs questions together: a thread takes in what waits, moves every question on by one token, and hands out what is written."""
 
+import atexit
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -15,10 +17,12 @@ from roi_agent.model.engine.request import Pending, Request, Written
 from roi_agent.model.engine.rows import Rows, side_by_side
 from roi_agent.model.engine.runner import Runner
 from roi_agent.model.engine.writer import Writer
-from roi_agent.model.errors import EngineFailed, InvalidSetting, OutOfMemory, QueueFull, RoiAgentError
+from roi_agent.model.errors import Cancelled, EngineFailed, InvalidSetting, OutOfMemory, QueueFull, RoiAgentError
 from roi_agent.model.shown import shown
 
 _log = logging.getLogger(__name__)
+_running: "WeakSet[Engine]" = WeakSet()  # those whose thread must end before the interpreter does
+_STOP_S = 10.0  # for the pass that is being done
 _IDLE_S = 5.0  # after which the thread ends; the next question starts another
 _PREFILL_TOKENS = 4096  # read between two steps: more would keep those waiting that are being answered
 
@@ -85,6 +89,7 @@ class Engine:
         self._fits = self.settings.max_batch  # questions at once; fewer while memory is short
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._stopping = False
         self._steps = self._answered = self._failed = 0
 
     def submit(self, request: Request) -> Pending:
@@ -112,6 +117,14 @@ class Engine:
             self._start()
         done.result()
 
+    def stop(self) -> None:
+        """Take back all questions and end the thread; the next question starts another."""
+        with self._wake:
+            thread, self._stopping = self._thread, True
+            self._wake.notify()
+        if thread is not None:
+            thread.join(_STOP_S)
+
     def counters(self) -> Counters:
         """What was done and what is held."""
         runner, cache = self.runner, self.cache
@@ -121,6 +134,8 @@ class Engine:
 
     def _start(self) -> None:
         if self._thread is None:
+            self._stopping = False
+            _running.add(self)
             self._thread = threading.Thread(target=self._work, daemon=True, name="engine")
             self._thread.start()
         self._wake.notify()
@@ -131,7 +146,10 @@ class Engine:
     def _work(self) -> None:
         while True:
             with self._wake:
-                if not self._running and not self._wake.wait_for(lambda: bool(self._waiting or self._errands), _IDLE_S):
+                if not self._running:
+                    self._wake.wait_for(lambda: self._waiting or self._errands or self._stopping, _IDLE_S)
+                if self._stopping or not (self._running or self._waiting or self._errands):
+                    self._give_up(Cancelled("the engine was stopped"))
                     self._thread = None
                     return
             try:
@@ -163,7 +181,10 @@ class Engine:
         with self._wake:
             left = [*(row.pending for row in self._running), *self._waiting]
             self._waiting.clear()
+            errands, self._errands = self._errands, deque()
         self._running, self._rows = [], None
+        for _, done in errands:
+            done.set_exception(error)
         self._over += [(pending, error) for pending in left]
         self._hand_out()
 
@@ -349,6 +370,13 @@ class Engine:
         wanted = [index for index, row in enumerate(self._running) if id(row) in kept]
         self._rows = self._rows.take(wanted) if self._rows is not None and wanted else None
         self._running = rows
+
+
+@atexit.register
+def _stop_all() -> None:
+    """A thread that is inside torch while the interpreter ends takes the process down with it."""
+    for engine in list(_running):
+        engine.stop()
 
 
 def _score(logits: Tensor, labels: Sequence[int]) -> float:

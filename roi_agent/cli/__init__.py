@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import typer
 
-from roi_agent.cli import asking, converting, finding, running, training
+from roi_agent.cli import asking, converting, finding, running, serving, training
 from roi_agent.model.errors import RoiAgentError, UserError
 
 app = typer.Typer(
@@ -15,7 +15,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for commands in (asking, running, finding, training, converting):
+for commands in (asking, running, finding, serving, training, converting):
     app.registered_commands += commands.app.registered_commands
 app.add_typer(training.evaluate_app, name="evaluate")
 

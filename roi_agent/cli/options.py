@@ -24,7 +24,7 @@ ImageArgument = Annotated[
 BoxOption = Annotated[list[str] | None, typer.Option("--box", help="Four numbers; the first is region1.", metavar="X1,Y1,X2,Y2")]
 FormatOption = Annotated[str, typer.Option(help="What the four numbers are: xyxy, xywh or cxcywh.")]
 UnitOption = Annotated[str, typer.Option(help="Their unit: pixel, normalised or thousandths.")]
-ModelOption = Annotated[str, typer.Option(help="nano, or a folder with a model.")]
+ModelOption = Annotated[str, typer.Option(help="nano, a folder with a model, or a server's address.")]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 PictureOption = Annotated[Path | None, typer.Option(help="Write the image with the regions drawn there.")]

@@ -119,7 +119,11 @@ def agent_markdown(rows: list[AgentScore]) -> str:
 def _loaded(options: dict[str, Any]) -> dict[str, Any]:
     """Every model loaded once, for all variants."""
     device = options.get("device")
-    loaders = {"region_model": load_region_model, "detector": load_detector, "segmenter": load_segmenter}
+    loaders: dict[str, Callable[..., Any]] = {
+        "region_model": load_region_model,
+        "detector": load_detector,
+        "segmenter": load_segmenter,
+    }
     for role, load in loaders.items():
         given = options.get(role, "nano")
         options = {**options, role: load(given, device=device) if isinstance(given, str) else given}

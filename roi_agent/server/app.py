@@ -1,0 +1,104 @@
+"""The application: every route, what they share, and whether it is well."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse
+from PIL import Image
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from roi_agent.model.errors import DeadlineExceeded, ModelNotFound, RoiAgentError
+from roi_agent.model.images import load_image
+from roi_agent.model.local import LocalRegionModel
+from roi_agent.server import chat, faults, regions
+from roi_agent.server.gate import Gate
+from roi_agent.server.images import ImageStore
+from roi_agent.server.metrics import Metrics
+from roi_agent.server.state import State, state_of
+from roi_agent.server.waiting import Lane
+from roi_agent.settings import ServerSettings
+from roi_agent.tools.models import Models
+
+_DESCRIPTION = """Point at regions of an image and ask about them.
+
+OpenAI's chat completions with boxes under `roi`, questions in batches, and finding regions by words or points."""
+
+
+def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI:
+    """The server over loaded models.  name: of the region model, as clients say it."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await _check(app.state.roi)  # what Python loads at first use is loaded before the first question
+        yield
+
+    app = FastAPI(title="roi-agent", description=_DESCRIPTION, lifespan=lifespan)
+    with models.use("ask") as model:
+        metrics = Metrics(model.engine if isinstance(model, LocalRegionModel) else None)
+        store = ImageStore(settings.image_bytes, settings.image_s)
+        app.state.roi = State(name, model, models, settings, store, metrics, Lane(at_once=1, waiting=32))
+    faults.install(app)
+    app.include_router(chat.router)
+    app.include_router(regions.router)
+    _add_health(app)
+    _add_models(app, created=int(time.time()))
+    if settings.local:
+        # A page of a stranger, opened in a browser on this machine, must not reach it under a name of its own.
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
+    app.add_middleware(Gate, settings=settings, metrics=metrics)
+    return app
+
+
+def _add_health(app: FastAPI) -> None:
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """Whether the process runs."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", responses={503: faults.RESPONSES[503]})
+    async def readyz(request: Request) -> JSONResponse:
+        """Whether it can answer: it does so once."""
+        try:
+            seconds = await _check(state_of(request))
+        except RoiAgentError as error:
+            return JSONResponse(faults.body(error, status=503).model_dump(), 503)
+        return JSONResponse({"status": "ready", "seconds": round(seconds, 4)})
+
+    @app.get("/metrics", response_class=PlainTextResponse, responses={401: faults.RESPONSES[401]})
+    async def metrics(request: Request) -> PlainTextResponse:
+        """For Prometheus."""
+        return PlainTextResponse(generate_latest(state_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _check(state: State) -> float:
+    """Seconds of a real question about a small image.  Error: DeadlineExceeded, and those of the model."""
+    start, image = time.perf_counter(), load_image(Image.new("RGB", (32, 32), "grey"))
+    question = state.model.aask(image, "What is <region1>?", [[4, 4, 28, 28]], max_new_tokens=1)
+    try:
+        await asyncio.wait_for(question, state.settings.ready_s)
+    except TimeoutError:
+        problem = f"the model did not answer within {state.settings.ready_s:g} seconds"
+        raise DeadlineExceeded(problem, do="look at the server's load and its logs") from None
+    return time.perf_counter() - start
+
+
+def _add_models(app: FastAPI, *, created: int) -> None:
+    def described(name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": created, "owned_by": "roi-agent"}
+
+    @app.get("/v1/models", responses={401: faults.RESPONSES[401]})
+    async def models(request: Request) -> dict[str, Any]:
+        """The region model's name."""
+        return {"object": "list", "data": [described(state_of(request).name)]}
+
+    @app.get("/v1/models/{name}", responses={401: faults.RESPONSES[401], 404: faults.RESPONSES[404]})
+    async def model(name: str, request: Request) -> dict[str, Any]:
+        """Whether there is a model of that name."""
+        if name != state_of(request).name:
+            raise ModelNotFound(f"there is no model {name[:80]!r}", do=f"use {state_of(request).name}")
+        return described(name)

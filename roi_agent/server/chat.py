@@ -1,0 +1,252 @@
+"""`/v1/chat/completions`: OpenAI's messages in, a conversation about one image to the region model, OpenAI's answer out."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from roi_agent.model.answers import MAX_NEW_TOKENS, Answer, AnswerStream, Decoding
+from roi_agent.model.conversation import Turn
+from roi_agent.model.errors import InvalidSetting, ModelNotFound, RoiAgentError
+from roi_agent.model.images import LoadedImage
+from roi_agent.model.regions import Region, parse_regions
+from roi_agent.schema import WireRegion, wire_regions
+from roi_agent.server import faults
+from roi_agent.server.chat_types import (
+    AnswerMessage,
+    ChatChoice,
+    ChatCompletion,
+    ChatRequest,
+    ChatUsage,
+    ImagePart,
+    Logprobs,
+    Message,
+    PromptDetails,
+    RoiAnswer,
+    TextPart,
+    TokenLogprob,
+    TopLogprob,
+)
+from roi_agent.server.state import State, state_of
+from roi_agent.server.waiting import unless_gone
+
+router = APIRouter()
+_EVENTS = {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The answer, or its events."}
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request as the region model takes it.  notes: on what was left out."""
+
+    image: LoadedImage
+    turns: list[Turn]
+    regions: tuple[Region, ...]
+    decoding: Decoding
+    notes: tuple[str, ...]
+
+
+@router.post("/v1/chat/completions", response_model=ChatCompletion, responses={**faults.RESPONSES, 200: _EVENTS})
+async def chat_completions(wanted: ChatRequest, request: Request) -> Any:
+    """OpenAI's chat completions: one image, regions under `roi`, and a conversation that mentions them as `<region1>`."""
+    state = state_of(request)
+    if wanted.model != state.name:
+        raise ModelNotFound(f"there is no model {wanted.model[:80]!r}", do=f"use {state.name}")
+    asked = await asyncio.to_thread(_read, wanted, state)
+    ways = _ways(asked.decoding, wanted.n or 1)
+    head: dict[str, Any] = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": state.name}
+    if wanted.stream:
+        # Before the answer begins, so that a full queue is a 429 and not the first event of a stream.
+        streams = [await asyncio.to_thread(_begin, state, asked, each) for each in ways]
+        return StreamingResponse(_events(state, streams, asked, wanted, head), media_type="text/event-stream")
+    question = [(asked.turns, asked.regions)]
+    answers = await unless_gone(request, _all([state.model.areply_all(asked.image, question, each) for each in ways]))
+    told = [each for (each,) in answers]
+    state.metrics.answered(told)
+    choices = [_choice(index, each, asked.notes) for index, each in enumerate(told)]
+    return ChatCompletion(**head, choices=choices, usage=_usage(told))
+
+
+def _begin(state: State, asked: _Asked, decoding: Decoding) -> AnswerStream:
+    return state.model.reply_stream(asked.image, asked.turns, asked.regions, decoding)
+
+
+async def _all(work: Sequence[Any]) -> list[list[Answer]]:
+    """All results, or the first error with the rest cancelled."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except ExceptionGroup as several:
+        raise several.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _ways(decoding: Decoding, count: int) -> list[Decoding]:
+    """As many as answers are wanted, each with a seed of its own."""
+    if decoding.seed is None or count == 1:
+        return [decoding] * count
+    return [replace(decoding, seed=decoding.seed + index) for index in range(count)]
+
+
+# ------------------------------------------------------------ from OpenAI's messages
+
+
+def _read(wanted: ChatRequest, state: State) -> _Asked:
+    """Errors: InvalidSetting for what is no conversation about one image, those of images and regions."""
+    parts = [(message, _parts(message)) for message in wanted.messages]
+    images = {part.image_url.url: part for _, each in parts for part in each if isinstance(part, ImagePart)}
+    if len(images) != 1:
+        problem = f"the messages hold {len(images)} different images" if images else "the messages hold no image"
+        raise InvalidSetting(problem, do="give one image_url, the same in all turns")
+    ((url, part),) = images.items()
+    image = state.images.get(url)
+    if part.roi is not None and wanted.roi is not None:
+        raise InvalidSetting("roi stands at the image and at the top of the request", do="give it once")
+    roi = wanted.roi or part.roi
+    regions = parse_regions(wire_regions(roi.regions) if roi else [], size_wh=image.size_wh)
+    has_system = any(message.role in ("system", "developer") for message in wanted.messages)
+    notes = ("the system message was left out: the model was trained without one",) if has_system else ()
+    return _Asked(image, _turns(parts), regions, _decoding(wanted, roi.timeout_s if roi else None), notes)
+
+
+def _parts(message: Message) -> list[TextPart | ImagePart]:
+    return [TextPart(type="text", text=message.content)] if isinstance(message.content, str) else message.content
+
+
+def _turns(parts: Sequence[tuple[Message, list[TextPart | ImagePart]]]) -> list[Turn]:
+    """Questions with their answers; messages of one side that follow one another are one."""
+    said: list[tuple[str, str]] = []
+    for message, each in parts:
+        text = "\n".join(part.text for part in each if isinstance(part, TextPart)).strip()
+        if message.role in ("system", "developer") or not text:
+            continue
+        if said and said[-1][0] == message.role:
+            text = f"{said.pop()[1]}\n{text}"
+        said.append((message.role, text))
+    if not said or said[-1][0] != "user" or said[0][0] != "user":
+        raise InvalidSetting("the messages do not begin and end with a question of the user", do="end with one, as text")
+    pairs = zip(said[::2], [*said[1::2], ("", None)], strict=True)
+    return [Turn(question, answer) for (_, question), (_, answer) in pairs]
+
+
+def _decoding(wanted: ChatRequest, timeout_s: float | None) -> Decoding:
+    stop = (wanted.stop,) if isinstance(wanted.stop, str) else tuple(wanted.stop or ())
+    if wanted.top_logprobs is not None and not wanted.logprobs:
+        raise InvalidSetting("top_logprobs is given without logprobs", do="set logprobs to true as well")
+    return Decoding(
+        max_new_tokens=wanted.max_completion_tokens or wanted.max_tokens or MAX_NEW_TOKENS,
+        temperature=wanted.temperature or 0.0,
+        top_p=1.0 if wanted.top_p is None else wanted.top_p,
+        seed=wanted.seed,
+        stop=stop,
+        timeout_s=timeout_s,
+        top_logprobs=(wanted.top_logprobs or 0) if wanted.logprobs else None,
+    )
+
+
+# ------------------------------------------------------------ to OpenAI's answers
+
+
+def _choice(index: int, answer: Answer, notes: tuple[str, ...]) -> ChatChoice:
+    finish: Any = answer.finish
+    message = AnswerMessage(content=answer.text)
+    return ChatChoice(index=index, message=message, finish_reason=finish, logprobs=_logprobs(answer), roi=_roi(answer, notes))
+
+
+def _roi(answer: Answer, notes: tuple[str, ...]) -> RoiAnswer:
+    regions = [WireRegion.model_validate(region.to_dict()) for region in answer.regions]
+    timing = asdict(answer.timing)
+    return RoiAnswer(confidence=answer.confidence, regions=regions, notes=[*answer.notes, *notes], timing=timing)
+
+
+def _logprobs(answer: Answer) -> Logprobs | None:
+    if not answer.tokens:
+        return None
+
+    def shown(text: str, logprob: float) -> dict[str, Any]:
+        # OpenAI gives no infinities, which JSON does not have.
+        return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(text.encode())}
+
+    content = [
+        TokenLogprob(**shown(each.text, each.logprob), top_logprobs=[TopLogprob(**shown(*one)) for one in each.likeliest])
+        for each in answer.tokens
+    ]
+    return Logprobs(content=content)
+
+
+def _usage(answers: Sequence[Answer]) -> ChatUsage:
+    """The prompt counts once, as at OpenAI's, however many answers there are."""
+    read, written = answers[0].usage.prompt_tokens, sum(each.usage.completion_tokens for each in answers)
+    cached = PromptDetails(cached_tokens=answers[0].usage.cached_tokens)
+    return ChatUsage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written, prompt_tokens_details=cached)
+
+
+async def _events(
+    state: State, streams: Sequence[AnswerStream], asked: _Asked, wanted: ChatRequest, head: dict[str, Any]
+) -> AsyncIterator[str]:
+    """Server-sent events: each answer's role, its pieces and its end; the usage where it is wanted; [DONE]."""
+    usage = bool(wanted.stream_options and wanted.stream_options.include_usage)
+
+    def event(choices: list[dict[str, Any]], **more: Any) -> str:
+        chunk = {**head, "object": "chat.completion.chunk", "choices": choices, **({"usage": None} if usage else {}), **more}
+        return _event(chunk)
+
+    def part(index: int, delta: dict[str, Any], **more: Any) -> str:
+        return event([{"index": index, "delta": delta, "finish_reason": None, **more}])
+
+    try:
+        for index in range(len(streams)):
+            yield part(index, {"role": "assistant", "content": ""})
+        answers: dict[int, Answer] = {}
+        async for index, piece in _merged(streams):
+            if piece is not None:
+                yield part(index, {"content": piece})
+                continue
+            answers[index] = await asyncio.to_thread(streams[index].answer)
+            end = _choice(index, answers[index], asked.notes)
+            logprobs = end.logprobs.model_dump() if end.logprobs else None
+            yield part(index, {}, finish_reason=end.finish_reason, logprobs=logprobs, roi=end.roi.model_dump())
+        state.metrics.answered(answers.values())
+        if usage:
+            yield event([], usage=_usage([answers[index] for index in sorted(answers)]).model_dump())
+        yield "data: [DONE]\n\n"
+    except RoiAgentError as error:
+        yield _event(faults.body(error).model_dump())
+    finally:
+        for each in streams:
+            each.cancel()
+
+
+async def _merged(streams: Sequence[AnswerStream]) -> AsyncIterator[tuple[int, str | None]]:
+    """The pieces of all streams as they come, with the stream's number; None at a stream's end."""
+    pieces: asyncio.Queue[tuple[int, str | Exception | None]] = asyncio.Queue()
+
+    async def follow(index: int) -> None:
+        try:
+            async for piece in streams[index]:
+                await pieces.put((index, piece))
+            await pieces.put((index, None))
+        except Exception as error:
+            await pieces.put((index, error))
+
+    following = [asyncio.ensure_future(follow(index)) for index in range(len(streams))]
+    try:
+        left = len(streams)
+        while left:
+            index, piece = await pieces.get()
+            if isinstance(piece, Exception):
+                raise piece
+            left -= piece is None
+            yield index, piece
+    finally:
+        for each in following:
+            each.cancel()
+
+
+def _event(data: dict[str, Any]) -> str:
+    return f"data: {json.dumps(data, ensure_ascii=False, allow_nan=False)}\n\n"

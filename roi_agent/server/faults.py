@@ -1,0 +1,98 @@
+"""Errors as HTTP answers in OpenAI's form, which its clients read: status, code, and whether to try again."""
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from roi_agent.model.errors import RequestInvalid, RoiAgentError, UserError
+from roi_agent.schema import ErrorResponse, WireError
+
+_log = logging.getLogger(__name__)
+_STATUS = {
+    "unauthorised": 401,
+    "model_not_found": 404,
+    "unknown_image": 404,
+    "request_too_large": 413,
+    "image_too_large": 413,
+    "queue_full": 429,
+    "cancelled": 499,
+    "out_of_memory": 503,
+    "deadline_exceeded": 504,
+}
+_RETRY = {"queue_full", "out_of_memory"}  # worth another try; a deadline that passed or a model that broke is not
+_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+# For the description of every route.
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorResponse} for status in (400, 401, 404, 413, 429, 499, 500, 503, 504)
+}
+
+
+def answer(error: RoiAgentError, *, param: str | None = None) -> JSONResponse:
+    """The HTTP answer of a coded error."""
+    status = _STATUS.get(error.code, 400 if isinstance(error, UserError) else 500)
+    headers = {"retry-after": "1"} if error.code in _RETRY else {}
+    if status >= 500 and error.code not in _RETRY:
+        headers["x-should-retry"] = "false"  # OpenAI's clients would otherwise ask again
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse(body(error, status=status, param=param).model_dump(), status, headers)
+
+
+def body(error: RoiAgentError, *, status: int = 500, param: str | None = None) -> ErrorResponse:
+    """What an answer, or the last event of a stream, says of an error."""
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    message = "; ".join(filter(None, (error.problem, error.do)))
+    return ErrorResponse(
+        error=WireError(message=message, type=kind, param=param, code=error.code, problem=error.problem, do=error.do)
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Every failure of a route as an answer in that form."""
+    app.add_exception_handler(RoiAgentError, _coded)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _broken)
+
+
+async def _coded(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RoiAgentError)
+    return answer(error)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    """The first fault only, without the value that was given: it may be an image."""
+    assert isinstance(error, RequestValidationError)
+    fault = error.errors()[0]
+    field = ".".join(str(part) for part in fault["loc"][1:]) or "the body"
+    problem = f"{field[:200]}: {fault['msg']}"
+    return answer(RequestInvalid(problem, do="the fields of every route are described at /docs"), param=field[:200])
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    fault = WireError(
+        message=str(error.detail),
+        type="invalid_request_error",
+        code={404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}.get(error.status_code, "request_invalid"),
+        problem=str(error.detail),
+        do="the routes are described at /docs",
+    )
+    return JSONResponse(ErrorResponse(error=fault).model_dump(), error.status_code, error.headers)
+
+
+async def _broken(request: Request, error: Exception) -> JSONResponse:
+    _log.error("a fault of the server", exc_info=error)
+    fault = WireError(
+        message="the server failed at this request",
+        type="server_error",
+        code="internal_error",
+        problem="the server failed at this request",
+        do="report it with the request's id",
+    )
+    return JSONResponse(ErrorResponse(error=fault).model_dump(), 500)

@@ -1,0 +1,101 @@
+"""Images that requests name: uploaded once, or sent along as `data:` URLs, decoded once and kept for a while."""
+
+import hashlib
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from roi_agent.model.errors import ImageUnreadable, UnknownImage
+from roi_agent.model.images import LoadedImage, load_image
+from roi_agent.schema import IMAGE_PREFIX
+
+
+@dataclass(slots=True)
+class _Kept:
+    image: LoadedImage
+    source: bytes
+    used: float
+
+
+class ImageStore:
+    """Decoded images under handles that nobody can guess. Safe under threads.
+
+    budget_bytes: of pixels; the image used longest ago goes first.  keep_s: after the last use.  clock: seconds.
+    """
+
+    def __init__(self, budget_bytes: int, keep_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._budget, self._keep_s, self._clock = budget_bytes, keep_s, clock
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._by_source: dict[bytes, str] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def nbytes(self) -> int:
+        """Of the pixels of all images."""
+        return sum(_nbytes(each.image) for each in list(self._kept.values()))
+
+    def add(self, source: str | bytes) -> tuple[str, LoadedImage]:
+        """Decode and keep the bytes of a file or a `data:` URL; gives its handle.  Errors: those of `load_image`.
+
+        What was sent before, byte for byte, is not decoded again; the key is a hash that we make.
+        """
+        if isinstance(source, str) and source[:5].lower() != "data:":
+            raise ImageUnreadable("an image is neither an uploaded one nor a data: URL", do="upload it to /v1/images first")
+        known = hashlib.sha256(source.encode() if isinstance(source, str) else source).digest()
+        with self._lock:
+            handle = self._by_source.get(known)
+            if handle is not None and (kept := self._use(handle)) is not None:
+                return handle, kept
+        image = load_image(source)
+        with self._lock:
+            handle = f"img-{secrets.token_hex(16)}"
+            self._kept[handle] = _Kept(image, known, self._clock())
+            self._by_source[known] = handle
+            self._shrink()
+        return handle, image
+
+    def get(self, name: str) -> LoadedImage:
+        """The image of a handle, or of a `data:` URL.  Errors: UnknownImage, and those of `load_image`."""
+        if not name.startswith(IMAGE_PREFIX):
+            return self.add(name)[1]
+        with self._lock:
+            image = self._use(name.removeprefix(IMAGE_PREFIX))
+        if image is None:
+            raise UnknownImage("the image was never uploaded, or was forgotten", do="upload it to /v1/images again")
+        return image
+
+    def _use(self, handle: str) -> LoadedImage | None:
+        kept = self._kept.get(handle)
+        if kept is None:
+            return None
+        if self._clock() - kept.used > self._keep_s:
+            self._forget(handle)
+            return None
+        kept.used = self._clock()
+        self._kept.move_to_end(handle)
+        return kept.image
+
+    def _shrink(self) -> None:
+        """Forget what is too old, and what does not fit; the newest stays, since a question about it is coming."""
+        now, size = self._clock(), self.nbytes
+        for handle, kept in list(self._kept.items())[:-1]:
+            if size <= self._budget and now - kept.used <= self._keep_s:
+                return
+            size -= _nbytes(kept.image)
+            self._forget(handle)
+
+    def _forget(self, handle: str) -> None:
+        gone = self._kept.pop(handle)
+        if self._by_source.get(gone.source) == handle:
+            del self._by_source[gone.source]
+
+
+def _nbytes(image: LoadedImage) -> int:
+    width, height = image.size_wh
+    return 3 * width * height

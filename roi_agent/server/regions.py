@@ -1,0 +1,148 @@
+"""Images, questions in batches, and finding regions: `/v1/images`, `/v1/regions/ask`, `/v1/detect`, `/v1/segment`."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import ValidationError
+
+from roi_agent.model.errors import ImageUnreadable, InvalidSetting
+from roi_agent.model.images import LoadedImage
+from roi_agent.model.regions import parse_regions
+from roi_agent.schema import (
+    IMAGE_PREFIX,
+    AskRequest,
+    AskResponse,
+    DetectRequest,
+    DetectResponse,
+    ImageUpload,
+    SegmentRequest,
+    SegmentResponse,
+    StoredImage,
+    WireAnswer,
+    WireQuestion,
+    turns_of,
+    wire_regions,
+)
+from roi_agent.server import faults
+from roi_agent.server.state import State, state_of
+from roi_agent.server.waiting import unless_gone
+from roi_agent.tools.detect import MAX_REGIONS, OVERLAP, detect
+from roi_agent.tools.segment import segment, segment_everything
+from roi_agent.tools.workspace import Workspace
+
+router = APIRouter(responses={**faults.RESPONSES})
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_UPLOAD = {"application/json": {"schema": ImageUpload.model_json_schema()}, "image/*": _BINARY}
+
+
+@router.post("/v1/images", openapi_extra={"requestBody": {"required": True, "content": _UPLOAD}})
+async def images(request: Request) -> StoredImage:
+    """Upload an image once, as its file's bytes or as JSON with a `data:` URL, and name it in every later question."""
+    state, content = state_of(request), await request.body()
+    source: str | bytes = content
+    if request.headers.get("content-type", "").startswith("application/json"):
+        try:
+            source = ImageUpload.model_validate_json(content).image
+        except ValidationError as error:
+            raise ImageUnreadable(f"the image is given as JSON that cannot be read: {error.errors()[0]['msg']}") from None
+    handle, image = await asyncio.to_thread(state.images.add, source)
+    width, height = image.size_wh
+    return StoredImage(id=handle, url=IMAGE_PREFIX + handle, width=width, height=height, notes=list(image.notes))
+
+
+@router.get("/v1/images/{handle}")
+async def image(handle: str, request: Request) -> StoredImage:
+    """What is known of an uploaded image."""
+    found = state_of(request).images.get(IMAGE_PREFIX + handle)
+    width, height = found.size_wh
+    return StoredImage(id=handle, url=IMAGE_PREFIX + handle, width=width, height=height, notes=list(found.notes))
+
+
+@router.post("/v1/regions/ask")
+async def regions_ask(wanted: AskRequest, request: Request) -> AskResponse:
+    """Questions about regions of one image, answered as one batch; each may have earlier turns, or options to choose from."""
+    state = state_of(request)
+    if len(wanted.questions) > state.settings.max_questions:
+        problem = f"{len(wanted.questions)} questions"
+        raise InvalidSetting(problem, do=f"ask at most {state.settings.max_questions} at once")
+    seen = await asyncio.to_thread(state.images.get, wanted.image)
+    return AskResponse(answers=await unless_gone(request, _answers(state, seen, wanted)))
+
+
+async def _answers(state: State, image: LoadedImage, wanted: AskRequest) -> list[WireAnswer]:
+    """Open questions as one batch; each choice is a batch of its options."""
+    open_questions = [each for each in wanted.questions if each.options is None]
+    asked = [(turns_of(each), _regions(each, image)) for each in open_questions]
+    choices = [each for each in wanted.questions if each.options is not None]
+    for each in choices:
+        if len(each.turns) > 1:
+            raise InvalidSetting("a choice has earlier turns", do="choose at the first turn")
+    written = iter(await state.model.areply_all(image, asked, wanted.decoding.to_decoding()) if asked else [])
+    chosen = iter(
+        [
+            await asyncio.to_thread(
+                state.model.choose_for, image, each.turns[0].question, each.options or [], _regions(each, image)
+            )
+            for each in choices
+        ]
+    )
+    answers = [next(written) if each.options is None else next(chosen) for each in wanted.questions]
+    state.metrics.answered(answers)
+    return [WireAnswer.model_validate(_listed(each.to_dict())) for each in answers]
+
+
+def _regions(question: WireQuestion, image: LoadedImage) -> Any:
+    return parse_regions(wire_regions(question.regions), size_wh=image.size_wh)
+
+
+def _listed(answer: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in answer.items()}
+
+
+@router.post("/v1/detect")
+async def detect_regions(wanted: DetectRequest, request: Request) -> DetectResponse:
+    """Look for things by words: "red star . umbrella ." or a list."""
+    state = state_of(request)
+    seen = await asyncio.to_thread(state.images.get, wanted.image)
+
+    def work() -> dict[str, Any]:
+        workspace = Workspace()
+        workspace.add_image(seen)
+        with state.models.use("detect") as detector:
+            found = detect(
+                workspace,
+                wanted.phrases,
+                detector=detector,
+                threshold=wanted.threshold,
+                overlap=OVERLAP if wanted.overlap is None else wanted.overlap,
+                max_regions=wanted.max_regions or MAX_REGIONS,
+            )
+        return found.to_dict()
+
+    return DetectResponse.model_validate(_without_image(await state.finding.run(work)))
+
+
+@router.post("/v1/segment")
+async def segment_regions(wanted: SegmentRequest, request: Request) -> SegmentResponse:
+    """Masks: one for each box, or of the one thing that all points point at, or of everything."""
+    state = state_of(request)
+    seen = await asyncio.to_thread(state.images.get, wanted.image)
+
+    def work() -> dict[str, Any]:
+        workspace = Workspace()
+        workspace.add_image(seen)
+        with state.models.use("segment") as segmenter:
+            if not wanted.regions and not wanted.points:
+                return segment_everything(workspace, segmenter=segmenter).to_dict()
+            boxes = wire_regions(wanted.regions)
+            found = segment(workspace, segmenter=segmenter, boxes=boxes, points=wanted.points, several=wanted.several)
+            return found.to_dict()
+
+    return SegmentResponse.model_validate(_without_image(await state.finding.run(work)))
+
+
+def _without_image(found: dict[str, Any]) -> dict[str, Any]:
+    """The only image of a request needs no name, nor do its regions say it."""
+    regions = [{key: value for key, value in region.items() if key != "image"} for region in found["regions"]]
+    return {key: value for key, value in found.items() if key != "image"} | {"regions": regions}

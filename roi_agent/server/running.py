@@ -1,0 +1,67 @@
+"""A server in this process until it is told to stop; requests in progress are then answered first."""
+
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+import uvicorn
+from fastapi import FastAPI
+
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.settings import ServerSettings
+
+
+def serve(app: FastAPI, settings: ServerSettings, *, started: Callable[[str], object]) -> None:
+    """Answer until SIGTERM or Ctrl-C.  started: called with the address once it listens.  Error: InvalidSetting."""
+    _log_lines()
+    listening = _listen(settings.host, settings.port)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=round(settings.drain_s),
+        timeout_keep_alive=75,
+        backlog=2048,
+    )
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # uvicorn stops at them, and then sends them again, to end the process badly
+    _Server(config, lambda: started(f"http://{host}:{listening.getsockname()[1]}")).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, started: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._tell = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._tell()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named TCP, or asyncio would not send small answers at once: 40 ms each.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        reason = error.strerror or str(error)
+        raise InvalidSetting(f"cannot listen on {host}:{port}: {reason}", do="use another --port, or 0 for any") from None
+    return listening
+
+
+def _log_lines() -> None:
+    """One JSON line for a request, a line for what goes wrong, on standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("roi_agent").setLevel(logging.INFO)

@@ -1,0 +1,33 @@
+"""What all routes of one server share."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+
+from roi_agent.model.protocol import RegionModel
+from roi_agent.server.images import ImageStore
+from roi_agent.server.metrics import Metrics
+from roi_agent.server.waiting import Lane
+from roi_agent.settings import ServerSettings
+from roi_agent.tools.models import Models
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """name, model: of the region model.  models: detector and segmenter.  finding: where those run."""
+
+    name: str
+    model: RegionModel
+    models: Models
+    settings: ServerSettings
+    images: ImageStore
+    metrics: Metrics
+    finding: Lane
+
+
+def state_of(request: Request) -> State:
+    """That of the server that the request came to."""
+    state: Any = request.app.state.roi
+    assert isinstance(state, State)
+    return state

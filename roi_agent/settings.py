@@ -1,0 +1,64 @@
+"""What the server may use, and the only place that reads environment variables."""
+
+import ipaddress
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.shown import shown
+
+API_KEY = "ROI_AGENT_API_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """How the server listens and what it takes.
+
+    host, port: 0 takes any free port.  api_key: wanted on every route but health; None asks for none, on this machine only.
+    max_body_bytes: of a request.  max_requests: in progress at once, 429 beyond.  max_questions: of one call.
+    image_bytes, image_s: of decoded images that are kept, and seconds since their last use.
+    ready_s: within which the model must answer to count as ready.  drain_s: for requests in progress when the server is told
+    to stop.  Error: InvalidSetting.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_key: str | None = None
+    max_body_bytes: int = 32 << 20
+    max_requests: int = 512
+    max_questions: int = 256
+    image_bytes: int = 512 << 20
+    image_s: float = 3600.0
+    ready_s: float = 10.0
+    drain_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise InvalidSetting(f"the port is {shown(self.port)}", do="give 0 to 65535")
+        for name in ("max_body_bytes", "max_requests", "max_questions", "image_bytes", "image_s", "ready_s", "drain_s"):
+            if not getattr(self, name) > 0:
+                raise InvalidSetting(f"{name} is {shown(getattr(self, name))}", do="give a number above 0")
+        if self.api_key is not None and (len(self.api_key) < 8 or not self.api_key.isascii() or not self.api_key.isprintable()):
+            raise InvalidSetting("the API key is too short or not plain", do="give at least 8 printable ASCII signs")
+        if self.api_key is None and not self.local:
+            problem = f"{self.host} can be reached from other machines, and there is no API key"
+            raise InvalidSetting(problem, do=f"set {API_KEY}, or listen on 127.0.0.1")
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @classmethod
+    def from_environment(cls, **given: Any) -> "ServerSettings":
+        """The settings given, with the key from the environment."""
+        return cls(**given, api_key=api_key_from_environment())
+
+
+def api_key_from_environment() -> str | None:
+    """The key of our server, where one is set."""
+    return os.environ.get(API_KEY) or None

@@ -1,0 +1,193 @@
+"""A model on a server is the same object as one in this process."""
+
+import asyncio
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roi_agent import build_agent, load_region_model
+from roi_agent.client import RemoteRegionModel
+from roi_agent.model.answers import Answer
+from roi_agent.model.errors import (
+    BoxOutOfBounds,
+    Cancelled,
+    DeadlineExceeded,
+    InvalidSetting,
+    PromptTooLong,
+    RoiAgentError,
+    ServerUnreachable,
+    Unauthorised,
+    UnknownRegion,
+    all_errors,
+)
+from roi_agent.model.protocol import RegionModel
+from tests.serving import Serving, free_port, serving
+
+SCENE = Path(__file__).parent.parent / "examples" / "scene1.png"
+UMBRELLA, FLAG, SQUARE = [123, 194, 303, 377], [141, 9, 246, 134], [315, 145, 504, 334]
+KEY = "a-key-of-16-signs"
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Serving]:
+    with serving(key=KEY) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def remote(served: Serving) -> RegionModel:
+    return load_region_model(served.address, api_key=KEY)
+
+
+@pytest.fixture(scope="module")
+def local() -> RegionModel:
+    return load_region_model("nano")
+
+
+def alike(there: Answer, here: Answer) -> bool:
+    assert there.confidence == pytest.approx(here.confidence, abs=1e-4)
+    assert [token.text for token in there.tokens] == [token.text for token in here.tokens]
+    fields = ("text", "regions", "notes", "finish")
+    return all(getattr(there, name) == getattr(here, name) for name in fields) and (
+        there.usage.prompt_tokens == here.usage.prompt_tokens and there.usage.completion_tokens == here.usage.completion_tokens
+    )
+
+
+@pytest.mark.parametrize(
+    ("question", "boxes", "options"),
+    [
+        ("What is <region1>?", [UMBRELLA], {}),
+        ("What is here?", [], {}),
+        ("Is <region1> left of <region2>?", [UMBRELLA, SQUARE], {"top_logprobs": 2}),
+        ("What is <region1>?", [[10, 10, 14, 14]], {}),  # smaller than a cell: a note
+        ("What is <region1>?", [FLAG], {"temperature": 1.5, "seed": 3}),
+        ("What is <region1>?", [FLAG], {"max_new_tokens": 2}),
+        ("What is <region1>?", [UMBRELLA], {"stop": ("umbrella",)}),
+    ],
+)
+def test_questions_streams_and_tasks_get_the_local_answer(
+    local: RegionModel, remote: RegionModel, question: str, boxes: Any, options: dict[str, Any]
+) -> None:
+    here = local.ask(SCENE, question, boxes, **options)
+    assert alike(remote.ask(SCENE, question, boxes, **options), here)
+    stream = remote.stream(SCENE, question, boxes, **options)
+    assert "".join(stream) == here.text and alike(stream.answer(), here)
+    assert alike(asyncio.run(remote.aask(SCENE, question, boxes, **options)), here)
+
+
+def test_conversations_batches_and_choices(local: RegionModel, remote: RegionModel) -> None:
+    chats = [model.chat(SCENE, [UMBRELLA, SQUARE]) for model in (local, remote)]
+    for question in ("Is <region1> left of <region2>?", "Why?"):
+        here, there = (chat.ask(question) for chat in chats)
+        assert alike(there, here)
+    each = [model.ask_each(SCENE, "What is <region>?", [UMBRELLA, FLAG, SQUARE]) for model in (local, remote)]
+    assert all(alike(there, here) for here, there in zip(*each, strict=True))
+    assert remote.ask_each(SCENE, "What is <region>?", []) == []
+    chosen, choice = (model.choose(SCENE, "What colour is <region1>?", ["blue", "pink"], [FLAG]) for model in (local, remote))
+    assert (
+        (choice.text, choice.index, choice.regions) == (chosen.text, chosen.index, chosen.regions) == ("pink", 1, chosen.regions)
+    )
+    assert choice.scores == pytest.approx(chosen.scores, abs=1e-4)
+    assert remote.ask(SCENE.read_bytes(), "What is <region1>?", [FLAG]).usage.cached_tokens > 0
+
+
+async def test_async_streams_come_piece_by_piece(remote: RegionModel) -> None:
+    assert [piece async for piece in remote.stream(SCENE, "What is <region1>?", [UMBRELLA])] == [
+        "a", " large", " orange", " umbrella",
+    ]  # fmt: skip
+
+
+def test_a_stream_that_is_taken_back(remote: RegionModel) -> None:
+    stream = remote.stream(SCENE, "What is <region1>?", [UMBRELLA], temperature=2.0, max_new_tokens=1500, seed=1)
+    stream.cancel()
+    with pytest.raises(Cancelled):
+        stream.answer()
+
+
+def test_an_agent_works_with_it(remote: RegionModel) -> None:
+    agent = build_agent(region_model=remote)
+    assert "yellow" in agent.run(SCENE, "What colour is the largest thing right of the umbrella?").answer
+
+
+@pytest.mark.parametrize(
+    ("error", "question", "boxes", "options"),
+    [
+        (UnknownRegion, "What is <region2>?", [UMBRELLA], {}),
+        (BoxOutOfBounds, "What is <region1>?", [[0, 0, 999, 9]], {}),
+        (PromptTooLong, "What is <region1>? " * 700, [UMBRELLA], {}),
+        (InvalidSetting, "What is <region1>?", [UMBRELLA], {"temperature": 3}),
+        (DeadlineExceeded, "What is <region1>?", [UMBRELLA], {"timeout_s": 1e-6}),
+    ],
+)
+def test_errors_are_the_local_ones(
+    local: RegionModel, remote: RegionModel, error: type[RoiAgentError], question: str, boxes: Any, options: dict[str, Any]
+) -> None:
+    told = []
+    for model in (local, remote):
+        with pytest.raises(error) as caught:
+            model.ask(SCENE, question, boxes, **options)
+        told.append(caught.value)
+        with pytest.raises(error):
+            model.stream(SCENE, question, boxes, **options).answer()
+    assert told[0].do == told[1].do and (error is DeadlineExceeded or told[0].problem == told[1].problem)
+
+
+def test_every_error_is_known_by_its_code() -> None:
+    assert all_errors()["unknown_region"] is UnknownRegion and len(all_errors()) > 30
+
+
+def test_servers_that_are_none_and_keys_that_are_wrong(served: Serving) -> None:
+    with pytest.raises(Unauthorised, match="API key"):
+        load_region_model(served.address, api_key="a-wrong-key-of-mine")
+    with pytest.raises(ServerUnreachable, match="cannot be reached"):
+        RemoteRegionModel(f"http://127.0.0.1:{free_port()}", max_retries=0)
+    with pytest.raises(InvalidSetting, match="settings of a model in this process"):
+        load_region_model(served.address, device="cpu")
+
+
+def test_something_else_that_listens_is_no_server_of_ours() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            for reply in (b"HTTP/1.1 404 Not Found\r\ncontent-length: 4\r\n\r\nnope", b""):
+                connection, _ = listening.accept()
+                connection.recv(4096)
+                connection.sendall(reply)
+                connection.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        for problem in ("answered", "cannot be reached"):
+            with pytest.raises(ServerUnreachable, match=problem):
+                RemoteRegionModel(address, max_retries=0)
+
+
+def test_a_server_killed_and_started_again_under_load_costs_no_answer(local: RegionModel) -> None:
+    port = free_port()
+    with serving(port=port) as first:
+        remote = RemoteRegionModel(first.address, max_retries=20)
+        questions = ["What is <region1>?", "What colour is <region1>?"]
+        expected = [local.ask(SCENE, question, [UMBRELLA]).text for question in questions]
+        begun, left = threading.Semaphore(0), 15
+
+        def ask_on() -> int:
+            for _ in range(left):
+                for question, text in zip(questions, expected, strict=True):
+                    assert remote.ask(SCENE, question, [UMBRELLA]).text == text
+                begun.release()
+            return left
+
+        with ThreadPoolExecutor(4) as pool:
+            working = [pool.submit(ask_on) for _ in range(4)]
+            for _ in range(8):
+                assert begun.acquire(timeout=60)
+            first.stop(signal.SIGKILL)
+            assert not all(each.done() for each in working)
+            with serving(port=port):
+                assert [each.result(timeout=120) for each in working] == [left] * 4
