@@ -1,11 +1,14 @@
-"""`roi-agent serve`."""
+"""`roi-agent serve` and `roi-agent mcp`."""
 
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from roi_agent.cli.options import BudgetOption, ModelOption, RolesOption, err, num_bytes, require
+from roi_agent.cli.options import BudgetOption, ModelOption, RolesOption, WorkspaceOption, err, num_bytes, require
 from roi_agent.cli.running import DetectorOption, SegmenterOption
+from roi_agent.model.errors import InvalidSetting
 
 app = typer.Typer()
 
@@ -41,8 +44,6 @@ def serve(
     /docs describes every route. The key for clients is read from ROI_AGENT_API_KEY.
     """
     require("fastapi", "uvicorn", "prometheus_client", extra="serve")
-    from pathlib import Path
-
     from roi_agent.loading import load_models
     from roi_agent.model.engine import EngineSettings
     from roi_agent.server import build_app
@@ -62,3 +63,63 @@ def serve(
     called = name or Path(model).name
     application = build_app(models, settings, name=called)
     run(application, settings, started=lambda address: err.print(f"roi-agent serves {called} at {address}", markup=False))
+
+
+_MCP_EXAMPLES = """Examples:
+
+`roi-agent mcp examples/scene1.png`
+
+`roi-agent mcp --http --port 8765 --allow-folder pictures/`
+
+A host such as Claude Desktop starts the first itself: {"mcpServers": {"roi-agent": {"command": "roi-agent", "args": ["mcp"]}}}"""
+
+
+@app.command(epilog=_MCP_EXAMPLES)
+def mcp(
+    images: Annotated[
+        list[str] | None, typer.Argument(help="Image files that are open from the start.", metavar="[IMAGE]...")
+    ] = None,
+    workspace: WorkspaceOption = None,
+    model: ModelOption = "nano",
+    detector: DetectorOption = "nano",
+    segmenter: SegmenterOption = "nano",
+    device: RolesOption = None,
+    budget: BudgetOption = None,
+    http: Annotated[bool, typer.Option("--http", help="Serve at http://HOST:PORT/mcp and not over standard input.")] = False,
+    host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine only with ROI_AGENT_API_KEY set.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8765,
+    allow_folder: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --http: a folder whose images clients may open by path.", exists=True, file_okay=False),
+    ] = None,
+) -> None:
+    """Serve the tools to MCP hosts: over standard input for one that starts this command, or over HTTP.
+
+    Over HTTP every client has workspaces of its own; the key for clients is read from ROI_AGENT_API_KEY.
+    """
+    require("mcp", "uvicorn", extra="mcp")
+    from roi_agent import __version__
+    from roi_agent.loading import load_models
+    from roi_agent.mcp import Workspaces, build_server, run_http, run_stdio
+    from roi_agent.settings import ServerSettings
+
+    models = load_models(
+        region_model=model, detector=detector, segmenter=segmenter, device=device, budget_bytes=num_bytes(budget)
+    )
+    if http:
+        if images or workspace:
+            raise InvalidSetting("images and a workspace are given with --http", do="clients open theirs with open_image")
+        settings = ServerSettings.from_environment(host=host, port=port)
+        err.print(f"roi-agent serves MCP at http://{host}:{port}/mcp", markup=False)
+        run_http(build_server(Workspaces(models, folders=allow_folder or []), version=__version__), settings)
+        return
+    if allow_folder:
+        raise InvalidSetting("--allow-folder is given without --http", do="over standard input any file may be opened")
+    from roi_agent.tools.workspace import Workspace
+
+    with Workspace.opened(workspace) if workspace else nullcontext(Workspace()) as held:
+        for image in images or ():
+            held.add_image(image)
+        run_stdio(build_server(Workspaces(models, only=held), version=__version__))

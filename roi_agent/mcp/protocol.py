@@ -1,0 +1,216 @@
+"""The toolbox in MCP's terms: tools with structured results and pictures, images and regions as resources, progress."""
+
+import asyncio
+import base64
+import io
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
+
+from roi_agent.mcp.workspaces import Workspaces
+from roi_agent.model.errors import InvalidSetting, RoiAgentError
+from roi_agent.prompts import load_blocks
+from roi_agent.tools.abilities import ToolReply, png_base64
+from roi_agent.tools.toolbox import Toolbox
+from roi_agent.tools.workspace import Workspace
+
+_OPEN = "open_image"
+_TICK_S = 1.0  # between two notes that a tool is still at work
+_ADDING = {"find_regions", "segment_regions", "segment_everything", "add_region", "zoom_in"}  # they make handles
+_RESULT: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "text": {"type": "string", "description": "What the tool says, naming handles."},
+        "regions": {"type": "array", "items": {"type": "object"}, "description": "name, box (pixel xyxy), label, score, ..."},
+        "data": {"type": "object", "description": "The result in full."},
+    },
+    "required": ["text", "regions", "data"],
+}
+_PLACE = re.compile(r"roi://(?:(?P<workspace>ws-[0-9a-f]{24})/)?(?P<kind>images|regions)(?:/(?P<name>\w+))?")
+
+_Context = ServerRequestContext[Any]
+
+
+def build_server(workspaces: Workspaces, *, version: str) -> Server[Any]:
+    """An MCP server over these workspaces."""
+
+    async def list_tools(context: _Context, params: Any) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=_tools(workspaces))
+
+    async def call_tool(context: _Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+        arguments = dict(params.arguments or {})
+        reply = await _with_progress(context, params.name, lambda: _called(workspaces, params.name, arguments))
+        if not reply.error and params.name in {*_ADDING, _OPEN} and workspaces.only is not None:
+            await context.session.send_resource_list_changed()
+        return _result(reply)
+
+    async def list_resources(context: _Context, params: Any) -> types.ListResourcesResult:
+        return types.ListResourcesResult(resources=_resources(workspaces))
+
+    async def list_templates(context: _Context, params: Any) -> types.ListResourceTemplatesResult:
+        return types.ListResourceTemplatesResult(resource_templates=_templates(workspaces))
+
+    async def read_resource(context: _Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        return types.ReadResourceResult(contents=[await asyncio.to_thread(_read, workspaces, str(params.uri))])
+
+    return Server(
+        "roi-agent",
+        version=version,
+        instructions=load_blocks("mcp")["system"],
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+        on_list_resources=list_resources,
+        on_list_resource_templates=list_templates,
+        on_read_resource=read_resource,
+    )
+
+
+# ------------------------------------------------------------ tools
+
+
+def _tools(workspaces: Workspaces) -> list[types.Tool]:
+    """The toolbox's own schemas, which are written once; over HTTP each names its workspace too."""
+    texts = load_blocks("mcp")
+    toolbox = workspaces.only or Toolbox(Workspace(), workspaces.models)
+    described = [each["function"] for each in toolbox.openai_tools()]
+    image = {"type": "string", "minLength": 1, "description": _source(workspaces).capitalize() + "."}
+    opened = {"type": "object", "properties": {"image": image}, "required": ["image"], "additionalProperties": False}
+    tools = [_tool(_OPEN, texts[_OPEN].format(source=_source(workspaces)), opened)]
+    tools += [_tool(each["name"], each["description"], each["parameters"]) for each in described]
+    if workspaces.only is None:
+        for tool in tools:
+            named = {"type": "string", "description": texts["new_workspace" if tool.name == _OPEN else "workspace"]}
+            properties = {**tool.input_schema["properties"], "workspace": named}
+            required = list(tool.input_schema.get("required", []))
+            wanted = required if tool.name == _OPEN else [*required, "workspace"]
+            tool.input_schema = {**tool.input_schema, "properties": properties, "required": wanted}
+    return tools
+
+
+def _source(workspaces: Workspaces) -> str:
+    texts = load_blocks("mcp")
+    if workspaces.folders is None:
+        return texts["any_source"]
+    return texts["some_source" if workspaces.folders else "data_source"]
+
+
+def _tool(name: str, description: str, schema: dict[str, Any]) -> types.Tool:
+    adds = name in _ADDING or name == _OPEN
+    hints = types.ToolAnnotations(
+        read_only_hint=not adds, destructive_hint=False, idempotent_hint=not adds, open_world_hint=False
+    )
+    complete = {"type": "object", "properties": {}, **schema}
+    return types.Tool(name=name, description=description, input_schema=complete, output_schema=_RESULT, annotations=hints)
+
+
+def _called(workspaces: Workspaces, name: str, arguments: dict[str, Any]) -> ToolReply:
+    """Never raises: what goes wrong is a reply that a model can act on."""
+    try:
+        workspace = arguments.pop("workspace", None) if workspaces.only is None else None
+        if workspace is not None and not isinstance(workspace, str):
+            raise InvalidSetting("the workspace is no text", do="name the one that open_image gave")
+        if name == _OPEN:
+            return _opened(workspaces, workspace, arguments)
+        return workspaces.get(workspace).call(name, arguments)
+    except RoiAgentError as error:
+        return ToolReply(str(error), error=error.code)
+
+
+def _opened(workspaces: Workspaces, workspace: str | None, arguments: dict[str, Any]) -> ToolReply:
+    source = arguments.pop("image", None)
+    if not isinstance(source, str) or not source or arguments:
+        raise InvalidSetting("open_image takes one image, as text", do=f"give {_source(workspaces)}")
+    workspaces.check_source(source)
+    fresh = workspaces.only is None and workspace is None
+    name, toolbox = workspaces.open() if fresh else (workspace, workspaces.get(workspace))
+    image = toolbox.workspace.add_image(source)
+    width, height = image.size_wh
+    where = f" in the workspace {name}: name it in every call" if workspaces.only is None else ""
+    data = {"image": image.name, "width": width, "height": height, **({"workspace": name} if where else {})}
+    notes = "".join(f"; {note}" for note in image.image.notes)
+    return ToolReply(f"{image.name} ({width} x {height} pixels){where}{notes}", data=data)
+
+
+def _result(reply: ToolReply) -> types.CallToolResult:
+    content: list[Any] = [types.TextContent(type="text", text=reply.text)]
+    if reply.picture is not None:
+        content.append(types.ImageContent(type="image", data=png_base64(reply.picture), mime_type="image/png"))
+    told: dict[str, Any] = json.loads(reply.to_json())
+    return types.CallToolResult(content=content, structured_content=told, is_error=reply.error is not None)
+
+
+async def _with_progress(context: _Context, name: str, work: Callable[[], ToolReply]) -> ToolReply:
+    """The work in a thread; meanwhile whoever asked for progress hears once a second that it goes on."""
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    seconds = 0.0
+    await context.session.report_progress(seconds, None, f"{name} has begun")
+    while not working.done():
+        await asyncio.wait([working], timeout=_TICK_S)
+        if not working.done():
+            seconds += _TICK_S
+            await context.session.report_progress(seconds, None, f"{name} is at work for {seconds:.0f} s")
+    await context.session.report_progress(seconds + _TICK_S, seconds + _TICK_S, f"{name} is done")
+    return working.result()
+
+
+# ------------------------------------------------------------ resources
+
+
+def _resources(workspaces: Workspaces) -> list[types.Resource]:
+    """What is there over stdio; over HTTP only whoever knows a workspace's name may see into it."""
+    if workspaces.only is None:
+        return []
+    workspace = workspaces.only.workspace
+    images = [
+        types.Resource(
+            uri=f"roi://images/{image.name}",
+            name=image.name,
+            description="{} x {} pixels".format(*image.size_wh),
+            mime_type="image/png",
+        )
+        for image in workspace.images
+    ]
+    all_regions = types.Resource(
+        uri="roi://regions", name="regions", description="All regions found so far.", mime_type="application/json"
+    )
+    return [*images, all_regions]
+
+
+def _templates(workspaces: Workspaces) -> list[types.ResourceTemplate]:
+    start = "roi://" if workspaces.only is not None else "roi://{workspace}/"
+    return [
+        types.ResourceTemplate(
+            uri_template=start + "images/{image}", name="image", description="An image as PNG.", mime_type="image/png"
+        ),
+        types.ResourceTemplate(
+            uri_template=start + "regions/{region}", name="region", description="A region.", mime_type="application/json"
+        ),
+    ]
+
+
+def _read(workspaces: Workspaces, uri: str) -> types.TextResourceContents | types.BlobResourceContents:
+    """Error: MCPError, which names what there is."""
+    place = _PLACE.fullmatch(uri)
+    if place is None:
+        raise MCPError(types.INVALID_PARAMS, f"there is no resource {uri[:200]}; read roi://images/NAME or roi://regions")
+    try:
+        workspace = workspaces.get(place["workspace"]).workspace
+        if place["kind"] == "images":
+            file = io.BytesIO()
+            workspace.image(place["name"]).pixels.save(file, "PNG")
+            blob = base64.b64encode(file.getvalue()).decode()
+            return types.BlobResourceContents(uri=uri, mime_type="image/png", blob=blob)
+        found: Any = (
+            [region.to_dict() for region in workspace.regions()]
+            if place["name"] is None
+            else workspace.region(place["name"]).to_dict()
+        )
+    except RoiAgentError as error:
+        raise MCPError(types.INVALID_PARAMS, str(error)) from None
+    return types.TextResourceContents(uri=uri, mime_type="application/json", text=json.dumps(found, ensure_ascii=False))

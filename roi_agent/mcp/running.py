@@ -1,0 +1,47 @@
+"""An MCP server over the streams of this process, or over HTTP."""
+
+import asyncio
+import hmac
+
+import uvicorn
+from mcp.server.lowlevel import NotificationOptions, Server
+from mcp.server.stdio import stdio_server
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from roi_agent.settings import ServerSettings
+
+
+def run_stdio(server: Server) -> None:
+    """Until the host closes the stream.  Standard output belongs to the protocol."""
+
+    async def serve() -> None:
+        options = server.create_initialization_options(NotificationOptions(resources_changed=True))
+        async with stdio_server() as (read, write):
+            await server.run(read, write, options)
+
+    asyncio.run(serve())
+
+
+def run_http(server: Server, settings: ServerSettings) -> None:
+    """At /mcp, until SIGTERM or Ctrl-C."""
+    app = server.streamable_http_app(host=settings.host, max_request_body_size=settings.max_body_bytes)
+    guarded = _Keyed(app, settings.api_key) if settings.api_key else app
+    uvicorn.run(guarded, host=settings.host, port=settings.port, log_level="warning", server_header=False)
+
+
+class _Keyed:
+    """Asks every HTTP request for the key."""
+
+    def __init__(self, app: ASGIApp, key: str) -> None:
+        self._app, self._key = app, key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            given = Headers(scope=scope).get("authorization", "").removeprefix("Bearer ")
+            if not hmac.compare_digest(given.encode(), self._key):
+                refusal = {"error": "the API key is missing or wrong; send it as: Authorization: Bearer KEY"}
+                await JSONResponse(refusal, 401, {"www-authenticate": "Bearer"})(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
