@@ -641,7 +641,7 @@ def test_a_fault_of_the_engine_itself_leaves_nobody_waiting(
 ) -> None:
     engine = Engine(Runner(nano.model, nano.processor))
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "_step", lambda rows: 1 / 0)
+        patch.setattr(engine._batch, "step", lambda: 1 / 0)
         for each in engine.submit_all(requests[:3]):
             with pytest.raises(EngineFailed, match="ZeroDivisionError"):
                 each.result()

@@ -130,15 +130,15 @@ class Pending:
         """Since it was handed in."""
         return time.monotonic() - self.begun
 
-    def check(self, doing: str) -> None:
-        """Errors: Cancelled, DeadlineExceeded.  doing: what it was at, in words."""
+    def ended(self, doing: str) -> Cancelled | DeadlineExceeded | None:
+        """Why it must not go on, if so.  doing: what it is at, in words."""
         if self._cancelled:
-            raise Cancelled(f"the question was taken back while it was {doing}")
+            return Cancelled(f"the question was taken back while it was {doing}")
         limit = self.request.decoding.timeout_s
         if limit is not None and self.seconds() > limit:
-            raise DeadlineExceeded(
-                f"the {limit:g} seconds of the question were over while it was {doing}", do="give it more time"
-            )
+            problem = f"the {limit:g} seconds of the question were over while it was {doing}"
+            return DeadlineExceeded(problem, do="give it more time")
+        return None
 
     def tell(self, piece: str) -> None:
         """Hand out a piece of the text."""
