@@ -83,7 +83,7 @@ class LocalRegionModel(RegionModel):
         self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding
     ) -> AnswerStream:
         """As `reply`, piece by piece."""
-        (pending,) = self._submit(image, [(turns, regions)], decoding)
+        pending = self.engine.submit(replace(self._request(image, turns, regions, decoding), stream=True))
         return _LocalStream(self, pending, regions)
 
     def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:

@@ -178,9 +178,7 @@ def test_choose_wants_two_options(nano: LocalRegionModel, options: Any) -> None:
         nano.choose(SCENE, "What?", options)
 
 
-@pytest.mark.parametrize(
-    ("name", "do"), [("gpt4roi-7b", "convert"), ("missing", "nano or a folder"), ("http://localhost:8000", "local folder")]
-)
+@pytest.mark.parametrize(("name", "do"), [("gpt4roi-7b", "convert"), ("missing", "nano, a folder or a server")])
 def test_models_that_are_not_here_say_what_to_do(name: str, do: str) -> None:
     with pytest.raises(ModelNotFound, match=do):
         load_region_model(name)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,18 @@ def test_a_stop_text_ends_the_answer_before_it(nano: LocalRegionModel) -> None:
         assert stream.answer().finish == "stop"
 
 
+def test_a_text_read_at_the_end_is_the_one_that_is_streamed(nano: LocalRegionModel, requests: list[Request]) -> None:
+    hot = [replace(each, decoding=Decoding(temperature=2.0, max_new_tokens=40, seed=seed)) for seed, each in enumerate(requests)]
+    engine = Engine(Runner(nano.model, nano.processor))
+    streamed = engine.submit_all([replace(each, stream=True) for each in hot])
+    for whole, pending in zip(engine.submit_all(hot), streamed, strict=True):
+        pieces, at_once = list(pending), list(whole)
+        assert "".join(pieces) == pending.result().text == whole.result().text == "".join(at_once)
+        assert ids_of(pending.result()) == ids_of(whole.result())
+        assert len(at_once) == 1 and (len(pieces) > 1 or len(pending.result().tokens) <= 2)
+        assert list(pending) == []  # told once
+
+
 def test_an_answer_that_is_cut_says_so(nano: LocalRegionModel) -> None:
     answer = nano.ask(SCENE, "What is <region1>?", [UMBRELLA], max_new_tokens=2)
     assert (answer.text, answer.finish, answer.usage.completion_tokens) == ("a large", "length", 2)
@@ -475,7 +488,7 @@ async def test_a_task_that_is_cancelled_frees_its_place(nano: LocalRegionModel, 
 async def test_a_stream_that_is_left_early_frees_its_place(nano: LocalRegionModel, requests: list[Request]) -> None:
     gate = Gate("step")
     engine = Engine(Watched(nano, gate))
-    pending = engine.submit(requests[0])
+    pending = engine.submit(replace(requests[0], stream=True))
     pieces = pending.pieces()
     assert await anext(pieces) == "a"
     await pieces.aclose()

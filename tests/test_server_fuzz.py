@@ -10,12 +10,14 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from tests.serving import Serving, serving
 
 SCENE = Path(__file__).parent.parent / "examples" / "scene1.png"
 ROUTES = 11
+_NOT_CHECKED = [positive_data_acceptance, negative_data_rejection, not_a_server_error]
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +38,18 @@ def test_every_route_answers_as_it_is_described(served: Serving, mode: Generatio
         if mode is GenerationMode.NEGATIVE and not operation.body:
             continue  # nothing about it can be wrong
 
-        @settings(max_examples=20, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=20, derandomize=True, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+        )
         @given(case=operation.as_strategy(generation_mode=mode))
         def answers(case: Any) -> None:
             if mode is GenerationMode.POSITIVE and isinstance(case.body, dict) and "questions" in case.body:
                 case.body["image"] = handle
-            # No description can say that a box lies within its image: such requests are refused although they fit it.
-            case.call_and_validate(timeout=30, excluded_checks=[positive_data_acceptance])
+            # No description can say that a box lies within its image: such requests are refused although they fit it. And
+            # schemathesis does not expect the statuses of too large a body, and of too short a time.
+            told = case.call_and_validate(timeout=30, excluded_checks=_NOT_CHECKED)
+            assert told.status_code < 500 or (told.status_code == 504 and "timeout_s" in case.as_curl_command())
+            assert mode is GenerationMode.POSITIVE or told.status_code >= 400
 
         answers()
     assert served.process.poll() is None, "the server died"

@@ -208,7 +208,7 @@ class Engine:
                 if image is None:
                     encoded = True
                     image = self._encode(pending)
-                writer = Writer(self.runner.processor, pending.request.decoding)
+                writer = Writer(self.runner.processor, pending.request.decoding, stream=pending.request.stream)
                 self._admitted.append(Question(pending, image, writer))
             except Exception as error:
                 self._batch.over.append((pending, coded(error)))

@@ -51,6 +51,7 @@ class Request:
     """A question as tensors' values.
 
     ids: the whole prompt.  regions: whose features the prompt carries, in order.
+    stream: tell the text token by token, and not only at the end.
     labels: where a text is to be scored and not written: for every id itself or -100, as `GPT4RoIProcessor.encode` gives them.
     """
 
@@ -59,6 +60,7 @@ class Request:
     regions: Sequence[Region]
     decoding: Decoding
     labels: Sequence[int] | None = None
+    stream: bool = False
 
     def __post_init__(self) -> None:
         self.image.digest()  # here, where whoever asks waits for it, and not in the engine's thread
@@ -92,6 +94,7 @@ class Pending:
     def __iter__(self) -> Iterator[str]:
         while (piece := self._pieces.get()) is not None:
             yield piece
+        self._pieces.put(None)  # whoever iterates again finds the end, and does not wait for ever
         self._future.result()
 
     async def wait(self) -> Written:

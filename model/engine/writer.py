@@ -14,13 +14,17 @@ _UNFINISHED = "\ufffd"  # what a tokenizer shows for a character of which bytes 
 
 
 class Writer:
-    """One answer while it is written.  ends: ids of the marker that closes an answer."""
+    """One answer while it is written.
 
-    def __init__(self, processor: GPT4RoIProcessor, decoding: Decoding) -> None:
+    stream: tell the text token by token.  text, tokens, ids: so far; `ids` counts what ended it too.  finish: "stop" or "length".
+    """
+
+    def __init__(self, processor: GPT4RoIProcessor, decoding: Decoding, *, stream: bool = False) -> None:
         self._processor, self._decoding = processor, decoding
         self._ends = processor.end_ids()
         marker = processor.template.end if len(self._ends) > 1 else ""
         self._stops = tuple(filter(None, (marker, *decoding.stop)))
+        self._live = stream or bool(self._stops)  # else the text is read once, at the end: it costs more than all the rest
         self._generator = torch.Generator().manual_seed(decoding.seed) if decoding.seed is not None else None
         self.ids: list[int] = []
         self.tokens: list[Token] = []
@@ -44,10 +48,13 @@ class Writer:
             self.finish = "stop"
         else:
             self.tokens.append(Token(token, score, self._likeliest(scores)))
-            self._read()
+            if self._live:
+                self._read()
         if not self.finish and len(self.ids) >= self._decoding.max_new_tokens:
             self.finish = "length"
-        return self._tellable()
+        if self.finish and self._settled < len(self.tokens):
+            self._read()
+        return self._tellable() if self._live or self.finish else ""
 
     def _draw(self, scores: Tensor) -> int:
         """A token as temperature and top_p say."""
@@ -69,7 +76,7 @@ class Writer:
         ids = [token.id for token in self.tokens]
         before = decode(ids[self._window : self._settled], skip_special_tokens=True)
         after = decode(ids[self._window :], skip_special_tokens=True)
-        if after.endswith(_UNFINISHED):
+        if after.endswith(_UNFINISHED) and not self.finish:
             return
         self._raw += after[len(before) :]
         self._window, self._settled = self._settled, len(ids)
