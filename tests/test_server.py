@@ -349,23 +349,23 @@ def test_a_client_that_goes_away_frees_its_place(served: Serving, handle: str, s
 
 def test_sigterm_answers_what_it_has_taken() -> None:
     with serving() as running:
+        image = send(running, "/v1/images", SCENE.read_bytes(), kind="image/png")["url"]
+        wanted: dict[str, Any] = {"model": "nano", "messages": messages("What is <region1>?", image), "extra_body": roi(UMBRELLA)}
+        wanted |= {"stream": True, "temperature": 2.0, "max_tokens": 150}  # long answers: most of it is written after the signal
         client = openai.OpenAI(base_url=f"{running.address}/v1", api_key="none", max_retries=0)
-        told = threading.Event()
+        taken, stopped = threading.Semaphore(0), threading.Event()
 
-        def ask(index: int) -> str | None:
-            stream = complete(
-                client, model="nano", messages=messages("What is <region1>?"), extra_body=roi(UMBRELLA), stream=True
-            )
-            text = ""
-            for chunk in stream:
-                told.set()
-                text += chunk.choices[0].delta.content or ""
-            return text
+        def ask(seed: int) -> list[str | None]:
+            stream = complete(client, **wanted, seed=seed)
+            taken.release()
+            assert stopped.wait(60)
+            return [chunk.choices[0].finish_reason for chunk in stream]
 
         with ThreadPoolExecutor(16) as pool:
-            asked = [pool.submit(ask, index) for index in range(16)]
-            assert told.wait(30)
-            time.sleep(0.3)  # all sixteen are taken
-            assert running.stop(signal.SIGTERM) == 0
-            assert [each.result() for each in asked] == ["a large orange umbrella"] * 16
+            asked = [pool.submit(ask, seed) for seed in range(16)]
+            assert all(taken.acquire(timeout=60) for _ in range(16))
+            running.process.send_signal(signal.SIGTERM)
+            stopped.set()
+            assert all(each.result(timeout=60)[-1] in ("stop", "length") for each in asked)
+        assert running.stop() == 0
         client.close()
