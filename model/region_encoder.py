@@ -4,6 +4,8 @@ image features -> feature pyramid -> fusion across levels -> RoIAlign -> merge -
 Everything up to the fused maps depends on the image only and can be kept; see `fuse` and `pool`.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from torchvision.ops import roi_align
 
 from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.errors import BoxNotFinite, BoxOutOfBounds
+from roi_agent.model.resized_conv import Resized, conv_of_resized, resize
 
 # Regions pooled at once: 200 regions of the published model would otherwise hold gigabytes of maps.
 _CHUNK = 64
@@ -48,16 +51,14 @@ class RegionEncoder(nn.Module):
 
     def fuse(self, features: list[Tensor]) -> list[Tensor]:
         """L x (B, P, C) -> L x (B, region_channels, S_l, S_l) with S_l = pyramid_sizes[l]."""
-        maps = [
-            self._pyramid_level(conv, _as_map(tokens), side)
-            for conv, tokens, side in zip(self.input_convs, features, self.config.pyramid_sizes, strict=True)
-        ]
+        sides = self.config.pyramid_sizes
+        maps = [self._projected(conv, _as_map(tokens)) for conv, tokens in zip(self.input_convs, features, strict=True)]
         for fusion in self.fusions:
             if self.gradient_checkpointing and self.training:
-                maps = checkpoint(fusion, maps, use_reentrant=False)
+                maps = checkpoint(fusion, maps, sides, use_reentrant=False)
             else:
-                maps = fusion(maps)
-        return maps
+                maps = fusion(maps, sides)
+        return [resize(level, side) for level, side in zip(maps, sides, strict=True)]
 
     def pool(self, maps: list[Tensor], boxes: list[Tensor]) -> list[Tensor]:
         """Fused maps, L x (B, C, S_l, S_l), and boxes, B x (N_i, 4) xyxy in [0, 1] -> B x (N_i, hidden_size)."""
@@ -76,15 +77,17 @@ class RegionEncoder(nn.Module):
         projected: Tensor = self.up(appearance + self.position(boxes).to(appearance.dtype))
         return projected
 
-    def _pyramid_level(self, conv: nn.Module, features: Tensor, side: int) -> Tensor:
-        """(B, C, H, W) -> (B, region_channels, side, side): resize, append coordinates, 1x1 convolution.
+    def _projected(self, conv: nn.Module, features: Tensor) -> Tensor:
+        """(B, C, s, s) -> (B, region_channels, s, s): append coordinates, 1x1 convolution.
 
-        A 1x1 convolution and a bilinear resize commute, so the convolution runs on the small grid; the
-        coordinates, which stay float32, add their own linear share afterwards.
+        GPT4RoI resizes to the pyramid's sizes first. A 1x1 convolution and a bilinear resize commute, and coordinates
+        resized are coordinates, so the resizing is left to the first fusion. The coordinates stay float32.
         """
         assert isinstance(conv, nn.Conv2d) and conv.bias is not None
-        projected = _resize(F.conv2d(features, conv.weight[:, :-2]), side)
-        axis = torch.linspace(-1, 1, side, device=features.device)
+        if features.shape[-1] == 1:  # one cell has no two ends, between which coordinates could run
+            features = features.expand(-1, -1, 2, 2)
+        projected = F.conv2d(features, conv.weight[:, :-2])
+        axis = torch.linspace(-1, 1, features.shape[-1], device=features.device)
         weight_x, weight_y = conv.weight[:, -2:, 0, 0].float().unbind(1)
         share = weight_x[:, None, None] * axis + weight_y[:, None, None] * axis[:, None] + conv.bias.float()[:, None, None]
         return projected + share.to(projected.dtype)
@@ -113,15 +116,18 @@ class Fusion(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm = nn.GroupNorm(groups, channels)
 
-    def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """L x (B, C, S_l, S_l) -> the same shapes."""
+    def forward(self, maps: list[Tensor], sides: Sequence[int]) -> list[Tensor]:
+        """L x (B, C, s_l, s_l), taken as resized to the sides S_l where they are not -> L x (B, C, S_l, S_l)."""
         half, quarters = maps[0].shape[1] // 2, maps[0].shape[1] * 3 // 4
         last, fused = len(maps) - 1, []
-        for index, level in enumerate(maps):
-            side = level.shape[-1]
-            coarser = _resize(maps[min(index + 1, last)][:, quarters:], side)
-            finer = _resize(maps[max(index - 1, 0)][:, half:quarters], side)
-            fused.append(F.relu(self.norm(self.conv(torch.cat([level[:, :half], coarser, finer], dim=1)))))
+        for index, side in enumerate(sides):
+            coarser, finer = min(index + 1, last), max(index - 1, 0)
+            parts = (
+                Resized(maps[index][:, :half], (side,)),
+                Resized(maps[coarser][:, quarters:], (sides[coarser], side)),
+                Resized(maps[finer][:, half:quarters], (sides[finer], side)),
+            )
+            fused.append(F.relu(self.norm(conv_of_resized(self.conv, parts))))
         return fused
 
 
@@ -147,13 +153,6 @@ def _as_map(tokens: Tensor) -> Tensor:
     side = round(patches**0.5)
     assert side * side == patches, f"{patches} patches are not a square grid"
     return tokens.transpose(1, 2).reshape(batch, channels, side, side)
-
-
-def _resize(maps: Tensor, side: int) -> Tensor:
-    """Bilinear with aligned corners, in float32; a map that already has the size is returned as it is."""
-    if maps.shape[-1] == side:
-        return maps
-    return F.interpolate(maps.float(), (side, side), mode="bilinear", align_corners=True).to(maps.dtype)
 
 
 def _checked(boxes: list[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:

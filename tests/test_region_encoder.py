@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPVisionConfig, LlamaConfig
 
+from roi_agent.model import resized_conv
 from roi_agent.model.checkpoints import rename_published
 from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.errors import BoxNotFinite, BoxOutOfBounds, RoiAgentError
@@ -87,7 +88,11 @@ def published() -> RegionEncoder:
 
 
 @torch.no_grad()
-def test_every_region_equals_the_published_encoder(published: RegionEncoder) -> None:
+@pytest.mark.parametrize("interpolation_cost", [resized_conv._INTERPOLATION_COST, 0])  # at no cost all is interpolated last
+def test_every_region_equals_the_published_encoder(
+    published: RegionEncoder, monkeypatch: pytest.MonkeyPatch, interpolation_cost: int
+) -> None:
+    monkeypatch.setattr(resized_conv, "_INTERPOLATION_COST", interpolation_cost)
     wanted = load_file(DATA / "region_encoder_64.safetensors")
     features = [network_input(f"level{level}", (2, 256, 64)) for level in range(4)]
     boxes = [wanted["boxes_image0"], wanted["boxes_image1"]]
