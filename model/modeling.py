@@ -1,5 +1,6 @@
 """GPT4RoI: a vision tower, a region encoder and a language model (arXiv 2307.03601, section 3)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from transformers import initialization as init
 
 from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.errors import InvalidSetting, UnknownRegion
+from roi_agent.model.hidden_states import hidden_states
 from roi_agent.model.region_encoder import CoordinateLinear, RegionEncoder
 
 
@@ -76,16 +78,14 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
         head: nn.Module = self.language_model.get_output_embeddings()
         return head
 
-    def vision_features(self, pixel_values: Tensor) -> list[Tensor]:
-        """(B, 3, S, S), normalised -> the tower's hidden states, each (B, P, C) without prefix tokens."""
-        hidden_states = self.vision_tower(pixel_values.to(self.dtype), output_hidden_states=True).hidden_states
-        return [self._patches(state) for state in hidden_states]
+    def vision_features(self, pixel_values: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """(B, 3, S, S), normalised -> the tower's hidden states at these indices, each (B, P, C) without prefix tokens."""
+        return [self._patches(state) for state in hidden_states(self.vision_tower, pixel_values.to(self.dtype), layers)]
 
     def encode_image(self, pixel_values: Tensor) -> ImageFeatures:
         """Everything that depends on the images only.  pixel_values: (B, 3, S, S), normalised."""
-        states = self.vision_features(pixel_values)
-        maps = self.region_encoder.fuse([states[index] for index in self.config.region_layers])
-        return ImageFeatures(self.projector(states[self.config.image_layer]), maps)
+        image, *levels = self.vision_features(pixel_values, [self.config.image_layer, *self.config.region_layers])
+        return ImageFeatures(self.projector(image), self.region_encoder.fuse(levels))
 
     def embed(self, input_ids: Tensor, image_tokens: Tensor | None, region_vectors: list[Tensor] | None) -> Tensor:
         """Token ids (B, T) -> embeddings (B, T, hidden_size) with image and region features in their places.

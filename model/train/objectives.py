@@ -42,8 +42,7 @@ def words(model: GPT4RoIForConditionalGeneration, batch: ToyBatch) -> tuple[Tens
 def tower(model: GPT4RoIForConditionalGeneration, batch: ToyBatch) -> tuple[Tensor, Figures]:
     """What is in each box: the vision tower and the pooling learn to say the codes of kind and colour."""
     assert batch.pixels is not None
-    states = model.vision_features(batch.pixels)
-    maps = model.region_encoder.fuse([states[index] for index in model.config.region_layers])
+    maps = model.region_encoder.fuse(model.vision_features(batch.pixels, model.config.region_layers))
     seen = model.region_encoder.appearance(maps, batch.boxes, batch.box_images).float()
     kinds, colours = (codes.to(seen.device) for codes in region_codes(model.config.region_dim))
     scale = 2 / kinds[0].norm()
