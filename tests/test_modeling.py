@@ -108,6 +108,20 @@ def test_encoding_an_image_runs_no_layer_that_nothing_reads() -> None:
     assert all(torch.equal(each, wanted) for each, wanted in zip(features.maps, maps, strict=True))
 
 
+@pytest.mark.parametrize("text", [llama, qwen2, gpt2])
+@torch.no_grad()
+def test_generation_projects_each_image_once_and_runs_the_head_on_one_position_at_a_time(text: Callable[[], Any]) -> None:
+    model = make_model(clip, text)
+    seen: dict[str, list[tuple[int, ...]]] = {"head": [], "projector": []}
+    for name, module in (("head", model.get_output_embeddings()), ("projector", model.projector)):
+        module.register_forward_hook(lambda _, args, __, name=name: seen[name].append(tuple(args[0].shape)))
+    options: dict[str, Any] = {"max_new_tokens": 3, "do_sample": False, "pad_token_id": PAD, "eos_token_id": None}
+    model.generate(**make_inputs(model), **options)
+    assert seen == {"head": [(2, 1, 24)] * 3, "projector": [(2, 16, 16)]}
+    model.generate(torch.tensor([[1, 20, 21]]), **options)
+    assert len(seen["projector"]) == 1
+
+
 # -- the ways to run it
 
 
