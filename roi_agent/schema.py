@@ -17,7 +17,8 @@ ImageName = Annotated[
     str,
     Field(
         min_length=1,
-        description="`roi://images/HANDLE` of an image that was uploaded to /v1/images, or a `data:image/...;base64,` URL.",
+        description="`roi://images/HANDLE` of an image that was uploaded to /v1/images, or a `data:image/...;base64,` URL. "
+        "Web addresses only from hosts that the server allows.",
     ),
 ]
 Number = Annotated[float, Field(strict=True)]

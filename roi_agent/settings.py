@@ -18,6 +18,7 @@ class ServerSettings:
     host, port: 0 takes any free port.  api_key: wanted on every route but health; None asks for none, on this machine only.
     max_body_bytes: of a request.  max_requests: in progress at once, 429 beyond.  max_questions: of one call.
     image_bytes, image_s: of decoded images that are kept, and seconds since their last use.
+    image_hosts: from which images are fetched by web address, as `WebImages` reads them; from none by default.
     ready_s: within which the model must answer to count as ready.  drain_s: for requests in progress when the server is told
     to stop.  Error: InvalidSetting.
     """
@@ -30,6 +31,7 @@ class ServerSettings:
     max_questions: int = 256
     image_bytes: int = 512 << 20
     image_s: float = 3600.0
+    image_hosts: tuple[str, ...] = ()
     ready_s: float = 10.0
     drain_s: float = 30.0
 

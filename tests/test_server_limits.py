@@ -233,7 +233,7 @@ def test_a_fault_of_the_server_tells_nothing_of_its_inside(client: TestClient, m
 
 def test_images_are_kept_by_budget_and_time() -> None:
     now = 0.0
-    store = ImageStore(3 * 512 * 512 * 2, 60.0, lambda: now)
+    store = ImageStore(3 * 512 * 512 * 2, 60.0, clock=lambda: now)
     first, image = store.add(SCENE.read_bytes())
     assert store.add(SCENE.read_bytes()) == (first, image) and len(store) == 1  # not decoded again
     others = [store.add(SCENE.with_name(f"scene{n}.png").read_bytes())[0] for n in (2, 1, 3)]

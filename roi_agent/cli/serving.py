@@ -18,6 +18,8 @@ _EXAMPLES = """Examples:
 
 `ROI_AGENT_API_KEY=... roi-agent serve --model gpt4roi-7b/ --device cuda:0 --host 0.0.0.0 --cache 20GB`
 
+`roi-agent serve --allow-image-host upload.wikimedia.org --allow-image-host 10.0.0.5:9000`
+
 `curl -s localhost:8000/v1/models`"""
 
 
@@ -37,20 +39,30 @@ def serve(
     max_batch: Annotated[int, typer.Option(help="Questions that are answered at once.")] = 32,
     max_waiting: Annotated[int, typer.Option(help="Questions that wait; more are told to try again (429).")] = 1024,
     max_body: Annotated[str, typer.Option(help="Size of a request at most.")] = "32MiB",
+    allow_image_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Fetch images by web address from this host (HOST or HOST:PORT); from no other.", metavar="HOST"),
+    ] = None,
     drain: Annotated[float, typer.Option(help="Seconds for requests in progress once the server is told to stop.")] = 30.0,
 ) -> None:
     """Serve the models to programs: OpenAI's chat API with boxes, batches, detection, segmentation.
 
     /docs describes every route. The key for clients is read from ROI_AGENT_API_KEY.
     """
-    require("fastapi", "uvicorn", "prometheus_client", extra="serve")
+    require("fastapi", "httpx2", "uvicorn", "prometheus_client", extra="serve")
     from roi_agent.loading import load_models
     from roi_agent.model.engine import EngineSettings
     from roi_agent.server import build_app
     from roi_agent.server import serve as run
     from roi_agent.settings import ServerSettings
 
-    settings = ServerSettings.from_environment(host=host, port=port, max_body_bytes=num_bytes(max_body), drain_s=drain)
+    settings = ServerSettings.from_environment(
+        host=host,
+        port=port,
+        max_body_bytes=num_bytes(max_body),
+        image_hosts=tuple(allow_image_host or ()),
+        drain_s=drain,
+    )
     engine = EngineSettings(cache_bytes=num_bytes(cache) or 0, max_batch=max_batch, max_waiting=max_waiting)
     models = load_models(
         region_model=model,

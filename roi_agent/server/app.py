@@ -21,6 +21,7 @@ from roi_agent.server.images import ImageStore
 from roi_agent.server.metrics import Metrics
 from roi_agent.server.state import State, state_of
 from roi_agent.server.waiting import Lane
+from roi_agent.server.web_images import WebImages
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.models import Models
 
@@ -40,7 +41,7 @@ def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI
     app = FastAPI(title="roi-agent", description=_DESCRIPTION, lifespan=lifespan)
     with models.use("ask") as model:
         metrics = Metrics(model.engine if isinstance(model, LocalRegionModel) else None)
-        store = ImageStore(settings.image_bytes, settings.image_s)
+        store = ImageStore(settings.image_bytes, settings.image_s, WebImages(settings.image_hosts))
         app.state.roi = State(name, model, models, settings, store, metrics, Lane(at_once=1, waiting=32))
     faults.install(app)
     app.include_router(chat.router)

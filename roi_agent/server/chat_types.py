@@ -15,7 +15,7 @@ class Roi(Wire):
 
 
 class ImageURL(Wire):
-    """`roi://images/HANDLE`, or a `data:` URL."""
+    """`roi://images/HANDLE`, a `data:` URL, or a web address where the server allows its host."""
 
     url: Annotated[str, Field(min_length=1)]
     detail: str | None = None

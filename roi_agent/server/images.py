@@ -1,4 +1,4 @@
-"""Images that requests name: uploaded once, or sent along as `data:` URLs, decoded once and kept for a while."""
+"""Images that requests name: uploaded once, or given as `data:` or web addresses, decoded once and kept for a while."""
 
 import hashlib
 import secrets
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from roi_agent.model.errors import ImageUnreadable, UnknownImage
 from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.schema import IMAGE_PREFIX
+from roi_agent.server.web_images import WebImages
 
 
 @dataclass(slots=True)
@@ -23,11 +24,15 @@ class _Kept:
 class ImageStore:
     """Decoded images under handles that nobody can guess. Safe under threads.
 
-    budget_bytes: of pixels; the image used longest ago goes first.  keep_s: after the last use.  clock: seconds.
+    budget_bytes: of pixels; the image used longest ago goes first.  keep_s: after the last use.  web: fetches web addresses,
+    by default none.  clock: seconds.
     """
 
-    def __init__(self, budget_bytes: int, keep_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, budget_bytes: int, keep_s: float, web: WebImages | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._budget, self._keep_s, self._clock = budget_bytes, keep_s, clock
+        self._web = web or WebImages()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._by_source: dict[bytes, str] = {}
         self._lock = threading.Lock()
@@ -41,10 +46,13 @@ class ImageStore:
         return sum(_nbytes(each.image) for each in list(self._kept.values()))
 
     def add(self, source: str | bytes) -> tuple[str, LoadedImage]:
-        """Decode and keep the bytes of a file or a `data:` URL; gives its handle.  Errors: those of `load_image`.
+        """Decode and keep the bytes of a file, a `data:` URL or what lies at a web address; gives its handle.
 
         What was sent before, byte for byte, is not decoded again; the key is a hash that we make.
+        Errors: those of `load_image` and `WebImages.fetch`.
         """
+        if isinstance(source, str) and source[:8].lower().startswith(("http://", "https://")):
+            source = self._web.fetch(source)
         if isinstance(source, str) and source[:5].lower() != "data:":
             raise ImageUnreadable("an image is neither an uploaded one nor a data: URL", do="upload it to /v1/images first")
         known = hashlib.sha256(source.encode() if isinstance(source, str) else source).digest()
@@ -61,7 +69,7 @@ class ImageStore:
         return handle, image
 
     def get(self, name: str) -> LoadedImage:
-        """The image of a handle, or of a `data:` URL.  Errors: UnknownImage, and those of `load_image`."""
+        """The image of a handle, or of another address.  Errors: UnknownImage, and those of `add`."""
         if not name.startswith(IMAGE_PREFIX):
             return self.add(name)[1]
         with self._lock:

@@ -1,0 +1,189 @@
+"""Images by web address: from allowed hosts alone, at public addresses alone, within limits of time and size."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from starlette.testclient import TestClient
+
+from roi_agent.loading import load_models
+from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, QueueFull, RoiAgentError
+from roi_agent.server import build_app
+from roi_agent.server.images import ImageStore
+from roi_agent.server.web_images import WebImages, _public
+from roi_agent.settings import ServerSettings
+
+SCENE = Path(__file__).parent.parent / "examples" / "scene1.png"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """A picture, and whatever a host may do instead of sending it."""
+
+    hosts: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.hosts.append(self.headers["host"])
+        path, _, to = self.path.partition("?")
+        {"/scene1.png": self.picture, "/slow": self.slow, "/endless": self.endless, "/to": lambda: self.lead(to)}.get(
+            path, lambda: self.send_error(404)
+        )()
+
+    def picture(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(SCENE.read_bytes())
+
+    def lead(self, to: str) -> None:
+        self.send_response(302)
+        self.send_header("location", to)
+        self.end_headers()
+
+    def slow(self) -> None:
+        """A byte at a time: each within any limit for one."""
+        self.send_response(200)
+        self.end_headers()
+        for _ in range(200):
+            self.wfile.write(b"x")
+            time.sleep(0.02)
+
+    def endless(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        while True:
+            self.wfile.write(bytes(65536))
+
+    def handle(self) -> None:
+        with suppress(OSError):  # the other side had enough
+            super().handle()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[str]:
+    """Where pictures lie: 127.0.0.1:PORT."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def refused(host: str, url: str, **limits: Any) -> RoiAgentError:
+    return refused_by(WebImages([host], **limits), url)
+
+
+def refused_by(web: WebImages, url: str) -> RoiAgentError:
+    with pytest.raises(RoiAgentError) as error:
+        web.fetch(url)
+    return error.value
+
+
+def test_an_image_of_an_allowed_host_is_fetched_and_kept_like_an_uploaded_one(host: str) -> None:
+    store = ImageStore(2**30, 60.0, WebImages([host]))
+    assert store.add(f"http://{host}/scene1.png") == store.add(SCENE.read_bytes())
+    assert store.get(f"HTTP://{host}/scene1.png") and len(store) == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/a.png", "https://example.org/a.png", "http://u@{}/a", "http://[::1]/", "http://"]
+)
+def test_without_a_place_on_the_list_nothing_is_fetched(host: str, url: str) -> None:
+    told, none = refused(host, url.format(host)), pytest.raises(ImageUnreadable, match="by its web address")
+    assert told.code == "image_unreadable" and "not fetched from" in told.problem
+    with none:
+        WebImages().fetch(url)
+
+
+def test_every_redirect_is_checked_and_their_number_limited(host: str) -> None:
+    assert WebImages([host]).fetch(f"http://{host}/to?/scene1.png") == SCENE.read_bytes()
+    for elsewhere in ("http://127.0.0.1:1/", "http://169.254.169.254/latest/meta-data", "file:///etc/passwd", "//[::1]/x"):
+        assert "not fetched from" in refused(host, f"http://{host}/to?{elsewhere}").problem
+    assert "more than 3 times" in refused(host, f"http://{host}/to?/to?/to?/to?/scene1.png").problem
+
+
+def test_an_allowed_name_at_an_address_that_is_not_public_is_refused(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name is looked up once, and what was found is what is connected to."""
+    port, looked_up = int(host.partition(":")[2]), []
+
+    def look_up(name: str, *args: Any, **kwargs: Any) -> Any:
+        looked_up.append(name)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    told = refused(f"pictures.example:{port}", f"http://pictures.example:{port}/scene1.png")
+    assert "not public" in told.problem
+    monkeypatch.setattr("roi_agent.server.web_images._public", lambda address: True)
+    looked_up.clear()
+    web = WebImages([f"pictures.example:{port}"])
+    assert web.fetch(f"http://pictures.example:{port}/scene1.png") == SCENE.read_bytes()
+    assert looked_up.count("pictures.example") == 1 and Handler.hosts[-1] == f"pictures.example:{port}"
+
+
+_INSIDE = """127.0.0.1 10.0.0.5 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 ::1 :: fe80::1%eth0 fd00::1 fec0::1 ff02::1
+::ffff:10.0.0.5 ::ffff:7f00:1 2002:7f00:1:: 64:ff9b::a00:5 2001:0:4136:e378:8000:63bf:3fff:fdd2"""
+
+
+@pytest.mark.parametrize("address", _INSIDE.split())
+def test_addresses_that_only_a_machine_inside_can_reach_are_not_public(address: str) -> None:
+    assert not _public(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
+def test_addresses_that_anybody_can_reach_are_public(address: str) -> None:
+    assert _public(address)
+
+
+def test_time_and_size_end_an_answer(host: str) -> None:
+    start = time.monotonic()
+    assert "within 0.3 seconds" in refused(host, f"http://{host}/slow", seconds=0.3).problem
+    assert time.monotonic() - start < 3
+    assert isinstance(refused(host, f"http://{host}/endless", max_bytes=2**20), ImageTooLarge)
+
+
+def test_a_host_that_fails_is_named_without_what_it_said(host: str) -> None:
+    assert refused(host, f"http://{host}/none").problem == "the image's host answered with status 404"
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        gone = f"127.0.0.1:{closed.getsockname()[1]}"
+        assert "cannot be reached" in refused(gone, f"http://{gone}/").problem
+    assert "cannot be reached" in refused("nowhere.invalid", "http://nowhere.invalid/").problem
+
+
+def test_slow_hosts_do_not_take_every_thread(host: str) -> None:
+    web = WebImages([host], seconds=1.0)
+    waiting = [threading.Thread(target=refused_by, args=(web, f"http://{host}/slow")) for _ in range(4)]
+    for each in waiting:
+        each.start()
+    time.sleep(0.3)
+    with pytest.raises(QueueFull):
+        web.fetch(f"http://{host}/scene1.png")
+    for each in waiting:
+        each.join()
+    assert web.fetch(f"http://{host}/scene1.png")
+
+
+@pytest.mark.parametrize(
+    "entry", ["", "*", "*.example.org", "http://example.org", "example.org/a", "a b", "u@h", "a:99999", "a:x"]
+)
+def test_an_entry_that_is_no_host_is_refused(entry: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"give a host, as in example\.org"):
+        WebImages([entry])
+
+
+def test_the_server_fetches_from_its_hosts_alone(host: str) -> None:
+    settings = ServerSettings(image_hosts=(host,))
+    with TestClient(build_app(load_models(), settings, name="nano"), base_url="http://127.0.0.1") as client:
+        body = {"image": f"http://{host}/scene1.png", "phrases": "flag ."}
+        assert client.post("/v1/detect", json=body).json()["regions"]
+        elsewhere = client.post("/v1/detect", json={**body, "image": "http://example.org/a.png"})
+        assert elsewhere.status_code == 400 and elsewhere.json()["error"]["code"] == "image_unreadable"
