@@ -38,7 +38,7 @@ def cases() -> list[Case]:
             replies = (calls(find("umbrella")), *trouble.replies) if late else trouble.replies
             ways = f"{name}-{'streamed' if stream else 'whole'}{'-late' if late else ''}"
             made.append(replace(trouble, name=ways, replies=replies, stream=stream))
-    return [*made, *_mixed(made, 60)]
+    return [*made, *_mixed(made, 24)]
 
 
 def _mixed(made: list[Case], number: int) -> Iterator[Case]:
