@@ -1,4 +1,4 @@
-"""From a name to a model: a shipped one, a local folder, or for detectors and segmenters a name on the Hugging Face hub."""
+"""From a name to a model: a shipped one, a folder, a server's, or for detectors and segmenters one of the Hugging Face hub."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from roi_agent.model.configuration import PRESETS
-from roi_agent.model.detector import TransformersDetector
+from roi_agent.model.detector import PhraseDetector, TransformersDetector
 from roi_agent.model.engine import EngineSettings
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.protocol import RegionModel
-from roi_agent.model.segmenter import TransformersSegmenter
+from roi_agent.model.segmenter import PromptedSegmenter, TransformersSegmenter
 from roi_agent.tools.ask import SecondLook
 from roi_agent.tools.models import Models, ModelSource, parse_devices, weight_bytes
 from roi_agent.tools.workspace import Workspace
@@ -48,33 +48,46 @@ def load_region_model(
     Raises ModelNotFound, CheckpointMismatch, InvalidSetting; for a server ServerUnreachable, Unauthorised and MissingExtra.
     """
     if _is_address(name):
-        if device or dtype or engine:
-            raise InvalidSetting("device, dtype and engine are settings of a model in this process", do="give them to the server")
-        from roi_agent.client import RemoteRegionModel
+        _check_local_only(device, dtype, engine)
+        from roi_agent.client import Connection, RemoteRegionModel
 
-        return RemoteRegionModel(str(name), api_key=api_key)
+        return RemoteRegionModel(Connection(str(name), api_key=api_key))
     folder = SHIPPED["ask"].get(str(name), Path(name))
     if not folder.is_dir():
         raise _unknown(str(name))
     return LocalRegionModel.from_folder(folder, device=_device(name, device), dtype=_dtype(dtype), settings=engine)
 
 
-def load_detector(name: str | Path = "nano", *, device: str | None = None, dtype: str | None = None) -> TransformersDetector:
+def load_detector(
+    name: str | Path = "nano", *, device: str | None = None, dtype: str | None = None, api_key: str | None = None
+) -> PhraseDetector:
     """A detector that finds things by words, for `roi_agent.tools.detect`.
 
-    name: `nano`, which is shipped; a folder; or a name on the hub, such as IDEA-Research/grounding-dino-tiny.
-    device, dtype: as in `load_region_model`.  Raises ModelNotFound, CheckpointMismatch and InvalidSetting.
+    name: `nano`, which is shipped; a folder; a name on the hub, such as IDEA-Research/grounding-dino-tiny; or the address of a
+        server.  device, dtype, api_key, errors: as in `load_region_model`.
     """
+    if _is_address(name):
+        _check_local_only(device, dtype)
+        from roi_agent.client import Connection, RemoteDetector
+
+        return RemoteDetector(Connection(str(name), api_key=api_key))
     folder = SHIPPED["detect"].get(str(name), name)
     return TransformersDetector.load(folder, device=_device(name, device), dtype=_dtype(dtype))
 
 
-def load_segmenter(name: str | Path = "nano", *, device: str | None = None, dtype: str | None = None) -> TransformersSegmenter:
+def load_segmenter(
+    name: str | Path = "nano", *, device: str | None = None, dtype: str | None = None, api_key: str | None = None
+) -> PromptedSegmenter:
     """A segmenter that gives masks, for `roi_agent.tools.segment`.
 
-    name: `nano`, which is shipped; a folder; or a name on the hub, such as facebook/sam-vit-base.
-    device, dtype: as in `load_region_model`.  Raises ModelNotFound, CheckpointMismatch and InvalidSetting.
+    name: `nano`, which is shipped; a folder; a name on the hub, such as facebook/sam-vit-base; or the address of a server.
+    device, dtype, api_key, errors: as in `load_region_model`.
     """
+    if _is_address(name):
+        _check_local_only(device, dtype)
+        from roi_agent.client import Connection, RemoteSegmenter
+
+        return RemoteSegmenter(Connection(str(name), api_key=api_key))
     folder = SHIPPED["segment"].get(str(name), name)
     return TransformersSegmenter.load(folder, device=_device(name, device), dtype=_dtype(dtype))
 
@@ -132,6 +145,11 @@ def _source(role: str, given: object, load: Any, device: str) -> ModelSource:
     folder = SHIPPED[role].get(str(given), Path(given))
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder.is_dir() else 0
     return ModelSource(str(given), lambda device: load(given, device=device), where, size)
+
+
+def _check_local_only(*given: object) -> None:
+    if any(given):
+        raise InvalidSetting("device, dtype and engine are settings of a model in this process", do="give them to the server")
 
 
 def _is_address(name: str | Path) -> bool:

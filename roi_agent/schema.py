@@ -190,45 +190,6 @@ def choice_of(wire: dict[str, Any], regions: tuple[Region, ...]) -> Choice:
     )
 
 
-# ------------------------------------------------------------ finding regions
-
-
-class DetectRequest(Wire):
-    """Look for things by words."""
-
-    image: ImageName
-    phrases: Text | Annotated[list[Text], Field(max_length=200)]
-    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
-    overlap: Annotated[float, Field(ge=0, le=1)] | None = None
-    max_regions: Annotated[int, Field(ge=1, le=1000)] | None = None
-
-
-class DetectResponse(Wire):
-    """best_scores: of every phrase the highest score of any candidate, also below the threshold."""
-
-    regions: list[WireRegion]
-    phrases: list[str]
-    threshold: float
-    best_scores: dict[str, float]
-    notes: list[str]
-
-
-class SegmentRequest(Wire):
-    """One mask for each box; or the one thing that all points point at; or with neither, everything."""
-
-    image: ImageName
-    regions: Regions = []
-    points: Annotated[list[Annotated[list[Number], Field(min_length=2, max_length=3)]], Field(max_length=100)] = []
-    several: bool = False
-
-
-class SegmentResponse(Wire):
-    """Regions with masks; a region's score is the IoU that the model expects its mask to have."""
-
-    regions: list[WireRegion]
-    notes: list[str]
-
-
 # ------------------------------------------------------------ errors
 
 

@@ -9,10 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
+from starlette.testclient import TestClient
 
-from roi_agent import build_agent, load_region_model
-from roi_agent.client import RemoteRegionModel
+from roi_agent import Workspace, build_agent, load_detector, load_region_model, load_segmenter
+from roi_agent.client import Connection, RemoteRegionModel
+from roi_agent.loading import load_models
 from roi_agent.model.answers import Answer
 from roi_agent.model.errors import (
     BoxOutOfBounds,
@@ -24,9 +28,15 @@ from roi_agent.model.errors import (
     ServerUnreachable,
     Unauthorised,
     UnknownRegion,
+    UserError,
     all_errors,
 )
+from roi_agent.model.images import load_image
 from roi_agent.model.protocol import RegionModel
+from roi_agent.server import build_app
+from roi_agent.settings import ServerSettings
+from roi_agent.tools.detect import detect
+from roi_agent.tools.segment import segment, segment_everything
 from tests.serving import Serving, free_port, serving
 
 SCENE = Path(__file__).parent.parent / "examples" / "scene1.png"
@@ -146,7 +156,7 @@ def test_servers_that_are_none_and_keys_that_are_wrong(served: Serving) -> None:
     with pytest.raises(Unauthorised, match="API key"):
         load_region_model(served.address, api_key="a-wrong-key-of-mine")
     with pytest.raises(ServerUnreachable, match="cannot be reached"):
-        RemoteRegionModel(f"http://127.0.0.1:{free_port()}", max_retries=0)
+        RemoteRegionModel(Connection(f"http://127.0.0.1:{free_port()}", max_retries=0))
     with pytest.raises(InvalidSetting, match="settings of a model in this process"):
         load_region_model(served.address, device="cpu")
 
@@ -165,13 +175,13 @@ def test_something_else_that_listens_is_no_server_of_ours() -> None:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
         for problem in ("answered", "cannot be reached"):
             with pytest.raises(ServerUnreachable, match=problem):
-                RemoteRegionModel(address, max_retries=0)
+                RemoteRegionModel(Connection(address, max_retries=0))
 
 
 def test_a_server_killed_and_started_again_under_load_costs_no_answer(local: RegionModel) -> None:
     port = free_port()
     with serving(port=port) as first:
-        remote = RemoteRegionModel(first.address, max_retries=20)
+        remote = RemoteRegionModel(Connection(first.address, max_retries=20))
         questions = ["What is <region1>?", "What colour is <region1>?"]
         expected = [local.ask(SCENE, question, [UMBRELLA]).text for question in questions]
         begun, left = threading.Semaphore(0), 15
@@ -191,3 +201,69 @@ def test_a_server_killed_and_started_again_under_load_costs_no_answer(local: Reg
             assert not all(each.done() for each in working)
             with serving(port=port):
                 assert [each.result(timeout=120) for each in working] == [left] * 4
+
+
+# -- detector and segmenter
+
+
+def test_finding_by_words_is_the_local_finding(served: Serving) -> None:
+    here, there = load_detector("nano"), load_detector(served.address, api_key=KEY)
+    images, phrases = [load_image(SCENE).pixels, Image.new("RGB", (64, 48), "white")], ["umbrella", "red square", "zeppelin"]
+    for image, theirs in zip(images, there.candidates(images, phrases), strict=True):
+        (mine,) = here.candidates([image], phrases)
+        assert np.array_equal(mine.boxes, theirs.boxes) and np.array_equal(mine.scores, theirs.scores)
+        assert (mine.unknown, mine.notes) == (theirs.unknown, theirs.notes)
+    assert detect(seen(), phrases, detector=there).to_dict() == detect(seen(), phrases, detector=here).to_dict()
+
+
+@pytest.mark.parametrize(
+    "pointed", [{"boxes": [UMBRELLA, FLAG]}, {"points": [(210, 280), (20, 20, 0)]}, {"points": [(210, 280)], "several": True}]
+)
+def test_pointing_gives_the_local_masks(served: Serving, pointed: dict[str, Any]) -> None:
+    here, there = load_segmenter("nano"), load_segmenter(served.address, api_key=KEY)
+    mine = segment(seen(), segmenter=here, **pointed)
+    assert segment(seen(), segmenter=there, **pointed).to_dict() == mine.to_dict()
+    mask = mine.regions[0].mask
+    assert mask is not None
+    rough: dict[str, Any] = {"mask": mask.to_array(), "boxes": [UMBRELLA]}
+    assert segment(seen(), segmenter=there, **rough).to_dict() == segment(seen(), segmenter=here, **rough).to_dict()
+
+
+def test_everything_in_an_image_is_found_there_too(served: Serving) -> None:
+    here, there = load_segmenter("nano"), load_segmenter(served.address, api_key=KEY)
+    assert segment_everything(seen(), segmenter=there).to_dict() == segment_everything(seen(), segmenter=here).to_dict()
+
+
+def test_an_agent_needs_no_model_in_its_own_process(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROI_AGENT_API_KEY", KEY)
+    agent = build_agent(region_model=served.address, detector=served.address, segmenter=served.address)
+    assert agent.run(SCENE, "What colour is the largest thing right of the umbrella?").answer == "yellow (region8)"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "problem"),
+    [
+        ("/detect/candidates", {"phrases": ["Umbrella"]}, "not in lower case"),
+        ("/segment/masks", {"prompts": [{}]}, "points at nothing"),
+        ("/segment/masks", {"prompts": [{"points": [[-1, 5, 1]]}]}, "the point"),
+        ("/segment/masks", {"prompts": [{"points": [[5, 5, 2]]}]}, "the point"),
+        ("/segment/masks", {"prompts": [{"box": [5, 5, 1, 1]}]}, "box"),
+        ("/segment/masks", {"prompts": [{"mask": {"size": [2, 2], "counts": [0, 4]}}]}, "mask"),
+    ],
+)
+def test_what_no_client_of_ours_sends_is_refused(served: Serving, path: str, body: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        Connection(served.address, api_key=KEY).post(path, load_image(SCENE), body)
+
+
+def test_a_detector_that_gives_no_candidates_says_so() -> None:
+    app = build_app(load_models(detector=lambda image: []), ServerSettings(), name="nano")
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        told = client.get("/v1/detect")
+        assert told.status_code == 400 and "a function" in told.json()["error"]["problem"]
+
+
+def seen() -> Workspace:
+    workspace = Workspace()
+    workspace.add_image(SCENE)
+    return workspace

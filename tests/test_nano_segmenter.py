@@ -24,7 +24,9 @@ SCENE = render(make_scene(5), 384)
 
 @pytest.fixture(scope="module")
 def segmenter() -> TransformersSegmenter:
-    return load_segmenter("nano")
+    loaded = load_segmenter("nano")
+    assert isinstance(loaded, TransformersSegmenter)
+    return loaded
 
 
 def published() -> list[SegmentationScore]:

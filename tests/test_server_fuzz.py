@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 from tests.serving import Serving, serving
 
 SCENE = Path(__file__).parent.parent / "examples" / "scene1.png"
-ROUTES = 11
+ROUTES = 15
 _NOT_CHECKED = [positive_data_acceptance, negative_data_rejection, not_a_server_error]
 
 

@@ -15,7 +15,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from roi_agent.model.errors import DeadlineExceeded, ModelNotFound, RoiAgentError
 from roi_agent.model.images import load_image
 from roi_agent.model.local import LocalRegionModel
-from roi_agent.server import chat, faults, regions
+from roi_agent.server import chat, faults, finding, regions
 from roi_agent.server.gate import Gate
 from roi_agent.server.images import ImageStore
 from roi_agent.server.metrics import Metrics
@@ -46,6 +46,7 @@ def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI
     faults.install(app)
     app.include_router(chat.router)
     app.include_router(regions.router)
+    app.include_router(finding.router)
     _add_health(app)
     _add_models(app, created=int(time.time()))
     if settings.local:

@@ -1,4 +1,4 @@
-"""Images, questions in batches, and finding regions: `/v1/images`, `/v1/regions/ask`, `/v1/detect`, `/v1/segment`."""
+"""Images, and questions about their regions in batches: `/v1/images`, `/v1/regions/ask`."""
 
 import asyncio
 from typing import Any
@@ -13,11 +13,7 @@ from roi_agent.schema import (
     IMAGE_PREFIX,
     AskRequest,
     AskResponse,
-    DetectRequest,
-    DetectResponse,
     ImageUpload,
-    SegmentRequest,
-    SegmentResponse,
     StoredImage,
     WireAnswer,
     WireQuestion,
@@ -27,9 +23,6 @@ from roi_agent.schema import (
 from roi_agent.server import faults
 from roi_agent.server.state import State, state_of
 from roi_agent.server.waiting import unless_gone
-from roi_agent.tools.detect import MAX_REGIONS, OVERLAP, detect
-from roi_agent.tools.segment import segment, segment_everything
-from roi_agent.tools.workspace import Workspace
 
 router = APIRouter(responses={**faults.RESPONSES})
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -98,51 +91,3 @@ def _regions(question: WireQuestion, image: LoadedImage) -> Any:
 
 def _listed(answer: dict[str, Any]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in answer.items()}
-
-
-@router.post("/v1/detect")
-async def detect_regions(wanted: DetectRequest, request: Request) -> DetectResponse:
-    """Look for things by words: "red star . umbrella ." or a list."""
-    state = state_of(request)
-    seen = await asyncio.to_thread(state.images.get, wanted.image)
-
-    def work() -> dict[str, Any]:
-        workspace = Workspace()
-        workspace.add_image(seen)
-        with state.models.use("detect") as detector:
-            found = detect(
-                workspace,
-                wanted.phrases,
-                detector=detector,
-                threshold=wanted.threshold,
-                overlap=OVERLAP if wanted.overlap is None else wanted.overlap,
-                max_regions=wanted.max_regions or MAX_REGIONS,
-            )
-        return found.to_dict()
-
-    return DetectResponse.model_validate(_without_image(await state.finding.run(work)))
-
-
-@router.post("/v1/segment")
-async def segment_regions(wanted: SegmentRequest, request: Request) -> SegmentResponse:
-    """Masks: one for each box, or of the one thing that all points point at, or of everything."""
-    state = state_of(request)
-    seen = await asyncio.to_thread(state.images.get, wanted.image)
-
-    def work() -> dict[str, Any]:
-        workspace = Workspace()
-        workspace.add_image(seen)
-        with state.models.use("segment") as segmenter:
-            if not wanted.regions and not wanted.points:
-                return segment_everything(workspace, segmenter=segmenter).to_dict()
-            boxes = wire_regions(wanted.regions)
-            found = segment(workspace, segmenter=segmenter, boxes=boxes, points=wanted.points, several=wanted.several)
-            return found.to_dict()
-
-    return SegmentResponse.model_validate(_without_image(await state.finding.run(work)))
-
-
-def _without_image(found: dict[str, Any]) -> dict[str, Any]:
-    """The only image of a request needs no name, nor do its regions say it."""
-    regions = [{key: value for key, value in region.items() if key != "image"} for region in found["regions"]]
-    return {key: value for key, value in found.items() if key != "image"} | {"regions": regions}

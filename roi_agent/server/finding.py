@@ -1,0 +1,173 @@
+"""Finding regions by words and by pointing: `/v1/detect`, `/v1/segment`, and the bare outputs of both for our client."""
+
+import asyncio
+import math
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request
+
+from roi_agent.finding_schema import (
+    CandidatesRequest,
+    DetectRequest,
+    DetectResponse,
+    FinderInfo,
+    MasksRequest,
+    MasksResponse,
+    SegmentRequest,
+    SegmentResponse,
+    WireCandidates,
+    WirePrompt,
+    WireScoredMask,
+)
+from roi_agent.model.detector import PhraseDetector, parse_phrases
+from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, PointInvalid
+from roi_agent.model.images import LoadedImage
+from roi_agent.model.originals import as_detector, as_segmenter
+from roi_agent.model.regions import parse_regions
+from roi_agent.model.segmenter import Prompt
+from roi_agent.model.shown import shown
+from roi_agent.schema import wire_regions
+from roi_agent.server import faults
+from roi_agent.server.state import state_of
+from roi_agent.tools.detect import MAX_REGIONS, OVERLAP, detect
+from roi_agent.tools.segment import segment, segment_everything
+from roi_agent.tools.workspace import Workspace
+
+router = APIRouter(responses={**faults.RESPONSES})
+
+
+@router.post("/v1/detect")
+async def detect_regions(wanted: DetectRequest, request: Request) -> DetectResponse:
+    """Look for things by words: "red star . umbrella ." or a list."""
+    state = state_of(request)
+    seen = await asyncio.to_thread(state.images.get, wanted.image)
+
+    def work() -> dict[str, Any]:
+        workspace = Workspace()
+        workspace.add_image(seen)
+        with state.models.use("detect") as detector:
+            found = detect(
+                workspace,
+                wanted.phrases,
+                detector=detector,
+                threshold=wanted.threshold,
+                overlap=OVERLAP if wanted.overlap is None else wanted.overlap,
+                max_regions=wanted.max_regions or MAX_REGIONS,
+            )
+        return found.to_dict()
+
+    return DetectResponse.model_validate(_without_image(await state.finding.run(work)))
+
+
+@router.post("/v1/segment")
+async def segment_regions(wanted: SegmentRequest, request: Request) -> SegmentResponse:
+    """Masks: one for each box, or of the one thing that all points point at, or of everything."""
+    state = state_of(request)
+    seen = await asyncio.to_thread(state.images.get, wanted.image)
+
+    def work() -> dict[str, Any]:
+        workspace = Workspace()
+        workspace.add_image(seen)
+        with state.models.use("segment") as segmenter:
+            if not wanted.regions and not wanted.points:
+                return segment_everything(workspace, segmenter=segmenter).to_dict()
+            boxes = wire_regions(wanted.regions)
+            found = segment(workspace, segmenter=segmenter, boxes=boxes, points=wanted.points, several=wanted.several)
+            return found.to_dict()
+
+    return SegmentResponse.model_validate(_without_image(await state.finding.run(work)))
+
+
+def _without_image(found: dict[str, Any]) -> dict[str, Any]:
+    """The only image of a request needs no name, nor do its regions say it."""
+    regions = [{key: value for key, value in region.items() if key != "image"} for region in found["regions"]]
+    return {key: value for key, value in found.items() if key != "image"} | {"regions": regions}
+
+
+# ------------------------------------------------------------ bare outputs
+
+
+@router.get("/v1/detect")
+async def detector_info(request: Request) -> FinderInfo:
+    """The detector's name and its own threshold."""
+    state = state_of(request)
+
+    def work() -> FinderInfo:
+        with state.models.use("detect") as model:
+            detector = _phrase_detector(model)
+            return FinderInfo(name=detector.name, threshold=detector.threshold)
+
+    return await state.finding.run(work)
+
+
+@router.post("/v1/detect/candidates")
+async def detect_candidates(wanted: CandidatesRequest, request: Request) -> WireCandidates:
+    """Every box that the detector considers, with its score for each phrase."""
+    state, phrases = state_of(request), parse_phrases(wanted.phrases)
+    if list(phrases) != wanted.phrases:
+        raise InvalidSetting("the phrases are not in lower case, or not each once", do=f"send {shown(list(phrases))}")
+    seen = await asyncio.to_thread(state.images.get, wanted.image)
+
+    def work() -> WireCandidates:
+        with state.models.use("detect") as model:
+            (found,) = _phrase_detector(model).candidates([seen.pixels], phrases)
+        if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
+            raise ModelOutputInvalid("the detector gave numbers that are not finite", do="use other weights or fp32")
+        return WireCandidates.of(found)
+
+    return await state.finding.run(work)
+
+
+@router.get("/v1/segment")
+async def segmenter_info(request: Request) -> FinderInfo:
+    """The segmenter's name."""
+    state = state_of(request)
+
+    def work() -> FinderInfo:
+        with state.models.use("segment") as model:
+            return FinderInfo(name=as_segmenter(model).name)
+
+    return await state.finding.run(work)
+
+
+@router.post("/v1/segment/masks")
+async def segment_masks(wanted: MasksRequest, request: Request) -> MasksResponse:
+    """Masks of what each prompt points at, and how sure the segmenter is of them."""
+    state = state_of(request)
+    seen = await asyncio.to_thread(state.images.get, wanted.image)
+    prompts = [_prompt(each, seen) for each in wanted.prompts]
+
+    def work() -> MasksResponse:
+        with state.models.use("segment") as model:
+            segmenter = as_segmenter(model)
+            found = segmenter.masks(seen, prompts, several=wanted.several, min_score=wanted.min_score) if prompts else []
+            notes = list(segmenter.notes(seen))
+        scored = [mask for masks in found for mask in masks]
+        if not all(math.isfinite(mask.score) and math.isfinite(mask.stability) for mask in scored):
+            raise ModelOutputInvalid("the segmenter gave a score that is not finite", do="use other weights or fp32")
+        return MasksResponse(masks=[[WireScoredMask.of(mask) for mask in masks] for masks in found], notes=notes)
+
+    return await state.finding.run(work)
+
+
+def _phrase_detector(model: object) -> PhraseDetector:
+    detector = as_detector(model)
+    if not isinstance(detector, PhraseDetector):
+        raise InvalidSetting("the server's detector is a function that gives no candidates", do="use /v1/detect")
+    return detector
+
+
+def _prompt(wire: WirePrompt, image: LoadedImage) -> Prompt:
+    """Checked against the image, as whatever reaches a model is."""
+    width, height = image.size_wh
+    for x, y, inside in wire.points:
+        if not (0 <= x <= width and 0 <= y <= height and inside in (0, 1)):
+            problem = f"the point {shown([x, y, inside])} cannot be"
+            raise PointInvalid(problem, do=f"give x, y within {width} x {height} pixels, and 1 inside or 0 outside")
+    if not wire.points and wire.box is None and wire.mask is None:
+        raise InvalidSetting("a prompt points at nothing", do="give points, a box or a mask")
+    boxes = parse_regions([{"box": wire.box}] if wire.box else [], size_wh=image.size_wh)
+    masks = parse_regions([{"mask": wire.mask.model_dump()}] if wire.mask else [], size_wh=image.size_wh)
+    points = tuple((x, y, inside == 1) for x, y, inside in wire.points)
+    return Prompt(points, boxes[0].box if boxes else None, masks[0].mask if masks else None)
