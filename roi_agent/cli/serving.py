@@ -36,6 +36,7 @@ def serve(
     ),
     port: Annotated[int, typer.Option(help="0 takes any free port.")] = 8000,
     cache: Annotated[str, typer.Option(help="Memory for what is kept of images: features, keys and values.")] = "2GiB",
+    image_memory: Annotated[str, typer.Option(help="Memory for the pixels of images that clients may name again.")] = "512MiB",
     max_batch: Annotated[int, typer.Option(help="Questions that are answered at once.")] = 32,
     max_waiting: Annotated[int, typer.Option(help="Questions that wait; more are told to try again (429).")] = 1024,
     max_body: Annotated[str, typer.Option(help="Size of a request at most.")] = "32MiB",
@@ -60,6 +61,7 @@ def serve(
         host=host,
         port=port,
         max_body_bytes=num_bytes(max_body),
+        image_bytes=num_bytes(image_memory),
         image_hosts=tuple(allow_image_host or ()),
         drain_s=drain,
     )
