@@ -110,6 +110,7 @@ class LocalRegionModel(RegionModel):
         )
 
     def _submit(self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding) -> list[Pending]:
+        self.engine.check_room(len(questions))  # before the prompts are made: under overload most of that work would be lost
         return self.engine.submit_all([self._request(image, turns, regions, decoding) for turns, regions in questions])
 
     def _request(

@@ -73,7 +73,7 @@ class Engine:
         self._batch = Batch(runner, self.cache, self.settings.max_batch)
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._stopping = False
+        self._stopping = self._refused = False
         self._answered = self._failed = 0
 
     def submit(self, request: Request) -> Pending:
@@ -84,14 +84,24 @@ class Engine:
         """Hand in questions that are to be answered together, all or none.  Error: QueueFull."""
         pending = [Pending(request) for request in requests]
         with self._wake:
-            if len(self._waiting) + len(pending) > self.settings.max_waiting:
-                raise QueueFull(
-                    f"{len(self._waiting)} questions wait and {len(pending)} more came; {self.settings.max_waiting} may wait",
-                    do="try again in a moment",
-                )
+            self.check_room(len(pending))
             self._waiting.extend(pending)
             self._start()
         return pending
+
+    def check_room(self, count: int) -> None:
+        """Whether so many questions could be handed in now; for before the work of preparing them.  Error: QueueFull."""
+        waiting, most = len(self._waiting), self.settings.max_waiting
+        if waiting + count > most:
+            self._refused = True
+            raise QueueFull(f"{waiting} questions wait and {count} more came; {most} may wait", do="try again in a moment")
+
+    @property
+    def crowded(self) -> bool:
+        """Whether questions were refused and the queue is not a quarter empty since: more of them need not even be read."""
+        if self._refused and len(self._waiting) <= 0.75 * self.settings.max_waiting:
+            self._refused = False
+        return self._refused
 
     def alone(self, errand: Callable[[], object]) -> None:
         """Run something while no question is being answered, with no image kept, and wait for it."""

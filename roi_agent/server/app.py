@@ -40,7 +40,8 @@ def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI
 
     app = FastAPI(title="roi-agent", description=_DESCRIPTION, lifespan=lifespan)
     with models.use("ask") as model:
-        metrics = Metrics(model.engine if isinstance(model, LocalRegionModel) else None)
+        engine = model.engine if isinstance(model, LocalRegionModel) else None
+        metrics = Metrics(engine)
         store = ImageStore(settings.image_bytes, settings.image_s, WebImages(settings.image_hosts))
         app.state.roi = State(name, model, models, settings, store, metrics, Lane(at_once=1, waiting=32))
     faults.install(app)
@@ -52,7 +53,7 @@ def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI
     if settings.local:
         # A page of a stranger, opened in a browser on this machine, must not reach it under a name of its own.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
-    app.add_middleware(Gate, settings=settings, metrics=metrics)
+    app.add_middleware(Gate, settings=settings, metrics=metrics, engine=engine)
     return app
 
 

@@ -1,6 +1,5 @@
 """Finding regions by words and by pointing: `/v1/detect`, `/v1/segment`, and the bare outputs of both for our client."""
 
-import asyncio
 import math
 from typing import Any
 
@@ -41,7 +40,7 @@ router = APIRouter(responses={**faults.RESPONSES})
 async def detect_regions(wanted: DetectRequest, request: Request) -> DetectResponse:
     """Look for things by words: "red star . umbrella ." or a list."""
     state = state_of(request)
-    seen = await asyncio.to_thread(state.images.get, wanted.image)
+    seen = await state.images.aget(wanted.image)
 
     def work() -> dict[str, Any]:
         workspace = Workspace()
@@ -64,7 +63,7 @@ async def detect_regions(wanted: DetectRequest, request: Request) -> DetectRespo
 async def segment_regions(wanted: SegmentRequest, request: Request) -> SegmentResponse:
     """Masks: one for each box, or of the one thing that all points point at, or of everything."""
     state = state_of(request)
-    seen = await asyncio.to_thread(state.images.get, wanted.image)
+    seen = await state.images.aget(wanted.image)
 
     def work() -> dict[str, Any]:
         workspace = Workspace()
@@ -107,7 +106,7 @@ async def detect_candidates(wanted: CandidatesRequest, request: Request) -> Wire
     state, phrases = state_of(request), parse_phrases(wanted.phrases)
     if list(phrases) != wanted.phrases:
         raise InvalidSetting("the phrases are not in lower case, or not each once", do=f"send {shown(list(phrases))}")
-    seen = await asyncio.to_thread(state.images.get, wanted.image)
+    seen = await state.images.aget(wanted.image)
 
     def work() -> WireCandidates:
         with state.models.use("detect") as model:
@@ -135,7 +134,7 @@ async def segmenter_info(request: Request) -> FinderInfo:
 async def segment_masks(wanted: MasksRequest, request: Request) -> MasksResponse:
     """Masks of what each prompt points at, and how sure the segmenter is of them."""
     state = state_of(request)
-    seen = await asyncio.to_thread(state.images.get, wanted.image)
+    seen = await state.images.aget(wanted.image)
     prompts = [_prompt(each, seen) for each in wanted.prompts]
 
     def work() -> MasksResponse:

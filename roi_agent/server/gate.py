@@ -12,12 +12,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from roi_agent.model.engine import Engine
 from roi_agent.model.errors import QueueFull, RequestTooLarge, RoiAgentError, Unauthorised
 from roi_agent.server import faults
 from roi_agent.server.metrics import Metrics
 from roi_agent.settings import ServerSettings
 
 OPEN = ("/healthz", "/readyz")  # without a key
+_QUESTIONS = ("/v1/chat/completions", "/v1/regions/ask")
 _log = logging.getLogger("roi_agent.requests")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -25,13 +27,20 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class Gate:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: Metrics) -> None:
-        self._app, self._settings, self._metrics = app, settings, metrics
-        self._inside = 0
+    def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: Metrics, engine: Engine | None) -> None:
+        self._app, self._settings, self._metrics, self._engine = app, settings, metrics, engine
+        self._inside = self._turned_away = 0
+        self._told = -1.0
+        self._full = faults.answer(QueueFull("the server has all the questions that it can answer soon", do="try again"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        path = scope["path"]
+        crowded = path in _QUESTIONS and self._engine is not None and self._engine.crowded
+        if crowded or (self._inside >= self._settings.max_requests and path not in OPEN):
+            await self._turn_away(scope, receive, send)
             return
         begin, headers = time.perf_counter(), Headers(scope=scope)
         asked = headers.get("x-request-id", "")
@@ -58,6 +67,19 @@ class Gate:
             self._metrics.in_progress.dec()
             self._note(scope, name, status, time.perf_counter() - begin)
 
+    async def _turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Tell the client to come again later, at the least cost: under overload this is what the server does most.
+
+        Before the key is looked at, and with a line in the log for all of a second.
+        """
+        await self._full(scope, receive, send)
+        self._metrics.turned_away.inc()
+        self._turned_away += 1
+        now = time.monotonic()
+        if now - self._told > 1:
+            _log.warning("%s", json.dumps({"turned_away": self._turned_away, "in_progress": self._inside}))
+            self._turned_away, self._told = 0, now
+
     def _refusal(self, path: str, headers: Headers) -> RoiAgentError | None:
         if path in OPEN:
             return None
@@ -65,8 +87,6 @@ class Gate:
         given = headers.get("authorization", "").removeprefix("Bearer ")
         if key is not None and not hmac.compare_digest(given.encode(), key.encode()):
             return Unauthorised("the API key is missing or wrong", do="send it as: Authorization: Bearer KEY")
-        if self._inside > self._settings.max_requests:
-            return QueueFull(f"{self._settings.max_requests} requests are in progress", do="try again in a moment")
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > self._settings.max_body_bytes:
             return RequestTooLarge(f"the body has {length} bytes", do=self._limit)

@@ -1,5 +1,6 @@
 """Images that requests name: uploaded once, or given as `data:` or web addresses, decoded once and kept for a while."""
 
+import asyncio
 import hashlib
 import secrets
 import threading
@@ -67,6 +68,10 @@ class ImageStore:
             self._by_source[known] = handle
             self._shrink()
         return handle, image
+
+    async def aget(self, name: str) -> LoadedImage:
+        """As `get`, in a thread where it may take time."""
+        return self.get(name) if name.startswith(IMAGE_PREFIX) else await asyncio.to_thread(self.get, name)
 
     def get(self, name: str) -> LoadedImage:
         """The image of a handle, or of another address.  Errors: UnknownImage, and those of `add`."""

@@ -22,6 +22,9 @@ class Metrics:
             "roi_request_seconds", "From request to answer.", ["route"], buckets=_SECONDS, registry=self.registry
         )
         self.in_progress = Gauge("roi_requests_in_progress", "Requests being answered.", registry=self.registry)
+        self.turned_away = Counter(
+            "roi_requests_turned_away", "Requests that were told to come again before they were read.", registry=self.registry
+        )
         self._first = Histogram(
             "roi_first_token_seconds", "From question to first token.", ["image"], buckets=_SECONDS, registry=self.registry
         )

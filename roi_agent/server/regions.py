@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from roi_agent.model.errors import ImageUnreadable, InvalidSetting
 from roi_agent.model.images import LoadedImage
+from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.regions import parse_regions
 from roi_agent.schema import (
     IMAGE_PREFIX,
@@ -59,7 +60,9 @@ async def regions_ask(wanted: AskRequest, request: Request) -> AskResponse:
     if len(wanted.questions) > state.settings.max_questions:
         problem = f"{len(wanted.questions)} questions"
         raise InvalidSetting(problem, do=f"ask at most {state.settings.max_questions} at once")
-    seen = await asyncio.to_thread(state.images.get, wanted.image)
+    if isinstance(state.model, LocalRegionModel):
+        state.model.engine.check_room(len(wanted.questions))
+    seen = await state.images.aget(wanted.image)
     return AskResponse(answers=await unless_gone(request, _answers(state, seen, wanted)))
 
 
