@@ -43,7 +43,7 @@ def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI
         engine = model.engine if isinstance(model, LocalRegionModel) else None
         metrics = Metrics(engine)
         store = ImageStore(settings.image_bytes, settings.image_s, WebImages(settings.image_hosts))
-        app.state.roi = State(name, model, models, settings, store, metrics, Lane(at_once=1, waiting=32))
+        app.state.roi = State(name, model, models, settings, store, metrics, Lane(at_once=1, waiting=256))
     faults.install(app)
     app.include_router(chat.router)
     app.include_router(regions.router)

@@ -1,11 +1,26 @@
 """A real server under more than it can do: too many requests, many images, many agents.  Nothing here may go wrong or grow."""
 
 import asyncio
+import random
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
+from PIL import Image
 
+from roi_agent import build_agent, load_detector, load_region_model, load_segmenter
+from roi_agent.agent.agent import Agent
+from roi_agent.agent.result import Budget
+from roi_agent.model.answers import Decoding
+from roi_agent.model.conversation import Turn
+from roi_agent.model.data.scenes import make_scene, render, render_image
+from roi_agent.model.errors import RoiAgentError
+from roi_agent.model.images import load_image
+from roi_agent.model.regions import parse_regions
 from tests.benchmarks.conftest import Table
 from tests.benchmarks.http_load import Load, Requests
 from tests.benchmarks.test_engine_speed import mid_size
@@ -51,4 +66,74 @@ def test_four_times_the_load_that_the_server_can_bear(table: Table, tmp_path: Pa
         f"at 4x: {over.goodput:.0f} requests/s, 99 % within {1000 * over.latency(99):.0f} ms, the others told to wait (429)",
         f"{100 * over.goodput / peak.goodput:.0f} %",
         ">= 95 %",
+    )
+
+
+def test_ten_thousand_questions_over_five_hundred_images(table: Table) -> None:
+    """More images than are kept: once the budgets are full, memory must not grow."""
+    images, at_once, held = 500, 20, []
+    with serving("--cache", "64MiB", "--image-memory", "32MiB") as served:
+        there, here = load_region_model(served.address), load_region_model("nano")
+        for seed in range(images):
+            scene = render(make_scene(seed), 384)
+            image = load_image(scene.image)
+            regions = parse_regions(scene.boxes, size_wh=image.size_wh)
+            words = [f"What is <region{1 + number % len(regions)}>?" for number in range(at_once)]
+            questions = [([Turn(each)], regions) for each in words]
+            answers = there.reply_all(image, questions, Decoding())
+            if seed % 50 == 0:
+                wanted = here.reply_all(image, questions, Decoding())
+                assert [each.text for each in answers] == [each.text for each in wanted]
+            held.append(resident_mb(served))
+    after = held[images // 5 :]
+    table.note(
+        f"nano server: {images * at_once:,} questions over {images} images",
+        f"memory after {images // 5} images: {after[0]:.0f} MB",
+        f"at the end: {after[-1]:.0f} MB; most: {max(after):.0f} MB",
+        f"{after[-1] - after[0]:+.0f} MB",
+        "flat",
+    )
+
+
+def test_sixty_four_agents_for_two_minutes(table: Table) -> None:
+    """Each in a thread, with no model in their process; every answer is compared with that of an agent that is alone."""
+    scenes = [Image.fromarray(render_image(make_scene(seed), 384)) for seed in range(12)]
+    alone = build_agent()
+    wanted = {(index, task): alone.run(scene, task).answer for index, scene in enumerate(scenes) for task in TASKS}
+    told: Counter[str] = Counter()
+    held: list[float] = []
+
+    def work(agent: Agent, number: int, end: float) -> None:
+        chance = random.Random(number)
+        while time.monotonic() < end:
+            index, task = chance.choice(list(wanted))
+            try:
+                answer = agent.run(scenes[index], task).answer
+                if "queue_full" in answer:  # an agent says what kept it from answering
+                    told["queue_full"] += 1
+                    continue
+                told["right" if answer == wanted[index, task] else f"wrong: {answer!r} for {wanted[index, task]!r}"] += 1
+            except RoiAgentError as error:
+                told[error.code] += 1
+
+    with serving() as served:
+        models: dict[str, Any] = {"region_model": load_region_model(served.address)}
+        models |= {"detector": load_detector(served.address), "segmenter": load_segmenter(served.address)}
+        agents = [build_agent(**models, budget=Budget(seconds=600.0)) for _ in range(64)]
+        end = time.monotonic() + 120
+        with ThreadPoolExecutor(64) as pool:
+            running = [pool.submit(work, agent, number, end) for number, agent in enumerate(agents)]
+            while time.monotonic() < end:
+                held.append(resident_mb(served))
+                time.sleep(1)
+            for each in running:
+                each.result()
+    print(told)
+    assert set(told) <= {"right", "queue_full"}
+    table.note(
+        "nano server: 64 agents for two minutes",
+        f"{told['right']} tasks done, all right; {told['queue_full']} told to wait (429)",
+        f"memory after 30 s: {held[30]:.0f} MB, at the end: {held[-1]:.0f} MB",
+        f"{held[-1] - held[30]:+.0f} MB",
+        "no other error, flat",
     )
