@@ -34,6 +34,10 @@ class Table:
             what, *(f"{name}: {_milliseconds(each)}" for name, each in zip(names, times, strict=True)), f"{ratio:.2f}x", goal
         )
 
+    def time(self, what: str, seconds: Sequence[float], goal: str = "") -> None:
+        """One thing, in seconds."""
+        self._add(what, _milliseconds(seconds), "", "", goal)
+
     def note(self, what: str, first: str, second: str = "", result: str = "", goal: str = "") -> None:
         """A row as it is."""
         self._add(what, first, second, result, goal)
@@ -68,6 +72,17 @@ def abba(first: Callable[[], object], second: Callable[[], object], rounds: int)
             (first, second)[side]()
             times[side].append(time.perf_counter() - start)
     return times
+
+
+def timed(work: Callable[[], object], rounds: int) -> list[float]:
+    """Seconds of each round, after one that is not measured."""
+    seconds = []
+    for number in range(rounds + 1):
+        start = time.perf_counter()
+        work()
+        if number:
+            seconds.append(time.perf_counter() - start)
+    return seconds
 
 
 def _milliseconds(seconds: Sequence[float]) -> str:
