@@ -209,6 +209,24 @@ class PlannerFailed(RoiAgentError):
     code = "planner_failed"
 
 
+class RecordInvalid(UserError):
+    """A line of a data set that is no record: a field is missing, unknown, or not what it should be."""
+
+    code = "record_invalid"
+
+
+class DataNotFound(UserError):
+    """A folder that does not hold the files of the data set that was named, or images that are not there."""
+
+    code = "data_not_found"
+
+
+class DataRefused(UserError):
+    """Annotations that cannot be used, where a conversion was told to leave nothing out."""
+
+    code = "data_refused"
+
+
 class TrainingDiverged(RoiAgentError):
     """The loss of a training is no longer a number."""
 

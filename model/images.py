@@ -113,13 +113,34 @@ def load_image(source: object, *, max_pixels: int = MAX_PIXELS, max_bytes: int =
     name, shown, data = _read(source, max_bytes)
     if not data:
         raise ImageUnreadable(f"{shown} is empty", do=_ALLOWED)
-    opener = next((opener for magic, opener in _OPENERS if data.startswith(magic)), None)
-    if opener is None or (opener is WebPImageFile and data[8:12] != b"WEBP"):
-        raise ImageUnreadable(f"{shown} is in no image format that we read", do=_ALLOWED)
+    opener = _opener(data, shown)
     with _only_ours(shown):
         if opener is GifImageFile:
             _check_pixels(_gif_size(io.BytesIO(data)), shown, max_pixels)
         return _finish(opener(io.BytesIO(data)), name, shown, max_pixels, len(data))
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height in pixels of a file's upright image; only its header is read.  Error: ImageUnreadable."""
+    name = os.fsdecode(path)
+    shown = repr(name)
+    if not os.path.isfile(name):
+        raise ImageUnreadable(f"there is no file {shown}", do="check the path")
+    with _only_ours(shown), open(name, "rb") as file:
+        opener = _opener(file.read(12), shown)
+        file.seek(0)
+        image = opener(file)
+        width, height = image.size
+        turned = _orientation(image, []) in (5, 6, 7, 8)
+        return (height, width) if turned else (width, height)
+
+
+def _opener(data: bytes, shown: str) -> Callable[[IO[bytes]], Image.Image]:
+    """What reads a file, by its first twelve bytes.  Error: ImageUnreadable."""
+    opener = next((opener for magic, opener in _OPENERS if data.startswith(magic)), None)
+    if opener is None or (opener is WebPImageFile and data[8:12] != b"WEBP"):
+        raise ImageUnreadable(f"{shown} is in no image format that we read", do=_ALLOWED)
+    return opener
 
 
 @contextmanager

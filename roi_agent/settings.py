@@ -27,7 +27,7 @@ class ServerSettings:
     port: int = 8000
     api_key: str | None = None
     max_body_bytes: int = 32 << 20
-    max_requests: int = 512
+    max_requests: int = 256
     max_questions: int = 256
     image_bytes: int = 512 << 20
     image_s: float = 3600.0

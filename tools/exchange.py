@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
-from roi_agent.model.boxes import FORMATS, UNITS, Box
+from roi_agent.model.annotations import annotated_box, annotated_mask
+from roi_agent.model.boxes import FORMATS, UNITS
 from roi_agent.model.errors import (
     BoxFormatUnknown,
     InvalidSetting,
@@ -19,7 +19,6 @@ from roi_agent.model.errors import (
     TooManyRegions,
 )
 from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.masks import Mask
 from roi_agent.model.regions import Region
 from roi_agent.model.shown import shown
 from roi_agent.tools.workspace import MAX_NAMES, Workspace
@@ -27,7 +26,6 @@ from roi_agent.tools.workspace import MAX_NAMES, Workspace
 if TYPE_CHECKING:
     from supervision import Detections
 
-_EDGE = 1.0  # pixels that an annotation may reach over the edge, as COCO's own do
 _OURS = "roi_agent"  # the key of what COCO has no field for
 _KEPT = ("name", "label", "source", "prompt", "parent")
 
@@ -225,40 +223,9 @@ def _annotation(item: Mapping[str, Any], labels: Mapping[Any, str], size_wh: tup
     wire |= {"label": label, "score": item.get("score")}
     try:
         if item.get("segmentation"):
-            wire["mask"] = _mask(item["segmentation"], size_wh)
+            wire["mask"] = annotated_mask(item["segmentation"], size_wh)
         if "bbox" in item:
-            wire["box"] = _cut(item["bbox"], size_wh)
+            wire["box"] = annotated_box(item["bbox"], format="xywh", size_wh=size_wh)
     except RoiAgentError as error:
         raise type(error)(f"annotation {shown(item.get('id'))}: {error.problem}", do=error.do) from None
     return wire
-
-
-def _cut(bbox: object, size_wh: tuple[int, int]) -> Box:
-    width, height = size_wh
-    roomy = (width + 2 * int(_EDGE), height + 2 * int(_EDGE))
-    values = list(bbox) if isinstance(bbox, list | tuple) and len(bbox) == 4 else bbox
-    if isinstance(values, list) and all(isinstance(value, int | float) for value in values):
-        values = [values[0] + _EDGE, values[1] + _EDGE, *values[2:]]
-    box = Box.parse(values, format="xywh", size_wh=roomy)
-    x1, y1, x2, y2 = (value - _EDGE for value in box.xyxy)
-    return Box.parse([max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)], size_wh=size_wh)
-
-
-def _mask(segmentation: object, size_wh: tuple[int, int]) -> Mask:
-    """A mask from run lengths or polygons, each a list x1, y1, x2, y2, ... in pixels."""
-    if isinstance(segmentation, Mapping):
-        return Mask.from_coco(segmentation)
-    canvas = Image.new("1", size_wh)
-    draw = ImageDraw.Draw(canvas)
-    for polygon in segmentation if isinstance(segmentation, list) else [None]:
-        if not isinstance(polygon, list) or not _is_polygon(polygon):
-            raise InvalidSetting(f"a polygon is {shown(polygon)}", do="give at least three points: x1, y1, x2, y2, x3, y3")
-        # Pillow fills up to and with the pixels that a corner names; COCO's corners lie between pixels.
-        draw.polygon([value - 0.5 for value in polygon], fill=1)
-    return Mask.from_array(np.asarray(canvas))
-
-
-def _is_polygon(values: list[Any]) -> bool:
-    return (
-        len(values) >= 6 and len(values) % 2 == 0 and all(isinstance(value, int | float) and abs(value) < 1e9 for value in values)
-    )

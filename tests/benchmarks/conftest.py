@@ -47,10 +47,16 @@ class Table:
         print(" | ".join(cells))
 
     def write(self) -> None:
-        """RESULTS.md."""
-        lines = ["| what | one way | the other way | result | goal |", "|---|---|---|--:|--:|"]
-        lines += [f"| {' | '.join(row)} |" for row in self.rows]
-        RESULTS.write_text(f"{_HEAD}{_machine()}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+        """RESULTS.md: what was measured now, and the earlier rows of what was not, where they come from the same machine."""
+        machine, rows = _machine(), {row[0]: row for row in self.rows}
+        earlier = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
+        kept = [line.strip("| ").split(" | ") for line in earlier.splitlines() if line.startswith("| ")][1:]
+        order = [row[0] for row in kept if machine in earlier]
+        lines = {row[0]: f"| {' | '.join(row)} |" for row in kept if machine in earlier}
+        lines |= {name: f"| {' | '.join(row)} |" for name, row in rows.items()}
+        head = ["| what | one way | the other way | result | goal |", "|---|---|---|--:|--:|"]
+        body = [lines[name] for name in dict.fromkeys([*order, *rows])]
+        RESULTS.write_text(f"{_HEAD}{machine}\n\n" + "\n".join(head + body) + "\n", encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,208 @@
+"""From a public data set as it is distributed to a folder of records: in several processes, and on from where it was stopped.
+
+While it runs, the folder holds `conversion.json` and, for each part that is finished, its records and its troubles. A part is
+a fixed number of the reader's groups, so that it is the same however many processes share the work, and whenever.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from roi_agent.model.data.readers.base import CLIPPED, Reader, Trouble
+from roi_agent.model.data.record import Record
+from roi_agent.model.data.record_files import CARD, FORMS, Card, write_records
+from roi_agent.model.errors import DataRefused, InvalidSetting, OutOfMemory
+
+STATE, TROUBLES = "conversion.json", "troubles.jsonl"
+GROUPS = 1000  # of a reader in one part: an image each, mostly
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionSettings:
+    """How a data set is converted.
+
+    form: jsonl or parquet.  refuse: stop at the first annotation that would be left out.  limit: read only so many groups.
+    processes: how many share the work.  seed: of the wordings.  groups: in one part.  Error: InvalidSetting.
+    """
+
+    form: str = "jsonl"
+    refuse: bool = False
+    limit: int | None = None
+    processes: int = 1
+    seed: int = 0
+    groups: int = GROUPS
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise InvalidSetting(f"the form is {self.form!r}", do=f"use one of {', '.join(FORMS)}")
+        for key in ("limit", "processes", "groups"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise InvalidSetting(f"{key} is {value}", do="give at least 1")
+
+
+def convert(reader: Reader, folder: Path, settings: ConversionSettings, *, show_progress: bool = True) -> Card:
+    """Write all records of a reader into a folder; the same call goes on where an earlier one was stopped.
+
+    Errors: InvalidSetting where the folder holds something else, DataRefused, OutOfMemory where a process was ended.
+    """
+    groups = list(islice(reader.groups(), settings.limit))
+    starts = range(0, len(groups), settings.groups)
+    _begin(folder, _identity(reader, settings, len(groups)))
+    missing = [number for number in range(len(starts)) if not _part(folder, number, settings.form).exists()]
+    if settings.refuse:
+        _refuse(reader.trouble)
+    work = partial(_convert_part, reader, groups, folder, settings)
+    with _shown(show_progress) as progress:
+        task = progress.add_task(reader.name, total=len(groups), completed=(len(starts) - len(missing)) * settings.groups)
+        for number in _done(work, missing, settings.processes):
+            progress.update(task, advance=min(settings.groups, len(groups) - starts[number]))
+    return _finish(reader, folder, settings, len(starts))
+
+
+def _convert_part(reader: Reader, groups: Sequence[Any], folder: Path, settings: ConversionSettings, number: int) -> int:
+    """One part, whole or not at all.  Error: DataRefused."""
+    troubles: list[Trouble] = []
+
+    def records() -> Iterator[Record]:
+        start = number * settings.groups
+        for index in range(start, min(start + settings.groups, len(groups))):
+            for found in reader.read(groups[index], Random(f"{settings.seed} {reader.name} {reader.split} {index}")):
+                if isinstance(found, Record):
+                    yield found
+                else:
+                    troubles.append(found)
+                    if settings.refuse:
+                        _refuse([found])
+
+    target = _part(folder, number, settings.form)
+    aside = target.with_suffix(".unfinished" + target.suffix)
+    write_records(aside, records())
+    _write_troubles(_troubles_of(folder, number), troubles)
+    os.replace(aside, target)  # last: a part that is there is complete
+    return number
+
+
+def _done(work: "partial[int]", parts: Sequence[int], processes: int) -> Iterator[int]:
+    """The numbers of the parts, as they are finished."""
+    if processes == 1 or len(parts) <= 1:
+        yield from map(work, parts)
+        return
+    # Forked, so that the annotations, of which there may be gigabytes, are in memory once.
+    with ProcessPoolExecutor(min(processes, len(parts)), get_context("fork"), _remember, (work,)) as pool:
+        try:
+            for each in as_completed([pool.submit(_run_remembered, number) for number in parts]):
+                yield each.result()
+        except BrokenProcessPool:
+            problem = "a process of the conversion was ended, mostly because memory ran out"
+            raise OutOfMemory(problem, do="run it again with fewer --processes: what is finished is kept") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_remembered: "list[partial[int]]" = []  # in a forked process: its work, which is too large to be sent for every part
+
+
+def _remember(work: "partial[int]") -> None:
+    _remembered[:] = [work]
+
+
+def _run_remembered(number: int) -> int:
+    return _remembered[0](number)
+
+
+def _begin(folder: Path, identity: dict[str, Any]) -> None:
+    """Make the folder a place for this conversion.  Error: InvalidSetting where it is the place of another one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidSetting(f"cannot write to {str(folder)!r}: {error.strerror}", do="name another folder") from None
+    state = folder / STATE
+    if state.exists():
+        if json.loads(state.read_text(encoding="utf-8")) != identity:
+            problem = f"{str(folder)!r} holds a conversion of other files or with other options"
+            raise InvalidSetting(problem, do="name another folder, or remove this one")
+        return
+    if any(folder.iterdir()):
+        kind = "a finished data set" if (folder / CARD).exists() else "files already"
+        raise InvalidSetting(f"{str(folder)!r} holds {kind}", do="name a folder that is empty or not there")
+    aside = folder / f"{STATE}.part"
+    aside.write_text(json.dumps(identity, indent=2), encoding="utf-8")
+    os.replace(aside, state)
+
+
+def _identity(reader: Reader, settings: ConversionSettings, groups: int) -> dict[str, Any]:
+    """What makes two conversions the same."""
+    files = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in reader.files]
+    kept = {key: value for key, value in asdict(settings).items() if key not in ("processes", "refuse")}
+    images = str(reader.images.folder.resolve())
+    return {"reader": reader.name, "split": reader.split, "files": files, "images": images, "groups": groups, "settings": kept}
+
+
+def _finish(reader: Reader, folder: Path, settings: ConversionSettings, parts: int) -> Card:
+    """Gather what was left out, write the card, and remove what was needed to go on."""
+    troubles = list(reader.trouble)
+    for number in range(parts):
+        lines = _troubles_of(folder, number).read_text(encoding="utf-8").splitlines()
+        troubles += [Trouble(**json.loads(line)) for line in lines]
+    _write_troubles(folder / TROUBLES, troubles)
+    card = Card(
+        name=f"{reader.name} {reader.split}",
+        images=str(reader.images.folder.resolve()),
+        records=sum(_count(_part(folder, number, settings.form)) for number in range(parts)),
+        source=reader.source,
+        licence=reader.licence,
+        troubles=dict(sorted(Counter(each.kind for each in troubles).items())),
+    )
+    card.save(folder)
+    for path in (folder / STATE, *(_troubles_of(folder, number) for number in range(parts))):
+        path.unlink(missing_ok=True)
+    return card
+
+
+def _count(path: Path) -> int:
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        return int(pyarrow.parquet.read_metadata(path).num_rows)
+    with path.open("rb") as lines:
+        return sum(1 for _ in lines)
+
+
+def _refuse(troubles: Sequence[Trouble]) -> None:
+    for each in troubles:
+        if each.kind != CLIPPED:
+            raise DataRefused(f"{each.where}: {each.problem}", do="mend it, or convert without --refuse, which leaves it out")
+
+
+def _write_troubles(path: Path, troubles: Sequence[Trouble]) -> None:
+    aside = path.with_name(path.name + ".part")
+    lines = (json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in troubles)
+    aside.write_text("".join(lines), encoding="utf-8")
+    os.replace(aside, path)
+
+
+def _part(folder: Path, number: int, form: str) -> Path:
+    return folder / f"records-{number:05d}.{form}"
+
+
+def _troubles_of(folder: Path, number: int) -> Path:
+    return folder / f"troubles-{number:05d}.jsonl"
+
+
+def _shown(show: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=not show)

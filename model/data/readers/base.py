@@ -1,0 +1,163 @@
+"""What every reader of a public data set shares: its files, its images, boxes that fit them, and what is left out."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, ClassVar, TypeVar
+
+from roi_agent.model.annotations import annotated_box
+from roi_agent.model.boxes import Box
+from roi_agent.model.data.record import Record
+from roi_agent.model.errors import BoxEmpty, BoxOutOfBounds, DataNotFound, RecordInvalid, UserError
+from roi_agent.model.images import image_size
+
+_T = TypeVar("_T")
+
+# What can be wrong with an annotation, and leaves it out ...
+MISSING_IMAGE, IMAGE_UNREADABLE, BOX_OUTSIDE, BOX_EMPTY = "missing_image", "image_unreadable", "box_outside", "box_empty"
+NO_TEXT, MALFORMED = "no_text", "malformed"
+# ... and what is put right, and counted.
+CLIPPED = "box_clipped"
+KINDS = (MISSING_IMAGE, IMAGE_UNREADABLE, BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED, CLIPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """An annotation that was left out, or put right where its kind is CLIPPED.
+
+    kind: one of KINDS.  where: the file, and what in it.  problem: what is wrong.
+    """
+
+    kind: str
+    where: str
+    problem: str
+
+
+class Unusable(Exception):
+    """An annotation that cannot be used; a reader turns it into its trouble."""
+
+    def __init__(self, kind: str, where: str, problem: str) -> None:
+        super().__init__(problem)
+        self.trouble = Trouble(kind, where, problem)
+
+
+class Reader(ABC):
+    """One public format, as it is distributed.
+
+    A reader finds and reads its annotation files when it is made (Errors: DataNotFound, which says what was looked for;
+    RecordInvalid for a file that is not what its name says), and then gives its records group by group, so that several
+    processes can share the work and a conversion that was stopped can go on.
+
+    name: as in `roi-agent data convert NAME`.  about: the data set, in a line.  layout: the files that it reads, a line each.
+    source, licence: of its records.  splits: the parts that there are; the first is the default.
+    root: the folder of annotations.  images: the folder below which records name their images.
+    """
+
+    name: ClassVar[str]
+    about: ClassVar[str]
+    layout: ClassVar[tuple[str, ...]]
+    source: ClassVar[str]
+    licence: ClassVar[str]
+    splits: ClassVar[tuple[str, ...]] = ("train", "val")
+
+    def __init__(self, root: Path, *, images: Path, split: str) -> None:
+        self.root, self.images, self.split = root, Images(images), split
+        self.files: list[Path] = []  # the annotation files that were read
+        self.trouble: list[Trouble] = []  # what was wrong before any group is read
+
+    @abstractmethod
+    def groups(self) -> Sequence[Any]:
+        """All that there is to read, mostly an entry for each image, in an order that is always the same."""
+
+    @abstractmethod
+    def read(self, group: Any, rng: Random) -> Iterator[Record | Trouble]:
+        """The records of one group, those of an image one after another, and what of it was left out.
+
+        rng: in the same state whenever this group is read.
+        """
+
+    def find(self, *names: str) -> Path:
+        """The first of these files below the root.  Error: DataNotFound."""
+        for name in names:
+            if (path := self.root / name).is_file():
+                self.files.append(path)
+                return path
+        wanted = " or ".join(names)
+        raise DataNotFound(f"there is no {wanted} in {str(self.root)!r}", do=f"{self.name} needs: {'; '.join(self.layout)}")
+
+    def load_json(self, *names: str) -> Any:
+        """The first of these JSON files below the root.  Errors: DataNotFound, RecordInvalid."""
+        path = self.find(*names)
+        try:
+            return json.loads(path.read_bytes())
+        except ValueError:
+            raise RecordInvalid(f"{path.name}: this is not JSON", do="fetch the file again: it may be cut short") from None
+
+
+class Images:
+    """The images of a data set, below one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def find(self, *names: str, where: str) -> str:
+        """The first of these paths below the folder that is a file, with "/".  Error: Unusable."""
+        for name in names:
+            if (self.folder / name).is_file():
+                return name
+        raise Unusable(MISSING_IMAGE, where, f"there is no image {' or '.join(names)}")
+
+    def size_wh(self, name: str, *, where: str) -> tuple[int, int]:
+        """Width and height of the upright image, from the file's header.  Error: Unusable."""
+        try:
+            return image_size(self.folder / name)
+        except UserError as error:
+            raise Unusable(IMAGE_UNREADABLE, where, error.problem) from None
+
+
+def fitted(values: object, *, format: str, size_wh: tuple[int, int], where: str) -> tuple[Box, list[Trouble]]:
+    """A box in pixels of its image, and a note where it had to be clipped; it may reach over the edge by a pixel at most.
+
+    values: four numbers in pixels.  Error: Unusable.
+    """
+    try:
+        box = annotated_box(values, format=format, size_wh=size_wh)
+    except BoxOutOfBounds as error:
+        raise Unusable(BOX_OUTSIDE, where, error.problem) from None
+    except BoxEmpty as error:
+        raise Unusable(BOX_EMPTY, where, error.problem) from None
+    except UserError as error:
+        raise Unusable(MALFORMED, where, error.problem) from None
+    try:
+        Box.parse(values, format=format, size_wh=size_wh)
+        return box, []
+    except BoxOutOfBounds as error:
+        return box, [Trouble(CLIPPED, where, error.problem)]
+
+
+def sentence(value: object, *, where: str, what: str = "text") -> str:
+    """A text without white space around it.  Error: Unusable where it is empty or none."""
+    if not isinstance(value, str):
+        raise Unusable(NO_TEXT if value is None else MALFORMED, where, f"its {what} is {type(value).__name__}")
+    if not (text := " ".join(value.split())):
+        raise Unusable(NO_TEXT, where, f"its {what} is empty")
+    return text
+
+
+def required(data: object, key: str, kind: type[_T], *, where: str) -> _T:
+    """A field of a JSON object that must be there.  Error: RecordInvalid."""
+    if not isinstance(data, Mapping) or not isinstance(data.get(key), kind):
+        raise RecordInvalid(f"{where}: {key}: there is no {kind.__name__} of that name", do="see whether this is the right file")
+    found: _T = data[key]
+    return found
+
+
+def grouped(annotations: Sequence[Any], key: str) -> dict[Any, list[Any]]:
+    """Annotations by the value of a field, in the order of its first appearance."""
+    groups: dict[Any, list[Any]] = {}
+    for each in annotations:
+        groups.setdefault(each[key], []).append(each)
+    return groups

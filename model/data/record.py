@@ -1,0 +1,199 @@
+"""The one form of a sample: an image, regions of it, and a conversation about them, with where it comes from.
+
+As JSON, one object a line:
+
+    {"id": "boxes/7", "image": "cats/7.jpg", "width": 640, "height": 480,
+     "regions": [{"name": "region1", "box": [12, 30, 200, 240], "label": "cat"}],
+     "turns": [{"question": "What is <region1>?", "answer": "a cat"}],
+     "source": "my boxes", "licence": "CC0-1.0"}
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from roi_agent.model.conversation import Turn, mentioned
+from roi_agent.model.errors import RecordInvalid, UserError
+from roi_agent.model.masks import Mask
+from roi_agent.model.regions import Region, parse_regions
+from roi_agent.model.shown import shown
+
+_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTurn:
+    """A question with `<regionN>`, and its right answer.
+
+    options: the answers that a closed question offers; the right one is among them, once.
+    references: every right answer, where people have given several; `answer` is one of them.
+    """
+
+    question: str
+    answer: str
+    options: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why an answer that no person gave is held to be true.
+
+    kind: what was looked at, such as "choose", "geometry" or "detector".  text: what was found.  score: how sure it was.
+    """
+
+    kind: str
+    text: str
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One conversation about regions of one image, to learn from or to be judged by.
+
+    id: unlike any other of its data set, and the same whenever it is converted again.
+    image: the file, as a path with "/" below the folder of images.
+    size_wh: the upright image in pixels.  regions: their boxes in its pixels.
+    turns: at least one; every region that they mention is there.
+    source, licence: the data set, and the terms of its images and texts as it states them.
+    Error: RecordInvalid.
+    """
+
+    id: str
+    image: str
+    size_wh: tuple[int, int]
+    regions: tuple[Region, ...]
+    turns: tuple[RecordTurn, ...]
+    source: str
+    licence: str
+    evidence: tuple[Evidence, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.turns:
+            raise RecordInvalid("turns: there are none", do="give at least one question with its answer")
+        known = {region.name for region in self.regions}
+        for number, turn in enumerate(self.turns):
+            for key, text in (("question", turn.question), ("answer", turn.answer)):
+                if not text.strip():
+                    raise RecordInvalid(f"turns[{number}].{key}: the text is empty")
+                if unknown := [name for name in mentioned(text) if name not in known]:
+                    problem = f"turns[{number}].{key}: there is no {unknown[0]} among the regions"
+                    raise RecordInvalid(problem, do="give every region that a turn mentions")
+            for key, texts in (("options", turn.options), ("references", turn.references)):
+                if texts and texts.count(turn.answer) != 1:
+                    problem = (
+                        f"turns[{number}].{key}: the answer {shown(turn.answer)} is in them {texts.count(turn.answer)} times"
+                    )
+                    raise RecordInvalid(problem, do="give it once")
+
+    @classmethod
+    def from_dict(cls, values: object, *, where: str) -> "Record":
+        """A record from its JSON form.  where: file and line, for the error.  Error: RecordInvalid."""
+        try:
+            wire = _WireRecord.model_validate(without_nones(values))
+            regions = parse_regions([each.model_dump(exclude_none=True) for each in wire.regions], size_wh=wire.size_wh)
+            return cls(
+                id=wire.id,
+                image=wire.image,
+                size_wh=wire.size_wh,
+                regions=regions,
+                turns=tuple(RecordTurn(t.question, t.answer, tuple(t.options), tuple(t.references)) for t in wire.turns),
+                source=wire.source,
+                licence=wire.licence,
+                evidence=tuple(Evidence(each.kind, each.text, each.score) for each in wire.evidence),
+            )
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            problem = f"{_path(first['loc'])}: {first['msg'].lower()}, and it is {shown(first['input'])}"
+            raise RecordInvalid(f"{where}: {problem}", do="see the record format in model/data/record.py") from None
+        except RecordInvalid as error:
+            raise RecordInvalid(f"{where}: {error.problem}", do=error.do) from None
+        except UserError as error:
+            raise RecordInvalid(f"{where}: regions: {error.problem}", do=error.do) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, which `from_dict` reads back; empty fields are left out."""
+        width, height = self.size_wh
+        wire: dict[str, Any] = {"id": self.id, "image": self.image, "width": width, "height": height}
+        wire["regions"] = [_region(each) for each in self.regions]
+        wire["turns"] = [_filled(turn, "question", "answer", "options", "references") for turn in self.turns]
+        wire |= {"source": self.source, "licence": self.licence}
+        if self.evidence:
+            wire["evidence"] = [_filled(each, "kind", "text", "score") for each in self.evidence]
+        return wire
+
+    def conversation(self) -> tuple[Turn, ...]:
+        """The turns as a model reads them."""
+        return tuple(Turn(turn.question, turn.answer) for turn in self.turns)
+
+
+def without_nones(value: object) -> object:
+    """The value without fields that are None: columns of a table hold every field."""
+    if isinstance(value, Mapping):
+        return {key: without_nones(each) for key, each in value.items() if each is not None}
+    return [without_nones(each) for each in value] if isinstance(value, list) else value
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class _WireMask(_Wire):
+    size: list[int]
+    counts: str | list[int]
+
+
+class _WireRegion(_Wire):
+    name: str
+    box: list[float]
+    label: str | None = None
+    score: float | None = None
+    mask: _WireMask | None = None
+
+
+class _WireTurn(_Wire):
+    question: _Text
+    answer: _Text
+    options: list[_Text] = []
+    references: list[_Text] = []
+
+
+class _WireEvidence(_Wire):
+    kind: _Text
+    text: _Text
+    score: float | None = None
+
+
+class _WireRecord(_Wire):
+    id: _Text
+    image: _Text
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    regions: list[_WireRegion]
+    turns: list[_WireTurn] = Field(min_length=1)
+    source: _Text
+    licence: _Text
+    evidence: list[_WireEvidence] = []
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        return self.width, self.height
+
+
+def _path(location: Sequence[int | str]) -> str:
+    """turns[0].question."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return text.removeprefix(".") or "the line"
+
+
+def _region(region: Region) -> dict[str, Any]:
+    mask = region.mask.to_coco() if isinstance(region.mask, Mask) else None
+    wire = {"name": region.name, "box": list(region.box.xyxy), "label": region.label, "score": region.score, "mask": mask}
+    return {key: value for key, value in wire.items() if value is not None}
+
+
+def _filled(value: object, *names: str) -> dict[str, Any]:
+    found = {name: getattr(value, name) for name in names}
+    return {name: list(each) if isinstance(each, tuple) else each for name, each in found.items() if each not in (None, ())}

@@ -1,0 +1,214 @@
+"""Data sets as files: records as JSON Lines or Parquet, alone or in a folder with a card.
+
+A folder holds `dataset.json` (the card), `records-*.jsonl` or `records-*.parquet`, and, where it was converted,
+`troubles.jsonl`: what was left out, and why.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roi_agent.model.data.record import Record
+from roi_agent.model.errors import DataNotFound, MissingExtra, RecordInvalid
+from roi_agent.model.images import LoadedImage, load_image
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+
+CARD = "dataset.json"
+FORMS = ("jsonl", "parquet")
+_VERSION = 1
+_BATCH = 256  # records of a Parquet file in memory at once
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a data set says of itself.
+
+    name: of the data set and its part, such as "refcoco train".  images: the folder of images, absolute, or from the card's own.
+    source, licence: as in its records.  troubles: how many annotations were left out or changed, by kind.
+    """
+
+    name: str
+    images: str
+    records: int
+    source: str
+    licence: str
+    troubles: dict[str, int] = field(default_factory=dict)
+    version: int = _VERSION
+
+    def save(self, folder: Path) -> None:
+        """Write it into the data set's folder, whole or not at all."""
+        aside = folder / f"{CARD}.part"
+        aside.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        os.replace(aside, folder / CARD)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Card":
+        """Error: DataNotFound where there is none, or it cannot be read."""
+        try:
+            values = json.loads((folder / CARD).read_text(encoding="utf-8"))
+            if values.get("version") != _VERSION or set(values) != {each.name for each in fields(cls)}:
+                raise ValueError
+            return cls(**values)
+        except FileNotFoundError:
+            raise DataNotFound(f"there is no {CARD} in {folder.name!r}", do="give a folder that a conversion wrote") from None
+        except (ValueError, TypeError, AttributeError):
+            raise DataNotFound(f"{CARD} in {folder.name!r} is damaged or newer", do="convert the data set again") from None
+
+
+class RecordSet:
+    """The records of a file or a folder, in order.
+
+    path: a .jsonl or .parquet file, or a folder with a card.
+    images: the folder of images; by default the card's, or the file's own.
+    Errors: DataNotFound; RecordInvalid, with file, line and field, when a record is read.
+    """
+
+    def __init__(self, path: str | Path, *, images: str | Path | None = None) -> None:
+        path = Path(path)
+        if path.is_dir():
+            self.card: Card | None = Card.load(path)
+            self.files = sorted(each for form in FORMS for each in path.glob(f"records-*.{form}"))
+            self.images, self.name = path / self.card.images, self.card.name
+        elif path.is_file() and path.suffix.removeprefix(".") in FORMS:
+            self.card, self.files, self.images, self.name = None, [path], path.parent, path.stem
+        else:
+            raise DataNotFound(f"there are no records at {str(path)!r}", do="give a .jsonl or .parquet file, or a folder of them")
+        self.images = Path(images) if images is not None else self.images
+        if not self.images.is_dir():
+            raise DataNotFound(f"there is no folder of images {str(self.images)!r}", do="name it: --images FOLDER")
+
+    def __iter__(self) -> Iterator[Record]:
+        for path in self.files:
+            yield from read_records(path)
+
+    def image(self, record: Record) -> LoadedImage:
+        """The record's image.  Errors: those of `load_image`; RecordInvalid where it has another size than the record says."""
+        image = load_image(self.images / record.image)
+        if image.size_wh != record.size_wh:
+            given, found = ("{} x {}".format(*size) for size in (record.size_wh, image.size_wh))
+            raise RecordInvalid(f"{record.id}: the record says {given} pixels, and {record.image} has {found}")
+        return image
+
+    def dataset(self) -> "Dataset":
+        """All records as a `datasets.Dataset` of their JSON forms: checked, on disk, read at any place at once."""
+        datasets = _datasets()
+        # Files that change are other files: their size and time are part of what the cached table is known by.
+        stats = [(each.stat().st_size, each.stat().st_mtime_ns) for each in self.files]
+        keys = {"files": [str(each) for each in self.files], "stats": stats}
+        made: Dataset = datasets.Dataset.from_generator(_rows, features=record_features(), gen_kwargs=keys, split="train")
+        return made
+
+    def stream(self, *, seed: int | None = None, shards: int = 1) -> "IterableDataset":
+        """As `dataset`, one after another, in the order of a seed where one is given.
+
+        It says where it stands by `state_dict` and goes on from there by `load_state_dict`, at the very next record.
+        """
+        whole = self.dataset()
+        mixed = whole.shuffle(seed=seed) if seed is not None else whole  # exact: no buffer that a stop would lose
+        return mixed.to_iterable_dataset(num_shards=min(shards, max(1, len(whole))))
+
+
+def open_records(path: str | Path, *, images: str | Path | None = None) -> RecordSet:
+    """The records of a file or a folder; see `RecordSet`."""
+    return RecordSet(path, images=images)
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """The records of one file, in order.  Error: RecordInvalid, with file, line (or row) and field."""
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        row = 0
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(_BATCH):
+                for values in batch.to_pylist():
+                    row += 1
+                    yield Record.from_dict(values, where=f"{path.name}, row {row}")
+        return
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            where = f"{path.name}, line {number}"
+            try:
+                values = json.loads(line)
+            except ValueError:  # of which an encoding that is not UTF-8 is one
+                raise RecordInvalid(f"{where}: this is not JSON", do="give one JSON object a line") from None
+            yield Record.from_dict(values, where=where)
+
+
+def write_records(path: Path, records: Iterable[Record]) -> int:
+    """Write one file of records, .jsonl or .parquet, whole or not at all; returns how many."""
+    aside = path.with_name(path.name + ".part")
+    count = (_write_parquet if path.suffix == ".parquet" else _write_lines)(aside, records)
+    os.replace(aside, path)
+    return count
+
+
+def record_features() -> Any:
+    """The columns of a table of records, as `datasets.Features`."""
+    datasets = _datasets()
+    text, number, whole = (datasets.Value(kind) for kind in ("string", "float64", "int64"))
+    many = datasets.List
+    return datasets.Features(
+        {
+            "id": text,
+            "image": text,
+            "width": whole,
+            "height": whole,
+            "regions": many(
+                {"name": text, "box": many(number), "label": text, "score": number, "mask": {"size": many(whole), "counts": text}}
+            ),
+            "turns": many({"question": text, "answer": text, "options": many(text), "references": many(text)}),
+            "source": text,
+            "licence": text,
+            "evidence": many({"kind": text, "text": text, "score": number}),
+        }
+    )
+
+
+def _rows(files: list[str], stats: list[tuple[int, int]]) -> Iterator[Mapping[str, Any]]:
+    for path in files:
+        for record in read_records(Path(path)):
+            yield record.to_dict()
+
+
+def _write_lines(path: Path, records: Iterable[Record]) -> int:
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record.to_dict(), ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def _write_parquet(path: Path, records: Iterable[Record]) -> int:
+    _datasets()
+    import pyarrow
+    import pyarrow.parquet
+
+    schema, count, waiting = record_features().arrow_schema, 0, list[dict[str, Any]]()
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+
+        def flush() -> None:
+            writer.write_table(pyarrow.Table.from_pylist(waiting, schema))
+            waiting.clear()
+
+        for record in records:
+            waiting.append(record.to_dict())
+            count += 1
+            if len(waiting) == _BATCH:
+                flush()
+        flush()
+    return count
+
+
+def _datasets() -> Any:
+    try:
+        import datasets
+    except ImportError:
+        raise MissingExtra("tables of records need the package datasets", do="pip install 'roi-agent[train]'") from None
+    return datasets
