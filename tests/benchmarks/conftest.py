@@ -50,13 +50,11 @@ class Table:
         """RESULTS.md: what was measured now, and the earlier rows of what was not, where they come from the same machine."""
         machine, rows = _machine(), {row[0]: row for row in self.rows}
         earlier = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
-        kept = [line.strip("| ").split(" | ") for line in earlier.splitlines() if line.startswith("| ")][1:]
-        order = [row[0] for row in kept if machine in earlier]
-        lines = {row[0]: f"| {' | '.join(row)} |" for row in kept if machine in earlier}
+        kept = [line for line in earlier.splitlines() if line.startswith("| ")][1:] if machine in earlier else []
+        lines = {line.removeprefix("| ").partition(" |")[0]: line for line in kept}  # in their order, which stays
         lines |= {name: f"| {' | '.join(row)} |" for name, row in rows.items()}
         head = ["| what | one way | the other way | result | goal |", "|---|---|---|--:|--:|"]
-        body = [lines[name] for name in dict.fromkeys([*order, *rows])]
-        RESULTS.write_text(f"{_HEAD}{machine}\n\n" + "\n".join(head + body) + "\n", encoding="utf-8")
+        RESULTS.write_text(f"{_HEAD}{machine}\n\n" + "\n".join([*head, *lines.values()]) + "\n", encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
