@@ -2,5 +2,18 @@
 
 from roi_agent.model.data.readers.base import Reader
 from roi_agent.model.data.readers.coco import CocoInstances
+from roi_agent.model.data.readers.flickr30k import Flickr30kEntities
+from roi_agent.model.data.readers.refcoco import RefCoco, RefCocoG, RefCocoPlus
+from roi_agent.model.data.readers.visual_genome import VisualGenome
 
-READERS: dict[str, type[Reader]] = {each.name: each for each in (CocoInstances,)}
+READERS: dict[str, type[Reader]] = {
+    each.name: each
+    for each in (
+        CocoInstances,
+        RefCoco,
+        RefCocoPlus,
+        RefCocoG,
+        Flickr30kEntities,
+        VisualGenome,
+    )
+}

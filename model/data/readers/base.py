@@ -1,27 +1,30 @@
 """What every reader of a public data set shares: its files, its images, boxes that fit them, and what is left out."""
 
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from random import Random
 from typing import Any, ClassVar, TypeVar
 
 from roi_agent.model.annotations import annotated_box
 from roi_agent.model.boxes import Box
+from roi_agent.model.conversation import mentioned
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import BoxEmpty, BoxOutOfBounds, DataNotFound, RecordInvalid, UserError
 from roi_agent.model.images import image_size
+from roi_agent.model.shown import shown
 
 _T = TypeVar("_T")
 
 # What can be wrong with an annotation, and leaves it out ...
-MISSING_IMAGE, IMAGE_UNREADABLE, BOX_OUTSIDE, BOX_EMPTY = "missing_image", "image_unreadable", "box_outside", "box_empty"
-NO_TEXT, MALFORMED = "no_text", "malformed"
+MISSING_IMAGE, IMAGE_UNREADABLE, IMAGE_SIZE = "missing_image", "image_unreadable", "image_size"
+BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED = "box_outside", "box_empty", "no_text", "malformed"
 # ... and what is put right, and counted.
 CLIPPED = "box_clipped"
-KINDS = (MISSING_IMAGE, IMAGE_UNREADABLE, BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED, CLIPPED)
+KINDS = (MISSING_IMAGE, IMAGE_UNREADABLE, IMAGE_SIZE, BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED, CLIPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class Reader(ABC):
     splits: ClassVar[tuple[str, ...]] = ("train", "val")
 
     def __init__(self, root: Path, *, images: Path, split: str) -> None:
+        if not images.is_dir():
+            raise DataNotFound(f"there is no folder of images {str(images)!r}", do="name it: --images FOLDER")
         self.root, self.images, self.split = root, Images(images), split
         self.files: list[Path] = []  # the annotation files that were read
         self.trouble: list[Trouble] = []  # what was wrong before any group is read
@@ -90,11 +95,43 @@ class Reader(ABC):
 
     def load_json(self, *names: str) -> Any:
         """The first of these JSON files below the root.  Errors: DataNotFound, RecordInvalid."""
-        path = self.find(*names)
-        try:
-            return json.loads(path.read_bytes())
-        except ValueError:
-            raise RecordInvalid(f"{path.name}: this is not JSON", do="fetch the file again: it may be cut short") from None
+        return read_json(self.find(*names))
+
+    def by_id(self, entries: Sequence[Any], key: str, *, where: str) -> dict[int | str, Mapping[str, Any]]:
+        """Entries by the value of a field; one that has none, or another's, is noted in `trouble`."""
+        found: dict[int | str, Mapping[str, Any]] = {}
+        for number, (value, entry) in self._keyed(entries, key, where):
+            if value in found:
+                problem = f"its {key} {shown(value)} is another's"
+                self.trouble.append(Trouble(MALFORMED, f"{where}[{number}]", problem))
+            else:
+                found[value] = entry
+        return found
+
+    def by_field(self, entries: Sequence[Any], key: str, *, where: str) -> dict[int | str, list[Mapping[str, Any]]]:
+        """All entries with a value of a field, in the order of its first appearance; one that has none is noted in `trouble`."""
+        found: dict[int | str, list[Mapping[str, Any]]] = {}
+        for _, (value, entry) in self._keyed(entries, key, where):
+            found.setdefault(value, []).append(entry)
+        return found
+
+    def _keyed(self, entries: Sequence[Any], key: str, where: str) -> Iterator[tuple[int, tuple[int | str, Mapping[str, Any]]]]:
+        for number, entry in enumerate(entries):
+            value = entry.get(key) if isinstance(entry, Mapping) else None
+            if isinstance(value, int | str):
+                yield number, (value, entry)
+            else:
+                self.trouble.append(Trouble(MALFORMED, f"{where}[{number}]", f"it has no {key}"))
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file.  Errors: DataNotFound, RecordInvalid."""
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        raise RecordInvalid(f"{path.name}: this is not JSON", do="fetch the file again: it may be cut short") from None
+    except OSError as error:
+        raise DataNotFound(f"{str(path)!r} cannot be read: {error.strerror}", do="see who may read it") from None
 
 
 class Images:
@@ -106,9 +143,20 @@ class Images:
     def find(self, *names: str, where: str) -> str:
         """The first of these paths below the folder that is a file, with "/".  Error: Unusable."""
         for name in names:
-            if (self.folder / name).is_file():
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise Unusable(MALFORMED, where, f"its image {shown(name)} is not below the folder of images")
+            if os.path.isfile(self.folder / name):  # False for any name that no file can have
                 return name
         raise Unusable(MISSING_IMAGE, where, f"there is no image {' or '.join(names)}")
+
+    def sized(self, *names: str, size_wh: tuple[object, object], where: str) -> tuple[str, tuple[int, int]]:
+        """As `find`, with the size in pixels that the annotations state, which must be the file's.  Error: Unusable."""
+        stated = whole(size_wh[0], where=where, what="width"), whole(size_wh[1], where=where, what="height")
+        name = self.find(*names, where=where)
+        found = self.size_wh(name, where=where)
+        if found != stated:
+            raise Unusable(IMAGE_SIZE, where, "{} is {} x {} pixels, and not {} x {}".format(name, *found, *stated))
+        return name, stated
 
     def size_wh(self, name: str, *, where: str) -> tuple[int, int]:
         """Width and height of the upright image, from the file's header.  Error: Unusable."""
@@ -144,7 +192,29 @@ def sentence(value: object, *, where: str, what: str = "text") -> str:
         raise Unusable(NO_TEXT if value is None else MALFORMED, where, f"its {what} is {type(value).__name__}")
     if not (text := " ".join(value.split())):
         raise Unusable(NO_TEXT, where, f"its {what} is empty")
+    if mentioned(text):
+        raise Unusable(MALFORMED, where, f"its {what} holds <{mentioned(text)[0]}>, which only questions may")
+    if not text.isascii() and text != text.encode("utf-8", errors="ignore").decode():
+        raise Unusable(MALFORMED, where, f"its {what} holds half a letter, which cannot be written")
     return text
+
+
+def file_name(value: object, *, where: str) -> str:
+    """The name of a file, as it is.  Error: Unusable."""
+    if not isinstance(value, str) or not value:
+        raise Unusable(MALFORMED, where, f"its file name is {shown(value)}")
+    return value
+
+
+def whole(value: object, *, where: str, what: str) -> int:
+    """A whole number, or one written as text, as in files that were made from XML.  Error: Unusable."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Unusable(MALFORMED, where, f"its {what} is {shown(value)}")
+    return value
 
 
 def required(data: object, key: str, kind: type[_T], *, where: str) -> _T:
@@ -153,11 +223,3 @@ def required(data: object, key: str, kind: type[_T], *, where: str) -> _T:
         raise RecordInvalid(f"{where}: {key}: there is no {kind.__name__} of that name", do="see whether this is the right file")
     found: _T = data[key]
     return found
-
-
-def grouped(annotations: Sequence[Any], key: str) -> dict[Any, list[Any]]:
-    """Annotations by the value of a field, in the order of its first appearance."""
-    groups: dict[Any, list[Any]] = {}
-    for each in annotations:
-        groups.setdefault(each[key], []).append(each)
-    return groups
