@@ -22,14 +22,15 @@ _T = TypeVar("_T")
 # What can be wrong with an annotation, and leaves it out ...
 MISSING_IMAGE, IMAGE_UNREADABLE, IMAGE_SIZE = "missing_image", "image_unreadable", "image_size"
 BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED = "box_outside", "box_empty", "no_text", "malformed"
-# ... and what is put right, and counted.
-CLIPPED = "box_clipped"
-KINDS = (MISSING_IMAGE, IMAGE_UNREADABLE, IMAGE_SIZE, BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED, CLIPPED)
+# ... and what is put right or done without, and counted.
+CLIPPED, MASK_INVALID = "box_clipped", "mask_invalid"
+MENDED = (CLIPPED, MASK_INVALID)
+KINDS = (MISSING_IMAGE, IMAGE_UNREADABLE, IMAGE_SIZE, BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED, *MENDED)
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """An annotation that was left out, or put right where its kind is CLIPPED.
+    """An annotation that was left out, or put right where its kind is one of MENDED.
 
     kind: one of KINDS.  where: the file, and what in it.  problem: what is wrong.
     """
@@ -194,14 +195,14 @@ def sentence(value: object, *, where: str, what: str = "text") -> str:
         raise Unusable(NO_TEXT, where, f"its {what} is empty")
     if mentioned(text):
         raise Unusable(MALFORMED, where, f"its {what} holds <{mentioned(text)[0]}>, which only questions may")
-    if not text.isascii() and text != text.encode("utf-8", errors="ignore").decode():
+    if not _is_writable(text):
         raise Unusable(MALFORMED, where, f"its {what} holds half a letter, which cannot be written")
     return text
 
 
 def file_name(value: object, *, where: str) -> str:
     """The name of a file, as it is.  Error: Unusable."""
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or not _is_writable(value):
         raise Unusable(MALFORMED, where, f"its file name is {shown(value)}")
     return value
 
@@ -215,6 +216,11 @@ def whole(value: object, *, where: str, what: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise Unusable(MALFORMED, where, f"its {what} is {shown(value)}")
     return value
+
+
+def _is_writable(text: str) -> bool:
+    """Whether UTF-8 has it all: JSON may hold half of a letter that takes two."""
+    return text.isascii() or text.encode("utf-8", errors="ignore").decode() == text
 
 
 def required(data: object, key: str, kind: type[_T], *, where: str) -> _T:
