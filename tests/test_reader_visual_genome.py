@@ -80,7 +80,8 @@ def test_a_split_without_a_list_says_what_was_looked_for(root: Path) -> None:
 
 def test_images_of_a_split_that_have_no_descriptions_are_counted(root: Path) -> None:
     write_json(root / "val_ids.json", [2, 3, 2])
-    (record,), troubles = read_all(reader("visual-genome", root, "val"))
+    records, troubles = read_all(reader("visual-genome", root, "val"))
+    assert len(records) == 1
     assert kinds(troubles) == [MALFORMED] and "image 3" in troubles[0].where
 
 
@@ -143,7 +144,8 @@ def test_a_broken_image_is_counted_and_the_others_stay(root: Path, file: str, va
 
 def test_a_picture_that_is_missing_is_counted(root: Path) -> None:
     (root / "images" / "VG_100K" / "2.jpg").unlink()
-    (record,), troubles = read_all(reader("visual-genome", root))
+    records, troubles = read_all(reader("visual-genome", root))
+    assert len(records) == 1
     assert kinds(troubles) == [MISSING_IMAGE]
     assert "VG_100K/2.jpg" in troubles[0].problem
 
