@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roi_agent.model.data.record import Record
-from roi_agent.model.errors import DataNotFound, MissingExtra, RecordInvalid
+from roi_agent.model.errors import DataNotFound, InvalidSetting, MissingExtra, RecordInvalid, UserError
 from roi_agent.model.images import LoadedImage, load_image
 
 if TYPE_CHECKING:
@@ -102,7 +102,15 @@ class RecordSet:
         # Files that change are other files: their size and time are part of what the cached table is known by.
         stats = [(each.stat().st_size, each.stat().st_mtime_ns) for each in self.files]
         keys = {"files": [str(each) for each in self.files], "stats": stats}
-        made: Dataset = datasets.Dataset.from_generator(_rows, features=record_features(), gen_kwargs=keys, split="train")
+        try:
+            made: Dataset = datasets.Dataset.from_generator(_rows, features=record_features(), gen_kwargs=keys, split="train")
+        except datasets.exceptions.DatasetGenerationError as error:
+            if isinstance(error.__cause__, UserError):
+                raise error.__cause__ from None
+            if isinstance(error.__cause__, OSError):
+                problem = f"the table of records cannot be written: {error.__cause__.strerror}"
+                raise InvalidSetting(problem, do="make room, or name another place in HF_DATASETS_CACHE") from None
+            raise
         return made
 
     def stream(self, *, seed: int | None = None, shards: int = 1) -> "IterableDataset":
@@ -127,23 +135,30 @@ def open_records(path: str | Path, *, images: str | Path | None = None) -> Recor
 def read_records(path: Path) -> Iterator[Record]:
     """The records of one file, in order.  Error: RecordInvalid, with file, line (or row) and field."""
     if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        row = 0
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH):
-                for values in batch.to_pylist():
-                    row += 1
-                    yield Record.from_dict(values, where=f"{path.name}, row {row}")
+        for row, values in enumerate(_parquet_rows(path), start=1):
+            yield Record.from_dict(values, where=f"{path.name}, row {row}")
         return
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             where = f"{path.name}, line {number}"
             try:
                 values = json.loads(line)
-            except ValueError:  # of which an encoding that is not UTF-8 is one
+            except (ValueError, RecursionError):  # an encoding that is not UTF-8 is a ValueError
                 raise RecordInvalid(f"{where}: this is not JSON", do="give one JSON object a line") from None
             yield Record.from_dict(values, where=where)
+
+
+def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    """The rows of a Parquet file.  Error: RecordInvalid."""
+    _datasets()
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(_BATCH):
+                yield from batch.to_pylist()
+    except (pyarrow.ArrowException, OSError):
+        raise RecordInvalid(f"{path.name}: this is not Parquet, or it is damaged", do="make or fetch the file again") from None
 
 
 def write_records(path: Path, records: Iterable[Record]) -> int:
