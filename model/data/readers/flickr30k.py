@@ -68,10 +68,9 @@ class Flickr30kEntities(Reader):
             self._ids = list(self._mdetr)
             return
         path = self.find(f"{split}.txt")
-        try:
-            self._ids = list(dict.fromkeys(path.read_text(encoding="ascii").split()))
-        except ValueError:
-            raise RecordInvalid(f"{path.name}: this is no list of image ids", do="see whether this is the right file") from None
+        self._ids = list(dict.fromkeys(path.read_text(encoding="utf-8", errors="replace").split()))
+        if not all(isinstance(id, str) and id.isascii() and id.isdecimal() for id in self._ids):
+            raise RecordInvalid(f"{path.name}: this is no list of image ids", do="see whether this is the right file")
         self.files += [folder for folder in (root / "Annotations", root / "Sentences") if folder.is_dir()]
 
     def groups(self) -> Sequence[int | str]:
@@ -168,7 +167,8 @@ def _readable(captions: Sequence[Caption], boxes: Mapping[Corners, Box], where: 
             continue
         phrases = []
         for phrase in caption.phrases:
-            kept = tuple(dict.fromkeys(boxes[corners] for corners in phrase.boxes if corners in boxes))
+            # In one order, for other captions may give the same boxes in another.
+            kept = tuple(sorted({boxes[corners] for corners in phrase.boxes if corners in boxes}, key=lambda box: box.xyxy))
             if kept and all(corners in boxes for corners in phrase.boxes) and caption.text[phrase.start : phrase.end].strip():
                 phrases.append(_Words(phrase.start, phrase.end, kept))
         found.append(_Grounded(caption.text, tuple(phrases)))

@@ -156,7 +156,10 @@ def _spoken(caption: MdetrCaption, troubles: list[Trouble]) -> Caption:
 def _mdetr_box(values: object, where: str) -> Corners:
     if not isinstance(values, list) or len(values) != 4 or not all(isinstance(value, int | float) for value in values):
         raise Unusable(MALFORMED, where, f"its box is {shown(values)}")
-    x, y, width, height = map(float, values)
+    try:
+        x, y, width, height = map(float, values)
+    except OverflowError:
+        raise Unusable(MALFORMED, where, f"its box is {shown(values)}") from None
     return x - 1, y - 1, x + width, y + height
 
 
