@@ -173,18 +173,19 @@ def fitted(values: object, *, format: str, size_wh: tuple[int, int], where: str)
     values: four numbers in pixels.  Error: Unusable.
     """
     try:
-        box = annotated_box(values, format=format, size_wh=size_wh)
+        return Box.parse(values, format=format, size_wh=size_wh), []
     except BoxOutOfBounds as error:
-        raise Unusable(BOX_OUTSIDE, where, error.problem) from None
+        problem = error.problem
     except BoxEmpty as error:
         raise Unusable(BOX_EMPTY, where, error.problem) from None
     except UserError as error:
         raise Unusable(MALFORMED, where, error.problem) from None
     try:
-        Box.parse(values, format=format, size_wh=size_wh)
-        return box, []
-    except BoxOutOfBounds as error:
-        return box, [Trouble(CLIPPED, where, error.problem)]
+        return annotated_box(values, format=format, size_wh=size_wh), [Trouble(CLIPPED, where, problem)]
+    except BoxOutOfBounds:
+        raise Unusable(BOX_OUTSIDE, where, problem) from None
+    except UserError:  # nothing of it lies within
+        raise Unusable(BOX_EMPTY, where, problem) from None
 
 
 def sentence(value: object, *, where: str, what: str = "text") -> str:
