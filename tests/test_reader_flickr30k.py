@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from roi_agent.model.data.readers.base import BOX_EMPTY, BOX_OUTSIDE, CLIPPED, IMAGE_SIZE, MALFORMED, MISSING_IMAGE, NO_TEXT
+from roi_agent.model.data.readers.base import (
+    BOX_EMPTY,
+    BOX_OUTSIDE,
+    CLIPPED,
+    IMAGE_SIZE,
+    MALFORMED,
+    MISSING_IMAGE,
+    NO_TEXT,
+    UNRELATED,
+)
 from roi_agent.model.data.readers.described import MOST
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import DataNotFound, RecordInvalid
@@ -249,6 +258,19 @@ def test_a_broken_entry_of_mdetr_is_counted_and_the_others_stay(
     assert kinds(troubles) == [kind]
     assert told(records[1]) == "A man (man) walks two animals (cat, dog) in the yard ."
     assert told(records[2]).startswith("He (man) and a cat")
+
+
+@pytest.mark.parametrize("form", ["entities", "mdetr"])
+def test_captions_that_are_known_to_be_unrelated_are_left_out_and_counted(root: Path, form: str) -> None:
+    (root / "UNRELATED_CAPTIONS").write_text(f"# format: <imageID> <sentence number>\n{ID} 1\n7 2", encoding="ascii")
+    if form == "mdetr":
+        write_json(root / "final_flickr_separateGT_train.json", mdetr())
+    records, troubles = read_all(reader("flickr30k", root))
+    assert kinds(troubles) == [UNRELATED]
+    assert [record.id.split("/")[-1] for record in records] == ["phrases", "caption2"]
+    (root / "UNRELATED_CAPTIONS").write_text("a caption", encoding="ascii")
+    with pytest.raises(RecordInvalid, match="UNRELATED_CAPTIONS"):
+        reader("flickr30k", root)
 
 
 def test_a_split_that_is_not_there_says_what_was_looked_for(root: Path) -> None:

@@ -23,8 +23,8 @@ _T = TypeVar("_T")
 MISSING_IMAGE, IMAGE_UNREADABLE, IMAGE_SIZE = "missing_image", "image_unreadable", "image_size"
 BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED = "box_outside", "box_empty", "no_text", "malformed"
 # ... and what is put right or done without, and counted.
-CLIPPED, MASK_INVALID = "box_clipped", "mask_invalid"
-MENDED = (CLIPPED, MASK_INVALID)
+CLIPPED, MASK_INVALID, UNRELATED = "box_clipped", "mask_invalid", "caption_unrelated"
+MENDED = (CLIPPED, MASK_INVALID, UNRELATED)
 KINDS = (MISSING_IMAGE, IMAGE_UNREADABLE, IMAGE_SIZE, BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED, *MENDED)
 
 
