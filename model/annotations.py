@@ -22,7 +22,7 @@ def annotated_box(values: object, *, format: str, size_wh: tuple[int, int]) -> B
     width, height = size_wh
     values = list(values) if isinstance(values, list | tuple) and len(values) == 4 else values
     if isinstance(values, list) and all(isinstance(value, int | float) for value in values):
-        corners = values[2:] if format == "xywh" else [value + EDGE for value in values[2:]]
+        corners = values[2:] if format != "xyxy" else [value + EDGE for value in values[2:]]
         values = [values[0] + EDGE, values[1] + EDGE, *corners]
     roomy = Box.parse(values, format=format, size_wh=(width + 2 * EDGE, height + 2 * EDGE))
     x1, y1, x2, y2 = (value - EDGE for value in roomy.xyxy)

@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from roi_agent.model.data.readers.base import CLIPPED, Reader, Trouble
+from roi_agent.model.data.readers.base import MENDED, Reader, Trouble
 from roi_agent.model.data.record import Record
 from roi_agent.model.data.record_files import CARD, FORMS, Card, write_records
 from roi_agent.model.errors import DataRefused, InvalidSetting, OutOfMemory
@@ -184,7 +184,7 @@ def _count(path: Path) -> int:
 
 def _refuse(troubles: Sequence[Trouble]) -> None:
     for each in troubles:
-        if each.kind != CLIPPED:
+        if each.kind not in MENDED:
             raise DataRefused(f"{each.where}: {each.problem}", do="mend it, or convert without --refuse, which leaves it out")
 
 

@@ -1,6 +1,24 @@
 """Readers of public data sets as they are distributed, each into records; `roi-agent data convert --help` lists them."""
 
 from roi_agent.model.data.readers.base import Reader
+from roi_agent.model.data.readers.boxes_csv import BoxesCsv
+from roi_agent.model.data.readers.boxes_json import BoxesJson
 from roi_agent.model.data.readers.coco import CocoInstances
+from roi_agent.model.data.readers.llava import LlavaInstruct
+from roi_agent.model.data.readers.vcr import Vcr, VcrAnswer, VcrRationale
+from roi_agent.model.data.readers.visual7w import Visual7WPointing, Visual7WTelling
 
-READERS: dict[str, type[Reader]] = {each.name: each for each in (CocoInstances,)}
+READERS: dict[str, type[Reader]] = {
+    each.name: each
+    for each in (
+        CocoInstances,
+        LlavaInstruct,
+        Vcr,
+        VcrAnswer,
+        VcrRationale,
+        Visual7WTelling,
+        Visual7WPointing,
+        BoxesJson,
+        BoxesCsv,
+    )
+}

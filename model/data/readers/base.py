@@ -3,8 +3,9 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from random import Random
 from typing import Any, ClassVar, TypeVar
 
@@ -19,14 +20,15 @@ _T = TypeVar("_T")
 # What can be wrong with an annotation, and leaves it out ...
 MISSING_IMAGE, IMAGE_UNREADABLE, BOX_OUTSIDE, BOX_EMPTY = "missing_image", "image_unreadable", "box_outside", "box_empty"
 NO_TEXT, MALFORMED = "no_text", "malformed"
-# ... and what is put right, and counted.
-CLIPPED = "box_clipped"
-KINDS = (MISSING_IMAGE, IMAGE_UNREADABLE, BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED, CLIPPED)
+# ... and what is put right or done without, and counted.
+CLIPPED, CHOICE_REPEATED, MASK_INVALID, NO_DETECTIONS = "box_clipped", "choice_repeated", "mask_invalid", "no_detections"
+MENDED = (CLIPPED, CHOICE_REPEATED, MASK_INVALID, NO_DETECTIONS)
+KINDS = (MISSING_IMAGE, IMAGE_UNREADABLE, BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED, *MENDED)
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """An annotation that was left out, or put right where its kind is CLIPPED.
+    """An annotation that was left out, or put right where its kind is one of MENDED.
 
     kind: one of KINDS.  where: the file, and what in it.  problem: what is wrong.
     """
@@ -90,25 +92,53 @@ class Reader(ABC):
 
     def load_json(self, *names: str) -> Any:
         """The first of these JSON files below the root.  Errors: DataNotFound, RecordInvalid."""
-        path = self.find(*names)
+        return self.load_json_file(self.find(*names))
+
+    def load_json_file(self, path: Path) -> Any:
+        """A JSON file.  Error: RecordInvalid."""
         try:
             return json.loads(path.read_bytes())
-        except ValueError:
-            raise RecordInvalid(f"{path.name}: this is not JSON", do="fetch the file again: it may be cut short") from None
+        except (ValueError, RecursionError) as error:
+            place = f", line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+            problem = f"{path.name}{place}: this is not JSON"
+            raise RecordInvalid(problem, do="fetch the file again: it may be cut short") from None
+
+    def objects(self, data: object, key: str, *fields: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The objects of a list of the last file that was read, each with where it stands; what is none is a trouble.
+
+        fields: that each must have, as a whole number or a text.  Error: RecordInvalid where there is no such list.
+        """
+        file = self.files[-1].name
+        for index, each in enumerate(required(data, key, list, where=file)):
+            where = f"{file}, {key}[{index}]"
+            missing = [name for name in fields if not isinstance(each, Mapping) or not isinstance(each.get(name), int | str)]
+            if missing or not isinstance(each, Mapping):
+                self.trouble.append(Trouble(MALFORMED, where, f"it has no {missing[0]}" if missing else "it is no object"))
+            else:
+                yield where, each
 
 
 class Images:
-    """The images of a data set, below one folder."""
+    """The images of a data set, below one folder.  Error: DataNotFound."""
 
     def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise DataNotFound(f"there is no folder of images {str(folder)!r}", do="name it: --images FOLDER")
         self.folder = folder
 
     def find(self, *names: str, where: str) -> str:
         """The first of these paths below the folder that is a file, with "/".  Error: Unusable."""
         for name in names:
-            if (self.folder / name).is_file():
+            if self._holds(name):
                 return name
-        raise Unusable(MISSING_IMAGE, where, f"there is no image {' or '.join(names)}")
+        raise Unusable(MISSING_IMAGE, where, f"there is no image {' or '.join(map(repr, names))}")
+
+    def _holds(self, name: str) -> bool:
+        path = PurePosixPath(name)
+        try:
+            return not path.is_absolute() and ".." not in path.parts and (self.folder / path).is_file()
+        except OSError:  # a name that is too long for the system
+            return False
 
     def size_wh(self, name: str, *, where: str) -> tuple[int, int]:
         """Width and height of the upright image, from the file's header.  Error: Unusable."""
@@ -136,6 +166,15 @@ def fitted(values: object, *, format: str, size_wh: tuple[int, int], where: str)
         return box, []
     except BoxOutOfBounds as error:
         return box, [Trouble(CLIPPED, where, error.problem)]
+
+
+@contextmanager
+def usable(where: str) -> Iterator[None]:
+    """Within, a coded error of ours means that the annotation cannot be used.  Error: Unusable."""
+    try:
+        yield
+    except UserError as error:
+        raise Unusable(MALFORMED, where, error.problem) from None
 
 
 def sentence(value: object, *, where: str, what: str = "text") -> str:
