@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from roi_agent.model.data.readers.base import MALFORMED, Trouble
+from roi_agent.model.data.readers.base import MALFORMED, Trouble, read_json
 from roi_agent.model.data.readers.own import OwnBox, OwnBoxes
 
 
@@ -21,7 +21,7 @@ class BoxesJson(OwnBoxes):
     )
 
     def boxes(self, path: Path) -> Iterator[tuple[str, OwnBox]]:
-        data = self.load_json_file(path)
+        data = read_json(path)
         images = {image["id"]: image for _, image in self.objects(data, "images", "id", "file_name")}
         classes: dict[Any, Any] = {}
         if isinstance(data, Mapping) and "categories" in data:
@@ -37,6 +37,7 @@ class BoxesJson(OwnBoxes):
 def _box(annotation: Mapping[str, Any], image: Mapping[str, Any], classes: Mapping[Any, Any], where: str) -> OwnBox:
     category = annotation.get("category_id")
     label = classes.get(category) if isinstance(category, int | str) else None
+    label = str(label) if label is not None else None
     caption = annotation.get("caption") or annotation.get("description")
     return OwnBox(
         where,
@@ -44,7 +45,7 @@ def _box(annotation: Mapping[str, Any], image: Mapping[str, Any], classes: Mappi
         caption or label,
         format="xywh",
         wordings="own_text" if caption else "class",
-        label=str(label) if label is not None else None,
+        label=label,
         outline=annotation.get("segmentation"),
         size_wh=(image["width"], image["height"]) if "width" in image and "height" in image else None,
     )

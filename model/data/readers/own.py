@@ -67,9 +67,12 @@ class OwnBoxes(Reader):
     def read(self, group: str, rng: Random) -> Iterator[Record | Trouble]:
         """A record for every MOST boxes of the image."""
         boxes = self._of_image[group]
+        first = boxes[0]
         try:
-            name = self.images.find(group, where=boxes[0].where)
-            size_wh = self.images.size_wh(name, where=boxes[0].where)
+            name = self.images.find(group, where=first.where)
+            size_wh = self.images.size_wh(name, where=first.where)
+            if first.size_wh is not None:
+                self.images.sized(group, size_wh=first.size_wh, where=first.where)
         except Unusable as unusable:
             for each in boxes:
                 yield Trouble(unusable.trouble.kind, each.where, unusable.trouble.problem)
@@ -99,12 +102,10 @@ class OwnBoxes(Reader):
 
 def _read_box(each: OwnBox, name: str, size_wh: tuple[int, int], rng: Random) -> tuple[Region, RecordTurn, list[Trouble]]:
     """The region, its turn, and notes.  Error: Unusable."""
-    if each.size_wh is not None and each.size_wh != size_wh:
-        given, found = ("{} x {}".format(*size) for size in (each.size_wh, size_wh))
-        raise Unusable(MALFORMED, each.where, f"the file says {given} pixels, and the upright image has {found}")
     text = sentence(each.text, where=each.where)
+    label = sentence(each.label, where=each.where, what="class") if each.label is not None else None
     question = _asked(each.question, name) if each.question else ask(each.wordings, rng, a=name)
-    if stray := set(mentioned(f"{question} {text}")) - {name}:
+    if stray := set(mentioned(question)) - {name}:
         raise Unusable(MALFORMED, each.where, f"it mentions <{min(stray)}>: its own box is {_HERE}")
     box, notes = fitted(_pixels(each, size_wh), format=each.format, size_wh=size_wh, where=each.where)
     mask: Mask | None = None
@@ -113,7 +114,7 @@ def _read_box(each: OwnBox, name: str, size_wh: tuple[int, int], rng: Random) ->
     except UserError as error:
         notes.append(Trouble(MASK_INVALID, each.where, error.problem))
     with usable(each.where):
-        region = Region(name, box, label=each.label, mask=mask, source=OwnBoxes.source)
+        region = Region(name, box, label=label, mask=mask, source=OwnBoxes.source)
     return region, RecordTurn(question, text), notes
 
 

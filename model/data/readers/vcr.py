@@ -15,7 +15,17 @@ from typing import Any, ClassVar
 
 from roi_agent.model.annotations import annotated_mask
 from roi_agent.model.conversation import mentioned
-from roi_agent.model.data.readers.base import MALFORMED, MASK_INVALID, NO_TEXT, Reader, Trouble, Unusable, fitted, usable
+from roi_agent.model.data.readers.base import (
+    MALFORMED,
+    MASK_INVALID,
+    NO_TEXT,
+    Reader,
+    Trouble,
+    Unusable,
+    fitted,
+    sentence,
+    usable,
+)
 from roi_agent.model.data.readers.choices import distinct
 from roi_agent.model.data.readers.wording import ask
 from roi_agent.model.data.record import Record, RecordTurn
@@ -96,8 +106,9 @@ class Vcr(Reader):
         return list(groups.values())
 
     def _record(self, values: Mapping[str, Any], rng: Random, where: str) -> Iterator[Record | Trouble]:
-        image = self.images.find(values["img_fn"], where=where)
-        size_wh = self.images.size_wh(image, where=where)
+        metadata = self._metadata(values, where)
+        stated = metadata.get("width"), metadata.get("height")
+        image, size_wh = self.images.sized(values["img_fn"], size_wh=stated, where=where)
         things = values.get("objects")
         if not isinstance(things, list) or not all(isinstance(each, str) for each in things):
             raise Unusable(MALFORMED, where, f"objects is {shown(things)}, and should be a list of classes")
@@ -107,15 +118,14 @@ class Vcr(Reader):
         turns = self.turns(_Problem(question, answer, answers, reason, reasons), rng)
         texts = chain.from_iterable((turn.question, *turn.options) for turn in turns)
         numbers = [int(name.removeprefix("region")) - 1 for name in mentioned(" ".join(texts))]
-        metadata = self._metadata(values, size_wh, where)
         found = [_region(number, things, metadata, size_wh, f"{where}, object {number}") for number in numbers]
         yield from chain(notes, more_notes, *(notes for _, notes in found))
         with usable(where):
             name, regions = f"{self.name}/{values.get('annot_id', where)}", tuple(region for region, _ in found)
             yield Record(name, image, size_wh, regions, turns, self.source, self.licence)
 
-    def _metadata(self, values: Mapping[str, Any], size_wh: tuple[int, int], where: str) -> Mapping[str, Any]:
-        """The boxes and segments of the image."""
+    def _metadata(self, values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+        """The size, the boxes and the segments of the image.  Error: Unusable."""
         name = str(values.get("metadata_fn"))
         try:
             metadata = json.loads((self.images.folder / name).read_bytes())
@@ -123,10 +133,6 @@ class Vcr(Reader):
             raise Unusable(MALFORMED, where, f"its metadata {name!r} cannot be read") from None
         if not isinstance(metadata, Mapping) or not isinstance(metadata.get("boxes"), list):
             raise Unusable(MALFORMED, where, f"its metadata {name!r} holds no boxes")
-        if (given := (metadata.get("width"), metadata.get("height"))) != size_wh:
-            raise Unusable(
-                MALFORMED, where, f"its metadata says {given[0]} x {given[1]}, and the image is {size_wh[0]} x {size_wh[1]}"
-            )
         return metadata
 
 
@@ -158,11 +164,15 @@ def spoken(tokens: object, things: Sequence[str], *, where: str) -> str:
     """
     if not isinstance(tokens, list) or not tokens:
         raise Unusable(NO_TEXT, where, "it has no words")
-    words = " ".join(word if isinstance(word, str) else _mentions(word, things, where) for word in tokens)
+    words = " ".join(_word(word, where) if isinstance(word, str) else _mentions(word, things, where) for word in tokens)
     text = _OPENING.sub(r"\1", _CLOSING.sub(r"\1", " ".join(words.split())))
     if not text:
         raise Unusable(NO_TEXT, where, "it has no words")
     return text
+
+
+def _word(word: str, where: str) -> str:
+    return sentence(word, where=where, what="word") if word.strip() else ""
 
 
 def _mentions(numbers: object, things: Sequence[str], where: str) -> str:

@@ -106,9 +106,9 @@ class Visual7WPointing(_Visual7W):
     ) -> tuple[RecordTurn, tuple[Region, ...], list[Trouble]]:
         found = [self._box(number, size_wh, where) for number in options]
         kept, notes = distinct([box for box, _ in found], where=where)
-        labels = {box: self._boxes[number].get("name") for (box, _), number in zip(found, options, strict=True)}
+        labels = {box: self._label(number, where) for (box, _), number in zip(found, options, strict=True)}
         regions = tuple(
-            Region(f"region{place}", box, label=_label(labels[box]), source=self.source)
+            Region(f"region{place}", box, label=labels[box], source=self.source)
             for place, box in enumerate(rng.sample(kept, len(kept)), start=1)
         )
         names = [region.name for region in regions]
@@ -124,6 +124,6 @@ class Visual7WPointing(_Visual7W):
         values = [box.get(key) for key in ("x", "y", "width", "height")]
         return fitted(values, format="xywh", size_wh=size_wh, where=f"{where}, box {number}")
 
-
-def _label(name: object) -> str | None:
-    return name.strip() or None if isinstance(name, str) else None
+    def _label(self, number: int | str, where: str) -> str | None:
+        name = self._boxes[number].get("name")
+        return sentence(name, where=where, what="name") if isinstance(name, str) and name.strip() else None
