@@ -69,7 +69,7 @@ class LlavaInstruct(Reader):
             if boxed and regions:
                 first = ask("detected", rng, question=turns[0].question, all=listing([_named(region) for region in regions]))
                 turns[0] = RecordTurn(first, turns[0].answer)
-            turns += self._presence(labels, rng)
+            turns += self._presence(regions, labels, rng)
             with usable(where):
                 identity, kept = f"{self.name}/{number}/{sample['id']}", regions if boxed else ()
                 record = Record(identity, image, size_wh, kept, tuple(turns), self.source, self.licence)
@@ -103,11 +103,12 @@ class LlavaInstruct(Reader):
         )
         return named, {_label(each) for each in found} - {""}, troubles
 
-    def _presence(self, labels: set[str], rng: Random) -> list[RecordTurn]:
-        """Is there a ...? Yes for a label of this image, no for one that was only seen in others; as often each."""
+    def _presence(self, regions: Sequence[Region], labels: set[str], rng: Random) -> list[RecordTurn]:
+        """Is there a ...? Yes for the label of a region, no for one that the detector gave to other images only; as often each."""
         truth = rng.random() < 0.5
-        choices = sorted(labels) if truth else [label for label in self._labels if label not in labels]
-        if not labels or not choices:  # nothing is known of an image where the detector found nothing
+        seen = sorted({str(region.label) for region in regions})
+        choices = seen if truth else [label for label in self._labels if label not in labels]
+        if not seen or not choices:  # nothing is known of an image where the detector found nothing
             return []
         return [RecordTurn(ask("presence", rng, thing=article(rng.choice(choices))), "yes" if truth else "no", ("yes", "no"))]
 

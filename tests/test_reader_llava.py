@@ -50,14 +50,14 @@ def test_half_of_the_samples_begin_with_the_boxes_that_were_found(tmp_path: Path
 
 
 def test_every_sample_ends_with_a_question_against_hallucination(tmp_path: Path) -> None:
-    images = write(tmp_path, [SAMPLE] * 200)
+    images = write(tmp_path, [SAMPLE] * 200, [BUS, CLOCK, BUS | {"label": "awning", "score": 0.2}])
     records, _ = read("llava-instruct", tmp_path, images)
     asked: dict[str, set[str]] = {"yes": set(), "no": set()}
     for record in records:
         last = record.turns[2]
         assert last.options == ("yes", "no")
         asked[last.answer].add(next(word for word in ("school bus", "clock", "zebra", "awning") if word in last.question))
-    assert asked == {"yes": {"school bus", "clock"}, "no": {"zebra", "awning"}}
+    assert asked == {"yes": {"school bus", "clock"}, "no": {"zebra"}}  # what is seen unsurely is asked for neither way
     assert 70 < sum(record.turns[2].answer == "yes" for record in records) < 130
 
 
