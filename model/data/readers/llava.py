@@ -104,7 +104,7 @@ class LlavaInstruct(Reader):
         return named, {_label(each) for each in found} - {""}, troubles
 
     def _presence(self, regions: Sequence[Region], labels: set[str], rng: Random) -> list[RecordTurn]:
-        """Is there a ...? Yes for the label of a region, no for one that the detector gave to other images only; as often each."""
+        """Is there a ...? Yes for the label of a region, no for one that only other images were given; as often each."""
         truth = rng.random() < 0.5
         seen = sorted({str(region.label) for region in regions})
         choices = seen if truth else [label for label in self._labels if label not in labels]
