@@ -4,16 +4,20 @@ While it runs, the folder holds `conversion.json` and, for each part that is fin
 a fixed number of the reader's groups, so that it is the same however many processes share the work, and whenever.
 """
 
+import fcntl
 import json
 import os
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,6 +32,7 @@ from roi_agent.model.errors import DataRefused, InvalidSetting, OutOfMemory
 
 STATE, TROUBLES = "conversion.json", "troubles.jsonl"
 GROUPS = 1000  # of a reader in one part: an image each, mostly
+_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +62,19 @@ class ConversionSettings:
 def convert(reader: Reader, folder: Path, settings: ConversionSettings, *, show_progress: bool = True) -> Card:
     """Write all records of a reader into a folder; the same call goes on where an earlier one was stopped.
 
-    Errors: InvalidSetting where the folder holds something else, DataRefused, OutOfMemory where a process was ended.
+    Errors: InvalidSetting where the folder holds something else, is at work for another conversion, or cannot be written;
+    DataRefused; OutOfMemory where a process was ended.
     """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder):
+            return _convert(reader, folder, settings, show_progress)
+    except OSError as error:
+        problem = f"cannot write to {str(folder)!r}: {error.strerror}"
+        raise InvalidSetting(problem, do="make room there, or name another folder; what is finished is kept") from None
+
+
+def _convert(reader: Reader, folder: Path, settings: ConversionSettings, show_progress: bool) -> Card:
     groups = list(islice(reader.groups(), settings.limit))
     starts = range(0, len(groups), settings.groups)
     _begin(folder, _identity(reader, settings, len(groups)))
@@ -71,6 +87,31 @@ def convert(reader: Reader, folder: Path, settings: ConversionSettings, *, show_
         for number in _done(work, missing, settings.processes):
             progress.update(task, advance=min(settings.groups, len(groups) - starts[number]))
     return _finish(reader, folder, settings, len(starts))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other conversions out of the folder; processes that a killed one left behind have some seconds to end.
+
+    Error: InvalidSetting.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        patience = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > patience:
+                    problem = f"another conversion is at work in {str(folder)!r}"
+                    raise InvalidSetting(problem, do="wait for it, or name another folder") from None
+                time.sleep(0.1)
+            except OSError:
+                break  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _convert_part(reader: Reader, groups: Sequence[Any], folder: Path, settings: ConversionSettings, number: int) -> int:
@@ -118,6 +159,14 @@ _remembered: "list[partial[int]]" = []  # in a forked process: its work, which i
 
 def _remember(work: "partial[int]") -> None:
     _remembered[:] = [work]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed would wait for work for ever."""
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _run_remembered(number: int) -> int:
@@ -126,13 +175,9 @@ def _run_remembered(number: int) -> int:
 
 def _begin(folder: Path, identity: dict[str, Any]) -> None:
     """Make the folder a place for this conversion.  Error: InvalidSetting where it is the place of another one."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidSetting(f"cannot write to {str(folder)!r}: {error.strerror}", do="name another folder") from None
     state = folder / STATE
     if state.exists():
-        if json.loads(state.read_text(encoding="utf-8")) != identity:
+        if _state(state) != identity:
             problem = f"{str(folder)!r} holds a conversion of other files or with other options"
             raise InvalidSetting(problem, do="name another folder, or remove this one")
         return
@@ -142,6 +187,13 @@ def _begin(folder: Path, identity: dict[str, Any]) -> None:
     aside = folder / f"{STATE}.part"
     aside.write_text(json.dumps(identity, indent=2), encoding="utf-8")
     os.replace(aside, state)
+
+
+def _state(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
 
 
 def _identity(reader: Reader, settings: ConversionSettings, groups: int) -> dict[str, Any]:
@@ -156,8 +208,10 @@ def _finish(reader: Reader, folder: Path, settings: ConversionSettings, parts: i
     """Gather what was left out, write the card, and remove what was needed to go on."""
     troubles = list(reader.trouble)
     for number in range(parts):
-        lines = _troubles_of(folder, number).read_text(encoding="utf-8").splitlines()
+        lines = _troubles_of(folder, number).read_bytes().splitlines()
         troubles += [Trouble(**json.loads(line)) for line in lines]
+    if settings.refuse:  # parts may be of an earlier run without it
+        _refuse(troubles)
     _write_troubles(folder / TROUBLES, troubles)
     card = Card(
         name=f"{reader.name} {reader.split}",
@@ -182,7 +236,7 @@ def _refuse(troubles: Sequence[Trouble]) -> None:
 def _write_troubles(path: Path, troubles: Sequence[Trouble]) -> None:
     aside = path.with_name(path.name + ".part")
     lines = (json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in troubles)
-    aside.write_text("".join(lines), encoding="utf-8")
+    aside.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")  # for names that are no text
     os.replace(aside, path)
 
 

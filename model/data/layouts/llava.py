@@ -6,32 +6,31 @@ from random import Random
 from typing import Any
 
 from roi_agent.model.data.art import KINDS
-from roi_agent.model.data.layouts.scene_files import save_jpeg, save_json
+from roi_agent.model.data.layouts.files import in_splits, rendered, write_json
 from roi_agent.model.data.layouts.told import told
-from roi_agent.model.data.scenes import RenderedScene, make_scene, render
+from roi_agent.model.data.scenes import RenderedScene, make_scene
 
 MOST_TURNS = 3
 _SURE, _UNSURE = (0.5, 0.99), (0.05, 0.29)  # scores of what is there, and of what is not
 
 
 def write_llava(folder: Path, seeds: Sequence[int], side: int) -> None:
-    """`llava_instruct_150k.json`, `detections.json` and `train2017/`; a scene that offers no question is left out."""
+    """`llava_instruct_150k.json`, `detections.json` and `images/`.
+
+    The data set has a split for training alone, so held-out scenes are left out, and so are those that offer no question.
+    """
     samples, detections = [], {}
-    for seed in seeds:
-        rng = Random(f"llava {seed}")
-        scene = make_scene(seed)
-        if not (facts := told(scene, rng)[:MOST_TURNS]):
-            continue
-        name = f"{seed:012d}.jpg"
-        drawn = render(scene, side)
-        said = [text for fact in facts for text in (fact.question, fact.answer)]
+    facts = {seed: told(make_scene(seed), Random(f"llava {seed}"))[:MOST_TURNS] for seed in in_splits(seeds)["train"]}
+    names = {seed: f"{seed:012d}.jpg" for seed, found in facts.items() if found}
+    for drawn in rendered(folder, names, side):
+        seed, rng = drawn.scene.seed, Random(f"llava detections {drawn.scene.seed}")
+        said = [text for fact in facts[seed] for text in (fact.question, fact.answer)]
         said[0] = f"{said[0]}\n<image>" if rng.random() < 0.5 else f"<image>\n{said[0]}"
         turns = [{"from": ("human", "gpt")[index % 2], "value": text} for index, text in enumerate(said)]
-        samples.append({"id": f"{seed:012d}", "image": name, "conversations": turns})
-        detections[name] = _detections(drawn, rng)
-        save_jpeg(drawn.image, folder / "train2017" / name)
-    save_json(samples, folder / "llava_instruct_150k.json")
-    save_json(detections, folder / "detections.json")
+        samples.append({"id": f"{seed:012d}", "image": names[seed], "conversations": turns})
+        detections[names[seed]] = _detections(drawn, rng)
+    write_json(folder / "llava_instruct_150k.json", samples)
+    write_json(folder / "detections.json", detections)
 
 
 def _detections(drawn: RenderedScene, rng: Random) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ Questions, answers and reasons are those of the toy world's families. A wrong an
 or another number; a wrong reason says what the right one says of other things.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ from typing import Any
 
 from roi_agent.model.conversation import mentioned
 from roi_agent.model.data.families import COUNTS, FAMILIES, SUPERLATIVES
-from roi_agent.model.data.layouts.scene_files import save_jpeg, save_json, save_json_lines, split_of
+from roi_agent.model.data.layouts.files import IMAGES, in_splits, rendered, write_json, write_lines
 from roi_agent.model.data.scenery import Scenery
-from roi_agent.model.data.scenes import Scene, make_scene, render
+from roi_agent.model.data.scenes import Scene
 
 Words = list[str | list[int]]  # a text of VCR: words, and lists of indices of things
 
-ASKED = ("which_larger", "side", *SUPERLATIVES, "count_colour", "count_kind")  # families with a reason and many answers
+# Families with a reason and many answers. Kinds are not asked for: VCR names the class of every region.
+ASKED = ("which_larger", "side", *SUPERLATIVES, "count_colour")
 MOST = 2  # questions about one scene
 _CHOICES = 4
 _TRIES = 12
@@ -41,22 +43,18 @@ class Problem:
 
 
 def write_vcr(folder: Path, seeds: Sequence[int], side: int) -> None:
-    """`train.jsonl` and `val.jsonl`, each where there are scenes for it, and `vcr1images/`: images with their metadata."""
-    lines: dict[str, list[dict[str, Any]]] = {}
-    for seed in seeds:
-        scene, split = make_scene(seed), split_of(seed)
-        written = lines.setdefault(split, [])
-        name = f"toy_{split}/scene_{seed:07d}@0"
-        for number, problem in enumerate(make_problems(scene, Random(f"vcr {seed}"))):
-            written.append(_line(problem, scene, name, f"{split}-{len(written)}", number))
-        drawn = render(scene, side)
-        names = [thing.kind for thing in scene.things]
-        boxes = [[*box, 1.0] for box in drawn.boxes.tolist()]
-        save_jpeg(drawn.image, folder / "vcr1images" / f"{name}.jpg")
-        metadata = {"boxes": boxes, "segms": [[] for _ in names], "names": names, "width": side, "height": side}
-        save_json(metadata, folder / "vcr1images" / f"{name}.json")
-    for split, found in lines.items():
-        save_json_lines(found, folder / f"{split}.jsonl")
+    """`train.jsonl` and `val.jsonl`, and `images/`, in which each image has its metadata beside it."""
+    for split, chosen in in_splits(seeds).items():
+        names = {seed: f"toy_{split}/scene_{seed:07d}@0.jpg" for seed in chosen}
+        lines: list[dict[str, Any]] = []
+        for drawn in rendered(folder, names, side):
+            scene, name = drawn.scene, names[drawn.scene.seed].removesuffix(".jpg")
+            for number, problem in enumerate(make_problems(scene, Random(f"vcr {scene.seed}"))):
+                lines.append(_line(problem, scene, name, f"{split}-{len(lines)}", number))
+            kinds = [thing.kind for thing in scene.things]
+            metadata = {"boxes": [[*box, 1.0] for box in drawn.boxes.tolist()], "segms": [[] for _ in kinds], "names": kinds}
+            write_json(folder / IMAGES / f"{name}.json", metadata | {"width": side, "height": side})
+        write_lines(folder / f"{split}.jsonl", map(json.dumps, lines))
 
 
 def make_problems(scene: Scene, rng: Random) -> list[Problem]:
@@ -77,7 +75,7 @@ def make_problem(scene: Scene, family: str, rng: Random) -> Problem | None:
         return None
     things = {name: index for index, name in scenery.handles.items()}
     answer, reason = _words(fact.answer, things), _words(fact.reason, things)
-    several = family.startswith("count")
+    several = family == "count_colour"
     wrong_answers = _others(answer, list(things.values()), len(scene.things), rng)
     wrong_reasons = _other_reasons(reason, len(scene.things), rng, in_order=not several)
     if min(len(wrong_answers), len(wrong_reasons)) < _CHOICES - 1:

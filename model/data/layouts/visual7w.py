@@ -6,9 +6,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from roi_agent.model.data.layouts.scene_files import save_jpeg, save_json, split_of
+from roi_agent.model.data.layouts.files import in_splits, rendered, write_json
 from roi_agent.model.data.layouts.told import told
-from roi_agent.model.data.scenes import Scene, make_scene, render
+from roi_agent.model.data.scenes import RenderedScene, Scene
 from roi_agent.prompts import load_blocks
 
 TOLD, POINTED = 3, 2  # questions of a scene, at most
@@ -20,25 +20,34 @@ def write_visual7w(folder: Path, seeds: Sequence[int], side: int) -> None:
     """`dataset_v7w_telling.json`, `dataset_v7w_pointing.json` and `images/v7w_SEED.jpg`."""
     telling, pointing, boxes = list[dict[str, Any]](), list[dict[str, Any]](), list[dict[str, Any]]()
     numbers = count(1)
-    for seed in seeds:
-        rng = Random(f"visual7w {seed}")
-        drawn = render(make_scene(seed), side)
-        things = drawn.scene.things
-        image = {"image_id": seed, "filename": f"v7w_{seed}.jpg", "split": split_of(seed)}
-        save_jpeg(drawn.image, folder / "images" / f"v7w_{seed}.jpg")
-        facts = told(drawn.scene, rng)[:TOLD]
-        pairs = [_pair(next(numbers), seed, each.question, each.answer, list(each.wrong)) for each in facts]
-        telling.append(image | {"qa_pairs": pairs})
-        ids = [len(boxes) + index for index in range(len(things))]
-        for number, thing, (x1, y1, x2, y2) in zip(ids, things, drawn.boxes.tolist(), strict=True):
-            boxes.append({"box_id": number, "name": thing.kind, "x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1})
-        pairs = []
-        for index, question in _pointed(drawn.scene, rng)[:POINTED]:
-            wrong = rng.sample([each for each in ids if each != ids[index]], _CHOICES - 1)
-            pairs.append(_pair(next(numbers), seed, question, ids[index], wrong))
-        pointing.append(image | {"qa_pairs": pairs})
-    save_json({"dataset": "visual7w-telling", "images": telling}, folder / "dataset_v7w_telling.json")
-    save_json({"dataset": "visual7w-pointing", "images": pointing, "boxes": boxes}, folder / "dataset_v7w_pointing.json")
+    for split, chosen in in_splits(seeds).items():
+        names = {seed: f"v7w_{seed}.jpg" for seed in chosen}
+        for drawn in rendered(folder, names, side):
+            seed, rng = drawn.scene.seed, Random(f"visual7w {drawn.scene.seed}")
+            image = {"image_id": seed, "filename": names[seed], "split": split}
+            facts = told(drawn.scene, rng)[:TOLD]
+            pairs = [_pair(next(numbers), seed, each.question, each.answer, list(each.wrong)) for each in facts]
+            telling.append(image | {"qa_pairs": pairs})
+            found = _boxes(drawn, first=len(boxes))
+            pairs = []
+            for index, question in _pointed(drawn.scene, rng)[:POINTED]:
+                right = found[index]["box_id"]
+                wrong = rng.sample([box["box_id"] for box in found if box["box_id"] != right], _CHOICES - 1)
+                pairs.append(_pair(next(numbers), seed, question, right, wrong))
+            pointing.append(image | {"qa_pairs": pairs})
+            boxes += found
+    write_json(folder / "dataset_v7w_telling.json", {"dataset": "visual7w-telling", "images": telling})
+    write_json(folder / "dataset_v7w_pointing.json", {"dataset": "visual7w-pointing", "images": pointing, "boxes": boxes})
+
+
+def _boxes(drawn: RenderedScene, *, first: int) -> list[dict[str, Any]]:
+    """The boxes of a scene's things, in their order.  first: the number of the first."""
+    return [
+        {"box_id": number, "name": thing.kind, "x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
+        for number, (thing, (x1, y1, x2, y2)) in enumerate(
+            zip(drawn.scene.things, drawn.boxes.tolist(), strict=True), start=first
+        )
+    ]
 
 
 def _pair(number: int, image: int, question: str, answer: object, wrong: Sequence[object]) -> dict[str, Any]:

@@ -221,14 +221,14 @@ def sentence(value: object, *, where: str, what: str = "text") -> str:
         raise Unusable(NO_TEXT, where, f"its {what} is empty")
     if mentioned(text):
         raise Unusable(MALFORMED, where, f"its {what} holds <{mentioned(text)[0]}>, which only questions may")
-    if not text.isascii() and text != text.encode("utf-8", errors="ignore").decode():
+    if not _is_writable(text):
         raise Unusable(MALFORMED, where, f"its {what} holds half a letter, which cannot be written")
     return text
 
 
 def file_name(value: object, *, where: str) -> str:
     """The name of a file, as it is.  Error: Unusable."""
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or not _is_writable(value):
         raise Unusable(MALFORMED, where, f"its file name is {shown(value)}")
     return value
 
@@ -242,6 +242,11 @@ def whole(value: object, *, where: str, what: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise Unusable(MALFORMED, where, f"its {what} is {shown(value)}")
     return value
+
+
+def _is_writable(text: str) -> bool:
+    """Whether UTF-8 has it all: JSON may hold half of a letter that takes two."""
+    return text.isascii() or text.encode("utf-8", errors="ignore").decode() == text
 
 
 def required(data: object, key: str, kind: type[_T], *, where: str) -> _T:

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from roi_agent.model.annotations import annotated_mask
-from roi_agent.model.data.readers.base import MALFORMED, Reader, Trouble, Unusable, fitted
+from roi_agent.model.data.readers.base import MASK_INVALID, Reader, Trouble, Unusable, fitted
 from roi_agent.model.data.readers.wording import ask
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.errors import UserError
@@ -19,7 +19,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A region, every right answer to what it is, and notes on what was put right.  The region's name is given later."""
+    """A region, every right answer to what it is, and notes on what was put right.
+
+    The region's name is given later.  Without a right answer, it is left out, and its notes say why.
+    """
 
     region: Region
     texts: tuple[str, ...]
@@ -27,12 +30,17 @@ class Described:
 
 
 def instance(annotation: Mapping[str, Any], *, label: str | None, size_wh: tuple[int, int], where: str, source: str) -> Described:
-    """One entry of COCO's `annotations`: its box and, where it has one, its mask; described by its label.  Error: Unusable."""
+    """One entry of COCO's `annotations`: its box and, where it has a good one, its mask.  Error: Unusable.
+
+    label: what it is described by, if that is known here.
+    """
     box, notes = fitted(annotation.get("bbox"), format="xywh", size_wh=size_wh, where=where)
+    mask = None
     try:
-        mask = annotated_mask(annotation["segmentation"], size_wh) if annotation.get("segmentation") else None
+        if annotation.get("segmentation"):
+            mask = annotated_mask(annotation["segmentation"], size_wh)
     except UserError as error:
-        raise Unusable(MALFORMED, where, error.problem) from None
+        notes.append(Trouble(MASK_INVALID, where, error.problem))
     region = Region("region1", box, label=label, mask=mask, source=source)
     return Described(region, (label,) if label else (), tuple(notes))
 
@@ -47,7 +55,7 @@ def usable(entries: Iterable[_T], read: Callable[[_T], Described]) -> tuple[list
         except Unusable as unusable:
             troubles.append(unusable.trouble)
         else:
-            found.append(described)
+            found += [described] if described.texts else []
             troubles += described.notes
     return found, troubles
 

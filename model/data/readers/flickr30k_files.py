@@ -111,7 +111,7 @@ def _voc_box(thing: ElementTree.Element, where: str) -> Corners:
 
 def _lines(path: Path, where: str) -> list[str]:
     try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except OSError:
         raise Unusable(NO_TEXT, where, "there is no such file") from None
     except ValueError:

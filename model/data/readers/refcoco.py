@@ -31,11 +31,10 @@ from roi_agent.model.shown import shown
 
 @dataclass(frozen=True, slots=True)
 class _Referred:
-    """One region of an image, and the phrases that people have given for it.  where: for messages."""
+    """One region of an image, and the phrases that people have given for it, each with where it stands, for messages."""
 
     annotation: Mapping[str, Any]
-    phrases: tuple[object, ...]
-    where: str
+    phrases: list[tuple[object, str]]
 
 
 class RefCoco(Reader):
@@ -58,7 +57,7 @@ class RefCoco(Reader):
     def __init__(self, root: Path, *, images: Path, split: str) -> None:
         super().__init__(root, images=images, split=split)
         self._files: dict[int | str, tuple[Mapping[str, Any], str]] = {}  # of an image: its entry, and where that stands
-        self._referred: dict[int | str, list[_Referred]] = {}
+        self._referred: dict[int | str, dict[int | str, _Referred]] = {}  # by image, then by region
         if place := find_mdetr(root, f"finetune_{self.name}_{split}.json"):
             self._read_mdetr(place)
         else:
@@ -76,7 +75,7 @@ class RefCoco(Reader):
         except Unusable as unusable:
             yield unusable.trouble
             return
-        found, troubles = usable(self._referred[group], lambda referred: self._described(referred, size_wh))
+        found, troubles = usable(self._referred[group].values(), lambda referred: self._described(referred, size_wh))
         yield from troubles
         yield from one_turn_each(self, found, rng, block=self.block, id=str(group), image=name, size_wh=size_wh)
 
@@ -89,32 +88,28 @@ class RefCoco(Reader):
 
     def _described(self, referred: _Referred, size_wh: tuple[int, int]) -> Described:
         phrases, notes = [], []
-        for phrase in referred.phrases:
+        for phrase, where in referred.phrases:
             try:
-                phrases.append(sentence(phrase, where=referred.where, what="phrase"))
+                phrases.append(sentence(phrase, where=where, what="phrase"))
             except Unusable as unusable:
                 notes.append(unusable.trouble)
-        if not phrases:
-            raise Unusable(NO_TEXT, referred.where, "it has no phrase")
-        found = instance(referred.annotation, label=None, size_wh=size_wh, where=referred.where, source=self.source)
+        where = referred.phrases[0][1]
+        found = instance(referred.annotation, label=None, size_wh=size_wh, where=where, source=self.source)
         return Described(found.region, tuple(phrases), (*found.notes, *notes))
 
     def _read_mdetr(self, place: str) -> None:
         """Every entry is one phrase with one annotation; the phrases of a region share the annotation's `original_id`."""
         for image, captions in read_mdetr(self, place, "original_id").items():
             self._files[image] = captions[0].entry, captions[0].where
-            regions: dict[str, list[tuple[Mapping[str, Any], object, str]]] = {}
             for caption in captions:
                 if len(caption.annotations) != 1:
                     problem = f"its phrase has {len(caption.annotations)} regions, and not one"
                     self.trouble.append(Trouble(MALFORMED, caption.where, problem))
                     continue
-                annotation = caption.annotations[0]
-                same = str(annotation.get("original_id", annotation.get("bbox")))
-                regions.setdefault(same, []).append((annotation, caption.entry.get("caption"), caption.where))
-            for found in regions.values():
-                annotation, _, where = found[0]
-                self._add(image, _Referred(annotation, tuple(phrase for _, phrase, _ in found), where))
+                (annotation,) = caption.annotations
+                same = annotation.get("original_id")
+                same = same if isinstance(same, int | str) else str(annotation.get("bbox"))
+                self._add(image, same, annotation, [(caption.entry.get("caption"), caption.where)])
 
     def _read_refer(self) -> None:
         """`refs`: a list of regions with `sentences`; the boxes stand in `instances.json`, under `ann_id`."""
@@ -147,15 +142,16 @@ class RefCoco(Reader):
             self.trouble.append(Trouble(MISSING_IMAGE, where, f"its image {shown(image)} is not in instances.json"))
         elif not isinstance(id, int | str) or id not in annotations:
             self.trouble.append(Trouble(MALFORMED, where, f"its region {shown(id)} is not in instances.json"))
-        elif not isinstance(sentences, list):
+        elif not isinstance(sentences, list) or not sentences:
             self.trouble.append(Trouble(NO_TEXT, where, "it has no sentences"))
         else:
-            phrases = tuple(each.get("sent") if isinstance(each, Mapping) else each for each in sentences)
+            phrases = [(each.get("sent") if isinstance(each, Mapping) else each, where) for each in sentences]
             self._files[image] = images[image], f"instances.json, image {image}"
-            self._add(image, _Referred(annotations[id], phrases, where))
+            self._add(image, id, annotations[id], phrases)
 
-    def _add(self, image: int | str, referred: _Referred) -> None:
-        self._referred.setdefault(image, []).append(referred)
+    def _add(self, image: int | str, region: int | str, annotation: Mapping[str, Any], phrases: list[tuple[object, str]]) -> None:
+        regions = self._referred.setdefault(image, {})
+        regions.setdefault(region, _Referred(annotation, [])).phrases.extend(phrases)
 
 
 class RefCocoPlus(RefCoco):
