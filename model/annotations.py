@@ -40,12 +40,12 @@ def annotated_mask(segmentation: object, size_wh: tuple[int, int]) -> Mask:
             given, wanted = ("{} x {}".format(*size) for size in (mask.size_wh, size_wh))
             raise MaskInvalid(f"the mask is {given} pixels, and the image {wanted}", do="give a mask of the image's size")
         return mask
-    mask = np.zeros((size_wh[1], size_wh[0]), bool)
+    inside = np.zeros((size_wh[1], size_wh[0]), bool)
     for polygon in segmentation if isinstance(segmentation, list) else [None]:
         if not isinstance(polygon, list) or not _is_polygon(polygon):
             raise InvalidSetting(f"a polygon is {shown(polygon)}", do="give at least three points: x1, y1, x2, y2, x3, y3")
-        mask |= _filled(np.array(polygon, np.float64).reshape(-1, 2), size_wh)
-    return Mask.from_array(mask)
+        inside |= _filled(np.array(polygon, np.float64).reshape(-1, 2), size_wh)
+    return Mask.from_array(inside)
 
 
 def _filled(corners: NDArray[np.float64], size_wh: tuple[int, int]) -> NDArray[np.bool_]:

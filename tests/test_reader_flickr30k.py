@@ -25,7 +25,7 @@ SENTENCES = (
     "[/EN#1/people He] and [/EN#3/animals a cat] , with [/EN#0/notvisual each other] .\n"
     "Nothing here has a box .\n"
 )
-BOXES = {"man": (10, 5, 30, 35), "dog": (40, 10, 55, 30), "cat": (0, 0, 60, 40)}
+BOXES: dict[str, tuple[float, ...]] = {"man": (10, 5, 30, 35), "dog": (40, 10, 55, 30), "cat": (0, 0, 60, 40)}
 
 
 def xml(objects: str = OBJECTS, size_wh: tuple[object, object] = (60, 40), name: str = f"{ID}.jpg") -> str:

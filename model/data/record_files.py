@@ -109,6 +109,8 @@ class RecordSet:
     def dataset(self) -> "Dataset":
         """All records as a `datasets.Dataset` of their JSON forms: checked, on disk, read at any place at once."""
         datasets = _datasets()
+        if next(iter(self), None) is None:  # from which no table can be generated
+            return datasets.Dataset.from_dict({key: [] for key in record_features()}, features=record_features())
         # Files that change are other files: their size and time are part of what the cached table is known by.
         stats = [(each.stat().st_size, each.stat().st_mtime_ns) for each in self.files]
         keys = {"files": [str(each) for each in self.files], "stats": stats}
@@ -118,11 +120,15 @@ class RecordSet:
     def stream(self, *, seed: int | None = None, shards: int = 1) -> "IterableDataset":
         """As `dataset`, one after another, in the order of a seed where one is given.
 
+        Error: DataNotFound where there is no record.
+
         It says where it stands by `state_dict` and goes on from there by `load_state_dict`, at the very next record.
         """
         whole = self.dataset()
+        if not len(whole):
+            raise DataNotFound(f"there is not one record in {self.name!r}", do="see what its troubles.jsonl says")
         mixed = whole.shuffle(seed=seed) if seed is not None else whole  # exact: no buffer that a stop would lose
-        return mixed.to_iterable_dataset(num_shards=min(shards, max(1, len(whole))))
+        return mixed.to_iterable_dataset(num_shards=min(shards, len(whole)))
 
 
 def open_records(path: str | Path, *, images: str | Path | None = None) -> RecordSet:

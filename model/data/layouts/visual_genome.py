@@ -16,7 +16,7 @@ def write_visual_genome(folder: Path, seeds: Sequence[int], side: int) -> None:
         write_json(folder / f"{split}_ids.json", chosen)
         names = {seed: f"{('VG_100K', 'VG_100K_2')[seed % 2]}/{seed}.jpg" for seed in chosen}
         for scene in rendered(folder, names, side):
-            id, regions = scene.scene.seed, []
+            id, regions = scene.scene.seed, list[dict[str, Any]]()
             for thing, box in zip(scene.scene.things, scene.boxes.tolist(), strict=True):
                 place = dict(zip(("x", "y", "width", "height"), xywh(box), strict=True))
                 number = 10 * id + len(regions)
