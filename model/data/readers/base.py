@@ -145,8 +145,8 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        place = f", line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        problem = f"{path.name}{place}: this is not JSON"
+        place = f" at line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        problem = f"{path.name}: this is not JSON{place}"
         raise RecordInvalid(problem, do="fetch the file again: it may be cut short") from None
     except OSError as error:
         raise DataNotFound(f"{str(path)!r} cannot be read: {error.strerror}", do="see who may read it") from None
