@@ -1,41 +1,28 @@
-"""Small data sets in public layouts, made by hand for the tests of readers."""
+"""What tests of readers share beyond `tests.public_data`: every record is written and read back, and troubles are counted."""
 
 import json
 from collections import Counter
 from pathlib import Path
-from random import Random
 from typing import Any
 
-from PIL import Image
-
-from roi_agent.model.data.readers import READERS
 from roi_agent.model.data.readers.base import Trouble
 from roi_agent.model.data.record import Record
+from tests.public_data import picture as grey
+from tests.public_data import read_all, reader, write_json
+
+__all__ = ["changed", "kinds", "picture", "read", "write_json"]
 
 
-def picture(path: Path, size_wh: tuple[int, int] = (100, 80)) -> None:
-    """A grey image, in the format of the path's ending."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size_wh, "grey").save(path)
-
-
-def write_json(path: Path, value: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value), encoding="utf-8")
+def picture(path: Path) -> None:
+    """An image of 100 x 80 pixels."""
+    grey(path, (100, 80))
 
 
 def read(name: str, root: Path, images: Path, *, split: str = "train", seed: int = 0) -> tuple[list[Record], list[Trouble]]:
-    """All records of a reader, each written and read back, and all that it left out or mended."""
-    reader = READERS[name](root, images=images, split=split)
-    records: list[Record] = []
-    troubles = list(reader.trouble)
-    for index, group in enumerate(reader.groups()):
-        for found in reader.read(group, Random(f"{seed} {index}")):
-            if isinstance(found, Record):
-                assert Record.from_dict(json.loads(json.dumps(found.to_dict())), where="here").turns == found.turns
-                records.append(found)
-            else:
-                troubles.append(found)
+    """All records of a reader, and all that it left out or mended."""
+    records, troubles = read_all(reader(name, root, split, images=images), seed)
+    for record in records:
+        assert Record.from_dict(json.loads(json.dumps(record.to_dict())), where="here").turns == record.turns
     assert len({record.id for record in records}) == len(records)
     return records, troubles
 
