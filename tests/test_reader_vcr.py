@@ -58,7 +58,7 @@ def write(folder: Path, lines: list[Any], metadata: object = METADATA, split: st
 def test_two_rounds_ask_the_question_and_then_why(tmp_path: Path) -> None:
     images = write(tmp_path, [LINE])
     (record,), _ = read("vcr", tmp_path, images)
-    assert record.id == "vcr/train-0"
+    assert record.id == "vcr/train/1"
     first, second = record.turns
     assert first.question == "Why is person at <region2> pointing at person at <region1>?"
     assert first.answer == "person at <region2> is telling that person at <region1> and person at <region2> ordered it."
@@ -141,7 +141,7 @@ def test_a_bad_line_is_left_out_and_listed(tmp_path: Path, others: dict[str, Any
     bad = {key: others.get(key, value) for key, value in LINE.items()}
     images = write(tmp_path, [LINE, bad | {"annot_id": "train-1"}])
     records, troubles = read("vcr-qar", tmp_path, images)
-    assert [record.id for record in records] == ["vcr-qar/train-0"]
+    assert [record.id for record in records] == ["vcr-qar/train/1"]
     left_out = [each for each in troubles if each.kind == kind]
     assert len(left_out) == 1 and word in left_out[0].problem and left_out[0].where.startswith("train.jsonl, line 2")
 

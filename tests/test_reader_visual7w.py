@@ -45,7 +45,7 @@ def test_telling_asks_about_the_whole_image_with_four_options(tmp_path: Path) ->
     images = write(tmp_path, "telling", [TOLD])
     (record,), troubles = read("visual7w-telling", tmp_path, images)
     (turn,) = record.turns
-    assert (record.id, record.image, record.size_wh, record.regions) == ("visual7w-telling/train/29", "v7w_1.jpg", (100, 80), ())
+    assert (record.id, record.image, record.size_wh, record.regions) == ("visual7w-telling/train/0/0", "v7w_1.jpg", (100, 80), ())
     assert (turn.question, turn.answer) == ("What endangers the bike?", "Sign.")
     assert sorted(turn.options) == ["Cows.", "Deer.", "Sign.", "Traffic light."]
     assert not troubles

@@ -71,8 +71,8 @@ class LlavaInstruct(Reader):
                 turns[0] = RecordTurn(first, turns[0].answer)
             turns += self._presence(regions, labels, rng)
             with usable(where):
-                identity, kept = f"{self.name}/{number}/{sample['id']}", regions if boxed else ()
-                record = Record(identity, image, size_wh, kept, tuple(turns), self.source, self.licence)
+                kept = regions if boxed else ()
+                record = Record(f"{self.name}/{number}", image, size_wh, kept, tuple(turns), self.source, self.licence)
         except Unusable as unusable:
             yield unusable.trouble
             return

@@ -79,7 +79,7 @@ class Vcr(Reader):
         """One record for each line."""
         for number in group:
             try:
-                yield from self._record(json.loads(self._lines[number]), rng, f"{self._file}, line {number + 1}")
+                yield from self._record(json.loads(self._lines[number]), rng, number + 1)
             except Unusable as unusable:
                 yield unusable.trouble
 
@@ -105,13 +105,15 @@ class Vcr(Reader):
                 self.trouble.append(Trouble(MALFORMED, where, f"img_fn is {shown(image)}"))
         return list(groups.values())
 
-    def _record(self, values: Mapping[str, Any], rng: Random, where: str) -> Iterator[Record | Trouble]:
+    def _record(self, values: Mapping[str, Any], rng: Random, line: int) -> Iterator[Record | Trouble]:
+        where = f"{self._file}, line {line}"
         metadata = self._metadata(values, where)
         stated = metadata.get("width"), metadata.get("height")
         image, size_wh = self.images.sized(values["img_fn"], size_wh=stated, where=where)
-        things = values.get("objects")
-        if not isinstance(things, list) or not all(isinstance(each, str) for each in things):
-            raise Unusable(MALFORMED, where, f"objects is {shown(things)}, and should be a list of classes")
+        objects = values.get("objects")
+        if not isinstance(objects, list):
+            raise Unusable(MALFORMED, where, f"objects is {shown(objects)}, and should be a list of classes")
+        things = [sentence(each, where=where, what="class") for each in objects]
         question = spoken(values.get("question"), things, where=f"{where}, question")
         answer, answers, notes = _choices(values, "answer", things, where)
         reason, reasons, more_notes = _choices(values, "rationale", things, where)
@@ -121,7 +123,7 @@ class Vcr(Reader):
         found = [_region(number, things, metadata, size_wh, f"{where}, object {number}") for number in numbers]
         yield from chain(notes, more_notes, *(notes for _, notes in found))
         with usable(where):
-            name, regions = f"{self.name}/{values.get('annot_id', where)}", tuple(region for region, _ in found)
+            name, regions = f"{self.name}/{self.split}/{line}", tuple(region for region, _ in found)
             yield Record(name, image, size_wh, regions, turns, self.source, self.licence)
 
     def _metadata(self, values: Mapping[str, Any], where: str) -> Mapping[str, Any]:

@@ -28,18 +28,18 @@ class _Visual7W(Reader):
         super().__init__(root, images=images, split=split)
         self._data = self.load_json(f"dataset_v7w_{self.name.removeprefix('visual7w-')}.json", "dataset.json")
         found = list(self.objects(self._data, "images", "filename", "split"))
-        self._groups = [(where, image) for where, image in found if image["split"] == split]
+        self._groups = [(number, *each) for number, each in enumerate(found) if each[1]["split"] == split]
         if not self._groups:
             known = ", ".join(sorted({str(image["split"]) for _, image in found})) or "none"
             raise DataNotFound(f"{self.files[0].name} has no images of the split {split!r}", do=f"its splits: {known}")
 
-    def groups(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
-        """The images of the split, each with where it stands."""
+    def groups(self) -> Sequence[tuple[int, str, Mapping[str, Any]]]:
+        """The images of the split, each with its number and where it stands."""
         return self._groups
 
-    def read(self, group: tuple[str, Mapping[str, Any]], rng: Random) -> Iterator[Record | Trouble]:
+    def read(self, group: tuple[int, str, Mapping[str, Any]], rng: Random) -> Iterator[Record | Trouble]:
         """One record for each question."""
-        place, image = group
+        number, place, image = group
         pairs = image.get("qa_pairs")
         if not isinstance(pairs, list):
             yield Trouble(MALFORMED, place, f"qa_pairs is {shown(pairs)}")
@@ -52,7 +52,7 @@ class _Visual7W(Reader):
                 question, wrong = self._asked(pair, where)
                 turn, regions, notes = self.turn(question, [pair.get("answer"), *wrong], size_wh, rng, where)
                 with usable(where):
-                    identity = f"{self.name}/{self.split}/{pair.get('qa_id', where)}"
+                    identity = f"{self.name}/{self.split}/{number}/{index}"
                     record = Record(identity, name, size_wh, regions, (turn,), self.source, self.licence)
             except Unusable as unusable:
                 yield unusable.trouble
