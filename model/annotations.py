@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roi_agent.model.boxes import Box
-from roi_agent.model.errors import InvalidSetting, MaskInvalid
+from roi_agent.model.errors import BoxOutOfBounds, InvalidSetting, MaskInvalid
 from roi_agent.model.masks import Mask
 from roi_agent.model.shown import shown
 
@@ -20,11 +20,19 @@ def annotated_box(values: object, *, format: str, size_wh: tuple[int, int]) -> B
 
     values: four numbers in pixels.  Errors: those of `Box.parse`.
     """
+    try:
+        return Box.parse(values, format=format, size_wh=size_wh)
+    except BoxOutOfBounds as error:
+        outside = error
+    if not isinstance(values, list | tuple):
+        raise outside
+    corners = [value + EDGE for value in values[2:]] if format == "xyxy" else values[2:]
+    shifted = [values[0] + EDGE, values[1] + EDGE, *corners]
     width, height = size_wh
-    if isinstance(values, list | tuple) and len(values) == 4 and all(isinstance(value, int | float) for value in values):
-        corners = [value + EDGE for value in values[2:]] if format == "xyxy" else values[2:]
-        values = [values[0] + EDGE, values[1] + EDGE, *corners]
-    roomy = Box.parse(values, format=format, size_wh=(width + 2 * EDGE, height + 2 * EDGE))
+    try:
+        roomy = Box.parse(shifted, format=format, size_wh=(width + 2 * EDGE, height + 2 * EDGE))
+    except BoxOutOfBounds:
+        raise outside from None  # it names the box as given
     x1, y1, x2, y2 = (value - EDGE for value in roomy.xyxy)
     return Box.parse([max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)], size_wh=size_wh)
 

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from roi_agent.model.data.processes import alone_in, in_processes
 from roi_agent.model.data.readers.base import MENDED, Reader, Trouble
 from roi_agent.model.data.record import Record
-from roi_agent.model.data.record_files import CARD, FORMS, Card, write_records
+from roi_agent.model.data.record_files import CARD, FORMS, Card, num_records, write_records
 from roi_agent.model.errors import DataRefused, InvalidSetting
 
 STATE, TROUBLES = "conversion.json", "troubles.jsonl"
@@ -148,7 +148,7 @@ def _finish(reader: Reader, folder: Path, settings: ConversionSettings, parts: i
     card = Card(
         name=f"{reader.name} {reader.split}",
         images=str(reader.images.folder.resolve()),
-        records=sum(_count(_part(folder, number, settings.form)) for number in range(parts)),
+        records=sum(num_records(_part(folder, number, settings.form)) for number in range(parts)),
         source=reader.source,
         licence=reader.licence,
         troubles=dict(sorted(Counter(each.kind for each in troubles).items())),
@@ -157,15 +157,6 @@ def _finish(reader: Reader, folder: Path, settings: ConversionSettings, parts: i
     for path in (folder / STATE, *(_troubles_of(folder, number) for number in range(parts))):
         path.unlink(missing_ok=True)
     return card
-
-
-def _count(path: Path) -> int:
-    if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        return int(pyarrow.parquet.read_metadata(path).num_rows)
-    with path.open("rb") as lines:
-        return sum(1 for _ in lines)
 
 
 def _refuse(troubles: Sequence[Trouble]) -> None:

@@ -6,9 +6,12 @@ A folder holds `dataset.json` (the card), `records-*.jsonl` or `records-*.parque
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
+from itertools import accumulate
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from roi_agent.model.data.record import Record
@@ -86,6 +89,16 @@ class RecordSet:
         for path in self.files:
             yield from read_records(path)
 
+    def sample(self, count: int, *, seed: int = 0) -> list[Record]:
+        """Up to `count` records, drawn with equal chance, in order; no other is read."""
+        sizes = [num_records(path) for path in self.files]
+        drawn = set(Random(seed).sample(range(sum(sizes)), min(count, sum(sizes))))
+        found: list[Record] = []
+        for path, size, start in zip(self.files, sizes, accumulate(sizes, initial=0), strict=False):
+            chosen = {number - start for number in drawn if start <= number < start + size}
+            found += [Record.from_dict(values, where=where) for where, values in read_values(path, chosen)]
+        return found
+
     def image(self, record: Record) -> LoadedImage:
         """The record's image.  Errors: those of `load_image`; RecordInvalid where it has another size than the record says."""
         image = load_image(self.images / record.image)
@@ -134,29 +147,60 @@ def open_records(path: str | Path, *, images: str | Path | None = None) -> Recor
 
 def read_records(path: Path) -> Iterator[Record]:
     """The records of one file, in order.  Error: RecordInvalid, with file, line (or row) and field."""
+    for where, values in read_values(path):
+        yield Record.from_dict(values, where=where)
+
+
+def read_values(path: Path, chosen: Collection[int] | None = None) -> Iterator[tuple[str, Any]]:
+    """What stands for each record of one file, unchecked, with file and line (or row).  Error: RecordInvalid for no JSON.
+
+    chosen: the numbers of the records to read, from 0; by default all.
+    """
     if path.suffix == ".parquet":
-        for row, values in enumerate(_parquet_rows(path), start=1):
-            yield Record.from_dict(values, where=f"{path.name}, row {row}")
+        for row, values in _parquet_rows(path, chosen):
+            yield f"{path.name}, row {row + 1}", values
         return
     with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            where = f"{path.name}, line {number}"
+        for number, line in enumerate(lines):
+            if chosen is not None and number not in chosen:
+                continue
+            where = f"{path.name}, line {number + 1}"
             try:
                 values = json.loads(line)
             except (ValueError, RecursionError):  # an encoding that is not UTF-8 is a ValueError
                 raise RecordInvalid(f"{where}: this is not JSON", do="give one JSON object a line") from None
-            yield Record.from_dict(values, where=where)
+            yield where, values
 
 
-def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    """The rows of a Parquet file.  Error: RecordInvalid."""
+def num_records(path: Path) -> int:
+    """The number of records of one file, without reading them.  Error: RecordInvalid for a damaged Parquet file."""
+    if path.suffix == ".parquet":
+        with _parquet(path) as file:
+            return int(file.metadata.num_rows)
+    with path.open("rb") as lines:
+        return sum(1 for _ in lines)
+
+
+def _parquet_rows(path: Path, chosen: Collection[int] | None) -> Iterator[tuple[int, Any]]:
+    """The rows of a Parquet file with their numbers from 0, all or some of them.  Error: RecordInvalid."""
+    first = 0
+    with _parquet(path) as file:
+        for batch in file.iter_batches(_BATCH):
+            wanted = [index for index in range(len(batch)) if chosen is None or first + index in chosen]
+            for index, values in zip(wanted, batch.take(wanted).to_pylist() if wanted else [], strict=True):
+                yield first + index, values
+            first += len(batch)
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
+    """A Parquet file to read from.  Error: RecordInvalid."""
     _datasets()
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH):
-                yield from batch.to_pylist()
+            yield file
     except (pyarrow.ArrowException, OSError):
         raise RecordInvalid(f"{path.name}: this is not Parquet, or it is damaged", do="make or fetch the file again") from None
 

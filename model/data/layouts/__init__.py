@@ -10,7 +10,10 @@ from pathlib import Path
 
 from roi_agent.model.data.layouts.coco import write_coco
 from roi_agent.model.data.layouts.flickr30k import write_flickr30k
+from roi_agent.model.data.layouts.llava import write_llava
 from roi_agent.model.data.layouts.refcoco import write_refcoco
+from roi_agent.model.data.layouts.vcr import write_vcr
+from roi_agent.model.data.layouts.visual7w import write_visual7w
 from roi_agent.model.data.layouts.visual_genome import write_visual_genome
 
 Layout = Callable[[Path, Sequence[int], int], None]  # folder, seeds, side in pixels
@@ -22,4 +25,10 @@ LAYOUTS: dict[str, Layout] = {
     "refcocog": partial(write_refcoco, "refcocog"),
     "flickr30k": write_flickr30k,
     "visual-genome": write_visual_genome,
+    "llava-instruct": write_llava,
+    "vcr": write_vcr,
+    "vcr-qa": write_vcr,
+    "vcr-qar": write_vcr,
+    "visual7w-telling": write_visual7w,
+    "visual7w-pointing": write_visual7w,
 }

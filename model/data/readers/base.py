@@ -4,6 +4,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from random import Random
@@ -23,8 +24,9 @@ _T = TypeVar("_T")
 MISSING_IMAGE, IMAGE_UNREADABLE, IMAGE_SIZE = "missing_image", "image_unreadable", "image_size"
 BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED = "box_outside", "box_empty", "no_text", "malformed"
 # ... and what is put right or done without, and counted.
-CLIPPED, MASK_INVALID, UNRELATED = "box_clipped", "mask_invalid", "caption_unrelated"
-MENDED = (CLIPPED, MASK_INVALID, UNRELATED)
+CLIPPED, CHOICE_REPEATED, MASK_INVALID = "box_clipped", "choice_repeated", "mask_invalid"
+NO_DETECTIONS, UNRELATED = "no_detections", "caption_unrelated"
+MENDED = (CLIPPED, CHOICE_REPEATED, MASK_INVALID, NO_DETECTIONS, UNRELATED)
 KINDS = (MISSING_IMAGE, IMAGE_UNREADABLE, IMAGE_SIZE, BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED, *MENDED)
 
 
@@ -98,6 +100,20 @@ class Reader(ABC):
         """The first of these JSON files below the root.  Errors: DataNotFound, RecordInvalid."""
         return read_json(self.find(*names))
 
+    def objects(self, data: object, key: str, *fields: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The objects of a list of the last file that was read, each with where it stands; what is none is noted in `trouble`.
+
+        fields: that each must have, as a whole number or a text.  Error: RecordInvalid where there is no such list.
+        """
+        file = self.files[-1].name
+        for index, each in enumerate(required(data, key, list, where=file)):
+            where = f"{file}, {key}[{index}]"
+            missing = [name for name in fields if not isinstance(each, Mapping) or not isinstance(each.get(name), int | str)]
+            if missing or not isinstance(each, Mapping):
+                self.trouble.append(Trouble(MALFORMED, where, f"it has no {missing[0]}" if missing else "it is no object"))
+            else:
+                yield where, each
+
     def by_id(self, entries: Sequence[Any], key: str, *, where: str) -> dict[int | str, Mapping[str, Any]]:
         """Entries by the value of a field; one that has none, or another's, is noted in `trouble`."""
         found: dict[int | str, Mapping[str, Any]] = {}
@@ -129,8 +145,10 @@ def read_json(path: Path) -> Any:
     """The value of a JSON file.  Errors: DataNotFound, RecordInvalid."""
     try:
         return json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        raise RecordInvalid(f"{path.name}: this is not JSON", do="fetch the file again: it may be cut short") from None
+    except (ValueError, RecursionError) as error:
+        place = f" at line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        problem = f"{path.name}: this is not JSON{place}"
+        raise RecordInvalid(problem, do="fetch the file again: it may be cut short") from None
     except OSError as error:
         raise DataNotFound(f"{str(path)!r} cannot be read: {error.strerror}", do="see who may read it") from None
 
@@ -186,6 +204,15 @@ def fitted(values: object, *, format: str, size_wh: tuple[int, int], where: str)
         raise Unusable(BOX_OUTSIDE, where, problem) from None
     except UserError:  # nothing of it lies within
         raise Unusable(BOX_EMPTY, where, problem) from None
+
+
+@contextmanager
+def usable(where: str) -> Iterator[None]:
+    """Within, a coded error of ours means that the annotation cannot be used.  Error: Unusable."""
+    try:
+        yield
+    except UserError as error:
+        raise Unusable(MALFORMED, where, error.problem) from None
 
 
 def sentence(value: object, *, where: str, what: str = "text") -> str:
