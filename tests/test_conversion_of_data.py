@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -195,7 +196,7 @@ def is_running(pid: int) -> bool:
 
 def test_two_conversions_do_not_write_into_one_folder_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, folder = make_data(tmp_path / "data", 2000), tmp_path / "out"
-    monkeypatch.setattr("roi_agent.model.data.conversion._PATIENCE_S", 0.2)
+    monkeypatch.setattr("roi_agent.model.data.processes._PATIENCE_S", 0.2)
     process = start(root, folder)
     try:
         wait_for_parts(process, folder, 3)
@@ -337,11 +338,32 @@ def test_a_place_that_cannot_be_written_is_a_clear_error(root: Path, tmp_path: P
             convert(coco(root), folder, settings(), show_progress=False)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write into any folder")
-def test_a_folder_that_is_read_only_is_a_clear_error(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir(mode=0o500)
-    with pytest.raises(InvalidSetting, match="cannot write to"):
-        convert(coco(root), tmp_path / "out", settings(), show_progress=False)
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may write into any folder: be somebody else for a while."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["empty", "begun"])
+def test_a_folder_that_is_read_only_is_a_clear_error(begun: bool) -> None:
+    with TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        root, folder = make_data(Path(place) / "data"), Path(place) / "out"
+        if begun:
+            with pytest.raises(OutOfMemory):
+                convert(coco(root, _Gone), folder, settings(processes=2, groups=1), show_progress=False)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o555)
+        with as_nobody(), pytest.raises(InvalidSetting, match=r"cannot write to .*: Permission denied"):
+            convert(coco(root), folder, settings(groups=1), show_progress=False)
+        folder.chmod(0o755)
+        assert (folder / STATE).exists() == begun
 
 
 class _Odd(CocoInstances):

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from roi_agent.model.data.readers.base import BOX_EMPTY, BOX_OUTSIDE, CLIPPED, IMAGE_SIZE, MALFORMED, MISSING_IMAGE, NO_TEXT
+from roi_agent.model.data.readers.base import (
+    BOX_EMPTY,
+    BOX_OUTSIDE,
+    CLIPPED,
+    IMAGE_SIZE,
+    MALFORMED,
+    MISSING_IMAGE,
+    NO_TEXT,
+    UNRELATED,
+)
 from roi_agent.model.data.readers.described import MOST
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import DataNotFound, RecordInvalid
@@ -97,7 +106,7 @@ def check(records: list[Record]) -> None:
         frozenset({"cat"}): {"a cat"},
     }
     assert len(asked.regions) == 3
-    assert told(first) == "A man (man) walks two animals (dog, cat) in the yard ."
+    assert told(first) == "A man (man) walks two animals (cat, dog) in the yard ."
     assert told(second) == "He (man) and a cat (cat) , with each other ."
     assert len({record.id for record in records}) == 3
 
@@ -247,8 +256,21 @@ def test_a_broken_entry_of_mdetr_is_counted_and_the_others_stay(
     write_json(root / "final_flickr_separateGT_train.json", values)
     records, troubles = read_all(reader("flickr30k", root))
     assert kinds(troubles) == [kind]
-    assert told(records[1]) == "A man (man) walks two animals (dog, cat) in the yard ."
+    assert told(records[1]) == "A man (man) walks two animals (cat, dog) in the yard ."
     assert told(records[2]).startswith("He (man) and a cat")
+
+
+@pytest.mark.parametrize("form", ["entities", "mdetr"])
+def test_captions_that_are_known_to_be_unrelated_are_left_out_and_counted(root: Path, form: str) -> None:
+    (root / "UNRELATED_CAPTIONS").write_text(f"# format: <imageID> <sentence number>\n{ID} 1\n7 2", encoding="ascii")
+    if form == "mdetr":
+        write_json(root / "final_flickr_separateGT_train.json", mdetr())
+    records, troubles = read_all(reader("flickr30k", root))
+    assert kinds(troubles) == [UNRELATED]
+    assert [record.id.split("/")[-1] for record in records] == ["phrases", "caption2"]
+    (root / "UNRELATED_CAPTIONS").write_text("a caption", encoding="ascii")
+    with pytest.raises(RecordInvalid, match="UNRELATED_CAPTIONS"):
+        reader("flickr30k", root)
 
 
 def test_a_split_that_is_not_there_says_what_was_looked_for(root: Path) -> None:
@@ -257,9 +279,10 @@ def test_a_split_that_is_not_there_says_what_was_looked_for(root: Path) -> None:
 
 
 def test_wrong_files_are_refused_by_their_names(root: Path) -> None:
-    (root / "train.txt").write_bytes(b"\xff\xfe1\x000\x00")
-    with pytest.raises(RecordInvalid, match=r"train\.txt"):
-        reader("flickr30k", root)
+    for wrong in (b"\xff\xfe1\x000\x00", b"../secret", b"1 two"):
+        (root / "train.txt").write_bytes(wrong)
+        with pytest.raises(RecordInvalid, match=r"train\.txt: this is no list of image ids"):
+            reader("flickr30k", root)
     (root / "final_flickr_separateGT_train.json").write_text('{"images": [', encoding="utf-8")
     with pytest.raises(RecordInvalid, match=r"final_flickr_separateGT_train\.json: this is not JSON"):
         reader("flickr30k", root)

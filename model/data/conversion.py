@@ -4,20 +4,13 @@ While it runs, the folder holds `conversion.json` and, for each part that is fin
 a fixed number of the reader's groups, so that it is the same however many processes share the work, and whenever.
 """
 
-import fcntl
 import json
 import os
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,14 +18,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from roi_agent.model.data.processes import alone_in, in_processes
 from roi_agent.model.data.readers.base import MENDED, Reader, Trouble
 from roi_agent.model.data.record import Record
 from roi_agent.model.data.record_files import CARD, FORMS, Card, num_records, write_records
-from roi_agent.model.errors import DataRefused, InvalidSetting, OutOfMemory
+from roi_agent.model.errors import DataRefused, InvalidSetting
 
 STATE, TROUBLES = "conversion.json", "troubles.jsonl"
 GROUPS = 1000  # of a reader in one part: an image each, mostly
-_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +60,7 @@ def convert(reader: Reader, folder: Path, settings: ConversionSettings, *, show_
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        with alone_in(folder):
             return _convert(reader, folder, settings, show_progress)
     except OSError as error:
         problem = f"cannot write to {str(folder)!r}: {error.strerror}"
@@ -83,35 +76,10 @@ def _convert(reader: Reader, folder: Path, settings: ConversionSettings, show_pr
         _refuse(reader.trouble)
     work = partial(_convert_part, reader, groups, folder, settings)
     with _shown(show_progress) as progress:
-        task = progress.add_task(reader.name, total=len(groups), completed=(len(starts) - len(missing)) * settings.groups)
-        for number in _done(work, missing, settings.processes):
+        task = progress.add_task(reader.name, total=len(groups), completed=max(0, len(groups) - len(missing) * settings.groups))
+        for number in in_processes(work, missing, settings.processes):
             progress.update(task, advance=min(settings.groups, len(groups) - starts[number]))
     return _finish(reader, folder, settings, len(starts))
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other conversions out of the folder; processes that a killed one left behind have some seconds to end.
-
-    Error: InvalidSetting.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        patience = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > patience:
-                    problem = f"another conversion is at work in {str(folder)!r}"
-                    raise InvalidSetting(problem, do="wait for it, or name another folder") from None
-                time.sleep(0.1)
-            except OSError:
-                break  # a file system without locks
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _convert_part(reader: Reader, groups: Sequence[Any], folder: Path, settings: ConversionSettings, number: int) -> int:
@@ -135,42 +103,6 @@ def _convert_part(reader: Reader, groups: Sequence[Any], folder: Path, settings:
     _write_troubles(_troubles_of(folder, number), troubles)
     os.replace(aside, target)  # last: a part that is there is complete
     return number
-
-
-def _done(work: "partial[int]", parts: Sequence[int], processes: int) -> Iterator[int]:
-    """The numbers of the parts, as they are finished."""
-    if processes == 1 or len(parts) <= 1:
-        yield from map(work, parts)
-        return
-    # Forked, so that the annotations, of which there may be gigabytes, are in memory once.
-    with ProcessPoolExecutor(min(processes, len(parts)), get_context("fork"), _remember, (work,)) as pool:
-        try:
-            for each in as_completed([pool.submit(_run_remembered, number) for number in parts]):
-                yield each.result()
-        except BrokenProcessPool:
-            problem = "a process of the conversion was ended, mostly because memory ran out"
-            raise OutOfMemory(problem, do="run it again with fewer --processes: what is finished is kept") from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-_remembered: "list[partial[int]]" = []  # in a forked process: its work, which is too large to be sent for every part
-
-
-def _remember(work: "partial[int]") -> None:
-    _remembered[:] = [work]
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A process whose parent was killed would wait for work for ever."""
-    if parent := parent_process():
-        parent.join()
-        os._exit(1)
-
-
-def _run_remembered(number: int) -> int:
-    return _remembered[0](number)
 
 
 def _begin(folder: Path, identity: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from roi_agent.model.data.record import Record
-from roi_agent.model.errors import DataNotFound, MissingExtra, RecordInvalid
+from roi_agent.model.errors import DataNotFound, InvalidSetting, MissingExtra, RecordInvalid, UserError
 from roi_agent.model.images import LoadedImage, load_image
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CARD = "dataset.json"
 FORMS = ("jsonl", "parquet")
 _VERSION = 1
+_MEND_PARQUET = "make or fetch the file again"
 _BATCH = 256  # records of a Parquet file in memory at once
 
 
@@ -114,7 +115,15 @@ class RecordSet:
         # Files that change are other files: their size and time are part of what the cached table is known by.
         stats = [(each.stat().st_size, each.stat().st_mtime_ns) for each in self.files]
         keys = {"files": [str(each) for each in self.files], "stats": stats}
-        made: Dataset = datasets.Dataset.from_generator(_rows, features=record_features(), gen_kwargs=keys, split="train")
+        try:
+            made: Dataset = datasets.Dataset.from_generator(_rows, features=record_features(), gen_kwargs=keys, split="train")
+        except datasets.exceptions.DatasetGenerationError as error:
+            if isinstance(error.__cause__, UserError):
+                raise error.__cause__ from None
+            if isinstance(error.__cause__, OSError):
+                problem = f"the table of records cannot be written: {error.__cause__.strerror}"
+                raise InvalidSetting(problem, do="make room, or name another place in HF_DATASETS_CACHE") from None
+            raise
         return made
 
     def stream(self, *, seed: int | None = None, shards: int = 1) -> "IterableDataset":
@@ -148,15 +157,8 @@ def read_values(path: Path, chosen: Collection[int] | None = None) -> Iterator[t
     chosen: the numbers of the records to read, from 0; by default all.
     """
     if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        row = 0
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH):
-                wanted = [index for index in range(len(batch)) if chosen is None or row + index in chosen]
-                for index, values in zip(wanted, batch.take(wanted).to_pylist() if wanted else [], strict=True):
-                    yield f"{path.name}, row {row + index + 1}", values
-                row += len(batch)
+        for row, values in _parquet_rows(path, chosen):
+            yield f"{path.name}, row {row + 1}", values
         return
     with path.open("rb") as lines:
         for number, line in enumerate(lines):
@@ -165,19 +167,40 @@ def read_values(path: Path, chosen: Collection[int] | None = None) -> Iterator[t
             where = f"{path.name}, line {number + 1}"
             try:
                 values = json.loads(line)
-            except (ValueError, RecursionError):  # of which an encoding that is not UTF-8 is one
+            except (ValueError, RecursionError):  # an encoding that is not UTF-8 is a ValueError
                 raise RecordInvalid(f"{where}: this is not JSON", do="give one JSON object a line") from None
             yield where, values
 
 
 def num_records(path: Path) -> int:
-    """The number of records of one file, without reading them."""
+    """The number of records of one file, without reading them.  Error: RecordInvalid for a damaged table."""
     if path.suffix == ".parquet":
+        _datasets()
         import pyarrow.parquet
 
-        return int(pyarrow.parquet.read_metadata(path).num_rows)
+        try:
+            return int(pyarrow.parquet.read_metadata(path).num_rows)
+        except (pyarrow.ArrowException, OSError):
+            raise RecordInvalid(f"{path.name}: this is not Parquet, or it is damaged", do=_MEND_PARQUET) from None
     with path.open("rb") as lines:
         return sum(1 for _ in lines)
+
+
+def _parquet_rows(path: Path, chosen: Collection[int] | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The rows of a Parquet file with their numbers, all of them or those chosen.  Error: RecordInvalid."""
+    _datasets()
+    import pyarrow.parquet
+
+    start = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(_BATCH):
+                wanted = [index for index in range(len(batch)) if chosen is None or start + index in chosen]
+                if wanted:
+                    yield from zip([start + index for index in wanted], batch.take(wanted).to_pylist(), strict=True)
+                start += len(batch)
+    except (pyarrow.ArrowException, OSError):
+        raise RecordInvalid(f"{path.name}: this is not Parquet, or it is damaged", do=_MEND_PARQUET) from None
 
 
 def write_records(path: Path, records: Iterable[Record]) -> int:

@@ -24,8 +24,9 @@ _T = TypeVar("_T")
 MISSING_IMAGE, IMAGE_UNREADABLE, IMAGE_SIZE = "missing_image", "image_unreadable", "image_size"
 BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED = "box_outside", "box_empty", "no_text", "malformed"
 # ... and what is put right or done without, and counted.
-CLIPPED, CHOICE_REPEATED, MASK_INVALID, NO_DETECTIONS = "box_clipped", "choice_repeated", "mask_invalid", "no_detections"
-MENDED = (CLIPPED, CHOICE_REPEATED, MASK_INVALID, NO_DETECTIONS)
+CLIPPED, MASK_INVALID, UNRELATED = "box_clipped", "mask_invalid", "caption_unrelated"
+CHOICE_REPEATED, NO_DETECTIONS = "choice_repeated", "no_detections"
+MENDED = (CLIPPED, MASK_INVALID, UNRELATED, CHOICE_REPEATED, NO_DETECTIONS)
 KINDS = (MISSING_IMAGE, IMAGE_UNREADABLE, IMAGE_SIZE, BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED, *MENDED)
 
 
@@ -190,18 +191,19 @@ def fitted(values: object, *, format: str, size_wh: tuple[int, int], where: str)
     values: four numbers in pixels.  Error: Unusable.
     """
     try:
-        box = annotated_box(values, format=format, size_wh=size_wh)
+        return Box.parse(values, format=format, size_wh=size_wh), []
     except BoxOutOfBounds as error:
-        raise Unusable(BOX_OUTSIDE, where, error.problem) from None
+        problem = error.problem
     except BoxEmpty as error:
         raise Unusable(BOX_EMPTY, where, error.problem) from None
     except UserError as error:
         raise Unusable(MALFORMED, where, error.problem) from None
     try:
-        Box.parse(values, format=format, size_wh=size_wh)
-        return box, []
-    except BoxOutOfBounds as error:
-        return box, [Trouble(CLIPPED, where, error.problem)]
+        return annotated_box(values, format=format, size_wh=size_wh), [Trouble(CLIPPED, where, problem)]
+    except BoxOutOfBounds:
+        raise Unusable(BOX_OUTSIDE, where, problem) from None
+    except UserError:  # nothing of it lies within
+        raise Unusable(BOX_EMPTY, where, problem) from None
 
 
 @contextmanager

@@ -7,9 +7,16 @@ from random import Random
 from typing import ClassVar
 
 from roi_agent.model.boxes import Box
-from roi_agent.model.data.readers.base import NO_TEXT, Reader, Trouble, Unusable, file_name, fitted, sentence
+from roi_agent.model.data.readers.base import NO_TEXT, UNRELATED, Reader, Trouble, Unusable, file_name, fitted, sentence
 from roi_agent.model.data.readers.described import MOST
-from roi_agent.model.data.readers.flickr30k_files import AnnotatedImage, Caption, Corners, from_mdetr, read_entities
+from roi_agent.model.data.readers.flickr30k_files import (
+    AnnotatedImage,
+    Caption,
+    Corners,
+    from_mdetr,
+    read_entities,
+    read_unrelated,
+)
 from roi_agent.model.data.readers.mdetr import MdetrCaption, find_mdetr, read_mdetr
 from roi_agent.model.data.readers.wording import ask
 from roi_agent.model.data.record import Record, RecordTurn
@@ -31,6 +38,7 @@ class _Words:
 class _Grounded:
     """A caption, and those of its phrases that have boxes."""
 
+    number: int
     text: str
     phrases: tuple[_Words, ...]
 
@@ -39,6 +47,9 @@ class _Grounded:
 
 
 _Conversation = tuple[tuple[Region, ...], tuple[RecordTurn, ...]]
+
+
+_UNRELATED = "UNRELATED_CAPTIONS"
 
 
 class Flickr30kEntities(Reader):
@@ -50,7 +61,7 @@ class Flickr30kEntities(Reader):
     name: ClassVar[str] = "flickr30k"
     about: ClassVar[str] = "Flickr30k Entities: phrases for regions, and captions that name their regions"
     layout: ClassVar[tuple[str, ...]] = (
-        "train.txt with Annotations/ID.xml and Sentences/ID.txt",
+        "train.txt with Annotations/ID.xml and Sentences/ID.txt, and UNRELATED_CAPTIONS where it is there",
         "or final_flickr_separateGT_train.json (MDETR)",
         "Flickr30k's images in --images",
     )
@@ -63,15 +74,17 @@ class Flickr30kEntities(Reader):
         super().__init__(root, images=images, split=split)
         self._mdetr: Mapping[int | str, list[MdetrCaption]] = {}
         self._ids: list[int | str] = []
+        self._unrelated: frozenset[tuple[str, int]] = frozenset()
+        if (root / _UNRELATED).is_file():
+            self._unrelated = read_unrelated(self.find(_UNRELATED))
         if place := find_mdetr(root, f"final_flickr_separateGT_{split}.json"):
             self._mdetr = read_mdetr(self, place, "original_img_id")
             self._ids = list(self._mdetr)
             return
         path = self.find(f"{split}.txt")
-        try:
-            self._ids = list(dict.fromkeys(path.read_text(encoding="ascii").split()))
-        except ValueError:
-            raise RecordInvalid(f"{path.name}: this is no list of image ids", do="see whether this is the right file") from None
+        self._ids = list(dict.fromkeys(path.read_text(encoding="utf-8", errors="replace").split()))
+        if not all(isinstance(id, str) and id.isascii() and id.isdecimal() for id in self._ids):
+            raise RecordInvalid(f"{path.name}: this is no list of image ids", do="see whether this is the right file")
         self.files += [folder for folder in (root / "Annotations", root / "Sentences") if folder.is_dir()]
 
     def groups(self) -> Sequence[int | str]:
@@ -90,10 +103,12 @@ class Flickr30kEntities(Reader):
             yield unusable.trouble
             return
         boxes, troubles = _fitted_boxes(found, size_wh, where)
-        captions, more = _readable(found.captions, boxes, where)
+        unrelated = [each for each in found.captions if (str(group), each.number) in self._unrelated]
+        yield from (Trouble(UNRELATED, f"{where}, caption {each.number}", f"{_UNRELATED} says so") for each in unrelated)
+        captions, more = _readable([each for each in found.captions if each not in unrelated], boxes, where)
         yield from (*troubles, *more)
         asked = [("phrases", self._phrases(captions, rng))]
-        asked += [(f"caption{number}", self._caption(caption, rng)) for number, caption in enumerate(captions)]
+        asked += [(f"caption{caption.number}", self._caption(caption, rng)) for caption in captions]
         for ending, (regions, turns) in asked:
             if turns:
                 id = f"{self.name}/{self.split}/{group}/{ending}"
@@ -160,18 +175,19 @@ def _readable(captions: Sequence[Caption], boxes: Mapping[Corners, Box], where: 
     """The captions with what of their phrases is usable."""
     found: list[_Grounded] = []
     troubles: list[Trouble] = []
-    for number, caption in enumerate(captions):
+    for caption in captions:
         try:
-            sentence(caption.text, where=f"{where}, caption {number}", what="caption")
+            sentence(caption.text, where=f"{where}, caption {caption.number}", what="caption")
         except Unusable as unusable:
             troubles.append(unusable.trouble)
             continue
         phrases = []
         for phrase in caption.phrases:
-            kept = tuple(dict.fromkeys(boxes[corners] for corners in phrase.boxes if corners in boxes))
+            # In one order, for other captions may give the same boxes in another.
+            kept = tuple(sorted({boxes[corners] for corners in phrase.boxes if corners in boxes}, key=lambda box: box.xyxy))
             if kept and all(corners in boxes for corners in phrase.boxes) and caption.text[phrase.start : phrase.end].strip():
                 phrases.append(_Words(phrase.start, phrase.end, kept))
-        found.append(_Grounded(caption.text, tuple(phrases)))
+        found.append(_Grounded(caption.number, caption.text, tuple(phrases)))
     if not captions:
         troubles.append(Trouble(NO_TEXT, where, "it has no caption"))
     return found, troubles

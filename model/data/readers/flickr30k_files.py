@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 from roi_agent.model.data.readers.base import MALFORMED, MISSING_IMAGE, NO_TEXT, Trouble, Unusable
 from roi_agent.model.data.readers.mdetr import MdetrCaption
+from roi_agent.model.errors import RecordInvalid
 from roi_agent.model.shown import shown
 
 Corners = tuple[float, float, float, float]  # xyxy, pixels, to the outer edges
@@ -32,8 +33,9 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """One caption of an image.  phrases: in the order of the text, none over another."""
+    """One caption of an image.  number: from 1.  phrases: in the order of the text, none over another."""
 
+    number: int
     text: str
     phrases: tuple[Phrase, ...]
 
@@ -68,7 +70,7 @@ def read_entities(root: Path, id: str) -> AnnotatedImage:
     place = f"Sentences/{id}.txt"
     for number, line in enumerate(_lines(root / place, place), start=1):
         try:
-            captions.append(_caption(line, boxes, f"{place}, line {number}"))
+            captions.append(_caption(number, line, boxes, f"{place}, line {number}"))
         except Unusable as unusable:
             troubles.append(unusable.trouble)
     size = annotation.findtext("size/width"), annotation.findtext("size/height")
@@ -79,14 +81,26 @@ def from_mdetr(captions: list[MdetrCaption]) -> AnnotatedImage:
     """An image from MDETR's form, whose boxes count pixels from 1 too, and stop one short of the last.  Error: Unusable."""
     troubles: list[Trouble] = []
     found = []
-    for caption in captions:
+    for number, caption in enumerate(captions, start=1):
         try:
-            found.append(_spoken(caption, troubles))
+            found.append(_spoken(number, caption, troubles))
         except Unusable as unusable:
             troubles.append(unusable.trouble)
     entry = captions[0].entry
     size = entry.get("width"), entry.get("height")
     return AnnotatedImage(entry.get("file_name"), size, tuple(found), tuple(troubles))
+
+
+def read_unrelated(path: Path) -> frozenset[tuple[str, int]]:
+    """Captions that have nothing to do with their image, as image and number: a line each in `UNRELATED_CAPTIONS`.
+
+    Error: RecordInvalid.
+    """
+    try:
+        lines = [line.split() for line in path.read_text(encoding="ascii").split("\n") if line.strip() and line[0] != "#"]
+        return frozenset((image, int(number)) for image, number in lines)
+    except ValueError:
+        raise RecordInvalid(f"{path.name}: a line is not an image and a number", do="fetch the file again") from None
 
 
 def _xml(path: Path, where: str) -> ElementTree.Element:
@@ -118,7 +132,7 @@ def _lines(path: Path, where: str) -> list[str]:
         raise Unusable(MALFORMED, where, "it is no text in UTF-8") from None
 
 
-def _caption(line: str, boxes: Mapping[str, list[Corners]], where: str) -> Caption:
+def _caption(number: int, line: str, boxes: Mapping[str, list[Corners]], where: str) -> Caption:
     """The caption without its marks."""
     text, phrases, position = "", [], 0
     for match in _MARKED.finditer(line):
@@ -128,10 +142,10 @@ def _caption(line: str, boxes: Mapping[str, list[Corners]], where: str) -> Capti
     text += line[position:]
     if "[/EN#" in text:
         raise Unusable(MALFORMED, where, "a marked phrase cannot be read")
-    return Caption(text, tuple(phrases))
+    return Caption(number, text, tuple(phrases))
 
 
-def _spoken(caption: MdetrCaption, troubles: list[Trouble]) -> Caption:
+def _spoken(number: int, caption: MdetrCaption, troubles: list[Trouble]) -> Caption:
     text = caption.entry.get("caption")
     if not isinstance(text, str) or not text.strip():
         raise Unusable(NO_TEXT, caption.where, f"its caption is {shown(text)}")
@@ -150,13 +164,16 @@ def _spoken(caption: MdetrCaption, troubles: list[Trouble]) -> Caption:
             troubles.append(Trouble(MALFORMED, caption.where, f"two phrases lie over each other at letter {start}"))
         else:
             phrases.append(Phrase(start, end, tuple(boxes[start, end])))
-    return Caption(text, tuple(phrases))
+    return Caption(number, text, tuple(phrases))
 
 
 def _mdetr_box(values: object, where: str) -> Corners:
     if not isinstance(values, list) or len(values) != 4 or not all(isinstance(value, int | float) for value in values):
         raise Unusable(MALFORMED, where, f"its box is {shown(values)}")
-    x, y, width, height = map(float, values)
+    try:
+        x, y, width, height = map(float, values)
+    except OverflowError:
+        raise Unusable(MALFORMED, where, f"its box is {shown(values)}") from None
     return x - 1, y - 1, x + width, y + height
 
 

@@ -179,6 +179,7 @@ class RefCocoG(RefCoco):
         "COCO's images in --images, such as train2014/",
     )
     source: ClassVar[str] = "RefCOCOg"
+    licence: ClassVar[str] = "phrases and boxes CC-BY-4.0 (Google Refexp, COCO); images under Flickr's terms"
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
     partitions: ClassVar[tuple[str, ...]] = ("umd", "google")
     block: ClassVar[str] = "caption"
