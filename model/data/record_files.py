@@ -7,6 +7,7 @@ A folder holds `dataset.json` (the card), `records-*.jsonl` or `records-*.parque
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from itertools import accumulate
 from pathlib import Path
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 CARD = "dataset.json"
 FORMS = ("jsonl", "parquet")
 _VERSION = 1
-_MEND_PARQUET = "make or fetch the file again"
 _BATCH = 256  # records of a Parquet file in memory at once
 
 
@@ -173,34 +173,36 @@ def read_values(path: Path, chosen: Collection[int] | None = None) -> Iterator[t
 
 
 def num_records(path: Path) -> int:
-    """The number of records of one file, without reading them.  Error: RecordInvalid for a damaged table."""
+    """The number of records of one file, without reading them.  Error: RecordInvalid for a damaged Parquet file."""
     if path.suffix == ".parquet":
-        _datasets()
-        import pyarrow.parquet
-
-        try:
-            return int(pyarrow.parquet.read_metadata(path).num_rows)
-        except (pyarrow.ArrowException, OSError):
-            raise RecordInvalid(f"{path.name}: this is not Parquet, or it is damaged", do=_MEND_PARQUET) from None
+        with _parquet(path) as file:
+            return int(file.metadata.num_rows)
     with path.open("rb") as lines:
         return sum(1 for _ in lines)
 
 
-def _parquet_rows(path: Path, chosen: Collection[int] | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The rows of a Parquet file with their numbers, all of them or those chosen.  Error: RecordInvalid."""
+def _parquet_rows(path: Path, chosen: Collection[int] | None) -> Iterator[tuple[int, Any]]:
+    """The rows of a Parquet file with their numbers from 0, all or some of them.  Error: RecordInvalid."""
+    first = 0
+    with _parquet(path) as file:
+        for batch in file.iter_batches(_BATCH):
+            wanted = [index for index in range(len(batch)) if chosen is None or first + index in chosen]
+            for index, values in zip(wanted, batch.take(wanted).to_pylist() if wanted else [], strict=True):
+                yield first + index, values
+            first += len(batch)
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
+    """A Parquet file to read from.  Error: RecordInvalid."""
     _datasets()
     import pyarrow.parquet
 
-    start = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH):
-                wanted = [index for index in range(len(batch)) if chosen is None or start + index in chosen]
-                if wanted:
-                    yield from zip([start + index for index in wanted], batch.take(wanted).to_pylist(), strict=True)
-                start += len(batch)
+            yield file
     except (pyarrow.ArrowException, OSError):
-        raise RecordInvalid(f"{path.name}: this is not Parquet, or it is damaged", do=_MEND_PARQUET) from None
+        raise RecordInvalid(f"{path.name}: this is not Parquet, or it is damaged", do="make or fetch the file again") from None
 
 
 def write_records(path: Path, records: Iterable[Record]) -> int:

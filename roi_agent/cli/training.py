@@ -36,7 +36,7 @@ def scenes(
 ) -> None:
     """Render scenes of the toy world: a PNG, and a JSON file with every thing's kind, colour, size and box.
 
-    With --layout, `roi-agent data convert LAYOUT FOLDER` reads them back. COUNT scenes are then for training, with seeds of
+    With --layout, `roi-agent data convert LAYOUT FOLDER OUT` reads them back. COUNT scenes are then for training, with seeds of
     their own, which count on from SEED too.
     """
     from rich.progress import track

@@ -24,9 +24,9 @@ _T = TypeVar("_T")
 MISSING_IMAGE, IMAGE_UNREADABLE, IMAGE_SIZE = "missing_image", "image_unreadable", "image_size"
 BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED = "box_outside", "box_empty", "no_text", "malformed"
 # ... and what is put right or done without, and counted.
-CLIPPED, MASK_INVALID, UNRELATED = "box_clipped", "mask_invalid", "caption_unrelated"
-CHOICE_REPEATED, NO_DETECTIONS = "choice_repeated", "no_detections"
-MENDED = (CLIPPED, MASK_INVALID, UNRELATED, CHOICE_REPEATED, NO_DETECTIONS)
+CLIPPED, CHOICE_REPEATED, MASK_INVALID = "box_clipped", "choice_repeated", "mask_invalid"
+NO_DETECTIONS, UNRELATED = "no_detections", "caption_unrelated"
+MENDED = (CLIPPED, CHOICE_REPEATED, MASK_INVALID, NO_DETECTIONS, UNRELATED)
 KINDS = (MISSING_IMAGE, IMAGE_UNREADABLE, IMAGE_SIZE, BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED, *MENDED)
 
 
