@@ -65,6 +65,15 @@ def test_convert_shares_the_work_and_stops_early(run: Runner, toy: Path, tmp_pat
     assert len({record.image for record in few}) == 3 and everything[: len(few)] == few and len(everything) > len(few)
 
 
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_what_scenes_writes_convert_reads(run: Runner, tmp_path: Path, name: str) -> None:
+    written = run("scenes", str(tmp_path / "toy"), "--layout", name, "--count", "8", "--side", "64")
+    result = run("data", "convert", name, str(tmp_path / "toy"), str(tmp_path / "out"), "--json")
+    assert (written.code, result.code) == (0, 0), written.err + result.err
+    told = json.loads(result.out)
+    assert told["records"] == len(list(open_records(tmp_path / "out"))) >= 3 and told["troubles"] == {}
+
+
 def test_the_first_split_is_the_default(run: Runner, toy: Path, tmp_path: Path) -> None:
     result = run("data", "convert", "vcr-qa", str(toy), str(tmp_path / "out"), "--json")
     assert json.loads(result.out)["name"] == "vcr-qa train"
@@ -159,11 +168,13 @@ def test_inspect_needs_at_most_the_records_that_there_are(run: Runner, own: Path
 def test_inspect_refuses_what_it_cannot_show(run: Runner, converted: Path, tmp_path: Path) -> None:
     (tmp_path / "none.jsonl").write_text("")
     (tmp_path / "bad.jsonl").write_text('{"id": 1}\n')
+    (tmp_path / "bad.parquet").write_text("PAR1")
     elsewhere = ["--images", str(tmp_path), "--picture", str(tmp_path / "x.png")]
     cases = [
         ([str(tmp_path / "missing")], "data_not_found"),
         ([str(tmp_path / "none.jsonl")], "holds no records"),
         ([str(tmp_path / "bad.jsonl")], "bad.jsonl, line 1: id"),
+        ([str(tmp_path / "bad.parquet")], "bad.parquet: this is not Parquet"),
         ([str(converted), "--picture", str(tmp_path / "x.doc")], "x.doc"),
         ([str(converted), *elsewhere], "image_unreadable"),
     ]

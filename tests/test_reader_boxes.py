@@ -1,11 +1,13 @@
 """Own boxes as CSV and as COCO-style JSON: what is asked, and every mistake with its file, line and column."""
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from roi_agent.model.data.readers import READERS
+from roi_agent.model.data.readers.wording import ask
 from roi_agent.model.errors import DataNotFound, RecordInvalid
 from roi_agent.prompts import load_blocks
 from tests.annotations import kinds, picture, read, write_json
@@ -211,3 +213,9 @@ def test_a_file_that_is_something_else_is_refused(tmp_path: Path, text: str) -> 
     (tmp_path / "boxes.json").write_text(text, encoding="latin-1")
     with pytest.raises(RecordInvalid, match=r"boxes\.json"):
         READERS["boxes-json"](tmp_path, images=tmp_path, split="train")
+
+
+def test_words_that_begin_as_the_name_of_a_region_stay_words() -> None:
+    said = ask("answered_why", Random(0), question="region 1 is red?", answer="regions are {not}.")
+    assert "region 1 is red?" in said and "regions are {not}." in said and "<" not in said
+    assert "<region2>" in ask("class", Random(0), a="region2")
