@@ -39,9 +39,7 @@ def _records(images: Path, make: Maker, seeds: range) -> Iterator[Record]:
 def things(rendered: RenderedScene) -> tuple[Region, ...]:
     """A region for every thing, with its kind for a label."""
     pairs = zip(rendered.scene.things, rendered.boxes.tolist(), strict=True)
-    return tuple(
-        Region(f"region{number}", Box(*box), label=thing.kind) for number, (thing, box) in enumerate(pairs, start=1)
-    )
+    return tuple(Region(f"region{number}", Box(*box), label=thing.kind) for number, (thing, box) in enumerate(pairs, start=1))
 
 
 def kinds(rendered: RenderedScene, rng: Random) -> Iterator[tuple[tuple[Region, ...], tuple[RecordTurn, ...]]]:
@@ -73,9 +71,12 @@ def reasons(rendered: RenderedScene, rng: Random) -> Iterator[tuple[tuple[Region
     others = [kind for kind in KINDS if kind not in (a.label, b.label)]
     wrong = [f"{a.name} is {article(x)} and {b.name} is {article(y)}" for x, y in zip(others, others[3:], strict=False)][:3]
     answers = ["yes", "no", "none of them", "the colour red"]
-    yield (a, b), (
-        RecordTurn(f"Are <{a.name}> and <{b.name}> the same kind of thing?", "yes" if same else "no", tuple(answers)),
-        RecordTurn("Why?", truth, tuple(rng.sample([truth, *wrong], 4))),
+    yield (
+        (a, b),
+        (
+            RecordTurn(f"Are <{a.name}> and <{b.name}> the same kind of thing?", "yes" if same else "no", tuple(answers)),
+            RecordTurn("Why?", truth, tuple(rng.sample([truth, *wrong], 4))),
+        ),
     )
 
 

@@ -73,7 +73,7 @@ def bleu_4(sums: Numbers) -> Numbers:
 
 
 def meteor(sums: Numbers) -> Numbers:
-    """METEOR 1.5 for English (Denkowski and Lavie 2014), from the 23 sums of statistics that its program writes."""
+    """METEOR 1.5 for English (Denkowski and Lavie 2014), from the 23 sums of `_meteor`."""
     alpha, beta, gamma, delta = 0.85, 0.2, 0.6, 0.75
     weights = np.array([1.0, 0.6, 0.8, 0.6])  # of exact, stem, synonym and paraphrase matches
     length, reference, function, reference_function = (sums[..., i] for i in range(4))
@@ -86,9 +86,7 @@ def meteor(sums: Numbers) -> Numbers:
 
     precision, recall = covered(0, length, function), covered(1, reference, reference_function)
     mean = ratio(precision * recall, alpha * precision + (1 - alpha) * recall)
-    whole = (words == length) & (reference_words == reference) & (chunks == 1)
-    fragments = np.where(whole, 0, ratio(2 * chunks, words + reference_words))
-    scores: Numbers = mean * (1 - gamma * fragments**beta)
+    scores: Numbers = mean * (1 - gamma * ratio(2 * chunks, words + reference_words) ** beta)
     return scores
 
 
@@ -135,6 +133,9 @@ def _meteor(systems: Sequence[Sequence[str]], references: Sequence[Sequence[str]
     folder = Path(package.__file__).parent
     options = ["-Xmx2G", "-jar", package.METEOR_JAR, "-", "-", "-stdio", "-l", "en", "-norm"]
     rows = np.array([line.split() for line in _run(options, folder, lines, "METEOR")], dtype=np.float64).reshape(len(lines), -1)
+    length, reference, chunks, words, reference_words = (rows[:, i] for i in (0, 1, 20, 21, 22))
+    # A caption that is its reference to the word is not fragmented, neither alone nor in a sum: its one chunk is not counted.
+    chunks[(chunks == 1) & (words == length) & (reference_words == reference)] = 0
     return np.split(rows, len(systems))
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 evaluate_app = typer.Typer(help="Measure a model.", no_args_is_help=True)
 
+FolderOption = Annotated[Path | None, typer.Option("--out", help="Also write report.md and scores.json into this folder.")]
 DataOption = Annotated[Path, typer.Option(help="A folder that `roi-agent data convert` wrote, or a .jsonl or .parquet file.")]
 
 # For each bench: what it measures, in a line, and an example.
@@ -111,10 +112,12 @@ def evaluate_toy(
     scenes: Annotated[int, typer.Option(min=1, help="Scenes for the detector; a third of them for the segmenter.")] = 600,
     seed: Annotated[int, typer.Option(min=0, help="The first held-out scene.")] = 0,
     device: DeviceOption = None,
+    folder: FolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """How well the three models answer, find and outline in held-out scenes of the toy world, beside chance."""
     from roi_agent.evaluation import models as evaluation
+    from roi_agent.evaluation.report import write_tables
     from roi_agent.loading import load_detector, load_segmenter
 
     if only not in (None, "ask", "detect", "segment"):
@@ -123,19 +126,26 @@ def evaluate_toy(
     show = not as_json
     if only in (None, "ask"):
         rows = evaluation.run_toy(model, questions=questions, first_seed=seed, device=device, show_progress=show)
-        parts["ask"] = (rows, evaluation.toy_table(rows, model))
+        parts["ask"] = (rows, evaluation.toy_table(rows, model), evaluation.toy_markdown(rows))
     if only in (None, "detect"):
         finder = load_detector(detector, device=device)
         found = evaluation.run_detection(finder, scenes=scenes, first_seed=seed, show_progress=show)
-        parts["detect"] = (found, evaluation.detection_table(found, detector))
+        parts["detect"] = (found, evaluation.detection_table(found, detector), evaluation.detection_markdown(found))
     if only in (None, "segment"):
         outliner = load_segmenter(segmenter, device=device)
         outlined = evaluation.run_segmentation(outliner, scenes=max(1, scenes // 3), first_seed=seed, show_progress=show)
-        parts["segment"] = (outlined, evaluation.segmentation_table(outlined, segmenter))
+        parts["segment"] = (
+            outlined,
+            evaluation.segmentation_table(outlined, segmenter),
+            evaluation.segmentation_markdown(outlined),
+        )
+    values = {name: [row.to_dict() for row in rows] for name, (rows, _, _) in parts.items()}
+    if folder is not None:
+        write_tables(folder, f"Toy world, from scene {seed}", {name: text for name, (_, _, text) in parts.items()}, values)
     if as_json:
-        print(json.dumps({name: [row.to_dict() for row in rows] for name, (rows, _) in parts.items()}))
+        print(json.dumps(values))
         return
-    for _, table in parts.values():
+    for _, table, _ in parts.values():
         out.print(table)
 
 
@@ -153,10 +163,12 @@ def evaluate_agent(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The first held-out scene.")] = 0,
     device: DeviceOption = None,
+    folder: FolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """How well the agent answers compositional questions about held-out scenes, beside itself with parts left out."""
     from roi_agent.evaluation import agent as evaluation
+    from roi_agent.evaluation.report import write_tables
 
     columns = tuple(only or (*evaluation.VARIANTS, evaluation.DIRECT))
     attempts = evaluation.run_agent(
@@ -172,7 +184,10 @@ def evaluate_agent(
         device=device,
     )
     rows = evaluation.agent_scores(attempts)
+    values = [row.to_dict() for row in rows]
+    if folder is not None:
+        write_tables(folder, f"Agent, from scene {seed}", {planner: evaluation.agent_markdown(rows)}, values)
     if as_json:
-        print(json.dumps([row.to_dict() for row in rows]))
+        print(json.dumps(values))
     else:
         out.print(evaluation.agent_table(rows, planner))

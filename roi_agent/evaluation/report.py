@@ -1,24 +1,33 @@
 """What an evaluation found: as JSON, as a Markdown report beside the paper's figures, and as a table for a terminal."""
 
+import json
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from roi_agent.evaluation.outputs import REPORT, SCORES
 from roi_agent.evaluation.tables import markdown
 from roi_agent.model.data.record_files import RecordSet
+from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.evaluate.benches.base import Bench, Measure
 from roi_agent.model.evaluate.intervals import interval
 from roi_agent.model.evaluate.sample import RIGHT, SHUFFLED, Answered, Key, Output, Sample
 
-_HEADINGS = ("figure", "questions", "reached", "95 % interval", "chance", "boxes shuffled", "GPT4RoI-7B")
+_HEADINGS = ("figure", "asked", "reached", "95 % interval", "chance", "shuffled", "paper")
+_SIZES = ("questions", "images", "classes")  # counts of the data set, not of the answers
 _PACKAGES = ("roi-agent", "torch", "transformers", "numpy", "pycocoevalcap")
-_HOW = """The interval is the range of 95 % of bootstrap resamples, in which whole images are drawn again.
-"boxes shuffled" is the same model asked with every region in a wrong place: where it is as good, the boxes are not looked at."""
+_HOW = """\
+- interval: the range of 95 % of bootstrap resamples, in which whole images are drawn again. Where all answers are right, or
+  all wrong, resamples cannot differ, and it says nothing.
+- shuffled: the same model asked with every region in a wrong place; where it is as good, it does not look at the boxes.
+- paper: what the paper says of GPT4RoI-7B on the public data set; it can be compared on that data set only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +73,10 @@ class Report:
 
     def table(self) -> Table:
         """For a terminal, without the details."""
-        made = Table(title=f"{self.run['bench']}: {self.run['model']['name']} on {self.run['data']['name']}, %")
+        title = f"{self.run['bench']}: {self.run['model']['name']} on {self.run['data']['name']}, %"
+        made = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
         for number, heading in enumerate(_HEADINGS):
-            made.add_column(heading, justify="right" if number else "left")
+            made.add_column(heading, justify="right" if number else "left", no_wrap=number > 0)
         for figure in self.figures:
             if not figure.detail:
                 made.add_row(*_cells(figure))
@@ -74,7 +84,7 @@ class Report:
 
     def notes(self) -> list[str]:
         """What a reader of the table must know: answers that could not be read, and samples that could not be asked."""
-        said = [f"{name}: {count}" for name, count in self.counts.items() if name not in ("questions", "images")]
+        said = [f"{name}: {count}" for name, count in self.counts.items() if count and name not in _SIZES]
         return said + [f"could not be asked, and count as wrong: {code}: {count}" for code, count in self.troubles.items()]
 
     def markdown(self) -> str:
@@ -85,7 +95,7 @@ class Report:
             f"# {self.run['bench']}: {self.run['model']['name']} on {self.run['data']['name']}",
             "Of hundred.",
             markdown(_HEADINGS, main),
-            f"{_HOW}\n\nChance: {self.chance}.",
+            f"{_HOW}\n- chance: {self.chance}.",
             *(["## In detail", markdown(_HEADINGS, details)] if details else []),
             "## Counts",
             _table(self.counts, "count", "right boxes"),
@@ -132,6 +142,21 @@ def make_report(
         card={} if records.card is None else {key: value for key, value in asdict(records.card).items() if key != "images"},
         versions=_versions(),
     )
+
+
+def write_tables(folder: Path, title: str, tables: Mapping[str, str], values: object) -> None:
+    """scores.json and report.md of an evaluation that has tables of its own.  tables: Markdown by heading.
+
+    Error: InvalidSetting where the folder cannot be written.
+    """
+    parts = [f"# {title}", *(f"## {heading}\n\n{table}" for heading, table in tables.items())]
+    parts += ["## Versions", _table(_versions(), "package", "version")]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SCORES).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        (folder / REPORT).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InvalidSetting(f"cannot write to {str(folder)!r}: {error.strerror}", do="name another folder") from None
 
 
 def _figure(measure: Measure, shuffled: Measure | None, seed: int) -> Figure:
