@@ -16,7 +16,7 @@ from roi_agent.evaluation.outputs import REPORT, RUN, SCORES, RunFolder, Shard
 from roi_agent.evaluation.report import Report
 from roi_agent.evaluation.running import EvaluationSettings, evaluate, report
 from roi_agent.loading import SHIPPED, load_region_model
-from roi_agent.model.errors import DataNotFound, InvalidSetting, RunConflict, RunIncomplete
+from roi_agent.model.errors import DataNotFound, InvalidSetting, RecordInvalid, RunConflict, RunIncomplete
 from roi_agent.model.protocol import RegionModel
 from tests import toy_records
 from tests.commands import Runner
@@ -238,6 +238,15 @@ def test_a_folder_of_other_files_is_left_alone(data: Path, tmp_path: Path, nano:
     with pytest.raises(RunConflict, match="files already"):
         evaluate(EvaluationSettings("visual7w", data, tmp_path), nano, show_progress=False)
     assert [each.name for each in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_a_line_that_is_no_record_is_named_before_anything_is_asked(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    first = (data / "records-00000.jsonl").read_text().splitlines()[0]
+    file.write_text(first + '\n{"id": 3}\n')
+    with pytest.raises(RecordInvalid, match=r"mine\.jsonl, line 2"):
+        evaluate(EvaluationSettings("visual7w", file, tmp_path / "run", images=data / "images"), "nano")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_limit_draws_images(data: Path, tmp_path: Path, nano: RegionModel) -> None:

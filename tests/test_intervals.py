@@ -6,7 +6,7 @@ import pytest
 from roi_agent.model.evaluate.intervals import interval, ratio, share
 
 
-def answers(rng: np.random.Generator, images: int, each: int, *, alike: bool) -> tuple[np.ndarray, list[str]]:  # type: ignore[type-arg]
+def answers(rng: np.random.Generator, images: int, each: int, *, alike: bool) -> tuple[np.ndarray, list[str]]:
     """Right and wrong answers of which 0.7 are right in truth; alike: all of an image are right together or wrong together."""
     draws = rng.random((images, 1 if alike else each)) < 0.7
     right = np.repeat(draws, each, axis=1).ravel() if alike else draws.ravel()

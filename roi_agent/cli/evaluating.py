@@ -117,11 +117,14 @@ def evaluate_toy(
 ) -> None:
     """How well the three models answer, find and outline in held-out scenes of the toy world, beside chance."""
     from roi_agent.evaluation import models as evaluation
+    from roi_agent.evaluation.outputs import make_folder
     from roi_agent.evaluation.report import write_tables
     from roi_agent.loading import load_detector, load_segmenter
 
     if only not in (None, "ask", "detect", "segment"):
         raise InvalidSetting(f"there is no part {only!r}", do="use ask, detect or segment")
+    if folder is not None:
+        make_folder(folder)
     parts: dict[str, Any] = {}
     show = not as_json
     if only in (None, "ask"):
@@ -168,8 +171,11 @@ def evaluate_agent(
 ) -> None:
     """How well the agent answers compositional questions about held-out scenes, beside itself with parts left out."""
     from roi_agent.evaluation import agent as evaluation
+    from roi_agent.evaluation.outputs import make_folder
     from roi_agent.evaluation.report import write_tables
 
+    if folder is not None:
+        make_folder(folder)
     columns = tuple(only or (*evaluation.VARIANTS, evaluation.DIRECT))
     attempts = evaluation.run_agent(
         planner,

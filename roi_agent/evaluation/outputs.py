@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from roi_agent.model.errors import InvalidSetting, RunConflict, RunIncomplete
@@ -46,6 +47,16 @@ class Shard:
         return f"outputs-{self.index:05d}-of-{self.count:05d}.jsonl"
 
 
+def make_folder(path: Path) -> None:
+    """A folder that can be written, before anything is measured for it.  Error: InvalidSetting."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise InvalidSetting(f"cannot write to {str(path)!r}: {error.strerror}", do="name another folder") from None
+
+
 class RunFolder:
     """The answers of one evaluation on disk.
 
@@ -57,10 +68,7 @@ class RunFolder:
 
     def begin(self, identity: dict[str, Any]) -> None:
         """Make the folder a place for these answers.  Errors: RunConflict where it is one for others, InvalidSetting."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidSetting(f"cannot write to {str(self.path)!r}: {error.strerror}", do="name another folder") from None
+        make_folder(self.path)
         if (self.path / RUN).exists():
             self.check(identity)
             return

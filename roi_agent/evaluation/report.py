@@ -15,7 +15,6 @@ from rich.table import Table
 from roi_agent.evaluation.outputs import REPORT, SCORES
 from roi_agent.evaluation.tables import markdown
 from roi_agent.model.data.record_files import RecordSet
-from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.evaluate.benches.base import Bench, Measure
 from roi_agent.model.evaluate.intervals import interval
 from roi_agent.model.evaluate.sample import RIGHT, SHUFFLED, Answered, Key, Output, Sample
@@ -145,18 +144,11 @@ def make_report(
 
 
 def write_tables(folder: Path, title: str, tables: Mapping[str, str], values: object) -> None:
-    """scores.json and report.md of an evaluation that has tables of its own.  tables: Markdown by heading.
-
-    Error: InvalidSetting where the folder cannot be written.
-    """
+    """scores.json and report.md of an evaluation that has tables of its own.  tables: Markdown by heading."""
     parts = [f"# {title}", *(f"## {heading}\n\n{table}" for heading, table in tables.items())]
     parts += ["## Versions", _table(_versions(), "package", "version")]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / SCORES).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        (folder / REPORT).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InvalidSetting(f"cannot write to {str(folder)!r}: {error.strerror}", do="name another folder") from None
+    (folder / SCORES).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    (folder / REPORT).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def _figure(measure: Measure, shuffled: Measure | None, seed: int) -> Figure:
