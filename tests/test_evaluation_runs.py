@@ -1,6 +1,7 @@
 """Runs of benches: killed and gone on, in shards, by a server, from outputs alone, and what is refused."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ from roi_agent.evaluation.outputs import REPORT, RUN, SCORES, RunFolder, Shard
 from roi_agent.evaluation.report import Report
 from roi_agent.evaluation.running import EvaluationSettings, evaluate, report
 from roi_agent.loading import SHIPPED, load_region_model
-from roi_agent.model.errors import DataNotFound, InvalidSetting, RecordInvalid, RunConflict, RunIncomplete
+from roi_agent.model.errors import CheckpointMismatch, DataNotFound, InvalidSetting, RecordInvalid, RunConflict, RunIncomplete
 from roi_agent.model.protocol import RegionModel
 from tests import toy_records
 from tests.commands import Runner
@@ -122,6 +123,35 @@ def test_processes_give_the_whole(whole: tuple[EvaluationSettings, Report], tmp_
     settings = replace(whole[0], out=tmp_path / "run")
     assert evaluate(settings, SHIPPED["ask"]["nano"], processes=2, show_progress=False) == whole[1]
     assert lines(settings.out) == lines(whole[0].out)
+
+
+def test_an_error_in_a_process_is_the_error_of_the_run(data: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "nano"
+    shutil.copytree(SHIPPED["ask"]["nano"], broken)
+    (broken / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(CheckpointMismatch):
+        evaluate(EvaluationSettings("visual7w", data, tmp_path / "run"), broken, processes=2, show_progress=False)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_one_that_was_killed(whole: tuple[EvaluationSettings, Report], tmp_path: Path) -> None:
+    data = toy_records.write_set(tmp_path / "toy", toy_records.kinds, scenes=60, first_seed=430_000)
+    settings = EvaluationSettings("pope", data, tmp_path / "run")
+    command = [sys.executable, "-m", "roi_agent.cli", "evaluate", "pope", "--data", str(data), "--processes", "2"]
+    killed_in_the_middle([*command, "--out", str(settings.out), "--json"], settings.out)
+    end = time.monotonic() + 60
+    while True:  # until nobody holds the files any more
+        try:
+            for shard in (Shard(0, 2), Shard(1, 2)):
+                with RunFolder(settings.out).writing(shard):
+                    pass
+            break
+        except RunConflict:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+    with pytest.raises(RunIncomplete):
+        report(settings)
 
 
 def test_a_served_model_gives_the_same_figures(whole: tuple[EvaluationSettings, Report], tmp_path: Path) -> None:

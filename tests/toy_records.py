@@ -1,10 +1,12 @@
 """Small sets of records about held-out scenes of the toy world, as conversions of public data sets leave them."""
 
 from collections.abc import Callable, Iterator
+from itertools import permutations
 from pathlib import Path
 from random import Random
 
-from roi_agent.model.data.art import COLOURS, KINDS
+from roi_agent.model.data.art import COLOURS
+from roi_agent.model.data.families import MARGIN
 from roi_agent.model.data.questions import TRAINING_SEEDS, Example, make_example
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.data.record_files import Card, write_records
@@ -60,22 +62,22 @@ def names(rendered: RenderedScene, rng: Random) -> Iterator[tuple[tuple[Region, 
 
 
 def reasons(rendered: RenderedScene, rng: Random) -> Iterator[tuple[tuple[Region, ...], tuple[RecordTurn, ...]]]:
-    """As VCR: whether two regions show the same kind, and why, each with four choices."""
-    example = make_example(rendered.scene, "why", rng, alone=1.0)
+    """As VCR: whether one region is left of another, and why, each with four choices."""
     regions = things(rendered)
-    if example is None or len(regions) < 2:
+    middles = [thing.box[0] + thing.box[2] for thing in rendered.scene.things]
+    pairs = [(i, j) for i, j in permutations(range(len(regions)), 2) if abs(middles[i] - middles[j]) > 4 * MARGIN]
+    if not pairs:
         return
-    a, b = regions[:2]
-    same = a.label == b.label
-    truth = f"{a.name} is {article(str(a.label))} and {b.name} is {article(str(b.label))}"
-    others = [kind for kind in KINDS if kind not in (a.label, b.label)]
-    wrong = [f"{a.name} is {article(x)} and {b.name} is {article(y)}" for x, y in zip(others, others[3:], strict=False)][:3]
-    answers = ["yes", "no", "none of them", "the colour red"]
+    i, j = rng.choice(pairs)
+    a, b = regions[i], regions[j]
+    left = middles[i] < middles[j]
+    sides = [f"{a.name} is at the {side} of {b.name}" for side in ("left", "right")]
+    others = [f"{a.name} is larger than {b.name}", f"{a.name} is {article(str(a.label))}"]
     yield (
-        (a, b),
+        tuple(sorted((a, b), key=lambda region: region.name)),
         (
-            RecordTurn(f"Are <{a.name}> and <{b.name}> the same kind of thing?", "yes" if same else "no", tuple(answers)),
-            RecordTurn("Why?", truth, tuple(rng.sample([truth, *wrong], 4))),
+            RecordTurn(f"Is <{a.name}> left of <{b.name}>?", "yes" if left else "no", ("yes", "no", "none of them", "red")),
+            RecordTurn("Why?", sides[0 if left else 1], tuple(rng.sample([*sides, *others], 4))),
         ),
     )
 

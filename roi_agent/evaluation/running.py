@@ -4,14 +4,12 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -22,13 +20,15 @@ from roi_agent.evaluation.report import Report, make_report
 from roi_agent.loading import load_region_model
 from roi_agent.model.data.record import Record
 from roi_agent.model.data.record_files import RecordSet, open_records
-from roi_agent.model.errors import InvalidSetting, OutOfMemory, RunIncomplete, UserError
+from roi_agent.model.errors import InvalidSetting, OutOfMemory, RoiAgentError, RunIncomplete, UserError, all_errors
 from roi_agent.model.evaluate.answering import answered, refused
 from roi_agent.model.evaluate.benches import BENCHES
 from roi_agent.model.evaluate.benches.base import Bench
 from roi_agent.model.evaluate.sample import Output, Sample
 from roi_agent.model.evaluate.shuffling import shuffled
 from roi_agent.model.protocol import RegionModel
+
+_LOOK_S = 0.2  # between two looks at what other processes have done
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,33 +192,44 @@ def _in_processes(
     settings: EvaluationSettings, model: RegionModel | str | Path, device: str | None, count: int, tell: Callable[[], None]
 ) -> None:
     """Each process asks about a shard of its own."""
-    work = partial(_run_shard, settings, str(model), device)
-    with ProcessPoolExecutor(count, get_context("spawn")) as pool:
-        waiting = [pool.submit(work, Shard(index, count)) for index in range(count)]
-        try:
-            while not all(each.done() for each in waiting):
-                tell()
-                time.sleep(0.2)
-            for each in waiting:
-                each.result()
-        except BrokenProcessPool:
-            problem = "a process of the evaluation was ended, mostly because memory ran out"
-            raise OutOfMemory(problem, do="run it again with fewer --processes: what is answered is kept") from None
-        finally:
-            pool.shutdown(cancel_futures=True)
+    context = get_context("spawn")
+    failures = context.SimpleQueue()
+    work = (settings, str(model), device, failures)
+    started = [context.Process(target=_run_shard, args=(*work, Shard(index, count))) for index in range(count)]
+    try:
+        for each in started:
+            each.start()
+        while any(each.is_alive() for each in started) and failures.empty():
+            tell()
+            time.sleep(_LOOK_S)
+        if not failures.empty():
+            code, problem, do = failures.get()
+            raise all_errors()[code](problem, do=do)
+    finally:
+        for each in started:
+            if each.pid is not None:
+                each.terminate()  # does nothing where it has ended
+                each.join()
+    if any(each.exitcode for each in started):
+        problem = "a process of the evaluation was ended, mostly because memory ran out"
+        raise OutOfMemory(problem, do="run it again with fewer --processes: what is answered is kept")
 
 
-def _run_shard(settings: EvaluationSettings, model: str, device: str | None, shard: Shard) -> None:
+def _run_shard(settings: EvaluationSettings, model: str, device: str | None, failures: Any, shard: Shard) -> None:
+    """In a process of its own, which ends with the one that started it."""
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // shard.count))
     parent = os.getppid()
 
     def stop_with_parent(_: int) -> None:
-        if os.getppid() != parent:  # which was killed: nobody waits for this any more
+        if os.getppid() != parent:
             raise SystemExit(1)
 
-    _ask_shard(make_plan(settings), RunFolder(settings.out), model, device, shard, stop_with_parent)
+    try:
+        _ask_shard(make_plan(settings), RunFolder(settings.out), model, device, shard, stop_with_parent)
+    except RoiAgentError as error:
+        failures.put((error.code, error.problem, error.do))
 
 
 @contextmanager
