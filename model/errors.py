@@ -235,6 +235,24 @@ class DataRefused(UserError):
     code = "data_refused"
 
 
+class RunConflict(UserError):
+    """A folder of an evaluation that holds answers of another model, data set or option, or that another program is writing."""
+
+    code = "run_conflict"
+
+
+class RunIncomplete(UserError):
+    """A folder of an evaluation that does not hold all its answers yet, or none."""
+
+    code = "run_incomplete"
+
+
+class ScoringFailed(RoiAgentError):
+    """A program that compares texts broke, or did not end in time."""
+
+    code = "scoring_failed"
+
+
 class TrainingDiverged(RoiAgentError):
     """The loss of a training is no longer a number."""
 

@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -17,9 +18,11 @@ from roi_agent.model.errors import PromptTooLong
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.processing import GPT4RoIProcessor
-from roi_agent.model.protocol import Question, RegionModel
+from roi_agent.model.protocol import Closed, Question, RegionModel
 from roi_agent.model.regions import Region, small_box_warnings
 from roi_agent.model.weights import load_model, load_part
+
+_SCORED_AT_ONCE = 256  # options of choices that wait for the engine together
 
 
 class LocalRegionModel(RegionModel):
@@ -88,12 +91,30 @@ class LocalRegionModel(RegionModel):
 
     def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:
         """The option with the highest length-normalised likelihood; all options run as one batch."""
-        requests = [self._request(image, [Turn(question, option)], regions, Decoding(), score=True) for option in options]
-        waiting = self.engine.submit_all(requests)
-        try:
-            scored = [each.result() for each in waiting]
-        finally:
-            _let_go(waiting)
+        return self.choose_all(image, [([Turn(question)], regions, options)])[0]
+
+    def choose_all(self, image: LoadedImage, questions: Sequence[Closed]) -> list[Choice]:
+        """As `choose_for`, at the last turn of several conversations; the options of all of them run in the same batches."""
+        requests = [
+            self._request(image, [*turns[:-1], replace(turns[-1], answer=option)], regions, Decoding(), score=True)
+            for turns, regions, options in questions
+            for option in options
+        ]
+        scored = iter(self._scored(requests))
+        return [self._choice(image, regions, options, list(islice(scored, len(options)))) for _, regions, options in questions]
+
+    def _scored(self, requests: Sequence[Request]) -> list[Written]:
+        """In slices, so that a question with many options leaves room in the queue for others."""
+        scored: list[Written] = []
+        for start in range(0, len(requests), _SCORED_AT_ONCE):
+            waiting = self.engine.submit_all(requests[start : start + _SCORED_AT_ONCE])
+            try:
+                scored += [each.result() for each in waiting]
+            finally:
+                _let_go(waiting)
+        return scored
+
+    def _choice(self, image: LoadedImage, regions: Sequence[Region], options: Sequence[str], scored: Sequence[Written]) -> Choice:
         scores = [each.score for each in scored]
         best = max(range(len(options)), key=scores.__getitem__)
         first = scored[0]

@@ -15,6 +15,7 @@ from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.model.regions import Region, parse_regions
 
 Question = tuple[Sequence[Turn], Sequence[Region]]  # a conversation whose last turn is open, and its regions
+Closed = tuple[Sequence[Turn], Sequence[Region], Sequence[str]]  # the same, and the options for its last turn
 
 
 class RegionModel(ABC):
@@ -105,6 +106,15 @@ class RegionModel(ABC):
     @abstractmethod
     def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:
         """The option with the highest length-normalised likelihood."""
+
+    def choose_all(self, image: LoadedImage, questions: Sequence[Closed]) -> list[Choice]:
+        """Choices at the last turn of several conversations about one image, as `choose_for` makes them.
+
+        A model that can runs them as a batch, and reads earlier turns; this one refuses those.  Error: InvalidSetting.
+        """
+        if any(len(turns) > 1 for turns, _, _ in questions):
+            raise InvalidSetting("a choice has earlier turns, which this model cannot read", do="choose at the first turn")
+        return [self.choose_for(image, turns[0].question, options, regions) for turns, regions, options in questions]
 
     def reply_all(self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding) -> list[Answer]:
         """Answers to several conversations about one image; a model that can answers them as a batch."""

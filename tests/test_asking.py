@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from roi_agent import Box, load_region_model
+from roi_agent.model.conversation import Turn
 from roi_agent.model.data.scenes import make_scene, render
 from roi_agent.model.errors import (
     CheckpointMismatch,
@@ -19,7 +20,10 @@ from roi_agent.model.errors import (
     TooManyRegions,
     UnknownRegion,
 )
+from roi_agent.model.images import load_image
 from roi_agent.model.local import LocalRegionModel
+from roi_agent.model.protocol import RegionModel
+from roi_agent.model.regions import parse_regions
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SCENE = EXAMPLES / "scene1.png"
@@ -87,6 +91,29 @@ def test_choose_takes_the_likeliest_option(nano: LocalRegionModel) -> None:
     assert (best.text, best.index) == ("umbrella", 1)
     assert best.scores[1] == max(best.scores)
     assert 0.5 < best.confidence <= 1
+
+
+def test_choices_of_many_options_are_those_of_few(nano: LocalRegionModel) -> None:
+    """More than the engine is given at once."""
+    image, regions = load_image(SCENE), parse_regions([UMBRELLA], size_wh=load_image(SCENE).size_wh)
+    options = [f"a large orange {word}" for word in ("umbrella", "cup")] + [f"number {number}" for number in range(300)]
+    question = [Turn("What is <region1>?")]
+    many, few = nano.choose_all(image, [(question, regions, options), (question, regions, options[:2])])
+    assert many.text == few.text == options[0] and len(many.scores) == 302
+    assert many.scores[:2] == pytest.approx(few.scores, abs=1e-4)
+
+
+def test_a_model_that_cannot_read_earlier_turns_says_so(nano: LocalRegionModel) -> None:
+    class Simple(RegionModel):
+        """What a user of the protocol writes at least."""
+
+        reply, choose_for = nano.reply, nano.choose_for
+
+    image, regions = load_image(SCENE), parse_regions([UMBRELLA], size_wh=load_image(SCENE).size_wh)
+    asked = [Turn("What colour is <region1>?")]
+    assert Simple().choose_all(image, [(asked, regions, ["orange", "blue"])])[0].text == "orange"
+    with pytest.raises(InvalidSetting, match="earlier turns"):
+        Simple().choose_all(image, [([Turn("Hm?", "yes"), *asked], regions, ["orange", "blue"])])
 
 
 def test_a_choice_of_one_scores_as_the_answer_does_alone(nano: LocalRegionModel) -> None:

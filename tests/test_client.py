@@ -18,6 +18,7 @@ from roi_agent import Workspace, build_agent, load_detector, load_region_model, 
 from roi_agent.client import Connection, RemoteRegionModel
 from roi_agent.loading import load_models
 from roi_agent.model.answers import Answer
+from roi_agent.model.conversation import Turn
 from roi_agent.model.errors import (
     BoxOutOfBounds,
     Cancelled,
@@ -32,7 +33,8 @@ from roi_agent.model.errors import (
     all_errors,
 )
 from roi_agent.model.images import load_image
-from roi_agent.model.protocol import RegionModel
+from roi_agent.model.protocol import Closed, RegionModel
+from roi_agent.model.regions import parse_regions
 from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.detect import detect
@@ -105,6 +107,21 @@ def test_conversations_batches_and_choices(local: RegionModel, remote: RegionMod
     )
     assert choice.scores == pytest.approx(chosen.scores, abs=1e-4)
     assert remote.ask(SCENE.read_bytes(), "What is <region1>?", [FLAG]).usage.cached_tokens > 0
+
+
+def test_choices_after_earlier_turns(remote: RegionModel, local: RegionModel) -> None:
+    image, regions = load_image(SCENE), parse_regions([UMBRELLA, SQUARE], size_wh=load_image(SCENE).size_wh)
+    earlier = Turn("Is <region1> left of <region2>?", "yes")
+    reasons = ["region1 is at the left of region2", "region1 is above region2"]
+    questions: list[Closed] = [
+        ([earlier, Turn("Why?")], regions, reasons),
+        ([Turn("What colour is <region1>?")], regions, ["orange", "pink", "blue"]),
+    ]
+    here, there = (model.choose_all(image, questions) for model in (local, remote))
+    assert [each.text for each in here] == [each.text for each in there] == [reasons[0], "orange"]
+    for one, other in zip(here, there, strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=1e-4) and one.options == other.options
+    assert remote.choose_all(image, []) == []
 
 
 async def test_async_streams_come_piece_by_piece(remote: RegionModel) -> None:

@@ -11,6 +11,7 @@ from roi_agent.model.data.questions import FAMILY_NAMES, TRAINING_SEEDS
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.evaluate.toy import GOALS, GROUPS, Score, evaluate_toy, scores
 from roi_agent.model.local import LocalRegionModel
+from tests.commands import Runner
 
 ROOT = Path(__file__).parent.parent
 
@@ -73,6 +74,17 @@ def test_the_published_figures_meet_every_goal() -> None:
 def test_the_published_answers_come_from_the_boxes() -> None:
     for score in published():
         assert score.shuffled < score.accuracy - 0.15, score
+
+
+def test_the_tables_are_written_as_a_report(run: Runner, tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "report"
+    done = run("evaluate", "toy", "--only", "segment", "--scenes", "3", "--out", str(folder), "--json")
+    assert done.code == 0 and json.loads((folder / "scores.json").read_text()) == json.loads(done.out)
+    text = (folder / "report.md").read_text()
+    assert "## segment\n\n| asked for |" in text and "| torch |" in text
+    (tmp_path / "file").write_text("")
+    refused = run("evaluate", "toy", "--only", "segment", "--scenes", "3", "--out", str(tmp_path / "file"))
+    assert refused.code == 2 and refused.err.startswith("invalid_setting: cannot write")
 
 
 def test_chance_is_the_most_frequent_answer() -> None:

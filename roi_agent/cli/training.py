@@ -1,16 +1,15 @@
-"""`roi-agent scenes`, `roi-agent train` and `roi-agent evaluate`."""
+"""`roi-agent scenes` and `roi-agent train`."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from roi_agent.cli.options import DeviceOption, JsonOption, ModelOption, err, out, require
+from roi_agent.cli.options import JsonOption, err, out, require
 from roi_agent.model.errors import InvalidSetting
 
 app = typer.Typer()
-evaluate_app = typer.Typer(help="Measure a model.", no_args_is_help=True)
 
 
 _SCENES_EXAMPLES = """Examples:
@@ -100,80 +99,3 @@ def train(
     start = time.monotonic()
     target = run(TrainSettings.load(config), folder or Path("runs") / Path(config).stem, only=phase)
     out.print(f"the model is in {target}, after {(time.monotonic() - start) / 60:.1f} minutes", markup=False, soft_wrap=True)
-
-
-@evaluate_app.command("toy", epilog="Example: `roi-agent evaluate toy --only ask --questions 500`")
-def evaluate_toy(
-    model: ModelOption = "nano",
-    detector: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
-    segmenter: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
-    only: Annotated[str | None, typer.Option(help="Only one of them: ask, detect or segment.")] = None,
-    questions: Annotated[int, typer.Option(min=1, help="Questions for each row of the region model's table.")] = 500,
-    scenes: Annotated[int, typer.Option(min=1, help="Scenes for the detector; a third of them for the segmenter.")] = 600,
-    seed: Annotated[int, typer.Option(min=0, help="The first held-out scene.")] = 0,
-    device: DeviceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """How well the three models answer, find and outline in held-out scenes of the toy world, beside chance."""
-    from roi_agent.evaluation import models as evaluation
-    from roi_agent.loading import load_detector, load_segmenter
-
-    if only not in (None, "ask", "detect", "segment"):
-        raise InvalidSetting(f"there is no part {only!r}", do="use ask, detect or segment")
-    parts: dict[str, Any] = {}
-    show = not as_json
-    if only in (None, "ask"):
-        rows = evaluation.run_toy(model, questions=questions, first_seed=seed, device=device, show_progress=show)
-        parts["ask"] = (rows, evaluation.toy_table(rows, model))
-    if only in (None, "detect"):
-        finder = load_detector(detector, device=device)
-        found = evaluation.run_detection(finder, scenes=scenes, first_seed=seed, show_progress=show)
-        parts["detect"] = (found, evaluation.detection_table(found, detector))
-    if only in (None, "segment"):
-        outliner = load_segmenter(segmenter, device=device)
-        outlined = evaluation.run_segmentation(outliner, scenes=max(1, scenes // 3), first_seed=seed, show_progress=show)
-        parts["segment"] = (outlined, evaluation.segmentation_table(outlined, segmenter))
-    if as_json:
-        print(json.dumps({name: [row.to_dict() for row in rows] for name, (rows, _) in parts.items()}))
-        return
-    for _, table in parts.values():
-        out.print(table)
-
-
-@evaluate_app.command("agent", epilog="Example: `roi-agent evaluate agent --questions 50`")
-def evaluate_agent(
-    planner: Annotated[str, typer.Option(help="offline, or provider:model as in openai:gpt-4o-mini.")] = "offline",
-    base_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")] = None,
-    model: ModelOption = "nano",
-    detector: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
-    segmenter: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
-    questions: Annotated[int, typer.Option(min=1, help="Questions of each family.")] = 50,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(help='Only these columns: "agent", "no detector", "no measuring", "no second look", "whole image".'),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The first held-out scene.")] = 0,
-    device: DeviceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """How well the agent answers compositional questions about held-out scenes, beside itself with parts left out."""
-    from roi_agent.evaluation import agent as evaluation
-
-    columns = tuple(only or (*evaluation.VARIANTS, evaluation.DIRECT))
-    attempts = evaluation.run_agent(
-        planner,
-        questions=questions,
-        first_seed=seed,
-        variants=columns,
-        show_progress=not as_json,
-        base_url=base_url,
-        region_model=model,
-        detector=detector,
-        segmenter=segmenter,
-        device=device,
-    )
-    rows = evaluation.agent_scores(attempts)
-    if as_json:
-        print(json.dumps([row.to_dict() for row in rows]))
-    else:
-        out.print(evaluation.agent_table(rows, planner))

@@ -9,7 +9,7 @@ from roi_agent.model.answers import Answer, AnswerStream, AnswerToken, Choice, D
 from roi_agent.model.conversation import Turn
 from roi_agent.model.errors import Cancelled, ServerUnreachable
 from roi_agent.model.images import LoadedImage
-from roi_agent.model.protocol import Question, RegionModel
+from roi_agent.model.protocol import Closed, Question, RegionModel
 from roi_agent.model.regions import Region
 from roi_agent.schema import answer_of, choice_of
 
@@ -40,9 +40,18 @@ class RemoteRegionModel(RegionModel):
 
     def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:
         """The option with the highest length-normalised likelihood."""
-        asked = _question([Turn(question)], regions) | {"options": list(options)}
-        (chosen,) = self._ask(image, [asked], Decoding())
-        return choice_of(chosen | {"notes": [*image.notes, *chosen["notes"]]}, tuple(regions))
+        return self.choose_all(image, [([Turn(question)], regions, options)])[0]
+
+    def choose_all(self, image: LoadedImage, questions: Sequence[Closed]) -> list[Choice]:
+        """As `choose_for`, at the last turn of several conversations, as one request."""
+        if not questions:
+            return []
+        asked = [_question(turns, regions) | {"options": list(options)} for turns, regions, options in questions]
+        chosen = self._ask(image, asked, Decoding())
+        return [
+            choice_of(each | {"notes": [*image.notes, *each["notes"]]}, tuple(regions))
+            for each, (_, regions, _) in zip(chosen, questions, strict=True)
+        ]
 
     def reply_stream(
         self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding

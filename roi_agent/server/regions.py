@@ -55,7 +55,7 @@ async def image(handle: str, request: Request) -> StoredImage:
 
 @router.post("/v1/regions/ask")
 async def regions_ask(wanted: AskRequest, request: Request) -> AskResponse:
-    """Questions about regions of one image, answered as one batch; each may have earlier turns, or options to choose from."""
+    """Questions about regions of one image, answered as one batch; each may have earlier turns, and options to choose from."""
     state = state_of(request)
     if len(wanted.questions) > state.settings.max_questions:
         problem = f"{len(wanted.questions)} questions"
@@ -67,22 +67,12 @@ async def regions_ask(wanted: AskRequest, request: Request) -> AskResponse:
 
 
 async def _answers(state: State, image: LoadedImage, wanted: AskRequest) -> list[WireAnswer]:
-    """Open questions as one batch; each choice is a batch of its options."""
+    """Open questions as one batch, and choices as another."""
     open_questions = [each for each in wanted.questions if each.options is None]
     asked = [(turns_of(each), _regions(each, image)) for each in open_questions]
-    choices = [each for each in wanted.questions if each.options is not None]
-    for each in choices:
-        if len(each.turns) > 1:
-            raise InvalidSetting("a choice has earlier turns", do="choose at the first turn")
+    choices = [(turns_of(each), _regions(each, image), each.options) for each in wanted.questions if each.options is not None]
     written = iter(await state.model.areply_all(image, asked, wanted.decoding.to_decoding()) if asked else [])
-    chosen = iter(
-        [
-            await asyncio.to_thread(
-                state.model.choose_for, image, each.turns[0].question, each.options or [], _regions(each, image)
-            )
-            for each in choices
-        ]
-    )
+    chosen = iter(await asyncio.to_thread(state.model.choose_all, image, choices) if choices else [])
     answers = [next(written) if each.options is None else next(chosen) for each in wanted.questions]
     state.metrics.answered(answers)
     return [WireAnswer.model_validate(_listed(each.to_dict())) for each in answers]

@@ -1,0 +1,135 @@
+"""Hallucination about regions, after POPE (Li et al. 2023): is this a cat? Yes or no."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import permutations
+from random import Random
+from typing import ClassVar
+
+import numpy as np
+
+from roi_agent.model.conversation import Turn
+from roi_agent.model.data.record import Record
+from roi_agent.model.data.wording import article
+from roi_agent.model.evaluate.benches.base import SHORT, Bench, Measure, bare, of_part
+from roi_agent.model.evaluate.intervals import Numbers, ratio
+from roi_agent.model.evaluate.sample import Answered, Sample
+from roi_agent.model.regions import Region
+from roi_agent.prompts import load_blocks
+
+OWN = "own"
+WRONG = ("random", "frequent", "co-occurring")
+_YES_NO = re.compile(r"(yes|no)\b", re.IGNORECASE)
+
+
+class Pope(Bench):
+    """Every region with a label is asked whether it is that, and whether it is each of three things that it is not.
+
+    random: any other label of the data set.  frequent: drawn by how often labels occur.  Both are in no region of the image.
+    co-occurring: drawn by how often labels share an image with the region's own; it may well be in the image, elsewhere.
+    Each of the three is judged together with the region's own label, so that half of the right answers are yes.
+    An answer begins with yes or no; any other is unreadable, and wrong.  "yes" is the positive answer of precision and recall.
+    Chance is always saying yes.
+    """
+
+    name: ClassVar[str] = "pope"
+    needs: ClassVar[str] = "regions with labels, such as those of COCO, of two labels at least"
+    chance: ClassVar[str] = "always yes"
+
+    def ask(self, records: Sequence[Record], seed: int) -> Iterator[Sample]:
+        """Up to four samples for each region."""
+        labels = _Labels(records)
+        for record in records:
+            for number, region in enumerate(record.regions):
+                if not region.label or len(labels.counts) < 2:
+                    continue
+                yield _question(record, number, region, OWN, region.label)
+                rng = Random(f"{seed} {record.id} {region.name}")
+                for kind in WRONG:
+                    if wrong := labels.wrong(kind, region.label, record.image, rng):
+                        yield _question(record, number, region, kind, wrong)
+
+    def measures(self, answered: Sequence[Answered]) -> list[Measure]:
+        """Five figures for each kind of wrong label."""
+        made = []
+        for kind in WRONG:
+            some = of_part(answered, OWN, kind)
+            statistics = np.array([_counted(each) for each in some], dtype=np.float64).reshape(-1, 5)
+            images = [each.sample.image for each in some]
+            always_yes = np.array([[each.sample.truth == "yes", each.sample.truth == "no", 0, 0, 1] for each in some], np.float64)
+            for name, figure in _FIGURES.items():
+                chance = float(figure(always_yes.reshape(-1, 5).sum(0)))
+                made.append(Measure(f"{kind}: {name}", statistics, images, figure, chance=chance))
+        return made
+
+    def counts(self, answered: Sequence[Answered]) -> dict[str, int]:
+        """How many answers could not be read."""
+        return {"answers that are neither yes nor no": sum(yes_no(each) is None for each in answered)}
+
+
+def yes_no(answered: Answered) -> bool | None:
+    """Whether the answer is yes, or None where it cannot be read."""
+    match = _YES_NO.match(answered.output.text.strip())
+    return None if match is None or answered.output.trouble else match[1].lower() == "yes"
+
+
+class _Labels:
+    """The labels of a data set: how often each occurs, in which image, and with which."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        found = [(record.image, region.label) for record in records for region in record.regions if region.label]
+        self.counts = Counter(label for _, label in found)
+        self.of_image: dict[str, set[str]] = {}
+        for image, label in found:
+            self.of_image.setdefault(image, set()).add(label)
+        self.together: dict[str, Counter[str]] = {label: Counter() for label in self.counts}
+        for labels in self.of_image.values():
+            for one, other in permutations(sorted(labels), 2):
+                self.together[one][other] += 1
+
+    def wrong(self, kind: str, own: str, image: str, rng: Random) -> str | None:
+        """A label that the region does not have, or None where there is none of that kind."""
+        if kind == "co-occurring":
+            return _drawn(self.together[own], rng)
+        absent = {label: count for label, count in self.counts.items() if label not in self.of_image[image]}
+        return _drawn(absent if kind == "frequent" else dict.fromkeys(absent, 1), rng)
+
+
+def _drawn(weights: Mapping[str, int], rng: Random) -> str | None:
+    names = sorted(weights)
+    return rng.choices(names, [weights[name] for name in names])[0] if names else None
+
+
+def _question(record: Record, number: int, region: Region, kind: str, label: str) -> Sample:
+    text = load_blocks("evaluation")["presence"].format(region=f"<{region.name}>", thing=article(label))
+    return Sample(
+        record=record.id,
+        turn=number,
+        part=kind,
+        image=record.image,
+        turns=(Turn(text),),
+        regions=(bare(region),),
+        truth="yes" if kind == OWN else "no",
+        new_tokens=SHORT,
+    )
+
+
+def _counted(answered: Answered) -> tuple[bool, bool, bool, bool, bool]:
+    """True positives, false positives, true negatives, positives that were missed, and one for the question."""
+    said, truth = yes_no(answered), answered.sample.truth == "yes"
+    return said is True and truth, said is True and not truth, said is False and not truth, truth and said is not True, True
+
+
+def _f1(sums: Numbers) -> Numbers:
+    hit, false, missed = sums[..., 0], sums[..., 1], sums[..., 3]
+    return ratio(2 * hit, 2 * hit + false + missed)
+
+
+_FIGURES = {
+    "accuracy": lambda sums: ratio(sums[..., 0] + sums[..., 2], sums[..., 4]),
+    "precision": lambda sums: ratio(sums[..., 0], sums[..., 0] + sums[..., 1]),
+    "recall": lambda sums: ratio(sums[..., 0], sums[..., 0] + sums[..., 3]),
+    "F1": _f1,
+    'share of "yes"': lambda sums: ratio(sums[..., 0] + sums[..., 1], sums[..., 4]),
+}

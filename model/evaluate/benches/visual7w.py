@@ -1,0 +1,58 @@
+"""Visual7W (Zhu et al. 2016): questions with four options, which are texts (telling) or boxes (pointing)."""
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+from roi_agent.model.conversation import mentioned
+from roi_agent.model.data.record import Record
+from roi_agent.model.evaluate.benches.base import Bench, Measure, accuracy, asked, bare, blind, of_part
+from roi_agent.model.evaluate.sample import Answered, Sample
+
+TELLING, POINTING = "telling", "pointing"
+_PAPER = 0.8183  # GPT4RoI-7B
+
+
+class Visual7W(Bench):
+    """The last turn of a record, where it has options: the likeliest is the answer.  Earlier turns have their right answers.
+
+    A question whose options are all regions is pointing, any other telling.  Chance is drawing one of the options.
+    """
+
+    name: ClassVar[str] = "visual7w"
+    needs: ClassVar[str] = "a last turn with options"
+    chance: ClassVar[str] = "drawing one of the options"
+
+    def ask(self, records: Sequence[Record], seed: int) -> Iterator[Sample]:
+        """One sample for each record."""
+        for record in records:
+            last = len(record.turns) - 1
+            turn = record.turns[last]
+            if turn.options:
+                yield Sample(
+                    record=record.id,
+                    turn=last,
+                    part=POINTING if _are_regions(record, turn.options) else TELLING,
+                    image=record.image,
+                    turns=asked(record, last),
+                    regions=tuple(map(bare, record.regions)),
+                    truth=turn.answer,
+                    options=turn.options,
+                )
+
+    def measures(self, answered: Sequence[Answered]) -> list[Measure]:
+        """Accuracy of each kind that there is, and of all where there are both."""
+        kinds = [kind for kind in (TELLING, POINTING) if of_part(answered, kind)]
+        rows = [(kind, of_part(answered, kind)) for kind in kinds] + ([("all", list(answered))] if len(kinds) > 1 else [])
+        return [
+            accuracy(name, some, [each.chosen_right for each in some], chance=blind(some), paper=_paper(name))
+            for name, some in rows
+        ]
+
+
+def _are_regions(record: Record, options: Sequence[str]) -> bool:
+    names = {region.name for region in record.regions}
+    return all(option in names or mentioned(option) == (option.strip("<>"),) for option in options)
+
+
+def _paper(name: str) -> float | None:
+    return _PAPER if name == POINTING else None

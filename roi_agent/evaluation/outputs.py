@@ -1,0 +1,170 @@
+"""The folder of an evaluation: what was asked of which model, and every answer, as they come.
+
+run.json                        bench, model, data set and options: what an answer may not be mixed across
+outputs-00000-of-00001.jsonl    one answer a line, those of an image together; a file for each shard
+scores.json, report.md          the figures, once every answer is there
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+from roi_agent.model.errors import InvalidSetting, RunConflict, RunIncomplete
+from roi_agent.model.evaluate.sample import Key, Output, Sample
+
+RUN, SCORES, REPORT = "run.json", "scores.json", "report.md"
+_AGAIN = "name another folder with --out, or remove this one"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Which part of the images this process asks about: every one whose place is `index` modulo `count`."""
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise InvalidSetting(f"the shard is {self.index + 1}/{self.count}", do="give 1/N to N/N")
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """From "2/4", the second of four.  Error: InvalidSetting."""
+        index, slash, count = text.partition("/")
+        if not (slash and index.isdecimal() and count.isdecimal()):
+            raise InvalidSetting(f"the shard {text!r} is unclear", do="write 1/4 for the first of four")
+        return cls(int(index) - 1, int(count))
+
+    @property
+    def file(self) -> str:
+        """The name of its outputs."""
+        return f"outputs-{self.index:05d}-of-{self.count:05d}.jsonl"
+
+
+def make_folder(path: Path) -> None:
+    """A folder that can be written, before anything is measured for it.  Error: InvalidSetting."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise InvalidSetting(f"cannot write to {str(path)!r}: {error.strerror}", do="name another folder") from None
+
+
+class RunFolder:
+    """The answers of one evaluation on disk.
+
+    A write that is cut at any moment loses the answers about one image at most.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def begin(self, identity: dict[str, Any]) -> None:
+        """Make the folder a place for these answers.  Errors: RunConflict where it is one for others, InvalidSetting."""
+        make_folder(self.path)
+        if (self.path / RUN).exists():
+            self.check(identity)
+            return
+        if any(each.suffix != ".part" for each in self.path.iterdir()):  # another shard may be beginning, too
+            raise RunConflict(f"{str(self.path)!r} holds files already, and no evaluation", do=_AGAIN)
+        self.write(RUN, json.dumps(identity, indent=2) + "\n")
+
+    def check(self, identity: dict[str, Any]) -> None:
+        """Refuse answers to something else; a model that is not given is not compared.  Errors: RunConflict, RunIncomplete."""
+        held = self.identity()
+        for name, value in identity.items():
+            if value is not None and held.get(name) != value:
+                problem = f"{str(self.path)!r} holds answers with {_shown(name, held.get(name))}, not {_shown(name, value)}"
+                raise RunConflict(problem, do=_AGAIN)
+
+    def identity(self) -> dict[str, Any]:
+        """What run.json says.  Errors: RunIncomplete where there is none, RunConflict where it is damaged."""
+        try:
+            held = json.loads((self.path / RUN).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunIncomplete(f"there is no evaluation in {str(self.path)!r}", do="run it without --from-outputs") from None
+        except ValueError:
+            held = None
+        if not isinstance(held, dict):
+            raise RunConflict(f"{RUN} in {str(self.path)!r} is damaged", do=_AGAIN)
+        return held
+
+    def outputs(self, samples: Sequence[Sample]) -> dict[Key, Output]:
+        """The answers to these samples that are there; the last of several.  Error: RunConflict for a damaged file."""
+        wanted = {sample.key: sample for sample in samples}
+        found: dict[Key, Output] = {}
+        for path in sorted(self.path.glob("outputs-*.jsonl")):
+            for output in _read(path):
+                sample = wanted.get(output.key)
+                if sample is not None and output.digest != sample.digest():
+                    problem = f"{path.name}: turn {output.turn} of {output.record} was asked in other words"
+                    raise RunConflict(problem, do=_AGAIN)
+                found[output.key] = output
+        return {key: found[key] for key in wanted if key in found}
+
+    @contextmanager
+    def writing(self, shard: Shard) -> Iterator["OutputWriter"]:
+        """Add to a shard's answers.  Error: RunConflict while another process does."""
+        with (self.path / shard.file).open("ab+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                problem = f"another process is writing {shard.file}"
+                raise RunConflict(problem, do="wait for it, or give each process another --shard") from None
+            file.truncate(_whole_lines(file.name))
+            yield OutputWriter(file)
+
+    def write(self, name: str, text: str) -> None:
+        """A file, whole or not at all; several processes may write the same."""
+        aside = self.path / f"{name}.{os.getpid()}.part"
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, self.path / name)
+
+
+class OutputWriter:
+    """Adds answers to a file, on disk when `add` returns."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def add(self, outputs: Iterable[Output]) -> None:
+        """Those about one image."""
+        lines = "".join(json.dumps(each.to_dict(), ensure_ascii=False) + "\n" for each in outputs)
+        self._file.write(lines.encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def count_outputs(folder: Path) -> int:
+    """How many answers there are, by their lines."""
+    return sum(path.read_bytes().count(b"\n") for path in folder.glob("outputs-*.jsonl"))
+
+
+def _read(path: Path) -> Iterator[Output]:
+    """The whole lines of a file; one that was cut is the last."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield Output.from_dict(json.loads(line))
+            except (ValueError, TypeError, AttributeError):
+                raise RunConflict(f"{path.name}, line {number}: this is no answer", do=_AGAIN) from None
+
+
+def _whole_lines(name: str) -> int:
+    data = Path(name).read_bytes()
+    return data.rfind(b"\n") + 1
+
+
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, dict):
+        return f"{name} " + ", ".join(f"{key} {str(each)[:40]}" for key, each in value.items())
+    return f"{name} {value}"

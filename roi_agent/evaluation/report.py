@@ -1,0 +1,198 @@
+"""What an evaluation found: as JSON, as a Markdown report beside the paper's figures, and as a table for a terminal."""
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from roi_agent.evaluation.outputs import REPORT, SCORES
+from roi_agent.evaluation.tables import markdown
+from roi_agent.model.data.record_files import RecordSet
+from roi_agent.model.evaluate.benches.base import Bench, Measure
+from roi_agent.model.evaluate.intervals import interval
+from roi_agent.model.evaluate.sample import RIGHT, SHUFFLED, Answered, Key, Output, Sample
+
+_HEADINGS = ("figure", "asked", "reached", "95 % interval", "chance", "shuffled", "paper")
+_SIZES = ("questions", "images", "classes")  # counts of the data set, not of the answers
+_PACKAGES = ("roi-agent", "torch", "transformers", "numpy", "pycocoevalcap")
+_HOW = """\
+- interval: the range of 95 % of bootstrap resamples, in which whole images are drawn again. Where all answers are right, or
+  all wrong, resamples cannot differ, and it says nothing.
+- shuffled: the same model asked with every region in a wrong place; where it is as good, it does not look at the boxes.
+- paper: what the paper says of GPT4RoI-7B on the public data set; it can be compared on that data set only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One row of the report; shares in [0, 1], CIDEr up to 10.
+
+    low, high: of the 95 % interval.  chance: without looking.  shuffled: with the boxes in wrong places.  paper: GPT4RoI-7B's.
+    detail: of one class or the like, and not in the table for a terminal.
+    """
+
+    name: str
+    questions: int
+    value: float
+    low: float
+    high: float
+    chance: float | None
+    shuffled: float | None
+    paper: float | None
+    detail: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The figures of a bench, and all that they rest on.
+
+    run: bench, model, data set and options, as in run.json.  counts: questions, images and what the bench counts.
+    shuffled_counts: what the bench counts with shuffled boxes.  troubles: samples that could not be asked, by error code.
+    card: what the data set says of itself.
+    """
+
+    figures: list[Figure]
+    run: dict[str, Any]
+    chance: str
+    counts: dict[str, int]
+    shuffled_counts: dict[str, int]
+    troubles: dict[str, int]
+    card: dict[str, Any]
+    versions: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    def table(self) -> Table:
+        """For a terminal, without the details."""
+        title = f"{self.run['bench']}: {self.run['model']['name']} on {self.run['data']['name']}, %"
+        made = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+        for number, heading in enumerate(_HEADINGS):
+            made.add_column(heading, justify="right" if number else "left", no_wrap=number > 0)
+        for figure in self.figures:
+            if not figure.detail:
+                made.add_row(*_cells(figure))
+        return made
+
+    def notes(self) -> list[str]:
+        """What a reader of the table must know: answers that could not be read, and samples that could not be asked."""
+        said = [f"{name}: {count}" for name, count in self.counts.items() if count and name not in _SIZES]
+        return said + [f"could not be asked, and count as wrong: {code}: {count}" for code, count in self.troubles.items()]
+
+    def markdown(self) -> str:
+        """The report."""
+        main = [_cells(each) for each in self.figures if not each.detail]
+        details = [_cells(each) for each in self.figures if each.detail]
+        parts = [
+            f"# {self.run['bench']}: {self.run['model']['name']} on {self.run['data']['name']}",
+            "Of hundred.",
+            markdown(_HEADINGS, main),
+            f"{_HOW}\n- chance: {self.chance}.",
+            *(["## In detail", markdown(_HEADINGS, details)] if details else []),
+            "## Counts",
+            _table(self.counts, "count", "right boxes"),
+            *([_table(self.shuffled_counts, "count", "boxes shuffled")] if self.shuffled_counts else []),
+            "## Troubles",
+            _table(self.troubles, "samples that could not be asked, and count as wrong", "how many")
+            if self.troubles
+            else "None.",
+            "## What was measured",
+            _table(_flat({key: self.run[key] for key in ("bench", "model", "data", "options")}), "", ""),
+            *(["## The data set", _table(_flat(self.card), "", "")] if self.card else []),
+            "## Versions",
+            _table(self.versions, "package", "version"),
+        ]
+        return "\n\n".join(parts) + "\n"
+
+
+def make_report(
+    bench: Bench,
+    samples: Sequence[Sample],
+    outputs: Mapping[Key, Output],
+    run: dict[str, Any],
+    records: RecordSet,
+    left_out: int,
+) -> Report:
+    """The figures of complete outputs.  Errors: those of the bench."""
+    answered = [Answered(sample, outputs[sample.key]) for sample in samples]
+    right = [each for each in answered if each.sample.boxes == RIGHT]
+    wrong = [each for each in answered if each.sample.boxes == SHUFFLED]
+    elsewhere = {each.name: each for each in bench.measures(wrong)} if wrong else {}
+    counts = {
+        "questions": len(right),
+        "images": len({each.sample.image for each in right}),
+        "records without a question": left_out,
+    }
+    counts["answers cut at their longest"] = sum(each.output.finish == "length" for each in right)
+    return Report(
+        figures=[_figure(each, elsewhere.get(each.name), run["options"]["seed"]) for each in bench.measures(right)],
+        run=run,
+        chance=bench.chance,
+        counts=counts | bench.counts(right),
+        shuffled_counts=bench.counts(wrong) if wrong else {},
+        troubles=dict(sorted(Counter(each.output.trouble for each in answered if each.output.trouble).items())),
+        card={} if records.card is None else {key: value for key, value in asdict(records.card).items() if key != "images"},
+        versions=_versions(),
+    )
+
+
+def write_tables(folder: Path, title: str, tables: Mapping[str, str], values: object) -> None:
+    """scores.json and report.md of an evaluation that has tables of its own.  tables: Markdown by heading."""
+    parts = [f"# {title}", *(f"## {heading}\n\n{table}" for heading, table in tables.items())]
+    parts += ["## Versions", _table(_versions(), "package", "version")]
+    (folder / SCORES).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    (folder / REPORT).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _figure(measure: Measure, shuffled: Measure | None, seed: int) -> Figure:
+    found = interval(measure.statistics, measure.images, measure.figure, seed=seed)
+    elsewhere = None if shuffled is None else float(shuffled.figure(shuffled.statistics.sum(0)))
+    return Figure(
+        name=measure.name,
+        questions=len(measure.images),
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        chance=measure.chance,
+        shuffled=elsewhere,
+        paper=measure.paper,
+        detail=measure.detail,
+    )
+
+
+def _cells(figure: Figure) -> list[str]:
+    chance, shuffled, paper = (
+        "" if each is None else f"{100 * each:.1f}" for each in (figure.chance, figure.shuffled, figure.paper)
+    )
+    bounds = f"{100 * figure.low:.1f} to {100 * figure.high:.1f}"
+    return [figure.name, str(figure.questions), f"{100 * figure.value:.1f}", bounds, chance, shuffled, paper]
+
+
+def _table(values: Mapping[str, object], *headings: str) -> str:
+    return markdown(headings, [[name, str(value)] for name, value in values.items()])
+
+
+def _flat(values: Mapping[str, object], above: str = "") -> dict[str, object]:
+    """Nested values under names such as "model sha256"."""
+    found: dict[str, object] = {}
+    for key, value in values.items():
+        name = f"{above} {key}".strip()
+        found |= _flat(value, name) if isinstance(value, Mapping) else {name: value}
+    return found
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

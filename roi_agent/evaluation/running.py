@@ -1,0 +1,240 @@
+"""Run a bench: questions from records, answers from a model, in shards and on from where it was stopped, and the report."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from roi_agent.evaluation.identity import data_identity, model_identity
+from roi_agent.evaluation.outputs import REPORT, SCORES, RunFolder, Shard, count_outputs
+from roi_agent.evaluation.report import Report, make_report
+from roi_agent.loading import load_region_model
+from roi_agent.model.data.record import Record
+from roi_agent.model.data.record_files import RecordSet, open_records
+from roi_agent.model.errors import InvalidSetting, OutOfMemory, RoiAgentError, RunIncomplete, UserError, all_errors
+from roi_agent.model.evaluate.answering import answered, refused
+from roi_agent.model.evaluate.benches import BENCHES
+from roi_agent.model.evaluate.benches.base import Bench
+from roi_agent.model.evaluate.sample import Output, Sample
+from roi_agent.model.evaluate.shuffling import shuffled
+from roi_agent.model.protocol import RegionModel
+
+_LOOK_S = 0.2  # between two looks at what other processes have done
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSettings:
+    """What is measured, on what.
+
+    bench: a name of BENCHES.  data: a file or folder of records.  images: their folder, by default as the data set says.
+    out: the run's folder.  limit: ask about so many images only, drawn by the seed.  seed: of all that is drawn.
+    shuffled: ask everything once more with the boxes in wrong places.
+    Error: InvalidSetting.
+    """
+
+    bench: str
+    data: Path
+    out: Path
+    images: Path | None = None
+    limit: int | None = None
+    seed: int = 0
+    shuffled: bool = True
+
+    def __post_init__(self) -> None:
+        if self.bench not in BENCHES:
+            raise InvalidSetting(f"there is no bench {self.bench!r}", do=f"use {', '.join(BENCHES)}")
+        if self.limit is not None and self.limit < 1:
+            raise InvalidSetting(f"the limit is {self.limit}", do="give at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is asked, in order, and about which images.
+
+    first: of each image, a record.  left_out: records without a question.
+    """
+
+    bench: Bench
+    records: RecordSet
+    samples: list[Sample]
+    by_image: dict[str, list[Sample]]
+    first: dict[str, Record]
+    left_out: int
+
+
+def evaluate(
+    settings: EvaluationSettings,
+    model: RegionModel | str | Path = "nano",
+    *,
+    device: str | None = None,
+    shard: Shard | None = None,
+    processes: int = 1,
+    show_progress: bool = True,
+) -> Report | None:
+    """Ask what has not been answered yet, and report; the same call goes on where an earlier one was stopped.
+
+    model: as `load_region_model` takes it, or a loaded one.  shard: ask only this part of the images; None is returned while
+    other parts are missing.  processes: share the work between so many, each with a model of its own.
+    Errors: RunConflict where the folder holds answers of another model, data set or option; InvalidSetting, DataNotFound,
+    RecordInvalid, MissingExtra; those of the model that are no question's; OutOfMemory where a process was ended.
+    """
+    if processes < 1:
+        raise InvalidSetting(f"processes is {processes}", do="give at least 1")
+    if processes > 1 and (shard is not None or isinstance(model, RegionModel)):
+        raise InvalidSetting("several processes with a shard or a loaded model", do="use one or the other")
+    plan = make_plan(settings)
+    plan.bench.check()
+    folder = RunFolder(settings.out)
+    folder.begin(_identity(settings) | {"model": model_identity(model)})
+    with _shown(settings.bench, len(plan.samples), show_progress) as tell:
+        if processes > 1:
+            _in_processes(settings, model, device, processes, lambda: tell(count_outputs(settings.out)))
+        else:
+            _ask_shard(plan, folder, model, device, shard or Shard(), tell)
+    try:
+        return report(settings, plan=plan)
+    except RunIncomplete:
+        if shard is None:
+            raise
+        return None
+
+
+def report(settings: EvaluationSettings, *, plan: Plan | None = None) -> Report:
+    """The figures from the answers in the run's folder, without any model; written there as scores.json and report.md.
+
+    Errors: RunIncomplete where answers are missing, RunConflict where they are to something else; MissingExtra, ScoringFailed.
+    """
+    folder = RunFolder(settings.out)
+    folder.check(_identity(settings))
+    plan = plan or make_plan(settings, with_images=False)
+    outputs = folder.outputs(plan.samples)
+    if missing := len(plan.samples) - len(outputs):
+        problem = f"{missing} of {len(plan.samples)} answers are missing in {str(settings.out)!r}"
+        raise RunIncomplete(problem, do="run it without --from-outputs, or its other shards")
+    made = make_report(plan.bench, plan.samples, outputs, folder.identity(), plan.records, plan.left_out)
+    folder.write(SCORES, json.dumps(made.to_dict(), indent=2, ensure_ascii=False) + "\n")
+    folder.write(REPORT, made.markdown())
+    return made
+
+
+def make_plan(settings: EvaluationSettings, *, with_images: bool = True) -> Plan:
+    """The questions, the same in every process.
+
+    with_images: the folder of images must be there.  Errors: DataNotFound, RecordInvalid.
+    """
+    records = open_records(settings.data, images=settings.images if with_images else ".")
+    bench = BENCHES[settings.bench]()
+    kept = _drawn(list(records), settings)
+    samples = bench.samples(kept, seed=settings.seed)
+    left_out = len(kept) - len({sample.record for sample in samples})
+    if settings.shuffled:
+        samples = [*samples, *shuffled(samples, kept, seed=settings.seed)]
+    by_image: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_image.setdefault(sample.image, []).append(sample)
+    first = {record.image: record for record in reversed(kept)}
+    return Plan(bench, records, samples, by_image, first, left_out)
+
+
+def _drawn(records: list[Record], settings: EvaluationSettings) -> list[Record]:
+    images = list(dict.fromkeys(record.image for record in records))
+    if settings.limit is None or settings.limit >= len(images):
+        return records
+    kept = set(Random(settings.seed).sample(images, settings.limit))
+    return [record for record in records if record.image in kept]
+
+
+def _identity(settings: EvaluationSettings) -> dict[str, object]:
+    """What makes two runs the same, but for the model."""
+    options = {"limit": settings.limit, "seed": settings.seed, "shuffled": settings.shuffled}
+    return {"version": 1, "bench": settings.bench, "data": data_identity(settings.data), "options": options}
+
+
+def _ask_shard(
+    plan: Plan, folder: RunFolder, model: RegionModel | str | Path, device: str | None, shard: Shard, tell: Callable[[int], None]
+) -> None:
+    """Answer what is missing of a shard; the model is loaded only where something is."""
+    kept = {key for key, output in folder.outputs(plan.samples).items() if not output.trouble}
+    images = list(plan.by_image)[shard.index :: shard.count]
+    # An image that was cut short is asked about as a whole again: answers do not depend on where a run was stopped.
+    missing = [image for image in images if any(sample.key not in kept for sample in plan.by_image[image])]
+    done = len(plan.samples) - sum(len(plan.by_image[image]) for image in missing)
+    tell(done if shard.count == 1 else count_outputs(folder.path))
+    if not missing:
+        return
+    loaded = model if isinstance(model, RegionModel) else load_region_model(model, device=device)
+    with folder.writing(shard) as writer:
+        for image in missing:
+            samples = plan.by_image[image]
+            writer.add(_ask_image(loaded, plan.records, plan.first[image], samples))
+            done += len(samples)
+            tell(done)
+
+
+def _ask_image(model: RegionModel, records: RecordSet, record: Record, samples: Sequence[Sample]) -> list[Output]:
+    try:
+        image = records.image(record)
+    except UserError as error:
+        return [refused(sample, error) for sample in samples]
+    return answered(model, image, samples)
+
+
+def _in_processes(
+    settings: EvaluationSettings, model: RegionModel | str | Path, device: str | None, count: int, tell: Callable[[], None]
+) -> None:
+    """Each process asks about a shard of its own."""
+    context = get_context("spawn")
+    failures = context.SimpleQueue()
+    work = (settings, str(model), device, failures)
+    started = [context.Process(target=_run_shard, args=(*work, Shard(index, count))) for index in range(count)]
+    try:
+        for each in started:
+            each.start()
+        while any(each.is_alive() for each in started) and failures.empty():
+            tell()
+            time.sleep(_LOOK_S)
+        if not failures.empty():
+            code, problem, do = failures.get()
+            raise all_errors()[code](problem, do=do)
+    finally:
+        for each in started:
+            if each.pid is not None:
+                each.terminate()  # does nothing where it has ended
+                each.join()
+    if any(each.exitcode for each in started):
+        problem = "a process of the evaluation was ended, mostly because memory ran out"
+        raise OutOfMemory(problem, do="run it again with fewer --processes: what is answered is kept")
+
+
+def _run_shard(settings: EvaluationSettings, model: str, device: str | None, failures: Any, shard: Shard) -> None:
+    """In a process of its own, which ends with the one that started it."""
+    import torch
+
+    torch.set_num_threads(max(1, torch.get_num_threads() // shard.count))
+    parent = os.getppid()
+
+    def stop_with_parent(_: int) -> None:
+        if os.getppid() != parent:
+            raise SystemExit(1)
+
+    try:
+        _ask_shard(make_plan(settings), RunFolder(settings.out), model, device, shard, stop_with_parent)
+    except RoiAgentError as error:
+        failures.put((error.code, error.problem, error.do))
+
+
+@contextmanager
+def _shown(name: str, total: int, show: bool) -> Iterator[Callable[[int], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not show) as progress:
+        task = progress.add_task(name, total=total)
+        yield lambda done: progress.update(task, completed=done)
