@@ -18,6 +18,9 @@ _SETTINGS = (400, 401, 403, 404)  # of HTTP: no other page would fare better
 _MOST_TURNS = 6
 
 
+_FORM = 'each {"turns": [{"question", "answer", "claims": [{"about", "regions", "value", "holds"}]}]}'
+
+
 class _Claim(BaseModel):
     about: str
     regions: list[str]
@@ -38,7 +41,7 @@ class _Question(BaseModel):
 class Questions(BaseModel):
     """What the writer is asked for; each question is read for itself, so that one that is broken costs no other."""
 
-    questions: list[dict[str, Any]] = Field(description='each {"turns": [{"question", "answer", "claims": [{"about", "regions", "value", "holds"}]}]}')
+    questions: list[dict[str, Any]] = Field(description=_FORM)
 
 
 class ChatWriter:

@@ -21,8 +21,8 @@ RELATIONS = (*DIRECTIONS, "larger than", "smaller than", "touching")
 class Claim:
     """A fact about regions.
 
-    about: one of ATTRIBUTES, of one region, which is `value`; one of RELATIONS, of the first of two regions to the second; or one of
-    EXTREMES, of the first region among all of them.  holds: false where the fact is that it is not so.
+    about: one of ATTRIBUTES, of one region, which is `value`; one of RELATIONS, of the first of two regions to the second; or
+    one of EXTREMES, of the first region among all of them.  holds: false where the fact is that it is not so.
     """
 
     about: str
@@ -47,6 +47,11 @@ class WrittenTurn:
     question: str
     answer: str
     claims: tuple[Claim, ...]
+
+    @property
+    def about_descriptions(self) -> bool:
+        """Whether it rests on what some region is."""
+        return any(claim.about in ATTRIBUTES for claim in self.claims)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,9 +45,7 @@ def describe(
     told = {}
     for attribute in ATTRIBUTES:
         asked = ask_each(workspace, question_about(attribute), regions, model=model)
-        told[attribute] = [
-            Description(vocabulary.read(attribute, each.answer.text), each.answer.confidence) for each in asked
-        ]
+        told[attribute] = [Description(vocabulary.read(attribute, each.answer.text), each.answer.confidence) for each in asked]
     return tuple(Described(region, *(told[each][i] for each in ATTRIBUTES)) for i, region in enumerate(regions))
 
 

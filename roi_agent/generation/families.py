@@ -1,7 +1,7 @@
 """Questions by rules: each family draws one from a page, with its answer, its reason, and the claims that both rest on.
 
-Yes and no are drawn first and the regions after, so that no answer can be guessed from its frequency. A family gives None where the
-page offers no such question.
+Yes and no are drawn first and the regions after, so that no answer can be guessed from its frequency. A family gives None where
+the page offers no such question.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from roi_agent.generation.claims import DIRECTIONS, EXTREMES, Claim
 from roi_agent.generation.describing import Described
 from roi_agent.generation.page import Page, mention, told
 from roi_agent.generation.vocabulary import worded
-from roi_agent.model.data.wording import article, listing, plural
+from roi_agent.model.data.wording import article, plural
 
 COUNTS = ("none", "one", "two", "three", "four", "five")
 

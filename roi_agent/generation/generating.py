@@ -1,7 +1,7 @@
 """From files to a data set folder: image after image, on from where an earlier run was stopped.
 
-While it runs, the folder holds `generation.json`, which says what is being done, and `journal.jsonl`, a line for each image that is
-finished. At the end it holds what a conversion leaves: `records-*.jsonl`, `troubles.jsonl` and the card.
+While it runs, the folder holds `generation.json`, which says what is being done, and `journal.jsonl`, a line for each image that
+is finished. At the end it holds what a conversion leaves: `records-*.jsonl`, `troubles.jsonl` and the card.
 """
 
 import json
@@ -66,8 +66,8 @@ def generate(
 ) -> Summary:
     """Write the records of images into a folder; the same call goes on where an earlier one was stopped.
 
-    root, names: as `image_files` gives them.  identity: what else, beside images and settings, makes two runs the same, such as the
-    names of the models.
+    root, names: as `image_files` gives them.  identity: what else, beside images and settings, makes two runs the same, such as
+    the names of the models.
     Errors: InvalidSetting where the folder holds something else; those of the models and of the writer.
     """
     stats = [[name, (root / name).stat().st_size, (root / name).stat().st_mtime_ns] for name in names]
@@ -125,7 +125,7 @@ def _begin(folder: Path, identity: dict[str, Any]) -> None:
     state = folder / STATE
     if state.exists():
         if json.loads(state.read_text(encoding="utf-8")) != identity:
-            raise InvalidSetting(f"{str(folder)!r} holds another unfinished run", do="give the same images and options, or another folder")
+            raise InvalidSetting(f"{str(folder)!r} holds another unfinished run", do="name another folder")
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         kind = "a finished data set" if (folder / CARD).exists() else "files already"

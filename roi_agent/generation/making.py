@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 
 from roi_agent.generation.claims import Written
 from roi_agent.generation.describing import ATTRIBUTES, Described, describe
 from roi_agent.generation.finding import find
 from roi_agent.generation.page import Page
-from roi_agent.generation.recording import recorded
+from roi_agent.generation.recording import Origin, recorded
 from roi_agent.generation.relating import Layout
 from roi_agent.generation.settings import GenerationSettings
 from roi_agent.generation.supporting import Examiner
@@ -30,7 +31,7 @@ _QUESTIONS = 16  # that are asked at once, of all images together
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Something written that is not kept.  reason: one of `verifying.REASONS`.  text: what was asked, as far as it could be read."""
+    """Something written that is not kept.  reason: one of `verifying.REASONS`.  text: what was asked, where it could be read."""
 
     reason: str
     text: str = ""
@@ -77,7 +78,8 @@ class Maker:
         seen = [workspace.add_image(image) for _, image in images]
         segmenter = self.segmenter if self.settings.everything else None
         found = find(workspace, seen, self.vocabulary.kinds, detector=self.detector, segmenter=segmenter)
-        return list(self._images.map(lambda name, image, regions: self._of_image(workspace, name[0], image, regions), images, seen, found))
+        names = [name for name, _ in images]
+        return list(self._images.map(partial(self._of_image, workspace), names, seen, found))
 
     def _of_image(self, workspace: Workspace, name: str, image: WorkspaceImage, regions: tuple[Region, ...]) -> Made:
         things = describe(workspace, regions, self.vocabulary, model=self.model)
@@ -86,12 +88,14 @@ class Maker:
         assert self.writer is not None
         written = self.writer.write(page, self.settings.per_image)
         support = self._examiner.examine(workspace, image, things, _wanted(written)) if self.settings.verify else {}
-        verifier = Verifier.of(things, layout, support)
+        ruled = isinstance(self.writer, OfflineWriter)  # what rules write follows from its claims
+        opinion = {} if ruled else {"agrees": partial(self._examiner.agrees, workspace)}
+        verifier = Verifier.of(things, layout, support, **opinion)
         kept, dropped = self._sorted(written, verifier)
         numbered = Random(f"{self.settings.seed} {name} numbers")
         shown = _labelled(things, verifier)
-        origin = {"image": name, "size_wh": image.size_wh, "source": self.source, "licence": self.licence}
-        records = [recorded(each, proof, shown, numbered, number, **origin) for number, (each, proof) in enumerate(kept)]
+        origin = Origin(name, image.size_wh, self.source, self.licence)
+        records = [recorded(each, proof, shown, origin, number, numbered) for number, (each, proof) in enumerate(kept)]
         return Made(tuple(records), tuple(dropped), len(written), len(regions))
 
     def _sorted(
@@ -125,5 +129,8 @@ def _wanted(written: Sequence[Written | str]) -> set[tuple[str, str]]:
 
 def _labelled(things: Sequence[Described], verifier: Verifier) -> dict[str, Region]:
     """The regions, with their kinds as labels where those are supported."""
-    labels = {each.region.name: each.kind.text for each in things if isinstance(verifier.support.get((each.region.name, "kind")), tuple)}
+    labels: dict[str, str] = {}
+    for each in things:
+        if isinstance(verifier.support.get((each.region.name, "kind")), tuple):
+            labels[each.region.name] = each.kind.text
     return {each.region.name: replace(each.region, label=labels.get(each.region.name)) for each in things}

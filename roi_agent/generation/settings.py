@@ -15,7 +15,7 @@ class GenerationSettings:
     phrases: words for things; by default those of `prompts/generation.md` that the detector knows.
     families: of questions.  per_image: records of one image, at most.  everything: also segment what no word names.
     verify: drop what verification does not support; without it everything is kept that was written.
-    confidence: of a description, at least.  margin: by how much the description is likelier than any alternative, in nats a token.
+    confidence: of a description, at least.  margin: by how much it is likelier than any alternative, in nats a token.
     found: the detector's score of the described thing at its region, at least, as a share of the detector's own threshold.
     apart: of two centres or edges, at least, as a share of the image's longer side.  ratio: of two areas, at least.
     small: a region with both sides below this share of the image's is looked at again, enlarged.

@@ -1,4 +1,4 @@
-"""Whether a description is supported: by how likely the region model finds it beside others, by the detector, by a closer look."""
+"""Whether a description is supported: by its likelihood beside others, by the detector, by a closer look."""
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
@@ -8,6 +8,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
+from roi_agent.generation.claims import WrittenTurn
 from roi_agent.generation.describing import ATTRIBUTES, Described, question_about
 from roi_agent.generation.settings import GenerationSettings
 from roi_agent.generation.vocabulary import Vocabulary, worded
@@ -48,7 +49,7 @@ class Examiner:
         if not pairs:
             return {}
         chosen = self.pool.map(lambda pair: self._chosen(workspace, things, *pair), pairs)
-        closer = self.pool.map(lambda pair: self._closer(workspace, image, *pair), pairs)
+        closer = self.pool.map(lambda pair: self.look_again(workspace, image, *pair), pairs)
         found = self._found(image, pairs)
         support: Support = {}
         for (thing, attribute), verdict, look in zip(pairs, chosen, closer, strict=True):
@@ -58,6 +59,15 @@ class Examiner:
             if attribute == "name":
                 support[thing.region.name, attribute] = self._consistent(thing, support)
         return support
+
+    def agrees(self, workspace: Workspace, turn: WrittenTurn) -> Verdict:
+        """The region model finds a yes or no that somebody else wrote likelier than the opposite."""
+        said, other = ("yes", "no") if turn.answer.lower().startswith("yes") else ("no", "yes")
+        choice = choose(workspace, turn.question, [said, other], model=self.model)
+        margin = choice.scores[0] - choice.scores[1]
+        if margin < self.settings.margin:
+            return CHOOSE
+        return (Evidence("choose", f"{said} to {turn.question!r}, by {margin:.1f} nats a token", round(choice.confidence, 4)),)
 
     def _chosen(self, workspace: Workspace, things: Sequence[Described], thing: Described, attribute: str) -> Verdict:
         """The region model is sure, and finds the description likelier than any other by a margin."""
@@ -89,7 +99,7 @@ class Examiner:
             support[thing.region.name, attribute] = (said,) if score >= least else DETECTOR
         return support
 
-    def _closer(self, workspace: Workspace, image: WorkspaceImage, thing: Described, attribute: str) -> Verdict:
+    def look_again(self, workspace: Workspace, image: WorkspaceImage, thing: Described, attribute: str) -> Verdict:
         """A small region shows the same kind and colour in an enlarged crop; a name's size would be another one there."""
         share, (width, height) = self.settings.small, image.size_wh
         if attribute == "name" or thing.region.box.width >= share * width or thing.region.box.height >= share * height:
