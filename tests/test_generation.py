@@ -107,7 +107,7 @@ def test_what_no_look_supports_is_dropped(setting: dict[str, float], reason: str
     strict.close()
     assert made.written and {each.reason for each in made.dropped} <= {reason, UNCLEAR}
     assert reason in {each.reason for each in made.dropped}
-    assert {record.id.rsplit("-", 1)[1] for record in made.records} <= {"touching"}
+    assert not made.records
 
 
 def test_without_verification_everything_readable_is_kept() -> None:
@@ -277,7 +277,16 @@ def test_what_is_written_is_kept_or_dropped_for_a_reason(written: Written, verdi
 def test_geometry_that_is_too_close_drops_what_was_written() -> None:
     near = asked("Is <region1> above <region2>?", "yes", Claim("above", ("region1", "region2")))
     level = thing(2, (200, 11, 250, 61))
-    assert Verifier.of([STAR, level], layout(STAR, level), {}).verify(near) == UNCLEAR
+    assert Verifier.of([STAR, level], layout(STAR, level), SUPPORT).verify(near) == UNCLEAR
+
+
+def test_geometry_is_that_of_things_that_are_known() -> None:
+    left = asked("Is <region1> left of <region2>?", "yes", Claim("left of", ("region1", "region2")))
+    assert Verifier.of([STAR, CUP], layout(STAR, CUP), SUPPORT).verify(left) == UNSURE
+    known = {**SUPPORT, ("region2", "kind"): (Evidence("choose", "<region2> is cup", 0.9),)}
+    found = Verifier.of([STAR, CUP], layout(STAR, CUP), known).verify(left)
+    assert isinstance(found, tuple) and [each.kind for each in found] == ["geometry", "choose", "choose"]
+    assert "<region1> is left of and above <region2>" in found[0].text
 
 
 KIND = {name: Claim("kind", (f"region{number}",), name) for number, name in ((1, "star"), (2, "cup"))}

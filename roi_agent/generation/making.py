@@ -123,8 +123,8 @@ class Maker:
 def _wanted(written: Sequence[Written | str]) -> set[tuple[str, str]]:
     """The descriptions that claims rest on, as (region, attribute)."""
     turns = (turn for each in written if isinstance(each, Written) for turn in each.turns)
-    claims = (claim for turn in turns for claim in turn.claims if claim.about in ATTRIBUTES)
-    return {(name, claim.about) for claim in claims for name in claim.regions}
+    claims = (claim for turn in turns for claim in turn.claims)
+    return {(name, claim.about if claim.about in ATTRIBUTES else "kind") for claim in claims for name in claim.regions}
 
 
 def _labelled(things: Sequence[Described], verifier: Verifier) -> dict[str, Region]:

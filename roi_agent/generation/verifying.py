@@ -83,15 +83,25 @@ class Verifier:
 
     def _check(self, claim: Claim) -> tuple[Evidence, ...] | str:
         if claim.about not in ATTRIBUTES:
-            holds = self.layout.confirms(claim)
-            if holds is None:
-                return UNCLEAR
-            return (Evidence("geometry", _bracketed(self.layout.evidence(claim))),) if holds else GEOMETRY
+            return self._measured(claim)
         (name,) = claim.regions
         told = self.things[name].told(claim.about).text
         if (told == claim.value.strip().lower()) != claim.holds:
             return supporting.DESCRIPTION
         return self.support[name, claim.about]
+
+    def _measured(self, claim: Claim) -> tuple[Evidence, ...] | str:
+        """Geometry is that of things: a region of which nobody can say what it is may be a part of one, or nothing."""
+        holds = self.layout.confirms(claim)
+        if not holds:
+            return UNCLEAR if holds is None else GEOMETRY
+        evidence = [Evidence("geometry", _bracketed(self.layout.evidence(claim)))]
+        for name in claim.regions:
+            verdict = self.support[name, "kind"]
+            if isinstance(verdict, str):
+                return verdict
+            evidence += verdict
+        return tuple(evidence)
 
 
 def _bracketed(text: str) -> str:
