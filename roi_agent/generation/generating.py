@@ -130,8 +130,11 @@ def _begin(folder: Path, identity: dict[str, Any]) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         kind = "a finished data set" if (folder / CARD).exists() else "files already"
         raise InvalidSetting(f"{str(folder)!r} holds {kind}", do="name a folder that is empty or not there")
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(state, json.dumps(identity, indent=2))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(state, json.dumps(identity, indent=2))
+    except OSError as error:
+        raise InvalidSetting(f"cannot write to {str(folder)!r}: {error.strerror}", do="name another folder") from None
 
 
 def _finish(folder: Path, root: Path, names: Sequence[str], maker: Maker) -> Summary:

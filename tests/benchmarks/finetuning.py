@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from random import Random
@@ -15,10 +15,9 @@ from roi_agent.model.answers import Decoding
 from roi_agent.model.conversation import Turn
 from roi_agent.model.data.questions import TRAINING_SEEDS, Example, make_example
 from roi_agent.model.data.record import Record
-from roi_agent.model.data.record_files import RecordSet
 from roi_agent.model.data.scenes import Scene, make_scene, render_image
 from roi_agent.model.data.toy import Row, ToyBatch, ToySample, collate
-from roi_agent.model.images import load_image
+from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.processing import GPT4RoIProcessor
 from roi_agent.model.regions import Box, Region
@@ -30,10 +29,17 @@ AT_ONCE = 16  # scenes, in judging
 
 
 def fine_tune(
-    model: LocalRegionModel, records: RecordSet, *, epochs: int = 4, images: int = 8, rate: float = 2e-4, seed: int = 0
+    model: LocalRegionModel,
+    records: Iterable[Record],
+    image_of: Callable[[Record], LoadedImage],
+    *,
+    epochs: int = 3,
+    images: int = 8,
+    rate: float = 2e-4,
+    seed: int = 0,
 ) -> list[float]:
     """Train on all records, the answers' tokens, batches of so many images; returns the loss of every step."""
-    samples = list(_samples(model.processor, records))
+    samples = list(_samples(model.processor, records, image_of))
     steps = epochs * math.ceil(len(samples) / images)
     network = model.model
     learning = freeze_all_but(network, LEARN)
@@ -90,13 +96,15 @@ def _last_answer(model: LocalRegionModel, scene: Scene, example: Example, shuffl
     return str(turns[-1].answer)
 
 
-def _samples(processor: GPT4RoIProcessor, records: RecordSet) -> Iterator[ToySample]:
+def _samples(
+    processor: GPT4RoIProcessor, records: Iterable[Record], image_of: Callable[[Record], LoadedImage]
+) -> Iterator[ToySample]:
     """A sample for each image, with all its conversations."""
     by_image: dict[str, list[Record]] = {}
     for record in records:
         by_image.setdefault(record.image, []).append(record)
     for of_image in by_image.values():
-        yield _sample(processor, of_image, processor.pixels([records.image(of_image[0]).pixels])[0])
+        yield _sample(processor, of_image, processor.pixels([image_of(of_image[0]).pixels])[0])
 
 
 def _sample(processor: GPT4RoIProcessor, records: Sequence[Record], pixels: Tensor) -> ToySample:
