@@ -1,6 +1,6 @@
 """Generated instructions: what is found, described, related and written, and that only what is supported is kept."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 
 import pytest
@@ -17,17 +17,20 @@ from roi_agent.generation.making import Made, Maker
 from roi_agent.generation.page import Page
 from roi_agent.generation.relating import Layout
 from roi_agent.generation.settings import GenerationSettings
-from roi_agent.generation.supporting import CHOOSE, DESCRIPTION, DETECTOR, SECOND_LOOK, UNSURE
+from roi_agent.generation.supporting import CHOOSE, DESCRIPTION, DETECTOR, SECOND_LOOK, UNSURE, Support
 from roi_agent.generation.verifying import GEOMETRY, MALFORMED, REASONS, REPEATED, UNCLEAR, UNKNOWN, UNSUPPORTED, Verifier
 from roi_agent.generation.vocabulary import Vocabulary
 from roi_agent.generation.writing import OfflineWriter
+from roi_agent.model.answers import Answer, Choice, Decoding, Timing, Usage
 from roi_agent.model.boxes import Box
+from roi_agent.model.conversation import Turn
 from roi_agent.model.data.art import COLOURS, KINDS
 from roi_agent.model.data.record import Evidence, Record, RecordTurn
 from roi_agent.model.data.scenes import Scene, Thing, make_scene, render_image
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.model.masks import Mask
+from roi_agent.model.protocol import RegionModel
 from roi_agent.model.regions import Region
 
 SEEDS = range(700_000, 700_024)
@@ -97,6 +100,29 @@ def test_an_image_without_things_gives_no_records(maker: Maker) -> None:
     assert (empty.records, empty.dropped, empty.written) == ((), (), 0)
 
 
+def test_one_image_under_two_names_gives_records_of_both(maker: Maker) -> None:
+    first, second = maker.make([("a.png", picture(700_003)), ("b.png", picture(700_003))])
+    assert first.regions == second.regions == 2
+    assert {record.image for record in first.records} == {"a.png"} and {record.image for record in second.records} == {"b.png"}
+
+
+class SaysNothing(RegionModel):
+    """A region model whose answers are empty."""
+
+    def reply(self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding) -> Answer:
+        return Answer("", 1.0, tuple(regions), Usage(0, 0), Timing(0.0, 0.0, False))
+
+    def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:
+        raise AssertionError("nothing was said that could be compared")
+
+
+def test_a_model_that_says_nothing_gives_no_records() -> None:
+    silent = Maker(SaysNothing(), load_detector(), None, GenerationSettings(everything=False))
+    (made,) = silent.make([("1", picture(700_003))])
+    silent.close()
+    assert made.regions == 2 and (made.records, made.written) == ((), 0)
+
+
 @pytest.mark.parametrize(
     ("setting", "reason"), [({"confidence": 1.0}, UNSURE), ({"margin": 20.0}, CHOOSE), ({"found": 10.0}, DETECTOR)]
 )
@@ -126,8 +152,10 @@ def test_a_second_look_tells_on_a_wrong_description(maker: Maker) -> None:
     right = Described(region, Description(small.kind, 1.0), Description(small.colour, 1.0), Description(small.name, 1.0))
     other = next(kind for kind in KINDS if kind != small.kind)
     wrong = Described(region, Description(other, 1.0), Description(small.colour, 1.0), Description(small.name, 1.0))
-    (seen,) = maker._examiner.look_again(workspace, image, right, "kind")
-    assert isinstance(seen, Evidence) and seen.kind == "second look" and small.kind in seen.text
+    found = maker._examiner.look_again(workspace, image, right, "kind")
+    assert isinstance(found, tuple)
+    (seen,) = found
+    assert seen.kind == "second look" and small.kind in seen.text
     assert maker._examiner.look_again(workspace, image, wrong, "kind") == SECOND_LOOK
     assert maker._examiner.look_again(workspace, image, wrong, "colour") != SECOND_LOOK
 
@@ -243,7 +271,7 @@ def test_geometry_says_what_is_plain_and_no_more(claim: Claim, verdict: bool | N
 
 STAR, CUP = thing(1, (10, 10, 60, 60)), thing(2, (200, 100, 300, 180), "cup", "blue")
 PROOF = (Evidence("choose", "<region1> is star", 0.9),)
-SUPPORT = {("region1", "kind"): PROOF, ("region2", "kind"): UNSURE, ("region1", "colour"): PROOF}
+SUPPORT: Support = {("region1", "kind"): PROOF, ("region2", "kind"): UNSURE, ("region1", "colour"): PROOF}
 
 
 def asked(question: str, answer: str, *claims: Claim) -> Written:
@@ -283,7 +311,7 @@ def test_geometry_that_is_too_close_drops_what_was_written() -> None:
 def test_geometry_is_that_of_things_that_are_known() -> None:
     left = asked("Is <region1> left of <region2>?", "yes", Claim("left of", ("region1", "region2")))
     assert Verifier.of([STAR, CUP], layout(STAR, CUP), SUPPORT).verify(left) == UNSURE
-    known = {**SUPPORT, ("region2", "kind"): (Evidence("choose", "<region2> is cup", 0.9),)}
+    known: Support = {**SUPPORT, ("region2", "kind"): (Evidence("choose", "<region2> is cup", 0.9),)}
     found = Verifier.of([STAR, CUP], layout(STAR, CUP), known).verify(left)
     assert isinstance(found, tuple) and [each.kind for each in found] == ["geometry", "choose", "choose"]
     assert "<region1> is left of and above <region2>" in found[0].text
@@ -330,7 +358,7 @@ THINGS = (
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rules_write_what_follows_from_their_claims(family: str) -> None:
-    support = {(each.region.name, attribute): PROOF for each in THINGS for attribute in ("kind", "colour", "name")}
+    support: Support = {(each.region.name, attribute): PROOF for each in THINGS for attribute in ("kind", "colour", "name")}
     boxes = Layout(tuple(each.region for each in THINGS), (400, 200), 0.0, 1.0)
     scene = Scene(0, tuple(Thing(t.kind.text, t.colour.text, "small", t.region.box.normalised((400, 200))) for t in THINGS))
     answers = set()

@@ -75,7 +75,7 @@ def test_the_writer_sees_words_only_and_what_it_writes_well_is_kept(
     (name, kind, colour), (other, other_kind, _) = known[0], known[1]
     why = turn("Why?", f"<{name}> is a {kind}", "kind", name, value=kind)
     reply = written(
-        one(turn(f"What kind of thing is <{name}>?", f"a {kind}", "kind", f"<{name}>", value=kind.upper())),
+        one(turn(f"What kind of thing is {name}?", f"a {kind}", "kind", f"<{name}>", value=kind.upper())),
         one(turn(f"Is there a {colour} {kind} in <{name}>?", "yes", "colour", name, value=colour)),
         one(turn(f"Is there a {kind} in <{name}>?", "yes", "kind", name, value=kind), why),
         one(turn(f"What is in <{other}>?", f"a {other_kind}", "kind", other, value=other_kind)),
@@ -115,6 +115,7 @@ def test_every_bad_question_is_dropped_for_its_reason_and_costs_no_other(
         ({"turns": "none"}, MALFORMED),
         ({"question": "What?"}, MALFORMED),
         (one({"question": f"What is <{name}>?", "answer": kind}), MALFORMED),
+        (one(turn(f"Is <{name}> {'very ' * 2000}{colour}?", "yes", "colour", name, value=colour)), CHOOSE),
         (good, REPEATED),
     ]
     (made,), _ = make(server, models, written(good, *(case for case, _ in cases)))

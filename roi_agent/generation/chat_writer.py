@@ -1,5 +1,6 @@
 """A chat model as writer: it reads the described regions and relations, and gives questions, answers and their claims."""
 
+import re
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -16,6 +17,7 @@ from roi_agent.prompts import load_blocks
 _IN_A_ROW = 5  # requests that fail, after which the writer is given up
 _SETTINGS = (400, 401, 403, 404)  # of HTTP: no other page would fare better
 _MOST_TURNS = 6
+_BARE = re.compile(r"(?<![<\w])(region[1-9][0-9]*)\b(?!>)")
 
 
 _FORM = 'each {"turns": [{"question", "answer", "claims": [{"about", "regions", "value", "holds"}]}]}'
@@ -85,6 +87,11 @@ def _read(given: dict[str, Any]) -> Written | str:
             Claim(each.about.strip().lower(), tuple(n.strip("<> ") for n in each.regions), each.value.strip(), each.holds)
             for each in turn.claims
         )
-        turns.append(WrittenTurn(turn.question.strip(), turn.answer.strip(), claims))
+        turns.append(WrittenTurn(_pointing(turn.question), _pointing(turn.answer), claims))
     names = (name for turn in turns for name in (*mentioned(turn.question), *mentioned(turn.answer)))
     return Written("written", tuple(turns), tuple(dict.fromkeys(names)))
+
+
+def _pointing(text: str) -> str:
+    """The text with every region as a mention: writers leave the brackets out now and then."""
+    return _BARE.sub(r"<\1>", text.strip())

@@ -11,6 +11,7 @@ from roi_agent.tools.ask import ask_each
 from roi_agent.tools.workspace import Workspace
 
 ATTRIBUTES = ("kind", "colour", "name")
+_SHORTEST = 2  # signs of a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +40,18 @@ class Described:
 def describe(
     workspace: Workspace, regions: Sequence[Region], vocabulary: Vocabulary, *, model: RegionModel
 ) -> tuple[Described, ...]:
-    """Every region of one image, asked for each attribute as one batch.  Errors: those of the model."""
+    """Every region of one image, asked for each attribute as one batch; without those that the model has no words for.
+
+    Errors: those of the model.
+    """
     if not regions:
         return ()
     told = {}
     for attribute in ATTRIBUTES:
         asked = ask_each(workspace, question_about(attribute), regions, model=model)
         told[attribute] = [Description(vocabulary.read(attribute, each.answer.text), each.answer.confidence) for each in asked]
-    return tuple(Described(region, *(told[each][i] for each in ATTRIBUTES)) for i, region in enumerate(regions))
+    described = (Described(region, *(told[each][i] for each in ATTRIBUTES)) for i, region in enumerate(regions))
+    return tuple(thing for thing in described if all(len(thing.told(each).text) >= _SHORTEST for each in ATTRIBUTES))
 
 
 def question_about(attribute: str) -> str:

@@ -13,7 +13,8 @@ from roi_agent.generation.describing import ATTRIBUTES, Described, question_abou
 from roi_agent.generation.settings import GenerationSettings
 from roi_agent.generation.vocabulary import Vocabulary, worded
 from roi_agent.model.data.record import Evidence
-from roi_agent.model.detector import MAX_PHRASES, PhraseDetector
+from roi_agent.model.detector import MAX_PHRASE_CHARACTERS, MAX_PHRASES, PhraseDetector
+from roi_agent.model.errors import UserError
 from roi_agent.model.protocol import RegionModel
 from roi_agent.model.regions import Region
 from roi_agent.tools.ask import choose
@@ -63,7 +64,10 @@ class Examiner:
     def agrees(self, workspace: Workspace, turn: WrittenTurn) -> Verdict:
         """The region model finds a yes or no that somebody else wrote likelier than the opposite."""
         said, other = ("yes", "no") if turn.answer.lower().startswith("yes") else ("no", "yes")
-        choice = choose(workspace, turn.question, [said, other], model=self.model)
+        try:
+            choice = choose(workspace, turn.question, [said, other], model=self.model)
+        except UserError:  # a question that cannot be asked, such as one that is too long
+            return CHOOSE
         margin = choice.scores[0] - choice.scores[1]
         if margin < self.settings.margin:
             return CHOOSE
@@ -89,7 +93,8 @@ class Examiner:
 
     def _found(self, image: WorkspaceImage, pairs: Sequence[tuple[Described, str]]) -> Support:
         """The detector finds kind, colour with kind, and name where the region is."""
-        asked = list(dict.fromkeys(_phrase(*pair) for pair in pairs))[:MAX_PHRASES]
+        phrases = dict.fromkeys(phrase for pair in pairs if len(phrase := _phrase(*pair)) <= MAX_PHRASE_CHARACTERS)
+        asked = list(phrases)[:MAX_PHRASES]
         (found,) = self.detector.candidates([image.pixels], asked)
         least, support = self.settings.found * self.detector.threshold, Support()
         for thing, attribute in pairs:

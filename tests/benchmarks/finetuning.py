@@ -66,7 +66,7 @@ def held_out(model: LocalRegionModel, family: str, number: int, *, first_seed: i
     """
     asked = list(islice(_asked(family, first_seed), number))
     with ThreadPoolExecutor(AT_ONCE) as pool:  # the engine answers together what comes together
-        answers = pool.map(lambda pair: _last_answer(model, *pair, shuffled), asked)
+        answers = pool.map(lambda pair: _last_answer(model, pair[0], pair[1], shuffled), asked)
         return Share(sum(said == example.turns[-1].answer for said, (_, example) in zip(answers, asked, strict=True)), number)
 
 
