@@ -33,9 +33,9 @@ def fine_tune(
     records: Iterable[Record],
     image_of: Callable[[Record], LoadedImage],
     *,
-    epochs: int = 3,
+    epochs: int = 2,
     images: int = 8,
-    rate: float = 2e-4,
+    rate: float = 3e-4,
     seed: int = 0,
 ) -> list[float]:
     """Train on all records, the answers' tokens, batches of so many images; returns the loss of every step."""
