@@ -1,4 +1,4 @@
-"""How instructions are generated; every threshold's default was measured on scenes whose truth was withheld."""
+"""How instructions are generated; the defaults were measured together, on scenes whose truth was withheld."""
 
 from dataclasses import dataclass
 
