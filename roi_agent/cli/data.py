@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperCommand
 
+from roi_agent.cli.generating import EPILOG, generate_command
 from roi_agent.cli.options import JsonOption, check_picture, err, out, save_picture
 from roi_agent.model.errors import InvalidSetting
 
@@ -44,6 +45,7 @@ _EXAMPLES = 3  # of each kind of trouble
 _SHORT, _TURNS = 240, 6  # letters of a text, and turns, below a picture
 
 app = typer.Typer(help=_HELP, no_args_is_help=True)
+app.command("generate", epilog=EPILOG)(generate_command)
 
 RecordsArgument = Annotated[
     Path, typer.Argument(help="A .jsonl or .parquet file, or a folder that a conversion wrote.", metavar="PATH")

@@ -1,0 +1,78 @@
+"""Whether an answer says what its claims do: for writers that are no rules."""
+
+import re
+from collections import Counter
+
+from roi_agent.generation.claims import EXTREMES, RELATIONS, WrittenTurn
+from roi_agent.generation.describing import ATTRIBUTES
+from roi_agent.model.conversation import mentioned
+
+YES_NO = re.compile(r"(yes|no)\b", re.IGNORECASE)
+_NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
+_REGION = re.compile(r"<region[0-9]+>[.]?")
+
+
+def says(turn: WrittenTurn) -> bool:
+    """Whether an answer follows from its claims, as far as words tell; false for an answer without any.
+
+    Yes and no follow from the one relation that is asked for; where they rest on descriptions, the region model is asked. A
+    number is that of regions with the same value. A region alone is the first of a relation or the one described. Any other
+    answer holds the value of a claim, or the word for its relation. What rules write passes by construction.
+    """
+    if not turn.claims:
+        return False
+    answer = turn.answer.strip().lower()
+    if YES_NO.match(answer):
+        return _polarity(turn)
+    if not set(mentioned(turn.answer)) <= {name for claim in turn.claims for name in claim.regions}:
+        return False
+    if _REGION.fullmatch(answer):
+        return any(turn.about_descriptions or claim.regions[0] in answer for claim in turn.claims)
+    if re.match(r"(none|nothing)\b", answer):
+        return not any(claim.value and claim.value.lower() in turn.question.lower() for claim in turn.claims)
+    if number := _number(answer):
+        return number in Counter(claim.value.lower() for claim in turn.claims if claim.about in ATTRIBUTES).values()
+    told = [claim.value.lower() for claim in turn.claims if claim.about in ATTRIBUTES]
+    words = [word for claim in turn.claims if claim.about not in ATTRIBUTES for word in _WORDS[claim.about]]
+    return any(each in answer for each in (*told, *words) if each)
+
+
+def _number(answer: str) -> int | None:
+    word = answer.rstrip(".")
+    return _NUMBERS.get(word, int(word) if word.isascii() and word.isdigit() and len(word) < 4 else None)
+
+
+def _polarity(turn: WrittenTurn) -> bool:
+    """Of one relation that is asked for in its own words, yes and no follow from the claim; of others, nothing is known here."""
+    (claim, *others) = turn.claims
+    asked = _asked_for(turn)
+    if others or claim.about not in RELATIONS or asked is None:
+        return turn.about_descriptions
+    yes = bool(re.match("yes", turn.answer, re.IGNORECASE))
+    if asked == claim.about:
+        return yes == claim.holds
+    return asked == _OPPOSITES.get(claim.about) and claim.holds and not yes
+
+
+def _asked_for(turn: WrittenTurn) -> str | None:
+    """The relation of the claim's first region to its second that a question asks for; None where none or several do."""
+    question, (claim, *_) = turn.question.lower(), turn.claims
+    asked = [about for about in RELATIONS if any(word in question for word in (about, *_ASKED.get(about, ())))]
+    if len(asked) != 1 or set(mentioned(turn.question)) != set(claim.regions):
+        return None
+    return asked[0] if mentioned(turn.question) == claim.regions else _OPPOSITES.get(asked[0], asked[0])
+
+
+_OPPOSITES = {"left of": "right of", "above": "below", "larger than": "smaller than"}
+_OPPOSITES |= {value: key for key, value in _OPPOSITES.items()}
+_ASKED = {"touching": ("touch", "overlap"), "larger than": ("bigger than",)}
+_WORDS: dict[str, tuple[str, ...]] = {
+    "left of": ("left",),
+    "right of": ("right",),
+    "above": ("above",),
+    "below": ("below",),
+    "larger than": ("larger", "bigger"),
+    "smaller than": ("smaller",),
+    "touching": ("touch", "overlap", "gap"),
+    **{extreme: (extreme,) for extreme in EXTREMES},
+}

@@ -1,0 +1,97 @@
+"""A chat model as writer: it reads the described regions and relations, and gives questions, answers and their claims."""
+
+import re
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import HumanMessage, SystemMessage
+from pydantic import BaseModel, Field, ValidationError
+
+from roi_agent.agent.planners import explained, is_unreadable, planner_name
+from roi_agent.generation.claims import Claim, Written, WrittenTurn
+from roi_agent.generation.page import Page
+from roi_agent.generation.verifying import FAILED, MALFORMED
+from roi_agent.model.conversation import mentioned
+from roi_agent.prompts import load_blocks
+
+_IN_A_ROW = 5  # requests that fail, after which the writer is given up
+_SETTINGS = (400, 401, 403, 404)  # of HTTP: no other page would fare better
+_MOST_TURNS = 6
+_BARE = re.compile(r"(?<![<\w])(region[1-9][0-9]*)\b(?!>)")
+
+
+_FORM = 'each {"turns": [{"question", "answer", "claims": [{"about", "regions", "value", "holds"}]}]}'
+
+
+class _Claim(BaseModel):
+    about: str
+    regions: list[str]
+    value: str = ""
+    holds: bool = True
+
+
+class _Turn(BaseModel):
+    question: str
+    answer: str
+    claims: list[_Claim]
+
+
+class _Question(BaseModel):
+    turns: list[_Turn] = Field(min_length=1, max_length=_MOST_TURNS)
+
+
+class Questions(BaseModel):
+    """What the writer is asked for; each question is read for itself, so that one that is broken costs no other."""
+
+    questions: list[dict[str, Any]] = Field(description=_FORM)
+
+
+class ChatWriter:
+    """Any LangChain chat model that takes tools. It sees words only, and nothing that it does can do harm: what is not as it
+    should be is dropped, and counted."""
+
+    def __init__(self, model: BaseChatModel) -> None:
+        self.name = planner_name(model)
+        self._model = model.with_structured_output(Questions, method="function_calling", include_raw=True)
+        self._failed = 0
+
+    def write(self, page: Page, count: int) -> list[Written | str]:
+        """Error: PlannerFailed where the model refuses, or fails again and again."""
+        if not page.things:
+            return []
+        messages = [SystemMessage(load_blocks("generation")["writer"]), HumanMessage(page.text(count))]
+        try:
+            answer: Any = self._model.invoke(messages)
+        except Exception as error:  # of whatever kind the provider's package raises
+            if is_unreadable(error):
+                return [MALFORMED]
+            self._failed += 1
+            if self._failed >= _IN_A_ROW or getattr(error, "status_code", None) in _SETTINGS:
+                raise explained(error, self.name) from None
+            return [FAILED]
+        self._failed = 0
+        found = answer.get("parsed")
+        if not isinstance(found, Questions):
+            return [MALFORMED]
+        return [_read(each) for each in found.questions[:count]]
+
+
+def _read(given: dict[str, Any]) -> Written | str:
+    try:
+        question = _Question.model_validate(given)
+    except ValidationError:
+        return MALFORMED
+    turns = []
+    for turn in question.turns:
+        claims = tuple(
+            Claim(each.about.strip().lower(), tuple(n.strip("<> ") for n in each.regions), each.value.strip(), each.holds)
+            for each in turn.claims
+        )
+        turns.append(WrittenTurn(_pointing(turn.question), _pointing(turn.answer), claims))
+    names = (name for turn in turns for name in (*mentioned(turn.question), *mentioned(turn.answer)))
+    return Written("written", tuple(turns), tuple(dict.fromkeys(names)))
+
+
+def _pointing(text: str) -> str:
+    """The text with every region as a mention: writers leave the brackets out now and then."""
+    return _BARE.sub(r"<\1>", text.strip())

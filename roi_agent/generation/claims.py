@@ -1,0 +1,63 @@
+"""What an answer rests on, in a form that can be verified."""
+
+from dataclasses import dataclass
+
+from roi_agent.generation.describing import ATTRIBUTES
+
+# name -> the order of `tools.measure` in which that region comes first
+EXTREMES = {
+    "leftmost": "left to right",
+    "rightmost": "right to left",
+    "topmost": "top to bottom",
+    "lowest": "bottom to top",
+    "largest": "largest to smallest",
+    "smallest": "smallest to largest",
+}
+DIRECTIONS = ("left of", "right of", "above", "below")
+RELATIONS = (*DIRECTIONS, "larger than", "smaller than", "touching")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A fact about regions.
+
+    about: one of ATTRIBUTES, of one region, which is `value`; one of RELATIONS, of the first of two regions to the second; or
+    one of EXTREMES, of the first region among all of them.  holds: false where the fact is that it is not so.
+    """
+
+    about: str
+    regions: tuple[str, ...]
+    value: str = ""
+    holds: bool = True
+
+    @property
+    def well_formed(self) -> bool:
+        """Whether it has as many regions as it needs, each once, and a value where one is needed."""
+        if len(set(self.regions)) != len(self.regions):
+            return False
+        if self.about in ATTRIBUTES:
+            return len(self.regions) == 1 and bool(self.value.strip())
+        return len(self.regions) == 2 if self.about in RELATIONS else self.about in EXTREMES and len(self.regions) >= 2
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenTurn:
+    """A question and an answer with `<regionN>`, and the claims that the answer rests on."""
+
+    question: str
+    answer: str
+    claims: tuple[Claim, ...]
+
+    @property
+    def about_descriptions(self) -> bool:
+        """Whether it rests on what some region is."""
+        return any(claim.about in ATTRIBUTES for claim in self.claims)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A conversation that a writer proposes.  family: of its questions.  regions: that are given with it, by name."""
+
+    family: str
+    turns: tuple[WrittenTurn, ...]
+    regions: tuple[str, ...]

@@ -1,0 +1,59 @@
+"""What each region shows, in the words of the region model, with how sure it is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from roi_agent.generation.vocabulary import Vocabulary
+from roi_agent.model.protocol import RegionModel
+from roi_agent.model.regions import Region
+from roi_agent.prompts import load_blocks
+from roi_agent.tools.ask import ask_each
+from roi_agent.tools.workspace import Workspace
+
+ATTRIBUTES = ("kind", "colour", "name")
+_SHORTEST = 2  # signs of a word
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a region is said to be.  text: without article, in lower case.  confidence: in [0, 1]."""
+
+    text: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A region and its descriptions."""
+
+    region: Region
+    kind: Description
+    colour: Description
+    name: Description
+
+    def told(self, attribute: str) -> Description:
+        """The description of one of ATTRIBUTES."""
+        found: Description = getattr(self, attribute)
+        return found
+
+
+def describe(
+    workspace: Workspace, regions: Sequence[Region], vocabulary: Vocabulary, *, model: RegionModel
+) -> tuple[Described, ...]:
+    """Every region of one image, asked for each attribute as one batch; without those that the model has no words for.
+
+    Errors: those of the model.
+    """
+    if not regions:
+        return ()
+    told = {}
+    for attribute in ATTRIBUTES:
+        asked = ask_each(workspace, question_about(attribute), regions, model=model)
+        told[attribute] = [Description(vocabulary.read(attribute, each.answer.text), each.answer.confidence) for each in asked]
+    described = (Described(region, *(told[each][i] for each in ATTRIBUTES)) for i, region in enumerate(regions))
+    return tuple(thing for thing in described if all(len(thing.told(each).text) >= _SHORTEST for each in ATTRIBUTES))
+
+
+def question_about(attribute: str) -> str:
+    """What the region model is asked, with <region> for the region."""
+    return load_blocks("generation")[f"ask_{attribute}"]

@@ -1,0 +1,62 @@
+"""Regions of images that nobody has marked: found by words, or by outlining everything, each thing once."""
+
+from collections.abc import Sequence
+
+from roi_agent.generation.settings import MOST_REGIONS
+from roi_agent.model.detector import PhraseDetector
+from roi_agent.model.regions import Region
+from roi_agent.model.segmenter import PromptedSegmenter
+from roi_agent.tools.detect import detect_in
+from roi_agent.tools.measure import area, relate
+from roi_agent.tools.segment import segment_everything
+from roi_agent.tools.storage import WorkspaceImage
+from roi_agent.tools.workspace import Workspace
+
+_SAME = 0.5  # IoU from which two regions are one thing
+_PART = 0.8  # of the smaller region inside the larger: a part of a thing, where nothing names it
+_LEAST = 0.02  # of the image's side, as the paper asks of detected boxes
+_MOST = 0.7  # of the image's area: background
+_POINTS = 8  # along the longer side, at which everything is outlined
+
+
+def find(
+    workspace: Workspace,
+    images: Sequence[WorkspaceImage],
+    phrases: Sequence[str],
+    *,
+    detector: PhraseDetector,
+    segmenter: PromptedSegmenter | None,
+) -> list[tuple[Region, ...]]:
+    """The regions of each image, the surest first; those found by words before those that were only outlined."""
+    found = []
+    for image, detection in zip(images, detect_in(workspace, images, list(phrases), detector=detector), strict=True):
+        outlined: tuple[Region, ...] = ()
+        if segmenter is not None:
+            outlined = segment_everything(workspace, segmenter=segmenter, image=image, points_per_side=_POINTS).regions
+        found.append(distinct(detection.regions, outlined, image.size_wh))
+    return found
+
+
+def distinct(named: Sequence[Region], outlined: Sequence[Region], size_wh: tuple[int, int]) -> tuple[Region, ...]:
+    """Every thing once, the surer region of each; neither specks nor the whole image.
+
+    named: found by words, of any number of words each.  outlined: of which parts of other regions are left out too.
+    """
+    kept: list[Region] = []
+    for region in (*sorted(named, key=_score), *sorted(outlined, key=_score)):
+        relations = [relate(region, other) for other in kept]
+        double = any(each.iou > _SAME for each in relations)
+        part = region in outlined and any(each.overlap > _PART for each in relations)
+        if not double and not part and _plain(region, size_wh):
+            kept.append(region)
+    return tuple(kept[:MOST_REGIONS])
+
+
+def _score(region: Region) -> float:
+    return -(region.score or 0.0)
+
+
+def _plain(region: Region, size_wh: tuple[int, int]) -> bool:
+    width, height = size_wh
+    large_enough = region.box.width >= _LEAST * width and region.box.height >= _LEAST * height
+    return large_enough and area(region) <= _MOST * width * height

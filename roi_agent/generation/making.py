@@ -1,0 +1,136 @@
+"""From images to records: each step over several images at once, with the models that a command has loaded."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from random import Random
+
+from roi_agent.generation.claims import Written
+from roi_agent.generation.describing import ATTRIBUTES, Described, describe
+from roi_agent.generation.finding import find
+from roi_agent.generation.page import Page
+from roi_agent.generation.recording import Origin, recorded
+from roi_agent.generation.relating import Layout
+from roi_agent.generation.settings import GenerationSettings
+from roi_agent.generation.supporting import Examiner
+from roi_agent.generation.verifying import REPEATED, Verifier
+from roi_agent.generation.vocabulary import Vocabulary
+from roi_agent.generation.writing import OfflineWriter, Writer
+from roi_agent.model.data.record import Evidence, Record
+from roi_agent.model.detector import PhraseDetector
+from roi_agent.model.images import LoadedImage
+from roi_agent.model.protocol import RegionModel
+from roi_agent.model.regions import Region
+from roi_agent.model.segmenter import PromptedSegmenter
+from roi_agent.tools.storage import WorkspaceImage
+from roi_agent.tools.workspace import Workspace
+
+_QUESTIONS = 16  # that are asked at once, of all images together
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Something written that is not kept.  reason: one of `verifying.REASONS`.  text: what was asked, where it could be read."""
+
+    reason: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What became of one image.  written: conversations in all; regions: found."""
+
+    records: tuple[Record, ...]
+    dropped: tuple[Dropped, ...]
+    written: int
+    regions: int
+
+
+@dataclass
+class Maker:
+    """Makes records.  segmenter: None to find things by words only.  source, licence: of the records."""
+
+    model: RegionModel
+    detector: PhraseDetector
+    segmenter: PromptedSegmenter | None
+    settings: GenerationSettings
+    source: str = "generated"
+    licence: str = "unknown"
+    writer: Writer | None = None
+    vocabulary: Vocabulary = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.vocabulary = Vocabulary.known_to(self.detector, self.settings.phrases)
+        self.writer = self.writer or OfflineWriter(self.settings.families)
+        self._choices = ThreadPoolExecutor(_QUESTIONS, "choices")
+        self._images = ThreadPoolExecutor(self.settings.images, "images")
+        self._examiner = Examiner(self.model, self.detector, self.vocabulary, self.settings, self._choices)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._images.shutdown(cancel_futures=True)
+        self._choices.shutdown(cancel_futures=True)
+
+    def make(self, images: Sequence[tuple[str, LoadedImage]]) -> list[Made]:
+        """Records of several images, each with its name.  Errors: those of the models, and of the writer."""
+        workspace = Workspace()
+        seen = [workspace.add_image(image) for _, image in images]
+        segmenter = self.segmenter if self.settings.everything else None
+        found = find(workspace, seen, self.vocabulary.kinds, detector=self.detector, segmenter=segmenter)
+        names = [name for name, _ in images]
+        return list(self._images.map(partial(self._of_image, workspace), names, seen, found))
+
+    def _of_image(self, workspace: Workspace, name: str, image: WorkspaceImage, regions: tuple[Region, ...]) -> Made:
+        things = describe(workspace, regions, self.vocabulary, model=self.model)
+        layout = Layout(regions, image.size_wh, self.settings.apart, self.settings.ratio)
+        page = Page(things, layout, self.vocabulary, Random(f"{self.settings.seed} {name}"))
+        assert self.writer is not None
+        written = self.writer.write(page, self.settings.per_image)
+        support = self._examiner.examine(workspace, image, things, _wanted(written)) if self.settings.verify else {}
+        ruled = isinstance(self.writer, OfflineWriter)  # what rules write follows from its claims
+        opinion = {} if ruled else {"agrees": partial(self._examiner.agrees, workspace)}
+        verifier = Verifier.of(things, layout, support, **opinion)
+        kept, dropped = self._sorted(written, verifier)
+        numbered = Random(f"{self.settings.seed} {name} numbers")
+        shown = _labelled(things, verifier)
+        origin = Origin(name, image.size_wh, self.source, self.licence)
+        records = [recorded(each, proof, shown, origin, number, numbered) for number, (each, proof) in enumerate(kept)]
+        return Made(tuple(records), tuple(dropped), len(written), len(regions))
+
+    def _sorted(
+        self, written: Sequence[Written | str], verifier: Verifier
+    ) -> tuple[list[tuple[Written, tuple[Evidence, ...]]], list[Dropped]]:
+        kept: list[tuple[Written, tuple[Evidence, ...]]] = []
+        dropped: list[Dropped] = []
+        asked: set[tuple[str, ...]] = set()
+        for each in written:
+            if isinstance(each, str):
+                dropped.append(Dropped(each))
+                continue
+            questions = tuple(turn.question for turn in each.turns)
+            found: tuple[Evidence, ...] | str = REPEATED
+            if questions not in asked:
+                found = verifier.verify(each) if self.settings.verify else verifier.unusable(each) or ()
+            asked.add(questions)
+            if isinstance(found, str):
+                dropped.append(Dropped(found, " / ".join(questions)))
+            else:
+                kept.append((each, found))
+        return kept, dropped
+
+
+def _wanted(written: Sequence[Written | str]) -> set[tuple[str, str]]:
+    """The descriptions that claims rest on, as (region, attribute)."""
+    turns = (turn for each in written if isinstance(each, Written) for turn in each.turns)
+    claims = (claim for turn in turns for claim in turn.claims)
+    return {(name, claim.about if claim.about in ATTRIBUTES else "kind") for claim in claims for name in claim.regions}
+
+
+def _labelled(things: Sequence[Described], verifier: Verifier) -> dict[str, Region]:
+    """The regions, with their kinds as labels where those are supported."""
+    labels: dict[str, str] = {}
+    for each in things:
+        if isinstance(verifier.support.get((each.region.name, "kind")), tuple):
+            labels[each.region.name] = each.kind.text
+    return {each.region.name: replace(each.region, label=labels.get(each.region.name)) for each in things}

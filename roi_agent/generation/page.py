@@ -1,0 +1,89 @@
+"""One image as a writer meets it: described regions, how they lie, and a source of chance; never its pixels."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, permutations
+from random import Random
+
+from roi_agent.generation.claims import RELATIONS, Claim
+from roi_agent.generation.describing import Described
+from roi_agent.generation.relating import Layout
+from roi_agent.generation.vocabulary import Vocabulary
+from roi_agent.model.data.wording import listing
+from roi_agent.prompts import load_blocks
+
+MOST = 5  # regions in one question
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is known of an image without looking at it."""
+
+    things: tuple[Described, ...]
+    layout: Layout
+    vocabulary: Vocabulary
+    rng: Random
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The regions' handles."""
+        return tuple(thing.region.name for thing in self.things)
+
+    def among(self, things: Sequence[Described]) -> "Page":
+        """The same page with fewer regions."""
+        return replace(self, things=tuple(things))
+
+    def pick(self, count: int, fits: Callable[..., bool] = lambda *things: True) -> list[Described]:
+        """That many regions that fit together, at random; none where none do."""
+        candidates = list(permutations(self.things, count))
+        self.rng.shuffle(candidates)
+        return list(next((each for each in candidates if fits(*each)), ()))
+
+    def several(self) -> list[Described]:
+        """Two to MOST regions, or none where there are fewer."""
+        most = min(MOST, len(self.things))
+        return self.rng.sample(self.things, self.rng.randint(2, most)) if most >= 2 else []
+
+    def holds(self, about: str, first: Described, second: Described) -> bool:
+        """Whether one of RELATIONS holds between two regions."""
+        return self.layout.holds(about, first.region.name, second.region.name)
+
+    def say(self, wording: str, things: Sequence[Described], /, **words: str) -> str:
+        """A wording of `prompts/generation.md` with the regions filled in."""
+        mentions = [mention(thing) for thing in things]
+        line = self.rng.choice(load_blocks("generation")[wording].splitlines())
+        b = mentions[1] if len(mentions) > 1 else ""
+        return line.format(a=mentions[0] if mentions else "", b=b, all=listing(mentions) if mentions else "", **words)
+
+    def coin(self) -> bool:
+        """Heads or tails."""
+        return self.rng.random() < 0.5
+
+    def text(self, count: int) -> str:
+        """The page in words, for a chat model that is to write so many questions."""
+        lines = [
+            f"<{each.region.name}>: kind {each.kind.text!r}, colour {each.colour.text!r}, name {each.name.text!r}"
+            for each in self.things
+        ]
+        relations = [_relations(self, *pair) for pair in combinations(self.things, 2)]
+        filled = {"regions": "\n".join(lines), "relations": "\n".join(relations) or "there is one region only"}
+        return load_blocks("generation")["page"].format(count=count, **filled)
+
+
+def mention(thing: Described) -> str:
+    """<region1>."""
+    return f"<{thing.region.name}>"
+
+
+def told(thing: Described, *attributes: str) -> list[Claim]:
+    """The claims that a region is what it was described as."""
+    return [Claim(each, (thing.region.name,), thing.told(each).text) for each in attributes]
+
+
+def _relations(page: Page, first: Described, second: Described) -> str:
+    """What holds plainly between two regions."""
+    names = first.region.name, second.region.name
+    plain = [about for about in RELATIONS if page.layout.confirms(Claim(about, names))]
+    apart = page.layout.confirms(Claim("touching", names, holds=False))
+    said = [*plain, *(["not touching"] if apart else [])]
+    return f"{mention(first)} is {', '.join(said) or 'near'} {mention(second)}"

@@ -1,0 +1,45 @@
+"""What was kept as records: regions numbered anew from region1, in questions, answers and evidence alike."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from roi_agent.generation.claims import Written
+from roi_agent.model.data.record import Evidence, Record, RecordTurn
+from roi_agent.model.regions import Region
+
+_NAME = re.compile(r"<(region[0-9]+)>")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where records come from.  image: its file.  size_wh: it in pixels.  source, licence: of the records."""
+
+    image: str
+    size_wh: tuple[int, int]
+    source: str
+    licence: str
+
+
+def recorded(
+    written: Written, proof: Sequence[Evidence], regions: Mapping[str, Region], origin: Origin, number: int, rng: Random
+) -> Record:
+    """A conversation as a record.  number: of it among those of its image.  rng: of the order of its regions."""
+    order = list(dict.fromkeys(written.regions))
+    rng.shuffle(order)
+    names = {old: f"region{new}" for new, old in enumerate(order, start=1)}
+
+    def renamed(text: str) -> str:
+        return _NAME.sub(lambda match: f"<{names.get(match[1], match[1])}>", text)
+
+    return Record(
+        id=f"{origin.image}#{number}-{written.family}",
+        image=origin.image,
+        size_wh=origin.size_wh,
+        regions=tuple(replace(regions[old], name=new, image=None, parent=None) for old, new in names.items()),
+        turns=tuple(RecordTurn(renamed(each.question), renamed(each.answer)) for each in written.turns),
+        source=origin.source,
+        licence=origin.licence,
+        evidence=tuple(replace(each, text=renamed(each.text)) for each in proof),
+    )

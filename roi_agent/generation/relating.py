@@ -1,0 +1,74 @@
+"""How regions lie to each other: computed from their boxes, and said only where it is plain."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from roi_agent.generation.claims import EXTREMES, RELATIONS, Claim
+from roi_agent.model.regions import Region
+from roi_agent.tools.measure import RELATIONS as MEASURES
+from roi_agent.tools.measure import Relation, in_order, relate
+
+_SHARED = 0.04  # of the smaller box, which two touching boxes share at least
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The regions of one image as boxes: a question shows boxes, so masks do not count here.
+
+    size_wh: the image in pixels.  apart: of two centres or edges, at least, as a share of the longer side.
+    ratio: of two areas, at least.
+    """
+
+    regions: tuple[Region, ...]
+    size_wh: tuple[int, int]
+    apart: float
+    ratio: float
+
+    @cached_property
+    def _boxes(self) -> dict[str, Region]:
+        return {region.name: replace(region, mask=None) for region in self.regions}
+
+    def relation(self, first: str, second: str) -> Relation:
+        """All that is measured of two regions."""
+        return relate(self._boxes[first], self._boxes[second])
+
+    def holds(self, about: str, first: str, second: str) -> bool:
+        """Whether one of RELATIONS holds, however narrowly."""
+        return MEASURES[about](self.relation(first, second))
+
+    def ordered(self, extreme: str, names: Sequence[str]) -> list[str]:
+        """The regions in the order of one of EXTREMES, that one first."""
+        return [region.name for region in in_order([self._boxes[name] for name in names], EXTREMES[extreme])]
+
+    def confirms(self, claim: Claim) -> bool | None:
+        """Whether a claim about RELATIONS or EXTREMES is true; None where it is too close to call."""
+        if claim.about in RELATIONS:
+            first, second = claim.regions
+            found = self._plainly(claim.about, first, second)
+            return None if found is None else found == claim.holds
+        top, *others = claim.regions
+        relation = {"leftmost": "left of", "rightmost": "right of", "topmost": "above", "lowest": "below"}
+        by = relation.get(claim.about, "larger than" if claim.about == "largest" else "smaller than")
+        found_all = [self._plainly(by, top, other) for other in others]
+        if any(each is False for each in found_all):
+            return not claim.holds
+        return None if None in found_all else claim.holds
+
+    def evidence(self, claim: Claim) -> str:
+        """What was measured, in words."""
+        if claim.about in RELATIONS:
+            return self.relation(*claim.regions).sentence()
+        return f"{EXTREMES[claim.about]}: {', '.join(self.ordered(claim.about, claim.regions))}"
+
+    def _plainly(self, about: str, first: str, second: str) -> bool | None:
+        found, apart = self.relation(first, second), self.apart * max(self.size_wh)
+        if about == "touching":
+            return True if found.overlap >= _SHARED else False if found.gap >= apart else None
+        if about in ("larger than", "smaller than"):
+            clear = max(found.area_ratio, 1 / found.area_ratio) >= self.ratio
+        else:
+            a, b = self._boxes[first].box.centre, self._boxes[second].box.centre
+            axis = 0 if about in ("left of", "right of") else 1
+            clear = abs(a[axis] - b[axis]) >= apart
+        return MEASURES[about](found) if clear else None

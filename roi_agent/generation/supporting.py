@@ -1,0 +1,159 @@
+"""Whether a description is supported: by its likelihood beside others, by the detector, by a closer look."""
+
+from collections.abc import Collection, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roi_agent.generation.claims import WrittenTurn
+from roi_agent.generation.describing import ATTRIBUTES, Described, question_about
+from roi_agent.generation.settings import GenerationSettings
+from roi_agent.generation.vocabulary import Vocabulary, worded
+from roi_agent.model.data.record import Evidence
+from roi_agent.model.detector import MAX_PHRASE_CHARACTERS, MAX_PHRASES, PhraseDetector
+from roi_agent.model.errors import UserError
+from roi_agent.model.protocol import RegionModel
+from roi_agent.model.regions import Region
+from roi_agent.tools.ask import choose
+from roi_agent.tools.storage import WorkspaceImage
+from roi_agent.tools.workspace import Workspace
+
+# Why a description is not relied on.
+UNSURE, CHOOSE, DETECTOR = "description_unsure", "choose_disagrees", "detector_disagrees"
+SECOND_LOOK, DESCRIPTION = "second_look_disagrees", "description_disagrees"
+
+_AT_IT = 0.5  # IoU from which a box of the detector stands for the region
+_AROUND = 1.5  # of the longer side, around a region in its crop
+
+Verdict = tuple[Evidence, ...] | str  # what supports a description, or why nothing does
+Support = dict[tuple[str, str], Verdict]  # by region and attribute
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Looks again at what regions are said to be.  pool: in which questions about several regions run together."""
+
+    model: RegionModel
+    detector: PhraseDetector
+    vocabulary: Vocabulary
+    settings: GenerationSettings
+    pool: Executor
+
+    def examine(
+        self, workspace: Workspace, image: WorkspaceImage, things: Sequence[Described], wanted: Collection[tuple[str, str]]
+    ) -> Support:
+        """The verdicts on those attributes of regions of one image that are wanted, as (region, attribute)."""
+        pairs = [(each, attribute) for each in things for attribute in ATTRIBUTES if _rests(each.region.name, attribute, wanted)]
+        if not pairs:
+            return {}
+        chosen = self.pool.map(lambda pair: self._chosen(workspace, things, *pair), pairs)
+        closer = self.pool.map(lambda pair: self.look_again(workspace, image, *pair), pairs)
+        found = self._found(image, pairs)
+        support: Support = {}
+        for (thing, attribute), verdict, look in zip(pairs, chosen, closer, strict=True):
+            name = thing.region.name
+            support[name, attribute] = _together([verdict, found[name, attribute], look])
+        for thing, attribute in pairs:
+            if attribute == "name":
+                support[thing.region.name, attribute] = self._consistent(thing, support)
+        return support
+
+    def agrees(self, workspace: Workspace, turn: WrittenTurn) -> Verdict:
+        """The region model finds a yes or no that somebody else wrote likelier than the opposite."""
+        said, other = ("yes", "no") if turn.answer.lower().startswith("yes") else ("no", "yes")
+        try:
+            choice = choose(workspace, turn.question, [said, other], model=self.model)
+        except UserError:  # a question that cannot be asked, such as one that is too long
+            return CHOOSE
+        margin = choice.scores[0] - choice.scores[1]
+        if margin < self.settings.margin:
+            return CHOOSE
+        return (Evidence("choose", f"{said} to {turn.question!r}, by {margin:.1f} nats a token", round(choice.confidence, 4)),)
+
+    def _chosen(self, workspace: Workspace, things: Sequence[Described], thing: Described, attribute: str) -> Verdict:
+        """The region model is sure, and finds the description likelier than any other by a margin."""
+        told = thing.told(attribute)
+        if told.confidence < self.settings.confidence:
+            return UNSURE
+        others = tuple(other for each in things if (other := each.told(attribute).text) != told.text)
+        rng = Random(f"{self.settings.seed} {thing.region.box.xyxy} {attribute}")
+        options = [worded(attribute, each) for each in self.vocabulary.alternatives(attribute, told.text, others, rng)]
+        if len(options) < 2:
+            return CHOOSE
+        question = question_about(attribute).replace("<region>", f"<{thing.region.name}>")
+        choice = choose(workspace, question, options, model=self.model)
+        margin = choice.scores[0] - max(choice.scores[1:])
+        if margin < self.settings.margin:
+            return CHOOSE
+        told_of = f"<{thing.region.name}> is {options[0]}, by {margin:.1f} nats a token over {len(options) - 1} other answers"
+        return (Evidence("choose", told_of, round(told.confidence, 4)),)
+
+    def _found(self, image: WorkspaceImage, pairs: Sequence[tuple[Described, str]]) -> Support:
+        """The detector finds kind, colour with kind, and name where the region is."""
+        phrases = dict.fromkeys(phrase for pair in pairs if len(phrase := _phrase(*pair)) <= MAX_PHRASE_CHARACTERS)
+        asked = list(phrases)[:MAX_PHRASES]
+        (found,) = self.detector.candidates([image.pixels], asked)
+        least, support = self.settings.found * self.detector.threshold, Support()
+        for thing, attribute in pairs:
+            phrase, there = _phrase(thing, attribute), _iou(np.asarray(found.boxes), thing.region) >= _AT_IT
+            score = float(found.scores[there, asked.index(phrase)].max(initial=0.0)) if phrase in asked else 0.0
+            said = Evidence("detector", f"finds {phrase!r} at <{thing.region.name}>", round(score, 4))
+            support[thing.region.name, attribute] = (said,) if score >= least else DETECTOR
+        return support
+
+    def look_again(self, workspace: Workspace, image: WorkspaceImage, thing: Described, attribute: str) -> Verdict:
+        """A small region shows the same kind and colour in an enlarged crop; a name's size would be another one there."""
+        share, (width, height) = self.settings.small, image.size_wh
+        if attribute == "name" or thing.region.box.width >= share * width or thing.region.box.height >= share * height:
+            return ()
+        crop = workspace.add_crop(thing.region, margin=_AROUND)
+        region = workspace.seen_in(thing.region, crop)
+        question = question_about(attribute).replace("<region>", f"<{region.name}>")
+        answer = self.model.ask(crop.image, question, [region])
+        again = self.vocabulary.read(attribute, answer.text)
+        if again != thing.told(attribute).text:
+            return SECOND_LOOK
+        return (Evidence("second look", f"<{region.name}> enlarged is {again}", round(answer.confidence, 4)),)
+
+    def _consistent(self, thing: Described, support: Support) -> Verdict:
+        """A name rests on its kind and colour as well, and says no other ones."""
+        for attribute in ("kind", "colour"):
+            verdict = support[thing.region.name, attribute]
+            said = self.vocabulary.read(attribute, thing.name.text)
+            if said in self.vocabulary.of(attribute) and said != thing.told(attribute).text:
+                return DESCRIPTION
+            if isinstance(verdict, str) and said in self.vocabulary.of(attribute):
+                return verdict
+        return support[thing.region.name, "name"]
+
+
+def _rests(name: str, attribute: str, wanted: Collection[tuple[str, str]]) -> bool:
+    """Whether something wanted rests on it: a name does on kind and colour as well."""
+    return (name, attribute) in wanted or (name, "name") in wanted
+
+
+def _together(verdicts: Sequence[Verdict]) -> Verdict:
+    """All evidence, or the first reason against."""
+    against = next((each for each in verdicts if isinstance(each, str)), None)
+    return against or tuple(each for verdict in verdicts if not isinstance(verdict, str) for each in verdict)
+
+
+def _phrase(thing: Described, attribute: str) -> str:
+    kind = thing.kind.text
+    text = {"kind": kind, "colour": f"{thing.colour.text} {kind}", "name": thing.name.text}[attribute]
+    return " ".join(text.replace(".", " ").split())
+
+
+def _iou(boxes: NDArray[np.float64], region: Region) -> NDArray[np.float64]:
+    """IoU (N) of boxes (N, 4) with a region's box."""
+    boxes = boxes.reshape(-1, 4)
+    x1, y1, x2, y2 = region.box.xyxy
+    across = np.minimum(boxes[:, 2], x2) - np.maximum(boxes[:, 0], x1)
+    along = np.minimum(boxes[:, 3], y2) - np.maximum(boxes[:, 1], y1)
+    shared = np.clip(across, 0, None) * np.clip(along, 0, None)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    found: NDArray[np.float64] = shared / np.maximum(areas + region.box.area - shared, 1e-9)
+    return found

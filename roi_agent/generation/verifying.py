@@ -1,0 +1,108 @@
+"""Whether what was written is true, as far as can be told: every claim of every turn, and what the answer makes of them."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from roi_agent.generation import supporting
+from roi_agent.generation.answering import YES_NO, says
+from roi_agent.generation.claims import Claim, Written, WrittenTurn
+from roi_agent.generation.describing import ATTRIBUTES, Described
+from roi_agent.generation.relating import Layout
+from roi_agent.generation.supporting import Support, Verdict
+from roi_agent.model.conversation import mentioned
+from roi_agent.model.data.record import Evidence
+
+# Why something written is dropped; those of descriptions stand in `supporting`.
+UNCLEAR, GEOMETRY = "geometry_unclear", "geometry_disagrees"
+UNSUPPORTED, UNKNOWN, MALFORMED, FAILED = "answer_unsupported", "unknown_region", "writer_malformed", "writer_failed"
+REPEATED = "repeated"
+REASONS = (
+    supporting.UNSURE,
+    supporting.CHOOSE,
+    supporting.DETECTOR,
+    supporting.SECOND_LOOK,
+    supporting.DESCRIPTION,
+    UNCLEAR,
+    GEOMETRY,
+    UNSUPPORTED,
+    UNKNOWN,
+    MALFORMED,
+    FAILED,
+    REPEATED,
+)
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """Judges what was written about one image.
+
+    support: the verdicts on its descriptions.  agrees: the verdict on a yes or no that rests on descriptions, where it does not
+    follow from them by rule.
+    """
+
+    things: dict[str, Described]
+    layout: Layout
+    support: Support
+    agrees: Callable[[WrittenTurn], Verdict] = lambda turn: ()
+
+    @classmethod
+    def of(cls, things: Sequence[Described], layout: Layout, support: Support, **more: Any) -> "Verifier":
+        """For the regions of one image."""
+        return cls({thing.region.name: thing for thing in things}, layout, support, **more)
+
+    def verify(self, written: Written) -> tuple[Evidence, ...] | str:
+        """The evidence for a conversation, or the first reason to drop it, one of REASONS."""
+        if reason := self.unusable(written):
+            return reason
+        evidence: dict[Evidence, None] = {}
+        for turn in written.turns:
+            if not says(turn):
+                return UNSUPPORTED
+            for claim in turn.claims:
+                found = self._check(claim)
+                if isinstance(found, str):
+                    return found
+                evidence |= dict.fromkeys(found)
+            opinion = self.agrees(turn) if YES_NO.match(turn.answer) and turn.about_descriptions else ()
+            if isinstance(opinion, str):
+                return opinion
+            evidence |= dict.fromkeys(opinion)
+        return tuple(evidence)
+
+    def unusable(self, written: Written) -> str | None:
+        """Why it is no conversation about this image, whatever is true: it names what is not there, or rests on nothing."""
+        for turn in written.turns:
+            names = [*mentioned(turn.question), *mentioned(turn.answer), *(n for claim in turn.claims for n in claim.regions)]
+            if any(name not in self.things for name in (*names, *written.regions)):
+                return UNKNOWN
+            if not turn.question.strip() or not turn.answer.strip() or not all(each.well_formed for each in turn.claims):
+                return MALFORMED
+        return None if written.turns else MALFORMED
+
+    def _check(self, claim: Claim) -> tuple[Evidence, ...] | str:
+        if claim.about not in ATTRIBUTES:
+            return self._measured(claim)
+        (name,) = claim.regions
+        told = self.things[name].told(claim.about).text
+        if (told == claim.value.strip().lower()) != claim.holds:
+            return supporting.DESCRIPTION
+        return self.support[name, claim.about]
+
+    def _measured(self, claim: Claim) -> tuple[Evidence, ...] | str:
+        """Geometry is that of things: a region of which nobody can say what it is may be a part of one, or nothing."""
+        holds = self.layout.confirms(claim)
+        if not holds:
+            return UNCLEAR if holds is None else GEOMETRY
+        evidence = [Evidence("geometry", _bracketed(self.layout.evidence(claim)))]
+        for name in claim.regions:
+            verdict = self.support[name, "kind"]
+            if isinstance(verdict, str):
+                return verdict
+            evidence += verdict
+        return tuple(evidence)
+
+
+def _bracketed(text: str) -> str:
+    return re.sub(r"\b(region[0-9]+)\b", r"<\1>", text)

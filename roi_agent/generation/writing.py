@@ -1,0 +1,89 @@
+"""The offline writer: conversations by rules, of one question, of one and its reason, or of several."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from roi_agent.generation.claims import Written, WrittenTurn
+from roi_agent.generation.describing import Described
+from roi_agent.generation.families import ABOUT_ONE, FAMILIES, SINGLE, Fact
+from roi_agent.generation.page import Page
+
+_TRIES = 4  # draws for each question: not every image offers every family
+_MOST_TURNS = 6
+_SHARES = [4 if name in ABOUT_ONE else 1 for name in SINGLE]  # people mostly ask about one region at a time
+_WHY = 0.3  # of the answers with a reason are followed by "why?" in a conversation
+_OTHERS = 0.4  # of the questions come with regions that they do not mention
+_MOST_OTHERS = 3
+
+
+class Writer(Protocol):
+    """Writes questions with answers about a page that it sees as words only."""
+
+    name: str
+
+    def write(self, page: Page, count: int) -> list[Written | str]:
+        """Up to so many conversations; in the place of one that cannot be read, why: one of the reasons in `verifying`."""
+
+
+class OfflineWriter:
+    """Rules; wordings stand in `prompts/generation.md`.  families: of which questions are drawn, in turn."""
+
+    name = "offline"
+
+    def __init__(self, families: Sequence[str] = FAMILIES) -> None:
+        self.families = tuple(families)
+
+    def write(self, page: Page, count: int) -> list[Written | str]:
+        """Conversations of the families in turn, none twice."""
+        written: dict[tuple[str, ...], Written] = {}
+        start = page.rng.randrange(len(self.families))
+        for number in range(_TRIES * count):
+            if len(written) == count:
+                break
+            made = _conversation(page, self.families[(start + number) % len(self.families)])
+            if made:
+                written.setdefault(tuple(turn.question for turn in made.turns), made)
+        return list(written.values())
+
+
+def _conversation(page: Page, family: str) -> Written | None:
+    if not page.things:
+        return None
+    if family == "turns":
+        return _several_turns(page)
+    drawn = page.rng.choice([name for name in SINGLE if name not in _WITHOUT_REASON]) if family == "why" else family
+    fact = SINGLE[drawn](page)
+    if fact is None or (family == "why" and not fact.reason):
+        return None
+    turns = [_turn(fact), *([_why(page, fact)] if family == "why" else [])]
+    return Written(family, tuple(turns), _with_others(page, fact.things))
+
+
+def _several_turns(page: Page) -> Written | None:
+    """Up to six questions about a few regions."""
+    few = page.among(page.rng.sample(page.things, page.rng.randint(1, min(5, len(page.things)))))
+    turns: list[WrittenTurn] = []
+    for family in page.rng.choices(list(SINGLE), _SHARES, k=_MOST_TURNS):
+        fact = SINGLE[family](few)
+        if fact and all(turn.question != fact.question for turn in turns):
+            turns.append(_turn(fact))
+            if fact.reason and page.rng.random() < _WHY:
+                turns.append(_why(page, fact))
+    return Written("turns", tuple(turns[:_MOST_TURNS]), few.names) if len(turns) > 1 else None
+
+
+def _with_others(page: Page, things: Sequence[Described]) -> tuple[str, ...]:
+    others = [each for each in page.things if each not in things]
+    many = page.rng.randint(0, min(_MOST_OTHERS, len(others))) if page.rng.random() < _OTHERS else 0
+    return tuple(each.region.name for each in (*things, *page.rng.sample(others, many)))
+
+
+def _turn(fact: Fact) -> WrittenTurn:
+    return WrittenTurn(fact.question, fact.answer, fact.claims)
+
+
+def _why(page: Page, fact: Fact) -> WrittenTurn:
+    return WrittenTurn(page.say("why", ()), fact.reason, fact.claims)
+
+
+_WITHOUT_REASON = ("kind", "colour", "name", "shared")
