@@ -12,7 +12,7 @@ from roi_agent.model.data.record import Record
 from roi_agent.model.errors import CheckpointMismatch
 from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, normalised_boxes
 from roi_agent.model.regions import Region
-from roi_agent.model.train.mixture import Mixture
+from roi_agent.model.train.mixture import Mixture, Part
 from roi_agent.model.train.packing import Conversation, Row, pack, padded, prefix_ids
 
 
@@ -59,8 +59,8 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same on a device."""
-        moved = {each.name: getattr(self, each.name) for each in fields(self)}
-        return replace(self, **{name: value.to(device) for name, value in moved.items() if isinstance(value, Tensor)})
+        values: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
+        return replace(self, **{name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)})
 
 
 class Samples(Dataset[Sample]):
@@ -77,7 +77,10 @@ class Samples(Dataset[Sample]):
         return len(self.mixture)
 
     def __getitem__(self, position: int) -> Sample:
-        part, records = self.mixture.read(position)
+        return self.read(*self.mixture.read(position))
+
+    def read(self, part: Part, records: Sequence[Record]) -> Sample:
+        """The sample of some records of a part, all about one image."""
         image = part.records.image(records[0])
         conversations, boxes = encode_records(self.processor, self.prefix, records)
         rows, left_out = pack(self.prefix, conversations, length=self.length)
