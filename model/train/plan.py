@@ -68,6 +68,19 @@ class Plan:
     exported: int
     data: Data | None = None
 
+    def lines(self) -> list[str]:
+        """The plan in words."""
+        parts = [f"{_size(value)} {name}" for name, value in asdict(self.memory).items()]
+        found = [
+            f"weights: {self.parameters / 1e9:,.2f} billion, of which {self.trained / 1e9:,.2f} learn",
+            f"memory of each of {self.processes} GPUs: {_size(self.memory.total)} ({', '.join(parts)}; activations estimated)",
+            f"disk: {_size(self.checkpoint)} for a checkpoint, of which two are kept, and {_size(self.exported)} for the model",
+        ]
+        if self.data:
+            counts = f"{self.data.samples:,} samples in {self.data.steps:,} steps"
+            found.append(f"data: {counts}, about {self.data.tokens:,} tokens, {self.data.answer_tokens:,} of them answers")
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         values = asdict(self)
@@ -112,6 +125,10 @@ def count_data(settings: RecordSettings, parts: Sequence[Part], processor: GPT4R
     return Data(len(mixture), len(mixture) // settings.batch, round(tokens * share), round(answers * share))
 
 
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:,.1f} MB"
+
+
 def _gathered(model: GPT4RoIForConditionalGeneration, total: int, trained: int, number: int, processes: int) -> int:
     """With FSDP: two layers, one of which is on its way, and all outside the layers, whose gradients are whole for a while."""
     if processes == 1:
@@ -128,14 +145,15 @@ def _activations(model: GPT4RoIForConditionalGeneration, settings: RecordSetting
     """One full row for each image of a micro-batch."""
     images, tokens = settings.micro_batch, settings.micro_batch * settings.length
     text: Any = model.config.text_config
-    hidden, layers = text.hidden_size, text.num_hidden_layers
+    hidden: int = text.hidden_size
+    layers: int = text.num_hidden_layers
     # A layer keeps its input, two normed inputs (in float32 too), queries, keys, values, what attention gives, and three inner.
-    inner = tokens * (12 * hidden + 4 * text.intermediate_size) * number
+    inner: int = tokens * (12 * hidden + 4 * text.intermediate_size) * number
     if settings.lora:
         inner += tokens * 7 * settings.lora.rank * number + 3 * tokens * hidden * number
     checkpointed = settings.gradient_checkpointing
     language = layers * tokens * hidden * number + inner if checkpointed else layers * inner
-    logits = 3 * (tokens // 2) * text.vocab_size * _FULL  # of answers at most half of all, their softmax, and its gradient
+    logits: int = 3 * (tokens // 2) * text.vocab_size * _FULL  # of answers at most half of all, their softmax, and its gradient
     mask = images * settings.length**2
     return language + logits + mask + _encoder_activations(model.config, images, number, checkpointed=checkpointed)
 
@@ -146,4 +164,5 @@ def _encoder_activations(config: GPT4RoIConfig, images: int, number: int, *, che
     one = 5 * maps
     fused = config.num_fusions * maps + one if checkpointed else config.num_fusions * one
     pooled = images * _REGIONS * config.region_channels * config.roi_size**2 * config.num_levels
-    return int(fused + maps + pooled * (_FULL + 2 * number))
+    estimate: int = fused + maps + pooled * (_FULL + 2 * number)
+    return estimate

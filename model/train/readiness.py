@@ -97,4 +97,4 @@ def _check_same_run(job: RecordJob) -> None:
 
 def _described(job: RecordJob) -> dict[str, Any]:
     settings = {key: value for key, value in asdict(job.settings).items() if key not in _FREE}
-    return {**settings, "from": asdict(job.start), "reset": [*job.settings.reset, *job.reset]}
+    return {**settings, "from": asdict(job.start), "reset": [*job.reset]}

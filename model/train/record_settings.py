@@ -1,7 +1,7 @@
 """The settings of a training on records, read from a YAML file; unknown keys and impossible values fail."""
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -86,15 +86,12 @@ class RecordSettings:
     workers: int = 2
     lora: LoraSettings | None = None
     evaluate: EvaluationSettings | None = None
-    reset: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
         if self.model not in PRESETS:
             raise InvalidSetting(f"model is {self.model!r}", do=f"choose one of {', '.join(PRESETS)}")
         if unknown := [each for each in self.trained if each.split(".")[0] not in PARTS]:
             raise InvalidSetting(f"trained names {unknown[0]!r}", do=f"name parts of {', '.join(PARTS)}")
-        if unknown := [each for each in self.reset if each not in PARTS[:3]]:
-            raise InvalidSetting(f"{unknown[0]!r} cannot start anew", do=f"reset one of {', '.join(PARTS[:3])}")
         if not self.trained and self.lora is None:
             raise InvalidSetting("nothing is trained", do="name parts under trained, or give lora")
         if self.lora and any(each.startswith("language_model") for each in self.trained):

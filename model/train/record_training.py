@@ -6,6 +6,7 @@ that one lacks: shares of a batch, accumulation, sharded weights and checkpoints
 """
 
 import time
+import warnings
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,9 @@ def train_on_records(job: RecordJob, *, processes: int = 1, show_progress: bool 
 
 def run(job: RecordJob, show_progress: bool) -> None:
     """All steps that are left, in this process, as one of those that share the work."""
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "OMP_NUM_THREADS")  # that one thread is taken for each process
+        accelerator = Accelerator(cpu=not torch.cuda.is_available())
     settings, device = job.settings, accelerator.device
     parts = open_parts(job.data, settings.data, conversations=settings.conversations)
     mixture = Mixture.make(parts, epochs=settings.epochs, batch=settings.batch, seed=settings.seed)

@@ -1,7 +1,7 @@
 """Samples of a mixture as a model reads them: pixels, boxes, and rows of packed conversations."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -59,8 +59,16 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same on a device."""
-        values: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
-        return replace(self, **{name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)})
+        return replace(
+            self,
+            pixels=self.pixels.to(device),
+            boxes=[each.to(device) for each in self.boxes],
+            ids=self.ids.to(device),
+            labels=self.labels.to(device),
+            positions=self.positions.to(device),
+            segments=self.segments.to(device),
+            row_images=self.row_images.to(device),
+        )
 
 
 class Samples(Dataset[Sample]):

@@ -1,5 +1,6 @@
 """What a training on records starts from: a GPT4RoI, or a language model and a vision tower that become one."""
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def prepare(model: GPT4RoIForConditionalGeneration, settings: RecordSettings, re
     Returns what learns.  Works on the meta device too.  Error: InvalidSetting.
     """
     torch.manual_seed(settings.seed)
-    for part in (*settings.reset, *reset):
+    for part in reset:
         restart(model, part)
     if settings.lora:
         add_adapters(model, settings.lora)
@@ -99,7 +100,7 @@ def prepare(model: GPT4RoIForConditionalGeneration, settings: RecordSettings, re
     for module in (model.language_model, model.region_encoder):
         module.train()  # frozen too: gradients pass through it, and checkpointing is for training
     if settings.gradient_checkpointing:
-        model.language_model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.language_model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         model.region_encoder.gradient_checkpointing = True
     return learning
 
@@ -131,7 +132,9 @@ def add_adapters(model: GPT4RoIForConditionalGeneration, settings: LoraSettings)
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(model.language_model, config)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # that PEFT 0.21 still asks for
+            return get_peft_model(model.language_model, config)
     except ValueError:
         names = ", ".join(settings.modules)
         raise InvalidSetting(
