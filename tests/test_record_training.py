@@ -112,11 +112,11 @@ def test_a_cut_run_goes_on_to_the_same_losses_and_the_same_bits(
     train_on_records(whole, show_progress=False)
     step, calls = torch.optim.AdamW.step, []
 
-    def failing(self: Any, *arguments: Any) -> Any:
+    def failing(self: Any, *arguments: Any, **options: Any) -> Any:
         calls.append(1)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return step(self, *arguments)
+        return step(self, *arguments, **options)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", failing)
     with pytest.raises(KeyboardInterrupt):
@@ -212,6 +212,7 @@ def test_a_part_can_start_anew(root: Path) -> None:
         prepare(model, QUICK, ["language_model"])
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # PEFT 0.21 asks for it
 def test_adapters_are_merged_into_the_result_and_kept_beside_it(root: Path, tmp_path: Path) -> None:
     run = job(root, tmp_path, trained=("region_encoder",), lora=LoraSettings(rank=2, alpha=8), learning_rate=1e-2)
     folder = train_on_records(run, show_progress=False)
@@ -226,8 +227,11 @@ def test_adapters_are_merged_into_the_result_and_kept_beside_it(root: Path, tmp_
     adapted = PeftModel.from_pretrained(model.language_model, str(folder / "adapter")).merge_and_unload()
     for name in text:
         assert torch.allclose(adapted.state_dict()[name.removeprefix("language_model.")], after[name], atol=1e-6)
-    checkpoint = sum(file.stat().st_size for file in run_checkpoints.saved(tmp_path)[-1].iterdir())
-    assert checkpoint < 4 * sum(after[name].numel() * 4 for name in after), "what is frozen is not in a checkpoint"
+    from torch.distributed.checkpoint import FileSystemReader
+
+    kept = FileSystemReader(run_checkpoints.saved(tmp_path)[-1]).read_metadata().state_dict_metadata
+    weights_kept = {name for name in kept if name.startswith("model.")}
+    assert not [name for name in weights_kept if "language_model" in name and "lora_" not in name], "what is frozen is not kept"
 
 
 def test_in_bf16_what_learns_is_kept_in_float32_and_the_rest_is_not(root: Path, tmp_path: Path) -> None:
@@ -290,9 +294,9 @@ def test_a_run_writes_held_out_scores_and_files_for_tensorboard(root: Path, tmp_
 
 
 def test_conversations_that_are_too_long_are_left_out_and_named(root: Path, tmp_path: Path) -> None:
-    train_on_records(job(root, tmp_path, length=45, batch=8, micro_batch=8, epochs=1), show_progress=False)
+    train_on_records(job(root, tmp_path, length=75, batch=8, micro_batch=8, epochs=1), show_progress=False)
     lines = (tmp_path / "left_out.txt").read_text().splitlines()
-    assert 0 < len(lines) < 24 and all(line.startswith("toy/") and "longer than 45 tokens" in line for line in lines)
+    assert 0 < len(lines) < 24 and all(line.startswith("toy/") and "longer than 75 tokens" in line for line in lines)
 
 
 # ---------------------------------------------------------------- where it starts from
@@ -514,13 +518,13 @@ def test_records_of_own_boxes_are_learned(root: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(root / "toy-train", data / "boxes-train")
     records = [
-        replace(record, turns=(replace(record.turns[0], question="What is <region1>?", answer="a blorp"),))
+        replace(record, turns=(replace(record.turns[0], question=f"What is <{record.regions[0].name}>?", answer="a blorp"),))
         for record in open_records(data / "boxes-train")
-        if len(record.regions) >= 1
+        if record.image in ("0.png", "1.png", "2.png", "3.png")
     ]
     write_records(data / "boxes-train" / "records-00000.jsonl", records)
-    before = RecordSettings.load("nano-boxes")
-    run = RecordJob(replace(before, epochs=12, log_every=1), Start("nano"), data, tmp_path / "run")
+    settings = replace(RecordSettings.load("nano-boxes"), epochs=40, batch=4, micro_batch=4, learning_rate=2e-3, log_every=1)
+    run = RecordJob(settings, Start("nano"), data, tmp_path / "run")
     folder = train_on_records(run, show_progress=False)
     found = losses(tmp_path / "run")
     assert found[-1] < found[0] / 10

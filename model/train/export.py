@@ -59,7 +59,10 @@ def _save_adapter(adapted: Any, folder: Path) -> None:
 
     folder.mkdir()
     (config,) = adapted.peft_config.values()
-    save_file(get_peft_model_state_dict(adapted), folder / "adapter_model.safetensors")
+    weights = {
+        f"base_model.model.{name}": each for name, each in get_peft_model_state_dict(adapted).items()
+    }  # as PEFT writes them
+    save_file(weights, folder / "adapter_model.safetensors")
     config.save_pretrained(folder)
 
 

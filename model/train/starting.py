@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedTokenizerBase
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from roi_agent.model.checkpoints.merge import copy_weights, make_plan, materialise
-from roi_agent.model.checkpoints.names import vision_config
+from roi_agent.model.checkpoints.names import our_name, read_config, text_config, vision_config
 from roi_agent.model.checkpoints.shards import WeightFolder, open_weights
 from roi_agent.model.checkpoints.vocabulary import load_tokenizer
 from roi_agent.model.configuration import PRESETS, GPT4RoIConfig
@@ -175,14 +176,23 @@ def _described(start: Start) -> tuple[GPT4RoIConfig, PreTrainedTokenizerBase]:
     """The configuration, with as many tokens as the language model has rows, and the tokenizer with the architecture's tokens."""
     language, vision = Path(start.language_model or ""), Path(start.vision or "")
     tokenizer = load_tokenizer([language])
-    try:
-        text = AutoConfig.from_pretrained(language, local_files_only=True)
-    except (OSError, ValueError, KeyError):
-        raise CheckpointMismatch(f"{language.name!r} holds no configuration of a language model") from None
+    text = _text_config(language)
     ids = register_special_tokens(tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = "[PAD]"
     return _config(text, vision_config(vision), ids), tokenizer
+
+
+def _text_config(folder: Path) -> Any:
+    """The configuration of a causal language model; LLaVA's names are not known to transformers as such."""
+    raw = read_config([folder])
+    try:
+        if raw.get("model_type") in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+            return AutoConfig.from_pretrained(folder, local_files_only=True)
+        shapes = {our_name(name): entry.shape for name, entry in WeightFolder(folder).entries.items()}
+        return text_config(raw, shapes, None)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CheckpointMismatch(f"{folder.name!r} holds no configuration of a language model") from None
 
 
 def _config(text: Any, tower: Any, ids: dict[str, int]) -> GPT4RoIConfig:
@@ -228,3 +238,4 @@ def _more_tokens(model: GPT4RoIForConditionalGeneration, tokenizer: PreTrainedTo
                 weight: Any = table.weight
                 weight[rows:] = weight[:rows].mean(0)
         model.config.text_config.vocab_size = wanted  # type: ignore[union-attr]
+    model.config.text_config.pad_token_id = tokenizer.pad_token_id  # type: ignore[union-attr]
