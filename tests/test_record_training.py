@@ -18,6 +18,7 @@ import yaml
 from safetensors.torch import load_file
 
 from roi_agent.loading import load_region_model
+from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.data.record_files import open_records, write_records
 from roi_agent.model.errors import (
     CheckpointMismatch,
@@ -145,6 +146,18 @@ def test_two_processes_with_fsdp_give_the_losses_of_one_and_either_goes_on_from_
 
 
 @pytest.mark.slow
+def test_two_processes_train_adapters_in_bf16(root: Path, tmp_path: Path) -> None:
+    run = job(
+        root, tmp_path, precision="bf16", trained=("region_encoder",), micro_batch=2, lora=LoraSettings(rank=2, dropout=0.0)
+    )
+    train_on_records(run, processes=2, show_progress=False)
+    train_on_records(replace(run, folder=tmp_path / "one"), show_progress=False)
+    assert losses(tmp_path) == pytest.approx(losses(tmp_path / "one"), rel=0.02)
+    ours, theirs = weights(tmp_path), weights(tmp_path / "one")
+    assert all(torch.allclose(ours[name], theirs[name], atol=0.05) for name in ours)
+
+
+@pytest.mark.slow
 def test_an_error_in_a_process_is_the_error_of_the_run(root: Path, tmp_path: Path) -> None:
     broken = tmp_path / "toy-train"
     shutil.copytree(root / "toy-train", broken)
@@ -227,7 +240,7 @@ def test_adapters_are_merged_into_the_result_and_kept_beside_it(root: Path, tmp_
     adapted = PeftModel.from_pretrained(model.language_model, str(folder / "adapter")).merge_and_unload()
     for name in text:
         assert torch.allclose(adapted.state_dict()[name.removeprefix("language_model.")], after[name], atol=1e-6)
-    from torch.distributed.checkpoint import FileSystemReader
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
 
     kept = FileSystemReader(run_checkpoints.saved(tmp_path)[-1]).read_metadata().state_dict_metadata
     weights_kept = {name for name in kept if name.startswith("model.")}
@@ -377,6 +390,8 @@ def test_a_spike_stops_the_run_and_the_checkpoint_before_it_is_kept(root: Path, 
         ([1.0] * 20, 50, 4.9, False),
         ([1.0] * 20, 50, 5.1, True),
         ([1.0] * 20, 5, 50.0, False),
+        ([0.001] * 20, 50, 0.4, False),
+        ([0.001] * 20, 50, 0.6, True),
         ([1.0] * 9, 50, 50.0, False),
         ([1.0] * 20, 5, float("nan"), True),
         ([], 0, float("inf"), True),
@@ -511,6 +526,27 @@ def test_the_command_trains_on_records_and_refuses_options_of_the_other_kind(
     ):
         refused = run("train", *arguments)
         assert refused.code == 2 and problem in refused.err
+
+
+def test_a_model_that_tells_images_apart_does_so_by_those_it_was_trained_on(root: Path, tmp_path: Path) -> None:
+    """With too few of them it no longer does: a wrong warning is worse than none."""
+    from PIL import Image
+
+    assert not load_model_config(train_on_records(job(root, tmp_path / "few", "nano", epochs=1), show_progress=False)).domain
+    write_set(tmp_path, "toy-train", scenes=40, each=1)
+    one = job(tmp_path, tmp_path / "run", "nano", epochs=1, batch=40, micro_batch=40)
+    folder = train_on_records(one, show_progress=False)
+    assert "toy-train" in load_model_config(folder).domain
+    model, question = load_region_model(folder), "What colour is <region1>?"
+    known = Image.open(tmp_path / "toy-train" / "images" / "7.png")
+    noise = Image.effect_noise((64, 64), 100).convert("RGB")
+    notes = [model.ask(image, question, regions=[[5, 5, 40, 40]], max_new_tokens=2).notes for image in (known, noise)]
+    assert not any("outside" in note for note in notes[0]) and any("toy-train" in note for note in notes[1])
+
+
+def load_model_config(folder: Path) -> GPT4RoIConfig:
+    config: GPT4RoIConfig = load_part(GPT4RoIConfig, folder)
+    return config
 
 
 def test_records_of_own_boxes_are_learned(root: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from roi_agent.model.errors import TrainingDiverged
 
 WINDOW = 100  # losses behind the running median
 _FEWEST = 10  # of them, before a spike can be told
+_FLOOR = 0.1  # under the median: near zero, where everything is learned, any doubt is many times the usual
 _SHOWN = 8  # record ids in the error
 
 
@@ -28,7 +29,7 @@ class LossGuard:
         usual = median(self.losses) if len(self.losses) >= _FEWEST else math.inf
         if not math.isfinite(loss):
             raise _diverged(f"the loss is {loss} at step {step}", ids())
-        if step >= self.warm and loss > self.factor * usual:
+        if step >= self.warm and loss > self.factor * max(usual, _FLOOR):
             raise _diverged(f"the loss leaps to {loss:.4g} at step {step}, where {usual:.4g} is usual", ids())
         self.losses.append(loss)
 
