@@ -27,12 +27,14 @@ from roi_agent.model.errors import (
     ModelNotFound,
     RoiAgentError,
     TrainingDiverged,
+    TrainingFailed,
 )
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.processing import GPT4RoIProcessor
 from roi_agent.model.train import run_checkpoints
 from roi_agent.model.train.divergence import LossGuard
 from roi_agent.model.train.packed_loss import PackedLoss
+from roi_agent.model.train.processes import launch
 from roi_agent.model.train.readiness import check_ready
 from roi_agent.model.train.record_job import RecordJob
 from roi_agent.model.train.record_settings import EvaluationSettings, LoraSettings, RecordSettings
@@ -168,6 +170,16 @@ def test_an_error_in_a_process_is_the_error_of_the_run(root: Path, tmp_path: Pat
     assert error.value.code == "image_unreadable"
 
 
+def end_suddenly() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_run_with_its_signal() -> None:
+    with pytest.raises(TrainingFailed, match=r"training_failed: a training process ended: signal 9; .*last checkpoint"):
+        launch(end_suddenly, processes=2)
+
+
 @pytest.mark.slow
 def test_a_killed_training_loses_at_most_what_came_after_the_last_checkpoint(root: Path, tmp_path: Path) -> None:
     settings = {"model": "nano", "trained": list(ALL), "data": {"toy-train": 1}, "batch": 2, "micro_batch": 2, "epochs": 4,
@@ -193,7 +205,7 @@ def test_a_killed_training_loses_at_most_what_came_after_the_last_checkpoint(roo
 
 
 def test_only_the_two_newest_checkpoints_are_kept_and_halves_are_removed(root: Path, tmp_path: Path) -> None:
-    run = job(root, tmp_path, save_every=1)
+    run = job(root, tmp_path, save_every=1, workers=1)
     (tmp_path / "checkpoints" / "step-00000009.part").mkdir(parents=True)
     train_on_records(run, show_progress=False)
     assert sorted(each.name for each in (tmp_path / "checkpoints").iterdir()) == ["step-00000003", "step-00000004"]

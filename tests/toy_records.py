@@ -19,9 +19,9 @@ def scene_records(seed: int, families: Sequence[str], count: int) -> list[Record
     """Conversations about one scene, at most `count`."""
     scene, rng = make_scene(TRAINING_SEEDS + seed), Random(seed)
     records: list[Record] = []
-    for number in range(20 * count):
-        example = make_example(scene, families[number % len(families)], rng)
-        if example and len(records) < count:
+    for number in range(20 * count):  # not every scene offers every family
+        example = make_example(scene, families[number % len(families)], rng) if len(records) < count else None
+        if example:
             boxes = {name: [SIDE * value for value in scene.things[thing].box] for name, thing in example.regions}
             regions = tuple(Region(name, Box(*box), label=scene.things[0].kind) for name, box in boxes.items())
             turns = tuple(RecordTurn(turn.question, str(turn.answer)) for turn in example.turns)

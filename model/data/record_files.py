@@ -98,7 +98,8 @@ class RecordSet:
         """All records as a `datasets.Dataset` of their JSON forms: checked, on disk, read at any place at once."""
         datasets = _datasets()
         if next(iter(self), None) is None:  # from_generator makes no table of nothing
-            empty: Dataset = datasets.Dataset.from_list([], features=record_features())
+            features = record_features()
+            empty: Dataset = datasets.Dataset.from_dict({name: [] for name in features}, features=features)
             return empty
         # Files that change are other files: their size and time are part of what the cached table is known by.
         stats = [(each.stat().st_size, each.stat().st_mtime_ns) for each in self.files]

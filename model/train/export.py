@@ -79,7 +79,7 @@ def _fit_domain(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProces
             found[path] = part.records.image(records[0]).pixels
         if len(found) == _MOST:
             break
-    model.config.domain = f"it was trained on images of {', '.join(settings.data)}" if len(found) >= _FEWEST else ""
+    model.config.domain = f"images of {', '.join(settings.data)}" if len(found) >= _FEWEST else ""
     if model.config.domain:
         pixels = processor.pixels(list(found.values()))
         with torch.inference_mode():

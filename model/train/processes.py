@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -39,6 +40,8 @@ def launch(work: Callable[..., None], *arguments: Any, processes: int) -> None:
         elastic_launch(config, _work)(work, arguments)
     except ChildFailedError as error:
         raise _told(error) from None
+    except SignalException:
+        raise KeyboardInterrupt from None
 
 
 def shard(module: nn.Module, layers: Sequence[nn.Module], *, bf16: bool) -> None:
