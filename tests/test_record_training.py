@@ -2,6 +2,7 @@
 
 import csv
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -474,6 +475,24 @@ def test_a_run_goes_on_only_as_what_it_began(root: Path, tmp_path: Path) -> None
         check_ready(replace(run, settings=replace(run.settings, learning_rate=0.5)), 1)
     with pytest.raises(InvalidSetting, match="other settings: from"):
         check_ready(replace(run, start=Start("nano")), 1)
+
+
+def test_a_checkpoint_that_finds_no_room_ends_the_run_and_the_one_before_is_kept(root: Path, tmp_path: Path) -> None:
+    run = job(root, tmp_path)
+    train_on_records(run, show_progress=False)
+    longer = RecordJob(
+        replace(run.settings, epochs=2, save_every=1), run.start, root, back_to_step_2(tmp_path, tmp_path / "again")
+    )
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # as a full disk: a file of 20 kB and no more
+    try:
+        with pytest.raises(TrainingFailed, match="the checkpoint of step 3 cannot be written: File too large"):
+            train_on_records(longer, show_progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [each.name for each in run_checkpoints.saved(longer.folder)] == ["step-00000002"]
+    train_on_records(longer, show_progress=False)
+    assert losses(longer.folder) == losses(tmp_path)
 
 
 def test_a_damaged_checkpoint_is_named(root: Path, tmp_path: Path) -> None:

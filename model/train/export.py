@@ -24,11 +24,13 @@ _AT_ONCE = 16
 
 def export(job: RecordJob) -> Path:
     """Write the newest checkpoint as `model/` in the run's folder: adapters are merged, and kept beside it as `adapter/`."""
-    settings, target = job.settings, job.folder / "model"
+    settings, target, new = job.settings, job.folder / "model", job.folder / "model.new"
+    if new.exists():  # an earlier export was cut
+        shutil.rmtree(new)
     model, processor = job.start.load()
     prepare(model, settings, job.reset)
     run_checkpoints.load(job.folder, PackedLoss(model))
-    with whole_folder(job.folder / "model.new") as folder:
+    with whole_folder(new) as folder:
         if settings.lora:
             _merge(model, folder / ADAPTER)
         cast(model.eval(), torch.bfloat16 if settings.precision == "bf16" else torch.float32)
@@ -38,7 +40,7 @@ def export(job: RecordJob) -> Path:
         processor.save_pretrained(folder)
     if target.exists():
         shutil.rmtree(target)
-    return (job.folder / "model.new").rename(target)
+    return new.rename(target)
 
 
 def _merge(model: GPT4RoIForConditionalGeneration, adapter: Path) -> None:

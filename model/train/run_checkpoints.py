@@ -28,7 +28,7 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
 from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 from torch.optim import Optimizer
 
-from roi_agent.model.errors import CheckpointMismatch
+from roi_agent.model.errors import CheckpointMismatch, TrainingFailed
 
 KEPT = 2  # the newest, and the last one before it
 _STANDING = "standing.json"
@@ -59,7 +59,19 @@ def make_room(folder: Path) -> None:
 
 
 def save(folder: Path, module: nn.Module, optimizer: Optimizer, standing: Standing, *, accelerator: Any) -> None:
-    """Write a checkpoint with all processes together."""
+    """Write a checkpoint with all processes together.  Error: TrainingFailed where it cannot be written."""
+    try:
+        _save(folder, module, optimizer, standing, accelerator)
+    except (OSError, CheckpointException) as error:
+        reasons = [error, *map(_cause, getattr(error, "failures", {}).values())]
+        why = next((each.strerror for each in reasons if isinstance(each, OSError) and each.strerror), type(error).__name__)
+        raise TrainingFailed(
+            f"the checkpoint of step {standing.step} cannot be written: {why}",
+            do="make room on the disk; the same command goes on from the last checkpoint",
+        ) from None
+
+
+def _save(folder: Path, module: nn.Module, optimizer: Optimizer, standing: Standing, accelerator: Any) -> None:
     target = folder / "checkpoints" / f"step-{standing.step:08d}"
     aside = target.with_name(target.name + ".part")
     if accelerator.is_main_process:
@@ -75,6 +87,12 @@ def save(folder: Path, module: nn.Module, optimizer: Optimizer, standing: Standi
             shutil.rmtree(target)
         os.replace(aside, target)
     accelerator.wait_for_everyone()
+
+
+def _cause(failure: Any) -> BaseException | None:
+    """The error in what torch notes of a process: the error and where it was raised."""
+    error = failure[0] if isinstance(failure, tuple) else failure
+    return error if isinstance(error, BaseException) else None
 
 
 def load(folder: Path, module: nn.Module, optimizer: Optimizer | None = None, *, alone: bool = True) -> Standing:
