@@ -266,6 +266,9 @@ def test_in_bf16_what_learns_is_kept_in_float32_and_the_rest_is_not(root: Path, 
     prepare(model, run.settings)
     kinds = {part: {each.dtype for each in getattr(model, part).parameters()} for part in ("region_encoder", "language_model")}
     assert kinds == {"region_encoder": {torch.float32}, "language_model": {torch.bfloat16}}
+    before = load_file(root / "tiny" / "model.safetensors")
+    assert torch.equal(model.region_encoder.up.weight, before["region_encoder.up.weight"]), "nothing is rounded on the way"
+    assert model.language_model.model.rotary_emb.inv_freq.dtype == torch.float32
     train_on_records(run, show_progress=False)
     assert {each.dtype for each in weights(tmp_path).values()} == {torch.bfloat16}
     train_on_records(

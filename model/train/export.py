@@ -33,7 +33,8 @@ def export(job: RecordJob) -> Path:
     with whole_folder(new) as folder:
         if settings.lora:
             _merge(model, folder / ADAPTER)
-        cast(model.eval(), torch.bfloat16 if settings.precision == "bf16" else torch.float32)
+        kind = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+        cast(model.eval(), kind, kind)
         if model.config.domain:
             _fit_domain(model, processor, job, folder)
         model.save_pretrained(folder)

@@ -95,8 +95,6 @@ def prepare(model: GPT4RoIForConditionalGeneration, settings: RecordSettings, re
             parameter.requires_grad_()
         learning += adapters
     cast(model, torch.float32 if settings.precision == "float32" else torch.bfloat16)
-    for parameter in learning:
-        parameter.data = parameter.data.float()
     model.language_model.set_attn_implementation(_ATTENTION)
     for module in (model.language_model, model.region_encoder):
         module.train()  # frozen too: gradients pass through it, and checkpointing is for training
@@ -106,9 +104,17 @@ def prepare(model: GPT4RoIForConditionalGeneration, settings: RecordSettings, re
     return learning
 
 
-def cast(model: nn.Module, dtype: torch.dtype) -> None:
-    """All weights in one type."""
-    model.to(dtype)
+def cast(model: nn.Module, frozen: torch.dtype, learning: torch.dtype = torch.float32) -> None:
+    """What is frozen in one type and what learns in another, without a rounding on the way.
+
+    Buffers that are not stored are left alone: rotary frequencies are float32 in every model.
+    """
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            parameter.data = parameter.data.to(learning if parameter.requires_grad else frozen)
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_floating_point() and name not in module._non_persistent_buffers_set:
+                buffer.data = buffer.data.to(frozen)
 
 
 def restart(model: GPT4RoIForConditionalGeneration, part: str) -> None:
