@@ -58,7 +58,10 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """parameters, trained: numbers of weights.  checkpoint, exported: bytes on the disk, of one each."""
+    """parameters, trained: numbers of weights.  checkpoint, exported: bytes on the disk, of one each.
+
+    loading: bytes of the machine's own memory while every process holds the whole model, before it is shared out.
+    """
 
     parameters: int
     trained: int
@@ -66,6 +69,7 @@ class Plan:
     memory: Memory
     checkpoint: int
     exported: int
+    loading: int
     data: Data | None = None
 
     def lines(self) -> list[str]:
@@ -74,6 +78,7 @@ class Plan:
         found = [
             f"weights: {self.parameters / 1e9:,.2f} billion, of which {self.trained / 1e9:,.2f} learn",
             f"memory of each of {self.processes} GPUs: {_size(self.memory.total)} ({', '.join(parts)}; activations estimated)",
+            f"memory of the machine: {_size(self.loading)} while all processes load the model",
             f"disk: {_size(self.checkpoint)} for a checkpoint, of which two are kept, and {_size(self.exported)} for the model",
         ]
         if self.data:
@@ -107,7 +112,8 @@ def make_plan(
         activations=_activations(model, settings, number),
     )
     merged = total - sum(each.numel() for name, each in model.named_parameters() if "lora_" in name)
-    return Plan(total, trained, processes, memory, 3 * trained * _FULL, merged * number, data)
+    loading = processes * (trained * _FULL + (total - trained) * number)
+    return Plan(total, trained, processes, memory, 3 * trained * _FULL, merged * number, loading, data)
 
 
 def count_data(settings: RecordSettings, parts: Sequence[Part], processor: GPT4RoIProcessor) -> Data:
