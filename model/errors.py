@@ -254,9 +254,15 @@ class ScoringFailed(RoiAgentError):
 
 
 class TrainingDiverged(RoiAgentError):
-    """The loss of a training is no longer a number."""
+    """The loss of a training is no longer a number, or far above what it was."""
 
     code = "training_diverged"
+
+
+class TrainingFailed(RoiAgentError):
+    """A process of a training ended, for a reason that is not the user's."""
+
+    code = "training_failed"
 
 
 def all_errors() -> dict[str, type[RoiAgentError]]:

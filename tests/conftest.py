@@ -1,6 +1,7 @@
 """What every test shares: no network, benchmarks marked by their folder, and a small release of published weights."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +13,11 @@ if TYPE_CHECKING:
     from tests.commands import Runner
     from tests.published import Release
 
-# Read by huggingface_hub and matplotlib when they are imported, which happens later.
+# Read by huggingface_hub, datasets and matplotlib when they are imported, which happens later.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "agg"
+_tables = tempfile.TemporaryDirectory()  # tables of records, which would stay in the user's own cache
+os.environ["HF_DATASETS_CACHE"] = _tables.name
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 

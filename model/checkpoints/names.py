@@ -96,7 +96,7 @@ def published_config(
     """
     try:
         numbers = _region_numbers(shapes, vision) | {field: ids[token] for token, field in ID_FIELDS.items()}
-        return GPT4RoIConfig(vision_config=vision, text_config=_text_config(raw, shapes, ids.get("[PAD]")), **numbers)
+        return GPT4RoIConfig(vision_config=vision, text_config=text_config(raw, shapes, ids.get("[PAD]")), **numbers)
     except (KeyError, IndexError) as error:
         raise CheckpointMismatch(f"the checkpoint has no {error.args[0]}", do="give the folder as it was published") from None
     except (InvalidSetting, StrictDataclassError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
@@ -115,7 +115,8 @@ def vision_config(folder: Path) -> PreTrainedConfig:
     return tower
 
 
-def _text_config(raw: Mapping[str, Any], shapes: Mapping[str, Shape], pad_id: int | None) -> LlamaConfig:
+def text_config(raw: Mapping[str, Any], shapes: Mapping[str, Shape], pad_id: int | None) -> LlamaConfig:
+    """The configuration of a LLaMA whose config.json may be LLaVA's.  shapes: under our names.  Error: KeyError."""
     raw = {**raw, **(raw.get("text_config") or {})}
     num_rows = shapes["language_model.model.embed_tokens.weight"][0]
     numbers = {key: raw[key] for key in _TEXT_KEYS}

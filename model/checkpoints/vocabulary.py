@@ -48,7 +48,7 @@ def published_processor(path: str | Path, config: GPT4RoIConfig, base: str | Pat
     Raises ModelNotFound without a tokenizer, CheckpointMismatch where its ids are not the configuration's or do not fit
     the embedding.
     """
-    tokenizer = _tokenizer([Path(folder) for folder in (path, base) if folder is not None])
+    tokenizer = load_tokenizer([Path(folder) for folder in (path, base) if folder is not None])
     _check_room(tokenizer.get_vocab(), config.vocab_size)
     register_special_tokens(tokenizer, _tokens_with_room(tokenizer, config.vocab_size))
     _check_room(tokenizer.get_vocab(), config.vocab_size)
@@ -57,7 +57,7 @@ def published_processor(path: str | Path, config: GPT4RoIConfig, base: str | Pat
     return new_processor(config, tokenizer)
 
 
-def _tokenizer(folders: list[Path]) -> PreTrainedTokenizerBase:
+def load_tokenizer(folders: list[Path]) -> PreTrainedTokenizerBase:
     folder = next((each for each in folders if any((each / name).is_file() for name in _TOKENIZER_FILES)), None)
     if folder is None:
         raise ModelNotFound("the checkpoint has no tokenizer", do=f"put {' or '.join(_TOKENIZER_FILES)} into its folder")

@@ -110,8 +110,10 @@ class RecordSet:
     def dataset(self) -> "Dataset":
         """All records as a `datasets.Dataset` of their JSON forms: checked, on disk, read at any place at once."""
         datasets = _datasets()
-        if next(iter(self), None) is None:  # from which no table can be generated
-            return datasets.Dataset.from_dict({key: [] for key in record_features()}, features=record_features())
+        if next(iter(self), None) is None:  # from_generator makes no table of nothing
+            features = record_features()
+            empty: Dataset = datasets.Dataset.from_dict({name: [] for name in features}, features=features)
+            return empty
         # Files that change are other files: their size and time are part of what the cached table is known by.
         stats = [(each.stat().st_size, each.stat().st_mtime_ns) for each in self.files]
         keys = {"files": [str(each) for each in self.files], "stats": stats}

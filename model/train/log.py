@@ -23,8 +23,9 @@ _COLUMNS = ("phase", "step", "seconds", "learning_rate", "loss")
 class Log:
     """Appends rows to the run's CSV; rows that a phase resumed at `step` will write again are dropped first."""
 
-    def __init__(self, path: Path, phase: str, step: int, figures: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, phase: str, step: int, figures: tuple[str, ...], *, digits: int = 4) -> None:
         self._path, self._phase, self._step, self._columns = path, phase, step, (*_COLUMNS, *figures)
+        self._digits = digits
 
     def __enter__(self) -> "Log":
         kept = [row for row in self._rows() if row["phase"] != self._phase or int(row["step"]) <= self._step]
@@ -38,7 +39,7 @@ class Log:
 
     def write(self, step: int, seconds: float, rate: float, recent: dict[str, list[float]]) -> None:
         """A row with the means of what was remembered since the last one."""
-        figures = {name: f"{sum(values) / len(values):.4f}" for name, values in recent.items()}
+        figures = {name: f"{sum(values) / len(values):.{self._digits}f}" for name, values in recent.items()}
         row = {"phase": self._phase, "step": step, "seconds": f"{seconds:.0f}", "learning_rate": f"{rate:.3g}", **figures}
         self._writer.writerow(row)
         self._file.flush()

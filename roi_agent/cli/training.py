@@ -83,19 +83,102 @@ def _write_layout(layout: str, folder: Path, train: range, held_out: range, side
         out.print(text, markup=False, soft_wrap=True)
 
 
-@app.command(epilog="Example: `roi-agent train nano --out runs/nano`")
+_TRAIN_EXAMPLES = """Examples:
+
+`roi-agent train nano --out runs/nano`
+
+`roi-agent train nano-boxes --data my-sets/ --from nano --out runs/mine`
+
+`roi-agent train stage1-7b --data sets/ --language-model vicuna-7b/ --vision clip-vit-large-patch14/ --processes 8`
+
+`roi-agent train stage2-7b --data sets/ --from runs/stage1-7b/model --processes 8 --plan`"""
+
+
+@app.command(epilog=_TRAIN_EXAMPLES)
 def train(
-    config: Annotated[str, typer.Argument(help="A YAML file, or a shipped configuration: nano, nano-detector, nano-segmenter.")],
+    config: Annotated[
+        str, typer.Argument(help="A YAML file, or a shipped configuration, such as nano, nano-boxes, stage2-7b or lora-7b.")
+    ],
     folder: Annotated[Path | None, typer.Option("--out", help="The run's folder.  [default: runs/NAME]")] = None,
-    phase: Annotated[str | None, typer.Option(help="Run only this phase of the configuration.")] = None,
+    phase: Annotated[str | None, typer.Option(help="Toy world: run only this phase of the configuration.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Records: the folder that holds the data sets that the configuration names.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Records: the model to start from: nano, or a folder.", metavar="FOLDER")
+    ] = None,
+    language_model: Annotated[Path | None, typer.Option(help="Records: start from this language model's folder ...")] = None,
+    vision: Annotated[Path | None, typer.Option(help="... and this vision tower's ...")] = None,
+    projector: Annotated[Path | None, typer.Option(help="... with LLaVA's projector, a file.")] = None,
+    reset: Annotated[list[str] | None, typer.Option(help="Records: start this part from random weights: region_encoder.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Records: processes that share the work, one for each GPU.")] = 1,
+    plan: Annotated[bool, typer.Option("--plan", help="Records: only say what it would take.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Train a model; the same command goes on where an earlier run was cut."""
-    require("accelerate", "yaml", extra="train")
+    """Train a model, on the toy world or on records; the same command goes on where an earlier run was cut."""
+    require("accelerate", "datasets", "peft", "tensorboard", "yaml", extra="train")
     import time
 
-    from roi_agent.model.train.loop import train as run
-    from roi_agent.model.train.settings import TrainSettings
+    from roi_agent.model.train.settings import TrainSettings, read_values
 
-    start = time.monotonic()
-    target = run(TrainSettings.load(config), folder or Path("runs") / Path(config).stem, only=phase)
-    out.print(f"the model is in {target}, after {(time.monotonic() - start) / 60:.1f} minutes", markup=False, soft_wrap=True)
+    begin = time.monotonic()
+    folder = folder or Path("runs") / Path(config).stem
+    given = (data, start, language_model, vision, projector, reset)
+    if "phases" in read_values(config):
+        if any(given) or processes > 1 or plan:
+            raise InvalidSetting(f"{config} trains on the toy world", do="leave out the options for records")
+        from roi_agent.model.train.loop import train as run
+
+        target = run(TrainSettings.load(config), folder, only=phase)
+    else:
+        if phase is not None:
+            raise InvalidSetting(f"{config} has no phases", do="leave out --phase")
+        bases = [str(each) if each else None for each in (language_model, vision, projector)]
+        if plan:
+            return _plan(config, data, start, bases, reset, processes, as_json)
+        from roi_agent.model.train.record_job import RecordJob
+        from roi_agent.model.train.record_settings import RecordSettings
+        from roi_agent.model.train.record_training import train_on_records
+        from roi_agent.model.train.starting import Start
+
+        if data is None:
+            raise InvalidSetting("no data is named", do="give --data, the folder that holds the data sets")
+        job = RecordJob(RecordSettings.load(config), Start(start, *bases), data, folder, tuple(reset or ()))
+        target = train_on_records(job, processes=processes, show_progress=not as_json)
+    minutes = (time.monotonic() - begin) / 60
+    if as_json:
+        print(json.dumps({"model": str(target), "minutes": minutes}))
+    else:
+        out.print(f"the model is in {target}, after {minutes:.1f} minutes", markup=False, soft_wrap=True)
+
+
+def _plan(
+    config: str,
+    data: Path | None,
+    start: str | None,
+    bases: list[str | None],
+    reset: list[str] | None,
+    processes: int,
+    as_json: bool,
+) -> None:
+    from roi_agent.model.configuration import GPT4RoIConfig
+    from roi_agent.model.train.mixture import open_parts
+    from roi_agent.model.train.plan import count_data, make_plan
+    from roi_agent.model.train.record_settings import RecordSettings
+    from roi_agent.model.train.starting import Start
+
+    settings, counted, processor = RecordSettings.load(config), None, None
+    model = GPT4RoIConfig.preset(settings.model)
+    if start is not None or any(bases):
+        model, processor = Start(start, *bases).description()
+    if data is not None and processor is not None:
+        parts = open_parts(data, settings.data, conversations=settings.conversations)
+        counted = count_data(settings, parts, processor)
+    made = make_plan(settings, model, processes=processes, reset=reset or (), data=counted)
+    if as_json:
+        print(json.dumps(made.to_dict()))
+        return
+    for line in made.lines():
+        out.print(line, markup=False, soft_wrap=True)
+    if data is None or processor is None:
+        out.print("give --data and --from to count steps and tokens", markup=False)

@@ -1,0 +1,92 @@
+"""From a finished training on records to a folder that `load_region_model` opens."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from roi_agent.model.checkpoints.target import whole_folder
+from roi_agent.model.domain import Domain, pool
+from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.processing import GPT4RoIProcessor
+from roi_agent.model.train import run_checkpoints
+from roi_agent.model.train.mixture import Mixture, open_parts
+from roi_agent.model.train.packed_loss import PackedLoss
+from roi_agent.model.train.record_job import RecordJob
+from roi_agent.model.train.starting import cast, prepare
+
+ADAPTER = "adapter"
+_FEWEST, _MOST = 20, 400  # images that a domain is fitted to
+_AT_ONCE = 16
+
+
+def export(job: RecordJob) -> Path:
+    """Write the newest checkpoint as `model/` in the run's folder: adapters are merged, and kept beside it as `adapter/`."""
+    settings, target, new = job.settings, job.folder / "model", job.folder / "model.new"
+    if new.exists():  # an earlier export was cut
+        shutil.rmtree(new)
+    model, processor = job.start.load()
+    prepare(model, settings, job.reset)
+    run_checkpoints.load(job.folder, PackedLoss(model))
+    with whole_folder(new) as folder:
+        if settings.lora:
+            _merge(model, folder / ADAPTER)
+        kind = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+        cast(model.eval(), kind, kind)
+        if model.config.domain:
+            _fit_domain(model, processor, job, folder)
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+    if target.exists():
+        shutil.rmtree(target)
+    return new.rename(target)
+
+
+def _merge(model: GPT4RoIForConditionalGeneration, adapter: Path) -> None:
+    """Add the adapters to the layers that they adapt, once they are saved."""
+    from peft.tuners.lora import LoraLayer
+
+    adapted = model.language_model
+    _save_adapter(adapted, adapter)
+    for name, module in list(adapted.named_modules()):
+        if isinstance(module, LoraLayer):
+            module.merge()
+            adapted.set_submodule(name, module.get_base_layer())
+
+
+def _save_adapter(adapted: Any, folder: Path) -> None:
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    (config,) = adapted.peft_config.values()
+    weights = {
+        f"base_model.model.{name}": each for name, each in get_peft_model_state_dict(adapted).items()
+    }  # as PEFT writes them
+    save_file(weights, folder / "adapter_model.safetensors")
+    config.save_pretrained(folder)
+
+
+def _fit_domain(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor, job: RecordJob, folder: Path) -> None:
+    """What the images of training look like to the model now; with too few of them it no longer tells others from them."""
+    settings = job.settings
+    parts = open_parts(job.data, settings.data, conversations=settings.conversations)
+    mixture = Mixture.make(parts, epochs=1, batch=1, seed=settings.seed)
+    found: dict[Path, Any] = {}
+    for place in range(len(mixture)):
+        part, records = mixture.read(place)
+        path = part.records.images / records[0].image
+        if path not in found:
+            found[path] = part.records.image(records[0]).pixels
+        if len(found) == _MOST:
+            break
+    model.config.domain = f"images of {', '.join(settings.data)}" if len(found) >= _FEWEST else ""
+    if model.config.domain:
+        pixels = processor.pixels(list(found.values()))
+        with torch.inference_mode():
+            pooled = torch.cat([pool(model.encode_image(some).maps).cpu() for some in pixels.split(_AT_ONCE)])
+        order = np.random.default_rng(settings.seed).permutation(len(pooled))
+        inside, held_out = pooled[torch.from_numpy(order)].chunk(2)
+        Domain.fit(inside, held_out, known=model.config.domain).save(folder)

@@ -1,0 +1,96 @@
+"""Evaluation during training: the loss on held-out records, and how many answers are written exactly right."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+
+from roi_agent.model.conversation import Turn
+from roi_agent.model.data.record import Record
+from roi_agent.model.processing import GPT4RoIProcessor, normalised_boxes
+from roi_agent.model.train.mixture import Mixture, Part, open_parts
+from roi_agent.model.train.record_settings import EvaluationSettings
+from roi_agent.model.train.samples import Samples
+
+_AT_ONCE = 8  # answers written side by side
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """loss: a mean over answer tokens.  exact: the share of last answers that are written exactly right."""
+
+    loss: float
+    exact: float
+
+
+class HeldOut:
+    """The first records of a set that nothing is learned from.
+
+    Every process evaluates all of them: FSDP gathers weights for all at once, and there are few.
+    """
+
+    def __init__(self, root: Path, settings: EvaluationSettings, processor: GPT4RoIProcessor, *, length: int) -> None:
+        (part,) = open_parts(root, {settings.data: 1.0}, conversations=1)
+        self.settings, self.processor = settings, processor
+        count = min(settings.records, part.num_samples)
+        self.records = [part.read(index)[0] for index in range(count)]
+        self.part: Part = part
+        self.samples = Samples(Mixture.make([part], epochs=1, batch=1, seed=0), processor, length=length)
+
+    @torch.no_grad()
+    def evaluate(self, module: nn.Module, device: torch.device) -> Scores:
+        """Loss and exact answers of a `PackedLoss`, whose mode is left as it was."""
+        learning = [each for each in module.modules() if each.training]
+        module.eval()
+        loss, tokens, right = 0.0, 0, 0
+        for start in range(0, len(self.records), _AT_ONCE):
+            records = self.records[start : start + _AT_ONCE]
+            batch = self.samples.collate([self.samples.read(self.part, [record]) for record in records]).to(device)
+            if batch.num_answer_tokens:
+                loss += module(batch).item()
+                tokens += batch.num_answer_tokens
+            right += sum(_same(*pair) for pair in zip(self._answers(module, records, device), records, strict=True))
+        if isinstance(module, FSDPModule):
+            module.reshard()  # otherwise the next step would read weights that a checkpoint may not
+        for each in learning:
+            each.training = True
+        return Scores(loss / max(1, tokens), right / max(1, len(self.records)))
+
+    def _answers(self, module: nn.Module, records: Sequence[Record], device: torch.device) -> list[str]:
+        prompts = self._prompts(records, device)
+        ids: Tensor = module(None, prompts)
+        return [self.processor.decode_answer(row.tolist()) for row in ids[:, prompts["input_ids"].shape[1] :]]
+
+    def _prompts(self, records: Sequence[Record], device: torch.device) -> dict[str, Any]:
+        """The last question of each record, after the right answers to those before; padded on the left."""
+        rows, boxes = [], []
+        for record in records:
+            turns = record.conversation()
+            prompt = self.processor.render([*turns[:-1], Turn(turns[-1].question)], record.regions)
+            rows.append(self.processor.encode(prompt)[0])
+            boxes.append(normalised_boxes(prompt.regions, record.size_wh).to(device))
+        longest, pad = max(map(len, rows)), self.processor.tokenizer.pad_token_id or 0
+        images = [self.part.records.image(record).pixels for record in records]
+        return {
+            "input_ids": torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=device),
+            "attention_mask": torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device),
+            "pixel_values": self.processor.pixels(images).to(device),
+            "boxes": boxes,
+            "max_new_tokens": self.settings.max_new_tokens,
+            "do_sample": False,
+        }
+
+
+def _same(text: str, record: Record) -> bool:
+    """Letter for letter but for case, white space and a full stop; any of several right answers counts."""
+    turn = record.turns[-1]
+    return _plain(text) in {_plain(answer) for answer in (turn.answer, *turn.references)}
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.sub(r"<(region\d+)>", r"\1", text.lower()).split()).rstrip(".")

@@ -1,0 +1,53 @@
+"""The paper's loss on packed rows, as one module: images and regions are encoded once, answers are learned from."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.processing import IGNORE
+from roi_agent.model.train.packing import attention
+from roi_agent.model.train.samples import Batch
+
+
+class PackedLoss(nn.Module):
+    """The sum of the loss over all answer tokens of a batch.
+
+    One module around the model, so that everything a step needs happens within one `forward`: that is when FSDP has the
+    weights in place.
+    """
+
+    def __init__(self, model: GPT4RoIForConditionalGeneration) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch | None, prompts: dict[str, Any] | None = None) -> Tensor:
+        """A batch -> a scalar; or prompts, the arguments of `generate`, -> token ids (R, T + new)."""
+        if batch is None:
+            assert prompts is not None
+            ids: Tensor = self.model.generate(**prompts)
+            return ids
+        targets = batch.labels[:, 1:]
+        learned = targets != IGNORE
+        hidden, vectors = self._hidden(batch)
+        logits = self.model.get_output_embeddings()(hidden[:, :-1][learned]).float()
+        loss = F.cross_entropy(logits, targets[learned], reduction="sum")
+        # Where no region is asked about, the region encoder still gets a gradient, of zero: processes that exchange gradients
+        # must all have the same ones.
+        return loss + 0.0 * vectors.float().sum()
+
+    def _hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The language model's last states (R, T, hidden) and the vectors of all regions (K, hidden)."""
+        image = self.model.encode_image(batch.pixels)
+        vectors = torch.cat(self.model.region_encoder.pool(image.maps, batch.boxes))
+        behind = [vectors[regions] for regions in batch.row_regions]
+        embeddings = self.model.embed(batch.ids, image.tokens[batch.row_images], behind)
+        output = self.model.language_model.base_model(
+            inputs_embeds=embeddings,
+            attention_mask=attention(batch.segments),
+            position_ids=batch.positions,
+            use_cache=False,
+        )
+        return output.last_hidden_state, vectors

@@ -1,0 +1,174 @@
+"""What a training on records would take, without starting it: steps, tokens, bytes on the disk and in each GPU's memory.
+
+Weights are counted on the meta device, so that 7B costs nothing to look at. Activations are estimated from shapes, for rows that
+are full, and stated as an estimate; the rest is arithmetic.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from roi_agent.model.configuration import GPT4RoIConfig
+from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.processing import GPT4RoIProcessor
+from roi_agent.model.train.mixture import Mixture, Part
+from roi_agent.model.train.packing import pack, prefix_ids
+from roi_agent.model.train.record_settings import RecordSettings
+from roi_agent.model.train.samples import encode_records
+from roi_agent.model.train.starting import decoder_layers, prepare
+
+_SAMPLED = 200  # samples whose tokens are counted; the rest is taken to be like them
+_REGIONS = 40  # of an image, taken for the estimate of activations
+_ALONGSIDE = 1.5e9  # bytes of a CUDA context, libraries' workspaces and fragments
+_HALF, _FULL = 2, 4  # bytes of a number
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """samples, steps: of the whole run.  tokens, answer_tokens: about how many are read and learned from in it."""
+
+    samples: int
+    steps: int
+    tokens: int
+    answer_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes in one GPU.
+
+    gathered: weights that FSDP brings together while they are used, or bfloat16 copies of what learns where nothing is shared.
+    """
+
+    weights: int
+    gradients: int
+    optimiser: int
+    gathered: int
+    activations: int
+    alongside: int = int(_ALONGSIDE)
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(asdict(self).values())
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """parameters, trained: numbers of weights.  checkpoint, exported: bytes on the disk, of one each.
+
+    loading: bytes of the machine's own memory while every process holds the whole model, before it is shared out.
+    """
+
+    parameters: int
+    trained: int
+    processes: int
+    memory: Memory
+    checkpoint: int
+    exported: int
+    loading: int
+    data: Data | None = None
+
+    def lines(self) -> list[str]:
+        """The plan in words."""
+        parts = [f"{_size(value)} {name}" for name, value in asdict(self.memory).items()]
+        found = [
+            f"weights: {self.parameters / 1e9:,.2f} billion, of which {self.trained / 1e9:,.2f} learn",
+            f"memory of each of {self.processes} GPUs: {_size(self.memory.total)} ({', '.join(parts)}; activations estimated)",
+            f"memory of the machine: {_size(self.loading)} while all processes load the model",
+            f"disk: {_size(self.checkpoint)} for a checkpoint, of which two are kept, and {_size(self.exported)} for the model",
+        ]
+        if self.data:
+            counts = f"{self.data.samples:,} samples in {self.data.steps:,} steps"
+            found.append(f"data: {counts}, about {self.data.tokens:,} tokens, {self.data.answer_tokens:,} of them answers")
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        values = asdict(self)
+        values["memory"]["total"] = self.memory.total
+        return values
+
+
+def make_plan(
+    settings: RecordSettings, config: GPT4RoIConfig, *, processes: int, reset: Sequence[str] = (), data: Data | None = None
+) -> Plan:
+    """The plan for so many GPUs.  config: of the model that it starts from.  Error: InvalidSetting."""
+    settings.accumulation(processes)
+    with torch.device("meta"):
+        model = GPT4RoIForConditionalGeneration._from_config(config, dtype=torch.float32)
+        prepare(model, settings, reset)
+    sizes = [(each.numel(), each.requires_grad) for each in model.parameters()]
+    total, trained = sum(size for size, _ in sizes), sum(size for size, learns in sizes if learns)
+    number = _FULL if settings.precision == "float32" else _HALF
+    memory = Memory(
+        weights=(trained * _FULL + (total - trained) * number) // processes,
+        gradients=trained * _FULL // processes,
+        optimiser=2 * trained * _FULL // processes,
+        gathered=_gathered(model, total, trained, number, processes),
+        activations=_activations(model, settings, number),
+    )
+    merged = total - sum(each.numel() for name, each in model.named_parameters() if "lora_" in name)
+    loading = processes * (trained * _FULL + (total - trained) * number)
+    return Plan(total, trained, processes, memory, 3 * trained * _FULL, merged * number, loading, data)
+
+
+def count_data(settings: RecordSettings, parts: Sequence[Part], processor: GPT4RoIProcessor) -> Data:
+    """Steps and tokens of a mixture; tokens from a sample of it."""
+    mixture = Mixture.make(parts, epochs=settings.epochs, batch=settings.batch, seed=settings.seed)
+    prefix = prefix_ids(processor)
+    places = np.unique(np.linspace(0, len(mixture) - 1, min(len(mixture), _SAMPLED)).astype(int))
+    tokens = answers = 0
+    for place in places:
+        conversations, _ = encode_records(processor, prefix, mixture.read(int(place))[1])
+        rows, _ = pack(prefix, conversations, length=settings.length)
+        tokens += sum(len(row.ids) for row in rows)
+        answers += sum(label >= 0 for row in rows for label in row.labels)
+    share = len(mixture) / len(places)
+    return Data(len(mixture), len(mixture) // settings.batch, round(tokens * share), round(answers * share))
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:,.1f} MB"
+
+
+def _gathered(model: GPT4RoIForConditionalGeneration, total: int, trained: int, number: int, processes: int) -> int:
+    """With FSDP: two layers, one of which is on its way, and all outside the layers, whose gradients are whole for a while."""
+    if processes == 1:
+        return trained * number if number == _HALF else 0  # autocast's copies
+    layers = decoder_layers(model)
+    inside = sum(each.numel() for layer in layers for each in layer.parameters())
+    largest = max(sum(each.numel() for each in layer.parameters()) for layer in layers)
+    outside = [each for name, each in model.named_parameters() if ".layers." not in name or not name.startswith("language_model")]
+    learning = sum(each.numel() for each in outside if each.requires_grad)
+    return 2 * largest * (number + _FULL) + (total - inside) * number + learning * (number + _FULL)
+
+
+def _activations(model: GPT4RoIForConditionalGeneration, settings: RecordSettings, number: int) -> int:
+    """One full row for each image of a micro-batch."""
+    images, tokens = settings.micro_batch, settings.micro_batch * settings.length
+    text: Any = model.config.text_config
+    hidden: int = text.hidden_size
+    layers: int = text.num_hidden_layers
+    # A layer keeps its input, two normed inputs (in float32 too), queries, keys, values, what attention gives, and three inner.
+    inner: int = tokens * (12 * hidden + 4 * text.intermediate_size) * number
+    if settings.lora:
+        inner += tokens * 7 * settings.lora.rank * number + 3 * tokens * hidden * number
+    checkpointed = settings.gradient_checkpointing
+    language = layers * tokens * hidden * number + inner if checkpointed else layers * inner
+    logits: int = 3 * (tokens // 2) * text.vocab_size * _FULL  # of answers at most half of all, their softmax, and its gradient
+    mask = images * settings.length**2
+    return language + logits + mask + _encoder_activations(model.config, images, number, checkpointed=checkpointed)
+
+
+def _encoder_activations(config: GPT4RoIConfig, images: int, number: int, *, checkpointed: bool) -> int:
+    """Maps of every fusion (one is worked on, with neighbours resized and norms in float32), and of every region."""
+    maps = images * config.region_channels * sum(side * side for side in config.pyramid_sizes) * number
+    one = 5 * maps
+    fused = config.num_fusions * maps + one if checkpointed else config.num_fusions * one
+    pooled = images * _REGIONS * config.region_channels * config.roi_size**2 * config.num_levels
+    estimate: int = fused + maps + pooled * (_FULL + 2 * number)
+    return estimate

@@ -1,0 +1,83 @@
+"""Training in several processes: how they are started, and how a model is shared out among them (FSDP2)."""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from roi_agent.model.errors import InvalidSetting, RoiAgentError, TrainingFailed, all_errors
+
+
+def launch(work: Callable[..., None], *arguments: Any, processes: int) -> None:
+    """Run `work(*arguments)` in so many processes of this machine, as torchrun does, and wait for them.
+
+    work: a function of a module.  When one process fails, the others are ended.
+    Errors: the coded error of the process that failed first, TrainingFailed for any other end; InvalidSetting.
+    """
+    cards = torch.cuda.device_count()
+    if cards and processes > cards:
+        raise InvalidSetting(f"{processes} processes on {cards} GPUs", do="give at most one process for each GPU")
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        run_id=f"roi-agent-{os.getpid()}",
+        max_restarts=0,
+        monitor_interval=0.1,
+        start_method="spawn",
+    )
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # a failure is told once, by the error below
+    try:
+        elastic_launch(config, _work)(work, arguments)
+    except ChildFailedError as error:
+        raise _told(error) from None
+    except SignalException:
+        raise KeyboardInterrupt from None
+
+
+def shard(module: nn.Module, layers: Sequence[nn.Module], *, bf16: bool) -> None:
+    """Share out weights, gradients and optimiser states over all processes: each layer by itself, then the rest.
+
+    `fully_shard` is FSDP2 itself. Accelerate 1.15 wraps it in FullyShardedDataParallelPlugin, but ignores that on CPUs without
+    a word, and then nothing would be tested that a GPU runs; this is the same on both.
+    """
+    # Inputs stay as they are: boxes must not be rounded to bfloat16. Gradients are summed in float32.
+    policy = MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16 if bf16 else None, reduce_dtype=torch.float32, cast_forward_inputs=False
+    )
+    for layer in layers:
+        fully_shard(layer, mp_policy=policy)
+    fully_shard(module, mp_policy=policy)
+
+
+@record
+def _work(work: Callable[..., None], arguments: Sequence[Any]) -> None:
+    try:
+        work(*arguments)
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def _told(error: ChildFailedError) -> RoiAgentError:
+    """What a process said at its end, as the error that it was."""
+    _, failure = error.get_first_failure()
+    data = failure.error_file_data
+    message = data["message"]["message"] if isinstance(data, dict) and isinstance(data.get("message"), dict) else failure.message
+    _, _, text = str(message).partition(": ")
+    code, _, problem = text.partition(": ")
+    kind = all_errors().get(code)
+    if kind is None:
+        how = f"signal {-failure.exitcode}" if failure.exitcode < 0 else str(message)
+        return TrainingFailed(f"a training process ended: {how}", do="the same command goes on from the last checkpoint")
+    problem, _, do = problem.partition("; ")
+    return kind(problem, do=do)

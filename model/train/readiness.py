@@ -1,0 +1,100 @@
+"""What would stop a training on records, found before its first step."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from roi_agent.model.checkpoints.target import check_disk
+from roi_agent.model.errors import CheckpointMismatch, DataNotFound, InvalidSetting
+from roi_agent.model.processing import GPT4RoIProcessor
+from roi_agent.model.train.aside import save_aside
+from roi_agent.model.train.mixture import Part, open_parts
+from roi_agent.model.train.packing import prefix_ids
+from roi_agent.model.train.plan import Plan, make_plan
+from roi_agent.model.train.record_job import RecordJob
+from roi_agent.model.train.run_checkpoints import KEPT, saved
+
+_IMAGES = 100  # of each set, that are looked for
+_RUN = "run.json"
+# What may change between a run and its continuation: nothing of it changes what is learned from which batch.
+_FREE = ("micro_batch", "gradient_checkpointing", "compile", "spike", "save_every", "log_every", "workers", "evaluate")
+
+
+def check_ready(job: RecordJob, processes: int) -> Plan:
+    """Refuse what cannot end well, and note what the run is.
+
+    Errors: InvalidSetting for a batch that cannot be shared out, a full disk and a folder of another run; DataNotFound for sets
+    and images that are not there; ModelNotFound; CheckpointMismatch for a model and a processor that do not fit.
+    """
+    settings = job.settings
+    settings.accumulation(processes)
+    _check_same_run(job)
+    parts = open_parts(job.data, settings.data, conversations=settings.conversations)
+    if settings.evaluate:
+        parts += open_parts(job.data, {settings.evaluate.data: 1.0}, conversations=1)
+    for part in parts:
+        check_images(part)
+    config, processor = job.start.description()
+    check_fit(config, processor, settings.length)
+    plan = make_plan(settings, config, processes=processes, reset=job.reset)
+    already = sum(file.stat().st_size for file in job.folder.rglob("*") if file.is_file())
+    check_disk(job.folder / "model", max(0, KEPT * plan.checkpoint + plan.exported - already))
+    job.folder.mkdir(parents=True, exist_ok=True)
+    save_aside(job.folder / _RUN, lambda aside: aside.write_text(json.dumps(_described(job), indent=2) + "\n"))
+    return plan
+
+
+def check_images(part: Part) -> None:
+    """Look for some of a set's images, spread over all of it.  Error: DataNotFound."""
+    places = np.unique(np.linspace(0, max(0, part.num_samples - 1), min(part.num_samples, _IMAGES)).astype(int))
+    names = [part.read(int(place))[0].image for place in places]
+    missing = [name for name in names if not (part.records.images / name).is_file()]
+    if missing:
+        problem = f"{len(missing)} of {len(names)} images looked for of {part.name} are not there, the first {missing[0]!r}"
+        raise DataNotFound(problem, do=f"put them below {str(part.records.images)!r}, or convert the set again")
+
+
+def check_fit(config: Any, processor: GPT4RoIProcessor, length: int) -> None:
+    """Errors: CheckpointMismatch where model and processor differ; InvalidSetting where masks or rows do not fit the model."""
+    text = config.text_config
+    tokens = {"<im_patch>": config.image_token_id, "<bbox>": config.region_token_id, "<im_end>": config.image_end_token_id}
+    for token, wanted in tokens.items():
+        found = processor.tokenizer.convert_tokens_to_ids(token)
+        if found != wanted:
+            raise CheckpointMismatch(f"{token} has id {found} in the tokenizer and {wanted} in the configuration")
+    prefix = prefix_ids(processor)
+    if prefix.count(config.image_token_id) != config.num_image_tokens:
+        problem = (
+            f"the prompt shows {prefix.count(config.image_token_id)} image tokens, and the model gives {config.num_image_tokens}"
+        )
+        raise CheckpointMismatch(problem, do="use the processor of the model")
+    highest = max(processor.tokenizer.get_vocab().values())
+    if highest >= config.vocab_size:
+        raise CheckpointMismatch(f"the tokenizer counts {highest + 1} tokens and the embedding has {config.vocab_size} rows")
+    kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
+    if kinds != {"full_attention"}:
+        problem = f"the language model has layers of {', '.join(sorted(kinds))}, which the masks of packed rows do not fit"
+        raise InvalidSetting(problem, do="use one with full attention in every layer")
+    room = getattr(text, "max_position_embeddings", length)
+    if not len(prefix) < length <= room:
+        problem = f"length is {length}; the image takes {len(prefix)} tokens and the model reads {room}"
+        raise InvalidSetting(problem, do="choose a length between the two")
+
+
+def _check_same_run(job: RecordJob) -> None:
+    """A run goes on only as what it began.  Error: InvalidSetting."""
+    file = job.folder / _RUN
+    if not saved(job.folder) or not file.is_file():
+        return
+    before, now = json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(_described(job)))
+    other = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    if other:
+        problem = f"the run in {job.folder.name!r} began with other settings: {', '.join(other)}"
+        raise InvalidSetting(problem, do="give those it began with, or another folder")
+
+
+def _described(job: RecordJob) -> dict[str, Any]:
+    settings = {key: value for key, value in asdict(job.settings).items() if key not in _FREE}
+    return {**settings, "from": asdict(job.start), "reset": [*job.reset]}

@@ -1,0 +1,180 @@
+"""The settings of a training on records, read from a YAML file; unknown keys and impossible values fail."""
+
+import math
+from dataclasses import dataclass, fields
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from roi_agent.model.configuration import PRESETS
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.train.settings import build, read_values
+
+PARTS = ("vision_tower", "region_encoder", "projector", "language_model")
+_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSettings:
+    """Low-rank adapters (arXiv 2106.09685) on the language model's linear layers, in place of training the layers themselves.
+
+    rank, alpha, dropout: as in PEFT.  modules: names of the layers.
+    """
+
+    rank: int = 64
+    alpha: int = 128
+    dropout: float = 0.05
+    modules: tuple[str, ...] = _LINEAR
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, above=("rank", "alpha"), shares=("dropout",))
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSettings:
+    """What is held out.  data: folder of the record set.  every: steps.  records: how many are asked.  max_new_tokens: of an
+    answer."""
+
+    data: str
+    every: int = 500
+    records: int = 32
+    max_new_tokens: int = 32
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, above=("every", "records", "max_new_tokens"))
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSettings:
+    """A training on records.
+
+    model: the preset that it is made for; `--plan` counts with it.
+    trained: parts that learn, or modules of them; all others are frozen.  lora: adapters in place of the language model's layers.
+    data: weights by the folder names of record sets: how often each sample is seen in an epoch.
+    batch: images in a step, over all processes.  micro_batch: images that a process holds at once; the rest is accumulated.
+    conversations: about one image in one sample, at most.  length: tokens of a row.
+    warmup_steps: steps in which the learning rate rises, or `warmup`, their share of all; then a cosine falls to zero.
+    weight_decay: of matrices; biases and norms have none.  clip: norm of the gradient at most.
+    precision: float32; or bf16: what learns is kept in float32 and computed in bfloat16, what is frozen is bfloat16.
+    gradient_checkpointing: of language model and region encoder: a third more arithmetic for far less memory.
+    compile: compile the language model's layers.
+    spike: a loss above so many times the running median, once warm, stops the training.
+    evaluate: on held-out records.  save_every, log_every: steps.  workers: processes that read images, for each that trains.
+    Errors: InvalidSetting.
+    """
+
+    model: str
+    trained: tuple[str, ...]
+    data: dict[str, float]
+    batch: int
+    micro_batch: int = 1
+    epochs: int = 2
+    learning_rate: float = 2e-5
+    warmup: float = 0.003
+    warmup_steps: int | None = None
+    weight_decay: float = 0.0
+    conversations: int = 8
+    length: int = 2048
+    precision: str = "bf16"
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    clip: float = 1.0
+    spike: float = 5.0
+    seed: int = 0
+    save_every: int = 500
+    log_every: int = 10
+    workers: int = 2
+    lora: LoraSettings | None = None
+    evaluate: EvaluationSettings | None = None
+
+    def __post_init__(self) -> None:
+        if self.model not in PRESETS:
+            raise InvalidSetting(f"model is {self.model!r}", do=f"choose one of {', '.join(PRESETS)}")
+        if unknown := [each for each in self.trained if each.split(".")[0] not in PARTS]:
+            raise InvalidSetting(f"trained names {unknown[0]!r}", do=f"name parts of {', '.join(PARTS)}")
+        if not self.trained and self.lora is None:
+            raise InvalidSetting("nothing is trained", do="name parts under trained, or give lora")
+        if self.lora and any(each.startswith("language_model") for each in self.trained):
+            raise InvalidSetting(
+                "the language model is trained and has adapters", do="leave it out of trained, or leave out lora"
+            )
+        if self.precision not in ("float32", "bf16"):
+            raise InvalidSetting(f"precision is {self.precision!r}", do="use float32 or bf16")
+        _check_numbers(
+            self,
+            above=(
+                "batch",
+                "micro_batch",
+                "epochs",
+                "learning_rate",
+                "conversations",
+                "length",
+                "clip",
+                "save_every",
+                "log_every",
+            ),
+            shares=("warmup",),
+        )
+        for name, weight in self.data.items():
+            if not isinstance(weight, Real) or isinstance(weight, bool) or not 0 < weight < math.inf:
+                raise InvalidSetting(f"the weight of {name} is {weight!r}", do="give a number above zero")
+        if not isinstance(self.spike, Real) or not self.spike > 1:
+            raise InvalidSetting(f"spike is {self.spike!r}", do="give a factor above 1")
+
+    @classmethod
+    def load(cls, config: str | Path) -> "RecordSettings":
+        """A YAML file, or the name of a shipped one.  Errors: ModelNotFound, InvalidSetting."""
+        return cls.of(read_values(config))
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "RecordSettings":
+        """The settings from what a YAML file holds.  Error: InvalidSetting."""
+        values = dict(values)
+        for key, kind in (("lora", LoraSettings), ("evaluate", EvaluationSettings)):
+            given = values.get(key)
+            if given is not None:
+                if not isinstance(given, dict):
+                    raise InvalidSetting(f"{key} is {given!r}", do="give a mapping, perhaps an empty one: {}")
+                values[key] = build(kind, {name: _tupled(each) for name, each in given.items()})
+        if not isinstance(values.get("data", {}), dict):
+            raise InvalidSetting(f"data is {values['data']!r}", do="give weights by the names of data sets")
+        return build(cls, {name: _tupled(each) for name, each in values.items()})
+
+    def accumulation(self, processes: int) -> int:
+        """Micro-batches of a process in one step.  Error: InvalidSetting where batches cannot be shared out."""
+        if self.batch % (processes * self.micro_batch):
+            problem = f"a batch of {self.batch} cannot be cut into micro-batches of {self.micro_batch} for {processes} processes"
+            raise InvalidSetting(problem, do="choose a batch that their product divides")
+        return self.batch // (processes * self.micro_batch)
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate: it rises in a line, then falls along half a cosine."""
+        warm = max(1, self.warmup_steps if self.warmup_steps is not None else round(steps * self.warmup))
+        if step < warm:
+            return self.learning_rate * (step + 1) / warm
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+    def warm(self, steps: int) -> int:
+        """Steps of the warm-up."""
+        return self.warmup_steps if self.warmup_steps is not None else round(steps * self.warmup)
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check_numbers(settings: Any, *, above: tuple[str, ...] = (), shares: tuple[str, ...] = ()) -> None:
+    """Numbers of the annotated kind; YAML reads 2e-5, without a point, as a text."""
+    for each in fields(settings):
+        value, kind = getattr(settings, each.name), each.type
+        wrong = kind is int and (not isinstance(value, int) or isinstance(value, bool))
+        if wrong or (kind is float and (not isinstance(value, Real) or isinstance(value, bool))):
+            raise InvalidSetting(f"{each.name} is {value!r}, not a number", do="write numbers as 16 or 2.0e-5")
+        if kind is bool and not isinstance(value, bool):
+            raise InvalidSetting(f"{each.name} is {value!r}", do="use true or false")
+    for name in above:
+        if not 0 < getattr(settings, name) < math.inf:
+            raise InvalidSetting(f"{name} is {getattr(settings, name)}", do="give a number above zero")
+    for name in shares:
+        if not 0 <= getattr(settings, name) < 1:
+            raise InvalidSetting(f"{name} is {getattr(settings, name)}", do="give a share from 0, below 1")

@@ -1,0 +1,134 @@
+"""What a training on records keeps of itself: weights that learn, the optimiser, and where it stands.
+
+A checkpoint is a folder `checkpoints/step-N` that torch.distributed.checkpoint wrote, sharded over the processes and read by any
+number of them. It is written aside and renamed. The noise of a step is drawn from seed and step alone (see `record_training`),
+so no generator's state needs keeping, and a run goes on to the same bits.
+"""
+
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
+from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
+from torch.optim import Optimizer
+
+from roi_agent.model.errors import CheckpointMismatch, TrainingFailed
+
+KEPT = 2  # the newest, and the last one before it
+_STANDING = "standing.json"
+_OPTIONS = StateDictOptions(ignore_frozen_params=True, strict=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a run stands: steps done, seconds spent, and the latest losses, which tell a spike."""
+
+    step: int = 0
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
+
+
+def saved(folder: Path) -> list[Path]:
+    """The run's checkpoints, oldest first."""
+    found = [each for each in (folder / "checkpoints").glob("step-*") if (each / _STANDING).is_file() and not each.suffix]
+    return sorted(found, key=lambda each: int(each.name.removeprefix("step-")))
+
+
+def make_room(folder: Path) -> None:
+    """Remove what a cut run left half written, and old checkpoints, so that there is never a third one on the disk."""
+    for aside in (folder / "checkpoints").glob("*.part"):
+        shutil.rmtree(aside)
+    for old in saved(folder)[: 1 - KEPT]:
+        shutil.rmtree(old)
+
+
+def save(folder: Path, module: nn.Module, optimizer: Optimizer, standing: Standing, *, accelerator: Any) -> None:
+    """Write a checkpoint with all processes together.  Error: TrainingFailed where it cannot be written."""
+    try:
+        _save(folder, module, optimizer, standing, accelerator)
+    except (OSError, CheckpointException) as error:
+        reasons = [error, *map(_cause, getattr(error, "failures", {}).values())]
+        why = next((each.strerror for each in reasons if isinstance(each, OSError) and each.strerror), type(error).__name__)
+        raise TrainingFailed(
+            f"the checkpoint of step {standing.step} cannot be written: {why}",
+            do="make room on the disk; the same command goes on from the last checkpoint",
+        ) from None
+
+
+def _save(folder: Path, module: nn.Module, optimizer: Optimizer, standing: Standing, accelerator: Any) -> None:
+    target = folder / "checkpoints" / f"step-{standing.step:08d}"
+    aside = target.with_name(target.name + ".part")
+    if accelerator.is_main_process:
+        make_room(folder)
+        aside.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    with _quiet():
+        save_tensors(_tensors(module, optimizer), checkpoint_id=aside, no_dist=accelerator.num_processes == 1)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        (aside / _STANDING).write_text(json.dumps(asdict(standing)), encoding="utf-8")
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(aside, target)
+    accelerator.wait_for_everyone()
+
+
+def _cause(failure: Any) -> BaseException | None:
+    """The error in what torch notes of a process: the error and where it was raised."""
+    error = failure[0] if isinstance(failure, tuple) else failure
+    return error if isinstance(error, BaseException) else None
+
+
+def load(folder: Path, module: nn.Module, optimizer: Optimizer | None = None, *, alone: bool = True) -> Standing:
+    """Take in the newest checkpoint, if there is one.  alone: no other process reads it at the same time.
+
+    Error: CheckpointMismatch where it is one of other settings, or damaged.
+    """
+    found = saved(folder)
+    if not found:
+        return Standing()
+    tensors = _tensors(module, optimizer)
+    try:
+        with _quiet():
+            load_tensors(tensors, checkpoint_id=found[-1], no_dist=alone)
+        standing = Standing(**json.loads((found[-1] / _STANDING).read_text(encoding="utf-8")))
+    except (CheckpointException, RuntimeError, OSError, ValueError, TypeError, KeyError):
+        raise CheckpointMismatch(
+            f"the checkpoint {found[-1].name} cannot be read, or is not of these settings",
+            do="train into another folder, or remove this checkpoint to go on from the one before",
+        ) from None
+    set_model_state_dict(module, tensors["model"], options=_OPTIONS)
+    if optimizer is not None:
+        set_optimizer_state_dict(module, optimizer, tensors["optimizer"], options=_OPTIONS)
+    return standing
+
+
+def _tensors(module: nn.Module, optimizer: Optimizer | None) -> dict[str, Any]:
+    tensors: dict[str, Any] = {"model": get_model_state_dict(module, options=_OPTIONS)}
+    if optimizer is not None:
+        tensors["optimizer"] = get_optimizer_state_dict(module, optimizer, options=_OPTIONS)
+    return tensors
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warning that a single process is a single process."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")
+        yield

@@ -1,0 +1,96 @@
+"""What a training on records shows while it goes on: a log as CSV, files for TensorBoard, and a progress bar."""
+
+import time
+from collections import defaultdict
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from rich.progress import Progress, TaskID
+
+from roi_agent.model.train.log import Log, progress_bar
+from roi_agent.model.train.record_job import RecordJob
+from roi_agent.model.train.run_checkpoints import Standing
+from roi_agent.model.train.samples import Batch
+from roi_agent.model.train.speed import peak_flops, utilisation
+
+_PHASE = "records"  # in the log's column of phases
+_FIGURES = ("tokens_per_second", "gradient_norm", "utilisation", "held_out_loss", "held_out_exact", "left_out")
+
+
+class Report:
+    """Every process keeps one; the main process writes.
+
+    steps: of the whole run.  parameters: of the language model.
+    """
+
+    def __init__(
+        self, job: RecordJob, standing: Standing, steps: int, parameters: int, accelerator: Accelerator, show_progress: bool
+    ) -> None:
+        self.job, self.standing, self.steps, self.parameters, self.accelerator = job, standing, steps, parameters, accelerator
+        self.main = accelerator.is_main_process
+        self.recent: defaultdict[str, list[float]] = defaultdict(list)
+        self.tokens, self.start, self.since = 0, time.monotonic(), time.monotonic()
+        self.peak = peak_flops(accelerator.device)
+        self.bar: Progress = progress_bar(show_progress and self.main)
+        self.task: TaskID | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of this run, with those before it was cut."""
+        return self.standing.seconds + time.monotonic() - self.start
+
+    def __enter__(self) -> "Report":
+        if self.main:
+            from torch.utils.tensorboard import SummaryWriter
+
+            done = self.standing.step
+            self.log = Log(self.job.folder / "log.csv", _PHASE, done, _FIGURES, digits=6).__enter__()
+            self.board = SummaryWriter(str(self.job.folder / "tensorboard"), purge_step=done + 1)
+            self.task = self.bar.add_task(self.job.folder.name, total=self.steps, completed=done, figures="")
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.main:
+            self.bar.stop()
+            self.log.__exit__()
+            self.board.close()
+
+    def step(self, loss: float, tokens: int, norm: float, rate: float, micros: list[Batch]) -> None:
+        """Note a step; processes tell one another of records that were left out."""
+        left_out = [each for micro in micros for each in micro.left_out]
+        number = self.accelerator.reduce(torch.tensor(len(left_out), device=self.accelerator.device), "sum")
+        if int(number):
+            self._leave_out(gather_object(left_out))
+        self.tokens += tokens
+        for name, value in (("loss", loss), ("gradient_norm", norm), ("left_out", float(number))):
+            self.recent[name].append(value)
+        if self.task is not None:
+            speed = self.tokens / max(1e-9, time.monotonic() - self.since)
+            mean = sum(self.recent["loss"]) / len(self.recent["loss"])
+            self.bar.update(self.task, advance=1, figures=f"loss {mean:.3f}  {speed:,.0f} tokens/s")
+
+    def held_out(self, loss: float, exact: float) -> None:
+        """Note an evaluation."""
+        self.recent["held_out_loss"], self.recent["held_out_exact"] = [loss], [exact]
+
+    def write(self, done: int, rate: float) -> None:
+        """A row of the log and the same for TensorBoard, with the means since the last one."""
+        now = time.monotonic()
+        speed = self.tokens / max(1e-9, now - self.since)
+        self.recent["tokens_per_second"] = [speed]
+        if self.peak:
+            share = speed / self.accelerator.num_processes
+            self.recent["utilisation"] = [utilisation(share, self.parameters, self.peak)]
+        if self.main:
+            self.log.write(done, self.seconds, rate, self.recent)
+            for name, values in (*self.recent.items(), ("learning_rate", [rate])):
+                self.board.add_scalar(name, sum(values) / len(values), done)
+        self.recent.clear()
+        self.tokens, self.since = 0, now
+
+    def _leave_out(self, ids: list[str]) -> None:
+        if self.main:
+            with (self.job.folder / "left_out.txt").open("a", encoding="utf-8") as file:
+                file.writelines(f"{each}: longer than {self.job.settings.length} tokens\n" for each in ids)

@@ -1,0 +1,152 @@
+"""Samples of a mixture as a model reads them: pixels, boxes, and rows of packed conversations."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from roi_agent.model.data.record import Record
+from roi_agent.model.errors import CheckpointMismatch
+from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, normalised_boxes
+from roi_agent.model.regions import Region
+from roi_agent.model.train.mixture import Mixture, Part
+from roi_agent.model.train.packing import Conversation, Row, pack, padded, prefix_ids
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image.  pixels: (3, S, S), normalised.  boxes: (N, 4) xyxy in [0, 1], each once.
+
+    left_out: ids of records whose conversation is too long.
+    """
+
+    pixels: Tensor
+    boxes: Tensor
+    rows: list[Row]
+    left_out: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B images and R rows about them.
+
+    pixels: (B, 3, S, S).  boxes: B x (N_i, 4).  ids, labels, positions, segments: (R, T).  row_images: (R).
+    row_regions: R lists of indices into all boxes of the batch, one for each region token.
+    """
+
+    pixels: Tensor
+    boxes: list[Tensor]
+    ids: Tensor
+    labels: Tensor
+    positions: Tensor
+    segments: Tensor
+    row_images: Tensor
+    row_regions: list[list[int]]
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def num_answer_tokens(self) -> int:
+        """Tokens on which the loss is taken."""
+        return int((self.labels != IGNORE).sum())
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that the language model reads, without what fills rows up."""
+        return int((self.segments >= 0).sum())
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        return replace(
+            self,
+            pixels=self.pixels.to(device),
+            boxes=[each.to(device) for each in self.boxes],
+            ids=self.ids.to(device),
+            labels=self.labels.to(device),
+            positions=self.positions.to(device),
+            segments=self.segments.to(device),
+            row_images=self.row_images.to(device),
+        )
+
+
+class Samples(Dataset[Sample]):
+    """The samples of a mixture, each determined by its place in the order.
+
+    Errors, when one is read: those of images and records.
+    """
+
+    def __init__(self, mixture: Mixture, processor: GPT4RoIProcessor, *, length: int) -> None:
+        self.mixture, self.processor, self.length = mixture, processor, length
+        self.prefix = prefix_ids(processor)
+
+    def __len__(self) -> int:
+        return len(self.mixture)
+
+    def __getitem__(self, position: int) -> Sample:
+        return self.read(*self.mixture.read(position))
+
+    def read(self, part: Part, records: Sequence[Record]) -> Sample:
+        """The sample of some records of a part, all about one image."""
+        image = part.records.image(records[0])
+        conversations, boxes = encode_records(self.processor, self.prefix, records)
+        rows, left_out = pack(self.prefix, conversations, length=self.length)
+        return Sample(self.processor.pixels([image.pixels])[0], boxes, rows, left_out)
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Samples -> one batch."""
+        starts = [sum(len(before.boxes) for before in samples[:index]) for index in range(len(samples))]
+        rows = [(image, row) for image, sample in enumerate(samples) for row in sample.rows]
+        tables = padded([row for _, row in rows], pad_id=self.processor.tokenizer.pad_token_id or 0)
+        return Batch(
+            torch.stack([sample.pixels for sample in samples]),
+            [sample.boxes for sample in samples],
+            *tables,
+            row_images=torch.tensor([image for image, _ in rows], dtype=torch.long),
+            row_regions=[[starts[image] + region for region in row.regions] for image, row in rows],
+            left_out=[each for sample in samples for each in sample.left_out],
+        )
+
+
+class Share(Sampler[list[int]]):
+    """The micro-batches of one process, from a step on.
+
+    Each batch of the order is cut into equal shares of neighbours, one for each process, and each share into micro-batches.
+    """
+
+    def __init__(self, *, steps: range, batch: int, micro_batch: int, processes: int, process: int) -> None:
+        self.steps, self.batch, self.micro_batch = steps, batch, micro_batch
+        self.share = batch // processes
+        self.first = process * self.share
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self.steps:
+            start = step * self.batch + self.first
+            for micro in range(start, start + self.share, self.micro_batch):
+                yield list(range(micro, micro + self.micro_batch))
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.share // self.micro_batch
+
+
+def encode_records(
+    processor: GPT4RoIProcessor, prefix: Sequence[int], records: Sequence[Record]
+) -> tuple[list[Conversation], Tensor]:
+    """Conversations about one image, and its boxes (N, 4): a region that several share is there once."""
+    places: dict[Any, int] = {}
+    regions: list[Region] = []
+    conversations = []
+    for record in records:
+        prompt = processor.render(record.conversation(), record.regions)
+        ids, labels = processor.encode(prompt)
+        if ids[: len(prefix)] != list(prefix):
+            raise CheckpointMismatch(f"the conversation of {record.id} does not begin as all do", do="use the model's processor")
+        behind = []
+        for region in prompt.regions:
+            if region.box.xyxy not in places:
+                places[region.box.xyxy] = len(regions)
+                regions.append(region)
+            behind.append(places[region.box.xyxy])
+        conversations.append(Conversation(record.id, ids[len(prefix) :], labels[len(prefix) :], behind))
+    return conversations, normalised_boxes(regions, records[0].size_wh)

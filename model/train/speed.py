@@ -1,0 +1,25 @@
+"""How fast a training reads, and what share of a GPU's peak that is."""
+
+import torch
+
+# Dense bf16 TFLOP/s, by a part of the device's name; the vendor's figures.
+_PEAKS = {
+    "B200": 2250, "H200": 989, "H100 PCIe": 756, "H100": 989, "H800": 989, "A100": 312, "A800": 312, "L40S": 362, "L4": 121,
+    "A10": 125, "RTX 4090": 165, "RTX 3090": 71, "A6000": 155,
+}  # fmt: skip
+
+
+def peak_flops(device: torch.device) -> float | None:
+    """The peak of a device in FLOP a second, None where it is not known."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak * 1e12 for part, peak in _PEAKS.items() if part in name), None)
+
+
+def utilisation(tokens_per_second: float, parameters: int, peak: float) -> float:
+    """The share of the peak, counted as 6 FLOP for each token and parameter of the language model, whatever of it learns.
+
+    tokens_per_second: of one device.
+    """
+    return 6 * parameters * tokens_per_second / peak

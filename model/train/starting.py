@@ -1,0 +1,247 @@
+"""What a training on records starts from: a GPT4RoI, or a language model and a vision tower that become one."""
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, PreTrainedTokenizerBase
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from roi_agent.model.checkpoints.merge import copy_weights, make_plan, materialise
+from roi_agent.model.checkpoints.names import our_name, read_config, text_config, vision_config
+from roi_agent.model.checkpoints.shards import WeightFolder, open_weights
+from roi_agent.model.checkpoints.vocabulary import load_tokenizer
+from roi_agent.model.configuration import PRESETS, GPT4RoIConfig
+from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
+from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.processing import GPT4RoIProcessor, new_processor, register_special_tokens
+from roi_agent.model.train.objectives import freeze_all_but
+from roi_agent.model.train.record_settings import LoraSettings, RecordSettings
+from roi_agent.model.weights import load_model, load_part
+
+NANO = Path(__file__).parent.parent / "nano"
+_ATTENTION = "sdpa"  # takes the masks of packed rows
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where the weights come from: a folder with a GPT4RoI (or `nano`), or the folders of its bases.
+
+    language_model, vision: folders in Hugging Face's layout.  projector: a file of LLaVA's, `mm_projector.bin`.
+    """
+
+    folder: str | None = None
+    language_model: str | None = None
+    vision: str | None = None
+    projector: str | None = None
+
+    def __post_init__(self) -> None:
+        bases = (self.language_model, self.vision)
+        if self.folder is not None and any((*bases, self.projector)):
+            raise InvalidSetting("a model and bases are given to start from", do="give --from, or the bases")
+        if self.folder is None and not all(bases):
+            raise InvalidSetting("there is nothing to start from", do="give --from FOLDER, or --language-model and --vision")
+
+    def path(self) -> Path:
+        """The folder of the model.  Error: ModelNotFound."""
+        assert self.folder is not None
+        if self.folder == "nano":
+            return NANO
+        if self.folder in PRESETS and not Path(self.folder).is_dir():
+            raise ModelNotFound(
+                f"the weights of {self.folder} are not shipped", do="give a folder, or --language-model and --vision"
+            )
+        return Path(self.folder)
+
+    def description(self) -> tuple[GPT4RoIConfig, GPT4RoIProcessor]:
+        """Configuration and processor, without weights.  Errors: ModelNotFound, CheckpointMismatch."""
+        if self.folder is None:
+            config, tokenizer = _described(self)
+            config.text_config.vocab_size = max(config.vocab_size, len(tokenizer))  # type: ignore[union-attr]
+            return config, new_processor(config, tokenizer)
+        path = self.path()
+        return load_part(GPT4RoIConfig, path), load_part(GPT4RoIProcessor, path)
+
+    def load(self) -> tuple[GPT4RoIForConditionalGeneration, GPT4RoIProcessor]:
+        """Model and processor, in the type that they are stored in.  Errors: ModelNotFound, CheckpointMismatch."""
+        if self.folder is None:
+            return _from_bases(self)
+        path = self.path()
+        model = load_model(GPT4RoIForConditionalGeneration, path, dtype="auto")
+        return model, load_part(GPT4RoIProcessor, path)
+
+
+def prepare(model: GPT4RoIForConditionalGeneration, settings: RecordSettings, reset: Iterable[str] = ()) -> list[nn.Parameter]:
+    """Make a model ready to be trained: parts that start anew, adapters, what learns and what is frozen, and their types.
+
+    Returns what learns.  Works on the meta device too.  Error: InvalidSetting.
+    """
+    torch.manual_seed(settings.seed)
+    for part in reset:
+        restart(model, part)
+    if settings.lora:
+        add_adapters(model, settings.lora)
+    known = tuple(dict(model.named_modules()))
+    if unknown := [each for each in settings.trained if each not in known]:
+        raise InvalidSetting(f"the model has no module {unknown[0]!r}", do="name modules of the model under trained")
+    learning = freeze_all_but(model, settings.trained)
+    if settings.lora:
+        adapters = [parameter for name, parameter in model.named_parameters() if "lora_" in name]
+        for parameter in adapters:
+            parameter.requires_grad_()
+        learning += adapters
+    cast(model, torch.float32 if settings.precision == "float32" else torch.bfloat16)
+    model.language_model.set_attn_implementation(_ATTENTION)
+    for module in (model.language_model, model.region_encoder):
+        module.train()  # frozen too: gradients pass through it, and checkpointing is for training
+    if settings.gradient_checkpointing:
+        model.language_model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        model.region_encoder.gradient_checkpointing = True
+    return learning
+
+
+def cast(model: nn.Module, frozen: torch.dtype, learning: torch.dtype = torch.float32) -> None:
+    """What is frozen in one type and what learns in another, without a rounding on the way.
+
+    Buffers that are not stored are left alone: rotary frequencies are float32 in every model.
+    """
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            parameter.data = parameter.data.to(learning if parameter.requires_grad else frozen)
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_floating_point() and name not in module._non_persistent_buffers_set:
+                buffer.data = buffer.data.to(frozen)
+
+
+def restart(model: GPT4RoIForConditionalGeneration, part: str) -> None:
+    """Give a part random weights, as a new model has.  Error: InvalidSetting."""
+    if part not in ("region_encoder", "projector", "vision_tower"):
+        raise InvalidSetting(f"{part!r} cannot start anew", do="reset region_encoder, projector or vision_tower")
+    module = getattr(model, part)
+    for each in (*module.parameters(), *module.modules()):
+        each._is_hf_initialized = False
+    module.apply(model._init_weights)
+
+
+def add_adapters(model: GPT4RoIForConditionalGeneration, settings: LoraSettings) -> Any:
+    """Adapters in the language model, in place; returns PEFT's view of it.  Error: InvalidSetting."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(settings.modules),
+        task_type="CAUSAL_LM",
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # that PEFT 0.21 still asks for
+            return get_peft_model(model.language_model, config)
+    except ValueError:
+        names = ", ".join(settings.modules)
+        raise InvalidSetting(
+            f"the language model has no layers {names}", do="name its linear layers under lora: modules"
+        ) from None
+
+
+def decoder_layers(model: GPT4RoIForConditionalGeneration) -> list[nn.Module]:
+    """The language model's layers: what is sharded and compiled one by one."""
+    kinds = set(model.language_model._no_split_modules or ())
+    return [module for module in model.language_model.modules() if type(module).__name__ in kinds]
+
+
+def _from_bases(start: Start) -> tuple[GPT4RoIForConditionalGeneration, GPT4RoIProcessor]:
+    """A language model and a vision tower with a region encoder between them that knows nothing yet.
+
+    The published sizes hold for everything that the bases do not fix.
+    """
+    config, tokenizer = _described(start)
+    with torch.device("meta"):
+        model = GPT4RoIForConditionalGeneration._from_config(config, dtype=torch.float32)
+    new = ("region_encoder.", "projector.")
+    tied = set(model.all_tied_weights_keys)
+    expected = {name: each for name, each in model.state_dict().items() if not name.startswith(new) and name not in tied}
+    sources, _ = make_plan(expected, WeightFolder(start.language_model or ""), None, WeightFolder(start.vision or ""))
+    materialise(model, torch.float32, torch.device("cpu"))
+    with torch.no_grad():
+        copy_weights(model, sources, lambda done, total: None)
+    restart(model, "region_encoder")
+    restart(model, "projector")
+    if start.projector:
+        _take_projector(model, Path(start.projector))
+    _more_tokens(model, tokenizer)
+    return model, new_processor(model.config, tokenizer)
+
+
+def _described(start: Start) -> tuple[GPT4RoIConfig, PreTrainedTokenizerBase]:
+    """The configuration, with as many tokens as the language model has rows, and the tokenizer with the architecture's tokens."""
+    language, vision = Path(start.language_model or ""), Path(start.vision or "")
+    tokenizer = load_tokenizer([language])
+    text = _text_config(language)
+    ids = register_special_tokens(tokenizer)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = "[PAD]"
+    return _config(text, vision_config(vision), ids), tokenizer
+
+
+def _text_config(folder: Path) -> Any:
+    """The configuration of a causal language model; LLaVA's names are not known to transformers as such."""
+    raw = read_config([folder])
+    try:
+        if raw.get("model_type") in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+            return AutoConfig.from_pretrained(folder, local_files_only=True)
+        shapes = {our_name(name): entry.shape for name, entry in WeightFolder(folder).entries.items()}
+        return text_config(raw, shapes, None)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CheckpointMismatch(f"{folder.name!r} holds no configuration of a language model") from None
+
+
+def _config(text: Any, tower: Any, ids: dict[str, int]) -> GPT4RoIConfig:
+    grid = tower.image_size // tower.patch_size
+    return GPT4RoIConfig(
+        vision_config=tower,
+        text_config=text,
+        pyramid_sizes=[grid << level for level in reversed(range(4))],
+        image_size=tower.image_size,
+        num_image_tokens=grid * grid,
+        image_token_id=ids["<im_patch>"],
+        region_token_id=ids["<bbox>"],
+        image_start_token_id=ids["<im_start>"],
+        image_end_token_id=ids["<im_end>"],
+    )
+
+
+def _take_projector(model: GPT4RoIForConditionalGeneration, file: Path) -> None:
+    """LLaVA's projector, under whatever prefix it was saved.  Errors: ModelNotFound, CheckpointMismatch."""
+    if not file.is_file():
+        raise ModelNotFound(f"there is no projector {file.name!r}", do="give LLaVA's file mm_projector.bin")
+    opened = open_weights(file)
+    names = list(opened.keys())
+    with torch.no_grad():
+        for kind, target in model.projector.named_parameters():
+            name = next((each for each in names if each.split(".")[-1] == kind), None)
+            if name is None:
+                raise CheckpointMismatch(f"{file.name} holds no {kind} of a projector", do="give LLaVA's file mm_projector.bin")
+            value = opened[name] if isinstance(opened, dict) else opened.get_tensor(name)
+            if value.shape != target.shape:
+                problem = f"the projector's {kind} is {tuple(value.shape)}, and the model's {tuple(target.shape)}"
+                raise CheckpointMismatch(problem, do="give the projector of the same two models")
+            target.copy_(value)
+
+
+def _more_tokens(model: GPT4RoIForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Rows for the architecture's tokens; they start as the mean of the others, which no token is far from."""
+    rows, wanted = model.config.vocab_size, len(tokenizer)
+    if wanted > rows:
+        model.language_model.resize_token_embeddings(wanted, mean_resizing=False)
+        with torch.no_grad():
+            for table in (model.get_input_embeddings(), model.get_output_embeddings()):
+                weight: Any = table.weight
+                weight[rows:] = weight[:rows].mean(0)
+        model.config.text_config.vocab_size = wanted  # type: ignore[union-attr]
+    model.config.text_config.pad_token_id = tokenizer.pad_token_id  # type: ignore[union-attr]
