@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from roi_agent.model.adapt import load_adapted
 from roi_agent.model.answers import Answer, AnswerStream, AnswerToken, Choice, Decoding, Timing, Usage
 from roi_agent.model.conversation import Turn
 from roi_agent.model.domain import Domain
@@ -19,7 +20,6 @@ from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.processing import GPT4RoIProcessor
 from roi_agent.model.protocol import Question, RegionModel
 from roi_agent.model.regions import Region, small_box_warnings
-from roi_agent.model.weights import load_model, load_part
 
 
 class LocalRegionModel(RegionModel):
@@ -43,14 +43,17 @@ class LocalRegionModel(RegionModel):
         device: str = "cpu",
         dtype: torch.dtype | None = None,
         settings: EngineSettings | None = None,
+        image_size: int | None = None,
+        mask_pooling: bool | None = None,
     ) -> "LocalRegionModel":
         """Model, processor and domain from a folder that `save_pretrained`, `roi-agent train` or `convert` wrote.
 
-        Raises ModelNotFound for a folder without a model, CheckpointMismatch where weights and configuration differ.
+        image_size, mask_pooling: in place of the folder's own; see `load_adapted`.
+        Raises ModelNotFound for a folder without a model, CheckpointMismatch where weights and configuration differ, InvalidSetting for
+        an image size that does not fit.
         """
         path = Path(folder)
-        model = load_model(GPT4RoIForConditionalGeneration, path, dtype=dtype or "auto")
-        processor = load_part(GPT4RoIProcessor, path)
+        model, processor = load_adapted(path, image_size=image_size, mask_pooling=mask_pooling, dtype=dtype)
         return cls(model.to(device), processor, Domain.load(path), settings)
 
     def to(self, device: str) -> None:
