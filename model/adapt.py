@@ -50,16 +50,21 @@ def load_adapted(
 def at_image_size(config: GPT4RoIConfig, image_size: int, *, scale_pyramid: bool = False) -> GPT4RoIConfig:
     """The configuration at another image size, in pixels, with as many more image tokens as the grid has cells.
 
-    scale_pyramid: let the pyramid's maps grow with the image. By default they keep their sizes: a fused cell then shows the same share
-        of the image as in training, and the region encoder, the dearest part of the image work, costs the same as before.
-        `costs` tells what either takes.
+    scale_pyramid: let the pyramid's maps grow with the image. By default they keep their sizes: a fused cell then shows the
+        same share of the image as in training, and the region encoder, the dearest part of the image work, costs the same as
+        before. `costs` tells what either takes.
     Raises InvalidSetting where patches or image tokens would not be whole numbers.
     """
     wanted = copy.deepcopy(config)
     if image_size == config.image_size:
         return wanted
     patch = getattr(config.vision_config, "patch_size", None) or 1
-    if isinstance(image_size, bool) or not isinstance(image_size, int) or not 0 < image_size <= MAX_IMAGE_SIZE or image_size % patch:
+    if (
+        isinstance(image_size, bool)
+        or not isinstance(image_size, int)
+        or not 0 < image_size <= MAX_IMAGE_SIZE
+        or image_size % patch
+    ):
         raise InvalidSetting(f"the image size {image_size}", do=f"give a multiple of {patch} up to {MAX_IMAGE_SIZE}")
     cells, left = divmod(isqrt(config.num_image_tokens) * image_size, config.image_size)
     if left or not cells:

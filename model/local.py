@@ -5,6 +5,7 @@ import math
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,10 +50,11 @@ class LocalRegionModel(RegionModel):
         """Model, processor and domain from a folder that `save_pretrained`, `roi-agent train` or `convert` wrote.
 
         image_size, mask_pooling: in place of the folder's own; see `load_adapted`.
-        Raises ModelNotFound for a folder without a model, CheckpointMismatch where weights and configuration differ, InvalidSetting for
-        an image size that does not fit.
+        Raises ModelNotFound for a folder without a model, CheckpointMismatch where weights and configuration differ,
+        InvalidSetting for an image size that does not fit.
         """
         path = Path(folder)
+        model: Any
         model, processor = load_adapted(path, image_size=image_size, mask_pooling=mask_pooling, dtype=dtype)
         return cls(model.to(device), processor, Domain.load(path), settings)
 

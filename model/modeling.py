@@ -200,9 +200,7 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
             region_vectors = self.region_vectors(image_features.maps, boxes, coverage, crops)
         return self.embed(input_ids, image_features.tokens if image_features else None, region_vectors)
 
-    def _closer(
-        self, crops: Sequence[FocalCrops | None], boxes: list[Tensor], coverage: list[Tensor] | None
-    ) -> Closer | None:
+    def _closer(self, crops: Sequence[FocalCrops | None], boxes: list[Tensor], coverage: list[Tensor] | None) -> Closer | None:
         """The appearance of small regions in their crops, for all images of the batch; as if each crop were an image."""
         seen, places, start = [], [], 0
         for index, (each, of_image) in enumerate(zip(crops, boxes, strict=True)):

@@ -5,20 +5,21 @@ Everything up to the fused maps depends on the image only and can be kept; see `
 
 Two options go beyond the paper. With both off, and for regions that they do not concern, nothing changes.
 
-Masks (`mask_pooling`). RoIAlign gives P_ij for each bin of the box. With w_ij the largest share that the mask covers of the bin or
-of one of its eight neighbours,
+Masks (`mask_pooling`). RoIAlign gives P_ij for each bin of the box. With w_ij the largest share that the mask covers of the bin
+or of one of its eight neighbours,
 
     w_ij P_ij + (1 - w_ij) m,      m = sum w P / sum w
 
-goes on in its place, channel by channel and level by level: what lies off the mask is painted over with the mean m of what lies on
-it. A mask that fills its box has w = 1 everywhere and gives the published P. The neighbours leave the thing its outline, by which
-its kind is told. A checkpoint that was trained on boxes stays meaningful, for the means keep the features as strong as they were,
-whatever share is covered. Tried on the untrained nano, for 300 questions about things that overlap (boxes alone: colour 0.72, kind
-0.52): this 0.78 and 0.52; without the neighbours 0.83 and 0.17; zeros in place of m 0.55 and 0.25.
+goes on in its place, channel by channel and level by level: what lies off the mask is painted over with the mean m of what lies
+on it. A mask that fills its box has w = 1 everywhere and gives the published P. The neighbours leave the thing its outline, by
+which its kind is told. A checkpoint that was trained on boxes stays meaningful, for the mean keeps the features as strong as they
+were, whatever share is covered. Tried on the untrained nano, for 300 questions about things that overlap (boxes alone: colour
+0.72, kind 0.52): this 0.78 and 0.52; without the neighbours 0.83 and 0.17; also with zeros in place of m 0.55 and 0.25.
 
 Focal crops (`focal_crop`). A small region is pooled a second time, from a crop around it that goes through the same tower and the
-same encoder at full resolution. The second appearance c joins the first, a, as a + g (c - a), with a learned gate g for each channel
-that starts at 0: then nothing changes, and at 1 the crop decides alone.
+same encoder at full resolution. The second appearance c joins the first, a, as a + g (c - a), with a learned gate g for each
+channel that starts at 0: then nothing changes, and at 1 the crop decides alone. In a short training the gate needs a higher
+learning rate than the rest.
 """
 
 from collections.abc import Sequence

@@ -160,7 +160,9 @@ def _source(role: str, given: object, load: Any, device: str) -> ModelSource:
 
 def _check_local_only(*given: object) -> None:
     if any(given):
-        raise InvalidSetting("device, dtype, engine and such are settings of a model in this process", do="give them to the server")
+        raise InvalidSetting(
+            "device, dtype, engine and such are settings of a model in this process", do="give them to the server"
+        )
 
 
 def _is_address(name: str | Path) -> bool:

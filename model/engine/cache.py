@@ -15,8 +15,8 @@ RegionKey = tuple[float | str, ...]
 class KeptImage:
     """An image as the model knows it.
 
-    vectors: of regions that were asked about, by their boxes, xyxy in pixels, and for a model that pools by masks by the digests of
-    their masks; see `Runner`.  notes: on the image, for every answer.
+    vectors: of regions that were asked about, by their boxes, xyxy in pixels, and the digests of their masks where the model
+    pools by masks.  notes: on the image, for every answer.
     """
 
     features: ImageFeatures

@@ -24,8 +24,8 @@ class Runner:
     """The model's passes.
 
     inspect: called once for every image.
-    Errors: InvalidSetting for a language model whose attention cannot be replaced, CheckpointMismatch for a processor that gives other
-    inputs than the model was made for.
+    Errors: InvalidSetting for a language model whose attention cannot be replaced, CheckpointMismatch for a processor that gives
+    other inputs than the model was made for.
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -24,10 +25,10 @@ from tests.benchmarks.ablation_scenes import FAMILIES, SCENES, Picture, picture_
 
 NANO = Path(__file__).parents[2] / "model" / "nano"
 LEARNS = ("language_model", "projector", "region_encoder")  # as in the paper's second stage
-STEPS, BATCH, QUESTIONS = 160, 4, 8
+BATCH, QUESTIONS = 4, 8
 PEAK, WARM = 4e-4, 0.05  # learning rate, and the share of the steps in which it rises
 GATE = 50  # times that rate: in so few steps a gate that starts at zero would stay all but closed
-JUDGED = 600  # questions, of all families together
+JUDGED = 500  # questions, of all families together
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Asked:
         return str(self.example.turns[-1].answer)
 
 
-def compare(scenes: str, variants: Sequence[Variant], *, steps: int = STEPS, judged: int = JUDGED) -> list[Asked]:
+def compare(scenes: str, variants: Sequence[Variant], *, steps: int, judged: int = JUDGED) -> list[Asked]:
     """Judge, train and judge again all variants on scenes of one kind; they learn side by side from the same batches."""
     asked = held_out(scenes, judged)
     for variant in variants:
@@ -112,14 +113,21 @@ def answered(variant: Variant, asked: Sequence[Asked], *, shuffled: bool = False
     for index, each in enumerate(asked):
         together[each.picture.scene.seed].append(index)
     right = [False] * len(asked)
-    for indices in together.values():
+
+    def ask(indices: list[int]) -> None:
         questions = [
-            ([Turn(asked[index].example.turns[0].question)], regions_of(asked[index].picture, asked[index].example, shuffled=shuffled))
+            (
+                [Turn(asked[index].example.turns[0].question)],
+                regions_of(asked[index].picture, asked[index].example, shuffled=shuffled),
+            )
             for index in indices
         ]
         answers = local.reply_all(asked[indices[0]].picture.image, questions, Decoding())
         for index, answer in zip(indices, answers, strict=True):
             right[index] = answer.text == asked[index].truth
+
+    with ThreadPoolExecutor(8) as pool:  # questions about several pictures are answered together
+        list(pool.map(ask, together.values()))
     local.engine.stop()
     return right
 
@@ -138,7 +146,9 @@ def difference(one: Sequence[bool], other: Sequence[bool]) -> tuple[float, float
     return gains.mean().item(), 1.96 * gains.std().item() / math.sqrt(len(gains))
 
 
-def _loss(variant: Variant, pictures: Sequence[Picture], examples: Sequence[Sequence[Example]]) -> tuple[Tensor, dict[str, float]]:
+def _loss(
+    variant: Variant, pictures: Sequence[Picture], examples: Sequence[Sequence[Example]]
+) -> tuple[Tensor, dict[str, float]]:
     model, processor = variant.model, variant.processor
     pointed = [processor.region_inputs(picture.regions, picture.image) for picture in pictures]
     pixels = processor.pixels([picture.image.pixels for picture in pictures])
@@ -148,7 +158,9 @@ def _loss(variant: Variant, pictures: Sequence[Picture], examples: Sequence[Sequ
     ]
     batch = collate(samples, pad_id=processor.tokenizer.pad_token_id)
     image = model.encode_image(pixels)
-    vectors = model.region_vectors(image.maps, [each.boxes for each in pointed], _coverage(pointed), [each.crops for each in pointed])
+    vectors = model.region_vectors(
+        image.maps, [each.boxes for each in pointed], _coverage(pointed), [each.crops for each in pointed]
+    )
     return answer_loss(model, batch, image.tokens[batch.row_images], torch.cat(vectors))
 
 

@@ -11,7 +11,7 @@ from roi_agent.model.data.questions import Example, make_example
 from roi_agent.model.data.scenes import Scene, Thing, make_scene, render
 from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.model.masks import Mask
-from roi_agent.model.regions import Box, Region
+from roi_agent.model.regions import Region
 
 SIDE = 384  # pixels of a render: three times what nano reads
 FAMILIES = ("colour", "kind", "presence", "same_colour", "same_kind")  # whose truth neither overlap nor size changes
@@ -21,7 +21,10 @@ _SHRUNK = 0.3  # of its side is left of a small thing: 4 to 12 % of the image's
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A scene as somebody sees it.  regions: one for each thing, with the mask of its visible pixels and that mask's tight box."""
+    """A scene as somebody sees it.
+
+    regions: one for each thing, with the mask of its visible pixels and that mask's tight box.
+    """
 
     scene: Scene
     image: LoadedImage
@@ -57,7 +60,7 @@ def picture_of(scene: Scene) -> Picture:
 
 def questions_of(scene: Scene, families: Iterator[str], count: int) -> list[Example]:
     """So many questions about the scene, of the families in turn where the scene offers one."""
-    rng, found = Random(scene.seed), []
+    rng, found = Random(scene.seed), list[Example]()
     for _ in range(4 * count):
         if len(found) < count and (example := make_example(scene, next(families), rng)):
             found.append(example)
@@ -69,11 +72,6 @@ def regions_of(picture: Picture, example: Example, *, shuffled: bool = False) ->
     step = 1 if shuffled else 0
     places = {name: (index + step) % len(picture.regions) for name, index in example.regions}
     return [replace(picture.regions[place], name=name) for name, place in places.items()]
-
-
-def whole(box: tuple[float, ...]) -> Box:
-    """A normalised box in pixels of the render."""
-    return Box(*(value * SIDE for value in box))
 
 
 def _upon(thing: Thing, rng: Random) -> Thing:
