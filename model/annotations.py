@@ -1,13 +1,14 @@
 """Boxes and masks as annotators leave them: a little over the edge, and masks as polygons."""
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from numpy.typing import NDArray
 
 from roi_agent.model.boxes import Box
-from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.errors import BoxOutOfBounds, InvalidSetting, MaskInvalid
 from roi_agent.model.masks import Mask
 from roi_agent.model.shown import shown
 
@@ -19,12 +20,19 @@ def annotated_box(values: object, *, format: str, size_wh: tuple[int, int]) -> B
 
     values: four numbers in pixels.  Errors: those of `Box.parse`.
     """
+    try:
+        return Box.parse(values, format=format, size_wh=size_wh)
+    except BoxOutOfBounds as error:
+        outside = error
+    if not isinstance(values, list | tuple):
+        raise outside
+    corners = [value + EDGE for value in values[2:]] if format == "xyxy" else values[2:]
+    shifted = [values[0] + EDGE, values[1] + EDGE, *corners]
     width, height = size_wh
-    values = list(values) if isinstance(values, list | tuple) and len(values) == 4 else values
-    if isinstance(values, list) and all(isinstance(value, int | float) for value in values):
-        corners = values[2:] if format == "xywh" else [value + EDGE for value in values[2:]]
-        values = [values[0] + EDGE, values[1] + EDGE, *corners]
-    roomy = Box.parse(values, format=format, size_wh=(width + 2 * EDGE, height + 2 * EDGE))
+    try:
+        roomy = Box.parse(shifted, format=format, size_wh=(width + 2 * EDGE, height + 2 * EDGE))
+    except BoxOutOfBounds:
+        raise outside from None  # it names the box as given
     x1, y1, x2, y2 = (value - EDGE for value in roomy.xyxy)
     return Box.parse([max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)], size_wh=size_wh)
 
@@ -35,15 +43,33 @@ def annotated_mask(segmentation: object, size_wh: tuple[int, int]) -> Mask:
     Errors: MaskInvalid, InvalidSetting.
     """
     if isinstance(segmentation, Mapping):
-        return Mask.from_coco(segmentation)
-    canvas = Image.new("1", size_wh)
-    draw = ImageDraw.Draw(canvas)
+        mask = Mask.from_coco(segmentation)
+        if mask.size_wh != tuple(size_wh):
+            given, wanted = ("{} x {}".format(*size) for size in (mask.size_wh, size_wh))
+            raise MaskInvalid(f"the mask is {given} pixels, and the image {wanted}", do="give a mask of the image's size")
+        return mask
+    inside = np.zeros((size_wh[1], size_wh[0]), bool)
     for polygon in segmentation if isinstance(segmentation, list) else [None]:
         if not isinstance(polygon, list) or not _is_polygon(polygon):
             raise InvalidSetting(f"a polygon is {shown(polygon)}", do="give at least three points: x1, y1, x2, y2, x3, y3")
-        # Pillow fills up to and with the pixels that a corner names; COCO's corners lie between pixels.
-        draw.polygon([value - 0.5 for value in polygon], fill=1)
-    return Mask.from_array(np.asarray(canvas))
+        inside |= _filled(np.array(polygon, np.float64).reshape(-1, 2), size_wh)
+    return Mask.from_array(inside)
+
+
+def _filled(corners: NDArray[np.float64], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels whose centres lie in a polygon, (H, W): a line to the left of one crosses its edges an odd number of times.
+
+    corners: (K, 2), x and y in pixels.
+    """
+    width, height = size_wh
+    inside, centres = np.zeros((height, width), bool), np.arange(width) + 0.5
+    for one, other in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        (x1, y1), (x2, y2) = (one, other) if one[1] <= other[1] else (other, one)
+        top, bottom = max(0, ceil(y1 - 0.5)), min(height, ceil(y2 - 0.5))
+        if top < bottom:
+            crossings = x1 + (np.arange(top, bottom) + 0.5 - y1) * ((x2 - x1) / (y2 - y1))
+            inside[top:bottom] ^= crossings[:, None] <= centres
+    return inside
 
 
 def _is_polygon(values: list[Any]) -> bool:

@@ -18,6 +18,14 @@ class RoiAgentError(Exception):
     def __str__(self) -> str:
         return f"{self.code}: {self.problem}" + (f"; {self.do}" if self.do else "")
 
+    def __reduce__(self) -> "tuple[object, ...]":
+        """For a process that hands its error to another."""
+        return _remade, (type(self), self.problem, self.do)
+
+
+def _remade(kind: "type[RoiAgentError]", problem: str, do: str) -> RoiAgentError:
+    return kind(problem, do=do)
+
 
 class UserError(RoiAgentError):
     """The input is wrong and the user can mend it: exit code 2."""

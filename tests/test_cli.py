@@ -133,6 +133,7 @@ def test_a_missing_extra_says_how_to_install_it(run: Runner, monkeypatch: pytest
 
 
 COMMANDS = ["ask", "chat", "detect", "segment", "scenes", "train", "evaluate toy", "convert", "doctor"]
+COMMANDS += [f"data {command}" for command in ("convert", "formats", "inspect", "stats")]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps
 
 from roi_agent.model.errors import ImageUnreadable
-from roi_agent.model.images import LoadedImage, load_image
+from roi_agent.model.images import LoadedImage, image_size, load_image
 from tests.pictures import BLACK, EVERY_FORMAT, NOISE, PHOTO, RED, WHITE, encoded, raw_gif, raw_png
 
 
@@ -115,6 +115,29 @@ def test_exif_turns_the_picture_upright(format: str, orientation: int) -> None:
         assert loaded.pixels.tobytes() == expected.tobytes()
         assert loaded.size_wh == expected.size
         assert loaded.notes == (() if orientation == 1 else ("rotated upright by EXIF",))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP", "JPEG"])
+def test_the_size_of_a_file_is_that_of_its_picture(format: str, orientation: int, tmp_path: pathlib.Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = tmp_path / "picture"
+    file.write_bytes(encoded(PHOTO, format, exif=exif))
+    assert image_size(file) == load_image(file).size_wh
+
+
+def test_the_size_of_every_format_is_read_and_of_nothing_else(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "picture"
+    for data in EVERY_FORMAT:
+        file.write_bytes(data)
+        assert image_size(file) == load_image(file).size_wh
+    for data in (b"", b"GIF", b"GIF89a", EVERY_FORMAT[0][:20], b"no picture at all"):
+        file.write_bytes(data)
+        with pytest.raises(ImageUnreadable):
+            image_size(file)
+    with pytest.raises(ImageUnreadable, match="there is no file"):
+        image_size(tmp_path / "none.png")
 
 
 @pytest.mark.parametrize("value", [0, 9, 255])

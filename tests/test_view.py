@@ -7,7 +7,7 @@ from PIL import Image
 from roi_agent import Workspace
 from roi_agent.model.data.scenes import make_scene, render
 from roi_agent.model.errors import InvalidSetting, UnknownImage, UnknownRegion
-from roi_agent.tools.view import draw_regions, overview, zoom
+from roi_agent.tools.view import contact_sheet, draw_regions, overview, zoom
 
 GREY = Image.new("RGB", (600, 600), (128, 128, 128))
 SCENE = render(make_scene(5))
@@ -95,3 +95,18 @@ def test_views_of_nothing_are_refused() -> None:
     (other,) = filled.add_regions([[0, 0, 9, 9]], image="image2")
     with pytest.raises(InvalidSetting, match="region7 lies in image2, not in image1"):
         overview(filled, regions=["region1", other])
+
+
+@pytest.mark.parametrize(("count", "columns", "rows"), [(1, 1, 1), (2, 2, 1), (4, 2, 2), (5, 3, 2), (9, 3, 3)])
+def test_a_contact_sheet_shows_every_picture(count: int, columns: int, rows: int) -> None:
+    pictures = [Image.new("RGB", (50 + index, 25 + 5 * (index % 2)), (10 * index, 0, 0)) for index in range(count)]
+    sheet = contact_sheet(pictures, width=100, gap=4)
+    assert sheet.width == columns * 104 + 4
+    tops = [4 + row * (sheet.height - 4) // rows for row in range(rows)]
+    for index in range(count):
+        left, top = 4 + (index % columns) * 104, tops[index // columns]
+        assert sheet.getpixel((left + 50, top + 20)) == (10 * index, 0, 0)
+
+
+def test_a_sheet_of_thin_pictures_has_a_height() -> None:
+    assert contact_sheet([Image.new("RGB", (3000, 1))], width=100, gap=4).size == (108, 9)

@@ -3,6 +3,7 @@
 What was asked and answered may stand below a picture.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -76,6 +77,21 @@ def draw_regions(image: Image.Image, regions: Sequence[Region], caption: Sequenc
     for region in regions:
         _draw_box(draw, region, factor, line, font)
     return _with_caption(canvas, caption) if caption else canvas
+
+
+def contact_sheet(pictures: Sequence[Image.Image], *, width: int = 640, gap: int = 16) -> Image.Image:
+    """Pictures side by side, in rows of about as many as there are rows; each is `width` pixels wide.  At least one."""
+    columns = math.ceil(math.sqrt(len(pictures)))
+    tiles = [each.resize((width, max(1, round(each.height * width / each.width))), Image.Resampling.LANCZOS) for each in pictures]
+    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+    heights = [max(tile.height for tile in row) for row in rows]
+    sheet = Image.new("RGB", (columns * (width + gap) + gap, sum(heights) + gap * (len(rows) + 1)), "lightgrey")
+    top = gap
+    for row, height in zip(rows, heights, strict=True):
+        for column, tile in enumerate(row):
+            sheet.paste(tile, (gap + column * (width + gap), top))
+        top += height + gap
+    return sheet
 
 
 def _seen_in(workspace: Workspace, region: Region, seen: WorkspaceImage) -> Region | None:

@@ -8,12 +8,9 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,10 +18,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from roi_agent.model.data.readers.base import CLIPPED, Reader, Trouble
+from roi_agent.model.data.processes import alone_in, in_processes
+from roi_agent.model.data.readers.base import MENDED, Reader, Trouble
 from roi_agent.model.data.record import Record
-from roi_agent.model.data.record_files import CARD, FORMS, Card, write_records
-from roi_agent.model.errors import DataRefused, InvalidSetting, OutOfMemory
+from roi_agent.model.data.record_files import CARD, FORMS, Card, num_records, write_records
+from roi_agent.model.errors import DataRefused, InvalidSetting
 
 STATE, TROUBLES = "conversion.json", "troubles.jsonl"
 GROUPS = 1000  # of a reader in one part: an image each, mostly
@@ -57,8 +55,19 @@ class ConversionSettings:
 def convert(reader: Reader, folder: Path, settings: ConversionSettings, *, show_progress: bool = True) -> Card:
     """Write all records of a reader into a folder; the same call goes on where an earlier one was stopped.
 
-    Errors: InvalidSetting where the folder holds something else, DataRefused, OutOfMemory where a process was ended.
+    Errors: InvalidSetting where the folder holds something else, is at work for another conversion, or cannot be written;
+    DataRefused; OutOfMemory where a process was ended.
     """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with alone_in(folder):
+            return _convert(reader, folder, settings, show_progress)
+    except OSError as error:
+        problem = f"cannot write to {str(folder)!r}: {error.strerror}"
+        raise InvalidSetting(problem, do="make room there, or name another folder; what is finished is kept") from None
+
+
+def _convert(reader: Reader, folder: Path, settings: ConversionSettings, show_progress: bool) -> Card:
     groups = list(islice(reader.groups(), settings.limit))
     starts = range(0, len(groups), settings.groups)
     _begin(folder, _identity(reader, settings, len(groups)))
@@ -67,8 +76,8 @@ def convert(reader: Reader, folder: Path, settings: ConversionSettings, *, show_
         _refuse(reader.trouble)
     work = partial(_convert_part, reader, groups, folder, settings)
     with _shown(show_progress) as progress:
-        task = progress.add_task(reader.name, total=len(groups), completed=(len(starts) - len(missing)) * settings.groups)
-        for number in _done(work, missing, settings.processes):
+        task = progress.add_task(reader.name, total=len(groups), completed=max(0, len(groups) - len(missing) * settings.groups))
+        for number in in_processes(work, missing, settings.processes):
             progress.update(task, advance=min(settings.groups, len(groups) - starts[number]))
     return _finish(reader, folder, settings, len(starts))
 
@@ -96,43 +105,11 @@ def _convert_part(reader: Reader, groups: Sequence[Any], folder: Path, settings:
     return number
 
 
-def _done(work: "partial[int]", parts: Sequence[int], processes: int) -> Iterator[int]:
-    """The numbers of the parts, as they are finished."""
-    if processes == 1 or len(parts) <= 1:
-        yield from map(work, parts)
-        return
-    # Forked, so that the annotations, of which there may be gigabytes, are in memory once.
-    with ProcessPoolExecutor(min(processes, len(parts)), get_context("fork"), _remember, (work,)) as pool:
-        try:
-            for each in as_completed([pool.submit(_run_remembered, number) for number in parts]):
-                yield each.result()
-        except BrokenProcessPool:
-            problem = "a process of the conversion was ended, mostly because memory ran out"
-            raise OutOfMemory(problem, do="run it again with fewer --processes: what is finished is kept") from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-_remembered: "list[partial[int]]" = []  # in a forked process: its work, which is too large to be sent for every part
-
-
-def _remember(work: "partial[int]") -> None:
-    _remembered[:] = [work]
-
-
-def _run_remembered(number: int) -> int:
-    return _remembered[0](number)
-
-
 def _begin(folder: Path, identity: dict[str, Any]) -> None:
     """Make the folder a place for this conversion.  Error: InvalidSetting where it is the place of another one."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidSetting(f"cannot write to {str(folder)!r}: {error.strerror}", do="name another folder") from None
     state = folder / STATE
     if state.exists():
-        if json.loads(state.read_text(encoding="utf-8")) != identity:
+        if _state(state) != identity:
             problem = f"{str(folder)!r} holds a conversion of other files or with other options"
             raise InvalidSetting(problem, do="name another folder, or remove this one")
         return
@@ -142,6 +119,13 @@ def _begin(folder: Path, identity: dict[str, Any]) -> None:
     aside = folder / f"{STATE}.part"
     aside.write_text(json.dumps(identity, indent=2), encoding="utf-8")
     os.replace(aside, state)
+
+
+def _state(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
 
 
 def _identity(reader: Reader, settings: ConversionSettings, groups: int) -> dict[str, Any]:
@@ -156,13 +140,15 @@ def _finish(reader: Reader, folder: Path, settings: ConversionSettings, parts: i
     """Gather what was left out, write the card, and remove what was needed to go on."""
     troubles = list(reader.trouble)
     for number in range(parts):
-        lines = _troubles_of(folder, number).read_text(encoding="utf-8").splitlines()
+        lines = _troubles_of(folder, number).read_bytes().splitlines()
         troubles += [Trouble(**json.loads(line)) for line in lines]
+    if settings.refuse:  # parts may be of an earlier run without it
+        _refuse(troubles)
     _write_troubles(folder / TROUBLES, troubles)
     card = Card(
         name=f"{reader.name} {reader.split}",
         images=str(reader.images.folder.resolve()),
-        records=sum(_count(_part(folder, number, settings.form)) for number in range(parts)),
+        records=sum(num_records(_part(folder, number, settings.form)) for number in range(parts)),
         source=reader.source,
         licence=reader.licence,
         troubles=dict(sorted(Counter(each.kind for each in troubles).items())),
@@ -173,25 +159,16 @@ def _finish(reader: Reader, folder: Path, settings: ConversionSettings, parts: i
     return card
 
 
-def _count(path: Path) -> int:
-    if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        return int(pyarrow.parquet.read_metadata(path).num_rows)
-    with path.open("rb") as lines:
-        return sum(1 for _ in lines)
-
-
 def _refuse(troubles: Sequence[Trouble]) -> None:
     for each in troubles:
-        if each.kind != CLIPPED:
+        if each.kind not in MENDED:
             raise DataRefused(f"{each.where}: {each.problem}", do="mend it, or convert without --refuse, which leaves it out")
 
 
 def _write_troubles(path: Path, troubles: Sequence[Trouble]) -> None:
     aside = path.with_name(path.name + ".part")
     lines = (json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in troubles)
-    aside.write_text("".join(lines), encoding="utf-8")
+    aside.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")  # for names that are no text
     os.replace(aside, path)
 
 

@@ -106,7 +106,8 @@ class Record:
             )
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
-            problem = f"{_path(first['loc'])}: {first['msg'].lower()}, and it is {shown(first['input'])}"
+            given = "" if first["type"] == "missing" else f", and it is {shown(first['input'])}"
+            problem = f"{_path(first['loc'])}: {first['msg'].lower()}{given}"
             raise RecordInvalid(f"{where}: {problem}", do="see the record format in model/data/record.py") from None
         except RecordInvalid as error:
             raise RecordInvalid(f"{where}: {error.problem}", do=error.do) from None

@@ -6,13 +6,16 @@ A folder holds `dataset.json` (the card), `records-*.jsonl` or `records-*.parque
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
+from itertools import accumulate
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from roi_agent.model.data.record import Record
-from roi_agent.model.errors import DataNotFound, MissingExtra, RecordInvalid
+from roi_agent.model.errors import DataNotFound, InvalidSetting, MissingExtra, RecordInvalid, UserError
 from roi_agent.model.images import LoadedImage, load_image
 
 if TYPE_CHECKING:
@@ -86,6 +89,16 @@ class RecordSet:
         for path in self.files:
             yield from read_records(path)
 
+    def sample(self, count: int, *, seed: int = 0) -> list[Record]:
+        """Up to `count` records, drawn with equal chance, in order; no other is read."""
+        sizes = [num_records(path) for path in self.files]
+        drawn = set(Random(seed).sample(range(sum(sizes)), min(count, sum(sizes))))
+        found: list[Record] = []
+        for path, size, start in zip(self.files, sizes, accumulate(sizes, initial=0), strict=False):
+            chosen = {number - start for number in drawn if start <= number < start + size}
+            found += [Record.from_dict(values, where=where) for where, values in read_values(path, chosen)]
+        return found
+
     def image(self, record: Record) -> LoadedImage:
         """The record's image.  Errors: those of `load_image`; RecordInvalid where it has another size than the record says."""
         image = load_image(self.images / record.image)
@@ -97,20 +110,34 @@ class RecordSet:
     def dataset(self) -> "Dataset":
         """All records as a `datasets.Dataset` of their JSON forms: checked, on disk, read at any place at once."""
         datasets = _datasets()
+        if next(iter(self), None) is None:  # from which no table can be generated
+            return datasets.Dataset.from_dict({key: [] for key in record_features()}, features=record_features())
         # Files that change are other files: their size and time are part of what the cached table is known by.
         stats = [(each.stat().st_size, each.stat().st_mtime_ns) for each in self.files]
         keys = {"files": [str(each) for each in self.files], "stats": stats}
-        made: Dataset = datasets.Dataset.from_generator(_rows, features=record_features(), gen_kwargs=keys, split="train")
+        try:
+            made: Dataset = datasets.Dataset.from_generator(_rows, features=record_features(), gen_kwargs=keys, split="train")
+        except datasets.exceptions.DatasetGenerationError as error:
+            if isinstance(error.__cause__, UserError):
+                raise error.__cause__ from None
+            if isinstance(error.__cause__, OSError):
+                problem = f"the table of records cannot be written: {error.__cause__.strerror}"
+                raise InvalidSetting(problem, do="make room, or name another place in HF_DATASETS_CACHE") from None
+            raise
         return made
 
     def stream(self, *, seed: int | None = None, shards: int = 1) -> "IterableDataset":
         """As `dataset`, one after another, in the order of a seed where one is given.
 
+        Error: DataNotFound where there is no record.
+
         It says where it stands by `state_dict` and goes on from there by `load_state_dict`, at the very next record.
         """
         whole = self.dataset()
+        if not len(whole):
+            raise DataNotFound(f"there is not one record in {self.name!r}", do="see what its troubles.jsonl says")
         mixed = whole.shuffle(seed=seed) if seed is not None else whole  # exact: no buffer that a stop would lose
-        return mixed.to_iterable_dataset(num_shards=min(shards, max(1, len(whole))))
+        return mixed.to_iterable_dataset(num_shards=min(shards, len(whole)))
 
 
 def open_records(path: str | Path, *, images: str | Path | None = None) -> RecordSet:
@@ -120,24 +147,62 @@ def open_records(path: str | Path, *, images: str | Path | None = None) -> Recor
 
 def read_records(path: Path) -> Iterator[Record]:
     """The records of one file, in order.  Error: RecordInvalid, with file, line (or row) and field."""
-    if path.suffix == ".parquet":
-        import pyarrow.parquet
+    for where, values in read_values(path):
+        yield Record.from_dict(values, where=where)
 
-        row = 0
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH):
-                for values in batch.to_pylist():
-                    row += 1
-                    yield Record.from_dict(values, where=f"{path.name}, row {row}")
+
+def read_values(path: Path, chosen: Collection[int] | None = None) -> Iterator[tuple[str, Any]]:
+    """What stands for each record of one file, unchecked, with file and line (or row).  Error: RecordInvalid for no JSON.
+
+    chosen: the numbers of the records to read, from 0; by default all.
+    """
+    if path.suffix == ".parquet":
+        for row, values in _parquet_rows(path, chosen):
+            yield f"{path.name}, row {row + 1}", values
         return
     with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            where = f"{path.name}, line {number}"
+        for number, line in enumerate(lines):
+            if chosen is not None and number not in chosen:
+                continue
+            where = f"{path.name}, line {number + 1}"
             try:
                 values = json.loads(line)
-            except ValueError:  # of which an encoding that is not UTF-8 is one
+            except (ValueError, RecursionError):  # an encoding that is not UTF-8 is a ValueError
                 raise RecordInvalid(f"{where}: this is not JSON", do="give one JSON object a line") from None
-            yield Record.from_dict(values, where=where)
+            yield where, values
+
+
+def num_records(path: Path) -> int:
+    """The number of records of one file, without reading them.  Error: RecordInvalid for a damaged Parquet file."""
+    if path.suffix == ".parquet":
+        with _parquet(path) as file:
+            return int(file.metadata.num_rows)
+    with path.open("rb") as lines:
+        return sum(1 for _ in lines)
+
+
+def _parquet_rows(path: Path, chosen: Collection[int] | None) -> Iterator[tuple[int, Any]]:
+    """The rows of a Parquet file with their numbers from 0, all or some of them.  Error: RecordInvalid."""
+    first = 0
+    with _parquet(path) as file:
+        for batch in file.iter_batches(_BATCH):
+            wanted = [index for index in range(len(batch)) if chosen is None or first + index in chosen]
+            for index, values in zip(wanted, batch.take(wanted).to_pylist() if wanted else [], strict=True):
+                yield first + index, values
+            first += len(batch)
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
+    """A Parquet file to read from.  Error: RecordInvalid."""
+    _datasets()
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            yield file
+    except (pyarrow.ArrowException, OSError):
+        raise RecordInvalid(f"{path.name}: this is not Parquet, or it is damaged", do="make or fetch the file again") from None
 
 
 def write_records(path: Path, records: Iterable[Record]) -> int:

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import typer
 
-from roi_agent.cli import asking, converting, finding, running, serving, training
+from roi_agent.cli import asking, converting, data, finding, running, serving, training
 from roi_agent.model.errors import RoiAgentError, UserError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 for commands in (asking, running, finding, serving, training, converting):
     app.registered_commands += commands.app.registered_commands
 app.add_typer(training.evaluate_app, name="evaluate")
+app.add_typer(data.app, name="data")
 
 
 def main() -> None:

@@ -13,19 +13,41 @@ app = typer.Typer()
 evaluate_app = typer.Typer(help="Measure a model.", no_args_is_help=True)
 
 
-@app.command(epilog="Example: `roi-agent scenes out/ --count 5 --seed 100`")
+_SCENES_EXAMPLES = """Examples:
+
+`roi-agent scenes out/ --count 5 --seed 100`
+
+`roi-agent scenes refcoco/ --layout refcoco --count 500 --held-out 100`"""
+
+
+@app.command(epilog=_SCENES_EXAMPLES)
 def scenes(
     folder: Annotated[Path, typer.Argument(help="Where to write them; made if it is not there.")],
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="The seed of the first; each one after counts on.")] = 0,
     side: Annotated[int, typer.Option(help="Side in pixels.")] = 384,
+    layout: Annotated[
+        str | None, typer.Option(help="Write them as the public data set of this name is distributed, such as coco or refcoco.")
+    ] = None,
+    held_out: Annotated[
+        int | None, typer.Option(min=0, help="With --layout: scenes for validation, next to COUNT for training.  [default: 0]")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Render scenes of the toy world: a PNG, and a JSON file with every thing's kind, colour, size and box."""
+    """Render scenes of the toy world: a PNG, and a JSON file with every thing's kind, colour, size and box.
+
+    With --layout, `roi-agent data convert LAYOUT FOLDER OUT` reads them back. COUNT scenes are then for training, with seeds of
+    their own, which count on from SEED too.
+    """
     from rich.progress import track
 
     from roi_agent.model.data.scenes import make_scene, save_scene
 
+    if layout is not None:
+        _write_layout(layout, folder, range(seed, seed + count), range(seed, seed + (held_out or 0)), side, as_json)
+        return
+    if held_out is not None:
+        raise InvalidSetting("--held-out belongs to --layout", do="leave it out, or name a layout")
     seeds = track(range(seed, seed + count), "rendering", console=err, disable=as_json or not err.is_terminal)
     try:
         paths = [save_scene(folder, make_scene(each), side) for each in seeds]
@@ -37,6 +59,29 @@ def scenes(
         print(json.dumps([{"image": str(image), "truth": str(truth)} for image, truth in paths]))
     else:
         out.print(f"{count} scenes of {side} x {side} pixels in {folder}", markup=False, soft_wrap=True)
+
+
+def _write_layout(layout: str, folder: Path, train: range, held_out: range, side: int, as_json: bool) -> None:
+    from roi_agent.model.data.layouts import LAYOUTS
+    from roi_agent.model.data.questions import TRAINING_SEEDS
+
+    if layout not in LAYOUTS:
+        raise InvalidSetting(f"there is no layout {layout!r}", do=f"use one of {', '.join(LAYOUTS)}")
+    if held_out.stop > TRAINING_SEEDS:
+        raise InvalidSetting(f"seed {held_out.stop - 1} belongs to training", do=f"start below {TRAINING_SEEDS}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InvalidSetting(f"{str(folder)!r} is not empty", do="name a folder that is empty or not there")
+    try:
+        with err.status("rendering"):
+            LAYOUTS[layout](folder, [*(TRAINING_SEEDS + each for each in train), *held_out], side)
+    except OSError as error:
+        problem = f"cannot write to {str(folder)!r}: {error.strerror}"
+        raise InvalidSetting(problem, do="give a folder that can be written") from None
+    if as_json:
+        print(json.dumps({"layout": layout, "folder": str(folder), "train": len(train), "held_out": len(held_out)}))
+    else:
+        text = f"{len(train)} scenes for training and {len(held_out)} held out, of {side} x {side} pixels, in {folder}"
+        out.print(text, markup=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: `roi-agent train nano --out runs/nano`")

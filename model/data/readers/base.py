@@ -1,32 +1,38 @@
 """What every reader of a public data set shares: its files, its images, boxes that fit them, and what is left out."""
 
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from random import Random
 from typing import Any, ClassVar, TypeVar
 
 from roi_agent.model.annotations import annotated_box
 from roi_agent.model.boxes import Box
+from roi_agent.model.conversation import mentioned
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import BoxEmpty, BoxOutOfBounds, DataNotFound, RecordInvalid, UserError
 from roi_agent.model.images import image_size
+from roi_agent.model.shown import shown
 
 _T = TypeVar("_T")
 
 # What can be wrong with an annotation, and leaves it out ...
-MISSING_IMAGE, IMAGE_UNREADABLE, BOX_OUTSIDE, BOX_EMPTY = "missing_image", "image_unreadable", "box_outside", "box_empty"
-NO_TEXT, MALFORMED = "no_text", "malformed"
-# ... and what is put right, and counted.
-CLIPPED = "box_clipped"
-KINDS = (MISSING_IMAGE, IMAGE_UNREADABLE, BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED, CLIPPED)
+MISSING_IMAGE, IMAGE_UNREADABLE, IMAGE_SIZE = "missing_image", "image_unreadable", "image_size"
+BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED = "box_outside", "box_empty", "no_text", "malformed"
+# ... and what is put right or done without, and counted.
+CLIPPED, CHOICE_REPEATED, MASK_INVALID = "box_clipped", "choice_repeated", "mask_invalid"
+NO_DETECTIONS, UNRELATED = "no_detections", "caption_unrelated"
+MENDED = (CLIPPED, CHOICE_REPEATED, MASK_INVALID, NO_DETECTIONS, UNRELATED)
+KINDS = (MISSING_IMAGE, IMAGE_UNREADABLE, IMAGE_SIZE, BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED, *MENDED)
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """An annotation that was left out, or put right where its kind is CLIPPED.
+    """An annotation that was left out, or put right where its kind is one of MENDED.
 
     kind: one of KINDS.  where: the file, and what in it.  problem: what is wrong.
     """
@@ -64,6 +70,8 @@ class Reader(ABC):
     splits: ClassVar[tuple[str, ...]] = ("train", "val")
 
     def __init__(self, root: Path, *, images: Path, split: str) -> None:
+        if not images.is_dir():
+            raise DataNotFound(f"there is no folder of images {str(images)!r}", do="name it: --images FOLDER")
         self.root, self.images, self.split = root, Images(images), split
         self.files: list[Path] = []  # the annotation files that were read
         self.trouble: list[Trouble] = []  # what was wrong before any group is read
@@ -90,11 +98,59 @@ class Reader(ABC):
 
     def load_json(self, *names: str) -> Any:
         """The first of these JSON files below the root.  Errors: DataNotFound, RecordInvalid."""
-        path = self.find(*names)
-        try:
-            return json.loads(path.read_bytes())
-        except ValueError:
-            raise RecordInvalid(f"{path.name}: this is not JSON", do="fetch the file again: it may be cut short") from None
+        return read_json(self.find(*names))
+
+    def objects(self, data: object, key: str, *fields: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The objects of a list of the last file that was read, each with where it stands; what is none is noted in `trouble`.
+
+        fields: that each must have, as a whole number or a text.  Error: RecordInvalid where there is no such list.
+        """
+        file = self.files[-1].name
+        for index, each in enumerate(required(data, key, list, where=file)):
+            where = f"{file}, {key}[{index}]"
+            missing = [name for name in fields if not isinstance(each, Mapping) or not isinstance(each.get(name), int | str)]
+            if missing or not isinstance(each, Mapping):
+                self.trouble.append(Trouble(MALFORMED, where, f"it has no {missing[0]}" if missing else "it is no object"))
+            else:
+                yield where, each
+
+    def by_id(self, entries: Sequence[Any], key: str, *, where: str) -> dict[int | str, Mapping[str, Any]]:
+        """Entries by the value of a field; one that has none, or another's, is noted in `trouble`."""
+        found: dict[int | str, Mapping[str, Any]] = {}
+        for number, (value, entry) in self._keyed(entries, key, where):
+            if value in found:
+                problem = f"its {key} {shown(value)} is another's"
+                self.trouble.append(Trouble(MALFORMED, f"{where}[{number}]", problem))
+            else:
+                found[value] = entry
+        return found
+
+    def by_field(self, entries: Sequence[Any], key: str, *, where: str) -> dict[int | str, list[Mapping[str, Any]]]:
+        """All entries with a value of a field, in the order of its first appearance; one that has none is noted in `trouble`."""
+        found: dict[int | str, list[Mapping[str, Any]]] = {}
+        for _, (value, entry) in self._keyed(entries, key, where):
+            found.setdefault(value, []).append(entry)
+        return found
+
+    def _keyed(self, entries: Sequence[Any], key: str, where: str) -> Iterator[tuple[int, tuple[int | str, Mapping[str, Any]]]]:
+        for number, entry in enumerate(entries):
+            value = entry.get(key) if isinstance(entry, Mapping) else None
+            if isinstance(value, int | str):
+                yield number, (value, entry)
+            else:
+                self.trouble.append(Trouble(MALFORMED, f"{where}[{number}]", f"it has no {key}"))
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file.  Errors: DataNotFound, RecordInvalid."""
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        place = f" at line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        problem = f"{path.name}: this is not JSON{place}"
+        raise RecordInvalid(problem, do="fetch the file again: it may be cut short") from None
+    except OSError as error:
+        raise DataNotFound(f"{str(path)!r} cannot be read: {error.strerror}", do="see who may read it") from None
 
 
 class Images:
@@ -106,9 +162,20 @@ class Images:
     def find(self, *names: str, where: str) -> str:
         """The first of these paths below the folder that is a file, with "/".  Error: Unusable."""
         for name in names:
-            if (self.folder / name).is_file():
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise Unusable(MALFORMED, where, f"its image {shown(name)} is not below the folder of images")
+            if os.path.isfile(self.folder / name):  # False for any name that no file can have
                 return name
         raise Unusable(MISSING_IMAGE, where, f"there is no image {' or '.join(names)}")
+
+    def sized(self, *names: str, size_wh: tuple[object, object], where: str) -> tuple[str, tuple[int, int]]:
+        """As `find`, with the size in pixels that the annotations state, which must be the file's.  Error: Unusable."""
+        stated = whole(size_wh[0], where=where, what="width"), whole(size_wh[1], where=where, what="height")
+        name = self.find(*names, where=where)
+        found = self.size_wh(name, where=where)
+        if found != stated:
+            raise Unusable(IMAGE_SIZE, where, "{} is {} x {} pixels, and not {} x {}".format(name, *found, *stated))
+        return name, stated
 
     def size_wh(self, name: str, *, where: str) -> tuple[int, int]:
         """Width and height of the upright image, from the file's header.  Error: Unusable."""
@@ -124,18 +191,28 @@ def fitted(values: object, *, format: str, size_wh: tuple[int, int], where: str)
     values: four numbers in pixels.  Error: Unusable.
     """
     try:
-        box = annotated_box(values, format=format, size_wh=size_wh)
+        return Box.parse(values, format=format, size_wh=size_wh), []
     except BoxOutOfBounds as error:
-        raise Unusable(BOX_OUTSIDE, where, error.problem) from None
+        problem = error.problem
     except BoxEmpty as error:
         raise Unusable(BOX_EMPTY, where, error.problem) from None
     except UserError as error:
         raise Unusable(MALFORMED, where, error.problem) from None
     try:
-        Box.parse(values, format=format, size_wh=size_wh)
-        return box, []
-    except BoxOutOfBounds as error:
-        return box, [Trouble(CLIPPED, where, error.problem)]
+        return annotated_box(values, format=format, size_wh=size_wh), [Trouble(CLIPPED, where, problem)]
+    except BoxOutOfBounds:
+        raise Unusable(BOX_OUTSIDE, where, problem) from None
+    except UserError:  # nothing of it lies within
+        raise Unusable(BOX_EMPTY, where, problem) from None
+
+
+@contextmanager
+def usable(where: str) -> Iterator[None]:
+    """Within, a coded error of ours means that the annotation cannot be used.  Error: Unusable."""
+    try:
+        yield
+    except UserError as error:
+        raise Unusable(MALFORMED, where, error.problem) from None
 
 
 def sentence(value: object, *, where: str, what: str = "text") -> str:
@@ -144,7 +221,34 @@ def sentence(value: object, *, where: str, what: str = "text") -> str:
         raise Unusable(NO_TEXT if value is None else MALFORMED, where, f"its {what} is {type(value).__name__}")
     if not (text := " ".join(value.split())):
         raise Unusable(NO_TEXT, where, f"its {what} is empty")
+    if mentioned(text):
+        raise Unusable(MALFORMED, where, f"its {what} holds <{mentioned(text)[0]}>, which only questions may")
+    if not _is_writable(text):
+        raise Unusable(MALFORMED, where, f"its {what} holds half a letter, which cannot be written")
     return text
+
+
+def file_name(value: object, *, where: str) -> str:
+    """The name of a file, as it is.  Error: Unusable."""
+    if not isinstance(value, str) or not value or not _is_writable(value):
+        raise Unusable(MALFORMED, where, f"its file name is {shown(value)}")
+    return value
+
+
+def whole(value: object, *, where: str, what: str) -> int:
+    """A whole number, or one written as text, as in files that were made from XML.  Error: Unusable."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Unusable(MALFORMED, where, f"its {what} is {shown(value)}")
+    return value
+
+
+def _is_writable(text: str) -> bool:
+    """Whether UTF-8 has it all: JSON may hold half of a letter that takes two."""
+    return text.isascii() or text.encode("utf-8", errors="ignore").decode() == text
 
 
 def required(data: object, key: str, kind: type[_T], *, where: str) -> _T:
@@ -153,11 +257,3 @@ def required(data: object, key: str, kind: type[_T], *, where: str) -> _T:
         raise RecordInvalid(f"{where}: {key}: there is no {kind.__name__} of that name", do="see whether this is the right file")
     found: _T = data[key]
     return found
-
-
-def grouped(annotations: Sequence[Any], key: str) -> dict[Any, list[Any]]:
-    """Annotations by the value of a field, in the order of its first appearance."""
-    groups: dict[Any, list[Any]] = {}
-    for each in annotations:
-        groups.setdefault(each[key], []).append(each)
-    return groups

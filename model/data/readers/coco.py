@@ -1,18 +1,14 @@
 """COCO instances: boxes and masks of 80 kinds of thing (Lin et al. 2014); stage 1 of the paper learns their names."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
-from roi_agent.model.annotations import annotated_mask
-from roi_agent.model.data.readers.base import MALFORMED, Reader, Trouble, Unusable, fitted, grouped, required, sentence
-from roi_agent.model.data.readers.wording import ask
-from roi_agent.model.data.record import Record, RecordTurn
-from roi_agent.model.errors import UserError
-from roi_agent.model.regions import Region
-
-MOST = 15  # regions of one image, drawn at random, as in the paper
+from roi_agent.model.data.readers.base import MALFORMED, MISSING_IMAGE, Reader, Trouble, Unusable, file_name, required, sentence
+from roi_agent.model.data.readers.described import Described, instance, one_turn_each, usable
+from roi_agent.model.data.record import Record
+from roi_agent.model.shown import shown
 
 
 class CocoInstances(Reader):
@@ -32,48 +28,40 @@ class CocoInstances(Reader):
         super().__init__(root, images=images, split=split)
         name = f"instances_{split}.json"
         data = self.load_json(f"annotations/{name}", name)
-        self._file = self.files[0].name
-        self._classes = {each["id"]: each["name"] for each in required(data, "categories", list, where=self._file)}
-        self._images = {each["id"]: each for each in required(data, "images", list, where=self._file)}
-        self._of_image = grouped(required(data, "annotations", list, where=self._file), "image_id")
+        tables = {key: required(data, key, list, where=name) for key in ("categories", "images", "annotations")}
+        self._classes = self.by_id(tables["categories"], "id", where=f"{name}, categories")
+        self._images = self.by_id(tables["images"], "id", where=f"{name}, images")
+        self._of_image = self.by_field(tables["annotations"], "image_id", where=f"{name}, annotations")
+        self._file = name
+        for image in [image for image in self._of_image if image not in self._images]:
+            for annotation in self._of_image.pop(image):
+                where = f"{name}, annotation {shown(annotation.get('id'))}"
+                self.trouble.append(Trouble(MISSING_IMAGE, where, f"its image {shown(image)} is not in the file's list"))
 
-    def groups(self) -> Sequence[int]:
+    def groups(self) -> Sequence[int | str]:
         """The ids of images with annotations."""
-        return [image for image in self._of_image if image in self._images]
+        return list(self._of_image)
 
-    def read(self, group: int, rng: Random) -> Iterator[Record | Trouble]:
-        """One record: up to MOST regions, each in a turn."""
+    def read(self, group: int | str, rng: Random) -> Iterator[Record | Trouble]:
+        """One record for each image."""
         image, where = self._images[group], f"{self._file}, image {group}"
         try:
-            name = self.images.find(str(image.get("file_name")), where=where)
-            size_wh = int(image["width"]), int(image["height"])
+            file = file_name(image.get("file_name"), where=where)
+            stated = image.get("width"), image.get("height")
+            name, size_wh = self.images.sized(file, f"{self.split}/{file}", size_wh=stated, where=where)
         except Unusable as unusable:
             yield unusable.trouble
             return
-        regions: list[Region] = []
         alone = [each for each in self._of_image[group] if not each.get("iscrowd")]
-        for annotation in rng.sample(alone, len(alone)):
-            if len(regions) == MOST:
-                break
-            place = f"{where}, annotation {annotation.get('id')}"
-            try:
-                region, notes = self._region(annotation, f"region{len(regions) + 1}", size_wh, place)
-            except Unusable as unusable:
-                yield unusable.trouble
-                continue
-            yield from notes
-            regions.append(region)
-        if regions:
-            turns = tuple(RecordTurn(ask("class", rng, a=region.name), str(region.label)) for region in regions)
-            yield Record(f"{self.name}/{self.split}/{group}", name, size_wh, tuple(regions), turns, self.source, self.licence)
+        found, troubles = usable(alone, lambda annotation: self._described(annotation, size_wh))
+        yield from troubles
+        yield from one_turn_each(self, found, rng, block="class", id=str(group), image=name, size_wh=size_wh)
 
-    def _region(
-        self, annotation: dict[str, Any], name: str, size_wh: tuple[int, int], where: str
-    ) -> tuple[Region, list[Trouble]]:
-        label = sentence(self._classes.get(annotation.get("category_id")), where=where, what="class")
-        box, notes = fitted(annotation.get("bbox"), format="xywh", size_wh=size_wh, where=where)
-        try:
-            mask = annotated_mask(annotation["segmentation"], size_wh) if annotation.get("segmentation") else None
-        except UserError as error:
-            raise Unusable(MALFORMED, where, error.problem) from None
-        return Region(name, box, label=label, mask=mask, source=self.source), notes
+    def _described(self, annotation: Mapping[str, Any], size_wh: tuple[int, int]) -> Described:
+        where = f"{self._file}, image {annotation['image_id']}, annotation {shown(annotation.get('id'))}"
+        category = annotation.get("category_id")
+        known = self._classes.get(category) if isinstance(category, int | str) else None
+        if known is None:
+            raise Unusable(MALFORMED, where, f"its category {shown(category)} is not in the file's list")
+        label = sentence(known.get("name"), where=where, what="class")
+        return instance(annotation, label=label, size_wh=size_wh, where=where, source=self.source)

@@ -1,0 +1,78 @@
+"""Work that several processes share, in a folder that they have for themselves."""
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+
+from roi_agent.model.errors import InvalidSetting, OutOfMemory
+
+_PATIENCE_S = 5.0
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other conversions out of the folder; processes that a killed one left behind have some seconds to end.
+
+    Error: InvalidSetting.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        patience = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > patience:
+                    problem = f"another conversion is at work in {str(folder)!r}"
+                    raise InvalidSetting(problem, do="wait for it, or name another folder") from None
+                time.sleep(0.1)
+            except OSError:
+                break  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def in_processes(work: "partial[int]", parts: Sequence[int], processes: int) -> Iterator[int]:
+    """What the work returns for each part, as the parts are finished.  Error: OutOfMemory where a process was ended."""
+    if processes == 1 or len(parts) <= 1:
+        yield from map(work, parts)
+        return
+    # Forked, so that the annotations, of which there may be gigabytes, are in memory once.
+    with ProcessPoolExecutor(min(processes, len(parts)), get_context("fork"), _remember, (work,)) as pool:
+        try:
+            for each in as_completed([pool.submit(_run_remembered, number) for number in parts]):
+                yield each.result()
+        except BrokenProcessPool:
+            problem = "a process of the conversion was ended, mostly because memory ran out"
+            raise OutOfMemory(problem, do="run it again with fewer --processes: what is finished is kept") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_remembered: "list[partial[int]]" = []  # in a forked process: its work, which is too large to be sent for every part
+
+
+def _remember(work: "partial[int]") -> None:
+    _remembered[:] = [work]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed would wait for work for ever."""
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
+
+
+def _run_remembered(number: int) -> int:
+    return _remembered[0](number)

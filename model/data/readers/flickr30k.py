@@ -1,0 +1,193 @@
+"""Flickr30k Entities (Plummer et al. 2015): what a phrase of a caption names, as boxes; see `flickr30k_files.py`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import ClassVar
+
+from roi_agent.model.boxes import Box
+from roi_agent.model.data.readers.base import NO_TEXT, UNRELATED, Reader, Trouble, Unusable, file_name, fitted, sentence
+from roi_agent.model.data.readers.described import MOST
+from roi_agent.model.data.readers.flickr30k_files import (
+    AnnotatedImage,
+    Caption,
+    Corners,
+    from_mdetr,
+    read_entities,
+    read_unrelated,
+)
+from roi_agent.model.data.readers.mdetr import MdetrCaption, find_mdetr, read_mdetr
+from roi_agent.model.data.readers.wording import ask
+from roi_agent.model.data.record import Record, RecordTurn
+from roi_agent.model.data.wording import listing
+from roi_agent.model.errors import RecordInvalid
+from roi_agent.model.regions import Region
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """A phrase of a caption whose boxes are all usable."""
+
+    start: int
+    end: int
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Grounded:
+    """A caption, and those of its phrases that have boxes."""
+
+    number: int
+    text: str
+    phrases: tuple[_Words, ...]
+
+    def words(self, phrase: _Words) -> str:
+        return " ".join(self.text[phrase.start : phrase.end].split())
+
+
+_Conversation = tuple[tuple[Region, ...], tuple[RecordTurn, ...]]
+
+
+_UNRELATED = "UNRELATED_CAPTIONS"
+
+
+class Flickr30kEntities(Reader):
+    """Of each image, a record that asks for a phrase for what is in its boxes, and one for each caption with its regions.
+
+    A caption names its regions after the words for them: "A man (<region1>) walks two dogs (<region2>, <region3>)."
+    """
+
+    name: ClassVar[str] = "flickr30k"
+    about: ClassVar[str] = "Flickr30k Entities: phrases for regions, and captions that name their regions"
+    layout: ClassVar[tuple[str, ...]] = (
+        "train.txt with Annotations/ID.xml and Sentences/ID.txt, and UNRELATED_CAPTIONS where it is there",
+        "or final_flickr_separateGT_train.json (MDETR)",
+        "Flickr30k's images in --images",
+    )
+    source: ClassVar[str] = "Flickr30k Entities"
+    # The authors state terms for the images; for the annotations they state none.
+    licence: ClassVar[str] = "images under Flickr's terms, for non-commercial research and education; annotations: none stated"
+    splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
+
+    def __init__(self, root: Path, *, images: Path, split: str) -> None:
+        super().__init__(root, images=images, split=split)
+        self._mdetr: Mapping[int | str, list[MdetrCaption]] = {}
+        self._ids: list[int | str] = []
+        self._unrelated: frozenset[tuple[str, int]] = frozenset()
+        if (root / _UNRELATED).is_file():
+            self._unrelated = read_unrelated(self.find(_UNRELATED))
+        if place := find_mdetr(root, f"final_flickr_separateGT_{split}.json"):
+            self._mdetr = read_mdetr(self, place, "original_img_id")
+            self._ids = list(self._mdetr)
+            return
+        path = self.find(f"{split}.txt")
+        self._ids = list(dict.fromkeys(path.read_text(encoding="utf-8", errors="replace").split()))
+        if not all(isinstance(id, str) and id.isascii() and id.isdecimal() for id in self._ids):
+            raise RecordInvalid(f"{path.name}: this is no list of image ids", do="see whether this is the right file")
+        self.files += [folder for folder in (root / "Annotations", root / "Sentences") if folder.is_dir()]
+
+    def groups(self) -> Sequence[int | str]:
+        """The ids of the split's images."""
+        return self._ids
+
+    def read(self, group: int | str, rng: Random) -> Iterator[Record | Trouble]:
+        """The record of phrases, then one for each caption that names something with a box."""
+        where = f"image {group}"
+        try:
+            found = from_mdetr(self._mdetr[group]) if self._mdetr else read_entities(self.root, str(group))
+            yield from found.troubles
+            file = file_name(found.file_name, where=where)
+            name, size_wh = self.images.sized(file, f"flickr30k-images/{file}", size_wh=found.size_wh, where=where)
+        except Unusable as unusable:
+            yield unusable.trouble
+            return
+        boxes, troubles = _fitted_boxes(found, size_wh, where)
+        unrelated = [each for each in found.captions if (str(group), each.number) in self._unrelated]
+        yield from (Trouble(UNRELATED, f"{where}, caption {each.number}", f"{_UNRELATED} says so") for each in unrelated)
+        captions, more = _readable([each for each in found.captions if each not in unrelated], boxes, where)
+        yield from (*troubles, *more)
+        asked = [("phrases", self._phrases(captions, rng))]
+        asked += [(f"caption{caption.number}", self._caption(caption, rng)) for caption in captions]
+        for ending, (regions, turns) in asked:
+            if turns:
+                id = f"{self.name}/{self.split}/{group}/{ending}"
+                yield Record(id, name, size_wh, regions, turns, self.source, self.licence)
+
+    def _phrases(self, captions: Sequence[_Grounded], rng: Random) -> _Conversation:
+        """A turn for each thing: which phrase is it named by? The phrases of all captions are right."""
+        things: dict[tuple[Box, ...], list[str]] = {}
+        for caption in captions:
+            for phrase in caption.phrases:
+                things.setdefault(phrase.boxes, []).append(caption.words(phrase))
+        regions: dict[Box, Region] = {}
+        turns = []
+        for boxes in rng.sample(list(things), len(things)):
+            if len(regions.keys() | set(boxes)) > MOST:
+                continue
+            names = self._named(boxes, regions)
+            texts = tuple(dict.fromkeys(things[boxes]))
+            question = ask("phrase" if len(boxes) == 1 else "phrases", rng, a=listing(names))
+            turns.append(RecordTurn(question, rng.choice(texts), references=texts if len(texts) > 1 else ()))
+        return tuple(regions.values()), tuple(turns)
+
+    def _caption(self, caption: _Grounded, rng: Random) -> _Conversation:
+        """One turn: the caption with the names of its regions; up to MOST of them, drawn by phrases."""
+        drawn: set[Box] = set()
+        kept = []
+        for phrase in rng.sample(caption.phrases, len(caption.phrases)):
+            if len(drawn | set(phrase.boxes)) <= MOST:
+                drawn |= set(phrase.boxes)
+                kept.append(phrase)
+        regions: dict[Box, Region] = {}
+        text, position = "", 0
+        for phrase in sorted(kept, key=lambda each: each.start):
+            names = ", ".join(self._named(phrase.boxes, regions))
+            text, position = text + caption.text[position : phrase.end] + f" ({names})", phrase.end
+        if not regions:
+            return (), ()
+        mentions = listing([f"<{region.name}>" for region in regions.values()])
+        answer = " ".join((text + caption.text[position:]).split())
+        return tuple(regions.values()), (RecordTurn(ask("ground", rng, a=mentions), answer),)
+
+    def _named(self, boxes: Sequence[Box], regions: dict[Box, Region]) -> list[str]:
+        """Mentions of the regions of some boxes, which are added where they are not there yet."""
+        for box in boxes:
+            regions.setdefault(box, Region(f"region{len(regions) + 1}", box, source=self.source))
+        return [f"<{regions[box].name}>" for box in boxes]
+
+
+def _fitted_boxes(found: AnnotatedImage, size_wh: tuple[int, int], where: str) -> tuple[dict[Corners, Box], list[Trouble]]:
+    """The boxes as they lie in the image, by how they are annotated."""
+    boxes: dict[Corners, Box] = {}
+    troubles: list[Trouble] = []
+    annotated = (corners for caption in found.captions for phrase in caption.phrases for corners in phrase.boxes)
+    for corners in dict.fromkeys(annotated):
+        try:
+            boxes[corners], notes = fitted(corners, format="xyxy", size_wh=size_wh, where=where)
+            troubles += notes
+        except Unusable as unusable:
+            troubles.append(unusable.trouble)
+    return boxes, troubles
+
+
+def _readable(captions: Sequence[Caption], boxes: Mapping[Corners, Box], where: str) -> tuple[list[_Grounded], list[Trouble]]:
+    """The captions with what of their phrases is usable."""
+    found: list[_Grounded] = []
+    troubles: list[Trouble] = []
+    for caption in captions:
+        try:
+            sentence(caption.text, where=f"{where}, caption {caption.number}", what="caption")
+        except Unusable as unusable:
+            troubles.append(unusable.trouble)
+            continue
+        phrases = []
+        for phrase in caption.phrases:
+            # In one order, for other captions may give the same boxes in another.
+            kept = tuple(sorted({boxes[corners] for corners in phrase.boxes if corners in boxes}, key=lambda box: box.xyxy))
+            if kept and all(corners in boxes for corners in phrase.boxes) and caption.text[phrase.start : phrase.end].strip():
+                phrases.append(_Words(phrase.start, phrase.end, kept))
+        found.append(_Grounded(caption.number, caption.text, tuple(phrases)))
+    if not captions:
+        troubles.append(Trouble(NO_TEXT, where, "it has no caption"))
+    return found, troubles

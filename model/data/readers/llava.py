@@ -1,0 +1,156 @@
+"""LLaVA-Instruct-150k (Liu et al. 2023): conversations about whole images, joined with boxes that a detector found.
+
+The paper shows the model what a detector for the classes of LVIS found, and adds questions against hallucination. The boxes come
+from `detections.json`, for each image's file name a list, in any order:
+
+    {"000000033471.jpg": [{"box": [x1, y1, x2, y2], "label": "bus", "score": 0.97}]}
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, ClassVar
+
+from roi_agent.model.data.readers.base import MALFORMED, NO_DETECTIONS, Reader, Trouble, Unusable, fitted, sentence, usable
+from roi_agent.model.data.readers.wording import ask
+from roi_agent.model.data.record import Record, RecordTurn
+from roi_agent.model.data.wording import article, listing
+from roi_agent.model.errors import RecordInvalid
+from roi_agent.model.regions import Region
+from roi_agent.model.shown import shown
+
+MIN_SCORE = 0.3  # boxes with no more than this are not shown
+MIN_SIDE = 0.02  # of the image's, and neither are those with a side that is no longer
+MOST = 100  # boxes of one image, the surest
+BOXED = 0.5  # of the samples are given boxes
+
+_IMAGE = "<image>"
+
+
+class LlavaInstruct(Reader):
+    """Half of the conversations begin with the regions that a detector found; each ends with "is there a ...?"."""
+
+    name: ClassVar[str] = "llava-instruct"
+    about: ClassVar[str] = "LLaVA-Instruct-150k with detected boxes, and yes/no questions against hallucination"
+    layout: ClassVar[tuple[str, ...]] = (
+        "llava_instruct_150k.json",
+        'detections.json: {"FILE.jpg": [{"box": [x1, y1, x2, y2], "label": "bus", "score": 0.9}]}, boxes in pixels',
+        "COCO's images in --images: train2017/ or a folder above it",
+    )
+    source: ClassVar[str] = "LLaVA-Instruct-150k"
+    licence: ClassVar[str] = "CC-BY-4.0 and the terms of OpenAI; images under Flickr's terms"
+    splits: ClassVar[tuple[str, ...]] = ("train",)
+
+    def __init__(self, root: Path, *, images: Path, split: str) -> None:
+        super().__init__(root, images=images, split=split)
+        # The file is a list; under a name it is read as every other one.
+        samples = {"samples": self.load_json("llava_instruct_150k.json")}
+        self._groups = [(number, *each) for number, each in enumerate(self.objects(samples, "samples", "id", "image"))]
+        self._detections = self.load_json("detections.json")
+        if not isinstance(self._detections, Mapping):
+            raise RecordInvalid("detections.json: it is no object", do="give a list of detections for each image's file name")
+        every = (each for found in self._detections.values() if isinstance(found, list) for each in found)
+        self._labels = sorted({_label(each) for each in every} - {""})
+
+    def groups(self) -> Sequence[tuple[int, str, Mapping[str, Any]]]:
+        """The samples, each with its number, for ids are given twice, and where it stands."""
+        return self._groups
+
+    def read(self, group: tuple[int, str, Mapping[str, Any]], rng: Random) -> Iterator[Record | Trouble]:
+        """One record."""
+        number, where, sample = group
+        try:
+            name = str(sample["image"])
+            image = self.images.find(name, f"train2017/{name}", f"train2014/COCO_train2014_{name}", where=where)
+            size_wh = self.images.size_wh(image, where=where)
+            turns = _turns(sample.get("conversations"), where)
+            regions, labels, notes = self._found(name, size_wh)
+            boxed = rng.random() < BOXED
+            if boxed and regions:
+                first = ask("detected", rng, question=turns[0].question, all=listing([_named(region) for region in regions]))
+                turns[0] = RecordTurn(first, turns[0].answer)
+            turns += self._presence(regions, labels, rng)
+            with usable(where):
+                kept = regions if boxed else ()
+                record = Record(f"{self.name}/{number}", image, size_wh, kept, tuple(turns), self.source, self.licence)
+        except Unusable as unusable:
+            yield unusable.trouble
+            return
+        yield from notes
+        yield record
+
+    def _found(self, name: str, size_wh: tuple[int, int]) -> tuple[tuple[Region, ...], set[str], list[Trouble]]:
+        """The regions to show, every label that the detector gave at all, and what is wrong with its boxes."""
+        where = f"detections.json, {name}"
+        found = self._detections.get(name)
+        if not isinstance(found, list):
+            problem = "there are no detections of this image" if found is None else f"it is {shown(found)}"
+            return (), set(), [Trouble(NO_DETECTIONS, where, problem)]
+        regions: list[Region] = []
+        troubles: list[Trouble] = []
+        for index, each in enumerate(found):
+            try:
+                region, notes = _region(each, size_wh, f"{where}[{index}]")
+            except Unusable as unusable:
+                troubles.append(unusable.trouble)
+                continue
+            troubles += notes
+            regions += [region] if region is not None else []
+        surest = sorted(regions, key=lambda region: -(region.score or 0))[:MOST]
+        named = tuple(
+            Region(f"region{number}", each.box, label=each.label, score=each.score, source=each.source)
+            for number, each in enumerate(surest, start=1)
+        )
+        return named, {_label(each) for each in found} - {""}, troubles
+
+    def _presence(self, regions: Sequence[Region], labels: set[str], rng: Random) -> list[RecordTurn]:
+        """Is there a ...? Yes for the label of a region, no for one that only other images were given; as often each."""
+        truth = rng.random() < 0.5
+        seen = sorted({str(region.label) for region in regions})
+        choices = seen if truth else [label for label in self._labels if label not in labels]
+        if not seen or not choices:  # nothing is known of an image where the detector found nothing
+            return []
+        return [RecordTurn(ask("presence", rng, thing=article(rng.choice(choices))), "yes" if truth else "no", ("yes", "no"))]
+
+
+def _turns(conversation: object, where: str) -> list[RecordTurn]:
+    """Pairs of what the human and the model say, without the mark of the image.  Error: Unusable."""
+    if not isinstance(conversation, list) or not conversation or len(conversation) % 2:
+        raise Unusable(MALFORMED, where, f"conversations is {shown(conversation)}, and should be pairs of human and gpt")
+    texts: list[str] = []
+    for index, each in enumerate(conversation):
+        who, place = ("human", "gpt")[index % 2], f"{where}, conversations[{index}]"
+        if not isinstance(each, Mapping) or each.get("from") != who:
+            raise Unusable(MALFORMED, place, f"it should be said by {who}")
+        value = each.get("value")
+        texts.append(_lines(value.replace(_IMAGE, "") if isinstance(value, str) else value, place))
+    return [RecordTurn(question, answer) for question, answer in zip(texts[::2], texts[1::2], strict=True)]
+
+
+def _lines(value: object, where: str) -> str:
+    """A text that keeps its line breaks: answers may be lists."""
+    sentence(value, where=where)
+    return str(value).strip()
+
+
+def _region(detection: object, size_wh: tuple[int, int], where: str) -> tuple[Region | None, list[Trouble]]:
+    """A detection as a region, under a name for now; None where it is too unsure or too small to be shown.  Error: Unusable."""
+    label = sentence(_label(detection), where=where, what="label")
+    assert isinstance(detection, Mapping)  # else it has no label
+    score = detection.get("score")
+    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+        raise Unusable(MALFORMED, where, f"its score is {shown(score)}")
+    box, notes = fitted(detection.get("box"), format="xyxy", size_wh=size_wh, where=where)
+    if score <= MIN_SCORE or box.width <= MIN_SIDE * size_wh[0] or box.height <= MIN_SIDE * size_wh[1]:
+        return None, notes
+    return Region("region1", box, label=label, score=score, source="detector"), notes
+
+
+def _label(detection: object) -> str:
+    """The label in words: LVIS writes alarm_clock.  Empty where there is none."""
+    label = detection.get("label") if isinstance(detection, Mapping) else None
+    return " ".join(label.replace("_", " ").split()) if isinstance(label, str) else ""
+
+
+def _named(region: Region) -> str:
+    return f"{region.label} at <{region.name}>"

@@ -1,0 +1,135 @@
+"""Own boxes with texts, however they are written down: what the readers of CSV and JSON share."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import ClassVar
+
+from roi_agent.model.annotations import annotated_mask
+from roi_agent.model.conversation import mentioned
+from roi_agent.model.data.readers.base import MALFORMED, MASK_INVALID, Reader, Trouble, Unusable, fitted, sentence, usable
+from roi_agent.model.data.readers.wording import ask
+from roi_agent.model.data.record import Record, RecordTurn
+from roi_agent.model.errors import UserError
+from roi_agent.model.masks import Mask
+from roi_agent.model.regions import UNITS, Region
+from roi_agent.model.shown import shown
+
+MOST = 15  # regions in one conversation; an image with more of them has several
+
+_HERE = "<region>"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnBox:
+    """One box with its text, as written down.
+
+    where: file and line, for notes.  numbers: in the order of `format`, in pixels or, as unit says, in parts of the image.
+    text: the answer.  asked: the wordings to ask with, a block of `prompts/data_questions.md`, or a question of its own.
+    outline: COCO's segmentation.  size_wh: of the image as the file gives it.
+    """
+
+    where: str
+    numbers: object
+    text: object
+    format: str = "xyxy"
+    unit: str = "pixel"
+    wordings: str = "own_text"
+    question: str | None = None
+    label: str | None = None
+    outline: object = None
+    size_wh: tuple[object, object] | None = None
+
+
+class OwnBoxes(Reader):
+    """Every box of an image is asked about, one in each turn; none is left out for its number."""
+
+    source: ClassVar[str] = "own data"
+    licence: ClassVar[str] = "as the owner of the images says"
+    splits: ClassVar[tuple[str, ...]] = ("train",)
+
+    def __init__(self, root: Path, *, images: Path, split: str) -> None:
+        super().__init__(root, images=images, split=split)
+        self._of_image: dict[str, list[OwnBox]] = {}
+        for image, box in self.boxes(self._file()):
+            self._of_image.setdefault(image, []).append(box)
+
+    @abstractmethod
+    def boxes(self, path: Path) -> Iterator[tuple[str, OwnBox]]:
+        """Every box of the file with the name of its image; what is none goes to `trouble`.  Error: RecordInvalid."""
+
+    def groups(self) -> Sequence[str]:
+        """The names of the images."""
+        return list(self._of_image)
+
+    def read(self, group: str, rng: Random) -> Iterator[Record | Trouble]:
+        """A record for every MOST boxes of the image."""
+        boxes = self._of_image[group]
+        first = boxes[0]
+        try:
+            name = self.images.find(group, where=first.where)
+            size_wh = self.images.size_wh(name, where=first.where)
+            if first.size_wh is not None:
+                self.images.sized(group, size_wh=first.size_wh, where=first.where)
+        except Unusable as unusable:
+            for each in boxes:
+                yield Trouble(unusable.trouble.kind, each.where, unusable.trouble.problem)
+            return
+        found: list[tuple[Region, RecordTurn]] = []
+        for each in boxes:
+            number = len(found) % MOST + 1
+            try:
+                region, turn, notes = _read_box(each, f"region{number}", size_wh, rng)
+            except Unusable as unusable:
+                yield unusable.trouble
+                continue
+            yield from notes
+            found.append((region, turn))
+        for part, start in enumerate(range(0, len(found), MOST)):
+            regions, turns = zip(*found[start : start + MOST], strict=True)
+            yield Record(f"{self.name}/{self.split}/{group}/{part}", name, size_wh, regions, turns, self.source, self.licence)
+
+    def _file(self) -> Path:
+        """ROOT itself where it is a file, else SPLIT.csv or boxes.csv (.json) in it."""
+        ending = self.name.removeprefix("boxes-")
+        if self.root.is_file():
+            self.files.append(self.root)
+            return self.root
+        return self.find(f"{self.split}.{ending}", f"boxes.{ending}")
+
+
+def _read_box(each: OwnBox, name: str, size_wh: tuple[int, int], rng: Random) -> tuple[Region, RecordTurn, list[Trouble]]:
+    """The region, its turn, and notes.  Error: Unusable."""
+    text = sentence(each.text, where=each.where)
+    label = sentence(each.label, where=each.where, what="class") if each.label is not None else None
+    question = _asked(each.question, name) if each.question else ask(each.wordings, rng, a=name)
+    if stray := set(mentioned(question)) - {name}:
+        raise Unusable(MALFORMED, each.where, f"it mentions <{min(stray)}>: its own box is {_HERE}")
+    box, notes = fitted(_pixels(each, size_wh), format=each.format, size_wh=size_wh, where=each.where)
+    mask: Mask | None = None
+    try:
+        mask = annotated_mask(each.outline, size_wh) if each.outline else None
+    except UserError as error:
+        notes.append(Trouble(MASK_INVALID, each.where, error.problem))
+    with usable(each.where):
+        region = Region(name, box, label=label, mask=mask, source=OwnBoxes.source)
+    return region, RecordTurn(question, text), notes
+
+
+def _asked(question: str, name: str) -> str:
+    """A question of the file about a region: it stands where `<region>` is written, else in front."""
+    return question.replace(_HERE, f"<{name}>") if _HERE in question else f"<{name}>: {question}"
+
+
+def _pixels(each: OwnBox, size_wh: tuple[int, int]) -> object:
+    """The four numbers in pixels, in the order they have.  Error: Unusable."""
+    if each.unit not in UNITS:
+        raise Unusable(MALFORMED, each.where, f"the unit is {shown(each.unit)}: use one of {', '.join(UNITS)}")
+    numbers = each.numbers
+    plain = isinstance(numbers, list) and all(isinstance(value, int | float) for value in numbers)
+    if each.unit == "pixel" or not isinstance(numbers, list) or not plain:
+        return numbers
+    whole = 1000 if each.unit == "thousandths" else 1
+    return [value * size_wh[index % 2] / whole for index, value in enumerate(numbers)]

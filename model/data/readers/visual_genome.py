@@ -1,0 +1,99 @@
+"""Visual Genome's region descriptions (Krishna et al. 2017): about fifty boxes an image, each with a short description."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, ClassVar
+
+from roi_agent.model.data.readers.base import MALFORMED, MISSING_IMAGE, Reader, Trouble, Unusable, fitted, sentence
+from roi_agent.model.data.readers.described import Described, one_turn_each, usable
+from roi_agent.model.data.record import Record
+from roi_agent.model.errors import RecordInvalid
+from roi_agent.model.regions import Region
+from roi_agent.model.shown import shown
+
+_REGIONS, _IMAGES, _SPLITS = "region_descriptions.json", "image_data.json", "densecap_splits.json"
+
+
+class VisualGenome(Reader):
+    """Every region is asked for its description.
+
+    A split is a list of image ids: `train_ids.json`, or the list of that name in `densecap_splits.json`.
+    """
+
+    name: ClassVar[str] = "visual-genome"
+    about: ClassVar[str] = "Visual Genome region descriptions: a short description of each region"
+    layout: ClassVar[tuple[str, ...]] = (
+        "region_descriptions.json",
+        "image_data.json",
+        "for a split other than all: train_ids.json and so on (a list of image ids), or densecap_splits.json",
+        "VG_100K/ and VG_100K_2/ in --images",
+    )
+    source: ClassVar[str] = "Visual Genome"
+    licence: ClassVar[str] = "annotations CC-BY-4.0; images under Flickr's terms"
+    splits: ClassVar[tuple[str, ...]] = ("all", "train", "val", "test")
+
+    def __init__(self, root: Path, *, images: Path, split: str) -> None:
+        super().__init__(root, images=images, split=split)
+        stated = self._list(_IMAGES)
+        key = (
+            "image_id" if any(isinstance(each, Mapping) and "image_id" in each for each in stated) else "id"
+        )  # as in version 1.0
+        self._images = self.by_id(stated, key, where=_IMAGES)
+        described = self.by_id(self._list(_REGIONS), "id", where=_REGIONS)
+        if split != "all":
+            described = self._of_split(described)
+        self._described = {image: entry for image, entry in described.items() if image in self._images}
+        for image in [image for image in described if image not in self._images]:
+            problem = f"there is no such image in {_IMAGES}"
+            self.trouble.append(Trouble(MISSING_IMAGE, f"{_REGIONS}, image {image}", problem))
+
+    def groups(self) -> Sequence[int | str]:
+        """The ids of the split's images."""
+        return list(self._described)
+
+    def read(self, group: int | str, rng: Random) -> Iterator[Record | Trouble]:
+        """One record for each image."""
+        where, image = f"{_REGIONS}, image {group}", self._images[group]
+        try:
+            regions = self._described[group].get("regions")
+            if not isinstance(regions, list):
+                raise Unusable(MALFORMED, where, "it has no list of regions")
+            names = (f"VG_100K/{group}.jpg", f"VG_100K_2/{group}.jpg", f"{group}.jpg")
+            name, size_wh = self.images.sized(*names, size_wh=(image.get("width"), image.get("height")), where=where)
+        except Unusable as unusable:
+            yield unusable.trouble
+            return
+        numbered = enumerate(regions)
+        found, troubles = usable(numbered, lambda each: self._region(each[1], f"{where}, regions[{each[0]}]", size_wh))
+        yield from troubles
+        yield from one_turn_each(self, found, rng, block="describe", id=str(group), image=name, size_wh=size_wh)
+
+    def _region(self, entry: Any, where: str, size_wh: tuple[int, int]) -> Described:
+        if not isinstance(entry, Mapping):
+            raise Unusable(MALFORMED, where, f"it is {shown(entry)}")
+        text = sentence(entry.get("phrase"), where=where, what="phrase")
+        values = [entry.get(key) for key in ("x", "y", "width", "height")]
+        box, notes = fitted(values, format="xywh", size_wh=size_wh, where=where)
+        return Described(Region("region1", box, source=self.source), (text,), tuple(notes))
+
+    def _of_split(self, described: dict[int | str, Mapping[str, Any]]) -> dict[int | str, Mapping[str, Any]]:
+        """The images that the split lists, in its order; one that has no descriptions is noted in `trouble`."""
+        alone = f"{self.split}_ids.json"
+        ids = self.load_json(alone, _SPLITS)
+        place = self.files[-1].name
+        ids = ids.get(self.split) if isinstance(ids, Mapping) else ids
+        if not isinstance(ids, list) or not all(isinstance(each, int | str) for each in ids):
+            raise RecordInvalid(
+                f"{place}: there is no list of image ids for {self.split!r}", do="see whether this is the right file"
+            )
+        for each in dict.fromkeys(ids):
+            if each not in described:
+                self.trouble.append(Trouble(MALFORMED, f"{place}, image {each}", f"there is no such image in {_REGIONS}"))
+        return {each: described[each] for each in dict.fromkeys(ids) if each in described}
+
+    def _list(self, name: str) -> list[Any]:
+        found = self.load_json(name)
+        if not isinstance(found, list):
+            raise RecordInvalid(f"{name}: this is no list of images", do="see whether this is the right file")
+        return found

@@ -1,0 +1,242 @@
+"""`roi-agent data`: data sets in public layouts into records; records to look at and to count."""
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperCommand
+
+from roi_agent.cli.options import JsonOption, check_picture, err, out, save_picture
+from roi_agent.model.errors import InvalidSetting
+
+if TYPE_CHECKING:
+    from roi_agent.model.data.record import Record
+    from roi_agent.model.data.record_files import Card, RecordSet
+    from roi_agent.model.data.statistics import Spread, Statistics
+
+RECORD_EXAMPLE = """{"id": "boxes/7", "image": "cats/7.jpg", "width": 640, "height": 480,
+ "regions": [
+  {"name": "region1", "box": [12, 30, 200, 240], "label": "cat"}],
+ "turns": [{"question": "What is <region1>?", "answer": "a cat"}],
+ "source": "my boxes", "licence": "CC0-1.0"}"""
+
+_HELP = f"""Data sets of regions and conversations.
+
+A record is one conversation about regions of one image. A data set is a file of records, one JSON object a line (.jsonl) or a
+table (.parquet), or a folder of such files with a card, dataset.json. One record:
+
+```
+{RECORD_EXAMPLE}
+```
+
+- box: pixels x1, y1, x2, y2 of the upright image. A region may have a label, a score, and a mask in COCO's run lengths.
+
+- turns: a question with the names of regions, and its answer. A closed question has options, of which the answer is one, once;
+  a question that people answered in several ways has references.
+
+- evidence: kind, text and score; why an answer that no person gave is held to be true.
+"""
+_EXAMPLES = 3  # of each kind of trouble
+_SHORT, _TURNS = 240, 6  # letters of a text, and turns, below a picture
+
+app = typer.Typer(help=_HELP, no_args_is_help=True)
+
+RecordsArgument = Annotated[
+    Path, typer.Argument(help="A .jsonl or .parquet file, or a folder that a conversion wrote.", metavar="PATH")
+]
+ImagesOption = Annotated[Path | None, typer.Option(help="The folder of images.  [default: as the card says, or the file's own]")]
+
+
+class _ConvertCommand(TyperCommand):
+    """Its help lists the readers, which are looked at only when it is asked for."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # click's own types, of which typer may hold a copy
+        from roi_agent.model.data.readers import READERS
+
+        formats = "\n\n".join(f"- {name}: {each.about} ({'; '.join(each.layout)})" for name, each in READERS.items())
+        self.help = f"{self.help}\n\nNAME is one of\n\n{formats}".replace("<", r"\<")  # else Markdown takes it for HTML
+        super().format_help(ctx, formatter)
+
+
+@app.command(
+    cls=_ConvertCommand, epilog="Example: `roi-agent data convert vcr vcr1annots/ records/vcr --images vcr1images/ --split val`"
+)
+def convert(
+    name: Annotated[str, typer.Argument(help="The format; `roi-agent data formats` lists them.", metavar="NAME")],
+    root: Annotated[Path, typer.Argument(help="The folder of annotations as it was downloaded.", metavar="ROOT")],
+    target: Annotated[
+        Path, typer.Argument(help="The folder for the records; a conversion that was stopped goes on.", metavar="OUT")
+    ],
+    images: Annotated[Path | None, typer.Option(help="The folder of images.  [default: ROOT/images]")] = None,
+    split: Annotated[str | None, typer.Option(help="The part of the data set.  [default: its first, mostly train]")] = None,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Write tables in place of JSON Lines.")] = False,
+    processes: Annotated[int, typer.Option(min=1, help="How many share the work.")] = 1,
+    refuse: Annotated[bool, typer.Option("--refuse", help="Stop at the first annotation that cannot be used.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read only so many images (or samples).")] = None,
+    seed: Annotated[int, typer.Option(help="Of the wordings, and of what is drawn at random.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """A public data set as it is distributed, or your own boxes -> records; what cannot be used is listed with the reason."""
+    from roi_agent.model.data.conversion import ConversionSettings
+    from roi_agent.model.data.conversion import convert as run
+    from roi_agent.model.data.readers import READERS
+
+    if name not in READERS:
+        raise InvalidSetting(f"there is no format {name!r}", do=f"use one of {', '.join(READERS)}")
+    kind = READERS[name]
+    settings = ConversionSettings("parquet" if parquet else "jsonl", refuse, limit, processes, seed)
+    folder = images or (root.parent if root.is_file() else root) / "images"
+    with err.status(f"reading {root.name}") if err.is_terminal and not as_json else nullcontext():
+        reader = kind(root, images=folder, split=split or kind.splits[0])
+    card = run(reader, target, settings, show_progress=not as_json and err.is_terminal)
+    _report(card, target, as_json)
+    if not card.records:
+        raise InvalidSetting(f"no annotation of {root.name!r} could be used", do=f"see {_list_of(target)}")
+
+
+@app.command(epilog="Example: `roi-agent data formats`")
+def formats(as_json: JsonOption = False) -> None:
+    """The formats that `convert` reads."""
+    from roi_agent.model.data.readers import READERS
+
+    if as_json:
+        rows = [(name, each.about, each.layout, each.splits, each.licence) for name, each in READERS.items()]
+        print(json.dumps([dict(zip(("name", "about", "layout", "splits", "licence"), row, strict=True)) for row in rows]))
+        return
+    for name, each in READERS.items():
+        lines = [f"{name}: {each.about}", *each.layout, f"splits: {', '.join(each.splits)}", f"licence: {each.licence}"]
+        out.print("\n  ".join(lines), markup=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: `roi-agent data inspect records/vcr --count 6 --picture samples.png`")
+def inspect(
+    path: RecordsArgument,
+    count: Annotated[int, typer.Option(min=1, max=100, help="How many records.")] = 8,
+    seed: Annotated[int, typer.Option(help="Which ones are drawn.")] = 0,
+    picture: Annotated[Path | None, typer.Option(help="Draw them there: each image with its regions, its turns below.")] = None,
+    images: ImagesOption = None,
+) -> None:
+    """Records drawn at random, as text and as a picture."""
+    from roi_agent.model.data.record_files import open_records
+
+    check_picture(picture)
+    records = open_records(path, images=images)
+    drawn = records.sample(count, seed=seed)
+    if not drawn:
+        raise InvalidSetting(f"{path.name!r} holds no records", do="name another file or folder")
+    if picture is not None:
+        save_picture(_sheet(records, drawn), picture)
+    for record in drawn:
+        out.print("\n".join(_lines(record)) + "\n", markup=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: `roi-agent data stats records/vcr`")
+def stats(path: RecordsArgument, as_json: JsonOption = False) -> None:
+    """What a data set holds: records, regions, turns, sizes, labels, sources, licences, and what was left out."""
+    from roi_agent.model.data.record_files import open_records, read_values
+    from roi_agent.model.data.statistics import count_records
+
+    records = open_records(path, images=path if path.is_dir() else path.parent)  # the images are not looked at
+    found = count_records(each for file in records.files for each in read_values(file))
+    troubles = records.card.troubles if records.card else {}
+    if as_json:
+        print(json.dumps({"name": records.name, **found.to_dict(), "troubles": troubles}))
+        return
+    table = Table(title=records.name, title_justify="left", show_header=False)
+    for row in _rows(found, troubles):
+        table.add_row(*map(Text, row))
+    out.print(table)
+
+
+def _report(card: "Card", target: Path, as_json: bool) -> None:
+    """What was converted and what was not, with a few examples of each kind."""
+    from roi_agent.model.data.conversion import TROUBLES
+    from roi_agent.model.data.readers.base import MENDED
+
+    examples: dict[str, list[str]] = {kind: [] for kind in card.troubles}
+    with (target / TROUBLES).open(encoding="utf-8") as lines:
+        for line in lines:
+            each = json.loads(line)
+            if len(examples[each["kind"]]) < _EXAMPLES:
+                examples[each["kind"]].append(f"{each['where']}: {each['problem']}")
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "name": card.name,
+                    "folder": str(target),
+                    "records": card.records,
+                    "troubles": card.troubles,
+                    "examples": examples,
+                }
+            )
+        )
+        return
+    out.print(f"{card.records:,} records of {card.name} in {target}", markup=False, soft_wrap=True)
+    for kind, number in card.troubles.items():
+        out.print(f"{kind}: {number:,} {'put right' if kind in MENDED else 'left out'}", markup=False)
+        for example in examples[kind]:
+            out.print(f"  {example}", markup=False, soft_wrap=True)
+    if card.troubles:
+        out.print(f"All of them are in {_list_of(target)}", markup=False, soft_wrap=True)
+
+
+def _sheet(records: "RecordSet", drawn: "list[Record]") -> Any:
+    from roi_agent.tools.view import contact_sheet, draw_regions
+
+    return contact_sheet([draw_regions(records.image(each).pixels, each.regions, _lines(each, short=True)) for each in drawn])
+
+
+def _list_of(target: Path) -> str:
+    from roi_agent.model.data.conversion import TROUBLES
+
+    return str(target / TROUBLES)
+
+
+def _lines(record: "Record", *, short: bool = False) -> list[str]:
+    """A record as text; short for below its picture, where its regions are drawn."""
+
+    def told(text: str) -> str:
+        return f"{text[:_SHORT]} ..." if short and len(text) > _SHORT else text
+
+    lines = [f"{record.id}  ({record.image}, {record.size_wh[0]} x {record.size_wh[1]}, {record.source})"]
+    for region in () if short else record.regions:
+        label = f" {region.label}" if region.label else ""
+        score = f", score {region.score:.2f}" if region.score is not None else ""
+        corners = ", ".join(f"{value:g}" for value in region.box.xyxy)
+        lines.append(f"  {region.name}:{label} at {corners}{score}{', with a mask' if region.mask else ''}")
+    for turn in record.turns[: _TURNS if short else None]:
+        lines += [f"  Q: {told(turn.question)}", f"  A: {told(turn.answer)}"]
+        lines += [f"     of: {told(' | '.join(turn.options))}"] if turn.options else []
+    left = len(record.turns) - _TURNS
+    return [*lines, f"  ... and {left} more turns"] if short and left > 0 else lines
+
+
+def _rows(found: "Statistics", troubles: dict[str, int]) -> list[tuple[str, str]]:
+    """The lines of the table."""
+
+    def spread(values: "Spread", unit: str = "") -> str:
+        return f"{values.least}{unit} to {values.most}{unit}, median {values.median}{unit}"
+
+    def counts(values: dict[str, int]) -> str:
+        return ", ".join(f"{name} {number:,}" for name, number in values.items()) or "none"
+
+    return [
+        ("records", f"{found.records:,}"),
+        ("images", f"{found.images:,}"),
+        ("regions", f"{found.regions:,}, of which {found.masks:,} with masks"),
+        ("regions of a record", spread(found.regions_per_record)),
+        ("box sizes", counts(found.box_sizes)),
+        ("box sides, of the image's", spread(found.box_sides, " %")),
+        ("turns", f"{found.turns:,}, of which {found.closed_turns:,} with options"),
+        ("turns of a record", spread(found.turns_per_record)),
+        ("words of an answer", spread(found.answer_words)),
+        ("most frequent labels", counts(found.labels)),
+        ("sources", counts(found.sources)),
+        ("licences", counts(found.licences)),
+        ("left out or put right", counts(troubles)),
+    ]
