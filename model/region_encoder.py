@@ -139,10 +139,10 @@ class RegionEncoder(nn.Module):
         if not self.config.mask_pooling:
             raise InvalidSetting("the model was made without mask pooling", do="leave the coverage out, or set mask_pooling")
         bins = self.config.roi_size
+        if {each.shape[1:] for each in coverage} != {(bins, bins)} or sum(map(len, coverage)) != len(boxes):
+            problem = f"the coverage of {len(boxes)} regions has the shapes {[tuple(each.shape) for each in coverage]}"
+            raise MaskInvalid(problem, do=f"give (N, {bins}, {bins}) for each image, as the processor does")
         flat = torch.cat(coverage).to(boxes.device, torch.float32)
-        if flat.shape != (len(boxes), bins, bins):
-            problem = f"the coverage of {len(boxes)} regions has the shape {tuple(flat.shape)}"
-            raise MaskInvalid(problem, do=f"give ({len(boxes)}, {bins}, {bins}), as the processor does")
         if not bool(((flat >= 0) & (flat <= 1)).all() & (flat.sum((1, 2)) > 0).all()):
             raise MaskInvalid("a mask covers nothing of its box", do="give shares from 0 to 1, not all of them 0")
         return flat

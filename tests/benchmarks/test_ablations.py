@@ -49,7 +49,8 @@ the families {", ".join(FAMILIES)}, greedily, and only the exact answer is right
 - *difference*: to the first row on the same questions, in points, with its 95 % interval.
 - *shuffled*: the same model with the regions exchanged among the things of a scene.
 - *untrained*: the option switched on for the shipped weights, without any training.
-- *ms*: a picture that is new to the engine, with one question about each of up to four regions; the median of twenty.
+- *ms*: a picture that is new to the engine, with one question about each of up to four regions; the median of twenty. To be
+  compared within one table, for the machine was busy.
 
 """
 
