@@ -26,7 +26,7 @@ def load_adapted(
     folder: str | Path,
     *,
     image_size: int | None = None,
-    scale_pyramid: bool = False,
+    scale_pyramid: bool | None = None,
     mask_pooling: bool | None = None,
     focal_crop: bool | None = None,
     dtype: torch.dtype | None = None,
@@ -39,7 +39,8 @@ def load_adapted(
     """
     model = load_model(GPT4RoIForConditionalGeneration, folder, dtype=dtype or "auto")
     processor = load_part(GPT4RoIProcessor, folder)
-    wanted = at_image_size(model.config, image_size or model.config.image_size, scale_pyramid=scale_pyramid)
+    size = model.config.image_size if image_size is None else image_size
+    wanted = at_image_size(model.config, size, scale_pyramid=scale_pyramid)
     wanted.mask_pooling = wanted.mask_pooling if mask_pooling is None else mask_pooling
     wanted.focal_crop = wanted.focal_crop if focal_crop is None else focal_crop
     _adapt_model(model, wanted)
@@ -47,31 +48,28 @@ def load_adapted(
     return model, processor
 
 
-def at_image_size(config: GPT4RoIConfig, image_size: int, *, scale_pyramid: bool = False) -> GPT4RoIConfig:
+def at_image_size(config: GPT4RoIConfig, image_size: int, *, scale_pyramid: bool | None = None) -> GPT4RoIConfig:
     """The configuration at another image size, in pixels, with as many more image tokens as the grid has cells.
 
-    scale_pyramid: let the pyramid's maps grow with the image. By default they keep their sizes: a fused cell then shows the
-        same share of the image as in training, and the region encoder, the dearest part of the image work, costs the same as
-        before. `costs` tells what either takes.
+    scale_pyramid: let the pyramid's maps grow with the image. By default they keep their sizes over a tower of patches, as CLIP,
+        whose one coarse grid they enlarge: a fused cell then shows the same share of the image as in training, and the region
+        encoder, the dearest part of the image work, costs the same as before. Over a tower with maps of several sizes, as a
+        ResNet, they grow: at their old sizes they would throw away what the tower sees more. `costs` tells what either takes.
     Raises InvalidSetting where patches or image tokens would not be whole numbers.
     """
     wanted = copy.deepcopy(config)
     if image_size == config.image_size:
         return wanted
-    patch = getattr(config.vision_config, "patch_size", None) or 1
-    if (
-        isinstance(image_size, bool)
-        or not isinstance(image_size, int)
-        or not 0 < image_size <= MAX_IMAGE_SIZE
-        or image_size % patch
-    ):
-        raise InvalidSetting(f"the image size {image_size}", do=f"give a multiple of {patch} up to {MAX_IMAGE_SIZE}")
+    patch = getattr(config.vision_config, "patch_size", None)
+    whole = isinstance(image_size, int) and not isinstance(image_size, bool)
+    if not whole or not 0 < image_size <= MAX_IMAGE_SIZE or image_size % (patch or 1):
+        raise InvalidSetting(f"the image size {image_size}", do=f"give a multiple of {patch or 1} up to {MAX_IMAGE_SIZE}")
     cells, left = divmod(isqrt(config.num_image_tokens) * image_size, config.image_size)
     if left or not cells:
         step = config.image_size // isqrt(config.num_image_tokens)
         raise InvalidSetting(f"at {image_size} px the image tokens are no whole grid", do=f"give a multiple of {step}")
     wanted.image_size, wanted.num_image_tokens = image_size, cells**2
-    if scale_pyramid:
+    if scale_pyramid if scale_pyramid is not None else patch is None:
         wanted.pyramid_sizes = [max(1, round(side * image_size / config.image_size)) for side in config.pyramid_sizes]
     vision: Any = wanted.vision_config
     if hasattr(vision, "image_size"):

@@ -47,7 +47,8 @@ def load_region_model(
     device: `cpu`, `cuda`, `cuda:1`, `mps`; by default a GPU where there is one, except for nano.
     dtype: `float32`, `bfloat16` or `float16`; by default what the weights are stored in.
     engine: memory and queue of a model in this process.  api_key: of a server; by default ROI_AGENT_API_KEY.
-    image_size: read images at this side, in pixels, as 336 for a checkpoint of 224: position embeddings are interpolated.
+    image_size: read images at this side, in pixels, as 336 for a checkpoint of 224: position embeddings are interpolated;
+        see `roi_agent.model.adapt.at_image_size`.
     mask_pooling: pool regions that have a mask by their mask; by default as the model was made.
     Raises ModelNotFound, CheckpointMismatch, InvalidSetting; for a server ServerUnreachable, Unauthorised and MissingExtra.
     """

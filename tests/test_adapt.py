@@ -32,7 +32,8 @@ def test_a_saved_model_reads_larger_images_as_its_tower_would_with_interpolated_
     larger, processor = load_adapted(tmp_path, image_size=side)
     grid = 2 * side // 32 if tower is resnet else side // 8
     assert larger.config.num_image_tokens == processor.num_image_tokens == grid**2
-    assert larger.config.pyramid_sizes == model.config.pyramid_sizes
+    scale = side // 16 if tower is resnet else 2  # halves; over a tower of patches the maps keep their sizes
+    assert larger.config.pyramid_sizes == [each * scale // 2 for each in model.config.pyramid_sizes]
     pixels = torch.randn(2, 3, side, side)
     options = {} if tower is resnet or tower is dinov2 else {"interpolate_pos_encoding": True}
     wanted = model.vision_tower(pixels, output_hidden_states=True, **options).hidden_states
@@ -105,6 +106,7 @@ def test_image_sizes_that_do_not_fit_are_refused(size: Any) -> None:
     ("name", "options", "error", "said"),
     [
         ("nano", {"image_size": 130}, InvalidSetting, "multiple of 32"),
+        ("nano", {"image_size": 0}, InvalidSetting, "the image size 0"),
         ("http://127.0.0.1:1", {"image_size": 192}, InvalidSetting, "settings of a model in this process"),
         ("http://127.0.0.1:1", {"mask_pooling": False}, InvalidSetting, "settings of a model in this process"),
         ("nowhere", {"image_size": 192}, ModelNotFound, "neither"),
@@ -130,10 +132,15 @@ def test_the_cost_of_more_pixels_and_of_a_crop() -> None:
     nano = GPT4RoIConfig.preset("nano")
     focal = at_image_size(nano, 128)
     focal.focal_crop = True
-    usual, kept, scaled = costs(nano), costs(at_image_size(nano, 192)), costs(at_image_size(nano, 192, scale_pyramid=True))
+    usual, kept, scaled = (
+        costs(nano),
+        costs(at_image_size(nano, 192, scale_pyramid=False)),
+        costs(at_image_size(nano, 192, scale_pyramid=True)),
+    )
     closer = costs(focal)
     assert kept.tower == pytest.approx(2.25 * usual.tower, rel=0.02) and kept.image_tokens == 36
     assert kept.fusion < 1.15 * usual.fusion and scaled.fusion == pytest.approx(2.25 * usual.fusion, rel=0.02)
+    assert at_image_size(nano, 192).pyramid_sizes == [48, 24, 12]
     assert usual.map_bytes == kept.map_bytes and scaled.map_bytes == pytest.approx(2.25 * usual.map_bytes, rel=0.01)
     assert usual.region == kept.region == scaled.region and usual.prompt < kept.prompt == scaled.prompt
     assert usual.tower + usual.fusion < closer.crop < usual.tower + usual.fusion + usual.region
