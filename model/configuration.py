@@ -34,6 +34,8 @@ class GPT4RoIConfig(PreTrainedConfig):
     roi_size, sampling_ratio: RoIAlign's output side and samples for each bin and axis.
     position_dim: inner width of the box position embedding.
     image_size: side of the square input, in pixels.
+    mask_pooling: pool a region that has a mask by the mask, and not by its whole box; beyond the paper, see `RegionEncoder`.
+    focal_crop: look at small regions a second time, in a crop of their own; beyond the paper, see `RegionEncoder`.
     image_token_id, region_token_id, image_start_token_id, image_end_token_id: the special tokens.
     prompt: name of the conversation template in `prompts/` that the weights were trained on.
     domain: one sentence on what the weights know, shown where an image lies outside it; empty for no limit.
@@ -63,6 +65,8 @@ class GPT4RoIConfig(PreTrainedConfig):
     position_dim: int = 256
     image_size: int = 224
     num_image_tokens: int = 256
+    mask_pooling: bool = False
+    focal_crop: bool = False
     image_token_id: int = 32001
     region_token_id: int = 32002
     image_start_token_id: int = 32004
@@ -127,6 +131,11 @@ class GPT4RoIConfig(PreTrainedConfig):
         """Cells along one side of the finest grid that the tower itself gives: its patches, or its finest map."""
         patch = getattr(self.vision_config, "patch_size", None)
         return self.image_size // int(patch) if patch else max(self.pyramid_sizes)
+
+    @property
+    def mask_bins(self) -> int:
+        """Side of the grid on which masks are told to the region encoder; 0 where it pools by boxes alone."""
+        return self.roi_size if self.mask_pooling else 0
 
     @property
     def num_levels(self) -> int:

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from roi_agent.model.adapt import load_adapted
 from roi_agent.model.answers import Answer, AnswerStream, AnswerToken, Choice, Decoding, Timing, Usage
 from roi_agent.model.conversation import Turn
 from roi_agent.model.domain import Domain
@@ -20,7 +22,6 @@ from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.processing import GPT4RoIProcessor
 from roi_agent.model.protocol import Closed, Question, RegionModel
 from roi_agent.model.regions import Region, small_box_warnings
-from roi_agent.model.weights import load_model, load_part
 
 _SCORED_AT_ONCE = 256  # options of choices that wait for the engine together
 
@@ -46,14 +47,18 @@ class LocalRegionModel(RegionModel):
         device: str = "cpu",
         dtype: torch.dtype | None = None,
         settings: EngineSettings | None = None,
+        image_size: int | None = None,
+        mask_pooling: bool | None = None,
     ) -> "LocalRegionModel":
         """Model, processor and domain from a folder that `save_pretrained`, `roi-agent train` or `convert` wrote.
 
-        Raises ModelNotFound for a folder without a model, CheckpointMismatch where weights and configuration differ.
+        image_size, mask_pooling: in place of the folder's own; see `load_adapted`.
+        Raises ModelNotFound for a folder without a model, CheckpointMismatch where weights and configuration differ,
+        InvalidSetting for an image size that does not fit.
         """
         path = Path(folder)
-        model = load_model(GPT4RoIForConditionalGeneration, path, dtype=dtype or "auto")
-        processor = load_part(GPT4RoIProcessor, path)
+        model: Any
+        model, processor = load_adapted(path, image_size=image_size, mask_pooling=mask_pooling, dtype=dtype)
         return cls(model.to(device), processor, Domain.load(path), settings)
 
     def to(self, device: str) -> None:

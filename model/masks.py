@@ -5,6 +5,8 @@ The run lengths are COCO's: down the columns, first a run of zeros, then ones, a
 decoded here and checked, and not by pycocotools, whose C code trusts them.
 """
 
+import hashlib
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -87,11 +89,29 @@ class Mask:
         return sum(self.runs[1::2])
 
     @cached_property
+    def digest(self) -> str:
+        """SHA-256 of size and runs, by which caches know it."""
+        return hashlib.sha256(np.array([*self.size_wh, *self.runs], dtype=np.int64).tobytes()).hexdigest()
+
+    @cached_property
     def box(self) -> Box:
         """The tight box: the outer edges of the outermost pixels."""
         array = self.to_array()
         rows, columns = np.flatnonzero(array.any(1)), np.flatnonzero(array.any(0))
         return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+
+    def meets(self, box: Box) -> bool:
+        """Whether any of its pixels lies in the box, if only in part."""
+        return bool(self._pixels_of(box).any())
+
+    def cut(self, box: Box) -> "Mask | None":
+        """Its part within a box of whole pixels, as a mask of the box alone; None where there is none."""
+        pixels = self._pixels_of(box)
+        return Mask.from_array(pixels) if pixels.any() else None
+
+    def _pixels_of(self, box: Box) -> NDArray[np.bool_]:
+        (x1, y1), (x2, y2) = map(int, box.xyxy[:2]), map(math.ceil, box.xyxy[2:])
+        return self.to_array()[y1:y2, x1:x2]
 
     def placed(self, at_xy: tuple[int, int], size_wh: tuple[int, int]) -> "Mask":
         """The same pixels in a larger image of size_wh, where this mask's image lies with its top left corner at at_xy."""

@@ -11,8 +11,11 @@ from transformers import initialization as init
 
 from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.errors import InvalidSetting, UnknownRegion
+from roi_agent.model.focal import FocalCrops
 from roi_agent.model.hidden_states import hidden_states
-from roi_agent.model.region_encoder import CoordinateLinear, RegionEncoder
+from roi_agent.model.region_encoder import Closer, CoordinateLinear, RegionEncoder
+
+_CROPS = 8  # focal crops encoded at once: the maps of the published model take 45 MB for each
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
             size = torch.randn(module.out_features, 2) * 6
             init.copy_(module.weight, torch.cat([centre / 2 - size, centre / 2 + size], dim=1))
             init.uniform_(module.bias, -2.0, 2.0)
+        if isinstance(module, RegionEncoder) and module.focal_gate is not None:
+            init.zeros_(module.focal_gate)
 
     def get_input_embeddings(self) -> nn.Module:
         """The language model's token embeddings."""
@@ -86,6 +91,21 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
         """Everything that depends on the images only.  pixel_values: (B, 3, S, S), normalised."""
         image, *levels = self.vision_features(pixel_values, [self.config.image_layer, *self.config.region_layers])
         return ImageFeatures(self.projector(image), self.region_encoder.fuse(levels))
+
+    def region_vectors(
+        self,
+        maps: list[Tensor],
+        boxes: list[Tensor],
+        coverage: list[Tensor] | None = None,
+        crops: Sequence[FocalCrops | None] | None = None,
+    ) -> list[Tensor]:
+        """Fused maps of B images and their boxes, B x (N_i, 4) xyxy in [0, 1] -> B x (N_i, hidden_size).
+
+        coverage: of masks, B x (N_i, roi_size, roi_size).  crops: of small regions, for each image.
+        Both are the processor's, for a model with mask_pooling or focal_crop; without them, boxes in the whole image count alone.
+        """
+        closer = self._closer(crops, boxes, coverage) if crops is not None else None
+        return self.region_encoder.pool(maps, boxes, coverage, closer)
 
     def embed(self, input_ids: Tensor, image_tokens: Tensor | None, region_vectors: list[Tensor] | None) -> Tensor:
         """Token ids (B, T) -> embeddings (B, T, hidden_size) with image and region features in their places.
@@ -118,6 +138,8 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
         attention_mask: Tensor | None = None,
         pixel_values: Tensor | None = None,
         boxes: list[Tensor] | None = None,
+        coverage: list[Tensor] | None = None,
+        crops: Sequence[FocalCrops | None] | None = None,
         image_features: ImageFeatures | None = None,
         region_vectors: list[Tensor] | None = None,
         inputs_embeds: Tensor | None = None,
@@ -128,11 +150,13 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
 
         input_ids, attention_mask, labels: (B, T).  pixel_values: (B, 3, S, S), normalised.
         boxes: B x (N_i, 4), xyxy in [0, 1], in the order of the region tokens.
+        coverage, crops: of the boxes, as in `region_vectors`.
         image_features, region_vectors: kept from earlier, in place of pixel_values and boxes.
         """
         if inputs_embeds is None:
             assert input_ids is not None
-            inputs_embeds = self._embed_inputs(input_ids, pixel_values, boxes, image_features, region_vectors)
+            given = (pixel_values, boxes, coverage, crops, image_features, region_vectors)
+            inputs_embeds = self._embed_inputs(input_ids, *given)
         return self.language_model(inputs_embeds=inputs_embeds, attention_mask=attention_mask, labels=labels, **kwargs)
 
     @torch.no_grad()
@@ -142,6 +166,8 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
         attention_mask: Tensor | None = None,
         pixel_values: Tensor | None = None,
         boxes: list[Tensor] | None = None,
+        coverage: list[Tensor] | None = None,
+        crops: Sequence[FocalCrops | None] | None = None,
         image_features: ImageFeatures | None = None,
         region_vectors: list[Tensor] | None = None,
         **kwargs: Any,
@@ -150,7 +176,8 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
 
         The arguments are those of `forward`; rows of unequal length are padded on the left.
         """
-        embeddings = self._embed_inputs(input_ids, pixel_values, boxes, image_features, region_vectors)
+        given = (pixel_values, boxes, coverage, crops, image_features, region_vectors)
+        embeddings = self._embed_inputs(input_ids, *given)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         return self.language_model.generate(
@@ -162,14 +189,39 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
         input_ids: Tensor,
         pixel_values: Tensor | None,
         boxes: list[Tensor] | None,
+        coverage: list[Tensor] | None,
+        crops: Sequence[FocalCrops | None] | None,
         image_features: ImageFeatures | None,
         region_vectors: list[Tensor] | None,
     ) -> Tensor:
         if image_features is None and pixel_values is not None:
             image_features = self.encode_image(pixel_values)
         if region_vectors is None and boxes is not None and image_features is not None:
-            region_vectors = self.region_encoder.pool(image_features.maps, boxes)
+            region_vectors = self.region_vectors(image_features.maps, boxes, coverage, crops)
         return self.embed(input_ids, image_features.tokens if image_features else None, region_vectors)
+
+    def _closer(self, crops: Sequence[FocalCrops | None], boxes: list[Tensor], coverage: list[Tensor] | None) -> Closer | None:
+        """The appearance of small regions in their crops, for all images of the batch; as if each crop were an image."""
+        seen, places, start = [], [], 0
+        for index, (each, of_image) in enumerate(zip(crops, boxes, strict=True)):
+            if each is not None:
+                covered = coverage[index].to(self.device)[each.regions.to(self.device)] if coverage is not None else None
+                seen.append(self._seen_in(each, covered))
+                places.append(start + each.regions)
+            start += len(of_image)
+        return Closer(torch.cat(seen), torch.cat(places)) if seen else None
+
+    def _seen_in(self, crops: FocalCrops, coverage: Tensor | None) -> Tensor:
+        """(M, region_dim)."""
+        seen = []
+        for some in torch.arange(len(crops.pixels)).split(_CROPS):
+            levels = self.vision_features(crops.pixels[some].to(self.device), self.config.region_layers)
+            boxes = crops.boxes[some].to(self.device)
+            of_crop = torch.arange(len(some), device=self.device)
+            maps = self.region_encoder.fuse(levels)
+            covered = coverage[some.to(coverage.device)] if coverage is not None else None
+            seen.append(self.region_encoder.appearance(maps, boxes, of_crop, covered))
+        return torch.cat(seen)
 
     def _patches(self, state: Tensor) -> Tensor:
         """A hidden state as (B, P, C): maps are flattened, prefix tokens dropped."""

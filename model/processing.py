@@ -1,6 +1,7 @@
 """Image, text and regions in; the tensors that GPT4RoI reads out."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -18,13 +19,28 @@ from transformers import (
 
 from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.conversation import ConversationTemplate, Piece, Prompt, Turn
+from roi_agent.model.coverage import mask_coverage
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting
-from roi_agent.model.images import load_image
+from roi_agent.model.focal import FocalCrops, focal_crops
+from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.model.regions import Region, parse_regions
 
 # Every token of the architecture, in the order of the published vocabulary (after the 32,000 of LLaMA).
 SPECIAL_TOKENS = ("[PAD]", "<im_patch>", "<bbox>", "<point>", "<im_start>", "<im_end>")
 IGNORE = -100  # the label of a token that carries no loss
+
+
+@dataclass(frozen=True, slots=True)
+class RegionInputs:
+    """What the model reads of the N regions of one image.
+
+    boxes: (N, 4) float32, xyxy in [0, 1].  coverage: (N, bins, bins), for a model that pools by masks and where there are some.
+    crops: for a model with focal crops, of the small regions if there are any.
+    """
+
+    boxes: Tensor
+    coverage: Tensor | None = None
+    crops: FocalCrops | None = None
 
 
 class GPT4RoIProcessor(ProcessorMixin):
@@ -33,6 +49,8 @@ class GPT4RoIProcessor(ProcessorMixin):
     prompt: name of the template in `prompts/conversations/`.  num_image_tokens: image tokens of one image.
     two_step_resize: resize as the published demo did (shorter side bicubic, then the tensor bilinear to the square),
         for its exact numbers; its training sets were resized directly, which is the default.
+    mask_bins: side of the grid on which masks are told to a model with mask_pooling, its roi_size; 0 ignores masks.
+    focal_crop: also give the crops that a model with focal_crop reads.
     """
 
     def __init__(
@@ -42,9 +60,12 @@ class GPT4RoIProcessor(ProcessorMixin):
         prompt: str = "published",
         num_image_tokens: int = 256,
         two_step_resize: bool = False,
+        mask_bins: int = 0,
+        focal_crop: bool = False,
         chat_template: str | None = None,
     ) -> None:
         self.prompt, self.num_image_tokens, self.two_step_resize = prompt, num_image_tokens, two_step_resize
+        self.mask_bins, self.focal_crop = mask_bins, focal_crop
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
         self.template = ConversationTemplate.load(prompt)
 
@@ -62,22 +83,23 @@ class GPT4RoIProcessor(ProcessorMixin):
         images: anything that `load_image` reads.  text: a question with `<regionN>`, or turns.
         regions: boxes, regions or four numbers each, in the named format and unit.
         Returns input_ids and attention_mask (1, T), pixel_values (1, 3, S, S), boxes [(N, 4)] normalised xyxy in the
-        order in which the text carries them.  Raises the coded errors of images, boxes and conversations.
+        order in which the text carries them; and for a model with these options coverage [(N, bins, bins)] where a region has a
+        mask, and crops [FocalCrops] where one is small.  Raises the coded errors of images, boxes and conversations.
         """
         image = load_image(images)
         known = parse_regions(regions, size_wh=image.size_wh, format=format, unit=unit)
         turns = [Turn(text)] if isinstance(text, str) else [each if isinstance(each, Turn) else Turn(each) for each in text]
         prompt = self.render(turns, known)
         ids, _ = self.encode(prompt)
-        input_ids = torch.tensor([ids])
-        return BatchFeature(
-            {
-                "input_ids": input_ids,
-                "attention_mask": torch.ones_like(input_ids),
-                "pixel_values": self.pixels([image.pixels]),
-                "boxes": [normalised_boxes(prompt.regions, image.size_wh)],
-            }
-        )
+        input_ids, pointed = torch.tensor([ids]), self.region_inputs(prompt.regions, image)
+        tensors = {
+            "input_ids": input_ids,
+            "attention_mask": torch.ones_like(input_ids),
+            "pixel_values": self.pixels([image.pixels]),
+            "boxes": [pointed.boxes],
+        }
+        more = {"coverage": pointed.coverage, "crops": pointed.crops}
+        return BatchFeature(tensors | {name: [each] for name, each in more.items() if each is not None})
 
     def render(self, turns: Sequence[Turn], regions: Sequence[Region]) -> Prompt:
         """The conversation in the words of this model's template."""
@@ -100,6 +122,15 @@ class GPT4RoIProcessor(ProcessorMixin):
         if not self.two_step_resize:
             return torch.as_tensor(self.image_processor(list(images), return_tensors="pt")["pixel_values"])
         return torch.cat([self._two_step(image) for image in images])
+
+    def region_inputs(self, regions: Sequence[Region], image: LoadedImage) -> RegionInputs:
+        """Boxes, masks and crops of regions in the image, as the model reads them."""
+        masked = self.mask_bins and any(region.mask is not None for region in regions)
+        return RegionInputs(
+            normalised_boxes(regions, image.size_wh),
+            mask_coverage(regions, self.mask_bins) if masked else None,
+            focal_crops(image.pixels, regions, self.pixels) if self.focal_crop else None,
+        )
 
     def decode_answer(self, ids: Sequence[int]) -> str:
         """Generated ids -> the answer without end marker and white space."""
@@ -159,7 +190,14 @@ def new_processor(config: GPT4RoIConfig, tokenizer: PreTrainedTokenizerBase) -> 
     image_processor = CLIPImageProcessor(
         size={"height": side, "width": side}, do_center_crop=False, resample=Image.Resampling.BILINEAR
     )
-    return GPT4RoIProcessor(image_processor, tokenizer, prompt=config.prompt, num_image_tokens=config.num_image_tokens)
+    return GPT4RoIProcessor(
+        image_processor,
+        tokenizer,
+        prompt=config.prompt,
+        num_image_tokens=config.num_image_tokens,
+        mask_bins=config.mask_bins,
+        focal_crop=config.focal_crop,
+    )
 
 
 def register_special_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str] = SPECIAL_TOKENS) -> dict[str, int]:

@@ -36,6 +36,8 @@ def load_region_model(
     device: str | None = None,
     dtype: str | None = None,
     engine: EngineSettings | None = None,
+    image_size: int | None = None,
+    mask_pooling: bool | None = None,
     api_key: str | None = None,
 ) -> RegionModel:
     """A region model that answers `ask`, `chat` and `choose`.
@@ -45,17 +47,27 @@ def load_region_model(
     device: `cpu`, `cuda`, `cuda:1`, `mps`; by default a GPU where there is one, except for nano.
     dtype: `float32`, `bfloat16` or `float16`; by default what the weights are stored in.
     engine: memory and queue of a model in this process.  api_key: of a server; by default ROI_AGENT_API_KEY.
+    image_size: read images at this side, in pixels, as 336 for a checkpoint of 224: position embeddings are interpolated;
+        see `roi_agent.model.adapt.at_image_size`.
+    mask_pooling: pool regions that have a mask by their mask; by default as the model was made.
     Raises ModelNotFound, CheckpointMismatch, InvalidSetting; for a server ServerUnreachable, Unauthorised and MissingExtra.
     """
     if _is_address(name):
-        _check_local_only(device, dtype, engine)
+        _check_local_only(device, dtype, engine, image_size, mask_pooling is not None)
         from roi_agent.client import Connection, RemoteRegionModel
 
         return RemoteRegionModel(Connection(str(name), api_key=api_key))
     folder = SHIPPED["ask"].get(str(name), Path(name))
     if not folder.is_dir():
         raise _unknown(str(name))
-    return LocalRegionModel.from_folder(folder, device=_device(name, device), dtype=_dtype(dtype), settings=engine)
+    return LocalRegionModel.from_folder(
+        folder,
+        device=_device(name, device),
+        dtype=_dtype(dtype),
+        settings=engine,
+        image_size=image_size,
+        mask_pooling=mask_pooling,
+    )
 
 
 def load_detector(
@@ -149,7 +161,9 @@ def _source(role: str, given: object, load: Any, device: str) -> ModelSource:
 
 def _check_local_only(*given: object) -> None:
     if any(given):
-        raise InvalidSetting("device, dtype and engine are settings of a model in this process", do="give them to the server")
+        raise InvalidSetting(
+            "device, dtype, engine and such are settings of a model in this process", do="give them to the server"
+        )
 
 
 def _is_address(name: str | Path) -> bool:

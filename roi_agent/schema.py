@@ -10,6 +10,8 @@ from roi_agent.model.regions import MAX_REGIONS, Region
 
 MAX_TEXT = 20_000  # signs of one text
 MAX_TURNS = 64
+MAX_MASK_TEXT = 1_000_000  # signs of a mask's compressed runs
+MAX_MASK_RUNS = 250_000  # of a mask that is given as a list; a mask of clear outline has a few thousand
 IMAGE_PREFIX = "roi://images/"  # in front of a handle, wherever an image is named
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
@@ -34,7 +36,7 @@ class WireMask(Wire):
     """COCO's run lengths."""
 
     size: Annotated[list[int], Field(min_length=2, max_length=2, description="[height, width]")]
-    counts: str | list[int]
+    counts: Annotated[str, Field(max_length=MAX_MASK_TEXT)] | Annotated[list[int], Field(max_length=MAX_MASK_RUNS)]
 
 
 class WireRegion(Wire):

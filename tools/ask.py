@@ -14,6 +14,7 @@ from roi_agent.model.conversation import mentioned
 from roi_agent.model.errors import InvalidSetting, TooManyRegions
 from roi_agent.model.protocol import RegionModel
 from roi_agent.model.regions import MAX_REGIONS, Region
+from roi_agent.tools.segment import point_at
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, RegionName, Workspace
 
@@ -68,6 +69,8 @@ def ask(
     model: RegionModel,
     image: ImageName = None,
     regions: Sequence[RegionName] = (),
+    points: object = (),
+    segmenter: object = None,
     second_look: SecondLook = "small",
     **decoding: Any,
 ) -> Asked:
@@ -76,13 +79,17 @@ def ask(
     question: `<region1>`, `<region2>`, ... point at regions of the workspace.
     image: needed only where no region is named and there are several images.  regions: more of them, which the question
         does not name but is about.
+    points: (x, y) in pixels of the image, each on a thing, which the segmenter finds first (see `point_at`): it becomes a region
+        under the next handle, which the question may name. So "What is <region1>?" with one point asks about a click.
     second_look: ask again about a crop and keep the answer that the model is surer of: where every region is small, "always"
         where a crop shows more than the whole image, or "never".
     decoding: the fields of `Decoding`.
-    Errors: UnknownRegion, UnknownImage, InvalidSetting for regions of several images, and those of the model.
+    Errors: UnknownRegion, UnknownImage, InvalidSetting for regions of several images, PointInvalid, and those of the model.
     """
-    seen, chosen = _about(workspace, question, image, regions)
+    pointed, told = _pointed(workspace, points, segmenter, image)
+    seen, chosen = _about(workspace, question, image, [*workspace.pick(regions), *pointed])
     answer = model.ask(seen.image, question, chosen, **decoding)
+    answer = replace(answer, notes=(*answer.notes, *told))
     crop = _crop(workspace, seen, chosen, any_size=second_look == "always") if second_look != "never" and chosen else None
     if crop is None:
         return Asked(question, answer, seen.name, chosen)
@@ -136,6 +143,16 @@ def choose(
     """The likeliest of several answers; the arguments are those of `ask`.  Errors: those of `ask`."""
     seen, chosen = _about(workspace, question, image, regions)
     return model.choose(seen.image, question, options, chosen)
+
+
+def _pointed(
+    workspace: Workspace, points: object, segmenter: object, image: ImageName
+) -> tuple[tuple[Region, ...], tuple[str, ...]]:
+    if isinstance(points, Sequence) and not points:
+        return (), ()
+    if segmenter is None:
+        raise InvalidSetting("points are given without a segmenter", do='give one, such as load_segmenter("nano")')
+    return point_at(workspace, points, segmenter=segmenter, image=image)
 
 
 def _about(

@@ -97,6 +97,27 @@ def segment(
     return Segmentation(seen.name, workspace.add_regions(items, image=seen, source="segment"), tuple(notes))
 
 
+def point_at(
+    workspace: Workspace, points: object, *, segmenter: object, image: ImageName = None
+) -> tuple[tuple[Region, ...], tuple[str, ...]]:
+    """A region for each point: what lies there, as the segmenter sees it, with its mask; and notes on the image.
+
+    points: (x, y) in pixels, each on a thing of its own.  segmenter, image: as in `segment`.
+    Errors: those of `segment`, and PointInvalid where nothing is found at a point; then no region is added.
+    """
+    seen = workspace.image(image)
+    given = _points(points, seen)
+    finder = as_segmenter(segmenter)
+    found = finder.masks(seen.image, [Prompt(points=(point,)) for point in given]) if given else []
+    items = []
+    for (x, y, _), masks in zip(given, found, strict=True):
+        useful = [_without_specks(each) for each in masks if _usable(each, seen)]
+        if not useful:
+            raise PointInvalid(f"nothing is found at {x:g},{y:g}", do="point at the middle of a thing, or give a box")
+        items.append(_item(useful[0], None, f"point {x:g},{y:g}"))
+    return workspace.add_regions(items, image=seen, source="segment"), tuple(finder.notes(seen.image)) if given else ()
+
+
 def segment_everything(
     workspace: Workspace,
     *,

@@ -172,7 +172,7 @@ class Workspace:
             return tuple(added)
 
     def seen_in(self, region: RegionName, image: ImageName) -> Region:
-        """The region with its box in pixels of a crop that it lies in, without its mask.
+        """The region with its box, and what the crop shows of its mask, in pixels of a crop that it lies in.
 
         Errors: UnknownRegion, UnknownImage, and BoxOutOfBounds for a region that reaches outside the crop.
         """
@@ -183,7 +183,8 @@ class Workspace:
             return known
         corner = (seen.box.x1, seen.box.y1) * 2
         moved = [value - offset for value, offset in zip(known.box.xyxy, corner, strict=True)]
-        return replace(known, box=Box.parse(moved, size_wh=seen.size_wh), image=seen.name, mask=None)
+        mask = known.mask.cut(seen.box) if known.mask else None
+        return replace(known, box=Box.parse(moved, size_wh=seen.size_wh), image=seen.name, mask=mask)
 
     @classmethod
     def of(cls, images: Iterable[WorkspaceImage], regions: Iterable[Region]) -> "Workspace":

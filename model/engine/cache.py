@@ -8,18 +8,21 @@ from torch import Tensor
 from roi_agent.model.engine.rows import Prefix
 from roi_agent.model.modeling import ImageFeatures
 
+RegionKey = tuple[float | str, ...]
+
 
 @dataclass(eq=False, slots=True)
 class KeptImage:
     """An image as the model knows it.
 
-    vectors: of regions that were asked about, by their boxes, xyxy in pixels.  notes: on the image, for every answer.
+    vectors: of regions that were asked about, by their boxes, xyxy in pixels, and the digests of their masks where the model
+    pools by masks.  notes: on the image, for every answer.
     """
 
     features: ImageFeatures
     prefix: Prefix
     notes: tuple[str, ...] = ()
-    vectors: dict[tuple[float, ...], Tensor] = field(default_factory=dict)
+    vectors: dict[RegionKey, Tensor] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:

@@ -8,13 +8,14 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from roi_agent.model.engine.attention import SHARED
-from roi_agent.model.engine.cache import KeptImage
+from roi_agent.model.engine.cache import KeptImage, RegionKey
 from roi_agent.model.engine.request import Request
 from roi_agent.model.engine.rows import Prefix, Rows
-from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.errors import CheckpointMismatch, InvalidSetting
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.processing import GPT4RoIProcessor, normalised_boxes
+from roi_agent.model.processing import GPT4RoIProcessor
+from roi_agent.model.regions import Region
 
 Inspect = Callable[[list[Tensor]], tuple[str, ...]]  # an image's fused maps -> notes on it
 
@@ -22,13 +23,16 @@ Inspect = Callable[[list[Tensor]], tuple[str, ...]]  # an image's fused maps -> 
 class Runner:
     """The model's passes.
 
-    inspect: called once for every image.  Error: InvalidSetting for a language model whose attention cannot be replaced.
+    inspect: called once for every image.
+    Errors: InvalidSetting for a language model whose attention cannot be replaced, CheckpointMismatch for a processor that gives
+    other inputs than the model was made for.
     """
 
     def __init__(
         self, model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor, inspect: Inspect | None = None
     ) -> None:
         self.model, self.processor, self._inspect = model.eval(), processor, inspect
+        _check_fits(model, processor)
         language = model.language_model
         if not language._supports_attention_backend:
             kind = type(language).__name__
@@ -107,15 +111,25 @@ class Runner:
         return logits[:, -1]
 
     def _vectors(self, request: Request, image: KeptImage) -> Tensor:
-        """The regions' vectors (N, hidden_size); those of boxes that were asked about before are kept."""
-        new = [region for region in request.regions if region.box.xyxy not in image.vectors]
+        """The regions' vectors (N, hidden_size); those that were asked about before are kept."""
+        new = [region for region in request.regions if self._key(region) not in image.vectors]
         if new:
-            boxes = normalised_boxes(new, request.image.size_wh)
-            (vectors,) = self.model.region_encoder.pool(image.features.maps, [boxes])
-            image.vectors |= {region.box.xyxy: vector for region, vector in zip(new, vectors, strict=True)}
+            pointed = self.processor.region_inputs(new, request.image)
+            (vectors,) = self.model.region_vectors(
+                image.features.maps,
+                [pointed.boxes],
+                [pointed.coverage] if pointed.coverage is not None else None,
+                [pointed.crops] if pointed.crops is not None else None,
+            )
+            image.vectors |= {self._key(region): vector for region, vector in zip(new, vectors, strict=True)}
         if not request.regions:
             return torch.zeros(0, self.model.config.hidden_size, device=self.device, dtype=self.model.dtype)
-        return torch.stack([image.vectors[region.box.xyxy] for region in request.regions])
+        return torch.stack([image.vectors[self._key(region)] for region in request.regions])
+
+    def _key(self, region: Region) -> RegionKey:
+        """All that a region's vector depends on beside the image."""
+        masked = region.mask is not None and self.model.config.mask_pooling
+        return (*region.box.xyxy, region.mask.digest) if masked and region.mask else region.box.xyxy
 
     def _wanted(self, request: Request, length: int) -> list[int]:
         """The places of a suffix whose logits are needed: each tells the token after it."""
@@ -130,6 +144,14 @@ class Runner:
         end = len(ids) - ids[::-1].index(config.image_token_id)
         closed = ids[end : end + 1] == [config.image_end_token_id]
         return ids[: end + closed]
+
+
+def _check_fits(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor) -> None:
+    for name in ("mask_bins", "focal_crop", "num_image_tokens"):
+        wanted, given = getattr(model.config, name), getattr(processor, name)
+        if wanted != given:
+            problem = f"the model has {name} {wanted} and its processor {given}"
+            raise CheckpointMismatch(problem, do="make the processor with new_processor, or load both with load_adapted")
 
 
 def _causal(length: int, like: Tensor) -> Tensor:

@@ -2,8 +2,10 @@
 
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +16,8 @@ from roi_agent.cli.options import (
     ImageArgument,
     JsonOption,
     ModelOption,
+    PointOption,
+    SegmenterOption,
     UnitOption,
     WorkspaceOption,
     boxes,
@@ -24,9 +28,15 @@ from roi_agent.cli.options import (
     numbers,
     opened_workspace,
     out,
+    points,
     save_picture,
 )
 from roi_agent.model.errors import InvalidSetting, UserError
+
+if TYPE_CHECKING:
+    from roi_agent.model.images import LoadedImage
+    from roi_agent.model.regions import Region
+    from roi_agent.tools.workspace import Workspace
 
 app = typer.Typer()
 
@@ -35,12 +45,15 @@ app = typer.Typer()
 def ask(
     image: ImageArgument,
     question: Annotated[
-        str | None, typer.Argument(help="What to ask; <region1>, <region2>, ... point at the boxes.", show_default=False)
+        str | None,
+        typer.Argument(help="What to ask; <region1>, ... are the boxes, then the points.", show_default=False),
     ] = None,
     box: BoxOption = None,
+    point: PointOption = None,
     format: FormatOption = "xyxy",
     unit: UnitOption = "pixel",
     model: ModelOption = "nano",
+    segmenter: SegmenterOption = "nano",
     device: DeviceOption = None,
     choose: Annotated[list[str] | None, typer.Option(help="An option to choose from; give at least two.", metavar="TEXT")] = None,
     temperature: Annotated[float, typer.Option(help="0 answers greedily; above it, answers are sampled.")] = 0.0,
@@ -50,8 +63,9 @@ def ask(
     picture: Annotated[Path | None, typer.Option(help="Write the image with boxes, question and answer there.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask one question about boxes of an image, or about regions of a workspace.
+    """Ask one question about boxes or points of an image, or about regions of a workspace.
 
+    A point means the thing that lies there: roi-agent ask examples/scene1.png "What is <region1>?" --point 200,280
     With --workspace, IMAGE may be left out or be the handle of an image: roi-agent ask --workspace DIR "What is <region2>?"
     """
     from roi_agent.loading import load_region_model
@@ -62,21 +76,22 @@ def ask(
     decoding: dict[str, Any] = {"temperature": temperature, "seed": seed, "max_new_tokens": max_new_tokens}
     if question is None and workspace is None:
         raise InvalidSetting("the question is missing", do='write roi-agent ask IMAGE "What is <region1>?" --box 10,20,110,140')
+    pointing = _Pointing(boxes(box), points(point), format, unit, segmenter, device)
     if workspace is not None:
         given = image if question is not None else None
-        asked = _ask_in(workspace, given, question or image, boxes(box), format, unit, model, device, choose, decoding)
-        pixels, answer, record = asked
+        pixels, answer, record = _ask_in(workspace, given, question or image, pointing, model, choose, decoding)
         question = question or image
     else:
         assert question is not None
         loaded = load_image(image)
         region_model = load_region_model(model, device=device)
-        regions = boxes(box)
+        regions, told = pointing.regions_of(loaded)
         if choose:
             answer = region_model.choose(loaded, question, choose, regions, format=format, unit=unit)
         else:
             answer = region_model.ask(loaded, question, regions, format=format, unit=unit, **decoding)
         pixels, record = loaded.pixels, {"question": question, **answer.to_dict()}
+        record["notes"] = [*record["notes"], *told]
     if picture is not None:
         save_picture(draw_regions(pixels, answer.regions, [question, answer.text]), picture)
     if as_json:
@@ -86,15 +101,49 @@ def ask(
     notes(record["notes"])
 
 
+@dataclass(frozen=True)
+class _Pointing:
+    """What `--box` and `--point` point at."""
+
+    boxes: list[list[float]]
+    points: list[tuple[float, float]]
+    format: str
+    unit: str
+    segmenter: str
+    device: str | None
+
+    def regions_of(self, image: "LoadedImage") -> tuple[Any, Sequence[str]]:
+        """What a region model takes as regions, the boxes first; and notes."""
+        from roi_agent.tools.workspace import Workspace
+
+        if not self.points:
+            return self.boxes, ()
+        workspace = Workspace()
+        return self.add_to(workspace, workspace.add_image(image).name)
+
+    def add_to(self, workspace: "Workspace", image: str | None) -> tuple[tuple["Region", ...], Sequence[str]]:
+        """New regions of a workspace, which are told, and notes."""
+        from roi_agent.loading import load_segmenter
+        from roi_agent.tools.segment import point_at
+
+        format, unit = self.format, self.unit
+        added = workspace.add_regions(self.boxes, image=image, format=format, unit=unit) if self.boxes else ()
+        told: Sequence[str] = ()
+        if self.points:
+            segmenter = load_segmenter(self.segmenter, device=self.device)
+            pointed, told = point_at(workspace, self.points, segmenter=segmenter, image=image)
+            added = (*added, *pointed)
+        for region in added:
+            err.print(f"{region.name} is the box {','.join(f'{value:g}' for value in region.box.xyxy)}", soft_wrap=True)
+        return added, told
+
+
 def _ask_in(
     folder: Path,
     image: str | None,
     question: str,
-    given: list[list[float]],
-    format: str,
-    unit: str,
+    pointing: _Pointing,
     model: str,
-    device: str | None,
     options: list[str] | None,
     decoding: dict[str, Any],
 ) -> tuple[Any, Any, dict[str, Any]]:
@@ -102,17 +151,17 @@ def _ask_in(
     from roi_agent.loading import load_region_model
     from roi_agent.tools.ask import ask, choose
 
-    region_model = load_region_model(model, device=device)
+    region_model = load_region_model(model, device=pointing.device)
     with opened_workspace(folder, image) as (workspace, name):
-        added = workspace.add_regions(given, image=name, format=format, unit=unit) if given else ()
-        for region in added:
-            err.print(f"{region.name} is the box {','.join(f'{value:g}' for value in region.box.xyxy)}", soft_wrap=True)
+        added, told = pointing.add_to(workspace, name)
         if options:
             chosen = choose(workspace, question, options, model=region_model, image=name, regions=added)
             seen = workspace.image(chosen.regions[0].image if chosen.regions else name)
-            return seen.pixels, chosen, {"question": question, "image": seen.name, **chosen.to_dict()}
+            record = {"question": question, "image": seen.name, **chosen.to_dict()}
+            return seen.pixels, chosen, record | {"notes": [*record["notes"], *told]}
         asked = ask(workspace, question, model=region_model, image=name, regions=added, **decoding)
-        return workspace.image(asked.image).pixels, asked.answer, asked.to_dict()
+        record = asked.to_dict()
+        return workspace.image(asked.image).pixels, asked.answer, record | {"notes": [*record["notes"], *told]}
 
 
 @app.command(epilog="Example: `roi-agent chat examples/scene1.png --box 10,20,110,140`")

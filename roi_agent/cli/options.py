@@ -22,6 +22,11 @@ ImageArgument = Annotated[
     str, typer.Argument(help="An image file (PNG, JPEG, WebP, GIF, BMP, TIFF) or a data: URL.", metavar="IMAGE")
 ]
 BoxOption = Annotated[list[str] | None, typer.Option("--box", help="Four numbers; the first is region1.", metavar="X1,Y1,X2,Y2")]
+PointOption = Annotated[
+    list[str] | None,
+    typer.Option("--point", help="On a thing, which is segmented; numbered after the boxes.", metavar="X,Y"),
+]
+SegmenterOption = Annotated[str, typer.Option(help="What finds the thing at a point: nano, a folder, or a name on the hub.")]
 FormatOption = Annotated[str, typer.Option(help="What the four numbers are: xyxy, xywh or cxcywh.")]
 UnitOption = Annotated[str, typer.Option(help="Their unit: pixel, normalised or thousandths.")]
 ModelOption = Annotated[str, typer.Option(help="nano, a folder with a model, or a server's address.")]

@@ -1,0 +1,135 @@
+"""What the options beyond the paper bring on the toy world: masks, resolution and focal crops.  Writes ABLATIONS.md.
+
+Nano starts from its shipped weights and goes on for a few minutes, under each option on the same scenes and questions.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from roi_agent.model.adapt import at_image_size
+from roi_agent.model.answers import Decoding
+from roi_agent.model.configuration import GPT4RoIConfig
+from roi_agent.model.conversation import Turn
+from roi_agent.model.costs import costs
+from roi_agent.model.images import LoadedImage
+from roi_agent.model.local import LocalRegionModel
+from tests.benchmarks.ablation import BATCH, JUDGED, QUESTIONS, Asked, Variant, chance, compare, difference
+from tests.benchmarks.ablation_scenes import FAMILIES
+
+RESULTS = Path(__file__).parent / "ABLATIONS.md"
+GROUPS: dict[str, tuple[str, int, list[tuple[str, dict[str, Any]]]]] = {  # scenes: title, steps, options
+    "overlapping": (
+        "Masks: two things in nearly the same box",
+        160,
+        [("boxes alone", {}), ("mask_pooling", {"mask_pooling": True})],
+    ),
+    "small": (
+        "Resolution: things of 4 to 12 % of the side, in pictures of 384 px",
+        48,
+        [
+            ("128 px, as shipped", {}),
+            ("192 px, pyramid kept", {"image_size": 192, "scale_pyramid": False}),
+            ("192 px, pyramid scaled", {"image_size": 192, "scale_pyramid": True}),
+            ("focal_crop", {"focal_crop": True}),
+        ],
+    ),
+}
+_HEAD = f"""# What the options beyond the paper bring
+
+Written by `pytest -m benchmark tests/benchmarks/test_ablations.py`. Nano goes on from its shipped weights in steps of
+{BATCH} scenes with {QUESTIONS} questions each (seeds from 1,000,000 on), with the same seeds, steps and data under each option;
+region encoder, projector and language model learn, the tower is frozen. Then it answers held-out questions (seeds from 0 on) of
+the families {", ".join(FAMILIES)}, greedily, and only the exact answer is right.
+
+- *difference*: to the first row on the same questions, in points, with its 95 % interval.
+- *shuffled*: the same model with the regions exchanged among the things of a scene.
+- *untrained*: the option switched on for the shipped weights, without any training.
+- *ms*: a picture that is new to the engine, with one question about each of up to four regions; the median of twenty. To be
+  compared within one table, for the machine was busy.
+
+"""
+
+
+@pytest.mark.parametrize("scenes", GROUPS)
+def test_an_option_against_the_published_form(scenes: str) -> None:
+    title, steps, named = GROUPS[scenes]
+    variants = [Variant(name, options) for name, options in named]
+    asked = compare(scenes, variants, steps=steps)
+    assert len(asked) == JUDGED
+    _write(f"## {title}", "\n".join(_table(asked, variants, steps)))
+
+
+def test_what_the_options_cost() -> None:
+    lines = ["| model | tower | fusion | each region | focal crop adds | prompt | image tokens | fused maps, MB | first token |"]
+    lines += ["|---|--:|--:|--:|--:|--:|--:|--:|--:|"]
+    for preset, size in (("nano", 192), ("gpt4roi-7b", 336)):
+        usual = GPT4RoIConfig.preset(preset)
+        focal = at_image_size(usual, usual.image_size)
+        focal.focal_crop = True
+        kept = at_image_size(usual, size, scale_pyramid=False)
+        scaled = at_image_size(usual, size, scale_pyramid=True)
+        for name, config in (
+            ("", usual),
+            (f", {size} px", kept),
+            (f", {size} px, pyramid scaled", scaled),
+            (", focal_crop", focal),
+        ):
+            each = costs(config)
+            numbers = [each.tower, each.fusion, each.region, each.crop, each.prompt]
+            cells = [f"{number / 1e9:,.3g}" if number < 1e12 else f"{number / 1e9:,.0f}" for number in numbers]
+            whole = f"{each.first_token / 1e9:,.4g}" if each.first_token < 1e12 else f"{each.first_token / 1e9:,.0f}"
+            lines.append(f"| {preset}{name} | {' | '.join(cells)} | {each.image_tokens} | {each.map_bytes / 1e6:.2f} | {whole} |")
+    note = """GFLOP, counted by `roi_agent.model.costs` while the code runs; a multiplication with its addition is 2. The prompt
+has 94 tokens beside those of the image. mask_pooling adds no product of matrices, and so nothing that is counted here."""
+    _write("## Costs", "\n".join([note, "", *lines]))
+
+
+def _table(asked: Sequence[Asked], variants: Sequence[Variant], steps: int) -> list[str]:
+    families = [[index for index, each in enumerate(asked) if each.example.family == family] for family in FAMILIES]
+    lines = [f"{steps} steps; {len(asked)} questions; chance {chance(asked):.1%}.", ""]
+    lines += [f"| | right | difference | {' | '.join(FAMILIES)} | shuffled | untrained | ms |"]
+    lines += ["|---" + "|--:" * (5 + len(FAMILIES)) + "|"]
+    for variant in variants:
+        gain, half = difference(variants[0].right, variant.right)
+        change = f"{100 * gain:+.1f} ± {100 * half:.1f}" if variant is not variants[0] else ""
+        by_family = [f"{_share([variant.right[index] for index in some]):.1%}" for some in families]
+        cells = [
+            f"{_share(variant.right):.1%}",
+            change,
+            *by_family,
+            f"{_share(variant.shuffled):.1%}",
+            f"{_share(variant.untrained):.1%}",
+        ]
+        lines.append(f"| {variant.name} | {' | '.join(cells)} | {_milliseconds(variant, asked):.0f} |")
+    return lines
+
+
+def _milliseconds(variant: Variant, asked: Sequence[Asked]) -> float:
+    """The median over twenty pictures that are new to the engine."""
+    local = LocalRegionModel(variant.model, variant.processor)
+    pictures = list({id(each.picture): each.picture for each in asked}.values())[:21]
+    seconds = []
+    for picture in pictures:
+        questions = [([Turn(f"What is <{each.name}>?")], [each]) for each in picture.regions[:4]]
+        start = time.perf_counter()
+        local.reply_all(LoadedImage(picture.image.pixels, "a new picture"), questions, Decoding())
+        seconds.append(time.perf_counter() - start)
+    local.engine.stop()
+    return 1000 * torch.tensor(seconds[1:]).median().item()
+
+
+def _share(right: Sequence[bool]) -> float:
+    return sum(right) / len(right)
+
+
+def _write(title: str, text: str) -> None:
+    """One section of the report, anew; the others stay."""
+    report = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
+    sections = dict(part.split("\n", 1) for part in report.split("\n## ")[1:])
+    sections[title.removeprefix("## ")] = f"\n{text}\n"
+    RESULTS.write_text(_HEAD + "\n".join(f"## {name}\n{body.rstrip()}\n" for name, body in sections.items()), encoding="utf-8")
