@@ -75,9 +75,10 @@ class Plan:
     def lines(self) -> list[str]:
         """The plan in words."""
         parts = [f"{_size(value)} {name}" for name, value in asdict(self.memory).items()]
+        each = f"each of {self.processes} GPUs" if self.processes > 1 else "the GPU"
         found = [
-            f"weights: {self.parameters / 1e9:,.2f} billion, of which {self.trained / 1e9:,.2f} learn",
-            f"memory of each of {self.processes} GPUs: {_size(self.memory.total)} ({', '.join(parts)}; activations estimated)",
+            f"weights: {_millions(self.parameters)}, of which {_millions(self.trained)} learn",
+            f"memory of {each}: {_size(self.memory.total)} ({', '.join(parts)}; activations estimated)",
             f"memory of the machine: {_size(self.loading)} while all processes load the model",
             f"disk: {_size(self.checkpoint)} for a checkpoint, of which two are kept, and {_size(self.exported)} for the model",
         ]
@@ -172,3 +173,7 @@ def _encoder_activations(config: GPT4RoIConfig, images: int, number: int, *, che
     pooled = images * _REGIONS * config.region_channels * config.roi_size**2 * config.num_levels
     estimate: int = fused + maps + pooled * (_FULL + 2 * number)
     return estimate
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e9:.2f} billion" if count >= 1e9 else f"{count / 1e6:.2f} million"
