@@ -1,21 +1,18 @@
 """Visual Commonsense Reasoning (Zellers et al. 2019): answers, and reasons for them."""
 
-import re
 from collections.abc import Iterator, Sequence
-from random import Random
 from typing import ClassVar
 
 from roi_agent.model.conversation import Turn
+from roi_agent.model.data.lettered import drawn, letter_read, with_letters
 from roi_agent.model.data.record import Record
 from roi_agent.model.evaluate.benches.base import SHORT, Bench, Measure, accuracy, asked, bare, blind, of_part
 from roi_agent.model.evaluate.sample import Answered, Sample
-from roi_agent.prompts import load_blocks
 
 ANSWER, REASON = "Q->A", "QA->R"
 CHOSEN, WRITTEN = "likelihood", "letter"
 # GPT4RoI-7B on the validation part, after training on the two-round form with four choices.
 _PAPER = {ANSWER: 0.874, REASON: 0.896, "Q->AR": 0.786}
-_LETTER = re.compile(r"\(?([A-Z])\)?[.:]?(?:\s+(.*))?", re.DOTALL)
 
 
 class Vcr(Bench):
@@ -37,7 +34,7 @@ class Vcr(Bench):
             if len(record.turns) > 1 and record.turns[0].options and record.turns[1].options:
                 for turn, form in enumerate((ANSWER, REASON)):
                     yield _chosen(record, turn, form)
-                    yield _lettered(record, turn, form, Random(f"{seed} {record.id} {turn}"))
+                    yield _lettered(record, turn, form, seed)
 
     def measures(self, answered: Sequence[Answered]) -> list[Measure]:
         """The three figures, in both ways."""
@@ -59,12 +56,7 @@ class Vcr(Bench):
 
 def letter(answered: Answered) -> int | None:
     """The place of the choice that was written, or None where that cannot be read."""
-    choices = answered.sample.letters
-    match = _LETTER.fullmatch(answered.output.text.strip())
-    place = ord(match[1]) - ord("A") if match else len(choices)
-    if match is None or place >= len(choices):
-        return None
-    return place if match[2] is None or match[2].strip() == choices[place] else None
+    return letter_read(answered.output.text, answered.sample.letters)
 
 
 def _chosen(record: Record, turn: int, form: str) -> Sample:
@@ -80,20 +72,16 @@ def _chosen(record: Record, turn: int, form: str) -> Sample:
     )
 
 
-def _lettered(record: Record, turn: int, form: str, rng: Random) -> Sample:
-    given = record.turns[turn]
-    letters = tuple(rng.sample(given.options, len(given.options)))
-    texts = load_blocks("evaluation")
-    choices = "\n".join(texts["choice"].format(letter=chr(ord("A") + place), text=text) for place, text in enumerate(letters))
-    question = texts["lettered"].format(question=given.question, choices=choices)
+def _lettered(record: Record, turn: int, form: str, seed: int) -> Sample:
+    letters = drawn(record, turn, seed)
     return Sample(
         record=record.id,
         turn=turn,
         part=f"{form} {WRITTEN}",
         image=record.image,
-        turns=(*record.conversation()[:turn], Turn(question)),
+        turns=(*record.conversation()[:turn], Turn(with_letters(record.turns[turn].question, letters))),
         regions=tuple(map(bare, record.regions)),
-        truth=given.answer,
+        truth=record.turns[turn].answer,
         letters=letters,
         new_tokens=SHORT,
     )

@@ -1,0 +1,51 @@
+"""Closed questions with their options written out, each after a letter; a letter is the answer."""
+
+import re
+from collections.abc import Sequence
+from random import Random
+
+from roi_agent.model.conversation import Turn
+from roi_agent.model.data.record import Record
+from roi_agent.prompts import load_blocks
+
+_LETTER = re.compile(r"\(?([A-Z])\)?[.:]?(?:\s+(.*))?", re.DOTALL)
+
+
+def with_letters(question: str, options: Sequence[str]) -> str:
+    """The question, then its options in this order, one a line."""
+    texts = load_blocks("choices")
+    lines = [texts["choice"].format(letter=_letter(place), text=text) for place, text in enumerate(options)]
+    return texts["lettered"].format(question=question, choices="\n".join(lines))
+
+
+def letter_read(text: str, options: Sequence[str]) -> int | None:
+    """The place of the option that a text names: by its letter, alone or with the option's own words; else None."""
+    match = _LETTER.fullmatch(text.strip())
+    place = ord(match[1]) - ord("A") if match else len(options)
+    if match is None or place >= len(options):
+        return None
+    return place if match[2] is None or match[2].strip() == options[place] else None
+
+
+def lettered(record: Record, seed: int = 0) -> list[tuple[Turn, ...]]:
+    """A conversation for each closed turn of a record: the turns before it as they are, and it with its options written out.
+
+    seed: of the order of the options, which differs from turn to turn.
+    """
+    made = []
+    for number, turn in enumerate(record.turns):
+        if turn.options:
+            options = drawn(record, number, seed)
+            closed = Turn(with_letters(turn.question, options), _letter(options.index(turn.answer)))
+            made.append((*record.conversation()[:number], closed))
+    return made
+
+
+def drawn(record: Record, turn: int, seed: int = 0) -> tuple[str, ...]:
+    """The options of a turn in the order in which letters are given to them."""
+    options = record.turns[turn].options
+    return tuple(Random(f"{seed} {record.id} {turn}").sample(options, len(options)))
+
+
+def _letter(place: int) -> str:
+    return chr(ord("A") + place)
