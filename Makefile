@@ -5,10 +5,10 @@ STAMP := .venv/.complete
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench nano lock clean
+.PHONY: help setup demo test check bench ablations nano lock clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with the exact versions of constraints.txt
 
@@ -27,8 +27,11 @@ check: $(STAMP) ## Lint, format, types, import contract
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-logo
 
-bench: $(STAMP) ## Measure times (tests/benchmarks)
-	@$(PY) -m pytest -m benchmark -s tests/benchmarks
+bench: $(STAMP) ## Measure times (tests/benchmarks), a quarter of an hour
+	@$(PY) -m pytest -m "benchmark and not slow" -s tests/benchmarks
+
+ablations: $(STAMP) ## Train to see what options and generated data bring (tests/benchmarks), some hours
+	@$(PY) -m pytest -m "benchmark and slow" -s tests/benchmarks
 
 nano: $(STAMP) ## Train the three shipped nano models again from nothing
 	@.venv/bin/roi-agent train nano

@@ -41,7 +41,7 @@ GROUPS: dict[str, tuple[str, int, list[tuple[str, dict[str, Any]]]]] = {  # scen
 }
 _HEAD = f"""# What the options beyond the paper bring
 
-Written by `pytest -m benchmark tests/benchmarks/test_ablations.py`. Nano goes on from its shipped weights in steps of
+Written by `make ablations`. Nano goes on from its shipped weights in steps of
 {BATCH} scenes with {QUESTIONS} questions each (seeds from 1,000,000 on), with the same seeds, steps and data under each option;
 region encoder, projector and language model learn, the tower is frozen. Then it answers held-out questions (seeds from 0 on) of
 the families {", ".join(FAMILIES)}, greedily, and only the exact answer is right.
@@ -55,6 +55,7 @@ the families {", ".join(FAMILIES)}, greedily, and only the exact answer is right
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenes", GROUPS)
 def test_an_option_against_the_published_form(scenes: str) -> None:
     title, steps, named = GROUPS[scenes]

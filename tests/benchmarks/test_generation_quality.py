@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from roi_agent import load_detector, load_region_model, load_segmenter
@@ -65,6 +66,7 @@ def test_how_much_of_what_is_kept_is_true(table: Table) -> None:
     table.note("generated conversations: dropped", ", ".join(f"{name} {count}" for name, count in reasons.most_common()))
 
 
+@pytest.mark.slow
 def test_what_nano_learns_from_them(table: Table, tmp_path: Path) -> None:
     records = list(islice(generated(tmp_path), RECORDS))
     assert len(records) == RECORDS
