@@ -18,7 +18,7 @@ from roi_agent.model.train.mixture import Mixture, Part
 from roi_agent.model.train.packing import pack, prefix_ids
 from roi_agent.model.train.record_settings import RecordSettings
 from roi_agent.model.train.samples import encode_records
-from roi_agent.model.train.starting import decoder_layers, prepare
+from roi_agent.model.train.starting import adapted, decoder_layers, prepare
 
 _SAMPLED = 200  # samples whose tokens are counted; the rest is taken to be like them
 _REGIONS = 40  # of an image, taken for the estimate of activations
@@ -98,6 +98,7 @@ def make_plan(
 ) -> Plan:
     """The plan for so many GPUs.  config: of the model that it starts from.  Error: InvalidSetting."""
     settings.accumulation(processes)
+    config = adapted(config, settings)
     with torch.device("meta"):
         model = GPT4RoIForConditionalGeneration._from_config(config, dtype=torch.float32)
         prepare(model, settings, reset)
@@ -165,10 +166,14 @@ def _activations(model: GPT4RoIForConditionalGeneration, settings: RecordSetting
 
 
 def _encoder_activations(config: GPT4RoIConfig, images: int, number: int, *, checkpointed: bool) -> int:
-    """Maps of every fusion (one is worked on, with neighbours resized and norms in float32), and of every region."""
-    maps = images * config.region_channels * sum(side * side for side in config.pyramid_sizes) * number
+    """Maps of every fusion (one is worked on, with neighbours resized and norms in float32), and of every region.
+
+    With focal crops every region is taken to be small: the most that there can be.
+    """
+    seen = images * (1 + _REGIONS) if config.focal_crop else images  # a crop is one more image for the encoder
+    maps = seen * config.region_channels * sum(side * side for side in config.pyramid_sizes) * number
     one = 5 * maps
     fused = config.num_fusions * maps + one if checkpointed else config.num_fusions * one
-    pooled = images * _REGIONS * config.region_channels * config.roi_size**2 * config.num_levels
+    pooled = images * _REGIONS * config.region_channels * config.roi_size**2 * config.num_levels * (1 + config.focal_crop)
     estimate: int = fused + maps + pooled * (_FULL + 2 * number)
     return estimate
