@@ -228,6 +228,25 @@ def test_with_both_options_every_weight_that_learns_gets_a_gradient(root: Path, 
         assert all(each.grad is None for each in model.vision_tower.parameters())
 
 
+def test_checkpointed_activations_give_the_same_gradients_with_both_options(root: Path) -> None:
+    found = []
+    for checkpointing in (False, True):
+        settings = replace(QUICK, gradient_checkpointing=checkpointing, **BOTH)
+        model, processor = Start(str(root / "tiny")).load(settings)
+        prepare(model, settings)
+        torch.nn.init.constant_(model.get_parameter("region_encoder.focal_gate"), 0.3)
+        PackedLoss(model)(batch_of(root, processor)).backward()
+        found.append({name: each.grad for name, each in model.named_parameters() if each.grad is not None})
+    assert set(found[0]) == set(found[1])
+    assert all(torch.allclose(found[0][name], found[1][name], atol=1e-5) for name in found[0])
+
+
+def test_in_bf16_the_losses_are_near_those_in_float32(root: Path, tmp_path: Path) -> None:
+    for precision in ("float32", "bf16"):
+        train_on_records(job(root, tmp_path / precision, precision=precision, epochs=1, **BOTH), show_progress=False)
+    assert losses(tmp_path / "bf16") == pytest.approx(losses(tmp_path / "float32"), rel=0.05)
+
+
 def without_small(batch: Batch) -> Batch:
     return replace(batch, crops=None)
 
