@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from roi_agent.model.configuration import GPT4RoIConfig
-from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.modeling import CROPS_AT_ONCE, GPT4RoIForConditionalGeneration
 from roi_agent.model.processing import GPT4RoIProcessor
 from roi_agent.model.train.mixture import Mixture, Part
 from roi_agent.model.train.packing import pack, prefix_ids
@@ -171,9 +171,9 @@ def _encoder_activations(config: GPT4RoIConfig, images: int, number: int, *, che
     With focal crops every region is taken to be small: the most that there can be.
     """
     seen = images * (1 + _REGIONS) if config.focal_crop else images  # a crop is one more image for the encoder
-    maps = seen * config.region_channels * sum(side * side for side in config.pyramid_sizes) * number
-    one = 5 * maps
-    fused = config.num_fusions * maps + one if checkpointed else config.num_fusions * one
+    worked_on = max(images, CROPS_AT_ONCE) if config.focal_crop else images
+    maps = config.region_channels * sum(side * side for side in config.pyramid_sizes) * number
+    fused = config.num_fusions * seen * maps + 5 * worked_on * maps if checkpointed else 5 * config.num_fusions * seen * maps
     pooled = images * _REGIONS * config.region_channels * config.roi_size**2 * config.num_levels * (1 + config.focal_crop)
-    estimate: int = fused + maps + pooled * (_FULL + 2 * number)
+    estimate: int = fused + seen * maps + pooled * (_FULL + 2 * number)
     return estimate
