@@ -39,13 +39,27 @@ def load_adapted(
     """
     model = load_model(GPT4RoIForConditionalGeneration, folder, dtype=dtype or "auto")
     processor = load_part(GPT4RoIProcessor, folder)
-    size = model.config.image_size if image_size is None else image_size
-    wanted = at_image_size(model.config, size, scale_pyramid=scale_pyramid)
+    options: dict[str, Any] = {"scale_pyramid": scale_pyramid, "mask_pooling": mask_pooling, "focal_crop": focal_crop}
+    wanted = with_options(model.config, image_size=image_size, **options)
+    adapt_model(model, wanted)
+    adapt_processor(processor, wanted)
+    return model, processor
+
+
+def with_options(
+    config: GPT4RoIConfig,
+    *,
+    image_size: int | None = None,
+    scale_pyramid: bool | None = None,
+    mask_pooling: bool | None = None,
+    focal_crop: bool | None = None,
+) -> GPT4RoIConfig:
+    """The configuration under options of one's own, as in `load_adapted`.  Error: InvalidSetting."""
+    size = config.image_size if image_size is None else image_size
+    wanted = at_image_size(config, size, scale_pyramid=scale_pyramid)
     wanted.mask_pooling = wanted.mask_pooling if mask_pooling is None else mask_pooling
     wanted.focal_crop = wanted.focal_crop if focal_crop is None else focal_crop
-    _adapt_model(model, wanted)
-    _adapt_processor(processor, wanted)
-    return model, processor
+    return wanted
 
 
 def at_image_size(config: GPT4RoIConfig, image_size: int, *, scale_pyramid: bool | None = None) -> GPT4RoIConfig:
@@ -77,8 +91,9 @@ def at_image_size(config: GPT4RoIConfig, image_size: int, *, scale_pyramid: bool
     return wanted
 
 
-def _adapt_model(model: GPT4RoIForConditionalGeneration, wanted: GPT4RoIConfig) -> None:
-    """In place; the region encoder reads the same configuration object."""
+def adapt_model(model: GPT4RoIForConditionalGeneration, wanted: GPT4RoIConfig) -> None:
+    """Bring a model under another configuration, one of `with_options`; in place."""
+    # The region encoder reads the same configuration object.
     assert model.region_encoder.config is model.config
     if wanted.image_size != model.config.image_size:
         model.vision_tower = _tower_at(model.vision_tower, wanted.vision_config, wanted.num_prefix_tokens)
@@ -91,7 +106,8 @@ def _adapt_model(model: GPT4RoIForConditionalGeneration, wanted: GPT4RoIConfig) 
         model.region_encoder.focal_gate = nn.Parameter(zeros)
 
 
-def _adapt_processor(processor: GPT4RoIProcessor, wanted: GPT4RoIConfig) -> None:
+def adapt_processor(processor: GPT4RoIProcessor, wanted: GPT4RoIConfig) -> None:
+    """The same for its processor."""
     side = wanted.image_size
     processor.image_processor.size = {"height": side, "width": side}
     processor.num_image_tokens = wanted.num_image_tokens

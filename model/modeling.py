@@ -15,7 +15,7 @@ from roi_agent.model.focal import FocalCrops
 from roi_agent.model.hidden_states import hidden_states
 from roi_agent.model.region_encoder import Closer, CoordinateLinear, RegionEncoder
 
-_CROPS = 8  # focal crops encoded at once: the maps of the published model take 45 MB for each
+CROPS_AT_ONCE = 8  # focal crops encoded together: the maps of the published model take 45 MB for each
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
     def _seen_in(self, crops: FocalCrops, coverage: Tensor | None) -> Tensor:
         """(M, region_dim)."""
         seen = []
-        for some in torch.arange(len(crops.pixels)).split(_CROPS):
+        for some in torch.arange(len(crops.pixels)).split(CROPS_AT_ONCE):
             levels = self.vision_features(crops.pixels[some].to(self.device), self.config.region_layers)
             boxes = crops.boxes[some].to(self.device)
             of_crop = torch.arange(len(some), device=self.device)

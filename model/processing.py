@@ -171,6 +171,21 @@ def normalised_boxes(regions: Sequence[Region], size_wh: tuple[int, int]) -> Ten
     return torch.tensor(rows, dtype=torch.float64).reshape(-1, 4).float().clamp(0, 1)
 
 
+def batched(
+    regions: Sequence[RegionInputs],
+) -> tuple[list[Tensor], list[Tensor] | None, list[FocalCrops | None] | None]:
+    """Boxes, coverage and crops of B images, as `GPT4RoIForConditionalGeneration.region_vectors` takes them side by side."""
+    masked = next((each.coverage for each in regions if each.coverage is not None), None)
+    coverage = None if masked is None else [_covered(each, masked.shape[-1]) for each in regions]
+    crops = [each.crops for each in regions] if any(each.crops for each in regions) else None
+    return [each.boxes for each in regions], coverage, crops
+
+
+def _covered(regions: RegionInputs, bins: int) -> Tensor:
+    """(N, bins, bins); regions of an image without masks are covered whole."""
+    return regions.coverage if regions.coverage is not None else torch.ones(len(regions.boxes), bins, bins)
+
+
 def new_processor(config: GPT4RoIConfig, tokenizer: PreTrainedTokenizerBase) -> GPT4RoIProcessor:
     """The processor that fits a configuration; the tokenizer must hold the architecture's tokens under its ids.
 

@@ -12,7 +12,7 @@ from roi_agent.loading import SHIPPED
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, normalised_boxes
+from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, RegionInputs, normalised_boxes
 from roi_agent.model.regions import Box, Region
 from roi_agent.model.train.packed_loss import PackedLoss
 from roi_agent.model.train.packing import PADDING, Conversation, attention, pack, prefix_ids
@@ -31,9 +31,10 @@ def nano() -> tuple[GPT4RoIForConditionalGeneration, GPT4RoIProcessor]:
 def collated(processor: GPT4RoIProcessor, records: Sequence[Record], pixels: Tensor, *, length: int = 2048) -> Batch:
     """A batch of one image."""
     prefix = prefix_ids(processor)
-    conversations, boxes = encode_records(processor, prefix, records)
+    conversations, regions = encode_records(processor, prefix, records)
     rows, left_out = pack(prefix, conversations, length=length)
-    return Samples.collate(_with(processor), [Sample(pixels, boxes, rows, left_out)])
+    boxes = normalised_boxes(regions, records[0].size_wh)
+    return Samples.collate(_with(processor), [Sample(pixels, RegionInputs(boxes), rows, left_out)])
 
 
 def _with(processor: GPT4RoIProcessor) -> Samples:
@@ -179,9 +180,10 @@ def test_a_batch_counts_its_regions_over_all_images(
     prefix = prefix_ids(processor)
     samples = []
     for seed in (1, 2):
-        conversations, boxes = encode_records(processor, prefix, scene_records(seed, ["name"], 2))
+        records = scene_records(seed, ["name"], 2)
+        conversations, regions = encode_records(processor, prefix, records)
         rows, _ = pack(prefix, conversations, length=2048)
-        samples.append(Sample(torch.zeros(3, 8, 8), boxes, rows, []))
+        samples.append(Sample(torch.zeros(3, 8, 8), RegionInputs(normalised_boxes(regions, records[0].size_wh)), rows, []))
     batch = Samples.collate(_with(processor), samples)
     assert batch.row_images.tolist() == [0, 1]
     first = len(batch.boxes[0])

@@ -27,7 +27,7 @@ def export(job: RecordJob) -> Path:
     settings, target, new = job.settings, job.folder / "model", job.folder / "model.new"
     if new.exists():  # an earlier export was cut
         shutil.rmtree(new)
-    model, processor = job.start.load()
+    model, processor = job.start.load(settings)
     prepare(model, settings, job.reset)
     run_checkpoints.load(job.folder, PackedLoss(model))
     with whole_folder(new) as folder:

@@ -12,7 +12,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from roi_agent.model.conversation import Turn
 from roi_agent.model.data.record import Record
-from roi_agent.model.processing import GPT4RoIProcessor, normalised_boxes
+from roi_agent.model.processing import GPT4RoIProcessor, batched
 from roi_agent.model.train.mixture import Mixture, Part, open_parts
 from roi_agent.model.train.record_settings import EvaluationSettings
 from roi_agent.model.train.samples import Samples
@@ -68,19 +68,22 @@ class HeldOut:
 
     def _prompts(self, records: Sequence[Record], device: torch.device) -> dict[str, Any]:
         """The last question of each record, after the right answers to those before; padded on the left."""
-        rows, boxes = [], []
-        for record in records:
+        rows, pointed = [], []
+        images = [self.part.records.image(record) for record in records]
+        for record, image in zip(records, images, strict=True):
             turns = record.conversation()
             prompt = self.processor.render([*turns[:-1], Turn(turns[-1].question)], record.regions)
             rows.append(self.processor.encode(prompt)[0])
-            boxes.append(normalised_boxes(prompt.regions, record.size_wh).to(device))
+            pointed.append(self.processor.region_inputs(prompt.regions, image))
         longest, pad = max(map(len, rows)), self.processor.tokenizer.pad_token_id or 0
-        images = [self.part.records.image(record).pixels for record in records]
+        boxes, coverage, crops = batched(pointed)
         return {
             "input_ids": torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=device),
             "attention_mask": torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device),
-            "pixel_values": self.processor.pixels(images).to(device),
-            "boxes": boxes,
+            "pixel_values": self.processor.pixels([image.pixels for image in images]).to(device),
+            "boxes": [each.to(device) for each in boxes],
+            "coverage": coverage,
+            "crops": crops,
             "max_new_tokens": self.settings.max_new_tokens,
             "do_sample": False,
         }

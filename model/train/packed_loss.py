@@ -32,16 +32,18 @@ class PackedLoss(nn.Module):
         targets = batch.labels[:, 1:]
         learned = targets != IGNORE
         hidden, vectors = self._hidden(batch)
+        gate = self.model.region_encoder.focal_gate
         logits = self.model.get_output_embeddings()(hidden[:, :-1][learned]).float()
         loss = F.cross_entropy(logits, targets[learned], reduction="sum")
-        # Where no region is asked about, the region encoder still gets a gradient, of zero: processes that exchange gradients
-        # must all have the same ones.
-        return loss + 0.0 * vectors.float().sum()
+        # Where no region is asked about, or none is small, the region encoder and the gate of its crops still get a gradient, of
+        # zero: processes that exchange gradients must all have the same ones.
+        loss = loss + 0.0 * vectors.float().sum()
+        return loss if gate is None else loss + 0.0 * gate.float().sum()
 
     def _hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The language model's last states (R, T, hidden) and the vectors of all regions (K, hidden)."""
         image = self.model.encode_image(batch.pixels)
-        vectors = torch.cat(self.model.region_encoder.pool(image.maps, batch.boxes))
+        vectors = torch.cat(self.model.region_vectors(image.maps, batch.boxes, batch.coverage, batch.crops))
         behind = [vectors[regions] for regions in batch.row_regions]
         embeddings = self.model.embed(batch.ids, image.tokens[batch.row_images], behind)
         output = self.model.language_model.base_model(

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from roi_agent.model.configuration import GPT4RoIConfig
-from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.modeling import CROPS_AT_ONCE, GPT4RoIForConditionalGeneration
 from roi_agent.model.processing import GPT4RoIProcessor
 from roi_agent.model.train.mixture import Mixture, Part
 from roi_agent.model.train.packing import pack, prefix_ids
 from roi_agent.model.train.record_settings import RecordSettings
 from roi_agent.model.train.samples import encode_records
-from roi_agent.model.train.starting import decoder_layers, prepare
+from roi_agent.model.train.starting import adapted, decoder_layers, prepare
 
 _SAMPLED = 200  # samples whose tokens are counted; the rest is taken to be like them
 _REGIONS = 40  # of an image, taken for the estimate of activations
@@ -99,6 +99,7 @@ def make_plan(
 ) -> Plan:
     """The plan for so many GPUs.  config: of the model that it starts from.  Error: InvalidSetting."""
     settings.accumulation(processes)
+    config = adapted(config, settings)
     with torch.device("meta"):
         model = GPT4RoIForConditionalGeneration._from_config(config, dtype=torch.float32)
         prepare(model, settings, reset)
@@ -166,12 +167,16 @@ def _activations(model: GPT4RoIForConditionalGeneration, settings: RecordSetting
 
 
 def _encoder_activations(config: GPT4RoIConfig, images: int, number: int, *, checkpointed: bool) -> int:
-    """Maps of every fusion (one is worked on, with neighbours resized and norms in float32), and of every region."""
-    maps = images * config.region_channels * sum(side * side for side in config.pyramid_sizes) * number
-    one = 5 * maps
-    fused = config.num_fusions * maps + one if checkpointed else config.num_fusions * one
-    pooled = images * _REGIONS * config.region_channels * config.roi_size**2 * config.num_levels
-    estimate: int = fused + maps + pooled * (_FULL + 2 * number)
+    """Maps of every fusion (one is worked on, with neighbours resized and norms in float32), and of every region.
+
+    With focal crops every region is taken to be small: the most that there can be.
+    """
+    seen = images * (1 + _REGIONS) if config.focal_crop else images  # a crop is one more image for the encoder
+    worked_on = max(images, CROPS_AT_ONCE) if config.focal_crop else images
+    maps = config.region_channels * sum(side * side for side in config.pyramid_sizes) * number
+    fused = config.num_fusions * seen * maps + 5 * worked_on * maps if checkpointed else 5 * config.num_fusions * seen * maps
+    pooled = images * _REGIONS * config.region_channels * config.roi_size**2 * config.num_levels * (1 + config.focal_crop)
+    estimate: int = fused + seen * maps + pooled * (_FULL + 2 * number)
     return estimate
 
 

@@ -36,7 +36,7 @@ def check_ready(job: RecordJob, processes: int) -> Plan:
         parts += open_parts(job.data, {settings.evaluate.data: 1.0}, conversations=1)
     for part in parts:
         check_images(part)
-    config, processor = job.start.description()
+    config, processor = job.start.description(settings)
     check_fit(config, processor, settings.length)
     plan = make_plan(settings, config, processes=processes, reset=job.reset)
     already = sum(file.stat().st_size for file in job.folder.rglob("*") if file.is_file())
@@ -70,6 +70,11 @@ def check_fit(config: Any, processor: GPT4RoIProcessor, length: int) -> None:
             f"the prompt shows {prefix.count(config.image_token_id)} image tokens, and the model gives {config.num_image_tokens}"
         )
         raise CheckpointMismatch(problem, do="use the processor of the model")
+    for name in ("mask_bins", "focal_crop"):
+        ours, theirs = getattr(processor, name), getattr(config, name)
+        if ours != theirs:
+            problem = f"the processor has {name} {ours}, and the model {theirs}"
+            raise CheckpointMismatch(problem, do="use the processor of the model")
     highest = max(processor.tokenizer.get_vocab().values())
     if highest >= config.vocab_size:
         raise CheckpointMismatch(f"the tokenizer counts {highest + 1} tokens and the embedding has {config.vocab_size} rows")

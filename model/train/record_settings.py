@@ -50,6 +50,8 @@ class RecordSettings:
 
     model: the preset that it is made for; `--plan` counts with it.
     trained: parts that learn, or modules of them; all others are frozen.  lora: adapters in place of the language model's layers.
+    image_size, mask_pooling, focal_crop: in place of those of the model that it starts from, which may have been trained without
+        them; see `load_adapted`.  The model that comes out keeps them.
     data: weights by the folder names of record sets: how often each sample is seen in an epoch.
     batch: images in a step, over all processes.  micro_batch: images that a process holds at once; the rest is accumulated.
     conversations: about one image in one sample, at most.  length: tokens of a row.
@@ -69,6 +71,9 @@ class RecordSettings:
     batch: int
     micro_batch: int = 1
     epochs: int = 2
+    image_size: int | None = None
+    mask_pooling: bool | None = None
+    focal_crop: bool | None = None
     learning_rate: float = 2e-5
     warmup: float = 0.003
     warmup_steps: int | None = None
@@ -98,6 +103,9 @@ class RecordSettings:
             raise InvalidSetting(
                 "the language model is trained and has adapters", do="leave it out of trained, or leave out lora"
             )
+        for name in ("mask_pooling", "focal_crop"):
+            if not isinstance(getattr(self, name), bool | None):
+                raise InvalidSetting(f"{name} is {getattr(self, name)!r}", do="use true or false, or leave it out")
         if self.precision not in ("float32", "bf16"):
             raise InvalidSetting(f"precision is {self.precision!r}", do="use float32 or bf16")
         _check_numbers(
@@ -139,6 +147,11 @@ class RecordSettings:
         if not isinstance(values.get("data", {}), dict):
             raise InvalidSetting(f"data is {values['data']!r}", do="give weights by the names of data sets")
         return build(cls, {name: _tupled(each) for name, each in values.items()})
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the model gets options other than its own."""
+        return any(each is not None for each in (self.image_size, self.mask_pooling, self.focal_crop))
 
     def accumulation(self, processes: int) -> int:
         """Micro-batches of a process in one step.  Error: InvalidSetting where batches cannot be shared out."""

@@ -53,7 +53,7 @@ def run(job: RecordJob, show_progress: bool) -> None:
     parts = open_parts(job.data, settings.data, conversations=settings.conversations)
     mixture = Mixture.make(parts, epochs=settings.epochs, batch=settings.batch, seed=settings.seed)
     steps = len(mixture) // settings.batch
-    model, processor = job.start.load()
+    model, processor = job.start.load(settings)
     parameters = sum(each.numel() for each in model.language_model.parameters())
     prepare(model, settings, job.reset)
     module = _placed(PackedLoss(model), settings, accelerator)

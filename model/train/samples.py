@@ -10,7 +10,8 @@ from torch.utils.data import Dataset, Sampler
 
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import CheckpointMismatch
-from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, normalised_boxes
+from roi_agent.model.focal import FocalCrops
+from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, RegionInputs, batched
 from roi_agent.model.regions import Region
 from roi_agent.model.train.mixture import Mixture, Part
 from roi_agent.model.train.packing import Conversation, Row, pack, padded, prefix_ids
@@ -18,13 +19,13 @@ from roi_agent.model.train.packing import Conversation, Row, pack, padded, prefi
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image.  pixels: (3, S, S), normalised.  boxes: (N, 4) xyxy in [0, 1], each once.
+    """One image.  pixels: (3, S, S), normalised.  regions: N of them, each once.
 
     left_out: ids of records whose conversation is too long.
     """
 
     pixels: Tensor
-    boxes: Tensor
+    regions: RegionInputs
     rows: list[Row]
     left_out: list[str]
 
@@ -35,6 +36,8 @@ class Batch:
 
     pixels: (B, 3, S, S).  boxes: B x (N_i, 4).  ids, labels, positions, segments: (R, T).  row_images: (R).
     row_regions: R lists of indices into all boxes of the batch, one for each region token.
+    coverage: of the masks, B x (N_i, bins, bins), where there are some.  crops: of small regions, for each image; they stay on
+        the CPU, and the model fetches a few at a time.
     """
 
     pixels: Tensor
@@ -45,6 +48,8 @@ class Batch:
     segments: Tensor
     row_images: Tensor
     row_regions: list[list[int]]
+    coverage: list[Tensor] | None = None
+    crops: list[FocalCrops | None] | None = None
     left_out: list[str] = field(default_factory=list)
 
     @property
@@ -63,6 +68,7 @@ class Batch:
             self,
             pixels=self.pixels.to(device),
             boxes=[each.to(device) for each in self.boxes],
+            coverage=None if self.coverage is None else [each.to(device) for each in self.coverage],
             ids=self.ids.to(device),
             labels=self.labels.to(device),
             positions=self.positions.to(device),
@@ -90,21 +96,25 @@ class Samples(Dataset[Sample]):
     def read(self, part: Part, records: Sequence[Record]) -> Sample:
         """The sample of some records of a part, all about one image."""
         image = part.records.image(records[0])
-        conversations, boxes = encode_records(self.processor, self.prefix, records)
+        conversations, regions = encode_records(self.processor, self.prefix, records)
         rows, left_out = pack(self.prefix, conversations, length=self.length)
-        return Sample(self.processor.pixels([image.pixels])[0], boxes, rows, left_out)
+        pixels = self.processor.pixels([image.pixels])[0]
+        return Sample(pixels, self.processor.region_inputs(regions, image), rows, left_out)
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Samples -> one batch."""
-        starts = [sum(len(before.boxes) for before in samples[:index]) for index in range(len(samples))]
+        starts = [sum(len(before.regions.boxes) for before in samples[:index]) for index in range(len(samples))]
         rows = [(image, row) for image, sample in enumerate(samples) for row in sample.rows]
         tables = padded([row for _, row in rows], pad_id=self.processor.tokenizer.pad_token_id or 0)
+        boxes, coverage, crops = batched([sample.regions for sample in samples])
         return Batch(
             torch.stack([sample.pixels for sample in samples]),
-            [sample.boxes for sample in samples],
+            boxes,
             *tables,
             row_images=torch.tensor([image for image, _ in rows], dtype=torch.long),
             row_regions=[[starts[image] + region for region in row.regions] for image, row in rows],
+            coverage=coverage,
+            crops=crops,
             left_out=[each for sample in samples for each in sample.left_out],
         )
 
@@ -132,8 +142,11 @@ class Share(Sampler[list[int]]):
 
 def encode_records(
     processor: GPT4RoIProcessor, prefix: Sequence[int], records: Sequence[Record]
-) -> tuple[list[Conversation], Tensor]:
-    """Conversations about one image, and its boxes (N, 4): a region that several share is there once."""
+) -> tuple[list[Conversation], list[Region]]:
+    """Conversations about one image, and its regions: one that several share is there once.
+
+    Regions are the same that a model reads alike: by their boxes, and by their masks where it pools by masks.
+    """
     places: dict[Any, int] = {}
     regions: list[Region] = []
     conversations = []
@@ -144,9 +157,10 @@ def encode_records(
             raise CheckpointMismatch(f"the conversation of {record.id} does not begin as all do", do="use the model's processor")
         behind = []
         for region in prompt.regions:
-            if region.box.xyxy not in places:
-                places[region.box.xyxy] = len(regions)
+            key = (region.box.xyxy, region.mask.digest if region.mask and processor.mask_bins else None)
+            if key not in places:
+                places[key] = len(regions)
                 regions.append(region)
-            behind.append(places[region.box.xyxy])
+            behind.append(places[key])
         conversations.append(Conversation(record.id, ids[len(prefix) :], labels[len(prefix) :], behind))
-    return conversations, normalised_boxes(regions, records[0].size_wh)
+    return conversations, regions

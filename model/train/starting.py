@@ -11,6 +11,7 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from roi_agent.model.adapt import adapt_model, adapt_processor, with_options
 from roi_agent.model.checkpoints.merge import copy_weights, make_plan, materialise
 from roi_agent.model.checkpoints.names import our_name, read_config, text_config, vision_config
 from roi_agent.model.checkpoints.shards import WeightFolder, open_weights
@@ -57,8 +58,30 @@ class Start:
             )
         return Path(self.folder)
 
-    def description(self) -> tuple[GPT4RoIConfig, GPT4RoIProcessor]:
-        """Configuration and processor, without weights.  Errors: ModelNotFound, CheckpointMismatch."""
+    def description(self, settings: RecordSettings | None = None) -> tuple[GPT4RoIConfig, GPT4RoIProcessor]:
+        """Configuration and processor, without weights.
+
+        settings: whose options for the encoder they get.  Errors: ModelNotFound, CheckpointMismatch, InvalidSetting.
+        """
+        config, processor = self._description()
+        if settings and settings.adapts:
+            config = adapted(config, settings)
+            adapt_processor(processor, config)
+        return config, processor
+
+    def load(self, settings: RecordSettings | None = None) -> tuple[GPT4RoIForConditionalGeneration, GPT4RoIProcessor]:
+        """Model and processor, in the type that they are stored in.
+
+        settings: whose options for the encoder they get.  Errors: ModelNotFound, CheckpointMismatch, InvalidSetting.
+        """
+        model, processor = self._load()
+        if settings and settings.adapts:
+            wanted = adapted(model.config, settings)
+            adapt_model(model, wanted)
+            adapt_processor(processor, wanted)
+        return model, processor
+
+    def _description(self) -> tuple[GPT4RoIConfig, GPT4RoIProcessor]:
         if self.folder is None:
             config, tokenizer = _described(self)
             config.text_config.vocab_size = max(config.vocab_size, len(tokenizer))  # type: ignore[union-attr]
@@ -66,13 +89,22 @@ class Start:
         path = self.path()
         return load_part(GPT4RoIConfig, path), load_part(GPT4RoIProcessor, path)
 
-    def load(self) -> tuple[GPT4RoIForConditionalGeneration, GPT4RoIProcessor]:
-        """Model and processor, in the type that they are stored in.  Errors: ModelNotFound, CheckpointMismatch."""
+    def _load(self) -> tuple[GPT4RoIForConditionalGeneration, GPT4RoIProcessor]:
         if self.folder is None:
             return _from_bases(self)
         path = self.path()
         model = load_model(GPT4RoIForConditionalGeneration, path, dtype="auto")
         return model, load_part(GPT4RoIProcessor, path)
+
+
+def adapted(config: GPT4RoIConfig, settings: RecordSettings) -> GPT4RoIConfig:
+    """The configuration under the options that the settings name.  Error: InvalidSetting."""
+    if settings.focal_crop and not config.focal_crop and "region_encoder" not in settings.trained:
+        problem = "focal_crop is new to the model, and its gate would stay closed: the region encoder does not learn"
+        raise InvalidSetting(problem, do="name region_encoder under trained, or leave out focal_crop")
+    return with_options(
+        config, image_size=settings.image_size, mask_pooling=settings.mask_pooling, focal_crop=settings.focal_crop
+    )
 
 
 def prepare(model: GPT4RoIForConditionalGeneration, settings: RecordSettings, reset: Iterable[str] = ()) -> list[nn.Parameter]:

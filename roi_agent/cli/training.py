@@ -170,7 +170,7 @@ def _plan(
     settings, counted, processor = RecordSettings.load(config), None, None
     model = GPT4RoIConfig.preset(settings.model)
     if start is not None or any(bases):
-        model, processor = Start(start, *bases).description()
+        model, processor = Start(start, *bases).description(settings)
     if data is not None and processor is not None:
         parts = open_parts(data, settings.data, conversations=settings.conversations)
         counted = count_data(settings, parts, processor)
