@@ -188,3 +188,22 @@ def test_a_batch_counts_its_regions_over_all_images(
     assert batch.row_images.tolist() == [0, 1]
     first = len(batch.boxes[0])
     assert all(region < first for region in batch.row_regions[0]) and min(batch.row_regions[1]) >= first
+
+
+def test_closed_questions_are_read_a_second_time_with_their_options(
+    nano: tuple[GPT4RoIForConditionalGeneration, GPT4RoIProcessor],
+) -> None:
+    _, processor = nano
+    prefix = prefix_ids(processor)
+    (plain, *_) = scene_records(3, ["colour"], 1)
+    turn = plain.turns[0]
+    closed = replace(plain, turns=(replace(turn, options=(turn.answer, "none of these")), RecordTurn("Is it large?", "yes")))
+    once, _ = encode_records(processor, prefix, [closed, plain])
+    twice, regions = encode_records(processor, prefix, [closed, plain], letters=True)
+    assert [each.record_id for each in twice] == [closed.id, closed.id, plain.id]
+    assert [twice[0].ids, twice[2].ids] == [each.ids for each in once]
+    read = processor.tokenizer.decode(twice[1].ids)
+    assert "a:" in read and "b:" in read and "none of these" in read
+    learned = [token for token, label in zip(twice[1].ids, twice[1].labels, strict=True) if label != IGNORE]
+    assert processor.decode_answer(learned) in ("a", "b")
+    assert len(regions) == len({each.box.xyxy for each in closed.regions})

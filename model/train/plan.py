@@ -125,7 +125,7 @@ def count_data(settings: RecordSettings, parts: Sequence[Part], processor: GPT4R
     places = np.unique(np.linspace(0, len(mixture) - 1, min(len(mixture), _SAMPLED)).astype(int))
     tokens = answers = 0
     for place in places:
-        conversations, _ = encode_records(processor, prefix, mixture.read(int(place))[1])
+        conversations, _ = encode_records(processor, prefix, mixture.read(int(place))[1], letters=settings.letters)
         rows, _ = pack(prefix, conversations, length=settings.length)
         tokens += sum(len(row.ids) for row in rows)
         answers += sum(label >= 0 for row in rows for label in row.labels)

@@ -55,6 +55,7 @@ class RecordSettings:
     data: weights by the folder names of record sets: how often each sample is seen in an epoch.
     batch: images in a step, over all processes.  micro_batch: images that a process holds at once; the rest is accumulated.
     conversations: about one image in one sample, at most.  length: tokens of a row.
+    letters: closed questions are asked a second time, with their options written out after letters.
     warmup_steps: steps in which the learning rate rises, or `warmup`, their share of all; then a cosine falls to zero.
     weight_decay: of matrices; biases and norms have none.  clip: norm of the gradient at most.
     precision: float32; or bf16: what learns is kept in float32 and computed in bfloat16, what is frozen is bfloat16.
@@ -80,6 +81,7 @@ class RecordSettings:
     weight_decay: float = 0.0
     conversations: int = 8
     length: int = 2048
+    letters: bool = False
     precision: str = "bf16"
     gradient_checkpointing: bool = False
     compile: bool = False

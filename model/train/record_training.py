@@ -62,7 +62,7 @@ def run(job: RecordJob, show_progress: bool) -> None:
     if standing.step == steps:
         return
     held_out = HeldOut(job.data, settings.evaluate, processor, length=settings.length) if settings.evaluate else None
-    samples = Samples(mixture, processor, length=settings.length)
+    samples = Samples(mixture, processor, length=settings.length, letters=settings.letters)
     loader = _loader(samples, settings, range(standing.step, steps), accelerator)
     with Report(job, standing, steps, parameters, accelerator, show_progress) as report:
         guard = LossGuard(factor=settings.spike, warm=settings.warm(steps), losses=standing.losses)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from roi_agent.model.data.lettered import lettered
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import CheckpointMismatch
 from roi_agent.model.focal import FocalCrops
@@ -83,8 +84,8 @@ class Samples(Dataset[Sample]):
     Errors, when one is read: those of images and records.
     """
 
-    def __init__(self, mixture: Mixture, processor: GPT4RoIProcessor, *, length: int) -> None:
-        self.mixture, self.processor, self.length = mixture, processor, length
+    def __init__(self, mixture: Mixture, processor: GPT4RoIProcessor, *, length: int, letters: bool = False) -> None:
+        self.mixture, self.processor, self.length, self.letters = mixture, processor, length, letters
         self.prefix = prefix_ids(processor)
 
     def __len__(self) -> int:
@@ -96,7 +97,7 @@ class Samples(Dataset[Sample]):
     def read(self, part: Part, records: Sequence[Record]) -> Sample:
         """The sample of some records of a part, all about one image."""
         image = part.records.image(records[0])
-        conversations, regions = encode_records(self.processor, self.prefix, records)
+        conversations, regions = encode_records(self.processor, self.prefix, records, letters=self.letters)
         rows, left_out = pack(self.prefix, conversations, length=self.length)
         pixels = self.processor.pixels([image.pixels])[0]
         return Sample(pixels, self.processor.region_inputs(regions, image), rows, left_out)
@@ -141,17 +142,19 @@ class Share(Sampler[list[int]]):
 
 
 def encode_records(
-    processor: GPT4RoIProcessor, prefix: Sequence[int], records: Sequence[Record]
+    processor: GPT4RoIProcessor, prefix: Sequence[int], records: Sequence[Record], *, letters: bool = False
 ) -> tuple[list[Conversation], list[Region]]:
     """Conversations about one image, and its regions: one that several share is there once.
 
+    letters: closed questions are asked a second time, with their options written out.
     Regions are the same that a model reads alike: by their boxes, and by their masks where it pools by masks.
     """
     places: dict[Any, int] = {}
     regions: list[Region] = []
     conversations = []
-    for record in records:
-        prompt = processor.render(record.conversation(), record.regions)
+    forms = [(record, turns) for record in records for turns in (record.conversation(), *(lettered(record) if letters else ()))]
+    for record, turns in forms:
+        prompt = processor.render(turns, record.regions)
         ids, labels = processor.encode(prompt)
         if ids[: len(prefix)] != list(prefix):
             raise CheckpointMismatch(f"the conversation of {record.id} does not begin as all do", do="use the model's processor")
