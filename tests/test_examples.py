@@ -84,6 +84,17 @@ def test_the_notebooks_run_from_top_to_bottom(tmp_path: Path, name: str, answer:
     assert answer in printed
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_the_training_notebook_teaches_names_that_nano_did_not_know(tmp_path: Path) -> None:
+    notebook = nbformat.read(EXAMPLES / "train_on_your_boxes.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    counts = re.findall(r"right (\d+) of (\d+), boxes shuffled (\d+) of", printed)
+    before, after = [[int(number) for number in each] for each in counts]
+    assert before == [0, 109, 0]
+    assert after[0] > 0.6 * 109 and after[2] < 0.5 * after[0]  # 87 and 20 when it was written
+
+
 def test_the_readmes_python_runs(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "examples").mkdir()
