@@ -593,7 +593,9 @@ def test_records_of_own_boxes_are_learned(root: Path, tmp_path: Path) -> None:
         if record.image in ("0.png", "1.png", "2.png", "3.png")
     ]
     write_records(data / "boxes-train" / "records-00000.jsonl", records)
-    settings = replace(RecordSettings.load("nano-boxes"), epochs=40, batch=4, micro_batch=4, learning_rate=2e-3, log_every=1)
+    settings = replace(
+        RecordSettings.load("nano-boxes"), trained=("region_encoder", "projector", "language_model"), epochs=40, log_every=1
+    )
     run = RecordJob(settings, Start("nano"), data, tmp_path / "run")
     folder = train_on_records(run, show_progress=False)
     found = losses(tmp_path / "run")

@@ -69,8 +69,8 @@ def test_steps_and_tokens_are_counted(tmp_path: Path) -> None:
     settings = RecordSettings.load("nano-boxes")
     _, processor = Start("nano").description()
     data = count_data(settings, open_parts(tmp_path, settings.data, conversations=8), processor)
-    assert (data.samples, data.steps) == (64, 8), "6 samples, 10 epochs, and 4 more to fill the last batch of 8"
-    assert 64 * 25 < data.tokens < 64 * 300 and 0 < data.answer_tokens < data.tokens / 2
+    assert (data.samples, data.steps) == (152, 38), "6 samples, 25 epochs, and 2 more to fill the last batch of 4"
+    assert 152 * 25 < data.tokens < 152 * 300 and 0 < data.answer_tokens < data.tokens / 2
 
 
 def test_the_command_plans_without_starting(tmp_path: Path, run: Runner) -> None:
@@ -81,7 +81,7 @@ def test_the_command_plans_without_starting(tmp_path: Path, run: Runner) -> None
         "train", "nano-boxes", "--data", str(tmp_path), "--from", "nano", "--plan", "--json", "--out", str(tmp_path / "r")
     )
     plan = json.loads(counted.out)
-    assert plan["data"]["steps"] == 3 and plan["memory"]["total"] > 0 and not (tmp_path / "r").exists()
+    assert plan["data"]["steps"] == 13 and plan["memory"]["total"] > 0 and not (tmp_path / "r").exists()
     assert run("train", "stage2-7b", "--plan", "--processes", "3").code == 2
 
 
