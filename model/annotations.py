@@ -37,11 +37,18 @@ def annotated_box(values: object, *, format: str, size_wh: tuple[int, int]) -> B
     return Box.parse([max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)], size_wh=size_wh)
 
 
-def annotated_mask(segmentation: object, size_wh: tuple[int, int]) -> Mask:
+def annotated_mask(segmentation: object, size_wh: tuple[int, int], box: Box | None = None) -> Mask:
     """A mask from COCO's run lengths or polygons, each a list x1, y1, x2, y2, ... in pixels.
 
-    Errors: MaskInvalid, InvalidSetting.
+    box: of the same annotation, in which some of the mask must lie.  Errors: MaskInvalid, InvalidSetting.
     """
+    mask = _mask(segmentation, size_wh)
+    if box is not None and not mask.meets(box):
+        raise MaskInvalid("the mask has no pixel in the box", do="see which of the two is wrong")
+    return mask
+
+
+def _mask(segmentation: object, size_wh: tuple[int, int]) -> Mask:
     if isinstance(segmentation, Mapping):
         mask = Mask.from_coco(segmentation)
         if mask.size_wh != tuple(size_wh):

@@ -8,6 +8,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from roi_agent.model.annotations import annotated_box, annotated_mask
+from roi_agent.model.boxes import Box
 from roi_agent.model.errors import InvalidSetting, MaskInvalid, UserError
 
 SIZE = (60, 40)
@@ -75,3 +76,10 @@ WRONG = {
 def test_a_wrong_mask_is_a_coded_error(segmentation: object, error: type[UserError]) -> None:
     with pytest.raises(error):
         annotated_mask(segmentation, SIZE)
+
+
+def test_a_mask_off_its_box_is_refused() -> None:
+    square = [[2.0, 2.0, 6.0, 2.0, 6.0, 6.0, 2.0, 6.0]]
+    assert annotated_mask(square, (20, 20), Box(5, 5, 9, 9)).area == 16
+    with pytest.raises(MaskInvalid, match="no pixel in the box"):
+        annotated_mask(square, (20, 20), Box(10, 10, 19, 19))

@@ -38,7 +38,7 @@ def instance(annotation: Mapping[str, Any], *, label: str | None, size_wh: tuple
     mask = None
     try:
         if annotation.get("segmentation"):
-            mask = annotated_mask(annotation["segmentation"], size_wh)
+            mask = annotated_mask(annotation["segmentation"], size_wh, box)
     except UserError as error:
         notes.append(Trouble(MASK_INVALID, where, error.problem))
     region = Region("region1", box, label=label, mask=mask, source=source)

@@ -110,7 +110,7 @@ def _read_box(each: OwnBox, name: str, size_wh: tuple[int, int], rng: Random) ->
     box, notes = fitted(_pixels(each, size_wh), format=each.format, size_wh=size_wh, where=each.where)
     mask: Mask | None = None
     try:
-        mask = annotated_mask(each.outline, size_wh) if each.outline else None
+        mask = annotated_mask(each.outline, size_wh, box) if each.outline else None
     except UserError as error:
         notes.append(Trouble(MASK_INVALID, each.where, error.problem))
     with usable(each.where):

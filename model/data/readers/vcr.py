@@ -14,6 +14,7 @@ from random import Random
 from typing import Any, ClassVar
 
 from roi_agent.model.annotations import annotated_mask
+from roi_agent.model.boxes import Box
 from roi_agent.model.conversation import mentioned
 from roi_agent.model.data.readers.base import (
     MALFORMED,
@@ -209,19 +210,19 @@ def _region(
     box, notes = fitted(values[:4] if isinstance(values, list) else values, format="xyxy", size_wh=size_wh, where=where)
     mask = None
     try:
-        mask = _mask(metadata, number, size_wh)
+        mask = _mask(metadata, number, size_wh, box)
     except UserError as error:
         notes.append(Trouble(MASK_INVALID, where, error.problem))
     return Region(f"region{number + 1}", box, label=things[number], mask=mask, source=Vcr.source), notes
 
 
-def _mask(metadata: Mapping[str, Any], number: int, size_wh: tuple[int, int]) -> Mask | None:
+def _mask(metadata: Mapping[str, Any], number: int, size_wh: tuple[int, int], box: Box) -> Mask | None:
     """A mask from polygons of points; None where there are none.  Errors: those of `annotated_mask`."""
     outlines = metadata.get("segms")
     polygons = outlines[number] if isinstance(outlines, list) and number < len(outlines) else None
     if not polygons:
         return None
-    return annotated_mask([_flat(each) for each in polygons] if isinstance(polygons, list) else polygons, size_wh)
+    return annotated_mask([_flat(each) for each in polygons] if isinstance(polygons, list) else polygons, size_wh, box)
 
 
 def _flat(polygon: object) -> object:
