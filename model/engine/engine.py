@@ -20,7 +20,6 @@ from roi_agent.model.errors import Cancelled, InvalidSetting, QueueFull, RoiAgen
 _running: "WeakSet[Engine]" = WeakSet()  # those whose thread must end before the interpreter does
 _STOP_S = 10.0  # for the pass that is being done
 _IDLE_S = 5.0  # after which the thread ends; the next question starts another
-_NEARLY_FULL, _EMPTY_ENOUGH = 0.9, 0.75  # of the queue
 _PREFILL_TOKENS = 4096  # read between two steps: more would keep those waiting that are being answered
 
 
@@ -74,7 +73,7 @@ class Engine:
         self._batch = Batch(runner, self.cache, self.settings.max_batch)
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._stopping = self._crowded = False
+        self._stopping = False
         self._answered = self._failed = 0
 
     def submit(self, request: Request) -> Pending:
@@ -97,11 +96,9 @@ class Engine:
             raise QueueFull(f"{waiting} questions wait and {count} more came; {most} may wait", do="try again in a moment")
 
     @property
-    def crowded(self) -> bool:
-        """Whether the queue was nearly full, and is not a quarter empty since: more questions need not even be read."""
-        share = len(self._waiting) / self.settings.max_waiting
-        self._crowded = share > _NEARLY_FULL or (self._crowded and share > _EMPTY_ENOUGH)
-        return self._crowded
+    def queued(self) -> float:
+        """How full the queue is, from 0 to 1."""
+        return len(self._waiting) / self.settings.max_waiting
 
     def alone(self, errand: Callable[[], object]) -> None:
         """Run something while no question is being answered, with no image kept, and wait for it."""

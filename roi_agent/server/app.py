@@ -16,6 +16,7 @@ from roi_agent.model.errors import DeadlineExceeded, ModelNotFound, RoiAgentErro
 from roi_agent.model.images import load_image
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.server import chat, faults, finding, regions
+from roi_agent.server.crowd import Crowd
 from roi_agent.server.gate import Gate
 from roi_agent.server.images import ImageStore
 from roi_agent.server.metrics import Metrics
@@ -43,6 +44,7 @@ def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI
         engine = model.engine if isinstance(model, LocalRegionModel) else None
         metrics = Metrics(engine)
         store = ImageStore(settings.image_bytes, settings.image_s, WebImages(settings.image_hosts))
+        app.state.crowd = Crowd(settings, metrics, engine)
         app.state.roi = State(name, model, models, settings, store, metrics, Lane(at_once=1, waiting=256))
     faults.install(app)
     app.include_router(chat.router)
@@ -53,7 +55,7 @@ def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI
     if settings.local:
         # A page of a stranger, opened in a browser on this machine, must not reach it under a name of its own.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
-    app.add_middleware(Gate, settings=settings, metrics=metrics, engine=engine)
+    app.add_middleware(Gate, settings=settings, metrics=metrics, crowd=app.state.crowd)
     return app
 
 

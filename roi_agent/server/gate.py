@@ -12,14 +12,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from roi_agent.model.engine import Engine
-from roi_agent.model.errors import QueueFull, RequestTooLarge, RoiAgentError, Unauthorised
+from roi_agent.model.errors import RequestTooLarge, RoiAgentError, Unauthorised
 from roi_agent.server import faults
+from roi_agent.server.crowd import Crowd
 from roi_agent.server.metrics import Metrics
 from roi_agent.settings import ServerSettings
 
 OPEN = ("/healthz", "/readyz")  # without a key
-_QUESTIONS = ("/v1/chat/completions", "/v1/regions/ask")
+QUESTIONS = ("/v1/chat/completions", "/v1/regions/ask")  # those that the region model answers
 _log = logging.getLogger("roi_agent.requests")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -27,20 +27,17 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class Gate:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: Metrics, engine: Engine | None) -> None:
-        self._app, self._settings, self._metrics, self._engine = app, settings, metrics, engine
-        self._inside = self._turned_away = 0
-        self._told = -1.0
-        self._full = faults.answer(QueueFull("the server has all the questions that it can answer soon", do="try again"))
+    def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: Metrics, crowd: Crowd) -> None:
+        self._app, self._settings, self._metrics, self._crowd = app, settings, metrics, crowd
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         path = scope["path"]
-        crowded = path in _QUESTIONS and self._engine is not None and self._engine.crowded
-        if crowded or (self._inside >= self._settings.max_requests and path not in OPEN):
-            await self._turn_away(scope, receive, send)
+        if path not in OPEN and (self._crowd.too_many_questions() if path in QUESTIONS else self._crowd.too_many):
+            self._crowd.turned_away()  # before the key is looked at: it is to cost as little as can be
+            await self._crowd.answer(scope, receive, send)
             return
         begin, headers = time.perf_counter(), Headers(scope=scope)
         asked = headers.get("x-request-id", "")
@@ -54,7 +51,7 @@ class Gate:
                 MutableHeaders(scope=message)["x-request-id"] = name
             await send(message)
 
-        self._inside += 1
+        self._crowd.inside += 1
         self._metrics.in_progress.inc()
         try:
             refusal = self._refusal(scope["path"], headers)
@@ -63,22 +60,9 @@ class Gate:
             else:
                 await self._app(scope, self._counted(receive), named)
         finally:
-            self._inside -= 1
+            self._crowd.inside -= 1
             self._metrics.in_progress.dec()
             self._note(scope, name, status, time.perf_counter() - begin)
-
-    async def _turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Tell the client to come again later, at the least cost: under overload this is what the server does most.
-
-        Before the key is looked at, and with a line in the log for all of a second.
-        """
-        await self._full(scope, receive, send)
-        self._metrics.turned_away.inc()
-        self._turned_away += 1
-        now = time.monotonic()
-        if now - self._told > 1:
-            _log.warning("%s", json.dumps({"turned_away": self._turned_away, "in_progress": self._inside}))
-            self._turned_away, self._told = 0, now
 
     def _refusal(self, path: str, headers: Headers) -> RoiAgentError | None:
         if path in OPEN:

@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from roi_agent.model.errors import InvalidSetting
+from roi_agent.server.turning_away import turning_away
 from roi_agent.settings import ServerSettings
 
 
@@ -29,6 +30,7 @@ def serve(app: FastAPI, settings: ServerSettings, *, started: Callable[[str], ob
         timeout_graceful_shutdown=round(settings.drain_s),
         timeout_keep_alive=75,
         backlog=2048,
+        http=turning_away(app.state.crowd),
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -9,15 +9,17 @@ import re
 import statistics
 import time
 from collections import Counter
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
+_WARM_S = 3.0  # until as many requests wait as ever will
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 @dataclass
 class Load:
-    """What came of many requests.  latencies: of those answered with 200, in seconds.  bodies: of those, each kind."""
+    """What came of many requests.  latencies: of those answered with 200, in seconds.  texts: of those, each kind."""
 
     seconds: float = 0.0
     statuses: Counter[int] = field(default_factory=Counter)
@@ -36,14 +38,14 @@ class Load:
 class _Connection(asyncio.Protocol):
     """One request at a time over a kept connection."""
 
-    def __init__(self, load: "Requests") -> None:
-        self._requests = load
+    def __init__(self, requests: "Requests") -> None:
+        self._requests = requests
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
 
-    def send(self, request: bytes, load: Load, done: "asyncio.Future[None]") -> None:
-        self._load, self._done, self._begun, self._received = load, done, time.perf_counter(), b""
+    def send(self, request: bytes, done: "asyncio.Future[None]") -> None:
+        self._done, self._begun, self._received = done, time.perf_counter(), b""
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
@@ -52,7 +54,7 @@ class _Connection(asyncio.Protocol):
         length = _LENGTH.search(head)
         if not ends or length is None or len(body) < int(length[1]):
             return
-        load, status = self._load, int(head[9:12])
+        load, status = self._requests.load, int(head[9:12])
         load.statuses[status] += 1
         if status == 200:
             load.latencies.append(time.perf_counter() - self._begun)
@@ -62,6 +64,8 @@ class _Connection(asyncio.Protocol):
             self._done.set_result(None)
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self in self._requests.idle:  # the server closes those that were not used for long
+            self._requests.idle.remove(self)
         if hasattr(self, "_done") and not self._done.done():
             self._done.set_exception(error or ConnectionError("the server closed the connection"))
 
@@ -77,39 +81,48 @@ class Requests:
         self._port, content = int(port), json.dumps(body).encode()
         head = f"POST {path} HTTP/1.1\r\nhost: {self._host}\r\ncontent-type: application/json\r\ncontent-length: {len(content)}"
         self._request = f"{head}\r\n\r\n".encode() + content
-        self.text, self.idle = re.compile(text), list[_Connection]()
+        self.text, self.idle, self.load, self._over = re.compile(text), list[_Connection](), Load(), False
 
     async def closed(self, clients: int, seconds: float) -> Load:
         """So many clients, each asking again as soon as it has its answer."""
-        load, end = Load(seconds), time.perf_counter() + seconds
 
         async def client() -> None:
-            while time.perf_counter() < end:
-                await (await self._begin(load))
+            while not self._over:
+                await (await self._begin())
 
-        await asyncio.gather(*(client() for _ in range(clients)))
-        return load
+        return await self._measured([client() for _ in range(clients)], seconds)
 
     async def open(self, rate: float, seconds: float) -> Load:
         """So many requests for each second, however many are still unanswered."""
-        load, start, sent = Load(seconds), time.perf_counter(), []
-        for number in range(round(rate * seconds)):
-            await asyncio.sleep(max(0.0, start + number / rate - time.perf_counter()))
-            sent.append(await self._begin(load))
-        load.seconds = time.perf_counter() - start
-        answered = load.statuses[200]
-        await asyncio.gather(*sent)
-        load.statuses[200] = answered  # those that came after the load had ended met a server with nothing else to do
+
+        async def requests() -> None:
+            start, sent = time.perf_counter(), list["asyncio.Future[None]"]()
+            while not self._over:
+                await asyncio.sleep(max(0.0, start + len(sent) / rate - time.perf_counter()))
+                sent.append(await self._begin())
+            await asyncio.gather(*sent)
+
+        return await self._measured([requests()], seconds)
+
+    async def _measured(self, clients: list[Coroutine[Any, Any, None]], seconds: float) -> Load:
+        """The answers of so many seconds, from when the load has run for a while, and while it still does."""
+        self._over, running = False, asyncio.gather(*clients)
+        await asyncio.sleep(_WARM_S)
+        start, self.load = time.perf_counter(), Load()
+        await asyncio.sleep(seconds)
+        load, self.load = self.load, Load()
+        load.seconds, self._over = time.perf_counter() - start, True
+        await running
         return load
 
-    async def _begin(self, load: Load) -> "asyncio.Future[None]":
+    async def _begin(self) -> "asyncio.Future[None]":
         """Send one; the future is done with its answer."""
         if not self.idle:
             loop = asyncio.get_running_loop()
             _, connection = await loop.create_connection(lambda: _Connection(self), self._host, self._port)
             self.idle.append(connection)
         done = asyncio.get_running_loop().create_future()
-        self.idle.pop().send(self._request, load, done)
+        self.idle.pop().send(self._request, done)
         return done
 
     def close(self) -> None:

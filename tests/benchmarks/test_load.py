@@ -1,6 +1,7 @@
 """A real server under more than it can do: too many requests, many images, many agents.  Nothing here may go wrong or grow."""
 
 import random
+import statistics
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -37,9 +38,11 @@ def resident_mb(served: Serving) -> float:
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
-@pytest.mark.parametrize(("size", "questions"), [("nano", 1), ("nano", 16), ("mid-size", 1)])
-def test_four_times_the_load_that_the_server_can_bear(table: Table, tmp_path: Path, size: str, questions: int) -> None:
-    """Open loop: requests come at their rate, whatever becomes of those before them."""
+@pytest.mark.parametrize(("size", "questions", "clients"), [("nano", 1, 64), ("nano", 16, 16), ("mid-size", 1, 64)])
+def test_four_times_the_load_that_the_server_can_bear(
+    table: Table, tmp_path: Path, size: str, questions: int, clients: int
+) -> None:
+    """The peak is that of clients who each wait for their answer; at 4x requests come whatever becomes of those before."""
     if size == "mid-size":
         model = mid_size()
         model.model.save_pretrained(tmp_path / "model")
@@ -49,24 +52,38 @@ def test_four_times_the_load_that_the_server_can_bear(table: Table, tmp_path: Pa
         body = {"image": upload.json()["url"], "questions": [QUESTION] * questions, "decoding": {"max_new_tokens": 4}}
         requests = Requests(served.address, "/v1/regions/ask", body)
 
-        async def run() -> tuple[Load, Load]:
-            await requests.closed(32, 3)
-            tried = [await requests.closed(clients, 8) for clients in (16, 32, 64)]
-            peak = max(tried, key=lambda load: load.goodput)
-            over = await requests.open(4 * peak.goodput, 20)
+        async def run() -> tuple[list[Load], list[Load]]:
+            await requests.closed(clients, 5)
+            rate = 4 * (await requests.closed(clients, 5)).goodput
+            peak, over = [], []
+            for _ in range(3):  # A B B A
+                peak.append(await requests.closed(clients, 6))
+                over += [await requests.open(rate, 6), await requests.open(rate, 6)]
+                peak.append(await requests.closed(clients, 6))
             requests.close()
             return peak, over
 
         peak, over = uvloop.run(run())
-    assert set(over.statuses) <= {200, 429} and set(peak.texts) == set(over.texts)
-    assert size != "nano" or set(over.texts) == {b"orange"}
+    answered = [sum((load.texts for load in loads), Counter[bytes]()) for loads in (peak, over)]
+    assert all(set(load.statuses) <= {200, 429} for load in over) and set(answered[0]) == set(answered[1])
+    assert size != "nano" or set(answered[1]) == {b"orange"}
     table.note(
         f"{size} server: 4x the load that it can bear, {questions} question{'s' if questions > 1 else ''} in a request",
-        f"peak: {peak.goodput:.0f} requests/s, 99 % within {1000 * peak.latency(99):.0f} ms",
-        f"at 4x: {over.goodput:.0f} requests/s, 99 % within {1000 * over.latency(99):.0f} ms, the others told to wait (429)",
-        f"{100 * over.goodput / peak.goodput:.0f} %",
+        f"peak: {_shown(peak)}",
+        f"at 4x: {_shown(over)}, the others told to wait (429)",
+        f"{100 * _goodput(over) / _goodput(peak):.0f} %",
         ">= 95 %",
     )
+
+
+def _goodput(loads: list[Load]) -> float:
+    return statistics.median(load.goodput for load in loads)
+
+
+def _shown(loads: list[Load]) -> str:
+    rates = sorted(load.goodput for load in loads)
+    slowest = max(load.latency(99) for load in loads)
+    return f"{_goodput(loads):.0f} requests/s ({rates[0]:.0f} to {rates[-1]:.0f}), 99 % within {1000 * slowest:.0f} ms"
 
 
 def test_ten_thousand_questions_over_five_hundred_images(table: Table) -> None:
