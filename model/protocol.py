@@ -153,6 +153,16 @@ class Chat:
         self.turns.append(Turn(asked.question, answer.text))
         return answer
 
+    def _repr_html_(self) -> str:
+        from roi_agent.model.display import picture, regions_table, stacked, table
+
+        said = [(turn.question, turn.answer) for turn in self.turns]
+        return stacked(
+            picture(self.image.pixels, self.image.source),
+            regions_table(self.regions, self.image.pixels),
+            table(("question", "answer"), said) if said else "",
+        )
+
 
 class _WholeAnswer(AnswerStream):
     """An answer that is there already, in one piece."""
