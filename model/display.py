@@ -103,7 +103,7 @@ def regions_table(
     if any(each.mask for each in regions):
         wanted |= {"mask": [f"{each.mask.area} px" if each.mask else "" for each in regions]}
     wanted |= dict(columns or {})
-    wanted |= {"box": [", ".join(f"{value:g}" for value in each.box.xyxy) for each in regions]}
+    wanted |= {"box": [", ".join(f"{round(value, 1):g}" for value in each.box.xyxy) for each in regions]}
     return table(list(wanted), list(zip(*wanted.values(), strict=True)))
 
 
