@@ -10,7 +10,7 @@ from rich.text import Text
 from typer.core import TyperCommand
 
 from roi_agent.cli.generating import EPILOG, generate_command
-from roi_agent.cli.options import JsonOption, check_picture, out, save_picture
+from roi_agent.cli.options import JsonOption, among, check_picture, out, save_picture
 from roi_agent.model.errors import InvalidSetting
 
 if TYPE_CHECKING:
@@ -52,6 +52,12 @@ RecordsArgument = Annotated[
 ImagesOption = Annotated[Path | None, typer.Option(help="The folder of images.  [default: as the card says, or the file's own]")]
 
 
+def _readers(incomplete: str) -> list[str]:
+    from roi_agent.model.data.readers import READERS
+
+    return among(*READERS)(incomplete)
+
+
 class _ConvertCommand(TyperCommand):
     """Its help lists the readers, which are looked at only when it is asked for."""
 
@@ -67,7 +73,9 @@ class _ConvertCommand(TyperCommand):
     cls=_ConvertCommand, epilog="Example: `roi-agent data convert vcr vcr1annots/ records/vcr --images vcr1images/ --split val`"
 )
 def convert(
-    name: Annotated[str, typer.Argument(help="The format; `roi-agent data formats` lists them.", metavar="NAME")],
+    name: Annotated[
+        str, typer.Argument(help="The format; `roi-agent data formats` lists them.", metavar="NAME", autocompletion=_readers)
+    ],
     root: Annotated[Path, typer.Argument(help="The folder of annotations as it was downloaded.", metavar="ROOT")],
     target: Annotated[
         Path, typer.Argument(help="The folder for the records; a conversion that was stopped goes on.", metavar="OUT")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roi_agent.cli.options import DeviceOption, JsonOption, ModelOption, notes, out
+from roi_agent.cli.options import DeviceOption, JsonOption, ModelOption, among, notes, out
 from roi_agent.model.errors import InvalidSetting
 
 if TYPE_CHECKING:
@@ -109,7 +109,10 @@ def evaluate_toy(
     model: ModelOption = "nano",
     detector: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
     segmenter: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
-    only: Annotated[str | None, typer.Option(help="Only one of them: ask, detect or segment.")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(help="Only one of them: ask, detect or segment.", autocompletion=among("ask", "detect", "segment")),
+    ] = None,
     questions: Annotated[int, typer.Option(min=1, help="Questions for each row of the region model's table.")] = 500,
     scenes: Annotated[int, typer.Option(min=1, help="Scenes for the detector; a third of them for the segmenter.")] = 600,
     seed: Annotated[int, typer.Option(min=0, help="The first held-out scene.")] = 0,

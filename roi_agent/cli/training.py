@@ -6,10 +6,20 @@ from typing import Annotated
 
 import typer
 
-from roi_agent.cli.options import JsonOption, out, require
+from roi_agent.cli.options import JsonOption, among, out, require
 from roi_agent.model.errors import InvalidSetting
 
 app = typer.Typer()
+
+
+def _layouts(incomplete: str) -> list[str]:
+    from roi_agent.model.data.layouts import LAYOUTS
+
+    return among(*LAYOUTS)(incomplete)
+
+
+def _configs(incomplete: str) -> list[str]:
+    return among(*sorted(path.stem for path in (Path(__file__).parents[1] / "model/train/configs").glob("*.yaml")))(incomplete)
 
 
 _SCENES_EXAMPLES = """Examples:
@@ -26,7 +36,11 @@ def scenes(
     seed: Annotated[int, typer.Option(min=0, help="The seed of the first; each one after counts on.")] = 0,
     side: Annotated[int, typer.Option(help="Side in pixels.")] = 384,
     layout: Annotated[
-        str | None, typer.Option(help="Write them as the public data set of this name is distributed, such as coco or refcoco.")
+        str | None,
+        typer.Option(
+            help="Write them as the public data set of this name is distributed, such as coco or refcoco.",
+            autocompletion=_layouts,
+        ),
     ] = None,
     held_out: Annotated[
         int | None, typer.Option(min=0, help="With --layout: scenes for validation, next to COUNT for training.  [default: 0]")
@@ -98,7 +112,11 @@ _TRAIN_EXAMPLES = """Examples:
 @app.command(epilog=_TRAIN_EXAMPLES)
 def train(
     config: Annotated[
-        str, typer.Argument(help="A YAML file, or a shipped configuration, such as nano, nano-boxes, stage2-7b or lora-7b.")
+        str,
+        typer.Argument(
+            help="A YAML file, or a shipped configuration, such as nano, nano-boxes, stage2-7b or lora-7b.",
+            autocompletion=_configs,
+        ),
     ],
     folder: Annotated[Path | None, typer.Option("--out", help="The run's folder.  [default: runs/NAME]")] = None,
     phase: Annotated[str | None, typer.Option(help="Toy world: run only this phase of the configuration.")] = None,
