@@ -22,6 +22,7 @@ from roi_agent.tools.workspace import ImageName, RegionName, Workspace
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _MIN_SIDE = 512  # a smaller image is enlarged, so that numbers stay legible
 _MAX_SIDE = 4096  # pixels of an enlarged part
+_SHOWN_SIDE, _SHOWN_IMAGES = 768, 6  # in a notebook, at most
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +32,11 @@ class View:
     picture: Image.Image
     image: WorkspaceImage
     regions: tuple[Region, ...]
+
+    def _repr_png_(self) -> bytes:
+        from roi_agent.model.display import png
+
+        return png(self.picture, _SHOWN_SIDE)
 
 
 def overview(workspace: Workspace, *, image: ImageName = None, regions: Sequence[RegionName] | None = None) -> View:
@@ -92,6 +98,22 @@ def contact_sheet(pictures: Sequence[Image.Image], *, width: int = 640, gap: int
             sheet.paste(tile, (gap + column * (width + gap), top))
         top += height + gap
     return sheet
+
+
+def workspace_html(workspace: Workspace) -> str:
+    """What a notebook shows of a workspace: its whole images with their regions."""
+    from roi_agent.model.display import picture, regions_table, soft, stacked
+
+    whole = [image for image in workspace.images if image.parent is None]
+    parts: list[str] = [soft(f"{len(whole)} images, {len(workspace.regions())} regions")]
+    for image in whole[:_SHOWN_IMAGES]:
+        seen = overview(workspace, image=image)
+        width, height = image.size_wh
+        parts.append(picture(seen.picture, image.name))
+        parts.append(soft(f"{image.name}: {image.image.source}, {width} x {height} pixels"))
+        parts.append(regions_table(seen.regions) if seen.regions else "")
+    left = len(whole) - _SHOWN_IMAGES
+    return stacked(*parts, soft(f"... and {left} more images") if left > 0 else "")
 
 
 def _seen_in(workspace: Workspace, region: Region, seen: WorkspaceImage) -> Region | None:

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader
 
+from roi_agent.model.progress import waiting
 from roi_agent.model.train.divergence import LossGuard
 from roi_agent.model.train.export import export
 from roi_agent.model.train.held_out import HeldOut
@@ -38,12 +39,14 @@ def train_on_records(job: RecordJob, *, processes: int = 1, show_progress: bool 
     Returns the folder of the model.
     Errors: before the first step those of `check_ready`; later TrainingDiverged, TrainingFailed, and those of images and records.
     """
-    check_ready(job, processes)
+    with waiting("looking at the records and the model", show_progress):
+        check_ready(job, processes)
     if processes > 1:
         launch(run, job, show_progress, processes=processes)
     else:
         run(job, show_progress)
-    return export(job)
+    with waiting("writing the model", show_progress):
+        return export(job)
 
 
 def run(job: RecordJob, show_progress: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from roi_agent.cli.options import DeviceOption, JsonOption, ModelOption, err, out
+from roi_agent.cli.options import DeviceOption, JsonOption, ModelOption, out
 from roi_agent.model.errors import InvalidSetting
 
 if TYPE_CHECKING:
@@ -51,16 +51,18 @@ def generate_command(
     as_json: JsonOption = False,
 ) -> None:
     """Make questions about regions from images that nobody has labelled; the same command again goes on after a stop."""
-    from roi_agent.generation.generating import generate, image_files
-    from roi_agent.generation.making import Maker
-    from roi_agent.generation.settings import GenerationSettings
-    from roi_agent.loading import load_detector, load_region_model, load_segmenter
-    from roi_agent.model.detector import parse_phrases
+    from roi_agent.model.progress import waiting
 
     if len(paths) < 2:
         raise InvalidSetting("only one path is given", do="name images, and last the folder to write")
     if families and writer != "offline":
         raise InvalidSetting("--families belong to the offline writer", do="leave them out: a chat model asks what it likes")
+    with waiting("starting", not as_json):
+        from roi_agent.generation.generating import generate, image_files
+        from roi_agent.generation.making import Maker
+        from roi_agent.generation.settings import GenerationSettings
+        from roi_agent.loading import load_detector, load_region_model, load_segmenter
+        from roi_agent.model.detector import parse_phrases
     asked = {"families": tuple(each.strip() for each in families.split(","))} if families else {}
     settings = GenerationSettings(
         phrases=parse_phrases(phrases) if phrases else (),
@@ -96,7 +98,7 @@ def generate_command(
         "licence": licence,
     }
     try:
-        summary = generate(maker, root, names, folder, identity=identity, show_progress=not as_json and err.is_terminal)
+        summary = generate(maker, root, names, folder, identity=identity, show_progress=not as_json)
     finally:
         maker.close()
     if as_json:

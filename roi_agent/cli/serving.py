@@ -51,10 +51,7 @@ def serve(
     /docs describes every route. The key for clients is read from ROI_AGENT_API_KEY.
     """
     require("fastapi", "httpx2", "uvicorn", "prometheus_client", extra="serve")
-    from roi_agent.loading import load_models
-    from roi_agent.model.engine import EngineSettings
-    from roi_agent.server import build_app
-    from roi_agent.server import serve as run
+    from roi_agent.model.progress import waiting
     from roi_agent.settings import ServerSettings
 
     settings = ServerSettings.from_environment(
@@ -65,17 +62,23 @@ def serve(
         image_hosts=tuple(allow_image_host or ()),
         drain_s=drain,
     )
-    engine = EngineSettings(cache_bytes=num_bytes(cache) or 0, max_batch=max_batch, max_waiting=max_waiting)
-    models = load_models(
-        region_model=model,
-        detector=detector,
-        segmenter=segmenter,
-        device=device,
-        budget_bytes=num_bytes(budget),
-        engine=engine,
-    )
     called = name or Path(model).name
-    application = build_app(models, settings, name=called)
+    with waiting(f"loading {called}"):
+        from roi_agent.loading import load_models
+        from roi_agent.model.engine import EngineSettings
+        from roi_agent.server import build_app
+        from roi_agent.server import serve as run
+
+        engine = EngineSettings(cache_bytes=num_bytes(cache) or 0, max_batch=max_batch, max_waiting=max_waiting)
+        models = load_models(
+            region_model=model,
+            detector=detector,
+            segmenter=segmenter,
+            device=device,
+            budget_bytes=num_bytes(budget),
+            engine=engine,
+        )
+        application = build_app(models, settings, name=called)
     run(application, settings, started=lambda address: err.print(f"roi-agent serves {called} at {address}", markup=False))
 
 

@@ -16,7 +16,10 @@ from roi_agent.settings import ServerSettings
 
 
 def serve(app: FastAPI, settings: ServerSettings, *, started: Callable[[str], object]) -> None:
-    """Answer until SIGTERM or Ctrl-C.  started: called with the address once it listens.  Error: InvalidSetting."""
+    """Answer until SIGTERM, or until Ctrl-C, after which KeyboardInterrupt is raised.
+
+    started: called with the address once it listens.  Error: InvalidSetting.
+    """
     _log_lines()
     gc.collect()
     gc.freeze()  # models and modules stay as they are: looking through them again and again takes a quarter of all time
@@ -33,9 +36,11 @@ def serve(app: FastAPI, settings: ServerSettings, *, started: Callable[[str], ob
         http=turning_away(app.state.crowd),
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)  # uvicorn stops at them, and then sends them again, to end the process badly
-    _Server(config, lambda: started(f"http://{host}:{listening.getsockname()[1]}")).run(sockets=[listening])
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn stops at it, and then sends it again, to end the process badly
+    try:
+        _Server(config, lambda: started(f"http://{host}:{listening.getsockname()[1]}")).run(sockets=[listening])
+    finally:
+        gc.unfreeze()  # or libraries complain at the end of objects that are still there
 
 
 class _Server(uvicorn.Server):

@@ -24,7 +24,6 @@ from roi_agent.tools.workspace import Workspace
 SCHEMA_VERSION = 1
 KINDS = ("planner", "tool", "check")
 _FILE, _WORKSPACE, _PAGE, _PICTURE = "trace.json", "workspace", "trace.html", "answer.png"
-_SIDE = 1024  # pixels of a step's picture at most, in a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +122,11 @@ class Trace:
 
         return page(self)
 
+    def _repr_html_(self) -> str:
+        from roi_agent.trace.page import card
+
+        return card(self)
+
     def save(self, folder: str | Path) -> Path:
         """Write the trace to a folder, which is made where it is missing; returns it.
 
@@ -174,16 +178,6 @@ class Trace:
         values |= {"steps": steps, "usage": Usage(**plain["usage"]), "workspace": workspace}
         values |= {name: tuple(plain[name]) for name in ("regions", "doubts")}
         return cls(**values)
-
-
-def shrunk(picture: Image.Image, side: int = _SIDE) -> Image.Image:
-    """The picture, made smaller where a side is longer than that."""
-    factor = side / max(picture.size)
-    return (
-        picture
-        if factor >= 1
-        else picture.resize((max(1, round(picture.width * factor)), max(1, round(picture.height * factor))))
-    )
 
 
 def arguments_text(arguments: Mapping[str, Any]) -> str:
