@@ -1,0 +1,48 @@
+"""Makes docs/pictures/*.png from real runs of the shipped models: python docs/pictures.py."""
+
+from pathlib import Path
+
+from PIL import Image
+
+from roi_agent import build_agent, load_region_model
+from roi_agent.model.images import load_image
+from roi_agent.tools.view import contact_sheet, draw_regions
+
+HERE = Path(__file__).parent
+SCENE = HERE.parent / "examples" / "scene1.png"
+QUESTION, BOXES = "Which is larger, <region1> or <region2>?", [[141, 9, 246, 134], [315, 145, 504, 334]]
+TASK = "What colour is the largest thing right of the umbrella?"
+STEPS = ("find_regions", "select_regions", "order_regions", "ask_each_region")  # of the task's, those that tell most
+
+
+def asked() -> Image.Image:
+    """A question about two boxes, answered by the region model."""
+    answer = load_region_model("nano").ask(SCENE, QUESTION, regions=BOXES)
+    return draw_regions(load_image(SCENE).pixels, answer.regions, [QUESTION, answer.text])
+
+
+def agent_steps() -> tuple[Image.Image, Image.Image]:
+    """A task that the agent worked on: its answer, and four of its steps."""
+    result = build_agent().run(SCENE, TASK)
+    trace = result.trace
+    answer, steps = trace.picture(), []
+    assert answer is not None
+    for name in STEPS:
+        step = next(each for each in trace.steps if each.name == name and "umbrella" not in each.text)
+        picture, told = trace.picture(step), step.text.split(":")[0]
+        assert picture is not None
+        steps.append(draw_regions(picture, (), [f"{step.number}  {name}", told if name != "ask_each_region" else step.text]))
+    return draw_regions(answer, (), [TASK, result.answer]), contact_sheet(steps, width=512)
+
+
+def main() -> None:
+    folder = HERE / "pictures"
+    folder.mkdir(exist_ok=True)
+    answered, steps = agent_steps()
+    pictures = {"run": contact_sheet([asked(), answered], width=512), "steps": steps}
+    for name, picture in pictures.items():
+        picture.quantize(128).save(folder / f"{name}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
