@@ -18,8 +18,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## Let the agent answer a question about an image of the repository, on the CPU
 	@$(PY) examples/demo.py
 
+# One process for each core, of one thread each: the small models gain nothing from more.
 test: $(STAMP) ## Run the test suite
-	@$(PY) -m pytest
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(STAMP) ## Lint, format, types, import contract
 	@$(PY) -m ruff check .

@@ -29,6 +29,8 @@ from roi_agent.model.train.run_report import Report
 from roi_agent.model.train.samples import Batch, Samples, Share
 from roi_agent.model.train.starting import decoder_layers, prepare
 
+_GATE_SHARE = 50.0  # of the learning rate: at the common one a gate that starts at zero stays all but closed
+
 
 def train_on_records(job: RecordJob, *, processes: int = 1, show_progress: bool = True) -> Path:
     """Train, and write the model that comes out; the same call goes on where an earlier one was cut.
@@ -71,7 +73,7 @@ def run(job: RecordJob, show_progress: bool) -> None:
             micros = [next(batches) for _ in range(settings.accumulation(accelerator.num_processes))]
             torch.manual_seed(settings.seed + step * accelerator.num_processes + accelerator.process_index)
             for group in optimizer.param_groups:
-                group["lr"] = settings.rate(step, steps)
+                group["lr"] = settings.rate(step, steps) * group["share"]
             loss, tokens = _backward(module, optimizer, micros, accelerator, settings)
             ids = partial(mixture.ids, range(step * settings.batch, (step + 1) * settings.batch))
             guard.check(step, loss, ids)
@@ -133,11 +135,13 @@ def _placed(module: PackedLoss, settings: RecordSettings, accelerator: Accelerat
 
 
 def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """What learns: matrices, which decay, and biases and norms, which do not."""
-    learning = [each for each in module.parameters() if each.requires_grad]
-    groups = [
-        {"params": [each for each in learning if each.dim() > 1], "weight_decay": weight_decay},
-        {"params": [each for each in learning if each.dim() <= 1], "weight_decay": 0.0},
+    """What learns, with its share of the rate: matrices, which decay; biases and norms; and the gate of focal crops."""
+    learning = {name: each for name, each in module.named_parameters() if each.requires_grad}
+    gate = [learning.pop(name) for name in list(learning) if name.endswith("focal_gate")]
+    groups: list[dict[str, Any]] = [
+        {"params": [each for each in learning.values() if each.dim() > 1], "weight_decay": weight_decay, "share": 1.0},
+        {"params": [each for each in learning.values() if each.dim() <= 1], "weight_decay": 0.0, "share": 1.0},
+        {"params": gate, "weight_decay": 0.0, "share": _GATE_SHARE},
     ]
     return [group for group in groups if group["params"]]
 
