@@ -28,9 +28,9 @@ check: $(STAMP) ## Lint, format, types, import contract
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-logo
 
-docs: $(STAMP) ## Build the documentation into site/ and show it at http://localhost:8001 until Ctrl-C
+docs: $(STAMP) ## Build the documentation into site/ and show it at http://localhost:8001
 	@$(PY) -m mkdocs build --strict --quiet
-	@echo "The pages are in site/; site/index.html opens without a server too."
+	@echo "The pages are in site/, and at http://localhost:8001 until Ctrl-C."
 	@$(PY) -m mkdocs serve --quiet --dev-addr localhost:8001
 
 bench: $(STAMP) ## Measure times (tests/benchmarks), a quarter of an hour
