@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
-from PIL import Image
+import torch
+from PIL import Image, ImageOps
 
 from roi_agent import build_agent, load_region_model
 from roi_agent.model.images import load_image
+from roi_agent.model.local import LocalRegionModel
+from roi_agent.model.regions import parse_regions
 from roi_agent.tools.view import contact_sheet, draw_regions
 
 HERE = Path(__file__).parent
@@ -35,13 +38,30 @@ def agent_steps() -> tuple[Image.Image, Image.Image]:
     return draw_regions(answer, (), [TASK, result.answer]), contact_sheet(steps, width=512)
 
 
+def levels() -> Image.Image:
+    """The scene and the fused maps of each level: how much a cell differs from the mean cell, from white to blue."""
+    model = load_region_model("nano")
+    assert isinstance(model, LocalRegionModel)
+    scene = load_image(SCENE)
+    regions = parse_regions(BOXES, size_wh=scene.size_wh)
+    tiles = [draw_regions(scene.pixels, regions, ["the scene, and two boxes"])]
+    with torch.inference_mode():
+        maps = model.model.encode_image(model.processor.pixels([scene.pixels])).maps
+    for level in maps:
+        cells = (level[0] - level[0].mean((1, 2), keepdim=True)).norm(dim=0)
+        shares = Image.fromarray((255 * cells / cells.max()).byte().numpy())
+        shown = ImageOps.colorize(shares.resize(scene.size_wh, Image.Resampling.NEAREST), "white", "#0072b2")
+        tiles.append(draw_regions(shown, regions, [f"fused maps, {level.shape[-1]} x {level.shape[-2]} cells"]))
+    return contact_sheet(tiles, width=384)
+
+
 def main() -> None:
     folder = HERE / "pictures"
     folder.mkdir(exist_ok=True)
     answered, steps = agent_steps()
-    pictures = {"run": contact_sheet([asked(), answered], width=512), "steps": steps}
+    pictures = {"run": contact_sheet([asked(), answered], width=512), "steps": steps, "levels": levels()}
     for name, picture in pictures.items():
-        picture.quantize(128).save(folder / f"{name}.png", optimize=True)
+        picture.save(folder / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,7 @@ def test_the_pages_build_without_a_warning_and_the_reference_holds_what_is_publi
         "GPT4RoIForConditionalGeneration",
         "GPT4RoIProcessor",
         "load_published",
+        "RecordSettings",
         "RegionEncoder",
         "Answer",
         "Chat",

@@ -84,6 +84,7 @@ def test_set_up_lines_name_targets_and_extras_that_exist() -> None:
     written = "\n".join(page.read_text(encoding="utf-8") for page in [*DOCUMENTS, ROOT / "CONTRIBUTING.md"])
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"])
+    assert all(f"`{extra}`" in (PAGES / "start.md").read_text(encoding="utf-8") for extra in extras - {"all"})
     assert {"demo", "test", "docs"} <= set(re.findall(r"(?:^|`|    )make ([a-z]+)", written, re.MULTILINE)) <= targets
     assert {extra for each in re.findall(r"(?:roi-agent|'\.)\[([a-z,]+)\]", written) for extra in each.split(",")} <= extras
 
