@@ -5,7 +5,7 @@ STAMP := .venv/.complete
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench ablations nano lock clean
+.PHONY: help setup demo test check docs bench ablations nano lock clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,11 @@ check: $(STAMP) ## Lint, format, types, import contract
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-logo
+
+docs: $(STAMP) ## Build the documentation into site/ and show it at http://localhost:8001
+	@$(PY) -m mkdocs build --strict --quiet
+	@echo "The pages are in site/, and at http://localhost:8001 until Ctrl-C."
+	@$(PY) -m mkdocs serve --quiet --dev-addr localhost:8001
 
 bench: $(STAMP) ## Measure times (tests/benchmarks), a quarter of an hour
 	@$(PY) -m pytest -m "benchmark and not slow" -s tests/benchmarks
@@ -51,5 +56,5 @@ lock: $(STAMP) ## Write constraints.txt afresh, with the newest versions that py
 	@echo "constraints.txt is written; run make test and look at git diff."
 
 clean: ## Remove .venv, caches and build leftovers
-	rm -rf .venv build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist demo site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -56,7 +56,7 @@ def published() -> list[Score]:
     return [Score(**row) for row in json.loads((SHIPPED["ask"]["nano"] / "scores.json").read_text())]
 
 
-@pytest.mark.parametrize("document", [ROOT / "README.md", SHIPPED["ask"]["nano"] / "README.md"])
+@pytest.mark.parametrize("document", [ROOT / "docs" / "measured.md", SHIPPED["ask"]["nano"] / "README.md"])
 def test_documents_show_the_measured_table(document: Path) -> None:
     assert toy_markdown(published()) in document.read_text()
 

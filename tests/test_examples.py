@@ -1,7 +1,6 @@
-"""Everything a newcomer would run: the demo, the example script, the notebook and the README's code."""
+"""What lies in examples/: the demo, the scripts and the notebooks. What the documents show is run by test_documents."""
 
 import csv
-import json
 import re
 import shutil
 import subprocess
@@ -15,9 +14,7 @@ import pytest
 from nbclient import NotebookClient
 from PIL import Image
 
-from roi_agent import Workspace
 from roi_agent.trace import Trace
-from tests.serving import serving
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -135,35 +132,3 @@ def test_the_training_notebook_teaches_names_that_nano_did_not_know(tmp_path: Pa
     before, after = [[int(number) for number in each] for each in counts]
     assert before == [0, 109, 0]
     assert after[0] > 0.6 * 109 and after[2] < 0.5 * after[0]  # 87 and 20 when it was written
-
-
-def test_the_readmes_python_runs(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    (tmp_path / "examples").mkdir()
-    shutil.copy(EXAMPLES / "scene1.png", tmp_path / "examples")
-    with serving() as served:
-        program = "\n".join(blocks).replace("http://localhost:8000", served.address)
-        (tmp_path / "readme.py").write_text(program)
-        printed = run_script(tmp_path / "readme.py", tmp_path)
-    assert "a large orange umbrella" in printed and "\norange 0.9" in printed
-    assert printed.startswith("region2 ")
-    assert "no star (best score 0." in printed and "unknown_region: region9; there is region1..region2" in printed
-    assert "yellow (region" in printed and "square (region" in printed
-    assert (
-        len(blocks) == 7
-        and (tmp_path / "run1" / "trace.html").exists()
-        and (tmp_path / "found.png").exists()
-        and len(Workspace.load(tmp_path / "found").images) == 1
-    )
-
-
-def test_the_readmes_curl_lines_work() -> None:
-    if not shutil.which("curl"):
-        pytest.skip("no curl here")
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    (lines,) = [block for block in blocks if "curl -s" in block]
-    with serving() as served:
-        program = lines.replace("localhost:8000", served.address)
-        ran = subprocess.run(["bash", "-euc", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 0, ran.stderr
-    assert {region["label"] for region in json.loads(ran.stdout)["regions"]} == {"flag", "umbrella"}

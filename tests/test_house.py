@@ -133,35 +133,6 @@ def test_no_file_names_a_place_on_somebodys_machine() -> None:
         assert not temporary.search(text) or name.startswith((".ci/", "tests/")) or name == "Makefile", name
 
 
-def readme_commands() -> list[str]:
-    """The lines of README's fenced shell blocks, without prompts and comments."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```(?:bash|sh|shell|console)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    lines = (line.removeprefix("$ ").split(" #")[0].strip() for block in blocks for line in block.splitlines())
-    return [line for line in lines if line]
-
-
-def test_readme_names_make_targets_that_exist() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    named = {match[1] for line in readme_commands() if (match := re.match(r"make ([a-z]+)", line))}
-    assert {"demo", "test"} <= named
-    assert named <= targets
-
-
-def test_readme_names_commands_that_exist() -> None:
-    for line in readme_commands():
-        if match := re.search(r"\broi-agent ([a-z]+)", line):
-            program = "import sys; from roi_agent.cli import main; sys.exit(main())"
-            run = subprocess.run([sys.executable, "-c", program, match[1], "--help"], cwd=ROOT, capture_output=True, text=True)
-            assert run.returncode == 0, f"{line}: {run.stderr}"
-
-
-def test_readme_names_python_files_that_exist() -> None:
-    for line in readme_commands():
-        if match := re.search(r"\bpython3? (\S+\.py)", line):
-            assert (ROOT / match[1]).is_file(), line
-
-
 def coded_errors() -> list[type[errors.RoiAgentError]]:
     classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, errors.RoiAgentError)]
     return [each for each in classes if "code" in vars(each) and each is not errors.RoiAgentError]

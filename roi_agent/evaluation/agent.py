@@ -111,7 +111,7 @@ def agent_table(rows: list[AgentScore], planner: str) -> Table:
 
 
 def agent_markdown(rows: list[AgentScore]) -> str:
-    """The scores as a Markdown table, for the README."""
+    """The scores as a Markdown table, for a document."""
     return markdown(_headings(rows), [_cells(row) for row in rows])
 
 

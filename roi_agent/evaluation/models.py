@@ -46,7 +46,7 @@ def toy_table(rows: list[Score], name: str) -> Table:
 
 
 def toy_markdown(rows: list[Score]) -> str:
-    """The scores as a Markdown table, for README and model card."""
+    """The scores as a Markdown table, for documents and model cards."""
     return markdown(_TOY_HEADINGS, [_toy_cells(row) for row in rows])
 
 
@@ -79,7 +79,7 @@ def detection_table(rows: list[DetectionScore], name: str) -> Table:
 
 
 def detection_markdown(rows: list[DetectionScore]) -> str:
-    """The scores as a Markdown table, for README and model card."""
+    """The scores as a Markdown table, for documents and model cards."""
     return markdown(_DETECTION_HEADINGS, [[row.name, str(row.phrases), *_detection_cells(row)] for row in rows])
 
 
@@ -119,7 +119,7 @@ def segmentation_table(rows: list[SegmentationScore], name: str) -> Table:
 
 
 def segmentation_markdown(rows: list[SegmentationScore]) -> str:
-    """The scores as a Markdown table, for README and model card."""
+    """The scores as a Markdown table, for documents and model cards."""
     return markdown(_SEGMENTATION_HEADINGS, [[row.name, str(row.things), *_segmentation_cells(row)] for row in rows])
 
 

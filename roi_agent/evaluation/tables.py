@@ -14,6 +14,6 @@ def table(title: str, headings: tuple[str, ...], rows: list[list[str]], reached:
 
 
 def markdown(headings: tuple[str, ...], rows: list[list[str]]) -> str:
-    """A table as Markdown, for README and model cards."""
+    """A table as Markdown, for documents and model cards."""
     head, *lines = (f"| {' | '.join(cells)} |" for cells in (headings, *rows))
     return "\n".join([head, f"|---{'|--:' * (len(headings) - 1)}|", *lines])
