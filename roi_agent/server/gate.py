@@ -21,7 +21,7 @@ from roi_agent.server.metrics import Metrics
 from roi_agent.settings import ServerSettings
 
 OPEN = ("/healthz", "/readyz")  # without a key
-PAGE = ("/", "/ui")  # the page for people, with all that lies under it
+PAGE = ("/", "/favicon.ico", "/ui")  # the page for people, with all that lies under it
 QUESTIONS = ("/v1/chat/completions", "/v1/regions/ask")  # those that the region model answers
 _log = logging.getLogger("roi_agent.requests")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")

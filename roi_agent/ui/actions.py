@@ -33,14 +33,15 @@ class Lane(Protocol):
 class Seen:
     """What the page shows after an action.
 
-    visitor: the name that the browser keeps.  work: None where no image is open.  status: HTML of the line below the picture.
+    visitor: the name that the browser keeps.  work: None where no image is open.
+    status: HTML of the line above the picture; None leaves it as it is.
     boxes: whether the browser's own boxes are to be replaced; it draws them itself while a visitor does.
     talking: whether only the chat has changed, and goes on changing.
     """
 
     visitor: str
     work: Work | None = None
-    status: str = ""
+    status: str | None = None
     boxes: bool = False
     talking: bool = False
 
@@ -56,7 +57,7 @@ class Actions:
         self._visitors, self._models, self._planner, self._lane = visitors, models, planner, lane
 
     def visit(self, name: object) -> Seen:
-        """Come, or come back."""
+        """Come, or come back.  A name that we did not give is not kept."""
         work = self._visitors.find(name)
         return Seen(str(name) if is_name(name) else new_name(), work, boxes=work is not None)
 
@@ -121,13 +122,10 @@ class Actions:
         except RoiAgentError as error:
             yield replace(seen, status=markup.status(error=error))
             return
-        if mode == "agent":
-            steps = talking.work_on(work, text)
-        else:
-            with self._models.use("ask") as model:
-                steps = talking.ask(work, text, model)
-        for _ in steps:
-            yield replace(seen, work=work, talking=True)
+        with self._models.use("ask") as model:
+            steps = talking.work_on(work, text) if mode == "agent" else talking.ask(work, text, model)
+            for _ in steps:
+                yield replace(seen, work=work, talking=True)
         yield replace(seen, work=work, boxes=True)
 
     def restart(self, name: object) -> Seen:

@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
+from fastapi.responses import RedirectResponse, Response
 from gradio_image_annotation import image_annotator
 from langchain_core.language_models import BaseChatModel
 from starlette.routing import Mount
@@ -35,8 +35,8 @@ _EMPTY = """**Ask about regions.** Draw a box or find things by words, then ask 
 Or let the agent work: *What is left of the umbrella?*"""
 
 _ICON = (
-    '<link rel="icon" href="data:image/svg+xml,%3Csvg xmlns=%22http://www.w3.org/2000/svg%22 viewBox=%220 0 16 16%22%3E'
-    '%3Crect x=%222%22 y=%223%22 width=%2212%22 height=%2210%22 fill=%22none%22 stroke=%22%233b82f6%22/%3E%3C/svg%3E">'
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect x="2" y="3" width="12" height="10" fill="none" '
+    'stroke="#3b82f6" stroke-width="2"/></svg>'
 )
 _READ, _MARK = "(value) => { roi.read(value); }", "(value, marks) => roi.mark(value, marks)"
 _CHIPS = """
@@ -68,6 +68,10 @@ def mount(app: FastAPI, models: Models, settings: ServerSettings, planner: BaseC
     async def to_page() -> RedirectResponse:
         return RedirectResponse(f"{PATH}/")
 
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon() -> Response:
+        return Response(_ICON, media_type="image/svg+xml")
+
     blocks = build_page(Actions(visitors, models, planner, lane), settings)
     texts = resources.files(__package__)
     gr.mount_gradio_app(
@@ -82,8 +86,9 @@ def mount(app: FastAPI, models: Models, settings: ServerSettings, planner: BaseC
         max_file_size=max(1, settings.max_body_bytes - 65536),  # room for what a form adds
         theme=gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=_FONT, font_mono=["ui-monospace", "monospace"]),
         css=texts.joinpath("page.css").read_text(encoding="utf-8"),
-        head=_ICON + f"<script>{texts.joinpath('page.js').read_text(encoding='utf-8')}</script>",
+        head=f"<script>{texts.joinpath('page.js').read_text(encoding='utf-8')}</script>",
     )
+    page: Any
     (page,) = [route.app for route in app.routes if isinstance(route, Mount) and route.path == PATH]
     # An open page holds a connection, for which a server that stops would wait.
     app.state.stopping = [page.stop_event.set]
@@ -91,9 +96,9 @@ def mount(app: FastAPI, models: Models, settings: ServerSettings, planner: BaseC
 
 def build_page(actions: Actions, settings: ServerSettings) -> gr.Blocks:
     """The components and what they call."""
-    with gr.Blocks(
-        analytics_enabled=False, title="roi-agent", fill_width=True, delete_cache=(600, round(settings.visitor_s))
-    ) as blocks:
+    kept_s = round(settings.visitor_s)
+    blocks = gr.Blocks(analytics_enabled=False, title="roi-agent", fill_width=True, delete_cache=(600, max(600, kept_s)))
+    with blocks:
         _Page(actions).build(blocks)
     blocks.queue(api_open=False, default_concurrency_limit=32, max_size=settings.max_requests)
     return blocks
@@ -125,13 +130,15 @@ class _Page:
                 label="Example scenes",
                 show_label=False,
                 columns=3,
+                rows=1,
+                height=215,
                 allow_preview=False,
                 object_fit="contain",
                 buttons=[],
                 interactive=False,
                 elem_id="roi-scenes",
             )
-        self.status = gr.HTML(apply_default_css=False, elem_id="roi-status")
+        self.status = gr.HTML(visible=False, apply_default_css=False, elem_id="roi-status")
         with gr.Column(visible=False) as self.desk:
             with gr.Tabs(elem_id="roi-tabs"):
                 with gr.Tab("Draw boxes", id="draw") as self.draw_tab:
@@ -248,7 +255,9 @@ class _Page:
 
     def _shown(self, seen: Seen, tab: str) -> Updates:
         """A value for each component that changes."""
-        updates: Updates = {self.visitor: seen.visitor, self.status: seen.status}
+        updates: Updates = {self.visitor: seen.visitor}
+        if seen.status is not None:
+            updates |= {self.status: gr.update(value=seen.status, visible=bool(seen.status))}
         work = seen.work
         if work is None:
             return updates

@@ -21,58 +21,47 @@ _MENTION = re.compile(r"<?\b(region[1-9][0-9]*)\b>?")
 
 
 def ask(work: Work, text: str, model: RegionModel) -> Iterator[None]:
-    """Ask the region model, in the light of the earlier questions; after each piece the chat's last message has grown.
+    """Ask the region model; after each piece the chat's last message has grown.
 
-    text: names regions as `region1` or `<region1>`.  A first question that names none is about the only region there is, or
-    about the whole image.  What goes wrong is told in the chat, and the conversation is as it was before.
+    text: names regions as `region1` or `<region1>`.  A question that names some stands for itself; one that names none, such as
+    "Why?", goes on from those before it.  A first question that names none is about the only region there is, or about the
+    whole image.  What goes wrong is told in the chat, and the conversation goes on as if it had not been asked.
     """
-    try:
-        question = _MENTION.sub(r"<\1>", _checked(text))
-    except RoiAgentError as error:
-        _say(work, told(error))
+    if not _begun(work, text):
         yield
         return
-    work.messages.append({"role": "user", "content": linked(_checked(text))})
-    work.settle()
+    question = _MENTION.sub(r"<\1>", text.strip())
+    earlier = [] if mentioned(question) else list(work.turns)
+    implied = work.implied if earlier else _implied(work, question)
     reply = _say(work, "")
     yield
     stream = None
     try:
-        turns = [*work.turns, Turn(question)]
-        if not work.turns:
-            work.implied = work.regions[0].name if len(work.regions) == 1 and not mentioned(question) else None
-        regions = _about(work, turns)
-        stream = model.reply_stream(work.image.image, turns, regions, Decoding())
+        turns = [*earlier, Turn(question)]
+        stream = model.reply_stream(work.image.image, turns, _about(work, turns, implied), Decoding())
         for piece in stream:
             reply["content"] += plain(piece)
             yield
         answer = stream.answer()
+        work.turns, work.implied = [*earlier, Turn(question, answer.text)], implied
+        reply["content"] = _answered(answer, None if earlier else implied)
     except RoiAgentError as error:
         reply["content"] = told(error)
-        yield
-        return
     finally:
         if stream is not None:
             stream.cancel()
-    implied = work.implied if not work.turns else None
-    work.turns.append(Turn(question, answer.text))
-    reply["content"] = _answered(answer, implied)
     yield
 
 
 def work_on(work: Work, task: str) -> Iterator[None]:
     """Let the agent work on a task; after each step the chat has one more message.  What goes wrong is told in the chat."""
-    try:
-        work.messages.append({"role": "user", "content": linked(_checked(task))})
-    except RoiAgentError as error:
-        _say(work, told(error))
+    if not _begun(work, task):
         yield
         return
-    work.settle()
     before = {region.name for region in work.regions}
     yield
     try:
-        for event in work.agent.stream(None, _checked(task), thread=THREAD, words=False):
+        for event in work.agent.stream(None, task, thread=THREAD, words=False):
             if isinstance(event, Stepped):
                 yield from _stepped(work, event.step)
             elif isinstance(event, Finished):
@@ -95,19 +84,29 @@ def told(error: RoiAgentError) -> str:
     return f"**{plain(error.code.replace('_', ' '))}**: {plain('; '.join(filter(None, (error.problem, error.do))))}"
 
 
-def _checked(text: str) -> str:
+def _begun(work: Work, text: str) -> bool:
+    """Put what was asked into the chat, and make regions of the drafts; or say there what is wrong with it."""
     asked = text.strip()
+    work.settle()
+    if asked and len(asked) <= MAX_QUESTION:
+        work.messages.append({"role": "user", "content": linked(asked)})
+        return True
+    problem, do = f"the question has {len(asked)} characters", f"use {MAX_QUESTION} at most"
     if not asked:
-        raise InvalidSetting("the question is empty", do="ask something, for example: What is region1?")
-    if len(asked) > MAX_QUESTION:
-        raise InvalidSetting(f"the question has {len(asked)} characters", do=f"use {MAX_QUESTION} at most")
-    return asked
+        problem, do = "the question is empty", "ask something, for example: What is region1?"
+    _say(work, told(InvalidSetting(problem, do=do)))
+    return False
 
 
-def _about(work: Work, turns: Sequence[Turn]) -> tuple[Region, ...]:
-    """The regions that the questions so far are about.  Error: UnknownRegion."""
+def _implied(work: Work, question: str) -> str | None:
+    """The region that a question is about without naming it."""
+    return work.regions[0].name if len(work.regions) == 1 and not mentioned(question) else None
+
+
+def _about(work: Work, turns: Sequence[Turn], implied: str | None) -> tuple[Region, ...]:
+    """The regions that the questions are about.  Error: UnknownRegion."""
     named = [name for turn in turns for name in mentioned(turn.question)]
-    return work.workspace.pick(list(dict.fromkeys([work.implied, *named] if work.implied else named)))
+    return work.workspace.pick(list(dict.fromkeys([implied, *named] if implied else named)))
 
 
 def _answered(answer: Answer, implied: str | None) -> str:

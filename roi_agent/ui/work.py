@@ -28,7 +28,8 @@ class Work:
     key: of this image's work, by which late news from the browser about an earlier image is known.
     drafts: boxes with labels, in the order of their handles.  hidden: handles.  lit: the handle that is shown bright.
     files: the address under which its files are fetched.  pictures: of the agent's steps, as JPEG, by name.
-    turns: of the talk with the region model.  implied: the region that its first question is about without naming it.
+    turns: of the talk with the region model, since the last question that stood for itself.  implied: the region that this
+    question is about without naming it.
     messages: of the whole chat.  trace: of the agent's last run.
     """
 
