@@ -106,9 +106,16 @@ class Person:
 
     def fetch(self, name: str) -> Any:
         """A file to take away, as Playwright's response."""
-        link = self.page.locator(f'#roi-files a[href$="/{name}"]').first.get_attribute("href")
-        assert link is not None
-        return self.context.request.get(self.address + link)
+        return self.context.request.get(self.address + self.link(name))
+
+    def link(self, name: str) -> str:
+        """The path of a file to take away, from the folded list below the regions."""
+        link = self.page.locator(f'#roi-files a[href$="/{name}"]')
+        if not link.is_visible():
+            self.page.get_by_role("button", name="Take away").click()
+        path = link.get_attribute("href")
+        assert path is not None
+        return path
 
     def scrolls_sideways(self) -> bool:
         return bool(self.page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))

@@ -1,5 +1,6 @@
 """The layout: which component stands where, and which function each of them calls."""
 
+import asyncio
 import atexit
 import os
 import shutil
@@ -72,7 +73,13 @@ def mount(app: FastAPI, models: Models, settings: ServerSettings, planner: BaseC
     async def icon() -> Response:
         return Response(_ICON, media_type="image/svg+xml")
 
-    blocks = build_page(Actions(visitors, models, planner, lane), settings)
+    async def build() -> None:
+        _mount(app, build_page(Actions(visitors, models, planner, lane), settings), settings)
+
+    asyncio.run(build())  # outside of a loop, Gradio makes some that nobody closes
+
+
+def _mount(app: FastAPI, blocks: gr.Blocks, settings: ServerSettings) -> None:
     texts = resources.files(__package__)
     gr.mount_gradio_app(
         app,
