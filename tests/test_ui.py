@@ -391,6 +391,12 @@ def test_what_browsers_send_by_themselves_opens_no_other_route(keyed: TestClient
     assert keyed.get("/v1/models", headers={"authorization": "Bearer a-long-secret"}).status_code == 200
 
 
+def test_a_page_of_another_site_cannot_use_the_page(client: TestClient) -> None:
+    for site, status in (("cross-site", 400), ("same-origin", 200)):
+        sent = client.post("/ui/gradio_api/upload", files={"files": b"x"}, headers={"sec-fetch-site": site})
+        assert sent.status_code == status
+
+
 def test_a_missing_extra_says_how_to_install_it(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if "gradio" in name else name)
     result = run("serve", "--ui")

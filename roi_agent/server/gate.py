@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from roi_agent.model.errors import RequestTooLarge, RoiAgentError, Unauthorised
+from roi_agent.model.errors import RequestInvalid, RequestTooLarge, RoiAgentError, Unauthorised
 from roi_agent.server import faults
 from roi_agent.server.crowd import Crowd
 from roi_agent.server.metrics import Metrics
@@ -78,6 +78,8 @@ class Gate:
         """
         headers = Headers(scope=scope)
         refusal = self._refusal(scope["path"], headers)
+        if refusal is None and headers.get("sec-fetch-site") == "cross-site" and scope["method"] not in ("GET", "HEAD"):
+            refusal = RequestInvalid("a page of another site sends this", do="use the page itself")
         if refusal is None:
             await self._app(scope, self._counted(receive), send)
             return

@@ -91,7 +91,7 @@ def _mount(app: FastAPI, blocks: gr.Blocks, settings: ServerSettings) -> None:
         ssr_mode=False,
         enable_monitoring=False,
         max_file_size=max(1, settings.max_body_bytes - 65536),  # room for what a form adds
-        theme=gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=_FONT, font_mono=["ui-monospace", "monospace"]),
+        theme=_theme(),
         css=texts.joinpath("page.css").read_text(encoding="utf-8"),
         head=f"<script>{texts.joinpath('page.js').read_text(encoding='utf-8')}</script>",
     )
@@ -99,6 +99,11 @@ def _mount(app: FastAPI, blocks: gr.Blocks, settings: ServerSettings) -> None:
     (page,) = [route.app for route in app.routes if isinstance(route, Mount) and route.path == PATH]
     # An open page holds a connection, for which a server that stops would wait.
     app.state.stopping = [page.stop_event.set]
+
+
+def _theme() -> gr.themes.Base:
+    theme = gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=_FONT, font_mono=["ui-monospace", "monospace"])
+    return theme.set(body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400")
 
 
 def build_page(actions: Actions, settings: ServerSettings) -> gr.Blocks:
@@ -178,7 +183,7 @@ class _Page:
                 self.files = gr.HTML(apply_default_css=False, elem_id="roi-files")
 
     def _chat(self) -> None:
-        self.mode = gr.Radio(_MODES, value="model", show_label=False, container=False, elem_id="roi-mode")
+        self.mode = gr.Radio(_MODES, value="model", label="Who answers", show_label=False, container=False, elem_id="roi-mode")
         self.chat = gr.Chatbot(
             show_label=False,
             height="62vh",
