@@ -13,6 +13,7 @@ from PIL import Image
 
 from roi_agent.agent.planners import load_planner
 from roi_agent.loading import load_models
+from roi_agent.model.boxes import Box
 from roi_agent.model.errors import InvalidSetting, UnknownImage
 from roi_agent.model.regions import Region
 from roi_agent.server import build_app
@@ -117,10 +118,11 @@ def test_a_name_that_we_did_not_give_is_replaced(actions: Actions, visitors: Vis
     assert visitors.find(seen.visitor) is seen.work is not None
 
 
-@pytest.mark.parametrize("field", ["visitors", "visitor_s"])
-def test_limits_are_numbers_above_zero(field: str) -> None:
-    with pytest.raises(InvalidSetting, match=field):
-        ServerSettings(**{field: 0})
+def test_limits_are_numbers_above_zero() -> None:
+    with pytest.raises(InvalidSetting, match="visitors is 0"):
+        ServerSettings(visitors=0)
+    with pytest.raises(InvalidSetting, match="visitor_s is -1"):
+        ServerSettings(visitor_s=-1)
 
 
 def test_visitors_keep_their_own_work(actions: Actions) -> None:
@@ -212,7 +214,7 @@ def test_late_news_of_an_earlier_image_is_let_go(actions: Actions, work: Work, n
 def test_a_large_image_is_shown_smaller_and_its_boxes_are_in_its_own_pixels(actions: Actions, tmp_path: Path) -> None:
     Image.new("RGB", (2560, 1000), "grey").save(tmp_path / "large.png")
     work = actions.open_file(NAME, str(tmp_path / "large.png")).work
-    assert work is not None and drawing.picture(work).size == (1280, 500) and not (tmp_path / "large.png").exists()
+    assert work is not None and drawing.picture(work).size == (1280, 500)
     drawing.edit(work, drawn((100, 100, 200, 300)))
     assert work.regions[0].box.xyxy == (200, 200, 400, 600)
     (box,) = drawing.boxes(work)
@@ -243,11 +245,11 @@ async def test_finding_by_words_and_by_a_point(actions: Actions, work: Work) -> 
     seen = await actions.find(NAME, "orange umbrella")
     assert seen.status is not None and "1 found in image1: region2 (orange umbrella" in seen.status
     assert names(work) == ["region1", "region2"]
-    seen = await actions.point(NAME, (410 / 512, 240 / 512))
+    seen = await actions.point(NAME, (410, 240))
     assert seen.boxes and names(work)[-1] == "region3" and work.regions[-1].mask is not None
     assert work.regions[-1].box.xyxy == pytest.approx(SQUARE, abs=12)
     assert max(drawing.drawn(work).size) <= drawing.SIDE
-    for act in (actions.find(NAME, "  "), actions.point(NAME, (2.0, 0.5)), actions.find("f" * 32, "umbrella")):
+    for act in (actions.find(NAME, "  "), actions.point(NAME, (2000, 5)), actions.find("f" * 32, "umbrella")):
         seen = await act
         assert seen.status is not None and 'role="alert"' in seen.status and "\n" not in seen.status
 
@@ -310,7 +312,7 @@ EVIL = "<img src=x onerror=alert(1)> [a](javascript:alert(1)) **b** `c`"
 
 
 def test_what_others_say_is_never_markup() -> None:
-    region = Region("region1", drawing.Box(0, 0, 9, 9), label='"><script>alert(1)</script>')
+    region = Region("region1", Box(0, 0, 9, 9), label='"><script>alert(1)</script>')
     for text in (markup.chips([region], lit=None, open_names=["region1"]), markup.chips([region], lit="region1", open_names=[])):
         assert "<script" not in text and "&lt;script&gt;" in text
     for text in (markup.plain(EVIL), markup.linked(EVIL), talking.told(InvalidSetting(EVIL, do=EVIL))):

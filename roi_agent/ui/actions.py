@@ -62,14 +62,12 @@ class Actions:
         return Seen(str(name) if is_name(name) else new_name(), work, boxes=work is not None)
 
     def open_file(self, name: object, path: str | None) -> Seen:
-        """Begin to work on an image that was sent; the file is removed."""
+        """Begin to work on an image that was sent."""
         seen = self.visit(name)
         try:
             if path is None:
                 raise ImageUnreadable("no file came", do="choose one again")
-            data = Path(path).read_bytes()
-            Path(path).unlink(missing_ok=True)
-            return self._open(seen, data)
+            return self._open(seen, Path(path).read_bytes())
         except OSError:
             error = ImageUnreadable("the file did not come whole", do="send it again")
             return replace(seen, status=markup.status(error=error))
@@ -111,7 +109,7 @@ class Actions:
         return await self._in_turn(name, lambda work: finding.find(work, words, self._models))
 
     async def point(self, name: object, at: tuple[float, float]) -> Seen:
-        """Outline what lies at a point.  at: x, y as parts of the sides."""
+        """Outline what lies at a point.  at: x, y in pixels of `drawing.drawn`."""
         return await self._in_turn(name, lambda work: finding.point(work, at, self._models))
 
     def talk(self, name: object, text: str, mode: str) -> Iterator[Seen]:

@@ -4,6 +4,7 @@ from roi_agent.model.errors import InvalidSetting
 from roi_agent.tools.detect import detect
 from roi_agent.tools.models import Models
 from roi_agent.tools.segment import segment
+from roi_agent.ui.drawing import drawn
 from roi_agent.ui.work import Work
 
 
@@ -24,12 +25,13 @@ def find(work: Work, words: str, models: Models) -> str:
 def point(work: Work, at: tuple[float, float], models: Models) -> str:
     """Outline what lies at a point; what was found, in a sentence.
 
-    at: x, y as parts of the image's sides, in [0, 1].  Errors: those of `segment`.
+    at: x, y in pixels of `drawing.drawn`.  Errors: those of `segment`.
     """
-    width, height = work.image.size_wh
+    shown, whole = drawn(work).size, work.image.size_wh
+    x, y = (value * real / seen for value, real, seen in zip(at, whole, shown, strict=True))
     work.settle()
     with models.use("segment") as segmenter:
-        found = segment(work.workspace, segmenter=segmenter, image=work.image, points=[(at[0] * width, at[1] * height)])
+        found = segment(work.workspace, segmenter=segmenter, image=work.image, points=[(x, y)])
     work.show(found.regions)
     work.lit = None
     return found.sentence()

@@ -65,8 +65,27 @@ window.roi = {
     field.dispatchEvent(new Event("input", { bubbles: true }));
   },
 
+  tell(kind, more) {
+    if (this.send && this.marks) this.send({ kind, work: this.marks.work, ...more });
+  },
+
   light(name) {
-    if (this.send && this.marks) this.send({ kind: "light", work: this.marks.work, name });
+    this.tell("light", { name });
+  },
+
+  // The list of regions: its buttons, and the fields for labels.
+  follow(list, trigger) {
+    this.send = (news) => trigger("input", news);
+    list.addEventListener("click", (event) => {
+      const { region, delete: gone } = event.target.dataset;
+      if (region) this.light(region);
+      if (gone) this.tell("delete", { name: gone });
+    });
+    list.addEventListener("change", (event) => {
+      event.stopPropagation();
+      this.tell("label", { name: event.target.dataset.label, label: event.target.value });
+    });
+    list.addEventListener("input", (event) => event.stopPropagation());
   },
 };
 

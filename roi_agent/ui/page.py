@@ -1,109 +1,28 @@
 """The layout: which component stands where, and which function each of them calls."""
 
-import asyncio
-import atexit
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from importlib import resources
-from tempfile import mkdtemp
 from typing import Any
 
 import gradio as gr
-from fastapi import FastAPI
-from fastapi.responses import RedirectResponse, Response
 from gradio_image_annotation import image_annotator
-from langchain_core.language_models import BaseChatModel
-from starlette.routing import Mount
 
 from roi_agent.settings import ServerSettings
-from roi_agent.tools.models import Models
 from roi_agent.ui import drawing, markup
-from roi_agent.ui.actions import SCENES, Actions, Lane, Seen
-from roi_agent.ui.downloads import add_downloads
-from roi_agent.ui.visitors import Visitors
+from roi_agent.ui.actions import SCENES, Actions, Seen
 
-PATH = "/ui"
 Updates = dict[Any, Any]  # component -> its new value
 _ENDINGS = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm"]
-_FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # the browser's own: nothing is fetched
 _MODES = [("Ask the model", "model"), ("Let the agent work", "agent")]
 _HEAD = """# roi-agent
 Point at things in a picture and ask."""
-_EMPTY = """**Ask about regions.** Draw a box or find things by words, then ask *What is region1?*  
+_EMPTY = """**Ask about regions.** Draw a box or find things by words, then ask *What is region1?*
+
 Or let the agent work: *What is left of the umbrella?*"""
 
-_ICON = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect x="2" y="3" width="12" height="10" fill="none" '
-    'stroke="#3b82f6" stroke-width="2"/></svg>'
-)
 _READ, _MARK = "(value) => { roi.read(value); }", "(value, marks) => roi.mark(value, marks)"
-_CHIPS = """
-roi.send = (news) => trigger('input', news);
-const tell = (kind, more) => roi.marks && roi.send({ kind, work: roi.marks.work, ...more });
-element.addEventListener('click', (event) => {
-  const { region, delete: gone } = event.target.dataset;
-  if (region) tell('light', { name: region });
-  if (gone) tell('delete', { name: gone });
-});
-element.addEventListener('change', (event) => {
-  const name = event.target.dataset.label;
-  if (name) { event.stopPropagation(); tell('label', { name, label: event.target.value }); }
-});
-element.addEventListener('input', (event) => event.stopPropagation());
-"""
-
-
-def mount(app: FastAPI, models: Models, settings: ServerSettings, planner: BaseChatModel, lane: Lane) -> None:
-    """Put the page at /ui of the server.
-
-    models: those of the server.  planner: of the agent.  lane: runs blocking work of detector and segmenter in its turn.
-    """
-    _own_folder()
-    visitors = Visitors(most=settings.visitors, keep_s=settings.visitor_s, image_bytes=settings.image_bytes)
-    add_downloads(app, visitors)
-
-    @app.get("/", include_in_schema=False)
-    async def to_page() -> RedirectResponse:
-        return RedirectResponse(f"{PATH}/")
-
-    @app.get("/favicon.ico", include_in_schema=False)
-    async def icon() -> Response:
-        return Response(_ICON, media_type="image/svg+xml")
-
-    async def build() -> None:
-        _mount(app, build_page(Actions(visitors, models, planner, lane), settings), settings)
-
-    asyncio.run(build())  # outside of a loop, Gradio makes some that nobody closes
-
-
-def _mount(app: FastAPI, blocks: gr.Blocks, settings: ServerSettings) -> None:
-    texts = resources.files(__package__)
-    gr.mount_gradio_app(
-        app,
-        blocks,
-        path=PATH,
-        footer_links=[],
-        run_history=False,
-        show_error=False,
-        ssr_mode=False,
-        enable_monitoring=False,
-        max_file_size=max(1, settings.max_body_bytes - 65536),  # room for what a form adds
-        theme=_theme(),
-        css=texts.joinpath("page.css").read_text(encoding="utf-8"),
-        head=f"<script>{texts.joinpath('page.js').read_text(encoding='utf-8')}</script>",
-    )
-    page: Any
-    (page,) = [route.app for route in app.routes if isinstance(route, Mount) and route.path == PATH]
-    # An open page holds a connection, for which a server that stops would wait.
-    app.state.stopping = [page.stop_event.set]
-
-
-def _theme() -> gr.themes.Base:
-    theme = gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=_FONT, font_mono=["ui-monospace", "monospace"])
-    return theme.set(body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400")
+_REGIONS = "roi.follow(element, trigger);"
 
 
 def build_page(actions: Actions, settings: ServerSettings) -> gr.Blocks:
@@ -178,7 +97,7 @@ class _Page:
                 max_length=500,
                 elem_id="roi-words",
             )
-            self.chips = gr.HTML(js_on_load=_CHIPS, apply_default_css=False, elem_id="roi-regions")
+            self.chips = gr.HTML(js_on_load=_REGIONS, apply_default_css=False, elem_id="roi-regions")
             with gr.Accordion("Take away", open=False):
                 self.files = gr.HTML(apply_default_css=False, elem_id="roi-files")
 
@@ -221,7 +140,7 @@ class _Page:
         on(self.upload.upload, self._open_file, [*known, self.upload], progress="minimal")
         on(self.scenes.select, self._open_scene, known, progress="minimal")
         on(self.words.submit, self._find, [*known, self.words], progress="minimal")
-        on(self.picture.select, self._point, [*known, self.picture], progress="minimal")
+        on(self.picture.select, self._point, known, progress="minimal")
         on(self.chips.input, self._hear, known, trigger_mode="multiple")
         on(self.question.submit, self._talk, [*known, self.question, self.mode], trigger_mode="multiple")
         on(self.afresh.click, self._restart, known)
@@ -248,10 +167,8 @@ class _Page:
     async def _find(self, visitor: Any, tab: str, words: str) -> Updates:
         return self._shown(await self.actions.find(visitor, words), tab)
 
-    async def _point(self, visitor: Any, tab: str, picture: Any, chosen: gr.SelectData) -> Updates:
-        x, y = chosen.index
-        height, width = picture.shape[:2]
-        return self._shown(await self.actions.point(visitor, (x / width, y / height)), tab)
+    async def _point(self, visitor: Any, tab: str, chosen: gr.SelectData) -> Updates:
+        return self._shown(await self.actions.point(visitor, (chosen.index[0], chosen.index[1])), tab)
 
     def _talk(self, visitor: Any, tab: str, text: str, mode: str) -> Iterator[Updates]:
         empty = {self.question: ""}
@@ -290,10 +207,3 @@ class _Page:
 
 def _hint(mode: str) -> Any:
     return gr.update(placeholder="What is left of the umbrella?" if mode == "agent" else "What is region1?")
-
-
-def _own_folder() -> None:
-    """Gradio keeps files that are sent in a folder that all users of a machine would share; ours goes when the server does."""
-    if "GRADIO_TEMP_DIR" not in os.environ:
-        os.environ["GRADIO_TEMP_DIR"] = mkdtemp(prefix="roi-agent-page-")
-        atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
