@@ -77,7 +77,7 @@ def draw_regions(image: Image.Image, regions: Sequence[Region], caption: Sequenc
     line = max(2, round(max(canvas.size) / 250))
     for region in regions:
         if region.mask is not None:
-            _outline(canvas, region.mask, _colour(region), line)
+            _outline(canvas, region.mask, colour(region), line)
     draw = ImageDraw.Draw(canvas)
     font = _font(max(14, round(max(canvas.size) / 32)))
     for region in regions:
@@ -125,7 +125,8 @@ def _seen_in(workspace: Workspace, region: Region, seen: WorkspaceImage) -> Regi
     return workspace.seen_in(region, seen) if inside else None
 
 
-def _colour(region: Region) -> str:
+def colour(region: Region) -> str:
+    """The colour of a region in every picture, as #RRGGBB."""
     return _COLOURS[(int(region.name.removeprefix("region")) - 1) % len(_COLOURS)]
 
 
@@ -143,16 +144,16 @@ def _outline(canvas: Image.Image, mask: Mask, colour: str, width: int) -> None:
 
 
 def _draw_box(draw: ImageDraw.ImageDraw, region: Region, factor: int, line: int, font: ImageFont.FreeTypeFont) -> None:
-    colour = _colour(region)
+    ink = colour(region)
     x1, y1, x2, y2 = (value * factor for value in region.box.xyxy)
-    draw.rectangle((x1, y1, x2, y2), outline=colour, width=line)
+    draw.rectangle((x1, y1, x2, y2), outline=ink, width=line)
     name = region.name if region.label is None else f"{region.name}: {region.label}"
     left, top, right, bottom = draw.textbbox((0, 0), name, font=font)
     width, height = right - left + 2 * line, bottom - top + 2 * line
     # Above the box where there is room, else inside it; never outside the picture.
     x = max(0.0, min(x1, draw.im.size[0] - width))
     y = y1 - height if y1 >= height else y1
-    draw.rectangle((x, y, x + width, y + height), fill=colour)
+    draw.rectangle((x, y, x + width, y + height), fill=ink)
     draw.text((x + line - left, y + line - top), name, fill="white", font=font)
 
 

@@ -102,19 +102,9 @@ class Trace:
 
     def picture(self, step: Step | None = None) -> Image.Image | None:
         """What a step shows, or the answer: its regions on their image, or the enlarged part; None where it shows nothing."""
-        try:
-            if step is not None and step.name == "zoom_in" and not step.error:
-                seen = self.workspace.image(step.image)
-                return zoom(self.workspace, seen.box, image=seen.parent).picture
-            handles = self.regions if step is None else step.regions
-            if not handles:
-                return None
-            image = self.workspace.region(handles[0]).image
-            return overview(
-                self.workspace, image=image, regions=[each for each in handles if self.workspace.region(each).image == image]
-            ).picture
-        except RoiAgentError:
-            return None
+        if step is not None:
+            return step_picture(self.workspace, step)
+        return _handles_picture(self.workspace, self.regions)
 
     def to_html(self) -> str:
         """One self-contained page with every step and its picture."""
@@ -178,6 +168,28 @@ class Trace:
         values |= {"steps": steps, "usage": Usage(**plain["usage"]), "workspace": workspace}
         values |= {name: tuple(plain[name]) for name in ("regions", "doubts")}
         return cls(**values)
+
+
+def step_picture(workspace: Workspace, step: Step) -> Image.Image | None:
+    """What a step shows: its regions on their image, or the enlarged part; None where it shows nothing."""
+    if step.name != "zoom_in" or step.error:
+        return _handles_picture(workspace, step.regions)
+    try:
+        seen = workspace.image(step.image)
+        return zoom(workspace, seen.box, image=seen.parent).picture
+    except RoiAgentError:
+        return None
+
+
+def _handles_picture(workspace: Workspace, handles: Sequence[str]) -> Image.Image | None:
+    try:
+        if not handles:
+            return None
+        image = workspace.region(handles[0]).image
+        here = [each for each in handles if workspace.region(each).image == image]
+        return overview(workspace, image=image, regions=here).picture
+    except RoiAgentError:
+        return None
 
 
 def arguments_text(arguments: Mapping[str, Any]) -> str:
