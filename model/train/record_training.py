@@ -27,7 +27,7 @@ from roi_agent.model.train.record_job import RecordJob
 from roi_agent.model.train.record_settings import RecordSettings
 from roi_agent.model.train.run_checkpoints import Standing, load, save
 from roi_agent.model.train.run_report import Report
-from roi_agent.model.train.samples import Batch, Samples, Share
+from roi_agent.model.train.samples import Batch, Forms, Samples, Share
 from roi_agent.model.train.starting import decoder_layers, prepare
 
 _GATE_SHARE = 50.0  # of the learning rate: at the common one a gate that starts at zero stays all but closed
@@ -67,7 +67,7 @@ def run(job: RecordJob, show_progress: bool) -> None:
     if standing.step == steps:
         return
     held_out = HeldOut(job.data, settings.evaluate, processor, length=settings.length) if settings.evaluate else None
-    samples = Samples(mixture, processor, length=settings.length, letters=settings.letters)
+    samples = Samples(mixture, processor, length=settings.length, forms=Forms.by_part(settings))
     loader = _loader(samples, settings, range(standing.step, steps), accelerator)
     with Report(job, standing, steps, parameters, accelerator, show_progress) as report:
         guard = LossGuard(factor=settings.spike, warm=settings.warm(steps), losses=standing.losses)
