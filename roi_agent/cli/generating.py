@@ -74,10 +74,21 @@ def generate_command(
         raise InvalidSetting("only one path is given", do="name images, and last the folder to write")
     if families and writer != "offline":
         raise InvalidSetting("--families belong to the offline writer", do="leave them out: a chat model asks what it likes")
-    measures = {"confidence": min_confidence, "margin": min_margin, "found": min_found, "apart": min_apart, "ratio": min_ratio}
-    counts = {"per_image": max_per_image, "images": batch, "seed": seed}
-    words = {"phrases": _phrases(phrases), **_families(families)}
-    settings = GenerationSettings(**words, **measures, **counts, everything=segmenter != "none", verify=verify, small=small)
+    settings = GenerationSettings(
+        phrases=_phrases(phrases),
+        per_image=max_per_image,
+        everything=segmenter != "none",
+        verify=verify,
+        confidence=min_confidence,
+        margin=min_margin,
+        found=min_found,
+        apart=min_apart,
+        ratio=min_ratio,
+        small=small,
+        images=batch,
+        seed=seed,
+        **_families(families),
+    )
     names = {"model": model, "detector": detector, "segmenter": segmenter, "writer": writer, "licence": licence}
     _generate(paths[:-1], paths[-1], settings, names, _writer(writer, base_url), device=device, as_json=as_json)
 
