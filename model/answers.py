@@ -103,6 +103,12 @@ class Answer:
         """Plain values for JSON."""
         return _plain(self)
 
+    def _repr_html_(self) -> str:
+        from roi_agent.model.display import notes, regions_table, soft, stacked, strong
+
+        sure = soft(f"confidence {self.confidence:.2f}" + ("; cut at max_new_tokens" if self.finish == "length" else ""))
+        return stacked(strong(self.text), sure, regions_table(self.regions) if self.regions else "", notes(self.notes))
+
 
 class AnswerStream(ABC):
     """An answer while it is written: iterating, with `for` or `async for`, gives its text in pieces, once.
@@ -148,6 +154,19 @@ class Choice:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return _plain(self)
+
+    def _repr_html_(self) -> str:
+        from roi_agent.model.display import notes, regions_table, soft, stacked, strong, table
+
+        order = sorted(range(len(self.options)), key=lambda index: -self.scores[index])
+        rows = [(self.options[index], f"{self.scores[index]:.2f}") for index in order]
+        return stacked(
+            strong(self.text),
+            soft(f"confidence {self.confidence:.2f}, of these options"),
+            table(("option", "log-probability of a token"), rows),
+            regions_table(self.regions) if self.regions else "",
+            notes(self.notes),
+        )
 
 
 def _plain(result: Answer | Choice) -> dict[str, Any]:

@@ -86,6 +86,12 @@ class LoadedImage:
             self._digest.append(made.hexdigest())
         return self._digest[0]
 
+    def _repr_html_(self) -> str:
+        from roi_agent.model.display import notes, picture, soft, stacked
+
+        width, height = self.size_wh
+        return stacked(picture(self.pixels, self.source), soft(f"{self.source}, {width} x {height} pixels"), notes(self.notes))
+
 
 def load_image(source: object, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> LoadedImage:
     """The image as upright RGB: EXIF applied, transparency over white, 16 bits scaled to 8, first frame.

@@ -6,6 +6,7 @@ GPT4RoI in this process is one; whatever speaks this protocol can take its place
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from roi_agent.model.answers import Answer, AnswerStream, Choice, Decoding
@@ -138,11 +139,15 @@ class Chat:
         self.image, self.regions, self.turns = image, regions, list[Turn]()
         self._model = model
 
-    def point(self, box: object, *, format: str = "xyxy", unit: str = "pixel") -> Region:
-        """Add a region to the conversation, under the next free number."""
+    def point(self, place: object, *, format: str = "xyxy", unit: str = "pixel") -> Region:
+        """Add a region to the conversation, under the next free number.
+
+        place: one item as `parse_regions` takes it: four numbers, a Box, a Mask, or a Region such as `point_at` finds.
+        Errors: those of `parse_regions`.
+        """
         number = 1 + max((int(region.name.removeprefix("region")) for region in self.regions), default=0)
-        added = {"name": f"region{number}", "box": box}
-        (region,) = parse_regions([added], size_wh=self.image.size_wh, format=format, unit=unit)
+        (parsed,) = parse_regions([place], size_wh=self.image.size_wh, format=format, unit=unit)
+        region = replace(parsed, name=f"region{number}")
         self.regions = (*self.regions, region)
         return region
 
@@ -152,6 +157,16 @@ class Chat:
         answer = self._model.reply(self.image, [*self.turns, asked], self.regions, _decoding(decoding))
         self.turns.append(Turn(asked.question, answer.text))
         return answer
+
+    def _repr_html_(self) -> str:
+        from roi_agent.model.display import picture, regions_table, stacked, table
+
+        said = [(turn.question, turn.answer) for turn in self.turns]
+        return stacked(
+            picture(self.image.pixels, self.image.source),
+            regions_table(self.regions, self.image.pixels),
+            table(("question", "answer"), said) if said else "",
+        )
 
 
 class _WholeAnswer(AnswerStream):

@@ -66,6 +66,11 @@ class Region:
         wire |= {key: getattr(self, key) for key in ("prompt", "image", "parent") if getattr(self, key) is not None}
         return wire | ({"mask": self.mask.to_coco()} if self.mask else {})
 
+    def _repr_html_(self) -> str:
+        from roi_agent.model.display import regions_table, stacked
+
+        return stacked(regions_table([self]))
+
 
 def parse_regions(
     regions: object, *, size_wh: tuple[int, int], format: str = "xyxy", unit: str = "pixel", max_regions: int = MAX_REGIONS

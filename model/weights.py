@@ -27,7 +27,7 @@ def load_model(kind: Any, folder: str | Path, **options: Any) -> Any:
 
     Errors: those of `load_part`, and CheckpointMismatch where weights and configuration differ.
     """
-    with quiet_loading(unless=_is_long(Path(folder))):
+    with without_bars(unless=_is_long(Path(folder))):
         model, report = _load(kind, folder, output_loading_info=True, **options)
     wrong = [f"{len(report[key])} {key.replace('_', ' ')}" for key in sorted(report) if report[key]]
     if wrong:
@@ -54,7 +54,7 @@ def _load(kind: Any, folder: str | Path, **options: Any) -> Any:
 
 
 @contextmanager
-def quiet_loading(*, unless: bool = False) -> Iterator[None]:
+def without_bars(*, unless: bool = False) -> Iterator[None]:
     """Without transformers' progress bars, unless it takes a while."""
     shown = logging.is_progress_bar_enabled()
     if not unless:

@@ -19,6 +19,7 @@ class ServerSettings:
     max_body_bytes: of a request.  max_requests: in progress at once, 429 beyond.  max_questions: of one call.
     image_bytes, image_s: of decoded images that are kept, and seconds since their last use.
     image_hosts: from which images are fetched by web address, as `WebImages` reads them; from none by default.
+    visitors, visitor_s: of the page: how many have their images and regions kept, and seconds since their last visit.
     ready_s: within which the model must answer to count as ready.  drain_s: for requests in progress when the server is told
     to stop.  Error: InvalidSetting.
     """
@@ -32,13 +33,16 @@ class ServerSettings:
     image_bytes: int = 512 << 20
     image_s: float = 3600.0
     image_hosts: tuple[str, ...] = ()
+    visitors: int = 100
+    visitor_s: float = 4 * 3600.0
     ready_s: float = 10.0
     drain_s: float = 30.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise InvalidSetting(f"the port is {shown(self.port)}", do="give 0 to 65535")
-        for name in ("max_body_bytes", "max_requests", "max_questions", "image_bytes", "image_s", "ready_s", "drain_s"):
+        numbers = ("max_body_bytes", "max_requests", "max_questions", "image_bytes", "image_s", "visitors", "visitor_s")
+        for name in (*numbers, "ready_s", "drain_s"):
             if not getattr(self, name) > 0:
                 raise InvalidSetting(f"{name} is {shown(getattr(self, name))}", do="give a number above 0")
         if self.api_key is not None and (len(self.api_key) < 8 or not self.api_key.isascii() or not self.api_key.isprintable()):

@@ -132,9 +132,9 @@ def test_a_missing_extra_says_how_to_install_it(run: Runner, monkeypatch: pytest
     assert "roi-agent[train]" in result.err
 
 
-COMMANDS = ["ask", "chat", "detect", "segment", "scenes", "train", "evaluate toy", "convert", "doctor"]
-COMMANDS += [f"data {command}" for command in ("convert", "formats", "inspect", "stats")]
-COMMANDS += [f"evaluate {bench}" for bench in ("captions", "boxes", "vcr", "visual7w", "pope")]
+COMMANDS = ["ask", "chat", "run", "replay", "detect", "segment", "serve", "mcp", "scenes", "train", "convert", "doctor"]
+COMMANDS += [f"data {command}" for command in ("convert", "formats", "generate", "inspect", "stats")]
+COMMANDS += [f"evaluate {bench}" for bench in ("agent", "toy", "captions", "boxes", "vcr", "visual7w", "pope")]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,6 +1,7 @@
 """The evaluation on the toy world, and that the published figures are those of the shipped weights."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from roi_agent.evaluation.models import run_toy, toy_markdown
 from roi_agent.loading import SHIPPED, load_region_model
 from roi_agent.model.data.questions import FAMILY_NAMES, TRAINING_SEEDS
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.evaluate.toy import GOALS, GROUPS, Score, evaluate_toy, scores
+from roi_agent.model.evaluate.toy import GOALS, GROUPS, Score, ask_families, evaluate_toy, scores
 from roi_agent.model.local import LocalRegionModel
 from tests.commands import Runner
 
@@ -26,6 +27,16 @@ def test_seeds_of_training_are_refused() -> None:
     assert isinstance(model, LocalRegionModel)
     with pytest.raises(InvalidSetting, match="belongs to training"):
         list(evaluate_toy(model, questions=5, first_seed=TRAINING_SEEDS - 3))
+
+
+def test_families_are_asked_as_often_as_wanted() -> None:
+    model = load_region_model("nano")
+    assert isinstance(model, LocalRegionModel)
+    wanted = {"colour": 20, "touching": 3, "turns": 0}
+    asked = [each for batch in ask_families(model, wanted, first_seed=70) for each in batch]
+    assert Counter(each.example.family for each in asked) == {"colour": 20, "touching": 3}
+    assert len({(each.scene.seed, each.example.family) for each in asked}) == 23
+    assert list(ask_families(model, {})) == []
 
 
 def test_batched_answers_are_those_of_asking_one_by_one() -> None:

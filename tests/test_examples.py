@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -68,24 +70,64 @@ def test_the_example_script_runs(tmp_path: Path) -> None:
     assert (tmp_path / "regions.png").exists()
 
 
+NOTEBOOKS = {
+    "first_steps": (
+        "a large purple bell",
+        "yes    Why?  region1 is below region2",
+        "a medium pink chair",
+        "bell    confidence 0.",
+    ),
+    "many_regions": (
+        "no star (best score 0.",
+        "a medium pink flag  1.00",
+        "region3 is left of and below region4",
+        "a large purple bell",
+    ),
+    "agent_and_trace": ("pink (region2)", "no umbrella was found", "scene2.png holds=False", "answer: red arrow (region2)"),
+    "detector_to_dataset": ("2 images, 5 annotations of flag car boat bell", "2 records, troubles: none", "corrected by hand"),
+    "build_your_own_tool": ("a large orange umbrella", "yellow (region8)", "brightness 54", "unknown_region: region99"),
+}
+
+
+def shown_by(notebook: Any) -> str:
+    """The text that a reader sees below the cells."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    pages = [output["data"].get("text/html", output["data"].get("text/plain", "")) for output in outputs if "data" in output]
+    printed = [output["text"] for output in outputs if "text" in output]
+    return unescape(re.sub(r"<[^>]*>", " ", "\n".join(printed + pages)))
+
+
+def run_notebook(name: str, folder: Path) -> Any:
+    notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    return notebook
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-@pytest.mark.parametrize(
-    "name,answer", [("ask_about_regions", "a large purple bell"), ("find_and_ask", "a large orange umbrella")]
-)
-def test_the_notebooks_run_from_top_to_bottom(tmp_path: Path, name: str, answer: str) -> None:
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_notebooks_run_from_top_to_bottom(tmp_path: Path, name: str) -> None:
     for scene in EXAMPLES.glob("*.png"):
         shutil.copy(scene, tmp_path)
-    notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
-    assert answer in printed
+    notebook = run_notebook(name, tmp_path)
+    shown = shown_by(notebook)
+    for text in NOTEBOOKS[name]:
+        assert text in shown, text
+    assert not any("stderr" in output.get("name", "") for cell in notebook.cells for output in cell.get("outputs", []))
+
+
+def test_notebooks_are_kept_without_outputs_and_link_to_what_is_there() -> None:
+    names = sorted(path.stem for path in EXAMPLES.glob("*.ipynb"))
+    assert names == sorted([*NOTEBOOKS, "train_on_your_boxes"])
+    for name in names:
+        for cell in nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4).cells:
+            assert not cell.get("outputs") and cell.get("execution_count") is None
+            for link in re.findall(r"\]\((\w+\.ipynb)\)", cell.source):
+                assert (EXAMPLES / link).is_file(), link
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_the_training_notebook_teaches_names_that_nano_did_not_know(tmp_path: Path) -> None:
-    notebook = nbformat.read(EXAMPLES / "train_on_your_boxes.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    printed = shown_by(run_notebook("train_on_your_boxes", tmp_path))
     counts = re.findall(r"right (\d+) of (\d+), boxes shuffled (\d+) of", printed)
     before, after = [[int(number) for number in each] for each in counts]
     assert before == [0, 109, 0]

@@ -1,29 +1,30 @@
 """Generated instructions: what is found, described, related and written, and that only what is supported is kept."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
 from PIL import Image
 
 from roi_agent import Workspace, load_detector, load_region_model, load_segmenter
-from roi_agent.evaluation.generation import Share, is_true
 from roi_agent.generation.answering import says
 from roi_agent.generation.claims import Claim, Written, WrittenTurn
 from roi_agent.generation.describing import Described, Description
-from roi_agent.generation.families import FAMILIES, SINGLE
 from roi_agent.generation.finding import distinct
 from roi_agent.generation.making import Made, Maker
 from roi_agent.generation.page import Page
+from roi_agent.generation.recording import Origin, recorded
 from roi_agent.generation.relating import Layout
+from roi_agent.generation.rules import ABOUT_ONE, FAMILIES, SINGLE
 from roi_agent.generation.settings import GenerationSettings
-from roi_agent.generation.supporting import CHOOSE, DESCRIPTION, DETECTOR, SECOND_LOOK, UNSURE, Support
+from roi_agent.generation.supporting import CHOOSE, DESCRIPTION, DETECTOR, SECOND_LOOK, THERE, UNSURE, Support
 from roi_agent.generation.verifying import GEOMETRY, MALFORMED, REASONS, REPEATED, UNCLEAR, UNKNOWN, UNSUPPORTED, Verifier
 from roi_agent.generation.vocabulary import Vocabulary
 from roi_agent.generation.writing import OfflineWriter
 from roi_agent.model.answers import Answer, Choice, Decoding, Timing, Usage
 from roi_agent.model.boxes import Box
-from roi_agent.model.conversation import Turn
+from roi_agent.model.conversation import Turn, mentioned
 from roi_agent.model.data.art import COLOURS, KINDS
 from roi_agent.model.data.record import Evidence, Record, RecordTurn
 from roi_agent.model.data.scenes import Scene, Thing, make_scene, render_image
@@ -32,6 +33,7 @@ from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.model.masks import Mask
 from roi_agent.model.protocol import RegionModel
 from roi_agent.model.regions import Region
+from tests.scene_truth import Share, is_true
 
 SEEDS = range(700_000, 700_024)
 VOCABULARY = Vocabulary(KINDS, tuple(COLOURS), ("small", "medium", "large"))
@@ -41,8 +43,10 @@ def picture(seed: int, side: int = 384) -> LoadedImage:
     return load_image(Image.fromarray(render_image(make_scene(seed), side)))
 
 
-def thing(number: int, box: tuple[float, float, float, float], kind: str = "star", colour: str = "red") -> Described:
-    told = [Description(text, 0.99) for text in (kind, colour, f"small {colour} {kind}")]
+def thing(
+    number: int, box: tuple[float, float, float, float], kind: str = "star", colour: str = "red", size: str = "small"
+) -> Described:
+    told = [Description(text, 0.99) for text in (kind, colour, f"{size} {colour} {kind}")]
     return Described(Region(f"region{number}", Box(*box)), *told)
 
 
@@ -81,7 +85,8 @@ def test_every_kept_record_brings_its_evidence_and_reads_back(made: list[Made]) 
     for record in records:
         assert record.evidence and Record.from_dict(record.to_dict(), where="here") is not None
         assert {each.kind for each in record.evidence} <= {"choose", "geometry", "detector", "second look"}
-        assert [region.name for region in record.regions] == [f"region{n}" for n in range(1, len(record.regions) + 1)]
+        numbers = [int(region.name.removeprefix("region")) for region in record.regions]
+        assert numbers == sorted(set(numbers)) and numbers[0] >= 1 and numbers[-1] <= 30
         assert all(region.label in (None, *KINDS) for region in record.regions)
 
 
@@ -178,6 +183,23 @@ def test_a_wrong_description_is_not_supported_however_sure(maker: Maker) -> None
             assert isinstance(support[described.region.name, "name"], str)
 
 
+@pytest.mark.parametrize(("label", "score", "there"), [("cup", 0.9, True), ("cup", 0.01, False), (None, 0.9, False)])
+def test_geometry_needs_no_description_of_what_words_have_found(
+    maker: Maker, label: str | None, score: float, there: bool
+) -> None:
+    scene, workspace = make_scene(700_006), Workspace()
+    image = workspace.add_image(picture(700_006))
+    (region,) = workspace.add_regions([[value * 384 for value in scene.things[0].box]])
+    unsure = Described(replace(region, label=label, score=score), *[Description("anything", 0.1)] * 3)
+    support = maker._examiner.examine(workspace, image, [unsure], {(region.name, THERE)})
+    verdict = support[region.name, THERE]
+    if there:
+        assert isinstance(verdict, tuple) and [each.kind for each in verdict] == ["detector"]
+        assert (region.name, "kind") not in support
+    else:
+        assert verdict == support[region.name, "kind"] == UNSURE
+
+
 # ---------------------------------------------------------------- finding
 
 
@@ -261,17 +283,41 @@ CLOSE = thing(4, (64, 13, 110, 59))
         (Claim("leftmost", ("region2", "region1", "region3")), False),
         (Claim("topmost", ("region1", "region4", "region2")), None),
         (Claim("largest", ("region2", "region1")), True),
+        (Claim("place", ("region1",), "top left"), True),
+        (Claim("place", ("region1",), "top"), False),
+        (Claim("place", ("region1",), "top", holds=False), True),
+        (Claim("place", ("region3",), "left"), True),
     ],
 )
 def test_geometry_says_what_is_plain_and_no_more(claim: Claim, verdict: bool | None) -> None:
     assert layout(ONE, FAR, ONTO, CLOSE).confirms(claim) is verdict
 
 
+@pytest.mark.parametrize(
+    ("box", "place"),
+    [
+        ((180, 80, 220, 120), "centre"),
+        ((0, 0, 1, 1), "top left"),
+        ((399, 199, 400, 200), "bottom right"),
+        ((0, 0, 400, 200), "centre"),
+        ((190, 0, 210, 40), "top"),
+        ((0, 90, 40, 110), "left"),
+        ((123, 90, 143, 110), None),  # on the border between two thirds
+        ((180, 50, 220, 84), None),
+    ],
+)
+def test_a_place_is_told_in_thirds_and_not_near_their_borders(box: tuple[int, int, int, int], place: str | None) -> None:
+    assert layout(thing(1, box)).place("region1") == place
+
+
 # ---------------------------------------------------------------- verification of what is written
 
 STAR, CUP = thing(1, (10, 10, 60, 60)), thing(2, (200, 100, 300, 180), "cup", "blue")
 PROOF = (Evidence("choose", "<region1> is star", 0.9),)
-SUPPORT: Support = {("region1", "kind"): PROOF, ("region2", "kind"): UNSURE, ("region1", "colour"): PROOF}
+SUPPORT: Support = {("region1", "kind"): PROOF, ("region2", "kind"): UNSURE, ("region1", "colour"): PROOF} | {
+    ("region1", THERE): PROOF,
+    ("region2", THERE): UNSURE,
+}
 
 
 def asked(question: str, answer: str, *claims: Claim) -> Written:
@@ -311,14 +357,15 @@ def test_geometry_that_is_too_close_drops_what_was_written() -> None:
 def test_geometry_is_that_of_things_that_are_known() -> None:
     left = asked("Is <region1> left of <region2>?", "yes", Claim("left of", ("region1", "region2")))
     assert Verifier.of([STAR, CUP], layout(STAR, CUP), SUPPORT).verify(left) == UNSURE
-    known: Support = {**SUPPORT, ("region2", "kind"): (Evidence("choose", "<region2> is cup", 0.9),)}
+    known: Support = {**SUPPORT, ("region2", THERE): (Evidence("detector", "finds 'cup' at <region2>", 0.9),)}
     found = Verifier.of([STAR, CUP], layout(STAR, CUP), known).verify(left)
-    assert isinstance(found, tuple) and [each.kind for each in found] == ["geometry", "choose", "choose"]
+    assert isinstance(found, tuple) and [each.kind for each in found] == ["geometry", "choose", "detector"]
     assert "<region1> is left of and above <region2>" in found[0].text
 
 
 KIND = {name: Claim("kind", (f"region{number}",), name) for number, name in ((1, "star"), (2, "cup"))}
 SECOND_STAR = Claim("kind", ("region3",), "star")
+RED = (Claim("colour", ("region1",), "red"), Claim("colour", ("region2",), "blue"))
 
 
 @pytest.mark.parametrize(
@@ -340,6 +387,12 @@ SECOND_STAR = Claim("kind", ("region3",), "star")
         ("Is it sunny?", "yes", (Claim("above", ("region1", "region2")),), False),
         ("Where is <region1>?", "left of <region2>", (Claim("left of", ("region1", "region2")),), True),
         ("Where is <region1>?", "under <region2>", (Claim("left of", ("region1", "region2")),), False),
+        ("Where is <region1>?", "top left", (Claim("place", ("region1",), "top left"),), True),
+        ("Where is <region1>?", "bottom", (Claim("place", ("region1",), "top left"),), False),
+        ("How large is <region1>?", "small", (Claim("name", ("region1",), "small red star"),), True),
+        ("How large is <region1>?", "large", (Claim("name", ("region1",), "small red star"),), False),
+        ("Which is a red cup: <region1> and <region2>?", "none of them", (*RED, *KIND.values()), True),
+        ("Which is a red star: <region1> and <region2>?", "none of them", (*RED, *KIND.values()), False),
     ],
 )
 def test_an_answer_must_say_what_its_claims_do(question: str, answer: str, claims: tuple[Claim, ...], follows: bool) -> None:
@@ -350,7 +403,7 @@ def test_an_answer_must_say_what_its_claims_do(question: str, answer: str, claim
 
 THINGS = (
     thing(1, (10, 10, 60, 60)),
-    thing(2, (45, 45, 120, 120), "cup", "red"),
+    thing(2, (45, 45, 120, 120), "cup", "red", "medium"),
     thing(3, (300, 20, 380, 90), "star", "blue"),
     thing(4, (200, 120, 250, 180), "fish", "green"),
 )
@@ -358,16 +411,20 @@ THINGS = (
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rules_write_what_follows_from_their_claims(family: str) -> None:
-    support: Support = {(each.region.name, attribute): PROOF for each in THINGS for attribute in ("kind", "colour", "name")}
+    support: Support = {
+        (each.region.name, attribute): PROOF for each in THINGS for attribute in ("kind", "colour", "name", THERE)
+    }
     boxes = Layout(tuple(each.region for each in THINGS), (400, 200), 0.0, 1.0)
-    scene = Scene(0, tuple(Thing(t.kind.text, t.colour.text, "small", t.region.box.normalised((400, 200))) for t in THINGS))
+    scene = Scene(
+        0, tuple(Thing(t.kind.text, t.colour.text, t.name.text.split()[0], t.region.box.normalised((400, 200))) for t in THINGS)
+    )
     answers = set()
     for seed in range(40):
         page = Page(THINGS, boxes, VOCABULARY, Random(seed))
         for written in OfflineWriter((family,)).write(page, 2):
             assert isinstance(written, Written) and written.family == family
             assert isinstance(Verifier.of(THINGS, boxes, support).verify(written), tuple), written
-            regions = tuple(each.region for each in THINGS)
+            regions = tuple(each.region for each in THINGS if each.region.name in written.regions)
             turns = tuple(RecordTurn(turn.question, turn.answer) for turn in written.turns)
             assert is_true(Record("1", "1.png", (400, 200), regions, turns, "rules", "none"), scene), written
             answers.add(written.turns[0].answer)
@@ -379,7 +436,7 @@ def test_rules_write_nothing_about_nothing(family: str) -> None:
     assert OfflineWriter((family,)).write(Page((), layout(), VOCABULARY, Random(0)), 5) == []
 
 
-@pytest.mark.parametrize("family", [name for name in SINGLE if name not in ("kind", "colour", "name", "presence")])
+@pytest.mark.parametrize("family", [name for name in SINGLE if name not in ABOUT_ONE])
 def test_rules_compare_nothing_alone(family: str) -> None:
     assert OfflineWriter((family,)).write(Page(THINGS[:1], layout(THINGS[0]), VOCABULARY, Random(0)), 5) == []
 
@@ -394,6 +451,60 @@ def test_yes_and_no_are_as_frequent() -> None:
             if isinstance(written, Written)
         ]
         assert 0.35 <= said.count("yes") / len(said) <= 0.65, (family, said.count("yes"), len(said))
+
+
+def test_what_does_not_touch_is_asked_of_regions_that_are_near() -> None:
+    asked_about = set()
+    for seed in range(150):
+        for written in OfflineWriter(("touching",)).write(Page(THINGS, layout(*THINGS), VOCABULARY, Random(seed)), 1):
+            assert isinstance(written, Written)
+            ((turn,), (claim,)) = written.turns, written.turns[0].claims
+            asked_about |= {tuple(sorted(claim.regions))} if turn.answer == "no" else set()
+    assert asked_about and all(layout(*THINGS).relation(*pair).gap < 100 for pair in asked_about)
+    assert not asked_about & {("region1", "region3"), ("region1", "region4")}
+
+
+def test_all_regions_are_asked_about_without_their_names_only_where_no_others_are_given() -> None:
+    bare = 0
+    for family in ("extreme", "which", "count_colour", "count_kind", "turns"):
+        for seed in range(60):
+            for written in OfflineWriter((family,)).write(Page(THINGS, layout(*THINGS), VOCABULARY, Random(seed)), 2):
+                assert isinstance(written, Written)
+                for turn in written.turns:
+                    if not mentioned(turn.question) and "region" in turn.question:
+                        bare += 1
+                        assert {name for claim in turn.claims for name in claim.regions} == set(written.regions), turn
+    assert bare > 20
+
+
+def test_a_number_of_none_is_explained_in_the_singular() -> None:
+    reasons = [
+        turn.answer
+        for seed in range(200)
+        for written in OfflineWriter(("why",)).write(Page(THINGS, layout(*THINGS), VOCABULARY, Random(seed)), 1)
+        if isinstance(written, Written) and written.turns[0].answer == "none"
+        for turn in written.turns[1:]
+    ]
+    assert reasons and all(each.startswith("none of them is ") for each in reasons)
+    assert not any(each.endswith(("stars", "cups")) for each in reasons), reasons
+
+
+def test_regions_have_now_and_then_the_high_numbers_of_long_conversations() -> None:
+    regions = {each.region.name: each.region for each in (STAR, CUP)}
+    turn = WrittenTurn("Is <region1> left of <region2>?", "yes", ())
+    written, proof = (
+        Written("relation", (turn,), ("region1", "region2")),
+        (Evidence("geometry", "<region1> is left of <region2>"),),
+    )
+    origin, high = Origin("1.png", (400, 200), "rules", "none"), 0
+    for seed in range(400):
+        record = recorded(written, proof, regions, origin, 0, Random(seed))
+        boxes = {region.name: region.box for region in record.regions}
+        first, second = mentioned(record.turns[0].question)
+        assert (boxes[first], boxes[second]) == (STAR.region.box, CUP.region.box)
+        assert mentioned(record.evidence[0].text) == (first, second)
+        high += set(boxes) != {"region1", "region2"}
+    assert 0.15 < high / 400 < 0.35
 
 
 # ---------------------------------------------------------------- settings

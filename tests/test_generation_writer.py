@@ -8,7 +8,6 @@ import pytest
 
 from roi_agent import load_detector, load_region_model
 from roi_agent.agent.planners import load_planner
-from roi_agent.evaluation.generation import is_true
 from roi_agent.generation.chat_writer import ChatWriter
 from roi_agent.generation.making import Made, Maker
 from roi_agent.generation.settings import GenerationSettings
@@ -18,6 +17,7 @@ from roi_agent.model.data.scenes import make_scene, render_image
 from roi_agent.model.errors import PlannerFailed
 from roi_agent.model.images import load_image
 from tests.chat_server import ChatServer, Reply, call, calls, says
+from tests.scene_truth import is_true
 
 SEED = 700_002  # a scene of eight things
 PICTURE = load_image(render_image(make_scene(SEED), 384))
@@ -83,7 +83,8 @@ def test_the_writer_sees_words_only_and_what_it_writes_well_is_kept(
     (made,), (request,) = make(server, models, reply)
     assert made.written == len(made.records) == 4, made.dropped
     assert all(is_true_of(record, made) for record in made.records[:1])
-    assert len(made.records[2].turns) == 2 and made.records[2].turns[1].answer == f"<region1> is a {kind}"
+    why_record = made.records[2]
+    assert len(why_record.turns) == 2 and why_record.turns[1].answer == f"<{why_record.regions[0].name}> is a {kind}"
     assert all(record.evidence for record in made.records)
     said = json.dumps(request["messages"])
     assert "image_url" not in said and "base64" not in said

@@ -121,7 +121,9 @@ def test_phrases_fit_one_thing_alone_where_there_is_such_a_phrase() -> None:
         for thing in scene.things:
             namesakes = sum(each.name == thing.name for each in scene.things)
             for phrase in by_looks(scene, thing):
-                fitting = sum(set(phrase.split()) <= set(each.name.split()) for each in scene.things)
+                words = phrase.split()
+                assert phrase == article(" ".join(words[1:]))
+                fitting = sum(set(words[1:]) <= set(each.name.split()) for each in scene.things)
                 assert fitting == (1 if namesakes == 1 else namesakes)
             assert by_place(scene, thing)[: len(by_looks(scene, thing))] == by_looks(scene, thing)
 

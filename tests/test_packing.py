@@ -16,7 +16,8 @@ from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, RegionInputs, n
 from roi_agent.model.regions import Box, Region
 from roi_agent.model.train.packed_loss import PackedLoss
 from roi_agent.model.train.packing import PADDING, Conversation, attention, pack, prefix_ids
-from roi_agent.model.train.samples import Batch, Sample, Samples, encode_records
+from roi_agent.model.train.record_settings import RecordSettings
+from roi_agent.model.train.samples import Batch, Forms, Sample, Samples, encode_records
 from tests.small import clip, gpt2, llama, make_model, make_processor, qwen2, resnet
 from tests.training_sets import scene_records
 
@@ -199,7 +200,7 @@ def test_closed_questions_are_read_a_second_time_with_their_options(
     turn = plain.turns[0]
     closed = replace(plain, turns=(replace(turn, options=(turn.answer, "none of these")), RecordTurn("Is it large?", "yes")))
     once, _ = encode_records(processor, prefix, [closed, plain])
-    twice, regions = encode_records(processor, prefix, [closed, plain], letters=True)
+    twice, regions = encode_records(processor, prefix, [closed, plain], Forms(letters=True))
     assert [each.record_id for each in twice] == [closed.id, closed.id, plain.id]
     assert [twice[0].ids, twice[2].ids] == [each.ids for each in once]
     read = processor.tokenizer.decode(twice[1].ids)
@@ -207,3 +208,33 @@ def test_closed_questions_are_read_a_second_time_with_their_options(
     learned = [token for token, label in zip(twice[1].ids, twice[1].labels, strict=True) if label != IGNORE]
     assert processor.decode_answer(learned) in ("a", "b")
     assert len(regions) == len({each.box.xyxy for each in closed.regions})
+
+
+def test_single_turns_are_read_as_if_each_were_asked_alone(
+    nano: tuple[GPT4RoIForConditionalGeneration, GPT4RoIProcessor],
+) -> None:
+    _, processor = nano
+    prefix = prefix_ids(processor)
+    first, second = (Region(f"region{number}", Box(number, 0, number + 8, 8)) for number in (1, 2))
+    asked = (
+        RecordTurn("What is <region1>?", "a star"),
+        RecordTurn("What is <region2>?", "a key"),
+        RecordTurn("Is it <region1>?", "no"),
+    )
+    record = replace(scene_records(3, ["colour"], 1)[0], regions=(first, second), turns=asked)
+    apart, regions = encode_records(processor, prefix, [record], Forms(single_turns=True))
+    alone = [
+        encode_records(processor, prefix, [replace(record, regions=(region,), turns=(turn,))])[0][0]
+        for region, turn in zip((first, second, first), asked, strict=True)
+    ]
+    assert [each.ids for each in apart] == [each.ids for each in alone]
+    assert [each.regions for each in apart] == [[0], [1], [0]], "a region that two turns name is encoded once"
+    assert [each.box for each in regions] == [first.box, second.box]
+    assert encode_records(processor, prefix, [replace(record, turns=asked[:1])], Forms(single_turns=True))[0] == apart[:1]
+
+
+def test_only_the_named_sets_are_read_turn_by_turn() -> None:
+    settings = RecordSettings(
+        "nano", ("projector",), {"coco-train": 1.0, "vcr-train": 1.0}, 4, letters=True, single_turns=("coco-train",)
+    )
+    assert Forms.by_part(settings) == {"coco-train": Forms(True, True), "vcr-train": Forms(True, False)}

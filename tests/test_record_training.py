@@ -521,6 +521,8 @@ def test_a_damaged_checkpoint_is_named(root: Path, tmp_path: Path) -> None:
         ({"data": ["a"]}, "data is"),
         ({"data": {"a": 0}}, "weight of a is 0"),
         ({"data": {"a": True}}, "weight of a is True"),
+        ({"single_turns": ["b"]}, "single_turns is .*'b'"),
+        ({"single_turns": True}, "single_turns is True"),
         ({"spike": 1}, "spike is 1"),
         ({"compile": "yes"}, "compile is 'yes'"),
         ({"lora": {}}, "has adapters"),

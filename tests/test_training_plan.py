@@ -22,7 +22,7 @@ RECORDS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if "phases" not in
 
 def test_every_stage_has_a_configuration() -> None:
     sizes = {"stage1-7b", "stage2-7b", "vcr-7b", "stage1-13b", "stage2-13b", "lora-7b"}
-    assert sizes | {"nano-stage1", "nano-stage2", "nano-vcr", "nano-boxes"} == set(RECORDS)
+    assert sizes | {"nano-stage1", "nano-stage2", "nano-vcr", "nano-boxes", "nano-generated"} == set(RECORDS)
 
 
 @pytest.mark.parametrize("size", ["7b", "13b"])

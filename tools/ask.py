@@ -61,6 +61,14 @@ class Asked:
         """For example: red (confidence 0.98)."""
         return "; ".join([f"{self.answer.text} (confidence {self.answer.confidence:.2f})", *self.notes])
 
+    def _repr_html_(self) -> str:
+        from markupsafe import Markup
+
+        from roi_agent.model.display import soft, stacked
+
+        answer = replace(self.answer, regions=self.regions, notes=self.notes)
+        return stacked(soft(self.question), Markup(answer._repr_html_()))
+
 
 def ask(
     workspace: Workspace,

@@ -66,6 +66,11 @@ class Detection:
         missing = [phrase for phrase in self.phrases if phrase not in labels and None not in labels]
         return "; ".join([*parts, *map(self._missing, missing), *self.notes])
 
+    def _repr_html_(self) -> str:
+        from roi_agent.model.display import regions_table, soft, stacked
+
+        return stacked(soft(self.sentence()), regions_table(self.regions))
+
     def _missing(self, phrase: str) -> str:
         """A phrase above the threshold is not absent: its boxes fit another phrase better, or were left out."""
         score = self.best_scores[phrase]

@@ -56,6 +56,11 @@ class Segmentation:
         masks = f"{len(named)} mask{'s' if len(named) != 1 else ''} in {self.image}"
         return "; ".join([f"{masks}: {', '.join(named)}" if named else f"no mask in {self.image}", *self.notes])
 
+    def _repr_html_(self) -> str:
+        from roi_agent.model.display import regions_table, soft, stacked
+
+        return stacked(soft(self.sentence()), regions_table(self.regions))
+
 
 def segment(
     workspace: Workspace,

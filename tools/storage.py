@@ -58,6 +58,12 @@ class WorkspaceImage:
         """The picture, mode RGB; read-only."""
         return self.image.pixels
 
+    def _repr_html_(self) -> str:
+        from roi_agent.model.display import picture, soft, stacked
+
+        width, height = self.size_wh
+        return stacked(picture(self.pixels, self.name), soft(f"{self.name}: {self.image.source}, {width} x {height} pixels"))
+
     def to_dict(self) -> dict[str, object]:
         """What stands in workspace.json."""
         wire: dict[str, object] = {"name": self.name, "sha256": self.image.digest(), "source": self.image.source}

@@ -22,6 +22,7 @@ from roi_agent.tools.workspace import ImageName, RegionName, Workspace
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _MIN_SIDE = 512  # a smaller image is enlarged, so that numbers stay legible
 _MAX_SIDE = 4096  # pixels of an enlarged part
+_SHOWN_SIDE, _SHOWN_IMAGES = 768, 6  # in a notebook, at most
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +32,11 @@ class View:
     picture: Image.Image
     image: WorkspaceImage
     regions: tuple[Region, ...]
+
+    def _repr_png_(self) -> bytes:
+        from roi_agent.model.display import png
+
+        return png(self.picture, _SHOWN_SIDE)
 
 
 def overview(workspace: Workspace, *, image: ImageName = None, regions: Sequence[RegionName] | None = None) -> View:
@@ -71,7 +77,7 @@ def draw_regions(image: Image.Image, regions: Sequence[Region], caption: Sequenc
     line = max(2, round(max(canvas.size) / 250))
     for region in regions:
         if region.mask is not None:
-            _outline(canvas, region.mask, _colour(region), line)
+            _outline(canvas, region.mask, colour(region), line)
     draw = ImageDraw.Draw(canvas)
     font = _font(max(14, round(max(canvas.size) / 32)))
     for region in regions:
@@ -94,6 +100,22 @@ def contact_sheet(pictures: Sequence[Image.Image], *, width: int = 640, gap: int
     return sheet
 
 
+def workspace_html(workspace: Workspace) -> str:
+    """What a notebook shows of a workspace: its whole images with their regions."""
+    from roi_agent.model.display import picture, regions_table, soft, stacked
+
+    whole = [image for image in workspace.images if image.parent is None]
+    parts: list[str] = [soft(f"{len(whole)} images, {len(workspace.regions())} regions")]
+    for image in whole[:_SHOWN_IMAGES]:
+        seen = overview(workspace, image=image)
+        width, height = image.size_wh
+        parts.append(picture(seen.picture, image.name))
+        parts.append(soft(f"{image.name}: {image.image.source}, {width} x {height} pixels"))
+        parts.append(regions_table(seen.regions) if seen.regions else "")
+    left = len(whole) - _SHOWN_IMAGES
+    return stacked(*parts, soft(f"... and {left} more images") if left > 0 else "")
+
+
 def _seen_in(workspace: Workspace, region: Region, seen: WorkspaceImage) -> Region | None:
     """The region in pixels of the image that is looked at; None where a crop does not hold it whole."""
     if seen.box is None:
@@ -103,7 +125,8 @@ def _seen_in(workspace: Workspace, region: Region, seen: WorkspaceImage) -> Regi
     return workspace.seen_in(region, seen) if inside else None
 
 
-def _colour(region: Region) -> str:
+def colour(region: Region) -> str:
+    """The colour of a region in every picture, as #RRGGBB."""
     return _COLOURS[(int(region.name.removeprefix("region")) - 1) % len(_COLOURS)]
 
 
@@ -121,16 +144,16 @@ def _outline(canvas: Image.Image, mask: Mask, colour: str, width: int) -> None:
 
 
 def _draw_box(draw: ImageDraw.ImageDraw, region: Region, factor: int, line: int, font: ImageFont.FreeTypeFont) -> None:
-    colour = _colour(region)
+    ink = colour(region)
     x1, y1, x2, y2 = (value * factor for value in region.box.xyxy)
-    draw.rectangle((x1, y1, x2, y2), outline=colour, width=line)
+    draw.rectangle((x1, y1, x2, y2), outline=ink, width=line)
     name = region.name if region.label is None else f"{region.name}: {region.label}"
     left, top, right, bottom = draw.textbbox((0, 0), name, font=font)
     width, height = right - left + 2 * line, bottom - top + 2 * line
     # Above the box where there is room, else inside it; never outside the picture.
     x = max(0.0, min(x1, draw.im.size[0] - width))
     y = y1 - height if y1 >= height else y1
-    draw.rectangle((x, y, x + width, y + height), fill=colour)
+    draw.rectangle((x, y, x + width, y + height), fill=ink)
     draw.text((x + line - left, y + line - top), name, fill="white", font=font)
 
 

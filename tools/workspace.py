@@ -41,6 +41,11 @@ class Workspace:
     def __repr__(self) -> str:
         return f"<Workspace: {len(self._images)} images, {len(self._regions)} regions>"
 
+    def _repr_html_(self) -> str:
+        from roi_agent.tools.view import workspace_html
+
+        return workspace_html(self)
+
     @property
     def images(self) -> tuple[WorkspaceImage, ...]:
         """All images in the order of their handles, crops too."""

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from transformers import CLIPVisionConfig, PreTrainedConfig
 
 from roi_agent.model.checkpoints.merge import OnProgress, Source, copy_weights, make_plan, materialise
@@ -24,6 +23,8 @@ from roi_agent.model.checkpoints.vocabulary import published_processor, token_id
 from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.progress import progress_bar, waiting
+from roi_agent.model.weights import without_bars
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _SHARD_SIZE = "2GB"
@@ -88,7 +89,7 @@ def convert(
     check_disk(out, planned.num_bytes)
     processor = published_processor(path, planned.model.config, base)
     model = _fill(planned, torch.device("cpu"), on_progress, show_progress)
-    with whole_folder(out) as folder:
+    with whole_folder(out) as folder, waiting(f"writing {out.name}", show_progress), without_bars():
         model.save_pretrained(folder, max_shard_size=_SHARD_SIZE)
         processor.save_pretrained(folder)
         (folder / REPORT_NAME).write_text(json.dumps(planned.report.to_dict(), indent=1) + "\n")
@@ -215,7 +216,7 @@ def _tell(done: int, total: int, *listeners: OnProgress | None) -> None:
 @contextmanager
 def _bar(shown: bool) -> Iterator[OnProgress]:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
+    with progress_bar(shown, *columns) as progress:
         task = progress.add_task("loading weights")
         yield lambda done, total: progress.update(task, completed=done, total=total)
 

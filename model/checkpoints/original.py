@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from rich.console import Console
 from torch import Tensor
 from transformers import (
     AutoTokenizer,
@@ -27,8 +26,9 @@ from roi_agent.model.checkpoints.report import REPORT_NAME, LoadReport, refuse
 from roi_agent.model.checkpoints.shards import open_weights
 from roi_agent.model.checkpoints.target import check_disk, check_empty, whole_folder
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
+from roi_agent.model.progress import waiting
 from roi_agent.model.shown import shown
-from roi_agent.model.weights import quiet_loading
+from roi_agent.model.weights import without_bars
 
 TOKENIZER = "google-bert/bert-base-uncased"  # of the published Grounding DINO
 
@@ -59,7 +59,7 @@ def convert_original(
     check_empty(out)
     if dtype is not None and dtype not in _DTYPES:
         raise InvalidSetting(f"the type {shown(dtype)} is unknown", do=f"use {', '.join(_DTYPES)}")
-    with Console(stderr=True, quiet=not show_progress).status(f"converting {file.name}"), quiet_loading():
+    with waiting(f"converting {file.name}", show_progress), without_bars():
         weights = _weights(file)
         family = _family(weights, file)
         if tokenizer is not None and family is sam:

@@ -15,14 +15,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 from roi_agent.model.data.processes import alone_in, in_processes
 from roi_agent.model.data.readers.base import MENDED, Reader, Trouble
 from roi_agent.model.data.record import Record
 from roi_agent.model.data.record_files import CARD, FORMS, Card, num_records, write_records
 from roi_agent.model.errors import DataRefused, InvalidSetting
+from roi_agent.model.progress import progress_bar
 
 STATE, TROUBLES = "conversion.json", "troubles.jsonl"
 GROUPS = 1000  # of a reader in one part: an image each, mostly
@@ -75,7 +73,7 @@ def _convert(reader: Reader, folder: Path, settings: ConversionSettings, show_pr
     if settings.refuse:
         _refuse(reader.trouble)
     work = partial(_convert_part, reader, groups, folder, settings)
-    with _shown(show_progress) as progress:
+    with progress_bar(show_progress) as progress:
         task = progress.add_task(reader.name, total=len(groups), completed=max(0, len(groups) - len(missing) * settings.groups))
         for number in in_processes(work, missing, settings.processes):
             progress.update(task, advance=min(settings.groups, len(groups) - starts[number]))
@@ -178,8 +176,3 @@ def _part(folder: Path, number: int, form: str) -> Path:
 
 def _troubles_of(folder: Path, number: int) -> Path:
     return folder / f"troubles-{number:05d}.jsonl"
-
-
-def _shown(show: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=not show)

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -50,7 +51,9 @@ def in_processes(work: "partial[int]", parts: Sequence[int], processes: int) -> 
     # Forked, so that the annotations, of which there may be gigabytes, are in memory once.
     with ProcessPoolExecutor(min(processes, len(parts)), get_context("fork"), _remember, (work,)) as pool:
         try:
-            for each in as_completed([pool.submit(_run_remembered, number) for number in parts]):
+            with _uninterrupted():  # Python drops an interruption that comes while it forks
+                waiting = [pool.submit(_run_remembered, number) for number in parts]
+            for each in as_completed(waiting):
                 yield each.result()
         except BrokenProcessPool:
             problem = "a process of the conversion was ended, mostly because memory ran out"
@@ -59,11 +62,23 @@ def in_processes(work: "partial[int]", parts: Sequence[int], processes: int) -> 
             pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C has to wait until the end of this."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 _remembered: "list[partial[int]]" = []  # in a forked process: its work, which is too large to be sent for every part
 
 
 def _remember(work: "partial[int]") -> None:
     _remembered[:] = [work]
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches all processes: this one ends, and its parent tells of it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

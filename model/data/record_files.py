@@ -118,7 +118,8 @@ class RecordSet:
         stats = [(each.stat().st_size, each.stat().st_mtime_ns) for each in self.files]
         keys = {"files": [str(each) for each in self.files], "stats": stats}
         try:
-            made: Dataset = datasets.Dataset.from_generator(_rows, features=record_features(), gen_kwargs=keys, split="train")
+            with _without_bars(datasets):
+                made: Dataset = datasets.Dataset.from_generator(_rows, features=record_features(), gen_kwargs=keys, split="train")
         except datasets.exceptions.DatasetGenerationError as error:
             if isinstance(error.__cause__, UserError):
                 raise error.__cause__ from None
@@ -271,6 +272,18 @@ def _write_parquet(path: Path, records: Iterable[Record]) -> int:
                 flush()
         flush()
     return count
+
+
+@contextmanager
+def _without_bars(datasets: Any) -> Iterator[None]:
+    """Without the progress bars of datasets, which would go into pipes too."""
+    shown = not datasets.utils.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def _datasets() -> Any:

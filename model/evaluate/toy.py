@@ -5,7 +5,7 @@ same model with the scene's boxes shuffled between its things.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count, islice
 from math import ceil
@@ -90,7 +90,12 @@ def evaluate_toy(model: LocalRegionModel, *, questions: int = 500, first_seed: i
 
     Raises InvalidSetting where the seeds would reach those of training.
     """
-    for batch in _batches(questions, first_seed):
+    yield from ask_families(model, _share(questions), first_seed=first_seed)
+
+
+def ask_families(model: LocalRegionModel, questions: Mapping[str, int], *, first_seed: int = 0) -> Iterator[list[Asked]]:
+    """Ask so many questions of each family, at most one of a family about one scene; else as `evaluate_toy`."""
+    for batch in _batches(dict(questions), first_seed):
         right = _answers(model, batch, shuffled=False)
         wrong = _answers(model, batch, shuffled=True)
         yield [Asked(asked.scene, asked.example, answer, other) for asked, answer, other in zip(batch, right, wrong, strict=True)]
@@ -128,9 +133,8 @@ def _score(name: str, asked: Sequence[Asked]) -> Score:
     )
 
 
-def _batches(questions: int, first_seed: int) -> Iterator[list[Asked]]:
+def _batches(missing: dict[str, int], first_seed: int) -> Iterator[list[Asked]]:
     """Questions about consecutive scenes, at most one of a family for each, until every family has its number."""
-    missing = _share(questions)
     seeds = count(first_seed)
     while any(missing.values()):
         batch: list[Asked] = []
@@ -147,7 +151,7 @@ def _batches(questions: int, first_seed: int) -> Iterator[list[Asked]]:
 def _questions(scene: Scene, missing: dict[str, int]) -> Iterator[Asked]:
     rng = Random(scene.seed)
     for family in FAMILY_NAMES:
-        example = make_example(scene, family, rng) if missing[family] else None
+        example = make_example(scene, family, rng) if missing.get(family) else None
         if example and _regions_asked_about(example) >= _FEWEST.get(family, 1):
             missing[family] -= 1
             yield Asked(scene, example)

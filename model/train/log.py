@@ -3,17 +3,10 @@
 import csv
 from pathlib import Path
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
+from roi_agent.model.progress import progress_bar
 from roi_agent.model.train.aside import save_aside
 from roi_agent.model.train.objectives import Figures
 
@@ -69,15 +62,7 @@ def summary(recent: dict[str, list[float]], names: tuple[str, ...]) -> str:
     return "  ".join(f"{name} {sum(recent[name]) / len(recent[name]):.3f}" for name in names if name in recent)
 
 
-def progress_bar(show: bool) -> Progress:
+def steps_bar(show: bool) -> Progress:
     """A bar of steps with the field `figures` behind it."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
-        disable=not show,
-    )
+    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return progress_bar(show, *shown, TextColumn("{task.fields[figures]}"))

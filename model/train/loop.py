@@ -20,14 +20,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
 from roi_agent.model.errors import TrainingDiverged
+from roi_agent.model.progress import waiting
 from roi_agent.model.train.aside import save_aside
 from roi_agent.model.train.detector import DetectorTrainee
-from roi_agent.model.train.log import Log, progress_bar, remember, summary
+from roi_agent.model.train.log import Log, remember, steps_bar, summary
 from roi_agent.model.train.objectives import freeze_all_but
 from roi_agent.model.train.region_model import RegionModelTrainee
 from roi_agent.model.train.segmenter import SegmenterTrainee
 from roi_agent.model.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.train.trainee import Trainee
+from roi_agent.model.weights import without_bars
 
 # What a preset trains; all others are sizes of the region model.
 TRAINEES: dict[str, Callable[[TrainSettings, Path], Trainee]] = {
@@ -60,7 +62,8 @@ def train(settings: TrainSettings, folder: Path, *, only: str | None = None, sho
         if finished.exists():
             load_part(trainee.model, load_file(finished))
     target = folder / "model"
-    trainee.save(target)
+    with waiting("writing the model", show_progress), without_bars():
+        trainee.save(target)
     return target
 
 
@@ -77,7 +80,7 @@ def _run_phase(settings: TrainSettings, phase: PhaseSettings, trainee: Trainee, 
     recent: defaultdict[str, list[float]] = defaultdict(list)
     start = time.monotonic() - resume.seconds
     log_file = Log(folder / "log.csv", phase.name, resume.step, trainee.figures)
-    with progress_bar(show_progress) as progress, log_file as log:
+    with steps_bar(show_progress) as progress, log_file as log:
         task = progress.add_task(phase.name, total=phase.steps, completed=resume.step, figures="")
         for step, batch in enumerate(loader, resume.step):
             torch.manual_seed(settings.seed + step)  # a resumed run draws the same noise

@@ -17,7 +17,7 @@ from roi_agent.model.processing import GPT4RoIProcessor
 from roi_agent.model.train.mixture import Mixture, Part
 from roi_agent.model.train.packing import pack, prefix_ids
 from roi_agent.model.train.record_settings import RecordSettings
-from roi_agent.model.train.samples import encode_records
+from roi_agent.model.train.samples import Forms, encode_records
 from roi_agent.model.train.starting import adapted, decoder_layers, prepare
 
 _SAMPLED = 200  # samples whose tokens are counted; the rest is taken to be like them
@@ -121,11 +121,12 @@ def make_plan(
 def count_data(settings: RecordSettings, parts: Sequence[Part], processor: GPT4RoIProcessor) -> Data:
     """Steps and tokens of a mixture; tokens from a sample of it."""
     mixture = Mixture.make(parts, epochs=settings.epochs, batch=settings.batch, seed=settings.seed)
-    prefix = prefix_ids(processor)
+    prefix, forms = prefix_ids(processor), Forms.by_part(settings)
     places = np.unique(np.linspace(0, len(mixture) - 1, min(len(mixture), _SAMPLED)).astype(int))
     tokens = answers = 0
     for place in places:
-        conversations, _ = encode_records(processor, prefix, mixture.read(int(place))[1], letters=settings.letters)
+        part, records = mixture.read(int(place))
+        conversations, _ = encode_records(processor, prefix, records, forms[part.name])
         rows, _ = pack(prefix, conversations, length=settings.length)
         tokens += sum(len(row.ids) for row in rows)
         answers += sum(label >= 0 for row in rows for label in row.labels)

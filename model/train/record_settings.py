@@ -56,6 +56,7 @@ class RecordSettings:
     batch: images in a step, over all processes.  micro_batch: images that a process holds at once; the rest is accumulated.
     conversations: about one image in one sample, at most.  length: tokens of a row.
     letters: closed questions are asked a second time, with their options written out after letters.
+    single_turns: names of sets of which each turn is a conversation of its own: those whose questions need none before them.
     warmup_steps: steps in which the learning rate rises, or `warmup`, their share of all; then a cosine falls to zero.
     weight_decay: of matrices; biases and norms have none.  clip: norm of the gradient at most.
     precision: float32; or bf16: what learns is kept in float32 and computed in bfloat16, what is frozen is bfloat16.
@@ -82,6 +83,7 @@ class RecordSettings:
     conversations: int = 8
     length: int = 2048
     letters: bool = False
+    single_turns: tuple[str, ...] = ()
     precision: str = "bf16"
     gradient_checkpointing: bool = False
     compile: bool = False
@@ -128,6 +130,8 @@ class RecordSettings:
         for name, weight in self.data.items():
             if not isinstance(weight, Real) or isinstance(weight, bool) or not 0 < weight < math.inf:
                 raise InvalidSetting(f"the weight of {name} is {weight!r}", do="give a number above zero")
+        if not isinstance(self.single_turns, tuple) or any(each not in self.data for each in self.single_turns):
+            raise InvalidSetting(f"single_turns is {self.single_turns!r}", do=f"give a list of some of {', '.join(self.data)}")
         if not isinstance(self.spike, Real) or not self.spike > 1:
             raise InvalidSetting(f"spike is {self.spike!r}", do="give a factor above 1")
 

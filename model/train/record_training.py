@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader
 
+from roi_agent.model.progress import waiting
 from roi_agent.model.train.divergence import LossGuard
 from roi_agent.model.train.export import export
 from roi_agent.model.train.held_out import HeldOut
@@ -26,7 +27,7 @@ from roi_agent.model.train.record_job import RecordJob
 from roi_agent.model.train.record_settings import RecordSettings
 from roi_agent.model.train.run_checkpoints import Standing, load, save
 from roi_agent.model.train.run_report import Report
-from roi_agent.model.train.samples import Batch, Samples, Share
+from roi_agent.model.train.samples import Batch, Forms, Samples, Share
 from roi_agent.model.train.starting import decoder_layers, prepare
 
 _GATE_SHARE = 50.0  # of the learning rate: at the common one a gate that starts at zero stays all but closed
@@ -38,12 +39,14 @@ def train_on_records(job: RecordJob, *, processes: int = 1, show_progress: bool 
     Returns the folder of the model.
     Errors: before the first step those of `check_ready`; later TrainingDiverged, TrainingFailed, and those of images and records.
     """
-    check_ready(job, processes)
+    with waiting("looking at the records and the model", show_progress):
+        check_ready(job, processes)
     if processes > 1:
         launch(run, job, show_progress, processes=processes)
     else:
         run(job, show_progress)
-    return export(job)
+    with waiting("writing the model", show_progress):
+        return export(job)
 
 
 def run(job: RecordJob, show_progress: bool) -> None:
@@ -64,7 +67,7 @@ def run(job: RecordJob, show_progress: bool) -> None:
     if standing.step == steps:
         return
     held_out = HeldOut(job.data, settings.evaluate, processor, length=settings.length) if settings.evaluate else None
-    samples = Samples(mixture, processor, length=settings.length, letters=settings.letters)
+    samples = Samples(mixture, processor, length=settings.length, forms=Forms.by_part(settings))
     loader = _loader(samples, settings, range(standing.step, steps), accelerator)
     with Report(job, standing, steps, parameters, accelerator, show_progress) as report:
         guard = LossGuard(factor=settings.spike, warm=settings.warm(steps), losses=standing.losses)

@@ -64,6 +64,8 @@ def save(folder: Path, module: nn.Module, optimizer: Optimizer, standing: Standi
         _save(folder, module, optimizer, standing, accelerator)
     except (OSError, CheckpointException) as error:
         reasons = [error, *map(_cause, getattr(error, "failures", {}).values())]
+        if any(isinstance(each, KeyboardInterrupt) for each in reasons):  # Ctrl-C is no fault of the disk
+            raise KeyboardInterrupt from None
         why = next((each.strerror for each in reasons if isinstance(each, OSError) and each.strerror), type(error).__name__)
         raise TrainingFailed(
             f"the checkpoint of step {standing.step} cannot be written: {why}",

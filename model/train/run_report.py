@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from rich.progress import Progress, TaskID
 
-from roi_agent.model.train.log import Log, progress_bar
+from roi_agent.model.train.log import Log, steps_bar
 from roi_agent.model.train.record_job import RecordJob
 from roi_agent.model.train.run_checkpoints import Standing
 from roi_agent.model.train.samples import Batch
@@ -32,7 +32,7 @@ class Report:
         self.recent: defaultdict[str, list[float]] = defaultdict(list)
         self.tokens, self.start, self.since = 0, time.monotonic(), time.monotonic()
         self.peak = peak_flops(accelerator.device)
-        self.bar: Progress = progress_bar(show_progress and self.main)
+        self.bar: Progress = steps_bar(show_progress and self.main)
         self.task: TaskID | None = None
 
     @property

@@ -1,6 +1,6 @@
 """Samples of a mixture as a model reads them: pixels, boxes, and rows of packed conversations."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from roi_agent.model.conversation import Turn, mentioned
 from roi_agent.model.data.lettered import lettered
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import CheckpointMismatch
@@ -16,6 +17,7 @@ from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, RegionInputs, b
 from roi_agent.model.regions import Region
 from roi_agent.model.train.mixture import Mixture, Part
 from roi_agent.model.train.packing import Conversation, Row, pack, padded, prefix_ids
+from roi_agent.model.train.record_settings import RecordSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +80,42 @@ class Batch:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """In which conversations a record is learned from.
+
+    letters: closed questions are asked a second time, with their options written out.
+    single_turns: each turn is a conversation of its own, with the regions that it mentions alone.
+    """
+
+    letters: bool = False
+    single_turns: bool = False
+
+    @classmethod
+    def by_part(cls, settings: RecordSettings) -> dict[str, "Forms"]:
+        """Of each record set, by its name."""
+        return {name: cls(settings.letters, name in settings.single_turns) for name in settings.data}
+
+    def of(self, record: Record) -> Iterator[tuple[tuple[Turn, ...], Sequence[Region]]]:
+        """The conversations about a record, each with its regions."""
+        whole = record.conversation()
+        for turns in ((turn,) for turn in whole) if self.single_turns else (whole,):
+            yield turns, _mentioned(turns, record.regions) if self.single_turns else record.regions
+        for turns in lettered(record) if self.letters else ():
+            yield turns, record.regions
+
+
 class Samples(Dataset[Sample]):
     """The samples of a mixture, each determined by its place in the order.
 
+    length: tokens of a row.  forms: those of each part, by its name.
     Errors, when one is read: those of images and records.
     """
 
-    def __init__(self, mixture: Mixture, processor: GPT4RoIProcessor, *, length: int, letters: bool = False) -> None:
-        self.mixture, self.processor, self.length, self.letters = mixture, processor, length, letters
+    def __init__(
+        self, mixture: Mixture, processor: GPT4RoIProcessor, *, length: int, forms: Mapping[str, Forms] | None = None
+    ) -> None:
+        self.mixture, self.processor, self.length, self.forms = mixture, processor, length, forms or {}
         self.prefix = prefix_ids(processor)
 
     def __len__(self) -> int:
@@ -97,7 +127,7 @@ class Samples(Dataset[Sample]):
     def read(self, part: Part, records: Sequence[Record]) -> Sample:
         """The sample of some records of a part, all about one image."""
         image = part.records.image(records[0])
-        conversations, regions = encode_records(self.processor, self.prefix, records, letters=self.letters)
+        conversations, regions = encode_records(self.processor, self.prefix, records, self.forms.get(part.name, Forms()))
         rows, left_out = pack(self.prefix, conversations, length=self.length)
         pixels = self.processor.pixels([image.pixels])[0]
         return Sample(pixels, self.processor.region_inputs(regions, image), rows, left_out)
@@ -142,19 +172,17 @@ class Share(Sampler[list[int]]):
 
 
 def encode_records(
-    processor: GPT4RoIProcessor, prefix: Sequence[int], records: Sequence[Record], *, letters: bool = False
+    processor: GPT4RoIProcessor, prefix: Sequence[int], records: Sequence[Record], forms: Forms = Forms()
 ) -> tuple[list[Conversation], list[Region]]:
     """Conversations about one image, and its regions: one that several share is there once.
 
-    letters: closed questions are asked a second time, with their options written out.
     Regions are the same that a model reads alike: by their boxes, and by their masks where it pools by masks.
     """
     places: dict[Any, int] = {}
     regions: list[Region] = []
     conversations = []
-    forms = [(record, turns) for record in records for turns in (record.conversation(), *(lettered(record) if letters else ()))]
-    for record, turns in forms:
-        prompt = processor.render(turns, record.regions)
+    for record, (turns, given) in ((each, form) for each in records for form in forms.of(each)):
+        prompt = processor.render(turns, given)
         ids, labels = processor.encode(prompt)
         if ids[: len(prefix)] != list(prefix):
             raise CheckpointMismatch(f"the conversation of {record.id} does not begin as all do", do="use the model's processor")
@@ -167,3 +195,8 @@ def encode_records(
             behind.append(places[key])
         conversations.append(Conversation(record.id, ids[len(prefix) :], labels[len(prefix) :], behind))
     return conversations, regions
+
+
+def _mentioned(turns: Sequence[Turn], regions: Sequence[Region]) -> list[Region]:
+    names = {name for turn in turns for name in mentioned(f"{turn.question} {turn.answer}")}
+    return [region for region in regions if region.name in names]

@@ -21,14 +21,15 @@ from langgraph.types import Command
 from roi_agent.agent.events import Calling
 from roi_agent.agent.mending import mended, refusal
 from roi_agent.agent.running import Mark, Run
+from roi_agent.model.display import shrunk
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.abilities import png_base64
 from roi_agent.tools.view import overview
 from roi_agent.tools.workspace import Workspace
-from roi_agent.trace.record import shrunk
 
 _NUDGES = 2  # empty messages that are answered before the run ends
 _REPEATS = 2  # times that the very same call is run
+_PICTURE_SIDE = 1024  # pixels of a picture for the planner, at most
 
 
 class Supervision(AgentMiddleware[AgentState[Any], Run]):
@@ -162,7 +163,7 @@ class Sight(AgentMiddleware[AgentState[Any], Run]):
         images = self._workspace.images
         shown = [image for image in images if image.parent is None] + [image for image in images if image.parent is not None][-1:]
         for image in shown:
-            picture = shrunk(overview(self._workspace, image=image).picture)
+            picture = shrunk(overview(self._workspace, image=image).picture, _PICTURE_SIDE)
             blocks.append({"type": "text", "text": f"{image.name}:"})
             blocks.append({"type": "image", "base64": png_base64(picture), "mime_type": "image/png"})
         return handler(request.override(messages=[*request.messages, HumanMessage(blocks)]))

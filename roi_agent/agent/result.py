@@ -91,3 +91,6 @@ class Result:
             "thread": self.thread,
             "steps": steps,
         }
+
+    def _repr_html_(self) -> str:
+        return self.trace._repr_html_()

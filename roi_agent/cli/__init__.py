@@ -1,30 +1,23 @@
-"""The command `roi-agent`. It parses, calls and renders; exit codes: 0 done, 2 the input is wrong, 1 anything else."""
+"""The command `roi-agent`. It parses, calls and renders.
+
+Exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C, 1 anything else.
+"""
 
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import typer
-
-from roi_agent.cli import asking, converting, data, evaluating, finding, running, serving, training
 from roi_agent.model.errors import RoiAgentError, UserError
 
-app = typer.Typer(
-    help="Point at regions of an image and ask about them.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
-for commands in (asking, running, finding, serving, training, converting):
-    app.registered_commands += commands.app.registered_commands
-app.add_typer(evaluating.evaluate_app, name="evaluate")
-app.add_typer(data.app, name="data")
+if TYPE_CHECKING:
+    from roi_agent.cli.commands import app as app
 
 
 def main() -> None:
-    """Run the command line; a coded error is one line and no traceback."""
+    """Run the command line; a coded error is one line and no traceback, and so is Ctrl-C, from the first import on."""
     try:
-        app(standalone_mode=True)
+        from roi_agent.cli.commands import app
+
+        app(prog_name="roi-agent")
     except RoiAgentError as error:
         _fail(error)
     except KeyboardInterrupt:
@@ -34,3 +27,11 @@ def main() -> None:
 def _fail(error: RoiAgentError) -> NoReturn:
     print(" ".join(str(error).split()), file=sys.stderr)
     raise SystemExit(2 if isinstance(error, UserError) else 1)
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from roi_agent.cli.commands import app
+
+    return app

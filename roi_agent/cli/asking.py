@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +24,7 @@ from roi_agent.cli.options import (
     check_picture,
     err,
     list_regions,
+    loaded_model,
     notes,
     numbers,
     opened_workspace,
@@ -68,9 +69,8 @@ def ask(
     A point means the thing that lies there: roi-agent ask examples/scene1.png "What is <region1>?" --point 200,280
     With --workspace, IMAGE may be left out or be the handle of an image: roi-agent ask --workspace DIR "What is <region2>?"
     """
-    from roi_agent.loading import load_region_model
     from roi_agent.model.images import load_image
-    from roi_agent.tools.view import draw_regions
+    from roi_agent.model.progress import waiting
 
     check_picture(picture)
     decoding: dict[str, Any] = {"temperature": temperature, "seed": seed, "max_new_tokens": max_new_tokens}
@@ -84,15 +84,18 @@ def ask(
     else:
         assert question is not None
         loaded = load_image(image)
-        region_model = load_region_model(model, device=device)
+        region_model = loaded_model(model, device)
         regions, told = pointing.regions_of(loaded)
-        if choose:
-            answer = region_model.choose(loaded, question, choose, regions, format=format, unit=unit)
-        else:
-            answer = region_model.ask(loaded, question, regions, format=format, unit=unit, **decoding)
+        with waiting("answering"):
+            if choose:
+                answer = region_model.choose(loaded, question, choose, regions, format=format, unit=unit)
+            else:
+                answer = region_model.ask(loaded, question, regions, format=format, unit=unit, **decoding)
         pixels, record = loaded.pixels, {"question": question, **answer.to_dict()}
         record["notes"] = [*record["notes"], *told]
     if picture is not None:
+        from roi_agent.tools.view import draw_regions
+
         save_picture(draw_regions(pixels, answer.regions, [question, answer.text]), picture)
     if as_json:
         print(json.dumps(record, ensure_ascii=False))
@@ -112,28 +115,33 @@ class _Pointing:
     segmenter: str
     device: str | None
 
-    def regions_of(self, image: "LoadedImage") -> tuple[Any, Sequence[str]]:
+    def regions_of(self, image: "LoadedImage", *, tell: bool = True) -> tuple[Any, Sequence[str]]:
         """What a region model takes as regions, the boxes first; and notes."""
         from roi_agent.tools.workspace import Workspace
 
         if not self.points:
             return self.boxes, ()
         workspace = Workspace()
-        return self.add_to(workspace, workspace.add_image(image).name)
+        return self.add_to(workspace, workspace.add_image(image).name, tell=tell)
 
-    def add_to(self, workspace: "Workspace", image: str | None) -> tuple[tuple["Region", ...], Sequence[str]]:
-        """New regions of a workspace, which are told, and notes."""
-        from roi_agent.loading import load_segmenter
-        from roi_agent.tools.segment import point_at
-
+    def add_to(
+        self, workspace: "Workspace", image: str | None, *, tell: bool = True
+    ) -> tuple[tuple["Region", ...], Sequence[str]]:
+        """New regions of a workspace, and notes.  tell: print what they are called."""
         format, unit = self.format, self.unit
         added = workspace.add_regions(self.boxes, image=image, format=format, unit=unit) if self.boxes else ()
         told: Sequence[str] = ()
         if self.points:
-            segmenter = load_segmenter(self.segmenter, device=self.device)
-            pointed, told = point_at(workspace, self.points, segmenter=segmenter, image=image)
+            from roi_agent.model.progress import waiting
+
+            with waiting("looking at the points"):
+                from roi_agent.loading import load_segmenter
+                from roi_agent.tools.segment import point_at
+
+                segmenter = load_segmenter(self.segmenter, device=self.device)
+                pointed, told = point_at(workspace, self.points, segmenter=segmenter, image=image)
             added = (*added, *pointed)
-        for region in added:
+        for region in added if tell else ():
             err.print(f"{region.name} is the box {','.join(f'{value:g}' for value in region.box.xyxy)}", soft_wrap=True)
         return added, told
 
@@ -148,10 +156,9 @@ def _ask_in(
     decoding: dict[str, Any],
 ) -> tuple[Any, Any, dict[str, Any]]:
     """The picture that was asked about, the answer, and its record."""
-    from roi_agent.loading import load_region_model
+    region_model = loaded_model(model, pointing.device)
     from roi_agent.tools.ask import ask, choose
 
-    region_model = load_region_model(model, device=pointing.device)
     with opened_workspace(folder, image) as (workspace, name):
         added, told = pointing.add_to(workspace, name)
         if options:
@@ -164,40 +171,66 @@ def _ask_in(
         return workspace.image(asked.image).pixels, asked.answer, record | {"notes": [*record["notes"], *told]}
 
 
-@app.command(epilog="Example: `roi-agent chat examples/scene1.png --box 10,20,110,140`")
+_CHAT_EXAMPLES = """Examples:
+
+`roi-agent chat examples/scene1.png --box 10,20,110,140`
+
+`roi-agent chat examples/scene1.png --point 200,280`"""
+
+
+@app.command(epilog=_CHAT_EXAMPLES)
 def chat(
     image: ImageArgument,
     box: BoxOption = None,
+    point: PointOption = None,
     format: FormatOption = "xyxy",
     unit: UnitOption = "pixel",
     model: ModelOption = "nano",
+    segmenter: SegmenterOption = "nano",
     device: DeviceOption = None,
 ) -> None:
-    """Talk about an image, many turns. In it, /box X1,Y1,X2,Y2 adds a region, /regions lists them, /quit ends."""
-    from roi_agent.loading import load_region_model
+    """Talk about an image, many turns.
 
-    conversation = load_region_model(model, device=device).chat(image, boxes(box), format=format, unit=unit)
-    width, height = conversation.image.size_wh
-    out.print(f"{conversation.image.source}, {width} x {height} pixels; /box X1,Y1,X2,Y2, /regions, /quit")
+    In it, /box X1,Y1,X2,Y2 and /point X,Y add a region, /regions lists them, /quit ends.
+    """
+    from roi_agent.model.images import load_image
+    from roi_agent.model.progress import waiting
+
+    loaded, pointing = load_image(image), _Pointing(boxes(box), points(point), format, unit, segmenter, device)
+    region_model = loaded_model(model, device)
+    regions, told_first = pointing.regions_of(loaded)
+    conversation = region_model.chat(loaded, regions, format=format, unit=unit)
+    width, height = loaded.size_wh
+    out.print(f"{loaded.source}, {width} x {height} pixels; /box X1,Y1,X2,Y2, /point X,Y, /regions, /quit", markup=False)
     list_regions(conversation.regions)
-    told: set[str] = set()
+    notes(told_first)
+    told = set(told_first)
     while (line := _read_line()) is not None:
         try:
             if line in ("/quit", "/exit"):
                 return
             if line == "/regions":
                 list_regions(conversation.regions)
-            elif line.startswith("/box"):
-                list_regions([conversation.point(numbers(line.removeprefix("/box")), format=format, unit=unit)])
+            elif line.startswith(("/box", "/point")):
+                for region in replace(pointing, **_pointed_at(line)).regions_of(loaded, tell=False)[0]:
+                    list_regions([conversation.point(region, format=format, unit=unit)])
             elif line.startswith("/"):
-                raise InvalidSetting(f"there is no command {line.split()[0]}", do="use /box, /regions or /quit")
+                raise InvalidSetting(f"there is no command {line.split()[0]}", do="use /box, /point, /regions or /quit")
             elif line:
-                answer = conversation.ask(line)
+                with waiting("answering"):
+                    answer = conversation.ask(line)
                 print(answer.text)
                 notes([note for note in answer.notes if note not in told])
                 told.update(answer.notes)
         except UserError as error:  # the conversation goes on
             err.print(" ".join(str(error).split()), markup=False, style="red", soft_wrap=True)
+
+
+def _pointed_at(line: str) -> dict[str, Any]:
+    """What /box or /point adds: one box or one point."""
+    if line.startswith("/box"):
+        return {"boxes": [numbers(line.removeprefix("/box"))], "points": []}
+    return {"boxes": [], "points": points([line.removeprefix("/point")])}
 
 
 def _read_line() -> str | None:

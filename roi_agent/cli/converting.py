@@ -38,9 +38,11 @@ def convert(
     as_json: JsonOption = False,
 ) -> None:
     """Published weights of GPT4RoI, SAM or Grounding DINO -> a folder that the other commands take; whole or not at all."""
-    from roi_agent.model.checkpoints import convert as convert_folder
-    from roi_agent.model.checkpoints import convert_original
+    from roi_agent.model.progress import waiting
 
+    with waiting("starting", not as_json):
+        from roi_agent.model.checkpoints import convert as convert_folder
+        from roi_agent.model.checkpoints import convert_original
     if source.is_dir() or not source.exists():
         if tokenizer is not None:
             raise InvalidSetting("--tokenizer belongs to Grounding DINO's file", do="leave it out for a folder")
@@ -67,12 +69,15 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """What this machine can run: devices, memory, versions, whether weights are complete, and where the tools' models go."""
-    from roi_agent.loading import load_models
-    from roi_agent.model.doctor import examine
+    from roi_agent.model.progress import waiting
 
     given: dict[str, Any] = {"region_model": region_model, "detector": detector, "segmenter": segmenter}
-    plan = load_models(**given, device=device, budget_bytes=num_bytes(budget)).plan()
-    report = examine(folder=folder)
+    with waiting("looking at this machine", not as_json):
+        from roi_agent.loading import load_models
+        from roi_agent.model.doctor import examine
+
+        plan = load_models(**given, device=device, budget_bytes=num_bytes(budget)).plan()
+        report = examine(folder=folder)
     if as_json:
         print(json.dumps(report.to_dict() | {"plan": [asdict(line) for line in plan]}))
         return

@@ -1,7 +1,6 @@
 """`roi-agent data`: data sets in public layouts into records; records to look at and to count."""
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ from rich.text import Text
 from typer.core import TyperCommand
 
 from roi_agent.cli.generating import EPILOG, generate_command
-from roi_agent.cli.options import JsonOption, check_picture, err, out, save_picture
+from roi_agent.cli.options import JsonOption, among, check_picture, out, save_picture
 from roi_agent.model.errors import InvalidSetting
 
 if TYPE_CHECKING:
@@ -53,6 +52,12 @@ RecordsArgument = Annotated[
 ImagesOption = Annotated[Path | None, typer.Option(help="The folder of images.  [default: as the card says, or the file's own]")]
 
 
+def _readers(incomplete: str) -> list[str]:
+    from roi_agent.model.data.readers import READERS
+
+    return among(*READERS)(incomplete)
+
+
 class _ConvertCommand(TyperCommand):
     """Its help lists the readers, which are looked at only when it is asked for."""
 
@@ -68,7 +73,9 @@ class _ConvertCommand(TyperCommand):
     cls=_ConvertCommand, epilog="Example: `roi-agent data convert vcr vcr1annots/ records/vcr --images vcr1images/ --split val`"
 )
 def convert(
-    name: Annotated[str, typer.Argument(help="The format; `roi-agent data formats` lists them.", metavar="NAME")],
+    name: Annotated[
+        str, typer.Argument(help="The format; `roi-agent data formats` lists them.", metavar="NAME", autocompletion=_readers)
+    ],
     root: Annotated[Path, typer.Argument(help="The folder of annotations as it was downloaded.", metavar="ROOT")],
     target: Annotated[
         Path, typer.Argument(help="The folder for the records; a conversion that was stopped goes on.", metavar="OUT")
@@ -86,15 +93,16 @@ def convert(
     from roi_agent.model.data.conversion import ConversionSettings
     from roi_agent.model.data.conversion import convert as run
     from roi_agent.model.data.readers import READERS
+    from roi_agent.model.progress import waiting
 
     if name not in READERS:
         raise InvalidSetting(f"there is no format {name!r}", do=f"use one of {', '.join(READERS)}")
     kind = READERS[name]
     settings = ConversionSettings("parquet" if parquet else "jsonl", refuse, limit, processes, seed)
     folder = images or (root.parent if root.is_file() else root) / "images"
-    with err.status(f"reading {root.name}") if err.is_terminal and not as_json else nullcontext():
+    with waiting(f"reading {root.name}", not as_json):
         reader = kind(root, images=folder, split=split or kind.splits[0])
-    card = run(reader, target, settings, show_progress=not as_json and err.is_terminal)
+    card = run(reader, target, settings, show_progress=not as_json)
     _report(card, target, as_json)
     if not card.records:
         raise InvalidSetting(f"no annotation of {root.name!r} could be used", do=f"see {_list_of(target)}")
@@ -141,9 +149,11 @@ def stats(path: RecordsArgument, as_json: JsonOption = False) -> None:
     """What a data set holds: records, regions, turns, sizes, labels, sources, licences, and what was left out."""
     from roi_agent.model.data.record_files import open_records, read_values
     from roi_agent.model.data.statistics import count_records
+    from roi_agent.model.progress import waiting
 
     records = open_records(path, images=path if path.is_dir() else path.parent)  # the images are not looked at
-    found = count_records(each for file in records.files for each in read_values(file))
+    with waiting("counting", not as_json):
+        found = count_records(each for file in records.files for each in read_values(file))
     troubles = records.card.troubles if records.card else {}
     if as_json:
         print(json.dumps({"name": records.name, **found.to_dict(), "troubles": troubles}))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roi_agent.cli.options import DeviceOption, JsonOption, ModelOption, notes, out
+from roi_agent.cli.options import DeviceOption, JsonOption, ModelOption, among, notes, out
 from roi_agent.model.errors import InvalidSetting
 
 if TYPE_CHECKING:
@@ -64,9 +64,11 @@ def _add_bench(name: str, about: str, example: str) -> None:
         device: DeviceOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        from roi_agent.evaluation import running
-        from roi_agent.evaluation.outputs import Shard
+        from roi_agent.model.progress import waiting
 
+        with waiting("starting", not as_json):
+            from roi_agent.evaluation import running
+            from roi_agent.evaluation.outputs import Shard
         where = folder or Path("runs") / f"{name}-{_plain(model)}"
         settings = running.EvaluationSettings(name, data, where, images, limit, seed, shuffled)
         part = None if shard is None else Shard.parse(shard)
@@ -107,7 +109,10 @@ def evaluate_toy(
     model: ModelOption = "nano",
     detector: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
     segmenter: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
-    only: Annotated[str | None, typer.Option(help="Only one of them: ask, detect or segment.")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(help="Only one of them: ask, detect or segment.", autocompletion=among("ask", "detect", "segment")),
+    ] = None,
     questions: Annotated[int, typer.Option(min=1, help="Questions for each row of the region model's table.")] = 500,
     scenes: Annotated[int, typer.Option(min=1, help="Scenes for the detector; a third of them for the segmenter.")] = 600,
     seed: Annotated[int, typer.Option(min=0, help="The first held-out scene.")] = 0,
@@ -116,10 +121,13 @@ def evaluate_toy(
     as_json: JsonOption = False,
 ) -> None:
     """How well the three models answer, find and outline in held-out scenes of the toy world, beside chance."""
-    from roi_agent.evaluation import models as evaluation
-    from roi_agent.evaluation.outputs import make_folder
-    from roi_agent.evaluation.report import write_tables
-    from roi_agent.loading import load_detector, load_segmenter
+    from roi_agent.model.progress import waiting
+
+    with waiting("starting", not as_json):
+        from roi_agent.evaluation import models as evaluation
+        from roi_agent.evaluation.outputs import make_folder
+        from roi_agent.evaluation.report import write_tables
+        from roi_agent.loading import load_detector, load_segmenter
 
     if only not in (None, "ask", "detect", "segment"):
         raise InvalidSetting(f"there is no part {only!r}", do="use ask, detect or segment")
@@ -170,9 +178,12 @@ def evaluate_agent(
     as_json: JsonOption = False,
 ) -> None:
     """How well the agent answers compositional questions about held-out scenes, beside itself with parts left out."""
-    from roi_agent.evaluation import agent as evaluation
-    from roi_agent.evaluation.outputs import make_folder
-    from roi_agent.evaluation.report import write_tables
+    from roi_agent.model.progress import waiting
+
+    with waiting("starting", not as_json):
+        from roi_agent.evaluation import agent as evaluation
+        from roi_agent.evaluation.outputs import make_folder
+        from roi_agent.evaluation.report import write_tables
 
     if folder is not None:
         make_folder(folder)

@@ -48,11 +48,14 @@ def detect(
     as_json: JsonOption = False,
 ) -> None:
     """Find things by words; each gets a handle: region1, region2, ..."""
-    from roi_agent.loading import load_detector
-    from roi_agent.tools.detect import detect as run
+    from roi_agent.model.progress import waiting
 
     check_picture(picture)
-    detector = load_detector(model, device=device)
+    with waiting(f"loading {model}"):
+        from roi_agent.loading import load_detector
+        from roi_agent.tools.detect import detect as run
+
+        detector = load_detector(model, device=device)
     with opened_workspace(workspace, image) as (opened, name):
         found = run(
             opened,
@@ -88,14 +91,17 @@ def segment(
     as_json: JsonOption = False,
 ) -> None:
     """Masks of what boxes, points or regions point at; each gets a handle."""
-    from roi_agent.loading import load_segmenter
-    from roi_agent.tools import segment as tools
+    from roi_agent.model.progress import waiting
 
     check_picture(picture)
     if everything and (box or point or outside or region):
         raise InvalidSetting("--everything together with a prompt", do="leave out one of them")
     marked = [(*each, 1) for each in points(point)] + [(*each, 0) for each in points(outside)]
-    segmenter = load_segmenter(model, device=device)
+    with waiting(f"loading {model}"):
+        from roi_agent.loading import load_segmenter
+        from roi_agent.tools import segment as tools
+
+        segmenter = load_segmenter(model, device=device)
     with opened_workspace(workspace, image) as (opened, name):
         if everything:
             found = tools.segment_everything(opened, segmenter=segmenter, image=name)

@@ -7,102 +7,127 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from roi_agent.cli.options import DeviceOption, JsonOption, ModelOption, err, out
+from roi_agent.cli.options import DeviceOption, JsonOption, ModelOption, out
 from roi_agent.model.errors import InvalidSetting
 
 if TYPE_CHECKING:
     from roi_agent.generation.generating import Summary
+    from roi_agent.generation.settings import GenerationSettings
     from roi_agent.generation.writing import Writer
 
 EPILOG = "Example: `roi-agent data generate photos/ generated/ --families touching,count_kind,turns`"
 
 
+Images = Annotated[
+    list[Path], typer.Argument(help="Images, or folders of them; the last is the folder to write.", metavar="IMAGES... OUT")
+]
+Phrases = Annotated[
+    str | None, typer.Option(help='What to look for: "dog . red car".  [default: common things that the detector knows]')
+]
+Families = Annotated[
+    str | None, typer.Option(help="Of questions, with commas; named twice, asked twice as often.  [default: all]")
+]
+MaxPerImage = Annotated[int, typer.Option(help="Conversations about one image, at most.")]
+WriterName = Annotated[str, typer.Option(help="offline, or provider:model as in openai:gpt-4o-mini.")]
+BaseUrl = Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server for the writer.")]
+DetectorName = Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")]
+SegmenterName = Annotated[str, typer.Option(help="nano, a folder, a name on the hub, or none.")]
+Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Keep only what verification supports.")]
+MinConfidence = Annotated[float, typer.Option(help="Of a description, 0 to 1.")]
+MinMargin = Annotated[float, typer.Option(help="Of a description over all others, in nats a token.")]
+MinFound = Annotated[float, typer.Option(help="Of the detector's score, as a share of its threshold.")]
+MinApart = Annotated[float, typer.Option(help="Between two regions that are compared, as a share of the image's side.")]
+MinRatio = Annotated[float, typer.Option(help="Of two areas that are compared.")]
+Small = Annotated[float, typer.Option(help="Regions below this share of the image's sides are looked at again, enlarged.")]
+Batch = Annotated[int, typer.Option(help="Images that are worked on at once.")]
+Seed = Annotated[int, typer.Option(help="Of wordings and choices.")]
+Licence = Annotated[str, typer.Option(help="The terms of the images, for the records.")]
+
+
 def generate_command(
-    paths: Annotated[
-        list[Path], typer.Argument(help="Images, or folders of them; the last is the folder to write.", metavar="IMAGES... OUT")
-    ],
-    phrases: Annotated[
-        str | None, typer.Option(help='What to look for: "dog . red car".  [default: common things that the detector knows]')
-    ] = None,
-    families: Annotated[
-        str | None, typer.Option(help="Of questions, with commas; named twice, asked twice as often.  [default: all]")
-    ] = None,
-    max_per_image: Annotated[int, typer.Option(help="Conversations about one image, at most.")] = 12,
-    writer: Annotated[str, typer.Option(help="offline, or provider:model as in openai:gpt-4o-mini.")] = "offline",
-    base_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server for the writer.")] = None,
+    paths: Images,
+    phrases: Phrases = None,
+    families: Families = None,
+    max_per_image: MaxPerImage = 12,
+    writer: WriterName = "offline",
+    base_url: BaseUrl = None,
     model: ModelOption = "nano",
-    detector: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
-    segmenter: Annotated[str, typer.Option(help="nano, a folder, a name on the hub, or none.")] = "nano",
-    verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Keep only what verification supports.")] = True,
-    min_confidence: Annotated[float, typer.Option(help="Of a description, 0 to 1.")] = 0.8,
-    min_margin: Annotated[float, typer.Option(help="Of a description over all others, in nats a token.")] = 0.5,
-    min_found: Annotated[float, typer.Option(help="Of the detector's score, as a share of its threshold.")] = 1.0,
-    min_apart: Annotated[
-        float, typer.Option(help="Between two regions that are compared, as a share of the image's side.")
-    ] = 0.03,
-    min_ratio: Annotated[float, typer.Option(help="Of two areas that are compared.")] = 1.2,
-    small: Annotated[
-        float, typer.Option(help="Regions below this share of the image's sides are looked at again, enlarged.")
-    ] = 0.2,
-    batch: Annotated[int, typer.Option(help="Images that are worked on at once.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of wordings and choices.")] = 0,
-    licence: Annotated[str, typer.Option(help="The terms of the images, for the records.")] = "unknown",
+    detector: DetectorName = "nano",
+    segmenter: SegmenterName = "nano",
+    verify: Verify = True,
+    min_confidence: MinConfidence = 0.8,
+    min_margin: MinMargin = 0.5,
+    min_found: MinFound = 1.0,
+    min_apart: MinApart = 0.03,
+    min_ratio: MinRatio = 1.2,
+    small: Small = 0.2,
+    batch: Batch = 8,
+    seed: Seed = 0,
+    licence: Licence = "unknown",
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make questions about regions from images that nobody has labelled; the same command again goes on after a stop."""
-    from roi_agent.generation.generating import generate, image_files
-    from roi_agent.generation.making import Maker
     from roi_agent.generation.settings import GenerationSettings
-    from roi_agent.loading import load_detector, load_region_model, load_segmenter
-    from roi_agent.model.detector import parse_phrases
 
     if len(paths) < 2:
         raise InvalidSetting("only one path is given", do="name images, and last the folder to write")
     if families and writer != "offline":
         raise InvalidSetting("--families belong to the offline writer", do="leave them out: a chat model asks what it likes")
-    asked = {"families": tuple(each.strip() for each in families.split(","))} if families else {}
-    settings = GenerationSettings(
-        phrases=parse_phrases(phrases) if phrases else (),
-        per_image=max_per_image,
-        everything=segmenter != "none",
-        verify=verify,
-        confidence=min_confidence,
-        margin=min_margin,
-        found=min_found,
-        apart=min_apart,
-        ratio=min_ratio,
-        small=small,
-        images=batch,
-        seed=seed,
-        **asked,
-    )
-    *given, folder = paths
-    root, names = image_files(given)
+    measures = {"confidence": min_confidence, "margin": min_margin, "found": min_found, "apart": min_apart, "ratio": min_ratio}
+    counts = {"per_image": max_per_image, "images": batch, "seed": seed}
+    words = {"phrases": _phrases(phrases), **_families(families)}
+    settings = GenerationSettings(**words, **measures, **counts, everything=segmenter != "none", verify=verify, small=small)
+    names = {"model": model, "detector": detector, "segmenter": segmenter, "writer": writer, "licence": licence}
+    _generate(paths[:-1], paths[-1], settings, names, _writer(writer, base_url), device=device, as_json=as_json)
+
+
+def _generate(
+    given: list[Path],
+    folder: Path,
+    settings: "GenerationSettings",
+    names: dict[str, str],
+    writer: "Writer | None",
+    *,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """names: of the models, the writer and the licence, which together with the settings make a run what it is."""
+    from roi_agent.model.progress import waiting
+
+    with waiting("starting", not as_json):
+        from roi_agent.generation.generating import generate, image_files
+        from roi_agent.generation.making import Maker
+        from roi_agent.loading import load_detector, load_region_model, load_segmenter
+    root, files = image_files(given)
     maker = Maker(
-        load_region_model(model, device=device),
-        load_detector(detector, device=device),
-        load_segmenter(segmenter, device=device) if settings.everything else None,
+        load_region_model(names["model"], device=device),
+        load_detector(names["detector"], device=device),
+        load_segmenter(names["segmenter"], device=device) if settings.everything else None,
         settings,
-        source=f"generated by roi-agent with {model} and the writer {writer}",
-        licence=licence,
-        writer=_writer(writer, base_url),
+        source=f"generated by roi-agent with {names['model']} and the writer {names['writer']}",
+        licence=names["licence"],
+        writer=writer,
     )
-    identity: dict[str, Any] = {
-        "model": model,
-        "detector": detector,
-        "segmenter": segmenter,
-        "writer": writer,
-        "licence": licence,
-    }
     try:
-        summary = generate(maker, root, names, folder, identity=identity, show_progress=not as_json and err.is_terminal)
+        summary = generate(maker, root, files, folder, identity=names, show_progress=not as_json)
     finally:
         maker.close()
     if as_json:
         print(json.dumps(summary.to_dict()))
     else:
         _show(summary, folder)
+
+
+def _phrases(given: str | None) -> tuple[str, ...]:
+    from roi_agent.model.detector import parse_phrases
+
+    return tuple(parse_phrases(given)) if given else ()
+
+
+def _families(given: str | None) -> dict[str, Any]:
+    """The setting, where it is given."""
+    return {"families": tuple(each.strip() for each in given.split(","))} if given else {}
 
 
 def _writer(name: str, base_url: str | None) -> "Writer | None":

@@ -1,7 +1,7 @@
 """What several commands share: options, the reading of numbers, and how notes are shown."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,9 +14,16 @@ from roi_agent.model.errors import BoxFormatUnknown, InvalidSetting, PointInvali
 if TYPE_CHECKING:
     from PIL import Image
 
+    from roi_agent.model.protocol import RegionModel
     from roi_agent.tools.workspace import Workspace
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+
+
+def among(*words: str) -> Callable[[str], list[str]]:
+    """What the shell completes; where no word fits, shells complete files."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
+
 
 ImageArgument = Annotated[
     str, typer.Argument(help="An image file (PNG, JPEG, WebP, GIF, BMP, TIFF) or a data: URL.", metavar="IMAGE")
@@ -27,10 +34,23 @@ PointOption = Annotated[
     typer.Option("--point", help="On a thing, which is segmented; numbered after the boxes.", metavar="X,Y"),
 ]
 SegmenterOption = Annotated[str, typer.Option(help="What finds the thing at a point: nano, a folder, or a name on the hub.")]
-FormatOption = Annotated[str, typer.Option(help="What the four numbers are: xyxy, xywh or cxcywh.")]
-UnitOption = Annotated[str, typer.Option(help="Their unit: pixel, normalised or thousandths.")]
+FormatOption = Annotated[
+    str, typer.Option(help="What the four numbers are: xyxy, xywh or cxcywh.", autocompletion=among("xyxy", "xywh", "cxcywh"))
+]
+UnitOption = Annotated[
+    str,
+    typer.Option(
+        help="Their unit: pixel, normalised or thousandths.", autocompletion=among("pixel", "normalised", "thousandths")
+    ),
+]
 ModelOption = Annotated[str, typer.Option(help="nano, a folder with a model, or a server's address.")]
-DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.", autocompletion=among("cpu", "cuda", "mps")),
+]
+VersionOption = Annotated[
+    bool, typer.Option("--version", help="Print the version.", callback=lambda asked: _print_version(asked), is_eager=True)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 PictureOption = Annotated[Path | None, typer.Option(help="Write the image with the regions drawn there.")]
 WorkspaceOption = Annotated[
@@ -46,6 +66,14 @@ BudgetOption = Annotated[
     str | None, typer.Option("--budget", help="Weights on one device at once, such as 12GB; the rest is moved out.")
 ]
 _SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from roi_agent import __version__
+
+        print(f"roi-agent {__version__}")
+        raise typer.Exit
 
 
 def num_bytes(text: str | None) -> int | None:
@@ -80,6 +108,16 @@ def points(texts: list[str] | None) -> list[tuple[float, float]]:
             raise PointInvalid(f"the point {text.strip()!r} is not two numbers", do="write --point 120,80") from None
         found.append((x, y))
     return found
+
+
+def loaded_model(name: str, device: str | None) -> "RegionModel":
+    """A region model; the modules that it needs take longer to load than nano itself."""
+    from roi_agent.model.progress import waiting
+
+    with waiting(f"loading {name}"):
+        from roi_agent.loading import load_region_model
+
+        return load_region_model(name, device=device)
 
 
 def check_picture(picture: Path | None) -> None:

@@ -72,8 +72,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Let the agent work on a task about images; its steps are shown as they happen."""
-    from roi_agent.agent.agent import build_agent
-    from roi_agent.agent.result import Budget
+    from roi_agent.model.progress import waiting
 
     *images, task = words
     if images == [] and thread is None and Path(task).is_file():
@@ -81,19 +80,23 @@ def run(
     if thread is not None and folder is None:
         raise InvalidSetting("--thread names a conversation, and --folder does not say where it is kept", do="give both")
     _check_out(out_folder)
-    agent = build_agent(
-        planner,
-        region_model=model,
-        detector=detector,
-        segmenter=segmenter,
-        base_url=base_url,
-        budget=Budget(steps=steps, seconds=seconds, tokens=tokens),
-        without=without or (),
-        approve=approve or (),
-        price=_price(price),
-        folder=folder,
-        device=device,
-    )
+    with waiting("loading the agent"):
+        from roi_agent.agent.agent import build_agent
+        from roi_agent.agent.result import Budget
+
+        agent = build_agent(
+            planner,
+            region_model=model,
+            detector=detector,
+            segmenter=segmenter,
+            base_url=base_url,
+            budget=Budget(steps=steps, seconds=seconds, tokens=tokens),
+            without=without or (),
+            approve=approve or (),
+            price=_price(price),
+            folder=folder,
+            device=device,
+        )
     regions = [{"box": each, "format": format, "unit": unit} for each in boxes(box)]
     result = _worked(agent, images, task, show=not as_json, regions=regions, thread=thread)
     if out_folder is not None:
@@ -168,6 +171,7 @@ def replay(
     """Show a run again; or run its steps again with other models, each where the first run stood, and report differences."""
     from roi_agent.agent.planners import load_planner
     from roi_agent.loading import load_models
+    from roi_agent.model.progress import waiting
     from roi_agent.replay import replay as run_again
     from roi_agent.trace import Trace
     from roi_agent.trace.terminal import show_trace
@@ -179,9 +183,12 @@ def replay(
         else:
             show_trace(out, loaded)
         return
-    models = load_models(region_model=model or "nano", detector=detector or "nano", segmenter=segmenter or "nano", device=device)
-    other = load_planner(planner, base_url=base_url) if planner else None
-    compared = run_again(loaded, models, planner=other)
+    with waiting("running the steps again"):
+        models = load_models(
+            region_model=model or "nano", detector=detector or "nano", segmenter=segmenter or "nano", device=device
+        )
+        other = load_planner(planner, base_url=base_url) if planner else None
+        compared = run_again(loaded, models, planner=other)
     if as_json:
         print(json.dumps(compared.to_dict(), ensure_ascii=False))
     else:

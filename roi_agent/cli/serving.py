@@ -18,6 +18,8 @@ _EXAMPLES = """Examples:
 
 `ROI_AGENT_API_KEY=... roi-agent serve --model gpt4roi-7b/ --device cuda:0 --host 0.0.0.0 --cache 20GB`
 
+`roi-agent serve --ui`
+
 `roi-agent serve --allow-image-host upload.wikimedia.org --allow-image-host 10.0.0.5:9000`
 
 `curl -s localhost:8000/v1/models`"""
@@ -45,16 +47,19 @@ def serve(
         typer.Option(help="Fetch images by web address from this host (HOST or HOST:PORT); from no other.", metavar="HOST"),
     ] = None,
     drain: Annotated[float, typer.Option(help="Seconds for requests in progress once the server is told to stop.")] = 30.0,
+    ui: Annotated[bool, typer.Option("--ui", help="Serve a page for people as well, at /ui.")] = False,
+    planner: Annotated[
+        str, typer.Option(help="With --ui, of the page's agent: offline, or provider:model as in openai:gpt-4o-mini.")
+    ] = "offline",
 ) -> None:
-    """Serve the models to programs: OpenAI's chat API with boxes, batches, detection, segmentation.
+    """Serve the models to programs: OpenAI's chat API with boxes, batches, detection, segmentation; with --ui to people too.
 
-    /docs describes every route. The key for clients is read from ROI_AGENT_API_KEY.
+    /docs describes every route. The key for clients is read from ROI_AGENT_API_KEY; browsers ask for it as the password.
     """
     require("fastapi", "httpx2", "uvicorn", "prometheus_client", extra="serve")
-    from roi_agent.loading import load_models
-    from roi_agent.model.engine import EngineSettings
-    from roi_agent.server import build_app
-    from roi_agent.server import serve as run
+    if ui:
+        require("gradio", "gradio_image_annotation", extra="ui")
+    from roi_agent.model.progress import waiting
     from roi_agent.settings import ServerSettings
 
     settings = ServerSettings.from_environment(
@@ -65,18 +70,30 @@ def serve(
         image_hosts=tuple(allow_image_host or ()),
         drain_s=drain,
     )
-    engine = EngineSettings(cache_bytes=num_bytes(cache) or 0, max_batch=max_batch, max_waiting=max_waiting)
-    models = load_models(
-        region_model=model,
-        detector=detector,
-        segmenter=segmenter,
-        device=device,
-        budget_bytes=num_bytes(budget),
-        engine=engine,
-    )
     called = name or Path(model).name
-    application = build_app(models, settings, name=called)
-    run(application, settings, started=lambda address: err.print(f"roi-agent serves {called} at {address}", markup=False))
+    with waiting(f"loading {called}"):
+        from roi_agent.loading import load_models
+        from roi_agent.model.engine import EngineSettings
+        from roi_agent.server import build_app
+        from roi_agent.server import serve as run
+
+        engine = EngineSettings(cache_bytes=num_bytes(cache) or 0, max_batch=max_batch, max_waiting=max_waiting)
+        models = load_models(
+            region_model=model,
+            detector=detector,
+            segmenter=segmenter,
+            device=device,
+            budget_bytes=num_bytes(budget),
+            engine=engine,
+        )
+        application = build_app(models, settings, name=called)
+        if ui:
+            from roi_agent.agent.planners import load_planner
+            from roi_agent.ui import mount
+
+            mount(application, models, settings, load_planner(planner), application.state.roi.finding.run)
+    page = ", with a page for people at /ui" if ui else ""
+    run(application, settings, started=lambda address: err.print(f"roi-agent serves {called}{page} at {address}", markup=False))
 
 
 _MCP_EXAMPLES = """Examples:

@@ -6,10 +6,20 @@ from typing import Annotated
 
 import typer
 
-from roi_agent.cli.options import JsonOption, err, out, require
+from roi_agent.cli.options import JsonOption, among, out, require
 from roi_agent.model.errors import InvalidSetting
 
 app = typer.Typer()
+
+
+def _layouts(incomplete: str) -> list[str]:
+    from roi_agent.model.data.layouts import LAYOUTS
+
+    return among(*LAYOUTS)(incomplete)
+
+
+def _configs(incomplete: str) -> list[str]:
+    return among(*sorted(path.stem for path in (Path(__file__).parents[1] / "model/train/configs").glob("*.yaml")))(incomplete)
 
 
 _SCENES_EXAMPLES = """Examples:
@@ -26,7 +36,11 @@ def scenes(
     seed: Annotated[int, typer.Option(min=0, help="The seed of the first; each one after counts on.")] = 0,
     side: Annotated[int, typer.Option(help="Side in pixels.")] = 384,
     layout: Annotated[
-        str | None, typer.Option(help="Write them as the public data set of this name is distributed, such as coco or refcoco.")
+        str | None,
+        typer.Option(
+            help="Write them as the public data set of this name is distributed, such as coco or refcoco.",
+            autocompletion=_layouts,
+        ),
     ] = None,
     held_out: Annotated[
         int | None, typer.Option(min=0, help="With --layout: scenes for validation, next to COUNT for training.  [default: 0]")
@@ -38,18 +52,18 @@ def scenes(
     With --layout, `roi-agent data convert LAYOUT FOLDER OUT` reads them back. COUNT scenes are then for training, with seeds of
     their own, which count on from SEED too.
     """
-    from rich.progress import track
-
     from roi_agent.model.data.scenes import make_scene, save_scene
+    from roi_agent.model.progress import progress_bar
 
     if layout is not None:
         _write_layout(layout, folder, range(seed, seed + count), range(seed, seed + (held_out or 0)), side, as_json)
         return
     if held_out is not None:
         raise InvalidSetting("--held-out belongs to --layout", do="leave it out, or name a layout")
-    seeds = track(range(seed, seed + count), "rendering", console=err, disable=as_json or not err.is_terminal)
     try:
-        paths = [save_scene(folder, make_scene(each), side) for each in seeds]
+        with progress_bar(not as_json) as bar:
+            seeds = bar.track(range(seed, seed + count), description="rendering")
+            paths = [save_scene(folder, make_scene(each), side) for each in seeds]
     except OSError as error:
         raise InvalidSetting(
             f"cannot write to {str(folder)!r}: {error.strerror}", do="give a folder that can be written"
@@ -63,6 +77,7 @@ def scenes(
 def _write_layout(layout: str, folder: Path, train: range, held_out: range, side: int, as_json: bool) -> None:
     from roi_agent.model.data.layouts import LAYOUTS
     from roi_agent.model.data.questions import TRAINING_SEEDS
+    from roi_agent.model.progress import waiting
 
     if layout not in LAYOUTS:
         raise InvalidSetting(f"there is no layout {layout!r}", do=f"use one of {', '.join(LAYOUTS)}")
@@ -71,7 +86,7 @@ def _write_layout(layout: str, folder: Path, train: range, held_out: range, side
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidSetting(f"{str(folder)!r} is not empty", do="name a folder that is empty or not there")
     try:
-        with err.status("rendering"):
+        with waiting("rendering", not as_json):
             LAYOUTS[layout](folder, [*(TRAINING_SEEDS + each for each in train), *held_out], side)
     except OSError as error:
         problem = f"cannot write to {str(folder)!r}: {error.strerror}"
@@ -97,7 +112,11 @@ _TRAIN_EXAMPLES = """Examples:
 @app.command(epilog=_TRAIN_EXAMPLES)
 def train(
     config: Annotated[
-        str, typer.Argument(help="A YAML file, or a shipped configuration, such as nano, nano-boxes, stage2-7b or lora-7b.")
+        str,
+        typer.Argument(
+            help="A YAML file, or a shipped configuration, such as nano, nano-boxes, stage2-7b or lora-7b.",
+            autocompletion=_configs,
+        ),
     ],
     folder: Annotated[Path | None, typer.Option("--out", help="The run's folder.  [default: runs/NAME]")] = None,
     phase: Annotated[str | None, typer.Option(help="Toy world: run only this phase of the configuration.")] = None,
@@ -119,6 +138,7 @@ def train(
     require("accelerate", "datasets", "peft", "tensorboard", "yaml", extra="train")
     import time
 
+    from roi_agent.model.progress import waiting
     from roi_agent.model.train.settings import TrainSettings, read_values
 
     begin = time.monotonic()
@@ -127,19 +147,20 @@ def train(
     if "phases" in read_values(config):
         if any(given) or processes > 1 or plan:
             raise InvalidSetting(f"{config} trains on the toy world", do="leave out the options for records")
-        from roi_agent.model.train.loop import train as run
-
-        target = run(TrainSettings.load(config), folder, only=phase)
+        with waiting("starting", not as_json):
+            from roi_agent.model.train.loop import train as run
+        target = run(TrainSettings.load(config), folder, only=phase, show_progress=not as_json)
     else:
         if phase is not None:
             raise InvalidSetting(f"{config} has no phases", do="leave out --phase")
         bases = [str(each) if each else None for each in (language_model, vision, projector)]
         if plan:
             return _plan(config, data, start, bases, reset, processes, as_json)
-        from roi_agent.model.train.record_job import RecordJob
-        from roi_agent.model.train.record_settings import RecordSettings
-        from roi_agent.model.train.record_training import train_on_records
-        from roi_agent.model.train.starting import Start
+        with waiting("starting", not as_json):
+            from roi_agent.model.train.record_job import RecordJob
+            from roi_agent.model.train.record_settings import RecordSettings
+            from roi_agent.model.train.record_training import train_on_records
+            from roi_agent.model.train.starting import Start
 
         if data is None:
             raise InvalidSetting("no data is named", do="give --data, the folder that holds the data sets")

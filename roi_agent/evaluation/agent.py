@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from PIL import Image
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from roi_agent.agent.agent import build_agent
@@ -20,6 +18,7 @@ from roi_agent.loading import load_detector, load_region_model, load_segmenter
 from roi_agent.model.data.compositional import COMPOSITIONAL, VisualQuestion, same_answer, visual_questions
 from roi_agent.model.data.scenes import Scene, render_image
 from roi_agent.model.errors import InvalidSetting, PlannerFailed
+from roi_agent.model.progress import progress_bar
 from roi_agent.model.protocol import RegionModel
 from roi_agent.prompts import load_blocks
 
@@ -87,7 +86,7 @@ def run_agent(
     for name in variants:
         ways[name] = _direct(options["region_model"]) if name == DIRECT else _agent(planner, {**options, **VARIANTS[name]})
     attempts = []
-    with Progress(console=Console(stderr=True), disable=not show_progress) as progress:
+    with progress_bar(show_progress) as progress:
         task = progress.add_task("answering", total=questions * len(COMPOSITIONAL))
         for scene, question in visual_questions(questions, first_seed=first_seed):
             attempts += list(_attempts(scene, question, ways))

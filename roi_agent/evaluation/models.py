@@ -3,8 +3,6 @@
 from pathlib import Path
 
 from PIL import Image
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from roi_agent.evaluation.tables import markdown, table
@@ -16,6 +14,7 @@ from roi_agent.model.evaluate.segmentation import SegmentationScore, evaluate_se
 from roi_agent.model.evaluate.toy import Score, evaluate_toy, scores, total_questions
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.masks import Mask
+from roi_agent.model.progress import progress_bar
 from roi_agent.model.segmenter import PromptedSegmenter
 from roi_agent.tools.segment import segment_everything
 from roi_agent.tools.workspace import Workspace
@@ -29,7 +28,7 @@ def run_toy(
     if not isinstance(model, LocalRegionModel):
         raise InvalidSetting(f"{name} does not run in this process", do="give nano or a folder")
     answered = []
-    with Progress(console=Console(stderr=True), disable=not show_progress) as progress:
+    with progress_bar(show_progress) as progress:
         task = progress.add_task("asking", total=total_questions(questions))
         for batch in evaluate_toy(model, questions=questions, first_seed=first_seed):
             answered += batch
@@ -62,7 +61,7 @@ def run_detection(
 ) -> list[DetectionScore]:
     """Score a detector on held-out scenes of the toy world, at its own threshold; see `model/evaluate/detection.py`."""
     looked = []
-    with Progress(console=Console(stderr=True), disable=not show_progress) as progress:
+    with progress_bar(show_progress) as progress:
         task = progress.add_task("looking", total=scenes)
         for found in evaluate_detection(detector, scenes=scenes, first_seed=first_seed):
             looked += found
@@ -102,7 +101,7 @@ def run_segmentation(
         return [region.mask for region in segment_everything(workspace, segmenter=segmenter).regions if region.mask]
 
     outlined = []
-    with Progress(console=Console(stderr=True), disable=not show_progress) as progress:
+    with progress_bar(show_progress) as progress:
         task = progress.add_task("outlining", total=scenes)
         for found in evaluate_segmentation(segmenter, find_all, scenes=scenes, first_seed=first_seed):
             outlined += found

@@ -11,9 +11,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 from roi_agent.evaluation.identity import data_identity, model_identity
 from roi_agent.evaluation.outputs import REPORT, SCORES, RunFolder, Shard, count_outputs
 from roi_agent.evaluation.report import Report, make_report
@@ -26,6 +23,7 @@ from roi_agent.model.evaluate.benches import BENCHES
 from roi_agent.model.evaluate.benches.base import Bench
 from roi_agent.model.evaluate.sample import Output, Sample
 from roi_agent.model.evaluate.shuffling import shuffled
+from roi_agent.model.progress import progress_bar
 from roi_agent.model.protocol import RegionModel
 
 _LOOK_S = 0.2  # between two looks at what other processes have done
@@ -234,7 +232,6 @@ def _run_shard(settings: EvaluationSettings, model: str, device: str | None, fai
 
 @contextmanager
 def _shown(name: str, total: int, show: bool) -> Iterator[Callable[[int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not show) as progress:
+    with progress_bar(show) as progress:
         task = progress.add_task(name, total=total)
         yield lambda done: progress.update(task, completed=done)

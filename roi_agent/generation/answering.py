@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 
-from roi_agent.generation.claims import EXTREMES, RELATIONS, WrittenTurn
+from roi_agent.generation.claims import EXTREMES, PLACE, RELATIONS, Claim, WrittenTurn
 from roi_agent.generation.describing import ATTRIBUTES
 from roi_agent.model.conversation import mentioned
 
@@ -29,12 +29,23 @@ def says(turn: WrittenTurn) -> bool:
     if _REGION.fullmatch(answer):
         return any(turn.about_descriptions or claim.regions[0] in answer for claim in turn.claims)
     if re.match(r"(none|nothing)\b", answer):
-        return not any(claim.value and claim.value.lower() in turn.question.lower() for claim in turn.claims)
+        return not any(_fits(turn, name) for claim in turn.claims for name in claim.regions)
     if number := _number(answer):
         return number in Counter(claim.value.lower() for claim in turn.claims if claim.about in ATTRIBUTES).values()
-    told = [claim.value.lower() for claim in turn.claims if claim.about in ATTRIBUTES]
-    words = [word for claim in turn.claims if claim.about not in ATTRIBUTES for word in _WORDS[claim.about]]
-    return any(each in answer for each in (*told, *words) if each)
+    told = [claim.value.lower() for claim in turn.claims if claim.about in (*ATTRIBUTES, PLACE)]
+    words = [word for claim in turn.claims for word in _WORDS.get(claim.about, ())]
+    return any(each in answer for each in (*told, *words) if each) or any(answer in _parts(each) for each in turn.claims)
+
+
+def _fits(turn: WrittenTurn, name: str) -> bool:
+    """Whether a question asks for all that is claimed of a region."""
+    told = [claim.value.lower() for claim in turn.claims if name in claim.regions]
+    return bool(any(told)) and all(each in turn.question.lower() for each in told)
+
+
+def _parts(claim: Claim) -> list[str]:
+    """The words of a name, each of which says something of its thing: how large it is, its colour, its kind."""
+    return claim.value.lower().split() if claim.about == "name" else []
 
 
 def _number(answer: str) -> int | None:

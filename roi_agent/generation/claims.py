@@ -15,14 +15,15 @@ EXTREMES = {
 }
 DIRECTIONS = ("left of", "right of", "above", "below")
 RELATIONS = (*DIRECTIONS, "larger than", "smaller than", "touching")
+PLACE = "place"  # in the image, in thirds: "top left", ..., "centre"
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A fact about regions.
 
-    about: one of ATTRIBUTES, of one region, which is `value`; one of RELATIONS, of the first of two regions to the second; or
-    one of EXTREMES, of the first region among all of them.  holds: false where the fact is that it is not so.
+    about: one of ATTRIBUTES or PLACE, of one region, which is `value`; one of RELATIONS, of the first of two regions to the
+    second; or one of EXTREMES, of the first region among all of them.  holds: false where the fact is that it is not so.
     """
 
     about: str
@@ -35,7 +36,7 @@ class Claim:
         """Whether it has as many regions as it needs, each once, and a value where one is needed."""
         if len(set(self.regions)) != len(self.regions):
             return False
-        if self.about in ATTRIBUTES:
+        if self.about in (*ATTRIBUTES, PLACE):
             return len(self.regions) == 1 and bool(self.value.strip())
         return len(self.regions) == 2 if self.about in RELATIONS else self.about in EXTREMES and len(self.regions) >= 2
 

@@ -12,14 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 from roi_agent.generation.making import Made, Maker
 from roi_agent.model.data.readers.base import IMAGE_UNREADABLE
 from roi_agent.model.data.record_files import CARD, Card
 from roi_agent.model.errors import DataNotFound, InvalidSetting, UserError
 from roi_agent.model.images import LoadedImage, load_image
+from roi_agent.model.progress import progress_bar
 
 STATE, JOURNAL, RECORDS, TROUBLES = "generation.json", "journal.jsonl", "records-00000.jsonl", "troubles.jsonl"
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
@@ -76,7 +74,7 @@ def generate(
     journal = folder / JOURNAL
     done = {entry["image"] for entry in _entries(journal)}
     missing = [name for name in names if name not in done]
-    with _shown(show_progress) as progress, journal.open("a", encoding="utf-8") as lines:
+    with progress_bar(show_progress) as progress, journal.open("a", encoding="utf-8") as lines:
         task = progress.add_task("generating", total=len(names), completed=len(names) - len(missing))
         for start in range(0, len(missing), maker.settings.images):
             batch = missing[start : start + maker.settings.images]
@@ -166,8 +164,3 @@ def _write(path: Path, text: str) -> None:
     aside = path.with_name(path.name + ".part")
     aside.write_text(text, encoding="utf-8")
     os.replace(aside, path)
-
-
-def _shown(show: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=not show)

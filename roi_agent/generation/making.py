@@ -13,7 +13,7 @@ from roi_agent.generation.page import Page
 from roi_agent.generation.recording import Origin, recorded
 from roi_agent.generation.relating import Layout
 from roi_agent.generation.settings import GenerationSettings
-from roi_agent.generation.supporting import Examiner
+from roi_agent.generation.supporting import THERE, Examiner
 from roi_agent.generation.verifying import REPEATED, Verifier
 from roi_agent.generation.vocabulary import Vocabulary
 from roi_agent.generation.writing import OfflineWriter, Writer
@@ -121,10 +121,10 @@ class Maker:
 
 
 def _wanted(written: Sequence[Written | str]) -> set[tuple[str, str]]:
-    """The descriptions that claims rest on, as (region, attribute)."""
+    """What claims rest on of their regions, as (region, attribute), or that they are there."""
     turns = (turn for each in written if isinstance(each, Written) for turn in each.turns)
     claims = (claim for turn in turns for claim in turn.claims)
-    return {(name, claim.about if claim.about in ATTRIBUTES else "kind") for claim in claims for name in claim.regions}
+    return {(name, claim.about if claim.about in ATTRIBUTES else THERE) for claim in claims for name in claim.regions}
 
 
 def _labelled(things: Sequence[Described], verifier: Verifier) -> dict[str, Region]:

@@ -6,7 +6,7 @@ from itertools import combinations, permutations
 from random import Random
 
 from roi_agent.generation.claims import RELATIONS, Claim
-from roi_agent.generation.describing import Described
+from roi_agent.generation.describing import ATTRIBUTES, Described
 from roi_agent.generation.relating import Layout
 from roi_agent.generation.vocabulary import Vocabulary
 from roi_agent.model.data.wording import listing
@@ -23,6 +23,7 @@ class Page:
     layout: Layout
     vocabulary: Vocabulary
     rng: Random
+    shown: bool = False  # all of them, with whatever is asked: a conversation about them has begun
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -30,8 +31,8 @@ class Page:
         return tuple(thing.region.name for thing in self.things)
 
     def among(self, things: Sequence[Described]) -> "Page":
-        """The same page with fewer regions."""
-        return replace(self, things=tuple(things))
+        """The same page with fewer regions, which all questions are given with."""
+        return replace(self, things=tuple(things), shown=True)
 
     def pick(self, count: int, fits: Callable[..., bool] = lambda *things: True) -> list[Described]:
         """That many regions that fit together, at random; none where none do."""
@@ -49,9 +50,12 @@ class Page:
         return self.layout.holds(about, first.region.name, second.region.name)
 
     def say(self, wording: str, things: Sequence[Described], /, **words: str) -> str:
-        """A wording of `prompts/generation.md` with the regions filled in."""
+        """A wording of `prompts/generation.md` with the regions filled in; some ask about all regions without naming any."""
         mentions = [mention(thing) for thing in things]
-        line = self.rng.choice(load_blocks("generation")[wording].splitlines())
+        lines = load_blocks("generation")[wording].splitlines()
+        if self.shown and len(things) < len(self.things):
+            lines = [line for line in lines if "{all}" in line or "{a}" in line] or lines
+        line = self.rng.choice(lines)
         b = mentions[1] if len(mentions) > 1 else ""
         return line.format(a=mentions[0] if mentions else "", b=b, all=listing(mentions) if mentions else "", **words)
 
@@ -61,10 +65,7 @@ class Page:
 
     def text(self, count: int) -> str:
         """The page in words, for a chat model that is to write so many questions."""
-        lines = [
-            f"<{each.region.name}>: kind {each.kind.text!r}, colour {each.colour.text!r}, name {each.name.text!r}"
-            for each in self.things
-        ]
+        lines = [_line(self, each) for each in self.things]
         relations = [_relations(self, *pair) for pair in combinations(self.things, 2)]
         filled = {"regions": "\n".join(lines), "relations": "\n".join(relations) or "there is one region only"}
         return load_blocks("generation")["page"].format(count=count, **filled)
@@ -78,6 +79,13 @@ def mention(thing: Described) -> str:
 def told(thing: Described, *attributes: str) -> list[Claim]:
     """The claims that a region is what it was described as."""
     return [Claim(each, (thing.region.name,), thing.told(each).text) for each in attributes]
+
+
+def _line(page: Page, thing: Described) -> str:
+    """What is known of one region."""
+    place = page.layout.place(thing.region.name)
+    told = [f"{attribute} {thing.told(attribute).text!r}" for attribute in ATTRIBUTES]
+    return f"{mention(thing)}: {', '.join([*told, *([f'place {place!r}'] if place else [])])}"
 
 
 def _relations(page: Page, first: Described, second: Described) -> str:

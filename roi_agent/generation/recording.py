@@ -1,4 +1,4 @@
-"""What was kept as records: regions numbered anew from region1, in questions, answers and evidence alike."""
+"""What was kept as records: regions numbered anew, mostly from region1, in questions, answers and evidence alike."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,9 @@ from random import Random
 from roi_agent.generation.claims import Written
 from roi_agent.model.data.record import Evidence, Record, RecordTurn
 from roi_agent.model.regions import Region
+
+_HIGH = 0.25  # of the conversations have regions with high numbers, as they get in long ones
+_LAST_NUMBER = 30
 
 _NAME = re.compile(r"<(region[0-9]+)>")
 
@@ -25,10 +28,13 @@ class Origin:
 def recorded(
     written: Written, proof: Sequence[Evidence], regions: Mapping[str, Region], origin: Origin, number: int, rng: Random
 ) -> Record:
-    """A conversation as a record.  number: of it among those of its image.  rng: of the order of its regions."""
+    """A conversation as a record.  number: of it among those of its image.  rng: of the numbers of its regions."""
     order = list(dict.fromkeys(written.regions))
     rng.shuffle(order)
-    names = {old: f"region{new}" for new, old in enumerate(order, start=1)}
+    numbers: Sequence[int] = range(1, len(order) + 1)
+    if rng.random() < _HIGH:
+        numbers = sorted(rng.sample(range(1, _LAST_NUMBER + 1), len(order)))
+    names = {old: f"region{new}" for old, new in zip(order, numbers, strict=True)}
 
     def renamed(text: str) -> str:
         return _NAME.sub(lambda match: f"<{names.get(match[1], match[1])}>", text)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from roi_agent.generation.claims import EXTREMES, RELATIONS, Claim
+from roi_agent.generation.claims import EXTREMES, PLACE, RELATIONS, Claim
 from roi_agent.model.regions import Region
 from roi_agent.tools.measure import RELATIONS as MEASURES
 from roi_agent.tools.measure import Relation, in_order, relate
@@ -41,8 +41,20 @@ class Layout:
         """The regions in the order of one of EXTREMES, that one first."""
         return [region.name for region in in_order([self._boxes[name] for name in names], EXTREMES[extreme])]
 
+    def place(self, name: str) -> str | None:
+        """The part of the image, in thirds, that holds a region's centre; None near a border between two parts."""
+        (x, y), (width, height) = self._boxes[name].box.centre, self.size_wh
+        across, down = x / width, y / height
+        if any(abs(value - border) < self.apart for value in (across, down) for border in (1 / 3, 2 / 3)):
+            return None
+        row, column = ("top", "", "bottom")[min(int(down * 3), 2)], ("left", "", "right")[min(int(across * 3), 2)]
+        return f"{row} {column}".strip() or "centre"
+
     def confirms(self, claim: Claim) -> bool | None:
-        """Whether a claim about RELATIONS or EXTREMES is true; None where it is too close to call."""
+        """Whether a claim about PLACE, RELATIONS or EXTREMES is true; None where it is too close to call."""
+        if claim.about == PLACE:
+            found_place = self.place(claim.regions[0])
+            return None if found_place is None else (found_place == claim.value.strip().lower()) == claim.holds
         if claim.about in RELATIONS:
             first, second = claim.regions
             found = self._plainly(claim.about, first, second)
@@ -57,6 +69,9 @@ class Layout:
 
     def evidence(self, claim: Claim) -> str:
         """What was measured, in words."""
+        if claim.about == PLACE:
+            (x, y), (width, height) = self._boxes[claim.regions[0]].box.centre, self.size_wh
+            return f"the centre of {claim.regions[0]} is at {x / width:.0%} of the width and {y / height:.0%} of the height"
         if claim.about in RELATIONS:
             return self.relation(*claim.regions).sentence()
         return f"{EXTREMES[claim.about]}: {', '.join(self.ordered(claim.about, claim.regions))}"

@@ -25,11 +25,13 @@ from roi_agent.tools.workspace import Workspace
 UNSURE, CHOOSE, DETECTOR = "description_unsure", "choose_disagrees", "detector_disagrees"
 SECOND_LOOK, DESCRIPTION = "second_look_disagrees", "description_disagrees"
 
+THERE = "there"  # beside the attributes: that a region is a thing at all
+
 _AT_IT = 0.5  # IoU from which a box of the detector stands for the region
 _AROUND = 1.5  # of the longer side, around a region in its crop
 
 Verdict = tuple[Evidence, ...] | str  # what supports a description, or why nothing does
-Support = dict[tuple[str, str], Verdict]  # by region and attribute
+Support = dict[tuple[str, str], Verdict]  # by region, and attribute or THERE
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,19 @@ class Examiner:
     def examine(
         self, workspace: Workspace, image: WorkspaceImage, things: Sequence[Described], wanted: Collection[tuple[str, str]]
     ) -> Support:
-        """The verdicts on those attributes of regions of one image that are wanted, as (region, attribute)."""
+        """The verdicts on those attributes of regions of one image that are wanted, as (region, attribute).
+
+        That a region is there needs no description where the detector found it: asking for one would drop just the things that
+        are hard to see, such as those which another covers in part.
+        """
+        support: Support = {(each.region.name, THERE): seen for each in things if (seen := self._seen(each.region))}
+        hidden = {(name, "kind") for name, about in wanted if about == THERE and (name, THERE) not in support}
+        support |= self._described(workspace, image, things, {*wanted, *hidden})
+        return support | {(name, THERE): support[name, kind] for name, kind in hidden}
+
+    def _described(
+        self, workspace: Workspace, image: WorkspaceImage, things: Sequence[Described], wanted: Collection[tuple[str, str]]
+    ) -> Support:
         pairs = [(each, attribute) for each in things for attribute in ATTRIBUTES if _rests(each.region.name, attribute, wanted)]
         if not pairs:
             return {}
@@ -90,6 +104,12 @@ class Examiner:
             return CHOOSE
         told_of = f"<{thing.region.name}> is {options[0]}, by {margin:.1f} nats a token over {len(options) - 1} other answers"
         return (Evidence("choose", told_of, round(told.confidence, 4)),)
+
+    def _seen(self, region: Region) -> tuple[Evidence, ...]:
+        """The detector found it, whatever it is."""
+        if region.label is None or region.score is None or region.score < self.settings.found * self.detector.threshold:
+            return ()
+        return (Evidence("detector", f"finds {region.label!r} at <{region.name}>", round(region.score, 4)),)
 
     def _found(self, image: WorkspaceImage, pairs: Sequence[tuple[Described, str]]) -> Support:
         """The detector finds kind, colour with kind, and name where the region is."""

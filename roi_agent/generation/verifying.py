@@ -91,13 +91,13 @@ class Verifier:
         return self.support[name, claim.about]
 
     def _measured(self, claim: Claim) -> tuple[Evidence, ...] | str:
-        """Geometry is that of things: a region of which nobody can say what it is may be a part of one, or nothing."""
+        """Geometry is that of things: what no words find, and of which nobody can say what it is, may be a part of one."""
         holds = self.layout.confirms(claim)
         if not holds:
             return UNCLEAR if holds is None else GEOMETRY
         evidence = [Evidence("geometry", _bracketed(self.layout.evidence(claim)))]
         for name in claim.regions:
-            verdict = self.support[name, "kind"]
+            verdict = self.support[name, supporting.THERE]
             if isinstance(verdict, str):
                 return verdict
             evidence += verdict

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from roi_agent.generation.claims import Written, WrittenTurn
-from roi_agent.generation.describing import Described
-from roi_agent.generation.families import ABOUT_ONE, FAMILIES, SINGLE, Fact
+from roi_agent.generation.facts import Fact
 from roi_agent.generation.page import Page
+from roi_agent.generation.rules import ABOUT_ONE, FAMILIES, SINGLE, WITH_REASON
+from roi_agent.model.conversation import mentioned
 
 _TRIES = 4  # draws for each question: not every image offers every family
 _MOST_TURNS = 6
@@ -51,12 +52,12 @@ def _conversation(page: Page, family: str) -> Written | None:
         return None
     if family == "turns":
         return _several_turns(page)
-    drawn = page.rng.choice([name for name in SINGLE if name not in _WITHOUT_REASON]) if family == "why" else family
+    drawn = page.rng.choice(WITH_REASON) if family == "why" else family
     fact = SINGLE[drawn](page)
     if fact is None or (family == "why" and not fact.reason):
         return None
     turns = [_turn(fact), *([_why(page, fact)] if family == "why" else [])]
-    return Written(family, tuple(turns), _with_others(page, fact.things))
+    return Written(family, tuple(turns), _given(page, fact))
 
 
 def _several_turns(page: Page) -> Written | None:
@@ -72,10 +73,11 @@ def _several_turns(page: Page) -> Written | None:
     return Written("turns", tuple(turns[:_MOST_TURNS]), few.names) if len(turns) > 1 else None
 
 
-def _with_others(page: Page, things: Sequence[Described]) -> tuple[str, ...]:
-    others = [each for each in page.things if each not in things]
+def _given(page: Page, fact: Fact) -> tuple[str, ...]:
+    """The regions that a question is about, and perhaps others, but where it asks about all that are given."""
+    others = [each for each in page.things if each not in fact.things] if mentioned(fact.question) else []
     many = page.rng.randint(0, min(_MOST_OTHERS, len(others))) if page.rng.random() < _OTHERS else 0
-    return tuple(each.region.name for each in (*things, *page.rng.sample(others, many)))
+    return tuple(each.region.name for each in (*fact.things, *page.rng.sample(others, many)))
 
 
 def _turn(fact: Fact) -> WrittenTurn:
@@ -84,6 +86,3 @@ def _turn(fact: Fact) -> WrittenTurn:
 
 def _why(page: Page, fact: Fact) -> WrittenTurn:
     return WrittenTurn(page.say("why", ()), fact.reason, fact.claims)
-
-
-_WITHOUT_REASON = ("kind", "colour", "name", "shared")

@@ -1,5 +1,7 @@
 """What every request passes first: the key, the limits, a name for the logs, and a line in them once it is answered."""
 
+import base64
+import binascii
 import hmac
 import json
 import logging
@@ -12,13 +14,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from roi_agent.model.errors import RequestTooLarge, RoiAgentError, Unauthorised
+from roi_agent.model.errors import RequestInvalid, RequestTooLarge, RoiAgentError, Unauthorised
 from roi_agent.server import faults
 from roi_agent.server.crowd import Crowd
 from roi_agent.server.metrics import Metrics
 from roi_agent.settings import ServerSettings
 
 OPEN = ("/healthz", "/readyz")  # without a key
+PAGE = ("/", "/favicon.ico", "/ui")  # the page for people, with all that lies under it
 QUESTIONS = ("/v1/chat/completions", "/v1/regions/ask")  # those that the region model answers
 _log = logging.getLogger("roi_agent.requests")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -38,6 +41,9 @@ class Gate:
         if path not in OPEN and (self._crowd.too_many_questions() if path in QUESTIONS else self._crowd.too_many):
             self._crowd.turned_away()  # before the key is looked at: it is to cost as little as can be
             await self._crowd.answer(scope, receive, send)
+            return
+        if _is_page(path):
+            await self._page(scope, receive, send)
             return
         begin, headers = time.perf_counter(), Headers(scope=scope)
         asked = headers.get("x-request-id", "")
@@ -64,11 +70,29 @@ class Gate:
             self._metrics.in_progress.dec()
             self._note(scope, name, status, time.perf_counter() - begin)
 
+    async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A browser's request: its dozens of files are neither counted nor noted, and an open page holds a connection for hours.
+
+        Browsers ask people for the key, as the password of any user (HTTP Basic), and then send it with every request here;
+        elsewhere it does not count, so that no page of a stranger can make them use it.
+        """
+        headers = Headers(scope=scope)
+        refusal = self._refusal(scope["path"], headers)
+        if refusal is None and headers.get("sec-fetch-site") == "cross-site" and scope["method"] not in ("GET", "HEAD"):
+            refusal = RequestInvalid("a page of another site sends this", do="use the page itself")
+        if refusal is None:
+            await self._app(scope, self._counted(receive), send)
+            return
+        response = faults.answer(refusal)
+        if isinstance(refusal, Unauthorised):
+            response.headers["www-authenticate"] = 'Basic realm="roi-agent: any name, and the API key as password"'
+        await response(scope, receive, send)
+
     def _refusal(self, path: str, headers: Headers) -> RoiAgentError | None:
         if path in OPEN:
             return None
-        key = self._settings.api_key
-        given = headers.get("authorization", "").removeprefix("Bearer ")
+        key, given = self._settings.api_key, headers.get("authorization", "")
+        given = _password(given) if _is_page(path) and given.startswith("Basic ") else given.removeprefix("Bearer ")
         if key is not None and not hmac.compare_digest(given.encode(), key.encode()):
             return Unauthorised("the API key is missing or wrong", do="send it as: Authorization: Bearer KEY")
         length = headers.get("content-length", "0")
@@ -102,3 +126,15 @@ class Gate:
         self._metrics.seconds.labels(path).observe(seconds)
         line = {"request": name, "method": scope["method"], "route": path, "status": status, "ms": round(1000 * seconds, 1)}
         _log.info("%s", json.dumps(line))
+
+
+def _is_page(path: str) -> bool:
+    return path in PAGE or path.startswith("/ui/")
+
+
+def _password(basic: str) -> str:
+    """That of an Authorization header as HTTP Basic has it; empty where it is none."""
+    try:
+        return base64.b64decode(basic.removeprefix("Basic "), validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""

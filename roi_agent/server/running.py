@@ -5,7 +5,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import uvicorn
 from fastapi import FastAPI
@@ -16,7 +16,10 @@ from roi_agent.settings import ServerSettings
 
 
 def serve(app: FastAPI, settings: ServerSettings, *, started: Callable[[str], object]) -> None:
-    """Answer until SIGTERM or Ctrl-C.  started: called with the address once it listens.  Error: InvalidSetting."""
+    """Answer until SIGTERM, or until Ctrl-C, after which KeyboardInterrupt is raised.
+
+    started: called with the address once it listens.  Error: InvalidSetting.
+    """
     _log_lines()
     gc.collect()
     gc.freeze()  # models and modules stay as they are: looking through them again and again takes a quarter of all time
@@ -33,20 +36,30 @@ def serve(app: FastAPI, settings: ServerSettings, *, started: Callable[[str], ob
         http=turning_away(app.state.crowd),
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)  # uvicorn stops at them, and then sends them again, to end the process badly
-    _Server(config, lambda: started(f"http://{host}:{listening.getsockname()[1]}")).run(sockets=[listening])
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn stops at it, and then sends it again, to end the process badly
+    stopping = getattr(app.state, "stopping", ())
+    try:
+        _Server(config, lambda: started(f"http://{host}:{listening.getsockname()[1]}"), stopping).run(sockets=[listening])
+    finally:
+        gc.unfreeze()  # or libraries complain at the end of objects that are still there
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, started: Callable[[], object]) -> None:
+    """stopping: called before requests in progress are waited for, to end those that would never end themselves."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], object], stopping: Iterable[Callable[[], object]]) -> None:
         super().__init__(config)
-        self._tell = started
+        self._tell, self._stopping = started, stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._tell()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for stop in self._stopping:
+            stop()
+        await super().shutdown(sockets)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -4,33 +4,42 @@ Tasks, labels and replies are data: the template escapes everything.  Pictures a
 row share stands at the first of them only.
 """
 
-import base64
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from PIL import Image
 
-from roi_agent.trace.record import Trace, arguments_text, shrunk
+from roi_agent.model.display import data_url
+from roi_agent.trace.record import Trace, arguments_text
 
 _OPEN = 12  # steps whose pictures are open from the start
+_SIDE, _CARD_SIDE, _STEP_SIDE = 1024, 360, 240  # pixels of a picture at most: in a page, in a card, and of its steps
 
 
 def page(trace: Trace) -> str:
     """The page of a trace, which needs no other file and no network."""
+    answer = _embedded(trace.picture(), "the answer", trace.regions, _SIDE)
+    return _template("page.html.j2").render(trace=trace, answer_picture=answer, steps=list(_steps(trace, _SIDE)))
+
+
+def card(trace: Trace) -> str:
+    """What a notebook shows of a trace: the answer, and the steps folded away, with thumbnails."""
+    answer = _embedded(trace.picture(), "the answer", trace.regions, _CARD_SIDE)
+    return _template("card.html.j2").render(trace=trace, answer_picture=answer, steps=list(_steps(trace, _STEP_SIDE)))
+
+
+def _template(name: str) -> Template:
     folder = Path(__file__).parent
     environment = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = environment.get_template("page.html.j2")
-    answer = _embedded(trace.picture(), "the answer", trace.regions)
-    return template.render(trace=trace, answer_picture=answer, steps=list(_steps(trace)))
+    return environment.get_template(name)
 
 
-def _steps(trace: Trace) -> Iterator[dict[str, Any]]:
+def _steps(trace: Trace, side: int) -> Iterator[dict[str, Any]]:
     shown = ""
     for position, step in enumerate(trace.steps):
-        picture = None if step.kind == "planner" else _embedded(trace.picture(step), f"step {step.number}", step.regions)
+        picture = None if step.kind == "planner" else _embedded(trace.picture(step), f"step {step.number}", step.regions, side)
         if picture is not None and picture["source"] == shown:
             picture = None
         elif picture is not None:
@@ -49,16 +58,9 @@ def _steps(trace: Trace) -> Iterator[dict[str, Any]]:
         }
 
 
-def _embedded(picture: Image.Image | None, what: str, handles: tuple[str, ...]) -> dict[str, str] | None:
-    """The picture as a data URL, as the smaller of PNG and JPEG, with a text that says what it shows."""
+def _embedded(picture: Image.Image | None, what: str, handles: tuple[str, ...], side: int) -> dict[str, str] | None:
+    """The picture as a data URL, and a text that says what it shows."""
     if picture is None:
         return None
-    files = []
-    for format, options in (("PNG", {"optimize": True}), ("JPEG", {"quality": 88})):
-        data = io.BytesIO()
-        shrunk(picture).save(data, format, **options)
-        files.append((len(data.getvalue()), format.lower(), data.getvalue()))
-    _, kind, content = min(files)
     named = ", ".join(handles[:12]) + (f" and {len(handles) - 12} more" if len(handles) > 12 else "")
-    text = f"Picture of {what}" + (f": {named}" if named else "")
-    return {"source": f"data:image/{kind};base64,{base64.b64encode(content).decode()}", "text": text}
+    return {"source": data_url(picture, side), "text": f"Picture of {what}" + (f": {named}" if named else "")}

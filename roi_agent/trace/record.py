@@ -24,7 +24,6 @@ from roi_agent.tools.workspace import Workspace
 SCHEMA_VERSION = 1
 KINDS = ("planner", "tool", "check")
 _FILE, _WORKSPACE, _PAGE, _PICTURE = "trace.json", "workspace", "trace.html", "answer.png"
-_SIDE = 1024  # pixels of a step's picture at most, in a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,25 +102,20 @@ class Trace:
 
     def picture(self, step: Step | None = None) -> Image.Image | None:
         """What a step shows, or the answer: its regions on their image, or the enlarged part; None where it shows nothing."""
-        try:
-            if step is not None and step.name == "zoom_in" and not step.error:
-                seen = self.workspace.image(step.image)
-                return zoom(self.workspace, seen.box, image=seen.parent).picture
-            handles = self.regions if step is None else step.regions
-            if not handles:
-                return None
-            image = self.workspace.region(handles[0]).image
-            return overview(
-                self.workspace, image=image, regions=[each for each in handles if self.workspace.region(each).image == image]
-            ).picture
-        except RoiAgentError:
-            return None
+        if step is not None:
+            return step_picture(self.workspace, step)
+        return _handles_picture(self.workspace, self.regions)
 
     def to_html(self) -> str:
         """One self-contained page with every step and its picture."""
         from roi_agent.trace.page import page
 
         return page(self)
+
+    def _repr_html_(self) -> str:
+        from roi_agent.trace.page import card
+
+        return card(self)
 
     def save(self, folder: str | Path) -> Path:
         """Write the trace to a folder, which is made where it is missing; returns it.
@@ -176,14 +170,26 @@ class Trace:
         return cls(**values)
 
 
-def shrunk(picture: Image.Image, side: int = _SIDE) -> Image.Image:
-    """The picture, made smaller where a side is longer than that."""
-    factor = side / max(picture.size)
-    return (
-        picture
-        if factor >= 1
-        else picture.resize((max(1, round(picture.width * factor)), max(1, round(picture.height * factor))))
-    )
+def step_picture(workspace: Workspace, step: Step) -> Image.Image | None:
+    """What a step shows: its regions on their image, or the enlarged part; None where it shows nothing."""
+    if step.name != "zoom_in" or step.error:
+        return _handles_picture(workspace, step.regions)
+    try:
+        seen = workspace.image(step.image)
+        return zoom(workspace, seen.box, image=seen.parent).picture
+    except RoiAgentError:
+        return None
+
+
+def _handles_picture(workspace: Workspace, handles: Sequence[str]) -> Image.Image | None:
+    try:
+        if not handles:
+            return None
+        image = workspace.region(handles[0]).image
+        here = [each for each in handles if workspace.region(each).image == image]
+        return overview(workspace, image=image, regions=here).picture
+    except RoiAgentError:
+        return None
 
 
 def arguments_text(arguments: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ Nano starts from its shipped weights and goes on for a few minutes, under each o
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +17,10 @@ from roi_agent.model.conversation import Turn
 from roi_agent.model.costs import costs
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.local import LocalRegionModel
-from tests.benchmarks.ablation import BATCH, JUDGED, QUESTIONS, Asked, Variant, chance, compare, difference
+from tests.benchmarks.ablation import JUDGED, Asked, Variant, chance, compare, difference
+from tests.benchmarks.ablation_report import write_section
 from tests.benchmarks.ablation_scenes import FAMILIES
 
-RESULTS = Path(__file__).parent / "ABLATIONS.md"
 GROUPS: dict[str, tuple[str, int, list[tuple[str, dict[str, Any]]]]] = {  # scenes: title, steps, options
     "overlapping": (
         "Masks: two things in nearly the same box",
@@ -39,20 +38,6 @@ GROUPS: dict[str, tuple[str, int, list[tuple[str, dict[str, Any]]]]] = {  # scen
         ],
     ),
 }
-_HEAD = f"""# What the options beyond the paper bring
-
-Written by `make ablations`. Nano goes on from its shipped weights in steps of
-{BATCH} scenes with {QUESTIONS} questions each (seeds from 1,000,000 on), with the same seeds, steps and data under each option;
-region encoder, projector and language model learn, the tower is frozen. Then it answers held-out questions (seeds from 0 on) of
-the families {", ".join(FAMILIES)}, greedily, and only the exact answer is right.
-
-- *difference*: to the first row on the same questions, in points, with its 95 % interval.
-- *shuffled*: the same model with the regions exchanged among the things of a scene.
-- *untrained*: the option switched on for the shipped weights, without any training.
-- *ms*: a picture that is new to the engine, with one question about each of up to four regions; the median of twenty. To be
-  compared within one table, for the machine was busy.
-
-"""
 
 
 @pytest.mark.slow
@@ -62,7 +47,7 @@ def test_an_option_against_the_published_form(scenes: str) -> None:
     variants = [Variant(name, options) for name, options in named]
     asked = compare(scenes, variants, steps=steps)
     assert len(asked) == JUDGED
-    _write(f"## {title}", "\n".join(_table(asked, variants, steps)))
+    write_section(title, "\n".join(_table(asked, variants, steps)))
 
 
 def test_what_the_options_cost() -> None:
@@ -87,7 +72,7 @@ def test_what_the_options_cost() -> None:
             lines.append(f"| {preset}{name} | {' | '.join(cells)} | {each.image_tokens} | {each.map_bytes / 1e6:.2f} | {whole} |")
     note = """GFLOP, counted by `roi_agent.model.costs` while the code runs; a multiplication with its addition is 2. The prompt
 has 94 tokens beside those of the image. mask_pooling adds no product of matrices, and so nothing that is counted here."""
-    _write("## Costs", "\n".join([note, "", *lines]))
+    write_section("Costs", "\n".join([note, "", *lines]))
 
 
 def _table(asked: Sequence[Asked], variants: Sequence[Variant], steps: int) -> list[str]:
@@ -126,11 +111,3 @@ def _milliseconds(variant: Variant, asked: Sequence[Asked]) -> float:
 
 def _share(right: Sequence[bool]) -> float:
     return sum(right) / len(right)
-
-
-def _write(title: str, text: str) -> None:
-    """One section of the report, anew; the others stay."""
-    report = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
-    sections = dict(part.split("\n", 1) for part in report.split("\n## ")[1:])
-    sections[title.removeprefix("## ")] = f"\n{text}\n"
-    RESULTS.write_text(_HEAD + "\n".join(f"## {name}\n{body.rstrip()}\n" for name, body in sections.items()), encoding="utf-8")

@@ -76,13 +76,13 @@ def _right(question: str, answer: str, things: Mapping[str, Thing | None]) -> bo
         return any(_holds(block, match.groupdict(), things) for block, match in _read(answer, _REASONS))
     for block, match in _read(question, _QUESTIONS):
         words = match.groupdict()
-        named = _named(" ".join(words[name] for name in ("a", "b", "all") if name in words))
+        named = _named(" ".join(words[name] for name in ("a", "b", "all") if name in words)) or list(things)
         asked = [things.get(name) for name in named]
         if any(each is None for each in asked):
             return False
         found = [each for each in asked if each]
         right = _QUESTIONS[block](found, words)
-        return answer == right if isinstance(right, str) else right >= 0 and _named(answer) == [named[right]]
+        return answer == right if isinstance(right, str) else _named(answer) == [named[right]]
     return False
 
 
@@ -135,9 +135,14 @@ def _relation(a: Thing, b: Thing, relation: str) -> bool:
     return sign * (measure(a) - measure(b)) > 0
 
 
-def _one_of(things: Things, words: Words) -> int:
+def _place(thing: Thing) -> str:
+    x, y = (min(int(3 * value), 2) for value in centre(thing))
+    return " ".join(each for each in (("top", "", "bottom")[y], ("left", "", "right")[x]) if each) or "centre"
+
+
+def _one_of(things: Things, words: Words) -> str | int:
     fits = [index for index, thing in enumerate(things) if _is(thing, words["thing"])]
-    return fits[0] if len(fits) == 1 else -1
+    return fits[0] if len(fits) == 1 else "several of them" if fits else "none of them"
 
 
 def _extreme(things: Things, relation: str) -> int:
@@ -167,6 +172,8 @@ _QUESTIONS: dict[str, Callable[[Things, Words], str | int]] = {
     "colour": lambda t, w: t[0].colour,
     "kind": lambda t, w: t[0].kind,
     "name": lambda t, w: article(t[0].name),
+    "size": lambda t, w: t[0].size,
+    "place": lambda t, w: _place(t[0]),
     "side": lambda t, w: "left" if _relation(t[0], t[1], "left of") else "right",
     "height": lambda t, w: "above" if _relation(t[0], t[1], "above") else "below",
     "larger": lambda t, w: _yes_no(_relation(t[0], t[1], w["relation"])),

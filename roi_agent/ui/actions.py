@@ -1,0 +1,165 @@
+"""What visitors do on the page, without its layout: each action changes a visitor's work and says what is to be seen then."""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from langchain_core.language_models import BaseChatModel
+
+from roi_agent.agent.agent import Agent
+from roi_agent.agent.planners import sees
+from roi_agent.agent.result import Budget
+from roi_agent.model.errors import ImageUnreadable, InvalidSetting, RoiAgentError
+from roi_agent.model.images import load_image
+from roi_agent.model.shown import shown
+from roi_agent.tools.models import Models
+from roi_agent.ui import drawing, finding, markup, talking
+from roi_agent.ui.downloads import FOLDER
+from roi_agent.ui.visitors import Visitors, is_name, new_name
+from roi_agent.ui.work import Work
+
+T = TypeVar("T")
+SCENES = tuple(Path(__file__).parent / "scenes" / f"scene{number}.png" for number in (1, 2, 3))
+
+
+class Lane(Protocol):
+    """Runs blocking work when its turn comes.  Error: QueueFull."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the page shows after an action.
+
+    visitor: the name that the browser keeps.  work: None where no image is open.
+    status: HTML of the line above the picture; None leaves it as it is.
+    boxes: whether the browser's own boxes are to be replaced; it draws them itself while a visitor does.
+    talking: whether only the chat has changed, and goes on changing.
+    """
+
+    visitor: str
+    work: Work | None = None
+    status: str | None = None
+    boxes: bool = False
+    talking: bool = False
+
+
+class Actions:
+    """The actions of all visitors.
+
+    models, planner: of the server, shared by everybody.  lane: runs blocking work of detector and segmenter in its turn.
+    Every action takes the visitor's name first, as the browser gave it; what goes wrong is told in `Seen.status`.
+    """
+
+    def __init__(self, visitors: Visitors, models: Models, planner: BaseChatModel, lane: Lane) -> None:
+        self._visitors, self._models, self._planner, self._lane = visitors, models, planner, lane
+
+    def visit(self, name: object) -> Seen:
+        """Come, or come back.  A name that we did not give is not kept."""
+        work = self._visitors.find(name)
+        return Seen(str(name) if is_name(name) else new_name(), work, boxes=work is not None)
+
+    def open_file(self, name: object, path: str | None) -> Seen:
+        """Begin to work on an image that was sent."""
+        seen = self.visit(name)
+        try:
+            if path is None:
+                raise ImageUnreadable("no file came", do="choose one again")
+            return self._open(seen, Path(path).read_bytes())
+        except OSError:
+            error = ImageUnreadable("the file did not come whole", do="send it again")
+            return replace(seen, status=markup.status(error=error))
+        except RoiAgentError as error:
+            return replace(seen, status=markup.status(error=error))
+
+    def open_scene(self, name: object, number: int) -> Seen:
+        """Begin to work on an example.  number: from 0."""
+        return self._open(self.visit(name), SCENES[number % len(SCENES)])
+
+    def hear(self, name: object, news: object) -> Seen:
+        """Take over what happened to regions in the browser.
+
+        news: {"kind": "draw", "boxes": [...]} as `drawing.edit` takes them; or "delete", "light" or "label" with the "name" of
+            a region and perhaps a "label".  "work" is the key of the image's work: news of an earlier image is let go.
+        """
+        seen = self.visit(name)
+        if seen.work is None or not isinstance(news, Mapping) or news.get("work") != seen.work.key:
+            return replace(seen, boxes=False)
+        kind, handle, boxes = news.get("kind"), str(news.get("name", "")), True
+        try:
+            if kind == "draw":
+                drawing.edit(seen.work, news.get("boxes"))
+                boxes = False  # the browser has them; it only gets their names
+            elif kind == "delete":
+                drawing.delete(seen.work, handle)
+            elif kind == "label":
+                drawing.rename(seen.work, handle, str(news.get("label", "")))
+            elif kind == "light":
+                boxes = drawing.light(seen.work, handle)
+            else:
+                raise InvalidSetting(f"the page says {shown(kind)}", do="load the page again")
+        except RoiAgentError as error:
+            return replace(seen, status=markup.status(error=error))
+        return replace(seen, boxes=boxes)
+
+    async def find(self, name: object, words: str) -> Seen:
+        """Find regions by words."""
+        return await self._in_turn(name, lambda work: finding.find(work, words, self._models))
+
+    async def point(self, name: object, at: tuple[float, float]) -> Seen:
+        """Outline what lies at a point.  at: x, y in pixels of `drawing.drawn`."""
+        return await self._in_turn(name, lambda work: finding.point(work, at, self._models))
+
+    def talk(self, name: object, text: str, mode: str) -> Iterator[Seen]:
+        """Ask the region model, or with the mode "agent" let the agent work; each time the chat has grown."""
+        seen = self.visit(name)
+        try:
+            work = self._visitors.get(name)
+        except RoiAgentError as error:
+            yield replace(seen, status=markup.status(error=error))
+            return
+        with self._models.use("ask") as model:
+            steps = talking.work_on(work, text) if mode == "agent" else talking.ask(work, text, model)
+            for _ in steps:
+                yield replace(seen, work=work, talking=True)
+        yield replace(seen, work=work, boxes=True)
+
+    def restart(self, name: object) -> Seen:
+        """Begin a new conversation; image and regions stay."""
+        seen = self.visit(name)
+        if seen.work is not None:
+            seen.work.restart()
+        return replace(seen, boxes=False)
+
+    def _open(self, seen: Seen, source: object) -> Seen:
+        """Errors: those of `load_image`; the earlier work is then kept."""
+        loaded = load_image(source)
+        work = Work(loaded, self._agent(), f"{FOLDER}/{seen.visitor}")
+        self._visitors.put(seen.visitor, work)
+        return replace(seen, work=work, status=markup.status("; ".join(loaded.notes)), boxes=True)
+
+    def _agent(self) -> Agent:
+        """An agent for one image's work: with it goes its conversation."""
+        return Agent(
+            self._planner,
+            self._models,
+            budget=Budget(),
+            pictures=sees(self._planner),
+            second_look=True,
+            verify=True,
+            without=(),
+            approve=(),
+            price=None,
+            folder=None,
+        )
+
+    async def _in_turn(self, name: object, act: Callable[[Work], str]) -> Seen:
+        seen = self.visit(name)
+        try:
+            work = self._visitors.get(name)
+            told = await self._lane(lambda: act(work))
+        except RoiAgentError as error:
+            return replace(seen, status=markup.status(error=error))
+        return replace(seen, work=work, status=markup.status(told), boxes=True)

@@ -1,0 +1,70 @@
+"""Files of a visitor's work, made when they are fetched: regions, picture, trace."""
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.responses import Response
+
+from roi_agent.model.errors import UnknownImage
+from roi_agent.tools.exchange import to_coco
+from roi_agent.tools.view import draw_regions
+from roi_agent.tools.workspace import Workspace
+from roi_agent.trace import Trace
+from roi_agent.ui.visitors import Visitors
+from roi_agent.ui.work import Work
+
+FOLDER = "/ui/files"
+
+
+def add_downloads(app: FastAPI, visitors: Visitors) -> None:
+    """The route; it must be added before the page is mounted above it."""
+
+    @app.get(FOLDER + "/{visitor}/{name}", include_in_schema=False)
+    def download(visitor: str, name: str) -> Response:
+        work = visitors.get(visitor)
+        if name in work.pictures:
+            return Response(work.pictures[name], media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
+        if name not in _FILES:
+            raise UnknownImage(f"there is no file {name[:40]!r}", do=f"there is {', '.join(_FILES)}")
+        kind, content = _FILES[name]
+        head = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
+        return Response(content(work), media_type=kind, headers=head)
+
+
+def regions_json(work: Work) -> str:
+    """The regions that the page shows, as a COCO instances document."""
+    return json.dumps(to_coco(Workspace.of([work.image], work.regions)), indent=1, ensure_ascii=False)
+
+
+def picture_png(work: Work) -> bytes:
+    """The image with the regions that the page shows."""
+    file = io.BytesIO()
+    draw_regions(work.image.pixels, work.regions).save(file, "PNG")
+    return file.getvalue()
+
+
+def trace_html(work: Work) -> str:
+    """The agent's last run as a page."""
+    return _trace(work).to_html()
+
+
+def trace_json(work: Work) -> str:
+    """The agent's last run."""
+    return json.dumps(_trace(work).to_dict(), indent=1, ensure_ascii=False, default=str)
+
+
+def _trace(work: Work) -> Trace:
+    if work.trace is None:
+        raise UnknownImage("there is no trace", do="let the agent work first")
+    return work.trace
+
+
+_FILES: dict[str, tuple[str, Callable[[Work], Any]]] = {
+    "picture.png": ("image/png", picture_png),
+    "regions.json": ("application/json", regions_json),
+    "trace.html": ("text/html; charset=utf-8", trace_html),
+    "trace.json": ("application/json", trace_json),
+}

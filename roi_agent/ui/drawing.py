@@ -1,0 +1,190 @@
+"""Boxes as the browser draws them, and the regions that they stand for."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from PIL import Image
+
+from roi_agent.model.boxes import Box
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.regions import MAX_REGIONS, Region
+from roi_agent.model.shown import shown
+from roi_agent.tools.view import colour, draw_regions
+from roi_agent.ui.work import Work
+
+SIDE = 1280  # pixels of the picture that is sent to the browser, at most
+_SAME = 1.5  # pixels of that picture: the browser moves a box that nobody touched by less
+_DIM = "#94A3B8"  # of boxes beside the bright one
+_HANDLE = re.compile(r"region[1-9][0-9]*")
+
+
+def factor(work: Work) -> float:
+    """From pixels of the image to pixels of the picture in the browser."""
+    return min(1.0, SIDE / max(work.image.size_wh))
+
+
+def picture(work: Work) -> Image.Image:
+    """The image without regions, as large as the browser gets it."""
+    width, height = work.image.size_wh
+    size = max(1, round(width * factor(work))), max(1, round(height * factor(work)))
+    return work.image.pixels if factor(work) == 1 else work.image.pixels.resize(size)
+
+
+def marks(work: Work) -> dict[str, Any]:
+    """What the browser writes on the boxes that it has: the key of the work, its picture's size, and boxes as in `boxes`."""
+    size = [max(1, round(side * factor(work))) for side in work.image.size_wh]
+    return {"work": work.key, "size": size, "boxes": boxes(work)}
+
+
+def drawn(work: Work) -> Image.Image:
+    """The image with the regions' boxes, names and masks; those in the dark that are not the bright one."""
+    regions = [each for each in work.regions if work.lit in (None, each.name)]
+    whole = draw_regions(work.image.pixels, regions)
+    whole.thumbnail((SIDE, SIDE))
+    return whole
+
+
+def boxes(work: Work) -> list[dict[str, Any]]:
+    """The regions as the drawing component takes them, the newest first, as it keeps them itself."""
+    scale, lit = factor(work), work.lit
+    return [
+        dict(zip(("xmin", "ymin", "xmax", "ymax"), (value * scale for value in region.box.xyxy), strict=True))
+        | {"label": _caption(region, lit), "color": _rgb(_DIM if lit not in (None, region.name) else colour(region))}
+        for region in reversed(work.regions)
+    ]
+
+
+def _caption(region: Region, lit: str | None) -> str:
+    """What stands at its box."""
+    named = f"{region.name}: {region.label}" if region.label else region.name
+    return f"\u25b6 {named}" if region.name == lit else named
+
+
+def _rgb(hexadecimal: str) -> str:
+    """As the drawing component writes colours."""
+    red, green, blue = bytes.fromhex(hexadecimal.removeprefix("#"))
+    return f"rgb({red}, {green}, {blue})"
+
+
+def edit(work: Work, items: object) -> None:
+    """Take over what was drawn, moved or deleted.
+
+    items: every box that the browser shows, newest first, each with "label" and xmin, ymin, xmax, ymax in pixels of the
+        picture there.  A draft that is moved keeps its handle; a region that was used is hidden, and its new box is a draft.
+    Error: InvalidSetting, and then nothing is changed.
+    """
+    with work.lock:
+        found = _read(work, items)
+        left = {region.name: region for region in work.regions}
+        matched = [(box, _match(box, label, left, _SAME / factor(work))) for box, label in found]
+        _delete(work, left.values())
+        for box, region in reversed(matched):
+            if region is None:
+                _add(work, box, None)
+            elif not _near(box, region.box, _SAME / factor(work)):
+                _move(work, region, box)
+
+
+def delete(work: Work, name: str) -> None:
+    """Take a region off the page; its handle is not given again once it was used."""
+    with work.lock:
+        _delete(work, [region for region in work.regions if region.name == name])
+
+
+def rename(work: Work, name: str, label: str) -> None:
+    """Say what a drawn box shows; a region that was used keeps what was said then, and the new label is a draft's."""
+    text = " ".join(label.split())[:80] or None
+    with work.lock:
+        for region in work.regions:
+            if region.name == name and region.label != text:
+                number = _draft_number(work, name)
+                if number is not None:
+                    work.drafts[number] = (region.box, text)
+                else:
+                    work.hidden.add(name)
+                    _add(work, region.box, text)
+
+
+def light(work: Work, name: str) -> bool:
+    """Show a region bright, or no longer where it was; whether one that was hidden is there again."""
+    with work.lock:
+        back = name in work.hidden
+        work.hidden.discard(name)
+        known = name in {region.name for region in work.regions}
+        work.lit = name if known and (work.lit != name or back) else None
+        return back
+
+
+def _read(work: Work, items: object) -> list[tuple[Box, str]]:
+    if not isinstance(items, Sequence) or isinstance(items, str) or len(items) > MAX_REGIONS:
+        raise InvalidSetting(f"the boxes are {shown(items)}", do=f"draw at most {MAX_REGIONS}")
+    found = []
+    for item in items:
+        box = _box(work, item) if isinstance(item, Mapping) else None
+        if box is not None:
+            found.append((box, str(item.get("label") or "")))
+    return found
+
+
+def _box(work: Work, item: Mapping[str, Any]) -> Box | None:
+    """In pixels of the image and within it; None for what has no area, such as a click."""
+    try:
+        corners = [float(item[key]) / factor(work) for key in ("xmin", "ymin", "xmax", "ymax")]
+    except (KeyError, TypeError, ValueError):
+        raise InvalidSetting(f"a box is {shown(item)}", do="draw it again") from None
+    if not all(map(math.isfinite, corners)):
+        raise InvalidSetting(f"a box is {shown(item)}", do="draw it again")
+    width, height = work.image.size_wh
+    x1, x2 = (min(max(round(value, 1), 0), width) for value in corners[::2])
+    y1, y2 = (min(max(round(value, 1), 0), height) for value in corners[1::2])
+    return Box(x1, y1, x2, y2) if x2 - x1 >= 1 and y2 - y1 >= 1 else None
+
+
+def _match(box: Box, label: str, left: dict[str, Region], tolerance: float) -> Region | None:
+    """The region that a box stands for, taken out of those left: by its handle, or by its place."""
+    handle = _HANDLE.search(label)
+    if handle and handle[0] in left:
+        return left.pop(handle[0])
+    place = next((name for name, each in left.items() if _near(box, each.box, tolerance)), None)
+    return left.pop(place) if place else None
+
+
+def _near(one: Box, other: Box, tolerance: float) -> bool:
+    return all(abs(a - b) <= tolerance for a, b in zip(one.xyxy, other.xyxy, strict=True))
+
+
+def _draft_number(work: Work, name: str) -> int | None:
+    names = [region.name for region in work.drafted]
+    return names.index(name) if name in names else None
+
+
+def _delete(work: Work, gone: Any) -> None:
+    """The last drafts leave no trace; were another dropped, those after it would change their handles."""
+    names = {region.name for region in gone}
+    while work.drafts and work.drafted[-1].name in names:
+        names.discard(work.drafted[-1].name)
+        work.drafts.pop()
+    if names & {region.name for region in work.drafted}:
+        work.settle()
+    work.hidden |= names
+
+
+def _move(work: Work, region: Region, box: Box) -> None:
+    number = _draft_number(work, region.name)
+    if number is not None:
+        work.drafts[number] = (box, region.label)
+    else:
+        work.hidden.add(region.name)
+        _add(work, box, region.label)
+
+
+def _add(work: Work, box: Box, label: str | None) -> None:
+    """A new draft; what was drawn before and deleted comes back under its handle."""
+    for region in work.workspace.regions():
+        if (region.box, region.label, region.source) == (box, label, "user"):
+            work.show([region])
+            return
+    if (box, label) not in work.drafts:
+        work.drafts.append((box, label))

@@ -1,0 +1,37 @@
+"""Finding regions by words and by pointing."""
+
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.tools.detect import detect
+from roi_agent.tools.models import Models
+from roi_agent.tools.segment import segment
+from roi_agent.ui.drawing import drawn
+from roi_agent.ui.work import Work
+
+
+def find(work: Work, words: str, models: Models) -> str:
+    """Look for things; what was found, in a sentence.
+
+    words: "red star . umbrella".  Errors: InvalidSetting without words, and those of `detect`.
+    """
+    if not words.strip():
+        raise InvalidSetting("there are no words to look for", do="write some, such as: orange umbrella . yellow square")
+    work.settle()
+    with models.use("detect") as detector:
+        found = detect(work.workspace, words, detector=detector, image=work.image)
+    work.show(found.regions)
+    return found.sentence()
+
+
+def point(work: Work, at: tuple[float, float], models: Models) -> str:
+    """Outline what lies at a point; what was found, in a sentence.
+
+    at: x, y in pixels of `drawing.drawn`.  Errors: those of `segment`.
+    """
+    shown, whole = drawn(work).size, work.image.size_wh
+    x, y = (value * real / seen for value, real, seen in zip(at, whole, shown, strict=True))
+    work.settle()
+    with models.use("segment") as segmenter:
+        found = segment(work.workspace, segmenter=segmenter, image=work.image, points=[(x, y)])
+    work.show(found.regions)
+    work.lit = None
+    return found.sentence()

@@ -1,0 +1,65 @@
+"""HTML and Markdown of the page.  Whatever visitors, images and models say is data: it is escaped here and nowhere else."""
+
+import html
+import re
+from collections.abc import Sequence
+
+from roi_agent.model.errors import RoiAgentError
+from roi_agent.model.regions import Region
+from roi_agent.tools.view import colour
+
+_HANDLE = re.compile(r"(?:&lt;)?\b(region[1-9][0-9]*)\b(?:&gt;)?")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$>-])")
+
+
+def plain(text: str) -> str:
+    """Text that Markdown and HTML show as it is."""
+    return _MARKDOWN.sub(r"\\\1", html.escape(text, quote=False))
+
+
+def linked(text: str) -> str:
+    """As `plain`, with the names of regions as links that light their boxes."""
+    parts = _HANDLE.split(html.escape(text, quote=False))
+    return "".join(f"[{part}](#{part})" if index % 2 else _MARKDOWN.sub(r"\\\1", part) for index, part in enumerate(parts))
+
+
+def chips(regions: Sequence[Region], *, lit: str | None, open_names: Sequence[str]) -> str:
+    """A button for each region, which lights its box, and one to delete it.
+
+    open_names: drafts, whose label may be written.
+    """
+    if not regions:
+        return '<p class="roi-hint">No regions yet: drag a box on the picture, point at a thing, or find things by words.</p>'
+    return f'<ul class="roi-chips">{"".join(_chip(region, lit, region.name in open_names) for region in regions)}</ul>'
+
+
+def _chip(region: Region, lit: str | None, writable: bool) -> str:
+    name, label = region.name, html.escape(region.label or "")
+    told = f'<span class="roi-label">{label}</span>' if label else ""
+    if writable:
+        told = (
+            f'<input data-label="{name}" value="{label}" placeholder="what is it?" maxlength="80" aria-label="What {name} shows">'
+        )
+    return (
+        f'<li class="roi-chip" style="--roi:{colour(region)}">'
+        f'<button type="button" data-region="{name}" aria-pressed="{"true" if name == lit else "false"}" '
+        f'title="Light the box of {name}">{name}</button>{told}'
+        f'<button type="button" class="roi-delete" data-delete="{name}" aria-label="Delete {name}">&times;</button></li>'
+    )
+
+
+def status(text: str = "", error: RoiAgentError | None = None) -> str:
+    """One line: what was done, or what went wrong and what to do."""
+    if error is not None:
+        told = "; ".join(filter(None, (error.problem, error.do)))
+        return f'<p class="roi-status roi-error" role="alert"><b>{html.escape(error.code)}</b>: {html.escape(told)}</p>'
+    return f'<p class="roi-status" role="status">{html.escape(text)}</p>' if text else ""
+
+
+def files(base: str, *, trace: bool) -> str:
+    """Links to what can be taken away.  base: address of the visitor's files."""
+    names = [("picture.png", "Annotated picture"), ("regions.json", "Regions (COCO JSON)")]
+    names += [("trace.html", "Trace (HTML)"), ("trace.json", "Trace (JSON)")] if trace else []
+    links = "".join(f'<li><a href="{base}/{name}" download="{name}">{text}</a></li>' for name, text in names)
+    more = "" if trace else '<li class="roi-hint">The trace is here once the agent has worked.</li>'
+    return f'<ul class="roi-files">{links}{more}</ul>'

@@ -1,0 +1,86 @@
+"""The page as a part of the server: its routes, its theme, and what goes when the server stops."""
+
+import asyncio
+import atexit
+import os
+import shutil
+from importlib import resources
+from tempfile import mkdtemp
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse, Response
+from langchain_core.language_models import BaseChatModel
+from starlette.routing import Mount
+
+from roi_agent.settings import ServerSettings
+from roi_agent.tools.models import Models
+from roi_agent.ui.actions import Actions, Lane
+from roi_agent.ui.downloads import add_downloads
+from roi_agent.ui.page import build_page
+from roi_agent.ui.visitors import Visitors
+
+PATH = "/ui"
+_FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # the browser's own: nothing is fetched
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect x="2" y="3" width="12" height="10" fill="none" '
+    'stroke="#3b82f6" stroke-width="2"/></svg>'
+)
+
+
+def mount(app: FastAPI, models: Models, settings: ServerSettings, planner: BaseChatModel, lane: Lane) -> None:
+    """Put the page at /ui of the server.
+
+    models: those of the server.  planner: of the agent.  lane: runs blocking work of detector and segmenter in its turn.
+    """
+    _own_folder()
+    visitors = Visitors(most=settings.visitors, keep_s=settings.visitor_s, image_bytes=settings.image_bytes)
+    add_downloads(app, visitors)
+
+    @app.get("/", include_in_schema=False)
+    async def to_page() -> RedirectResponse:
+        return RedirectResponse(f"{PATH}/")
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon() -> Response:
+        return Response(_ICON, media_type="image/svg+xml")
+
+    async def build() -> None:
+        _mount(app, build_page(Actions(visitors, models, planner, lane), settings), settings)
+
+    asyncio.run(build())  # outside of a loop, Gradio makes some that nobody closes
+
+
+def _mount(app: FastAPI, blocks: gr.Blocks, settings: ServerSettings) -> None:
+    texts = resources.files(__package__)
+    gr.mount_gradio_app(
+        app,
+        blocks,
+        path=PATH,
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        max_file_size=max(1, settings.max_body_bytes - 65536),  # room for what a form adds
+        theme=_theme(),
+        css=texts.joinpath("page.css").read_text(encoding="utf-8"),
+        head=f"<script>{texts.joinpath('page.js').read_text(encoding='utf-8')}</script>",
+    )
+    page: Any
+    (page,) = [route.app for route in app.routes if isinstance(route, Mount) and route.path == PATH]
+    # An open page holds a connection, for which a server that stops would wait.
+    app.state.stopping = [page.stop_event.set]
+
+
+def _theme() -> gr.themes.Base:
+    theme = gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=_FONT, font_mono=["ui-monospace", "monospace"])
+    return theme.set(body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400")
+
+
+def _own_folder() -> None:
+    """Gradio keeps files that are sent in a folder that all users of a machine would share; ours goes when the server does."""
+    if "GRADIO_TEMP_DIR" not in os.environ:
+        os.environ["GRADIO_TEMP_DIR"] = mkdtemp(prefix="roi-agent-page-")
+        atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)

@@ -1,0 +1,209 @@
+"""The layout: which component stands where, and which function each of them calls."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import gradio as gr
+from gradio_image_annotation import image_annotator
+
+from roi_agent.settings import ServerSettings
+from roi_agent.ui import drawing, markup
+from roi_agent.ui.actions import SCENES, Actions, Seen
+
+Updates = dict[Any, Any]  # component -> its new value
+_ENDINGS = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm"]
+_MODES = [("Ask the model", "model"), ("Let the agent work", "agent")]
+_HEAD = """# roi-agent
+Point at things in a picture and ask."""
+_EMPTY = """**Ask about regions.** Draw a box or find things by words, then ask *What is region1?*
+
+Or let the agent work: *What is left of the umbrella?*"""
+
+_READ, _MARK = "(value) => { roi.read(value); }", "(value, marks) => roi.mark(value, marks)"
+_REGIONS = "roi.follow(element, trigger);"
+
+
+def build_page(actions: Actions, settings: ServerSettings) -> gr.Blocks:
+    """The components and what they call."""
+    kept_s = round(settings.visitor_s)
+    blocks = gr.Blocks(analytics_enabled=False, title="roi-agent", fill_width=True, delete_cache=(600, max(600, kept_s)))
+    with blocks:
+        _Page(actions).build(blocks)
+    blocks.queue(api_open=False, default_concurrency_limit=32, max_size=settings.max_requests)
+    return blocks
+
+
+class _Page:
+    """The components by name; a method for each event."""
+
+    def __init__(self, actions: Actions) -> None:
+        self.actions = actions
+
+    def build(self, blocks: gr.Blocks) -> None:
+        self.visitor = gr.BrowserState(None, storage_key="roi-agent")
+        self.tab, self.marks = gr.State("draw"), gr.JSON(visible="hidden")
+        gr.Markdown(_HEAD, elem_id="roi-head")
+        with gr.Row():
+            with gr.Column(scale=6, min_width=340):
+                self._picture()
+            with gr.Column(scale=5, min_width=340):
+                self._chat()
+        self._listen(blocks)
+
+    def _picture(self) -> None:
+        with gr.Accordion("Open a picture", open=True, elem_id="roi-open") as self.opening:
+            self.upload = gr.File(label="Picture", show_label=False, file_types=_ENDINGS, height=110, elem_id="roi-upload")
+            gr.Markdown("or try an example:", elem_id="roi-scenes-head")
+            self.scenes = gr.Gallery(
+                value=[(str(path), f"Scene {number}") for number, path in enumerate(SCENES, start=1)],
+                label="Example scenes",
+                show_label=False,
+                columns=3,
+                rows=1,
+                height=215,
+                allow_preview=False,
+                object_fit="contain",
+                buttons=[],
+                interactive=False,
+                elem_id="roi-scenes",
+            )
+        self.status = gr.HTML(visible=False, apply_default_css=False, elem_id="roi-status")
+        with gr.Column(visible=False) as self.desk:
+            with gr.Tabs(elem_id="roi-tabs"):
+                with gr.Tab("Draw boxes", id="draw") as self.draw_tab:
+                    self.canvas = image_annotator(
+                        sources=[],
+                        image_type="filepath",
+                        show_label=False,
+                        show_download_button=False,
+                        show_clear_button=False,
+                        disable_edit_boxes=True,
+                        show_remove_button=True,
+                        boxes_alpha=0.08,
+                        box_min_size=4,
+                        box_thickness=3,
+                        box_selected_thickness=5,
+                        elem_id="roi-picture",
+                    )
+                with gr.Tab("Point at things", id="point") as self.point_tab:
+                    self.picture = gr.Image(interactive=False, show_label=False, buttons=[], format="webp", elem_id="roi-point")
+            self.words = gr.Textbox(
+                label="Find by words",
+                show_label=False,
+                placeholder="Find by words: orange umbrella . yellow square",
+                submit_btn="Find",
+                max_length=500,
+                elem_id="roi-words",
+            )
+            self.chips = gr.HTML(js_on_load=_REGIONS, apply_default_css=False, elem_id="roi-regions")
+            with gr.Accordion("Take away", open=False):
+                self.files = gr.HTML(apply_default_css=False, elem_id="roi-files")
+
+    def _chat(self) -> None:
+        self.mode = gr.Radio(_MODES, value="model", label="Who answers", show_label=False, container=False, elem_id="roi-mode")
+        self.chat = gr.Chatbot(
+            show_label=False,
+            height="62vh",
+            min_height=260,
+            placeholder=_EMPTY,
+            buttons=[],
+            feedback_options=None,
+            group_consecutive_messages=True,
+            latex_delimiters=[],
+            elem_id="roi-chat",
+        )
+        self.question = gr.Textbox(
+            show_label=False,
+            label="Question",
+            placeholder="What is region1?",
+            submit_btn="Ask",
+            max_length=2000,
+            lines=1,
+            max_lines=4,
+            elem_id="roi-question",
+        )
+        self.afresh = gr.Button("New conversation", size="sm", variant="secondary", elem_id="roi-afresh")
+
+    def _listen(self, blocks: gr.Blocks) -> None:
+        everything = [self.visitor, self.opening, self.desk, self.canvas, self.picture, self.marks, self.chips]
+        everything += [self.files, self.chat, self.status, self.upload, self.question, self.words]
+        shared: dict[str, Any] = {"api_visibility": "private"}
+
+        def on(event: Any, act: Any, inputs: Any, *, progress: str = "hidden", **more: Any) -> None:
+            told = event(act, inputs, everything, show_progress=progress, **shared, **more)
+            told.then(None, [self.canvas, self.marks], [self.canvas], js=_MARK, **shared)
+
+        known = [self.visitor, self.tab]
+        on(blocks.load, self._visit, known)
+        on(self.upload.upload, self._open_file, [*known, self.upload], progress="minimal")
+        on(self.scenes.select, self._open_scene, known, progress="minimal")
+        on(self.words.submit, self._find, [*known, self.words], progress="minimal")
+        on(self.picture.select, self._point, known, progress="minimal")
+        on(self.chips.input, self._hear, known, trigger_mode="multiple")
+        on(self.question.submit, self._talk, [*known, self.question, self.mode], trigger_mode="multiple")
+        on(self.afresh.click, self._restart, known)
+        self.canvas.change(None, [self.canvas], None, js=_READ, **shared)
+        for tab, name in ((self.draw_tab, "draw"), (self.point_tab, "point")):
+            on(tab.select, partial(self._turn_to, name), [self.visitor])
+            tab.select(partial(str, name), None, [self.tab], show_progress="hidden", **shared)
+        self.mode.change(_hint, [self.mode], [self.question], show_progress="hidden", **shared)
+
+    # What the events call: gradio hands over the values of the inputs, and takes a value for each component that changes.
+
+    def _visit(self, visitor: Any, tab: str) -> Updates:
+        return self._shown(self.actions.visit(visitor), tab)
+
+    def _open_file(self, visitor: Any, tab: str, path: str | None) -> Updates:
+        return self._shown(self.actions.open_file(visitor, path), tab) | {self.upload: None}
+
+    def _open_scene(self, visitor: Any, tab: str, chosen: gr.SelectData) -> Updates:
+        return self._shown(self.actions.open_scene(visitor, int(chosen.index)), tab)
+
+    def _hear(self, visitor: Any, tab: str, event: gr.EventData) -> Updates:
+        return self._shown(self.actions.hear(visitor, event._data), tab)
+
+    async def _find(self, visitor: Any, tab: str, words: str) -> Updates:
+        return self._shown(await self.actions.find(visitor, words), tab)
+
+    async def _point(self, visitor: Any, tab: str, chosen: gr.SelectData) -> Updates:
+        return self._shown(await self.actions.point(visitor, (chosen.index[0], chosen.index[1])), tab)
+
+    def _talk(self, visitor: Any, tab: str, text: str, mode: str) -> Iterator[Updates]:
+        empty = {self.question: ""}
+        for seen in self.actions.talk(visitor, text, mode):
+            yield (self._shown(seen, tab) if seen.work is None or not seen.talking else {self.chat: seen.work.messages}) | empty
+            empty = {}
+
+    def _restart(self, visitor: Any, tab: str) -> Updates:
+        return self._shown(self.actions.restart(visitor), tab)
+
+    def _turn_to(self, tab: str, visitor: Any) -> Updates:
+        return self._shown(replace(self.actions.visit(visitor), boxes=True), tab)
+
+    def _shown(self, seen: Seen, tab: str) -> Updates:
+        """A value for each component that changes."""
+        updates: Updates = {self.visitor: seen.visitor}
+        if seen.status is not None:
+            updates |= {self.status: gr.update(value=seen.status, visible=bool(seen.status))}
+        work = seen.work
+        if work is None:
+            return updates
+        drafts = [region.name for region in work.drafted]
+        updates |= {
+            self.marks: drawing.marks(work),
+            self.chips: markup.chips(work.regions, lit=work.lit, open_names=drafts),
+            self.files: markup.files(work.files, trace=work.trace is not None),
+            self.chat: work.messages,
+        }
+        if seen.boxes:
+            updates |= {self.opening: gr.update(open=False), self.desk: gr.update(visible=True)}
+            updates |= {self.canvas: {"image": drawing.picture(work), "boxes": drawing.boxes(work)}}
+        if tab == "point":
+            updates |= {self.picture: drawing.drawn(work)}
+        return updates
+
+
+def _hint(mode: str) -> Any:
+    return gr.update(placeholder="What is left of the umbrella?" if mode == "agent" else "What is region1?")

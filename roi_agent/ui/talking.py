@@ -1,0 +1,142 @@
+"""The chat: questions to the region model, and tasks for the agent, told while they are worked on."""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from roi_agent.agent.events import Finished, Stepped
+from roi_agent.model.answers import Answer, Decoding
+from roi_agent.model.conversation import Turn, mentioned
+from roi_agent.model.display import shrunk
+from roi_agent.model.errors import InvalidSetting, RoiAgentError
+from roi_agent.model.protocol import RegionModel
+from roi_agent.model.regions import Region
+from roi_agent.trace import Step
+from roi_agent.trace.record import arguments_text, step_picture
+from roi_agent.ui.markup import linked, plain
+from roi_agent.ui.work import THREAD, Message, Work
+
+MAX_QUESTION = 2000  # characters
+_MENTION = re.compile(r"<?\b(region[1-9][0-9]*)\b>?")
+
+
+def ask(work: Work, text: str, model: RegionModel) -> Iterator[None]:
+    """Ask the region model; after each piece the chat's last message has grown.
+
+    text: names regions as `region1` or `<region1>`.  A question that names some stands for itself; one that names none, such as
+    "Why?", goes on from those before it.  A first question that names none is about the only region there is, or about the
+    whole image.  What goes wrong is told in the chat, and the conversation goes on as if it had not been asked.
+    """
+    if not _begun(work, text):
+        yield
+        return
+    question = _MENTION.sub(r"<\1>", text.strip())
+    earlier = [] if mentioned(question) else list(work.turns)
+    implied = work.implied if earlier else _implied(work, question)
+    reply = _say(work, "")
+    yield
+    stream = None
+    try:
+        turns = [*earlier, Turn(question)]
+        stream = model.reply_stream(work.image.image, turns, _about(work, turns, implied), Decoding())
+        for piece in stream:
+            reply["content"] += plain(piece)
+            yield
+        answer = stream.answer()
+        work.turns, work.implied = [*earlier, Turn(question, answer.text)], implied
+        reply["content"] = _answered(answer, None if earlier else implied)
+    except RoiAgentError as error:
+        reply["content"] = told(error)
+    finally:
+        if stream is not None:
+            stream.cancel()
+    yield
+
+
+def work_on(work: Work, task: str) -> Iterator[None]:
+    """Let the agent work on a task; after each step the chat has one more message.  What goes wrong is told in the chat."""
+    if not _begun(work, task):
+        yield
+        return
+    before = {region.name for region in work.regions}
+    yield
+    try:
+        for event in work.agent.stream(None, task, thread=THREAD, words=False):
+            if isinstance(event, Stepped):
+                yield from _stepped(work, event.step)
+            elif isinstance(event, Finished):
+                result = event.result
+                work.trace = result.trace
+                sure = "" if result.confidence is None else f"confidence {result.confidence:.2f}"
+                _say(work, linked(result.answer) + _small([sure]))
+                # What it looked at on the way stays in the trace; the page shows what the answer rests on.
+                kept = before | {region.name for region in result.regions}
+                work.hidden |= {region.name for region in work.workspace.regions()} - kept
+                work.show(result.regions)
+                yield
+    except RoiAgentError as error:
+        _say(work, told(error))
+        yield
+
+
+def told(error: RoiAgentError) -> str:
+    """An error in one line of Markdown: what is wrong, and what to do."""
+    return f"**{plain(error.code.replace('_', ' '))}**: {plain('; '.join(filter(None, (error.problem, error.do))))}"
+
+
+def _begun(work: Work, text: str) -> bool:
+    """Put what was asked into the chat, and make regions of the drafts; or say there what is wrong with it."""
+    asked = text.strip()
+    work.settle()
+    if asked and len(asked) <= MAX_QUESTION:
+        work.messages.append({"role": "user", "content": linked(asked)})
+        return True
+    problem, do = f"the question has {len(asked)} characters", f"use {MAX_QUESTION} at most"
+    if not asked:
+        problem, do = "the question is empty", "ask something, for example: What is region1?"
+    _say(work, told(InvalidSetting(problem, do=do)))
+    return False
+
+
+def _implied(work: Work, question: str) -> str | None:
+    """The region that a question is about without naming it."""
+    return work.regions[0].name if len(work.regions) == 1 and not mentioned(question) else None
+
+
+def _about(work: Work, turns: Sequence[Turn], implied: str | None) -> tuple[Region, ...]:
+    """The regions that the questions are about.  Error: UnknownRegion."""
+    named = [name for turn in turns for name in mentioned(turn.question)]
+    return work.workspace.pick(list(dict.fromkeys([implied, *named] if implied else named)))
+
+
+def _answered(answer: Answer, implied: str | None) -> str:
+    about = f"about {implied}" if implied else ""
+    return linked(answer.text) + _small([about, f"confidence {answer.confidence:.2f}", *answer.notes])
+
+
+def _small(notes: Sequence[str]) -> str:
+    kept = [linked(note) for note in notes if note]
+    return f"\n\n<small>{' · '.join(kept)}</small>" if kept else ""
+
+
+def _say(work: Work, content: Any, **more: Any) -> Message:
+    message: Message = {"role": "assistant", "content": content, **more}
+    work.messages.append(message)
+    return message
+
+
+def _stepped(work: Work, step: Step) -> Iterator[None]:
+    """A tool's step with its picture; of a planner's turn what it said, its calls being steps themselves."""
+    if step.kind == "planner":
+        return
+    title = f"{step.number} · {step.name}({arguments_text(step.arguments)})"
+    _say(work, linked(step.text), metadata={"title": plain(title[:200]), "status": "done", "duration": round(step.seconds, 2)})
+    yield
+    seen = step_picture(work.workspace, step)
+    if seen is not None:
+        name, file = f"step-{len(work.pictures) + 1}.jpg", io.BytesIO()
+        shrunk(seen, 640).save(file, "JPEG", quality=88)
+        work.pictures[name] = file.getvalue()
+        _say(work, f"![Picture of step {step.number}]({work.files}/{name}?{work.key})")
+        yield

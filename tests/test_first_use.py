@@ -1,0 +1,323 @@
+"""What a first visit meets: the version, completion, colours and waiting on terminals only, quiet pipes, and Ctrl-C."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rich.console import Console
+
+import roi_agent
+from roi_agent.model import progress
+from roi_agent.model.data.record_files import open_records
+from roi_agent.tools.workspace import Workspace
+from roi_agent.trace import Trace
+from tests.commands import Runner
+from tests.published import Release
+from tests.serving import serving
+from tests.toy_records import kinds, write_set
+
+ROOT = Path(__file__).parent.parent
+SCENE = str(ROOT / "examples" / "scene1.png")
+COMMAND = [sys.executable, "-m", "roi_agent.cli"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "TERM": "xterm"}
+
+
+def on_terminal(*arguments: str, **more: str) -> tuple[int, str]:
+    """Exit code and what a terminal gets of a command."""
+    ours, theirs = os.openpty()
+    environment = {name: value for name, value in ENVIRONMENT.items() if name not in ("NO_COLOR", "FORCE_COLOR")} | more
+    process = subprocess.Popen([*COMMAND, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=ROOT)
+    os.close(theirs)
+    got = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # how Linux ends a terminal that nobody writes to any more
+            break
+        if not piece:
+            break
+        got += piece
+    os.close(ours)
+    return process.wait(60), got.decode(errors="replace")
+
+
+# ---------------------------------------------------------------- start
+
+
+def test_the_version_is_told(run: Runner) -> None:
+    result = run("--version")
+    assert (result.code, result.out, result.err) == (0, f"roi-agent {roi_agent.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["ask", "--help"], ["train", "--help"], ["data", "convert", "--help"], ["--version"]]
+)
+def test_help_and_version_load_nothing_heavy(arguments: list[str]) -> None:
+    heavy = ["torch", "torchvision", "transformers", "langchain_core", "datasets", "numpy", "PIL", "scipy", "fastapi"]
+    program = f"""
+import sys
+sys.argv = ["roi-agent", *{arguments!r}]
+from roi_agent.cli import main
+try:
+    main()
+except SystemExit as stopped:
+    print("loaded", *sorted(set({heavy!r}) & set(sys.modules)), "code", stopped.code)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT)
+    loaded = done.stdout.splitlines()[-1]
+    if arguments[0] == "data":  # it lists the readers, which look at images
+        assert "torch" not in loaded and "transformers" not in loaded and loaded.endswith("code 0"), done.stderr
+    else:
+        assert loaded == "loaded code 0", done.stderr
+
+
+# ---------------------------------------------------------------- completion
+
+
+def completed(*words: str) -> list[str]:
+    """What bash offers for the last word."""
+    asked = {"_ROI_AGENT_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(["roi-agent", *words]), "COMP_CWORD": str(len(words))}
+    done = subprocess.run(COMMAND, capture_output=True, text=True, env=ENVIRONMENT | asked, cwd=ROOT)
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("re",), ["replay"]),
+        (("data", "con"), ["convert"]),
+        (("ask", "a.png", "What?", "--unit", "n"), ["normalised"]),
+        (("ask", "a.png", "What?", "--format", ""), ["xyxy", "xywh", "cxcywh"]),
+        (("ask", "a.png", "What?", "--device", "c"), ["cpu", "cuda"]),
+        (("train", "nano-d"), ["nano-detector"]),
+        (("scenes", "out", "--layout", "refcoco"), ["refcoco", "refcoco+", "refcocog"]),
+        (("data", "convert", "flick"), ["flickr30k"]),
+        (("ask", "exam"), []),  # files are completed by the shell itself, where we offer nothing
+        (("ask", "a.png", "What?", "--model", "gpt"), []),
+    ],
+)
+def test_the_shell_completes_commands_options_and_known_words(words: tuple[str, ...], offered: list[str]) -> None:
+    assert completed(*words) == offered
+
+
+def test_the_completion_script_is_for_the_installed_command(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shellingham.detect_shell", lambda *_: ("bash", "bash"))
+    result = run("--show-completion")
+    assert result.code == 0 and "_ROI_AGENT_COMPLETE=complete_bash" in result.out
+    assert re.search(r"complete -o default -F \w+ roi-agent\s*$", result.out)  # default: files where we offer nothing
+
+
+# ---------------------------------------------------------------- terminals and pipes
+
+
+def test_colours_are_for_terminals_and_can_be_switched_off() -> None:
+    colour = re.compile(r"\x1b\[[0-9;]*\b[39][0-7]\b")
+    code, shown = on_terminal("doctor", "--help")
+    assert code == 0 and colour.search(shown)
+    code, plain = on_terminal("doctor", "--help", NO_COLOR="1")
+    assert code == 0 and not colour.search(plain)
+    piped = subprocess.run([*COMMAND, "doctor", "--help"], capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT)
+    assert "\x1b" not in piped.stdout + piped.stderr
+
+
+def test_a_terminal_shows_that_something_is_going_on(tmp_path: Path) -> None:
+    code, shown = on_terminal("scenes", str(tmp_path / "new"), "--count", "3", "--side", "64")
+    assert code == 0 and "rendering" in shown and "3/3" in shown
+
+
+def test_pipes_get_neither_bars_nor_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for forced in ({}, {"FORCE_COLOR": "1"}):
+        errors = io.StringIO()
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stderr", errors)
+            for name, value in forced.items():
+                patched.setenv(name, value)
+            with progress.progress_bar() as bar, progress.waiting("loading"):
+                assert list(bar.track(range(3))) == [0, 1, 2]
+        assert errors.getvalue() == ""
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_terminals_get_bars_and_waiting_unless_nobody_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for show in (True, False):
+        errors = _Terminal()
+        monkeypatch.setattr(sys, "stderr", errors)
+        with progress.progress_bar(show) as bar:
+            assert list(bar.track(range(3), description="rendering")) == [0, 1, 2]
+        with progress.waiting("loading", show):
+            time.sleep(0.05)
+        assert ("rendering" in errors.getvalue() and "loading ..." in errors.getvalue()) == show
+
+
+SETTINGS = {
+    "model": "nano", "trained": ["region_encoder"], "data": {"toy-train": 1}, "batch": 2, "micro_batch": 2, "epochs": 1,
+    "learning_rate": 1e-3, "precision": "float32", "log_every": 1, "save_every": 1, "workers": 0,
+}  # fmt: skip
+
+
+def training(tmp_path: Path, *, scenes: int = 4, **changed: Any) -> list[str]:
+    """A command that trains on records."""
+    write_set(tmp_path / "sets" / "toy-train", kinds, scenes=scenes)
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(SETTINGS | changed))
+    return ["train", str(tmp_path / "own.yaml"), "--data", str(tmp_path / "sets"), "--from", "nano"]
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_training_writes_nothing_but_its_result_into_pipes(run: Runner, tmp_path: Path, form: list[str]) -> None:
+    result = run(*training(tmp_path), "--out", str(tmp_path / "run"), *form)
+    assert (result.code, result.err) == (0, "")
+    assert json.loads(result.out)["model"] if form else result.out.count("\n") == 1
+
+
+def test_converting_weights_writes_nothing_but_its_report_into_pipes(run: Runner, release: Release, tmp_path: Path) -> None:
+    folder = release.write(tmp_path / "merged")
+    release.copy_tokenizer(folder)
+    result = run("convert", str(folder), str(tmp_path / "out"), "--vision", str(release.tower))
+    assert (result.code, result.err) == (0, "")
+
+
+# ---------------------------------------------------------------- pointing in a chat
+
+
+def test_a_chat_takes_points_from_the_start_and_while_it_goes_on(run: Runner) -> None:
+    lines = "What is <region1>?\n/point 410,240\nWhat colour is <region2>?\n/point 9999,1\n/point 5\n/regions\n"
+    result = run("chat", SCENE, "--point", "200,280", stdin=lines)
+    assert result.code == 0
+    said = result.out.splitlines()
+    assert said[1].startswith("region1: 12") and "a large orange umbrella" in said
+    assert "region2: 314, 144, 504, 335" in said and "yellow" in said
+    assert result.err.count("point_invalid: ") == 2 and "write --point 120,80" in result.err
+    assert [line[:7] for line in said[-2:]] == ["region1", "region2"]
+
+
+# ---------------------------------------------------------------- Ctrl-C
+
+
+def interrupted(arguments: list[str], ready: Callable[[], object], folder: Path) -> tuple[int, str]:
+    """Start a command, press Ctrl-C in its terminal once it is ready; exit code as a shell sees it, and its errors."""
+    with (folder / "errors").open("w+") as errors:
+        process = subprocess.Popen(
+            [*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=errors, env=ENVIRONMENT, cwd=folder, start_new_session=True
+        )
+        deadline = time.monotonic() + 240
+        while not ready() and time.monotonic() < deadline:
+            assert process.poll() is None, "it ended before it could be interrupted"
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)  # a terminal tells all processes of the command
+        code = process.wait(120)
+        errors.seek(0)
+        said = errors.read()
+    assert "Traceback" not in said
+    return (128 - code if code < 0 else code), said
+
+
+def loads_torch() -> Callable[[], bool]:
+    """Ready while the imports go on."""
+    begin = time.monotonic()
+    return lambda: time.monotonic() - begin > 1
+
+
+def test_ctrl_c_while_modules_load_is_no_traceback(tmp_path: Path) -> None:
+    assert interrupted(["ask", SCENE, "What?"], loads_torch(), tmp_path) == (130, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_an_interrupted_conversion_goes_on(tmp_path: Path, run: Runner, processes: str) -> None:
+    run("scenes", str(tmp_path / "coco"), "--layout", "coco", "--count", "30", "--side", "64")
+    file = tmp_path / "coco" / "annotations" / "instances_train2017.json"
+    data = json.loads(file.read_text())
+    images = [{**image, "id": 1000 * image["id"] + copy} for image in data["images"] for copy in range(200)]
+    several = [{**each, "image_id": 1000 * each["image_id"] + copy} for each in data["annotations"] for copy in range(200)]
+    numbered = [{**each, "id": number} for number, each in enumerate(several)]
+    file.write_text(json.dumps({**data, "images": images, "annotations": numbered}))
+    out = tmp_path / "records"
+    command = ["data", "convert", "coco", str(tmp_path / "coco"), str(out), "--processes", processes]
+    assert interrupted(command, lambda: list(out.glob("records-*.jsonl")), tmp_path) == (130, "")
+    assert not (out / "dataset.json").exists()
+    assert run(*command).code == 0
+    assert len(list(open_records(out))) == 6000
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_goes_on(tmp_path: Path, run: Runner) -> None:
+    command = [*training(tmp_path, scenes=8, epochs=6), "--out", str(tmp_path / "run")]
+
+    def saved() -> list[Path]:
+        return list((tmp_path / "run" / "checkpoints").glob("step-0*[0-9]"))
+
+    assert interrupted(command, saved, tmp_path) == (130, "")
+    assert saved() and not (tmp_path / "run" / "model").exists()
+    assert run(*command).code == 0
+    steps = [line.split(",")[1] for line in (tmp_path / "run" / "log.csv").read_text().splitlines()[1:]]
+    assert steps == [str(number) for number in range(1, 25)]
+
+
+def test_ctrl_c_while_a_checkpoint_is_written_is_no_fault_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Runner
+) -> None:
+    from torch.distributed.checkpoint import filesystem
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(filesystem.FileSystemWriter, "write_data", stopped)
+    result = run(*training(tmp_path), "--out", str(tmp_path / "run"))
+    assert (result.code, result.err) == (130, "")
+
+
+def test_ctrl_c_while_weights_are_written_leaves_nothing(
+    run: Runner, release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from roi_agent.model import GPT4RoIProcessor
+
+    folder = release.write(tmp_path / "merged")
+    release.copy_tokenizer(folder)
+    before = sorted(tmp_path.iterdir())
+
+    def stopped(*_: object, **__: object) -> None:
+        assert len(list(tmp_path.iterdir())) == len(before) + 1  # written aside
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GPT4RoIProcessor, "save_pretrained", stopped)
+    result = run("convert", str(folder), str(tmp_path / "out"), "--vision", str(release.tower))
+    assert (result.code, result.out, result.err) == (130, "", "")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_ctrl_c_ends_a_server() -> None:
+    with serving() as running:
+        assert running.stop(signal.SIGINT) == 130
+    assert len(running.lines) == 1, running.lines
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_leaves_no_half_a_trace_and_its_thread_goes_on(tmp_path: Path, run: Runner) -> None:
+    threads = ["--folder", str(tmp_path / "threads"), "--thread", "a"]
+    command = ["run", SCENE, "What colour is the largest thing right of the umbrella?", "--out", str(tmp_path / "out"), *threads]
+    code, _ = interrupted(command, lambda: "find_regions" in (tmp_path / "errors").read_text(), tmp_path)
+    assert code == 130 and not (tmp_path / "out" / "trace.json").exists()
+    result = run(*command)
+    assert result.code == 0 and "yellow" in result.out
+    assert Trace.load(tmp_path / "out").status == "answered"
+    assert len(Workspace.load(tmp_path / "out" / "workspace").images) >= 1
+
+
+def test_waiting_shows_in_a_notebook_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Console(file=io.StringIO(), force_jupyter=True)
+    assert progress._is_seen(shown)
