@@ -2,6 +2,7 @@
 
 import io
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -117,7 +118,7 @@ class Reader:
                 code = _roi_agent(words)
                 assert code == wanted, f"{block}: {line} ends with {code}"
             elif words[0] == "python":
-                sys.stdout.write(self._bash(f"{sys.executable} {' '.join(map(shlex.quote, words[1:]))}"))
+                _python(words[1:])
             else:
                 assert words[0] in _SET_UP, f"{block}: nobody knows how to run {line!r}"
 
@@ -125,6 +126,17 @@ class Reader:
         ran = subprocess.run(["bash", "-euc", text], cwd=self._folder, capture_output=True, text=True, timeout=300)
         assert ran.returncode == 0, ran.stderr
         return ran.stdout + ran.stderr
+
+
+def _python(words: list[str]) -> None:
+    """Run a script as `python` does, without loading everything once more."""
+    arguments, sys.argv = sys.argv, words
+    sys.path.insert(0, str(Path(words[0]).parent.absolute()))
+    try:
+        runpy.run_path(words[0], run_name="__main__")
+    finally:
+        sys.path.pop(0)
+        sys.argv = arguments
 
 
 def _roi_agent(words: list[str]) -> int:
