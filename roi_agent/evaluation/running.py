@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -215,6 +216,7 @@ def _in_processes(
 
 def _run_shard(settings: EvaluationSettings, model: str, device: str | None, failures: Any, shard: Shard) -> None:
     """In a process of its own, which ends with the one that started it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches all processes: this one ends, and its parent tells of it
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // shard.count))
