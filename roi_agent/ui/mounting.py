@@ -76,7 +76,14 @@ def _mount(app: FastAPI, blocks: gr.Blocks, settings: ServerSettings) -> None:
 
 def _theme() -> gr.themes.Base:
     theme = gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=_FONT, font_mono=["ui-monospace", "monospace"])
-    return theme.set(body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400")
+    return theme.set(
+        background_fill_primary="*neutral_50",  # the theme's own, which `set` would make white
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+        block_border_width="1px",
+        block_border_color="*neutral_200",
+        block_border_color_dark="*neutral_700",
+    )
 
 
 def _own_folder() -> None:
