@@ -314,9 +314,9 @@ def test_a_place_is_told_in_thirds_and_not_near_their_borders(box: tuple[int, in
 
 STAR, CUP = thing(1, (10, 10, 60, 60)), thing(2, (200, 100, 300, 180), "cup", "blue")
 PROOF = (Evidence("choose", "<region1> is star", 0.9),)
-SUPPORT: Support = {("region1", "kind"): PROOF, ("region2", "kind"): UNSURE, ("region1", "colour"): PROOF} | {
-    ("region1", THERE): PROOF,
-    ("region2", THERE): UNSURE,
+SUPPORT: Support = {
+    **{("region1", about): PROOF for about in ("kind", "colour", THERE)},
+    **{("region2", about): UNSURE for about in ("kind", THERE)},
 }
 
 

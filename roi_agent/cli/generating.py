@@ -75,9 +75,9 @@ def generate_command(
     if families and writer != "offline":
         raise InvalidSetting("--families belong to the offline writer", do="leave them out: a chat model asks what it likes")
     measures = {"confidence": min_confidence, "margin": min_margin, "found": min_found, "apart": min_apart, "ratio": min_ratio}
-    counts = {"per_image": max_per_image, "images": batch, "seed": seed}
-    words = {"phrases": _phrases(phrases), **_families(families)}
-    settings = GenerationSettings(**words, **measures, **counts, everything=segmenter != "none", verify=verify, small=small)
+    counts = {"per_image": max_per_image, "images": batch, "seed": seed, "small": small}
+    given: dict[str, Any] = {"phrases": _phrases(phrases), **_families(families), **measures, **counts}
+    settings = GenerationSettings(everything=segmenter != "none", verify=verify, **given)
     names = {"model": model, "detector": detector, "segmenter": segmenter, "writer": writer, "licence": licence}
     _generate(paths[:-1], paths[-1], settings, names, _writer(writer, base_url), device=device, as_json=as_json)
 
