@@ -96,14 +96,18 @@ def evaluate_toy(model: LocalRegionModel, *, questions: int = 500, first_seed: i
 def ask_families(model: LocalRegionModel, questions: Mapping[str, int], *, first_seed: int = 0) -> Iterator[list[Asked]]:
     """Ask so many questions of each family, at most one of a family about one scene; else as `evaluate_toy`."""
     for batch in _batches(dict(questions), first_seed):
-        right = _answers(model, batch, shuffled=False)
-        wrong = _answers(model, batch, shuffled=True)
-        yield [Asked(asked.scene, asked.example, answer, other) for asked, answer, other in zip(batch, right, wrong, strict=True)]
+        yield answered(model, batch)
 
 
-def scores(answered: Sequence[Asked]) -> list[Score]:
+def answered(model: LocalRegionModel, batch: Sequence[Asked]) -> list[Asked]:
+    """The same questions with what the model says."""
+    right, wrong = _answers(model, batch, shuffled=False), _answers(model, batch, shuffled=True)
+    return [Asked(each.scene, each.example, answer, other) for each, answer, other in zip(batch, right, wrong, strict=True)]
+
+
+def scores(asked: Sequence[Asked]) -> list[Score]:
     """The table, one row for each group of families."""
-    return [_score(name, [each for each in answered if each.example.family in families]) for name, families in GROUPS.items()]
+    return [_score(name, [each for each in asked if each.example.family in families]) for name, families in GROUPS.items()]
 
 
 def total_questions(questions: int) -> int:

@@ -1,29 +1,34 @@
 """Generated records from nothing, a training on them, and how well a model answers each family before and after."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from random import Random
 
 from roi_agent import load_detector, load_region_model, load_segmenter
 from roi_agent.generation.generating import generate, image_files
 from roi_agent.generation.making import Maker
 from roi_agent.generation.settings import GenerationSettings
-from roi_agent.model.data.questions import FAMILY_NAMES, TRAINING_SEEDS
+from roi_agent.model.conversation import Turn
+from roi_agent.model.data.questions import FAMILY_NAMES, TRAINING_SEEDS, Example, make_example
 from roi_agent.model.data.record_files import open_records, write_records
 from roi_agent.model.data.scenes import make_scene, save_scene
-from roi_agent.model.evaluate.toy import Asked, ask_families
+from roi_agent.model.evaluate.toy import Asked, answered, ask_families
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.train.record_job import RecordJob
 from roi_agent.model.train.record_settings import RecordSettings
 from roi_agent.model.train.record_training import train_on_records
 from roi_agent.model.train.starting import Start
+from roi_agent.prompts import load_blocks
 from tests.benchmarks.ablation import difference
 
 RECORDS, IMAGES, PER_IMAGE = 5_000, 800, 8
 FIRST_IMAGE = TRAINING_SEEDS + 2_000_000  # scenes that the shipped weights have not seen, labelled or not
-TARGETS = ("count_kind",)
+REASONS = "why, after which one"
+TARGETS = (REASONS, "count_kind")
 # Half of the conversations count kinds; the rest keeps nano from forgetting, and `turns` asks questions of all families.
 MIXTURE = (
     *("count_kind", "turns", "count_kind", "same_kind", "count_kind", "count_kind", "shared", "count_kind", "turns"),
@@ -33,6 +38,7 @@ MIXTURE = (
 TRAINING = RecordSettings.load("nano-generated")
 FIRST_JUDGED = 800_000  # scenes below TRAINING_SEEDS, on which nothing was chosen
 JUDGED = {family: 1_000 if family in TARGETS else 100 for family in FAMILY_NAMES}
+REASONS_JUDGED, AT_ONCE = 800, 32
 
 
 def generated(folder: Path) -> None:
@@ -64,11 +70,32 @@ def trained(folder: Path) -> LocalRegionModel:
 
 def judged(model: LocalRegionModel) -> dict[str, list[Asked]]:
     """Answered questions about held-out scenes, by family."""
-    by_family: dict[str, list[Asked]] = {family: [] for family in FAMILY_NAMES}
+    by_family: dict[str, list[Asked]] = {family: [] for family in (REASONS, *FAMILY_NAMES)}
+    asked = reasons(REASONS_JUDGED)
+    for start in range(0, len(asked), AT_ONCE):
+        by_family[REASONS] += answered(model, asked[start : start + AT_ONCE])
     for batch in ask_families(model, JUDGED, first_seed=FIRST_JUDGED):
         for each in batch:
             by_family[each.example.family].append(each)
     return by_family
+
+
+def reasons(number: int) -> list[Asked]:
+    """Which one is red? Why? The reason is one that nano never was taught; the scene gives it."""
+    asked: list[Asked] = []
+    for seed in range(FIRST_JUDGED, TRAINING_SEEDS):
+        scene, rng = make_scene(seed), Random(seed)
+        example = make_example(scene, rng.choice(("which_colour", "which_kind", "which_thing")), rng)
+        if example is None or example.turns[0].answer == "none of them":
+            continue
+        question, said = example.turns[0].question, example.turns[0].answer
+        match = re.search(r"(?:one|region) is ([^:?<]+)[:?]|of .* is ([^:?<]+)\?$", question)
+        assert match, question
+        why = Turn(rng.choice(load_blocks("toy_world")["why"].splitlines()), f"{said} is {match[1] or match[2]}")
+        asked.append(Asked(scene, Example("why", (example.turns[0], why), example.regions)))
+        if len(asked) == number:
+            break
+    return asked
 
 
 def compared(before: dict[str, list[Asked]], after: dict[str, list[Asked]]) -> list[str]:

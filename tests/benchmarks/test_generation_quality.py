@@ -30,7 +30,7 @@ from tests.benchmarks.generated_records import (
 )
 from tests.scene_truth import Share, is_true
 
-SCENES, FIRST, PER_IMAGE = 240, 720_000, 20  # as many conversations of each family
+SCENES, FIRST, PER_IMAGE = 120, 720_000, 20  # as many conversations about a scene as there are families
 
 _TRUE = f"""Conversations of all families about {SCENES} held-out scenes (seeds from {FIRST:,} on), of which the generator saw
 only the images. A conversation is true where all of its answers are, by the scene; in brackets the 95 % interval (Wilson).
