@@ -5,7 +5,7 @@ STAMP := .venv/.complete
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check docs bench ablations nano lock clean
+.PHONY: help setup demo test check docs bench ablations stages nano lock clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,7 +37,10 @@ bench: $(STAMP) ## Measure times (tests/benchmarks), a quarter of an hour
 	@$(PY) -m pytest -m "benchmark and not slow" -s tests/benchmarks
 
 ablations: $(STAMP) ## Train to see what options and generated data bring (tests/benchmarks), some hours
-	@$(PY) -m pytest -m "benchmark and slow" -s tests/benchmarks
+	@$(PY) -m pytest -m "benchmark and slow" -s tests/benchmarks --ignore=tests/benchmarks/test_stages.py
+
+stages: $(STAMP) ## Train nano through the stages of the paper and measure each (tests/benchmarks), half an hour
+	@$(PY) -m pytest -m "benchmark and slow" -s tests/benchmarks/test_stages.py
 
 nano: $(STAMP) ## Train the three shipped nano models again from nothing
 	@.venv/bin/roi-agent train nano

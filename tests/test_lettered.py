@@ -43,7 +43,8 @@ def test_the_order_of_the_options_tells_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("text", "place"),
-    [("A", 0), ("(b)", None), ("B.", 1), (" (B) ", 1), ("B: blue", 1), ("B: red", None), ("C", 2), ("C C", 2),
+    [("A", 0), ("a", 0), ("(b)", 1), ("c.", 2), ("e", None), ("a red", None), ("b blue", None),
+      ("B.", 1), (" (B) ", 1), ("B: blue", 1), ("B: red", None), ("C", 2), ("C C", 2),
      ("D: no: it is not", 3), ("E", None), ("", None), ("blue", None), ("AB", None)],
 )  # fmt: skip
 def test_only_a_letter_alone_or_with_its_own_words_is_read(text: str, place: int | None) -> None:

@@ -8,7 +8,7 @@ from roi_agent.model.conversation import Turn
 from roi_agent.model.data.record import Record
 from roi_agent.prompts import load_blocks
 
-_LETTER = re.compile(r"\(?([A-Z])\)?[.:]?(?:\s+(.*))?", re.DOTALL)
+_LETTER = re.compile(r"\(?([A-Z])\)?[.:]?(?:\s+(?P<words>.*))?|\(?([a-z])\)?[.:]?", re.DOTALL)
 
 
 def with_letters(question: str, options: Sequence[str]) -> str:
@@ -19,12 +19,15 @@ def with_letters(question: str, options: Sequence[str]) -> str:
 
 
 def letter_read(text: str, options: Sequence[str]) -> int | None:
-    """The place of the option that a text names: by its letter, alone or with the option's own words; else None."""
+    """The place of the option that a text names: by its letter, alone or with the option's own words; else None.
+
+    A small letter counts where it stands alone: some tokenizers, such as nano's, have no capitals, and "a" may be an article.
+    """
     match = _LETTER.fullmatch(text.strip())
-    place = ord(match[1]) - ord("A") if match else len(options)
+    place = ord((match[1] or match[3]).upper()) - ord("A") if match else len(options)
     if match is None or place >= len(options):
         return None
-    return place if match[2] is None or match[2].strip() == options[place] else None
+    return place if match["words"] is None or match["words"].strip() == options[place] else None
 
 
 def lettered(record: Record, seed: int = 0) -> list[tuple[Turn, ...]]:
