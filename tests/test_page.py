@@ -116,6 +116,17 @@ def test_a_broken_picture_is_refused_in_one_line_and_a_good_one_opened(visit: Vi
     expect(person.page.locator(".roi-error")).to_have_count(0)
 
 
+def test_a_file_that_is_too_large_is_refused_and_a_good_one_opened(visit: Visit, tmp_path: Path) -> None:
+    person, large = visit(), tmp_path / "large.png"
+    with large.open("wb") as file:
+        file.truncate(33 << 20)
+    person.page.locator("#roi-upload input[type=file]").set_input_files(large)
+    expect(person.page.get_by_test_id("toast-body")).to_contain_text("maximum allowed size")
+    expect(person.canvas).to_have_count(0)
+    person.page.locator("#roi-upload input[type=file]").set_input_files(SCENE)
+    expect(person.canvas).to_be_visible()
+
+
 def test_things_are_found_by_words_and_by_a_point(visit: Visit) -> None:
     person = visit()
     person.open_scene(1)
