@@ -133,8 +133,8 @@ STAGES = (
         "sets/vcr-val",
         "runs/nano-stage2/model",
         ("Q->AR by likelihood", "QA->R by likelihood"),
-        note="""The reason repeats much of the answer that stands before it, so that QA->R can often be told without looking. In so few steps
-nano learns to write a letter, and not which one.""",
+        note="A reason repeats much of the answer before it, so that QA->R can often be told without looking.\n"
+        "In so few steps nano learns to write a letter, and not which one.",
     ),
 )
 
