@@ -199,7 +199,8 @@ def test_the_choices_stand_in_the_question_in_a_drawn_order() -> None:
 
 @pytest.mark.parametrize(
     ("text", "place"),
-    [("A", 0), ("D", 3), ("(B)", 1), ("C.", 2), ("B)", 1), ("B: no", 1), ("B: yes", None), ("E", None), ("a", None), ("", None),
+    [("A", 0), ("D", 3), ("(B)", 1), ("C.", 2), ("B)", 1), ("B: no", 1), ("B: yes", None), ("E", None), ("a", 0), ("", None),
+     ("e", None), ("b no", None),
      ("A or B", None), ("AB", None), ("The answer is A", None), ("A: ", 0)],
 )  # fmt: skip
 def test_letters_are_read_strictly(text: str, place: int | None) -> None:
