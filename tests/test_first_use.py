@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +206,14 @@ def test_a_chat_takes_points_from_the_start_and_while_it_goes_on(run: Runner) ->
 
 
 # ---------------------------------------------------------------- Ctrl-C
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Processes started here hear Ctrl-C, also where the tests run in the background of a shell, which makes them deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupted(arguments: list[str], ready: Callable[[], object], folder: Path) -> tuple[int, str]:

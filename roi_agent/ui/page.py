@@ -141,7 +141,8 @@ class _Page:
         on(self.scenes.select, self._open_scene, known, progress="minimal")
         on(self.words.submit, self._find, [*known, self.words], progress="minimal")
         on(self.picture.select, self._point, known, progress="minimal")
-        on(self.chips.input, self._hear, known, trigger_mode="multiple")
+        # One after another: an answer that overtakes a later one would show the page as it was.
+        on(self.chips.input, self._hear, known, trigger_mode="multiple", concurrency_limit=1)
         on(self.question.submit, self._talk, [*known, self.question, self.mode], trigger_mode="multiple")
         on(self.afresh.click, self._restart, known)
         self.canvas.change(None, [self.canvas], None, js=_READ, **shared)
