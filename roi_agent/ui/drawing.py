@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from roi_agent.model.boxes import Box
+from roi_agent.model.display import shrunk
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.regions import MAX_REGIONS, Region
 from roi_agent.model.shown import shown
@@ -27,9 +28,7 @@ def factor(work: Work) -> float:
 
 def picture(work: Work) -> Image.Image:
     """The image without regions, as large as the browser gets it."""
-    width, height = work.image.size_wh
-    size = max(1, round(width * factor(work))), max(1, round(height * factor(work)))
-    return work.image.pixels if factor(work) == 1 else work.image.pixels.resize(size)
+    return shrunk(work.image.pixels, SIDE)
 
 
 def marks(work: Work) -> dict[str, Any]:
@@ -41,9 +40,7 @@ def marks(work: Work) -> dict[str, Any]:
 def drawn(work: Work) -> Image.Image:
     """The image with the regions' boxes, names and masks; those in the dark that are not the bright one."""
     regions = [each for each in work.regions if work.lit in (None, each.name)]
-    whole = draw_regions(work.image.pixels, regions)
-    whole.thumbnail((SIDE, SIDE))
-    return whole
+    return shrunk(draw_regions(work.image.pixels, regions), SIDE)
 
 
 def boxes(work: Work) -> list[dict[str, Any]]:
