@@ -22,6 +22,15 @@ from tests.serving import ROOT, Serving, serving
 
 SCENE = ROOT / "examples" / "scene1.png"
 UMBRELLA, SQUARE = (123.0, 194.0, 303.0, 377.0), (315.0, 145.0, 504.0, 334.0)
+FLAG = (140, 10, 106, 123)  # x, y, width, height
+# Pixels in the colour of region3 well within its box, where nothing else has that colour.
+_OUTLINED = """() => {
+  const canvas = document.querySelector("canvas.canvas-annotator");
+  const pixels = canvas.getContext("2d").getImageData((canvas.width - 512) / 2 + 150, 20, 86, 103).data;
+  let found = 0;
+  for (let at = 0; at < pixels.length; at += 4) found += pixels[at] < 60 && pixels[at + 1] > 120 && pixels[at + 2] < 150;
+  return found > 50;
+}"""
 Visit = Callable[..., Person]
 
 
@@ -83,7 +92,7 @@ def test_reloading_the_page_keeps_everything(visit: Visit) -> None:
     expect(person.chat).to_contain_text("a large orange umbrella")
     expect(person.chip("region1")).to_be_visible()
     expect(person.canvas).to_be_visible()
-    person.page.get_by_label("Create box").click()
+    person.page.wait_for_function("roi.canvas !== null")
     person.draw("region2", SQUARE)
     person.ask("What is region2?", "a large yellow square")
 
@@ -140,11 +149,13 @@ def test_things_are_found_by_words_and_by_a_point(visit: Visit) -> None:
     expect(picture).to_be_visible()
     place = picture.bounding_box()
     assert place is not None
-    picture.click(position={"x": place["width"] * 60 / 512, "y": place["height"] * 450 / 512})
+    picture.click(position={"x": place["width"] * 200 / 512, "y": place["height"] * 45 / 512})
     expect(person.status).to_contain_text("1 mask")
     expect(person.chip("region3")).to_be_visible()
+    person.page.get_by_role("tab", name="Draw boxes").click()
     found = person.fetch("regions.json").json()
-    assert [each["bbox"] for each in found["annotations"]][2][1] > 360 and found["annotations"][2]["segmentation"]
+    assert found["annotations"][2]["bbox"] == pytest.approx(FLAG, abs=8) and found["annotations"][2]["segmentation"]
+    person.page.wait_for_function(_OUTLINED)  # along the flag, and not only its box
 
 
 def test_names_light_boxes_and_boxes_give_their_names(visit: Visit) -> None:
@@ -228,6 +239,46 @@ def test_the_keyboard_is_enough_to_open_find_and_ask(visit: Visit) -> None:
     keyboard.type("What is region1?")
     keyboard.press("Enter")
     expect(person.chat).to_contain_text("a large orange umbrella")
+
+
+def test_boxes_are_added_moved_sized_and_deleted_by_keyboard(visit: Visit) -> None:
+    person = visit()
+    person.open_scene(1)
+    keyboard = person.page.keyboard
+
+    def box(number: int) -> list[float]:
+        found: list[float] = person.fetch("regions.json").json()["annotations"][number]["bbox"]
+        return found
+
+    def press(keys: str, times: int, wanted: list[float]) -> None:
+        for _ in range(times):
+            keyboard.press(keys)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and box(-1) != pytest.approx(wanted, abs=1):
+            time.sleep(0.1)
+        assert box(-1) == pytest.approx(wanted, abs=1)
+
+    person.link("regions.json")  # opens the folded list, which would take the focus later
+    person.page.locator("[data-add]").focus()
+    keyboard.press("Enter")
+    expect(person.chip("region1")).to_be_focused()
+    assert box(0) == pytest.approx([192, 192, 128, 128], abs=1)
+    person.page.wait_for_function("roi.boxes.some((box) => box.label === 'region1')")
+    press("ArrowLeft", 6, [132, 192, 128, 128])
+    press("Shift+ArrowRight", 4, [132, 192, 168, 128])
+    press("Shift+ArrowDown", 5, [132, 192, 168, 178])
+    press("Control+ArrowUp", 3, [132, 189, 168, 178])
+    press("ArrowLeft", 20, [0, 189, 168, 178])  # up to the edge
+    press("ArrowRight", 13, [130, 189, 168, 178])
+    expect(person.chip("region1")).to_be_focused()
+    person.ask("What is region1?", "a large orange umbrella")
+    person.chip("region1").focus()
+    keyboard.press("ArrowDown")  # it was used: its name keeps what it meant, and the box gets a new one
+    expect(person.chip("region2")).to_be_focused()
+    expect(person.chip("region1")).to_have_count(0)
+    keyboard.press("Delete")
+    expect(person.page.locator("[data-region]")).to_have_count(0)
+    expect(person.page.locator("[data-add]")).to_be_focused()
 
 
 def test_a_phone_shows_it_all_without_scrolling_sideways(visit: Visit) -> None:

@@ -74,15 +74,19 @@ def draw_regions(image: Image.Image, regions: Sequence[Region], caption: Sequenc
     """
     factor = max(1, -(-_MIN_SIDE // max(image.size)))
     canvas = image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)
-    line = max(2, round(max(canvas.size) / 250))
-    for region in regions:
-        if region.mask is not None:
-            _outline(canvas, region.mask, colour(region), line)
-    draw = ImageDraw.Draw(canvas)
+    _outline_all(canvas, regions)
+    draw, line = ImageDraw.Draw(canvas), _line(canvas)
     font = _font(max(14, round(max(canvas.size) / 32)))
     for region in regions:
         _draw_box(draw, region, factor, line, font)
     return _with_caption(canvas, caption) if caption else canvas
+
+
+def draw_masks(image: Image.Image, regions: Sequence[Region]) -> Image.Image:
+    """The image with the outline of every region's mask, for where boxes and names are drawn by others.  image: RGB."""
+    canvas = image.copy()
+    _outline_all(canvas, regions)
+    return canvas
 
 
 def contact_sheet(pictures: Sequence[Image.Image], *, width: int = 640, gap: int = 16) -> Image.Image:
@@ -128,6 +132,17 @@ def _seen_in(workspace: Workspace, region: Region, seen: WorkspaceImage) -> Regi
 def colour(region: Region) -> str:
     """The colour of a region in every picture, as #RRGGBB."""
     return _COLOURS[(int(region.name.removeprefix("region")) - 1) % len(_COLOURS)]
+
+
+def _line(canvas: Image.Image) -> int:
+    """Pixels that a line is wide."""
+    return max(2, round(max(canvas.size) / 250))
+
+
+def _outline_all(canvas: Image.Image, regions: Sequence[Region]) -> None:
+    for region in regions:
+        if region.mask is not None:
+            _outline(canvas, region.mask, colour(region), _line(canvas))
 
 
 def _outline(canvas: Image.Image, mask: Mask, colour: str, width: int) -> None:

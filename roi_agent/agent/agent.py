@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event as Signal
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -145,12 +146,16 @@ class Agent:
             run.cancelled.set()
             raise
 
-    def stream(self, image: object = None, task: str = "", *, words: bool = True, **options: Any) -> Iterator[Event]:
+    def stream(
+        self, image: object = None, task: str = "", *, words: bool = True, stop: Signal | None = None, **options: Any
+    ) -> Iterator[Event]:
         """As `run`, as events while it goes on; the last one is `Finished` with the result.
 
         words: also tell what the planner writes while it writes it.
+        stop: a `threading.Event`; once it is set, the run ends as soon as its tool does, with what it has found.
         """
-        return self._stream(image, task, run=Run(self.budget, self.planner_name), words=words, **options)
+        run = Run(self.budget, self.planner_name, cancelled=stop or Signal())
+        return self._stream(image, task, run=run, words=words, **options)
 
     def resume(
         self,

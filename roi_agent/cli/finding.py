@@ -16,6 +16,7 @@ from roi_agent.cli.options import (
     WorkspaceOption,
     boxes,
     check_picture,
+    loading,
     notes,
     opened_workspace,
     out,
@@ -48,10 +49,9 @@ def detect(
     as_json: JsonOption = False,
 ) -> None:
     """Find things by words; each gets a handle: region1, region2, ..."""
-    from roi_agent.model.progress import waiting
 
     check_picture(picture)
-    with waiting(f"loading {model}"):
+    with loading(model):
         from roi_agent.loading import load_detector
         from roi_agent.tools.detect import detect as run
 
@@ -91,13 +91,12 @@ def segment(
     as_json: JsonOption = False,
 ) -> None:
     """Masks of what boxes, points or regions point at; each gets a handle."""
-    from roi_agent.model.progress import waiting
 
     check_picture(picture)
     if everything and (box or point or outside or region):
         raise InvalidSetting("--everything together with a prompt", do="leave out one of them")
     marked = [(*each, 1) for each in points(point)] + [(*each, 0) for each in points(outside)]
-    with waiting(f"loading {model}"):
+    with loading(model):
         from roi_agent.loading import load_segmenter
         from roi_agent.tools import segment as tools
 

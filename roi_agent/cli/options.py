@@ -1,5 +1,6 @@
 """What several commands share: options, the reading of numbers, and how notes are shown."""
 
+import gc
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -110,11 +111,25 @@ def points(texts: list[str] | None) -> list[tuple[float, float]]:
     return found
 
 
-def loaded_model(name: str, device: str | None) -> "RegionModel":
-    """A region model; the modules that it needs take longer to load than nano itself."""
+@contextmanager
+def loading(name: str) -> Iterator[None]:
+    """Show that a model and the modules that it needs are being loaded.
+
+    They make some hundred thousand objects that stay; looking for garbage among them took a tenth of the time.
+    """
     from roi_agent.model.progress import waiting
 
-    with waiting(f"loading {name}"):
+    gc.disable()
+    try:
+        with waiting(f"loading {name}"):
+            yield
+    finally:
+        gc.enable()
+
+
+def loaded_model(name: str, device: str | None) -> "RegionModel":
+    """A region model; the modules that it needs take longer to load than nano itself."""
+    with loading(name):
         from roi_agent.loading import load_region_model
 
         return load_region_model(name, device=device)

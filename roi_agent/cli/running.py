@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roi_agent.cli.options import BoxOption, FormatOption, JsonOption, ModelOption, RolesOption, UnitOption, boxes, err, out
+from roi_agent.cli.options import (
+    BoxOption,
+    FormatOption,
+    JsonOption,
+    ModelOption,
+    RolesOption,
+    UnitOption,
+    boxes,
+    err,
+    loading,
+    out,
+)
 from roi_agent.model.errors import InvalidSetting
 
 if TYPE_CHECKING:
@@ -72,7 +83,6 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Let the agent work on a task about images; its steps are shown as they happen."""
-    from roi_agent.model.progress import waiting
 
     *images, task = words
     if images == [] and thread is None and Path(task).is_file():
@@ -80,7 +90,7 @@ def run(
     if thread is not None and folder is None:
         raise InvalidSetting("--thread names a conversation, and --folder does not say where it is kept", do="give both")
     _check_out(out_folder)
-    with waiting("loading the agent"):
+    with loading("the agent"):
         from roi_agent.agent.agent import build_agent
         from roi_agent.agent.result import Budget
 

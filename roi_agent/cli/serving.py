@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from roi_agent.cli.options import BudgetOption, ModelOption, RolesOption, WorkspaceOption, err, num_bytes, require
+from roi_agent.cli.options import BudgetOption, ModelOption, RolesOption, WorkspaceOption, err, loading, num_bytes, require
 from roi_agent.cli.running import DetectorOption, SegmenterOption
 from roi_agent.model.errors import InvalidSetting
 
@@ -59,7 +59,6 @@ def serve(
     require("fastapi", "httpx2", "uvicorn", "prometheus_client", extra="serve")
     if ui:
         require("gradio", "gradio_image_annotation", extra="ui")
-    from roi_agent.model.progress import waiting
     from roi_agent.settings import ServerSettings
 
     settings = ServerSettings.from_environment(
@@ -71,7 +70,7 @@ def serve(
         drain_s=drain,
     )
     called = name or Path(model).name
-    with waiting(f"loading {called}"):
+    with loading(called):
         from roi_agent.loading import load_models
         from roi_agent.model.engine import EngineSettings
         from roi_agent.server import build_app

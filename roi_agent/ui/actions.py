@@ -126,6 +126,13 @@ class Actions:
                 yield replace(seen, work=work, talking=True)
         yield replace(seen, work=work, boxes=True)
 
+    def stop(self, name: object) -> Seen:
+        """End early what the visitor waits for; what it found so far stays."""
+        seen = self.visit(name)
+        if seen.work is not None:
+            seen.work.stop()
+        return replace(seen, boxes=False)
+
     def restart(self, name: object) -> Seen:
         """Begin a new conversation; image and regions stay."""
         seen = self.visit(name)

@@ -12,7 +12,7 @@ from roi_agent.model.display import shrunk
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.regions import MAX_REGIONS, Region
 from roi_agent.model.shown import shown
-from roi_agent.tools.view import colour, draw_regions
+from roi_agent.tools.view import colour, draw_masks, draw_regions
 from roi_agent.ui.work import Work
 
 SIDE = 1280  # pixels of the picture that is sent to the browser, at most
@@ -27,8 +27,8 @@ def factor(work: Work) -> float:
 
 
 def picture(work: Work) -> Image.Image:
-    """The image without regions, as large as the browser gets it."""
-    return shrunk(work.image.pixels, SIDE)
+    """The image with the masks of regions, as large as the browser gets it; boxes are drawn there."""
+    return shrunk(draw_masks(work.image.pixels, work.regions), SIDE)
 
 
 def marks(work: Work) -> dict[str, Any]:

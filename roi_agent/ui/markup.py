@@ -9,6 +9,15 @@ from roi_agent.model.regions import Region
 from roi_agent.tools.view import colour
 
 _HANDLE = re.compile(r"(?:&lt;)?\b(region[1-9][0-9]*)\b(?:&gt;)?")
+_NO_REGIONS = '<p class="roi-hint">No regions yet: drag a box on the picture, point at a thing, or find things by words.</p>'
+_ADD = (
+    '<li class="roi-chip roi-add">'
+    '<button type="button" data-add="box" title="A box in the middle of the picture">+ box</button></li>'
+)
+_KEYS = (
+    '<p class="roi-hint roi-keys">'
+    "Arrow keys move the box, with Shift they size it, with Ctrl by a pixel; Delete takes it away.</p>"
+)
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$>-])")
 
 
@@ -24,13 +33,13 @@ def linked(text: str) -> str:
 
 
 def chips(regions: Sequence[Region], *, lit: str | None, open_names: Sequence[str]) -> str:
-    """A button for each region, which lights its box, and one to delete it.
+    """A button for each region, which lights its box, and one to delete it; and one that adds a box.
 
     open_names: drafts, whose label may be written.
     """
-    if not regions:
-        return '<p class="roi-hint">No regions yet: drag a box on the picture, point at a thing, or find things by words.</p>'
-    return f'<ul class="roi-chips">{"".join(_chip(region, lit, region.name in open_names) for region in regions)}</ul>'
+    hint = "" if regions else _NO_REGIONS
+    rows = "".join(_chip(region, lit, region.name in open_names) for region in regions)
+    return f'{hint}<ul class="roi-chips">{rows}{_ADD}</ul>{_KEYS if regions else ""}'
 
 
 def _chip(region: Region, lit: str | None, writable: bool) -> str:

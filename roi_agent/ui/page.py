@@ -21,7 +21,11 @@ _EMPTY = """**Ask about regions.** Draw a box or find things by words, then ask 
 
 Or let the agent work: *What is left of the umbrella?*"""
 
+_READY: Updates = {"submit_btn": "Ask", "stop_btn": False}
+_GOING_ON: Updates = {"submit_btn": False, "stop_btn": "Stop"}
+
 _READ, _MARK = "(value) => { roi.read(value); }", "(value, marks) => roi.mark(value, marks)"
+_EDIT = "(value) => roi.edited(value)"
 _REGIONS = "roi.follow(element, trigger);"
 
 
@@ -118,7 +122,7 @@ class _Page:
             show_label=False,
             label="Question",
             placeholder="What is region1?",
-            submit_btn="Ask",
+            **_READY,
             max_length=2000,
             lines=1,
             max_lines=4,
@@ -131,9 +135,9 @@ class _Page:
         everything += [self.files, self.chat, self.status, self.upload, self.question, self.words]
         shared: dict[str, Any] = {"api_visibility": "private"}
 
-        def on(event: Any, act: Any, inputs: Any, *, progress: str = "hidden", **more: Any) -> None:
+        def on(event: Any, act: Any, inputs: Any, *, progress: str = "hidden", **more: Any) -> Any:
             told = event(act, inputs, everything, show_progress=progress, **shared, **more)
-            told.then(None, [self.canvas, self.marks], [self.canvas], js=_MARK, **shared)
+            return told.then(None, [self.canvas, self.marks], [self.canvas], js=_MARK, **shared)
 
         known = [self.visitor, self.tab]
         on(blocks.load, self._visit, known)
@@ -143,9 +147,12 @@ class _Page:
         on(self.picture.select, self._point, known, progress="minimal")
         # One after another: an answer that overtakes a later one would show the page as it was.
         on(self.chips.input, self._hear, known, trigger_mode="multiple", concurrency_limit=1)
-        on(self.question.submit, self._talk, [*known, self.question, self.mode], trigger_mode="multiple")
+        asked = on(self.question.submit, self._talk, [*known, self.question, self.mode], trigger_mode="multiple")
+        asked.then(partial(gr.update, **_READY), None, [self.question], show_progress="hidden", **shared)
+        on(self.question.stop, self._stop, known)
         on(self.afresh.click, self._restart, known)
         self.canvas.change(None, [self.canvas], None, js=_READ, **shared)
+        self.chips.edit(None, [self.canvas], [self.canvas], js=_EDIT, trigger_mode="multiple", **shared)
         for tab, name in ((self.draw_tab, "draw"), (self.point_tab, "point")):
             on(tab.select, partial(self._turn_to, name), [self.visitor])
             tab.select(partial(str, name), None, [self.tab], show_progress="hidden", **shared)
@@ -172,10 +179,13 @@ class _Page:
         return self._shown(await self.actions.point(visitor, (chosen.index[0], chosen.index[1])), tab)
 
     def _talk(self, visitor: Any, tab: str, text: str, mode: str) -> Iterator[Updates]:
-        empty = {self.question: ""}
+        begun: Updates = {self.question: gr.update(value="", **_GOING_ON)}
         for seen in self.actions.talk(visitor, text, mode):
-            yield (self._shown(seen, tab) if seen.work is None or not seen.talking else {self.chat: seen.work.messages}) | empty
-            empty = {}
+            yield (self._shown(seen, tab) if seen.work is None or not seen.talking else {self.chat: seen.work.messages}) | begun
+            begun = {}
+
+    def _stop(self, visitor: Any, tab: str) -> Updates:
+        return self._shown(self.actions.stop(visitor), tab)
 
     def _restart(self, visitor: Any, tab: str) -> Updates:
         return self._shown(self.actions.restart(visitor), tab)

@@ -2,14 +2,16 @@
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
+from threading import Event
 from typing import Any
 
 from roi_agent.agent.events import Finished, Stepped
+from roi_agent.agent.result import Result
 from roi_agent.model.answers import Answer, Decoding
 from roi_agent.model.conversation import Turn, mentioned
 from roi_agent.model.display import shrunk
-from roi_agent.model.errors import InvalidSetting, RoiAgentError
+from roi_agent.model.errors import Cancelled, InvalidSetting, RoiAgentError
 from roi_agent.model.protocol import RegionModel
 from roi_agent.model.regions import Region
 from roi_agent.trace import Step
@@ -40,12 +42,15 @@ def ask(work: Work, text: str, model: RegionModel) -> Iterator[None]:
     try:
         turns = [*earlier, Turn(question)]
         stream = model.reply_stream(work.image.image, turns, _about(work, turns, implied), Decoding())
-        for piece in stream:
-            reply["content"] += plain(piece)
-            yield
-        answer = stream.answer()
+        with work.going_on(stream.cancel):
+            for piece in stream:
+                reply["content"] += plain(piece)
+                yield
+            answer = stream.answer()
         work.turns, work.implied = [*earlier, Turn(question, answer.text)], implied
         reply["content"] = _answered(answer, None if earlier else implied)
+    except Cancelled:
+        reply["content"] += _small(["stopped"])
     except RoiAgentError as error:
         reply["content"] = told(error)
     finally:
@@ -59,22 +64,16 @@ def work_on(work: Work, task: str) -> Iterator[None]:
     if not _begun(work, task):
         yield
         return
-    before = {region.name for region in work.regions}
+    before, stop = {region.name for region in work.regions}, Event()
     yield
     try:
-        for event in work.agent.stream(None, task, thread=THREAD, words=False):
-            if isinstance(event, Stepped):
-                yield from _stepped(work, event.step)
-            elif isinstance(event, Finished):
-                result = event.result
-                work.trace = result.trace
-                sure = "" if result.confidence is None else f"confidence {result.confidence:.2f}"
-                _say(work, linked(result.answer) + _small([sure]))
-                # What it looked at on the way stays in the trace; the page shows what the answer rests on.
-                kept = before | {region.name for region in result.regions}
-                work.hidden |= {region.name for region in work.workspace.regions()} - kept
-                work.show(result.regions)
-                yield
+        with work.going_on(stop.set):
+            for event in work.agent.stream(None, task, thread=THREAD, words=False, stop=stop):
+                if isinstance(event, Stepped):
+                    yield from _stepped(work, event.step)
+                elif isinstance(event, Finished):
+                    _finished(work, event.result, before)
+                    yield
     except RoiAgentError as error:
         _say(work, told(error))
         yield
@@ -124,6 +123,16 @@ def _say(work: Work, content: Any, **more: Any) -> Message:
     message: Message = {"role": "assistant", "content": content, **more}
     work.messages.append(message)
     return message
+
+
+def _finished(work: Work, result: Result, before: Set[str]) -> None:
+    """The agent's answer.  before: regions that the page showed; of others it shows those only that the answer rests on."""
+    work.trace = result.trace
+    sure = "" if result.confidence is None else f"confidence {result.confidence:.2f}"
+    _say(work, linked(result.answer) + _small([sure]))
+    kept = before | {region.name for region in result.regions}
+    work.hidden |= {region.name for region in work.workspace.regions()} - kept
+    work.show(result.regions)
 
 
 def _stepped(work: Work, step: Step) -> Iterator[None]:

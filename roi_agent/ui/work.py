@@ -1,7 +1,8 @@
 """What one visitor works on: an image with its regions, the conversation about it, and the agent's last run."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from secrets import token_hex
 from typing import Any
 
@@ -45,6 +46,7 @@ class Work:
         self.messages: list[Message] = []
         self.trace: Trace | None = None
         self.pictures: dict[str, bytes] = {}
+        self._stops: list[Callable[[], None]] = []
 
     @property
     def image_bytes(self) -> int:
@@ -78,6 +80,20 @@ class Work:
         """Show regions that may have been hidden."""
         with self.lock:
             self.hidden -= {region.name for region in regions}
+
+    @contextmanager
+    def going_on(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Something that the visitor waits for.  stop: ends it early, from whichever thread."""
+        self._stops.append(stop)
+        try:
+            yield
+        finally:
+            self._stops.remove(stop)
+
+    def stop(self) -> None:
+        """End early what goes on."""
+        for stop in tuple(self._stops):
+            stop()
 
     def restart(self) -> None:
         """Begin a new conversation about the same image and regions."""
