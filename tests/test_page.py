@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, expect
 from roi_agent.tools.exchange import add_coco
 from roi_agent.tools.workspace import Workspace
 from tests.browser import Person, browser
+from tests.chat_server import call, calls, chat_server, find, says
 from tests.serving import ROOT, Serving, serving
 
 SCENE = ROOT / "examples" / "scene1.png"
@@ -317,6 +318,45 @@ def test_pictures_of_the_page(visit: Visit, tmp_path: Path, name: str, options: 
     with Image.open(folder / name) as picture:
         assert picture.width >= 390 and len(picture.convert("RGB").getcolors(1 << 24) or ()) > 100
     assert (folder / name).stat().st_size < 300_000
+
+
+def test_behind_a_key_the_agent_of_a_language_model_works_and_can_be_stopped(chromium: Browser) -> None:
+    key, task = "a-long-secret", "What colour is the umbrella?"
+    with chat_server() as chat:
+        ask = call("ask_about_regions", question="What colour is <region1>?")
+        model = chat.script(
+            calls(find("umbrella")), calls(ask), says("orange (region1)"), calls(find("flag")), says("", wait_s=300)
+        )
+        with serving("--ui", "--planner", f"openai:{model}", "--base-url", chat.url, key=key) as running:
+            person = Person(chromium, running.address, http_credentials={"username": "anybody", "password": key})
+            person.open_scene(1)
+            person.page.get_by_label("Let the agent work").check()
+            person.ask(task, "orange (region1)")
+            assert person.fetch("trace.json").json()["planner"] == model
+            person.question.fill("And how many flags?")
+            person.question.press("Enter")
+            expect(person.chat).to_contain_text('find_regions(phrases=["flag"])')
+            person.page.get_by_role("button", name="Stop").click()
+            expect(person.page.locator("#roi-chat .bot").last).to_contain_text("cancelled")
+            expect(person.page.get_by_role("button", name="Ask", exact=True)).to_be_visible()
+            person.page.get_by_label("Ask the model").check()
+            person.ask("What is region1?", "a large orange umbrella")
+            assert person.faults == [] and chat.complaints(model) == []
+            person.context.close()
+
+
+def test_many_visitors_at_once_get_the_answers_to_their_own_questions(visit: Visit) -> None:
+    boxes = [(UMBRELLA, "a large orange umbrella"), (SQUARE, "a large yellow square")]
+    people = [visit() for _ in range(6)]
+    for number, person in enumerate(people):
+        person.open_scene(1)
+        person.draw("region1", boxes[number % 2][0])
+        person.question.fill("What is region1?")
+    for person in people:
+        person.question.press("Enter")
+    for number, person in enumerate(people):
+        expect(person.chat).to_contain_text(boxes[number % 2][1])
+        expect(person.chat).not_to_contain_text(boxes[1 - number % 2][1])
 
 
 def test_a_server_stops_at_once_though_a_page_is_open(visit: Visit, served: Serving) -> None:

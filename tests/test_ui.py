@@ -200,9 +200,19 @@ def test_boxes_are_cut_at_the_edge_and_clicks_are_none(work: Work, box: tuple[fl
 )
 def test_news_that_cannot_be_change_nothing(actions: Actions, work: Work, items: Any) -> None:
     drawing.edit(work, drawn(UMBRELLA))
-    seen = actions.hear(NAME, {"kind": "draw", "work": work.key, "boxes": items})
-    assert seen.status is not None and "invalid_setting" in seen.status and seen.boxes
-    assert names(work) == ["region1"]
+    seen = actions.hear(NAME, {"kind": "draw", "work": work.key, "page": "p", "number": 3, "boxes": items})
+    assert seen.status is not None and "invalid_setting" in seen.status
+    assert names(work) == ["region1"] and drawing.marks(work)["heard"] == {"p": 3}  # so that the browser takes the boxes back
+
+
+def test_what_the_browser_is_told_says_which_of_its_drawings_it_holds(actions: Actions, work: Work) -> None:
+    first = drawing.marks(work)
+    for number in range(1, 12):
+        news = {"kind": "draw", "work": work.key, "page": f"page{number}", "number": number, "boxes": drawn(UMBRELLA)}
+        actions.hear(NAME, news)
+    told = drawing.marks(work)
+    assert told["version"] > first["version"] and first["heard"] == {} and len(told["boxes"]) == 1
+    assert told["heard"] == {f"page{number}": number for number in range(4, 12)}  # of many pages the latest
 
 
 @pytest.mark.parametrize("news", [None, [], {"kind": "draw", "boxes": []}, {"kind": "draw", "work": "old", "boxes": []}])
@@ -226,14 +236,15 @@ def test_a_large_image_is_shown_smaller_and_its_boxes_are_in_its_own_pixels(acti
 def test_lighting_dims_the_others_and_brings_back_what_was_hidden(actions: Actions, work: Work) -> None:
     drawing.edit(work, drawn(UMBRELLA, SQUARE))
     light = {"kind": "light", "work": work.key, "name": "region2"}
-    assert not actions.hear(NAME, light).boxes
+    actions.hear(NAME, light)
     colours = {box["label"]: box["color"] for box in drawing.marks(work)["boxes"]}
     assert set(colours) == {"region1", "\u25b6 region2"} and colours["region1"] == "rgb(148, 163, 184)"
     actions.hear(NAME, light)
     assert work.lit is None
     work.settle()
     drawing.delete(work, "region2")
-    assert actions.hear(NAME, light).boxes and names(work) == ["region1", "region2"]
+    actions.hear(NAME, light)
+    assert names(work) == ["region1", "region2"] and work.lit == "region2"
     assert actions.hear(NAME, light | {"name": "region9"}).status is None and work.lit is None
 
 
@@ -245,8 +256,11 @@ async def test_finding_by_words_and_by_a_point(actions: Actions, work: Work) -> 
     seen = await actions.find(NAME, "orange umbrella")
     assert seen.status is not None and "1 found in image1: region2 (orange umbrella" in seen.status
     assert names(work) == ["region1", "region2"]
-    seen = await actions.point(NAME, (410, 240))
-    assert seen.boxes and names(work)[-1] == "region3" and work.regions[-1].mask is not None
+    bare = drawing.picture(work)
+    assert "picture" not in drawing.marks(work)
+    await actions.point(NAME, (410, 240))
+    assert names(work)[-1] == "region3" and work.regions[-1].mask is not None
+    assert drawing.marks(work)["picture"].endswith("-region3") and drawing.picture(work).tobytes() != bare.tobytes()
     assert work.regions[-1].box.xyxy == pytest.approx(SQUARE, abs=12)
     assert max(drawing.drawn(work).size) <= drawing.SIDE
     for act in (actions.find(NAME, "  "), actions.point(NAME, (2000, 5)), actions.find("f" * 32, "umbrella")):
@@ -288,6 +302,37 @@ def test_a_failed_question_leaves_the_conversation(actions: Actions, work: Work)
     said(actions, "What is region7?")
     assert last(work).startswith("**unknown region**") and "region1" in last(work)
     assert work.turns == before
+
+
+def test_an_answer_that_is_stopped_stays_as_far_as_it_was_written_and_is_no_part_of_the_conversation(
+    actions: Actions, work: Work
+) -> None:
+    drawing.edit(work, drawn(UMBRELLA))
+    for _ in range(20):  # the answer may be there before the visitor's wish is
+        actions.restart(NAME)
+        talk = actions.talk(NAME, "What is region1?", "model")
+        next(talk)
+        while last(work) == "" or "What" in last(work):
+            next(talk)
+        actions.stop(NAME)
+        ending = list(talk)[-1]
+        if "stopped" in last(work):
+            break
+    assert last(work).startswith("a") and last(work).endswith("<small>stopped</small>") and "umbrella" not in last(work)
+    assert work.turns == [] and not ending.talking
+    actions.stop(NAME)  # nothing goes on
+    said(actions, "What is region1?")
+    assert last(work).startswith("a large orange umbrella")
+
+
+def test_an_agent_that_is_stopped_tells_what_it_found(actions: Actions, work: Work) -> None:
+    talk = actions.talk(NAME, "What colour is the largest thing right of the umbrella?", "agent")
+    next(talk)
+    while not any("metadata" in each for each in work.messages):
+        next(talk)
+    actions.stop(NAME)
+    list(talk)
+    assert "it was cancelled. Found out so far" in last(work) and len(work.messages) < 7 and work.trace is not None
 
 
 def test_without_an_image_a_question_is_told_what_to_do(actions: Actions) -> None:

@@ -14,7 +14,7 @@ from roi_agent.agent.events import Approval
 from roi_agent.agent.evidence import weigh
 from roi_agent.agent.planners import explained
 from roi_agent.agent.result import Price, Result
-from roi_agent.agent.running import Run
+from roi_agent.agent.running import CANCELLED, Run
 from roi_agent.agent.threads import Conversation
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.models import Models
@@ -97,6 +97,8 @@ def conclude(
 
 def why_failed(error: Exception, run: Run) -> str:
     """Why a run ended before its answer, in words."""
+    if isinstance(error, TimeoutError) and run.cancelled.is_set():
+        return CANCELLED
     if isinstance(error, TimeoutError) and not run.seconds_left:
         return f"the planner did not answer within the budget of {run.budget.seconds:g} seconds"
     if isinstance(error, GraphRecursionError):

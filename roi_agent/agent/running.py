@@ -20,6 +20,7 @@ from roi_agent.trace import Step, Usage
 
 T = TypeVar("T")
 
+CANCELLED = "it was cancelled"
 _LOOK_UP_S = 0.1  # seconds between two looks at whether a run was cancelled
 
 
@@ -97,7 +98,7 @@ class Run:
         """Why the run must end, in words; None while it may go on."""
         usage = self.usage
         if self._stopped is None and self.cancelled.is_set():
-            self._stopped = "it was cancelled"
+            self._stopped = CANCELLED
         if self._stopped is None and self.steps_left <= 0:
             self._stopped = f"the budget of {self.budget.steps} steps is used up"
         if self._stopped is None and not self.seconds_left:

@@ -51,6 +51,7 @@ def serve(
     planner: Annotated[
         str, typer.Option(help="With --ui, of the page's agent: offline, or provider:model as in openai:gpt-4o-mini.")
     ] = "offline",
+    base_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server, for --planner.")] = None,
 ) -> None:
     """Serve the models to programs: OpenAI's chat API with boxes, batches, detection, segmentation; with --ui to people too.
 
@@ -90,7 +91,7 @@ def serve(
             from roi_agent.agent.planners import load_planner
             from roi_agent.ui import mount
 
-            mount(application, models, settings, load_planner(planner), application.state.roi.finding.run)
+            mount(application, models, settings, load_planner(planner, base_url=base_url), application.state.roi.finding.run)
     page = ", with a page for people at /ui" if ui else ""
     run(application, settings, started=lambda address: err.print(f"roi-agent serves {called}{page} at {address}", markup=False))
 

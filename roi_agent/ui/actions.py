@@ -35,14 +35,14 @@ class Seen:
 
     visitor: the name that the browser keeps.  work: None where no image is open.
     status: HTML of the line above the picture; None leaves it as it is.
-    boxes: whether the browser's own boxes are to be replaced; it draws them itself while a visitor does.
+    opened: whether the page has another picture than before, or none yet.
     talking: whether only the chat has changed, and goes on changing.
     """
 
     visitor: str
     work: Work | None = None
     status: str | None = None
-    boxes: bool = False
+    opened: bool = False
     talking: bool = False
 
 
@@ -59,7 +59,7 @@ class Actions:
     def visit(self, name: object) -> Seen:
         """Come, or come back.  A name that we did not give is not kept."""
         work = self._visitors.find(name)
-        return Seen(str(name) if is_name(name) else new_name(), work, boxes=work is not None)
+        return Seen(str(name) if is_name(name) else new_name(), work, opened=work is not None)
 
     def open_file(self, name: object, path: str | None) -> Seen:
         """Begin to work on an image that was sent."""
@@ -81,28 +81,30 @@ class Actions:
     def hear(self, name: object, news: object) -> Seen:
         """Take over what happened to regions in the browser.
 
-        news: {"kind": "draw", "boxes": [...]} as `drawing.edit` takes them; or "delete", "light" or "label" with the "name" of
-            a region and perhaps a "label".  "work" is the key of the image's work: news of an earlier image is let go.
+        news: {"kind": "draw", "boxes": [...]} as `drawing.edit` takes them, with the "page" that they were drawn on and a
+            "number" that grows there; or "delete", "light" or "label" with the "name" of a region and perhaps a "label".
+            "work" is the key of the image's work: news of an earlier image is let go.
         """
-        seen = self.visit(name)
+        seen = replace(self.visit(name), opened=False)
         if seen.work is None or not isinstance(news, Mapping) or news.get("work") != seen.work.key:
-            return replace(seen, boxes=False)
-        kind, handle, boxes = news.get("kind"), str(news.get("name", "")), True
+            return seen
+        kind, handle = news.get("kind"), str(news.get("name", ""))
         try:
             if kind == "draw":
-                drawing.edit(seen.work, news.get("boxes"))
-                boxes = False  # the browser has them; it only gets their names
+                with seen.work.lock:  # whoever tells another page of the boxes says rightly what they hold
+                    seen.work.hear(str(news.get("page")), news.get("number"))
+                    drawing.edit(seen.work, news.get("boxes"))
             elif kind == "delete":
                 drawing.delete(seen.work, handle)
             elif kind == "label":
                 drawing.rename(seen.work, handle, str(news.get("label", "")))
             elif kind == "light":
-                boxes = drawing.light(seen.work, handle)
+                drawing.light(seen.work, handle)
             else:
                 raise InvalidSetting(f"the page says {shown(kind)}", do="load the page again")
         except RoiAgentError as error:
             return replace(seen, status=markup.status(error=error))
-        return replace(seen, boxes=boxes)
+        return seen
 
     async def find(self, name: object, words: str) -> Seen:
         """Find regions by words."""
@@ -114,7 +116,7 @@ class Actions:
 
     def talk(self, name: object, text: str, mode: str) -> Iterator[Seen]:
         """Ask the region model, or with the mode "agent" let the agent work; each time the chat has grown."""
-        seen = self.visit(name)
+        seen = replace(self.visit(name), opened=False)
         try:
             work = self._visitors.get(name)
         except RoiAgentError as error:
@@ -124,28 +126,28 @@ class Actions:
             steps = talking.work_on(work, text) if mode == "agent" else talking.ask(work, text, model)
             for _ in steps:
                 yield replace(seen, work=work, talking=True)
-        yield replace(seen, work=work, boxes=True)
+        yield replace(seen, work=work)
 
     def stop(self, name: object) -> Seen:
         """End early what the visitor waits for; what it found so far stays."""
         seen = self.visit(name)
         if seen.work is not None:
             seen.work.stop()
-        return replace(seen, boxes=False)
+        return replace(seen, opened=False)
 
     def restart(self, name: object) -> Seen:
         """Begin a new conversation; image and regions stay."""
         seen = self.visit(name)
         if seen.work is not None:
             seen.work.restart()
-        return replace(seen, boxes=False)
+        return replace(seen, opened=False)
 
     def _open(self, seen: Seen, source: object) -> Seen:
         """Errors: those of `load_image`; the earlier work is then kept."""
         loaded = load_image(source)
         work = Work(loaded, self._agent(), f"{FOLDER}/{seen.visitor}")
         self._visitors.put(seen.visitor, work)
-        return replace(seen, work=work, status=markup.status("; ".join(loaded.notes)), boxes=True)
+        return replace(seen, work=work, status=markup.status("; ".join(loaded.notes)), opened=True)
 
     def _agent(self) -> Agent:
         """An agent for one image's work: with it goes its conversation."""
@@ -163,10 +165,10 @@ class Actions:
         )
 
     async def _in_turn(self, name: object, act: Callable[[Work], str]) -> Seen:
-        seen = self.visit(name)
+        seen = replace(self.visit(name), opened=False)
         try:
             work = self._visitors.get(name)
             told = await self._lane(lambda: act(work))
         except RoiAgentError as error:
             return replace(seen, status=markup.status(error=error))
-        return replace(seen, work=work, status=markup.status(told), boxes=True)
+        return replace(seen, work=work, status=markup.status(told))

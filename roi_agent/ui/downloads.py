@@ -13,6 +13,7 @@ from roi_agent.tools.exchange import to_coco
 from roi_agent.tools.view import draw_regions
 from roi_agent.tools.workspace import Workspace
 from roi_agent.trace import Trace
+from roi_agent.ui.drawing import CANVAS, picture
 from roi_agent.ui.visitors import Visitors
 from roi_agent.ui.work import Work
 
@@ -27,6 +28,8 @@ def add_downloads(app: FastAPI, visitors: Visitors) -> None:
         work = visitors.get(visitor)
         if name in work.pictures:
             return Response(work.pictures[name], media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
+        if name == CANVAS:
+            return Response(canvas_webp(work), media_type="image/webp", headers={"cache-control": "private, max-age=3600"})
         if name not in _FILES:
             raise UnknownImage(f"there is no file {name[:40]!r}", do=f"there is {', '.join(_FILES)}")
         kind, content = _FILES[name]
@@ -37,6 +40,13 @@ def add_downloads(app: FastAPI, visitors: Visitors) -> None:
 def regions_json(work: Work) -> str:
     """The regions that the page shows, as a COCO instances document."""
     return json.dumps(to_coco(Workspace.of([work.image], work.regions)), indent=1, ensure_ascii=False)
+
+
+def canvas_webp(work: Work) -> bytes:
+    """The picture on which boxes are drawn."""
+    file = io.BytesIO()
+    picture(work).save(file, "WEBP", quality=90)
+    return file.getvalue()
 
 
 def picture_png(work: Work) -> bytes:

@@ -15,6 +15,7 @@ from roi_agent.model.shown import shown
 from roi_agent.tools.view import colour, draw_masks, draw_regions
 from roi_agent.ui.work import Work
 
+CANVAS = "canvas.webp"  # among a visitor's files
 SIDE = 1280  # pixels of the picture that is sent to the browser, at most
 _SAME = 1.5  # pixels of that picture: the browser moves a box that nobody touched by less
 _DIM = "#94A3B8"  # of boxes beside the bright one
@@ -32,9 +33,19 @@ def picture(work: Work) -> Image.Image:
 
 
 def marks(work: Work) -> dict[str, Any]:
-    """What the browser writes on the boxes that it has: the key of the work, its picture's size, and boxes as in `boxes`."""
+    """What the browser is told of the work: its key, its picture's size, and boxes as in `boxes`.
+
+    version: higher than in what was told before.  heard: the number of the last drawing that the boxes hold, by page.
+    picture: the address of the picture, where it has changed by masks.
+    """
     size = [max(1, round(side * factor(work))) for side in work.image.size_wh]
-    return {"work": work.key, "size": size, "boxes": boxes(work)}
+    with work.lock:
+        work.version += 1
+        told = {"work": work.key, "version": work.version, "heard": dict(work.heard), "size": size, "boxes": boxes(work)}
+        if any(region.mask is not None for region in work.workspace.regions()):
+            masked = "-".join(region.name for region in work.regions if region.mask is not None)
+            told["picture"] = f"{work.files}/{CANVAS}?{work.key}-{masked}"
+        return told
 
 
 def drawn(work: Work) -> Image.Image:
@@ -104,14 +115,13 @@ def rename(work: Work, name: str, label: str) -> None:
                     _add(work, region.box, text)
 
 
-def light(work: Work, name: str) -> bool:
-    """Show a region bright, or no longer where it was; whether one that was hidden is there again."""
+def light(work: Work, name: str) -> None:
+    """Show a region bright, or no longer where it was; one that was hidden is there again."""
     with work.lock:
         back = name in work.hidden
         work.hidden.discard(name)
         known = name in {region.name for region in work.regions}
         work.lit = name if known and (work.lit != name or back) else None
-        return back
 
 
 def _read(work: Work, items: object) -> list[tuple[Box, str]]:

@@ -1,48 +1,87 @@
 // What the page does in the browser.  The drawing component tells that its boxes changed, but neither of clicks nor of a drag that
 // is going on; and a drag ends where its boxes are replaced.  So pointers are watched here: boxes are read and named between drags.
+const SIDES = ["xmin", "ymin", "xmax", "ymax"];
+const AS_IT_IS = { __type__: "update" }; // to Gradio: a component that keeps its value
+
 window.roi = {
   send: null, // to the server: set once the list of regions is there
-  sent: null, // what the server knows
+  page: Math.random().toString(36).slice(2),
+  sent: null, // the places of the boxes that the server was told of last
+  number: 0, // how often it was told
+  told: 0, // when, until it has answered: of later boxes it hears afterwards
   boxes: [], // as the component has them, in pixels of the picture that it was given
-  marks: null,
+  marks: null, // what the server said last, as `drawing.marks` makes it
   pressed: null, // where a pointer went down on the picture
-  edits: [], // what keys did to boxes, until the component has it
-  edit: null, // makes the component take them: set once the list of regions is there
+  edit: null, // makes the component take `edits`: set once the list of regions is there
+  edits: [], // from boxes to boxes, newest first
+  awaited: null, // the boxes after the last edit, until the component has them
   focus: null, // what in the list of regions has the focus, as a selector: the list is written anew again and again
   canvas: null,
 
   plain(box) {
     const scale = box.scaleFactor || 1;
-    const sides = ["xmin", "ymin", "xmax", "ymax"].map((side) => [side, Math.round((4 * box[side]) / scale) / 4]);
+    const sides = SIDES.map((side) => [side, Math.round((4 * box[side]) / scale) / 4]);
     return { label: box.label || "", ...Object.fromEntries(sides) };
   },
 
+  near(one, other) {
+    const [a, b] = [this.plain(one), this.plain(other)];
+    return SIDES.every((side) => Math.abs(a[side] - b[side]) <= 1.5);
+  },
+
+  // The component has other boxes, or other names for them.
   read(value) {
     if (this.pressed) return;
     this.boxes = (value && value.boxes) || [];
-    const said = JSON.stringify(this.boxes.map((box) => this.plain(box)));
-    if (said === this.sent || !this.send || !this.marks) return;
-    this.sent = said;
-    this.send({ kind: "draw", work: this.marks.work, boxes: JSON.parse(said) });
+    const [has, wanted] = [this.boxes, this.awaited || []];
+    const same = (box, number) => this.near(box, wanted[number]) && (box.label || "") === (wanted[number].label || "");
+    if (this.awaited && has.length === wanted.length && has.every(same)) this.settle();
+    this.tellBoxes();
   },
 
-  // marks: {work, size: [width, height], boxes: [{xmin, ymin, xmax, ymax, label, color}]}.
-  async mark(value, marks) {
-    if (!marks) return value;
+  tellBoxes() {
+    const boxes = this.boxes.map((box) => this.plain(box));
+    const places = this.places(boxes);
+    if (places === this.sent || !this.send || !this.marks || Date.now() - this.told < 10_000) return;
+    [this.sent, this.told] = [places, Date.now()];
+    this.number += 1;
+    this.send({ kind: "draw", work: this.marks.work, page: this.page, number: this.number, boxes });
+  },
+
+  places(boxes) {
+    return JSON.stringify(boxes.map((box) => SIDES.map((side) => box[side])));
+  },
+
+  // The server has answered.  Answers may overtake each other, and boxes may have been drawn that an answer does not know.
+  mark(value, marks) {
+    if (!marks) return;
     const other = !this.marks || this.marks.work !== marks.work;
+    if (!other && marks.version < this.marks.version) return;
     this.marks = marks;
-    if (!value) return value;
-    while (this.pressed) await new Promise((done) => setTimeout(done, 40));
-    const latest = other ? value.boxes : await new Promise((done) => setTimeout(() => done(this.boxes), 20));
-    const near = (a, b) => ["xmin", "ymin", "xmax", "ymax"].every((side) => Math.abs(a[side] - b[side]) <= 1.5);
-    const boxes = latest.map((box) => {
-      const mark = marks.boxes.find((each) => near(this.plain(box), each));
-      return mark ? { ...box, label: mark.label, color: mark.color } : box;
-    });
-    this.boxes = boxes;
-    this.sent = JSON.stringify(boxes.map((box) => this.plain(box)));
     this.drawing();
-    return { ...value, boxes };
+    if (other && value) [this.boxes, this.sent] = [value.boxes, this.places(value.boxes.map((box) => this.plain(box)))];
+    if (!other && this.told && (marks.heard[this.page] || 0) < this.number) return;
+    this.told = 0;
+    this.tellBoxes();
+    if (!this.told) this.change((boxes) => this.asMarked(boxes));
+  },
+
+  // The server's boxes, unless there are others that it does not know yet.
+  asMarked(boxes) {
+    if (this.told || this.places(boxes.map((box) => this.plain(box))) !== this.sent) return boxes;
+    const left = [...boxes];
+    const marked = this.marks.boxes.map((mark) => {
+      const at = left.findIndex((box) => this.near(box, mark));
+      const [box] = at < 0 ? [mark] : left.splice(at, 1);
+      return box.label === mark.label && box.color === mark.color ? box : { ...box, label: mark.label, color: mark.color };
+    });
+    this.sent = this.places(marked.map((box) => this.plain(box)));
+    return marked;
+  },
+
+  named(box) {
+    const mark = this.marks.boxes.find((each) => this.near(box, each));
+    return (/region\d+/.exec(mark ? mark.label : box.label) || [])[0];
   },
 
   // The component begins with moving boxes where there are some, and with drawing where there are none: here always with drawing.
@@ -54,21 +93,40 @@ window.roi = {
     button.click();
   },
 
-  // By keyboard: a new box in the middle, and boxes that the arrow keys move and size.  change: of plain boxes, newest first.
-  change(change) {
-    if (!this.edit || !this.marks) return;
-    this.edits.push(change);
+  // The boxes are changed from here one edit after another, and not during a drag, which would end.
+  change(edit) {
+    this.edits.push(edit);
+    this.flush();
+  },
+
+  flush() {
+    if (!this.edit || !this.edits.length || this.awaited || this.pressed) return;
+    this.awaited = [];
     this.edit();
   },
 
   edited(value) {
-    if (!value) return value;
-    const plain = this.boxes.map((box) => ({ ...this.plain(box), color: box.color }));
-    this.boxes = this.edits.splice(0).reduce((boxes, change) => change(boxes), plain);
-    return { ...value, boxes: this.boxes };
+    const before = (value && value.boxes) || [];
+    const boxes = this.edits.splice(0).reduce((boxes, edit) => edit(boxes), before);
+    const image = value && this.marks.picture ? { ...value.image, url: this.marks.picture } : value && value.image;
+    const same = boxes.length === before.length && boxes.every((box, number) => box === before[number]);
+    if (!value || (same && image.url === value.image.url)) {
+      this.settle();
+      return AS_IT_IS;
+    }
+    this.awaited = boxes;
+    setTimeout(() => this.awaited === boxes && this.settle(), 500); // something else replaced them
+    return { ...value, image, boxes };
   },
 
+  settle() {
+    this.awaited = null;
+    this.flush();
+  },
+
+  // By keyboard: a new box in the middle.
   add() {
+    if (!this.marks) return;
     const [width, height] = this.marks.size;
     this.focus = null;
     this.change((boxes) => {
@@ -77,20 +135,21 @@ window.roi = {
     });
   },
 
-  // A fiftieth of the picture a key, with Ctrl a pixel; with Shift the lower right corner only.
-  shift(name, [across, down], event) {
+  // By keyboard: a box moves by a fiftieth of the picture, with Ctrl by a pixel; with Shift only its lower right corner does.
+  shift(name, [across, down], { ctrlKey, shiftKey }) {
+    if (!this.marks) return;
     const [width, height] = this.marks.size;
-    const step = event.ctrlKey ? 1 : Math.max(1, Math.round(Math.max(width, height) / 50));
-    const within = (by, low, high, most) => Math.max(-low, Math.min(most - high, by));
+    const step = ctrlKey ? 1 : Math.max(1, Math.round(Math.max(width, height) / 50));
+    const within = (by, low, high) => Math.max(-low, Math.min(high, by));
+    const moved = (box) => {
+      const [x, y] = shiftKey ? [box.xmax - box.xmin - 4, box.ymax - box.ymin - 4] : [box.xmin, box.ymin];
+      const dx = within(across * step, x, width - box.xmax);
+      const dy = within(down * step, y, height - box.ymax);
+      const sized = { ...box, xmax: box.xmax + dx, ymax: box.ymax + dy };
+      return shiftKey ? sized : { ...sized, xmin: box.xmin + dx, ymin: box.ymin + dy };
+    };
     this.change((boxes) =>
-      boxes.map((box) => {
-        const named = /region\d+/.exec(box.label);
-        if (!named || named[0] !== name) return box;
-        const dx = within(across * step, event.shiftKey ? box.xmax - box.xmin - 4 : box.xmin, box.xmax, width);
-        const dy = within(down * step, event.shiftKey ? box.ymax - box.ymin - 4 : box.ymin, box.ymax, height);
-        const moved = { ...box, xmax: box.xmax + dx, ymax: box.ymax + dy };
-        return event.shiftKey ? moved : { ...moved, xmin: box.xmin + dx, ymin: box.ymin + dy };
-      }),
+      boxes.map((box) => (this.named(box) === name ? { ...moved(this.plain(box)), color: box.color } : box)),
     );
   },
 
@@ -106,8 +165,7 @@ window.roi = {
       .map((box) => this.plain(box))
       .filter((box) => box.xmin <= x && x <= box.xmax && box.ymin <= y && y <= box.ymax && area(box) > 4)
       .sort((a, b) => area(a) - area(b));
-    const name = under.length && /region\d+/.exec(under[0].label);
-    return name ? name[0] : null;
+    return under.length ? this.named(under[0]) : null;
   },
 
   insert(name) {
@@ -185,13 +243,17 @@ window.roi = {
   on("pointerup", (event) => {
     const from = roi.pressed;
     roi.pressed = null;
+    setTimeout(() => roi.flush(), 0); // once the component has told of the drag
     if (!from || !onPicture(event) || Math.hypot(event.clientX - from[0], event.clientY - from[1]) > 4) return;
     const name = roi.at(event);
     if (!name) return;
     roi.insert(name);
     roi.light(name);
   });
-  on("pointercancel", () => { roi.pressed = null; });
+  on("pointercancel", () => {
+    roi.pressed = null;
+    roi.flush();
+  });
   // The wheel scrolls the page; the component would zoom.
   on("wheel", (event) => { if (onPicture(event)) event.stopPropagation(); });
   document.addEventListener("click", (event) => {

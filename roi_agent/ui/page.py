@@ -24,7 +24,7 @@ Or let the agent work: *What is left of the umbrella?*"""
 _READY: Updates = {"submit_btn": "Ask", "stop_btn": False}
 _GOING_ON: Updates = {"submit_btn": False, "stop_btn": "Stop"}
 
-_READ, _MARK = "(value) => { roi.read(value); }", "(value, marks) => roi.mark(value, marks)"
+_READ, _MARK = "(value) => { roi.read(value); }", "(value, marks) => { roi.mark(value, marks); }"
 _EDIT = "(value) => roi.edited(value)"
 _REGIONS = "roi.follow(element, trigger);"
 
@@ -137,7 +137,7 @@ class _Page:
 
         def on(event: Any, act: Any, inputs: Any, *, progress: str = "hidden", **more: Any) -> Any:
             told = event(act, inputs, everything, show_progress=progress, **shared, **more)
-            return told.then(None, [self.canvas, self.marks], [self.canvas], js=_MARK, **shared)
+            return told.then(None, [self.canvas, self.marks], None, js=_MARK, **shared)
 
         known = [self.visitor, self.tab]
         on(blocks.load, self._visit, known)
@@ -191,7 +191,7 @@ class _Page:
         return self._shown(self.actions.restart(visitor), tab)
 
     def _turn_to(self, tab: str, visitor: Any) -> Updates:
-        return self._shown(replace(self.actions.visit(visitor), boxes=True), tab)
+        return self._shown(replace(self.actions.visit(visitor), opened=False), tab)
 
     def _shown(self, seen: Seen, tab: str) -> Updates:
         """A value for each component that changes."""
@@ -208,7 +208,7 @@ class _Page:
             self.files: markup.files(work.files, trace=work.trace is not None),
             self.chat: work.messages,
         }
-        if seen.boxes:
+        if seen.opened:
             updates |= {self.opening: gr.update(open=False), self.desk: gr.update(visible=True)}
             updates |= {self.canvas: {"image": drawing.picture(work), "boxes": drawing.boxes(work)}}
         if tab == "point":

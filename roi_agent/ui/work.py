@@ -15,6 +15,7 @@ from roi_agent.tools.workspace import Workspace
 from roi_agent.trace import Trace
 
 THREAD = "page"
+_PAGES = 8  # that one browser has open, at most; of others their last drawing is forgotten
 
 # As Gradio's chat takes it: role, content, perhaps metadata.
 Message = dict[str, Any]
@@ -27,6 +28,8 @@ class Work:
     handle: it may still be moved, until something uses the regions (`settle`). What the visitor deletes is hidden.
 
     key: of this image's work, by which late news from the browser about an earlier image is known.
+    heard: the number of the last news of drawn boxes, by the page that told it.
+    version: counts what pages were told.
     drafts: boxes with labels, in the order of their handles.  hidden: handles.  lit: the handle that is shown bright.
     files: the address under which its files are fetched.  pictures: of the agent's steps, as JPEG, by name.
     turns: of the talk with the region model, since the last question that stood for itself.  implied: the region that this
@@ -46,6 +49,8 @@ class Work:
         self.messages: list[Message] = []
         self.trace: Trace | None = None
         self.pictures: dict[str, bytes] = {}
+        self.heard: dict[str, int] = {}
+        self.version = 0
         self._stops: list[Callable[[], None]] = []
 
     @property
@@ -80,6 +85,14 @@ class Work:
         """Show regions that may have been hidden."""
         with self.lock:
             self.hidden -= {region.name for region in regions}
+
+    def hear(self, page: str, number: object) -> None:
+        """Note that a page told of drawn boxes.  number: of its news, which grows."""
+        with self.lock:
+            self.heard.pop(page[:40], None)
+            self.heard[page[:40]] = number if isinstance(number, int) else 0
+            for old in list(self.heard)[:-_PAGES]:
+                del self.heard[old]
 
     @contextmanager
     def going_on(self, stop: Callable[[], None]) -> Iterator[None]:
