@@ -293,6 +293,11 @@ def test_a_phone_shows_it_all_without_scrolling_sideways(visit: Visit) -> None:
     person.page.wait_for_function("roi.boxes.length === 2")
     person.page.touchscreen.tap(*person.at(200, 250))
     expect(person.question).to_have_value("region1")
+    left = "roi.plain(roi.boxes.find((box) => box.label.includes('region{}'))).xmin"
+    before = person.page.evaluate(left.format(2))
+    person.chip("region2").focus()
+    person.page.keyboard.press("ArrowLeft")
+    person.page.wait_for_function(f"roi.boxes.some((box) => box.label.startsWith('region3')) && {left.format(3)} < {before} - 8")
     person.ask("What is region1?", "a large orange umbrella")
     assert not person.scrolls_sideways()
 
