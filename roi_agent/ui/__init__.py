@@ -1,7 +1,8 @@
 """The page for people, at `/ui` of the server: draw, find, point and ask in a browser.
 
 It is a thin layer: each visitor's workspace (`visitors`, `work`), what is done there (`drawing`, `finding`, `talking`), files to
-take away (`downloads`), and the layout (`page`, with `markup`, page.css and page.js), which `mounting` puts into the server.
+take away (`downloads`), and the layout (`page`, with `markup`, page.css, boxes.js and page.js), which `mounting` puts into the
+server.
 """
 
 from roi_agent.ui.mounting import mount

@@ -53,7 +53,8 @@ def mount(app: FastAPI, models: Models, settings: ServerSettings, planner: BaseC
 
 
 def _mount(app: FastAPI, blocks: gr.Blocks, settings: ServerSettings) -> None:
-    texts = resources.files(__package__)
+    folder = resources.files(__package__)
+    css, *scripts = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "boxes.js", "page.js"))
     gr.mount_gradio_app(
         app,
         blocks,
@@ -65,8 +66,8 @@ def _mount(app: FastAPI, blocks: gr.Blocks, settings: ServerSettings) -> None:
         enable_monitoring=False,
         max_file_size=max(1, settings.max_body_bytes - 65536),  # room for what a form adds
         theme=_theme(),
-        css=texts.joinpath("page.css").read_text(encoding="utf-8"),
-        head=f"<script>{texts.joinpath('page.js').read_text(encoding='utf-8')}</script>",
+        css=css,
+        head="".join(f"<script>{script}</script>" for script in scripts),
     )
     page: Any
     (page,) = [route.app for route in app.routes if isinstance(route, Mount) and route.path == PATH]
