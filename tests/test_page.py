@@ -215,6 +215,23 @@ def test_the_agents_steps_appear_with_their_pictures_and_its_work_can_be_taken_a
     assert add_coco(workspace, person.fetch("regions.json").json(), {name: SCENE})
 
 
+def test_what_is_drawn_while_the_agent_works_stays(visit: Visit) -> None:
+    person = visit()
+    person.open_scene(1)
+    person.page.get_by_label("Let the agent work").check()
+    person.question.fill("What colour is the largest thing right of the umbrella?")
+    person.question.press("Enter")
+    for box in [(20, 20, 100, 100), (380, 20, 460, 100), (200, 400, 300, 480)]:
+        person.drag(*box)
+    expect(person.page.locator("#roi-chat .bot").last).to_contain_text("confidence")
+    expect(person.page.get_by_role("button", name="Ask", exact=True)).to_be_visible()
+    person.page.wait_for_function("roi.told === 0 && roi.turn === null && roi.boxes.every((box) => box.label)")
+    boxes = [each["bbox"] for each in person.fetch("regions.json").json()["annotations"]]
+    for x1, y1, x2, y2 in [(20, 20, 100, 100), (380, 20, 460, 100), (200, 400, 300, 480)]:
+        assert any(each == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=3) for each in boxes)
+    assert person.page.evaluate("roi.boxes.length") == len(boxes)
+
+
 def test_the_keyboard_is_enough_to_open_find_and_ask(visit: Visit) -> None:
     person = visit()
     keyboard = person.page.keyboard

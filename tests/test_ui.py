@@ -351,6 +351,17 @@ def test_the_agent_tells_its_steps_and_the_page_shows_what_the_answer_rests_on(a
     assert work.trace is not None and names(work)[0] == "region1" and len(names(work)) == 1 + len(work.trace.regions)
 
 
+def test_what_is_drawn_and_asked_about_while_the_agent_works_is_shown_afterwards(actions: Actions, work: Work) -> None:
+    talk = actions.talk(NAME, "What colour is the largest thing right of the umbrella?", "agent")
+    next(talk)
+    while not any("metadata" in each for each in work.messages):
+        next(talk)
+    drawing.edit(work, drawn((20, 20, 90, 90)))
+    work.settle()
+    list(talk)
+    assert (20, 20, 90, 90) in [region.box.xyxy for region in work.regions]
+
+
 # -- what is shown
 
 EVIL = "<img src=x onerror=alert(1)> [a](javascript:alert(1)) **b** `c`"

@@ -126,12 +126,12 @@ def _say(work: Work, content: Any, **more: Any) -> Message:
 
 
 def _finished(work: Work, result: Result, before: Set[str]) -> None:
-    """The agent's answer.  before: regions that the page showed; of others it shows those only that the answer rests on."""
+    """The agent's answer.  before: regions that the page showed; of others that were found, it shows what the answer rests on."""
     work.trace = result.trace
     sure = "" if result.confidence is None else f"confidence {result.confidence:.2f}"
     _say(work, linked(result.answer) + _small([sure]))
     kept = before | {region.name for region in result.regions}
-    work.hidden |= {region.name for region in work.workspace.regions()} - kept
+    work.hidden |= {region.name for region in work.workspace.regions() if region.source != "user"} - kept
     work.show(result.regions)
 
 
