@@ -9,6 +9,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import gradio as gr
+import gradio.routes
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse, Response
 from langchain_core.language_models import BaseChatModel
@@ -35,6 +36,7 @@ def mount(app: FastAPI, models: Models, settings: ServerSettings, planner: BaseC
     models: those of the server.  planner: of the agent.  lane: runs blocking work of detector and segmenter in its turn.
     """
     _own_folder()
+    vars(gradio.routes)["print"] = _print
     visitors = Visitors(most=settings.visitors, keep_s=settings.visitor_s, image_bytes=settings.image_bytes)
     add_downloads(app, visitors)
 
@@ -85,6 +87,12 @@ def _theme() -> gr.themes.Base:
         block_border_color="*neutral_200",
         block_border_color_dark="*neutral_700",
     )
+
+
+def _print(*said: object, **more: Any) -> None:
+    """What Gradio's routes print; without a line for each file of a component that a browser fetches."""
+    if not str(*said[:1]).startswith("id="):
+        print(*said, **more)
 
 
 def _own_folder() -> None:
