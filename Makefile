@@ -29,9 +29,9 @@ check: $(STAMP) ## Lint, format, types, import contract
 	@.venv/bin/lint-imports --no-logo
 
 docs: $(STAMP) ## Build the documentation into site/ and show it at http://localhost:8001
-	@$(PY) -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 	@echo "The pages are in site/, and at http://localhost:8001 until Ctrl-C."
-	@$(PY) -m mkdocs serve --quiet --dev-addr localhost:8001
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs serve --quiet --dev-addr localhost:8001
 
 bench: $(STAMP) ## Measure times (tests/benchmarks), a quarter of an hour
 	@$(PY) -m pytest -m "benchmark and not slow" -s tests/benchmarks
