@@ -19,9 +19,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
+from roi_agent.model.aside import save_aside
 from roi_agent.model.errors import TrainingDiverged
 from roi_agent.model.progress import waiting
-from roi_agent.model.train.aside import save_aside
 from roi_agent.model.train.detector import DetectorTrainee
 from roi_agent.model.train.log import Log, remember, steps_bar, summary
 from roi_agent.model.train.objectives import freeze_all_but
