@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,14 @@ from roi_agent.model.data.record_files import open_records
 from roi_agent.tools.workspace import Workspace
 from roi_agent.trace import Trace
 from tests.commands import Runner
+from tests.interrupting import COMMAND, ENVIRONMENT, ROOT, interrupted
 from tests.published import Release
 from tests.serving import serving
 from tests.toy_records import kinds, write_set
 
-ROOT = Path(__file__).parent.parent
 SCENE = str(ROOT / "examples" / "scene1.png")
-COMMAND = [sys.executable, "-m", "roi_agent.cli"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "TERM": "xterm"}
+
+pytestmark = pytest.mark.usefixtures("heard")
 
 
 def on_terminal(*arguments: str, **more: str) -> tuple[int, str]:
@@ -206,32 +206,6 @@ def test_a_chat_takes_points_from_the_start_and_while_it_goes_on(run: Runner) ->
 
 
 # ---------------------------------------------------------------- Ctrl-C
-
-
-@pytest.fixture(autouse=True)
-def heard() -> Iterator[None]:
-    """Processes started here hear Ctrl-C, also where the tests run in the background of a shell, which makes them deaf to it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def interrupted(arguments: list[str], ready: Callable[[], object], folder: Path) -> tuple[int, str]:
-    """Start a command, press Ctrl-C in its terminal once it is ready; exit code as a shell sees it, and its errors."""
-    with (folder / "errors").open("w+") as errors:
-        process = subprocess.Popen(
-            [*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=errors, env=ENVIRONMENT, cwd=folder, start_new_session=True
-        )
-        deadline = time.monotonic() + 240
-        while not ready() and time.monotonic() < deadline:
-            assert process.poll() is None, "it ended before it could be interrupted"
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGINT)  # a terminal tells all processes of the command
-        code = process.wait(120)
-        errors.seek(0)
-        said = errors.read()
-    assert "Traceback" not in said
-    return (128 - code if code < 0 else code), said
 
 
 def loads_torch() -> Callable[[], bool]:
