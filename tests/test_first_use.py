@@ -237,17 +237,33 @@ def test_an_interrupted_conversion_goes_on(tmp_path: Path, run: Runner, processe
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_goes_on(tmp_path: Path, run: Runner) -> None:
-    command = [*training(tmp_path, scenes=8, epochs=6), "--out", str(tmp_path / "run")]
+@pytest.mark.parametrize(("processes", "all_hear"), [("1", True), ("2", True), ("2", False)])
+def test_an_interrupted_training_goes_on(tmp_path: Path, run: Runner, processes: str, all_hear: bool) -> None:
+    command = [*training(tmp_path, scenes=8, epochs=6, micro_batch=1, workers=1), "--out", str(tmp_path / "run")]
 
     def saved() -> list[Path]:
         return list((tmp_path / "run" / "checkpoints").glob("step-0*[0-9]"))
 
-    assert interrupted(command, saved, tmp_path) == (130, "")
+    assert interrupted([*command, "--processes", processes], saved, tmp_path, all_hear=all_hear) == (130, "")
     assert saved() and not (tmp_path / "run" / "model").exists()
     assert run(*command).code == 0
     steps = [line.split(",")[1] for line in (tmp_path / "run" / "log.csv").read_text().splitlines()[1:]]
     assert steps == [str(number) for number in range(1, 25)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("all_hear", [True, False])
+def test_an_interrupted_evaluation_goes_on(tmp_path: Path, run: Runner, all_hear: bool) -> None:
+    data = write_set(tmp_path / "toy", kinds, scenes=60, first_seed=430_000)
+    out = tmp_path / "run"
+    command = ["evaluate", "pope", "--data", str(data), "--out", str(out)]
+
+    def answered() -> int:
+        return sum(path.stat().st_size for path in out.glob("outputs-*.jsonl"))
+
+    assert interrupted([*command, "--processes", "2"], answered, tmp_path, all_hear=all_hear) == (130, "")
+    assert answered() and not (out / "scores.json").exists()
+    assert run(*command).code == 0 and (out / "scores.json").exists()
 
 
 def test_ctrl_c_while_a_checkpoint_is_written_is_no_fault_of_the_disk(
