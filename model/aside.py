@@ -25,7 +25,7 @@ def save_aside(path: Path, save: Callable[[Path], object]) -> None:
 
 def is_free(out: Path) -> bool:
     """Whether `out` can become a whole folder: nothing is there, or a folder that is empty but for what a killed try left."""
-    return not out.exists() or (out.is_dir() and all(_is_aside(each, out) for each in out.iterdir()))
+    return not out.exists() or (out.is_dir() and set(out.iterdir()) == set(_asides(out, out.resolve().name)))
 
 
 @contextmanager
@@ -48,11 +48,11 @@ def whole_folder(out: Path) -> Iterator[Path]:
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield aside
-        _open_to_others(aside)
-        if place == out:
-            _move_up(aside)
-        else:
-            aside.rename(out)
+            _open_to_others(aside)
+            if place == out:
+                _move_up(aside)
+            else:
+                aside.rename(out)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
@@ -60,15 +60,17 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 def remove_leftovers(out: Path) -> None:
     """Remove what killed tries to make a whole folder of `out` left beside it or within."""
-    for place in (out.resolve(), out.resolve().parent):
-        for each in [path for path in place.iterdir() if _is_aside(path, out)] if place.is_dir() else []:
+    out = out.resolve()
+    for place in filter(Path.is_dir, (out, out.parent)):
+        for each in _asides(place, out.name):
             with suppress(OSError), _opened(each) as mark:
                 fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where a process is filling it
                 shutil.rmtree(each)
 
 
-def _is_aside(path: Path, out: Path) -> bool:
-    return path.name.startswith(f".{out.resolve().name}.") and path.suffix == _ENDING
+def _asides(place: Path, name: str) -> list[Path]:
+    """What stands in a folder to become one of that name."""
+    return [each for each in place.iterdir() if each.name.startswith(f".{name}.") and each.suffix == _ENDING]
 
 
 @contextmanager

@@ -237,9 +237,9 @@ def test_an_interrupted_conversion_goes_on(tmp_path: Path, run: Runner, processe
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "all_hear"), [("1", True), ("2", True), ("2", False)])
-def test_an_interrupted_training_goes_on(tmp_path: Path, run: Runner, processes: str, all_hear: bool) -> None:
-    command = [*training(tmp_path, scenes=8, epochs=6, micro_batch=1, workers=1), "--out", str(tmp_path / "run")]
+@pytest.mark.parametrize(("processes", "workers", "all_hear"), [("1", 1, True), ("2", 1, True), ("2", 0, False)])
+def test_an_interrupted_training_goes_on(tmp_path: Path, run: Runner, processes: str, workers: int, all_hear: bool) -> None:
+    command = [*training(tmp_path, scenes=8, epochs=6, micro_batch=1, workers=workers), "--out", str(tmp_path / "run")]
 
     def saved() -> list[Path]:
         return list((tmp_path / "run" / "checkpoints").glob("step-0*[0-9]"))
@@ -254,7 +254,7 @@ def test_an_interrupted_training_goes_on(tmp_path: Path, run: Runner, processes:
 @pytest.mark.slow
 @pytest.mark.parametrize("all_hear", [True, False])
 def test_an_interrupted_evaluation_goes_on(tmp_path: Path, run: Runner, all_hear: bool) -> None:
-    data = write_set(tmp_path / "toy", kinds, scenes=60, first_seed=430_000)
+    data = write_set(tmp_path / "toy", kinds, scenes=40, first_seed=430_000)
     out = tmp_path / "run"
     command = ["evaluate", "pope", "--data", str(data), "--out", str(out)]
 
