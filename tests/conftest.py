@@ -1,6 +1,7 @@
 """What every test shares: no network, benchmarks marked by their folder, and a small release of published weights."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,3 +51,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     from tests.commands import runner
 
     return runner(monkeypatch, capsys)
+
+
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Processes started here hear Ctrl-C, also where the tests run in the background of a shell, which makes them deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

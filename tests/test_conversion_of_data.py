@@ -261,6 +261,11 @@ def test_a_state_that_cannot_be_read_is_refused(root: Path, begun: Path) -> None
         convert(coco(root), begun, settings(), show_progress=False)
 
 
+def test_what_is_left_of_one_that_was_killed_at_once_does_not_stand_in_the_way(root: Path, tmp_path: Path) -> None:
+    (tmp_path / f"{STATE}.part").write_text('{"reader"', encoding="utf-8")
+    assert converted(root, tmp_path, settings()) and not list(tmp_path.glob("*.part"))
+
+
 def test_a_folder_with_other_files_or_a_finished_data_set_is_refused(root: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("mine", encoding="utf-8")

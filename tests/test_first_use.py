@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,14 @@ from roi_agent.model.data.record_files import open_records
 from roi_agent.tools.workspace import Workspace
 from roi_agent.trace import Trace
 from tests.commands import Runner
+from tests.interrupting import COMMAND, ENVIRONMENT, ROOT, interrupted
 from tests.published import Release
 from tests.serving import serving
 from tests.toy_records import kinds, write_set
 
-ROOT = Path(__file__).parent.parent
 SCENE = str(ROOT / "examples" / "scene1.png")
-COMMAND = [sys.executable, "-m", "roi_agent.cli"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "TERM": "xterm"}
+
+pytestmark = pytest.mark.usefixtures("heard")
 
 
 def on_terminal(*arguments: str, **more: str) -> tuple[int, str]:
@@ -208,32 +208,6 @@ def test_a_chat_takes_points_from_the_start_and_while_it_goes_on(run: Runner) ->
 # ---------------------------------------------------------------- Ctrl-C
 
 
-@pytest.fixture(autouse=True)
-def heard() -> Iterator[None]:
-    """Processes started here hear Ctrl-C, also where the tests run in the background of a shell, which makes them deaf to it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def interrupted(arguments: list[str], ready: Callable[[], object], folder: Path) -> tuple[int, str]:
-    """Start a command, press Ctrl-C in its terminal once it is ready; exit code as a shell sees it, and its errors."""
-    with (folder / "errors").open("w+") as errors:
-        process = subprocess.Popen(
-            [*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=errors, env=ENVIRONMENT, cwd=folder, start_new_session=True
-        )
-        deadline = time.monotonic() + 240
-        while not ready() and time.monotonic() < deadline:
-            assert process.poll() is None, "it ended before it could be interrupted"
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGINT)  # a terminal tells all processes of the command
-        code = process.wait(120)
-        errors.seek(0)
-        said = errors.read()
-    assert "Traceback" not in said
-    return (128 - code if code < 0 else code), said
-
-
 def loads_torch() -> Callable[[], bool]:
     """Ready while the imports go on."""
     begin = time.monotonic()
@@ -263,17 +237,33 @@ def test_an_interrupted_conversion_goes_on(tmp_path: Path, run: Runner, processe
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_goes_on(tmp_path: Path, run: Runner) -> None:
-    command = [*training(tmp_path, scenes=8, epochs=6), "--out", str(tmp_path / "run")]
+@pytest.mark.parametrize(("processes", "workers", "all_hear"), [("1", 1, True), ("2", 1, True), ("2", 0, False)])
+def test_an_interrupted_training_goes_on(tmp_path: Path, run: Runner, processes: str, workers: int, all_hear: bool) -> None:
+    command = [*training(tmp_path, scenes=8, epochs=6, micro_batch=1, workers=workers), "--out", str(tmp_path / "run")]
 
     def saved() -> list[Path]:
         return list((tmp_path / "run" / "checkpoints").glob("step-0*[0-9]"))
 
-    assert interrupted(command, saved, tmp_path) == (130, "")
+    assert interrupted([*command, "--processes", processes], saved, tmp_path, all_hear=all_hear) == (130, "")
     assert saved() and not (tmp_path / "run" / "model").exists()
     assert run(*command).code == 0
     steps = [line.split(",")[1] for line in (tmp_path / "run" / "log.csv").read_text().splitlines()[1:]]
     assert steps == [str(number) for number in range(1, 25)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("all_hear", [True, False])
+def test_an_interrupted_evaluation_goes_on(tmp_path: Path, run: Runner, all_hear: bool) -> None:
+    data = write_set(tmp_path / "toy", kinds, scenes=40, first_seed=430_000)
+    out = tmp_path / "run"
+    command = ["evaluate", "pope", "--data", str(data), "--out", str(out)]
+
+    def answered() -> int:
+        return sum(path.stat().st_size for path in out.glob("outputs-*.jsonl"))
+
+    assert interrupted([*command, "--processes", "2"], answered, tmp_path, all_hear=all_hear) == (130, "")
+    assert answered() and not (out / "scores.json").exists()
+    assert run(*command).code == 0 and (out / "scores.json").exists()
 
 
 def test_ctrl_c_while_a_checkpoint_is_written_is_no_fault_of_the_disk(

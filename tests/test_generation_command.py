@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from roi_agent.generation.generating import JOURNAL, image_files
+from roi_agent.generation.generating import JOURNAL, STATE, image_files
 from roi_agent.generation.verifying import REASONS
 from roi_agent.model.data.record_files import open_records
 from roi_agent.model.data.scenes import make_scene, save_scene
@@ -84,6 +84,8 @@ def test_a_killed_run_goes_on_at_the_image_where_it_stood(run: Runner, scenes: P
 def test_summary_as_json_counts_everything(run: Runner, scenes: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / f"{STATE}.part").write_text("{")  # as one that was killed at once leaves it
     image = scenes / "scene-710000.png"
     done = run("data", "generate", str(image), str(tmp_path / "in"), str(tmp_path / "out"), *QUICK, "--json")
     assert done.code == 0, done.err

@@ -161,6 +161,18 @@ def test_a_folder_with_files_is_not_written_into(run: Runner, tmp_path: Path) ->
     assert result.code == 2 and "cannot write" in result.err
 
 
+def test_ctrl_c_while_a_layout_is_written_leaves_nothing(run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    command = ("scenes", str(tmp_path / "toy"), "--layout", "coco", "--count", "1", "--side", "64")
+    with monkeypatch.context() as patched:
+        patched.setattr("roi_agent.model.data.layouts.coco.write_json", stopped)
+        assert run(*command).code == 130
+    assert list(tmp_path.iterdir()) == []
+    assert run(*command).code == 0 and (tmp_path / "toy" / "annotations").is_dir()
+
+
 def test_converted_scenes_open_with_their_images(tmp_path: Path, root: Path) -> None:
     from roi_agent.model.data.conversion import ConversionSettings, convert
 

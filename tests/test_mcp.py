@@ -234,7 +234,8 @@ async def test_over_stdio_in_a_process_of_its_own(tmp_path: Path) -> None:
 
 
 @contextmanager
-def mcp_over_http(**more: str) -> Iterator[str]:
+def mcp_over_http(code: int = 0, **more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server and its address; it ends with this code, where nobody ended it before at SIGTERM."""
     port = free_port()
     process = subprocess.Popen(
         [*COMMAND, "--http", "--port", str(port)], env=environment(**more), cwd=ROOT, stderr=subprocess.PIPE, text=True
@@ -250,18 +251,19 @@ def mcp_over_http(**more: str) -> Iterator[str]:
                 break
             except OSError:
                 time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/mcp"
+        yield process, f"http://127.0.0.1:{port}/mcp"
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        found = process.wait(30)
         assert process.stderr is not None
         process.stderr.close()
+    assert found == code
 
 
 async def test_over_http_with_a_key() -> None:
     import httpx2
 
-    with mcp_over_http(ROI_AGENT_API_KEY=KEY) as address:
+    with mcp_over_http(ROI_AGENT_API_KEY=KEY) as (_, address):
         keyed = httpx2.AsyncClient(headers={"authorization": f"Bearer {KEY}"}, timeout=60)
         async with keyed as http, Client(streamable_http_client(address, http_client=http)) as client:
             await right_answer(client, DATA_URL)
@@ -272,3 +274,51 @@ async def test_over_http_with_a_key() -> None:
                 urllib.request.urlopen(urllib.request.Request(address, b"{}", headers), timeout=30)
             assert caught.value.code == 401
             caught.value.close()
+
+
+# -- Ctrl-C
+
+
+def message(method: str, number: int | None = None, **params: Any) -> str:
+    """A line of the protocol."""
+    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params} | ({} if number is None else {"id": number})) + "\n"
+
+
+GREETING = message(
+    "initialize", 1, protocolVersion="2025-06-18", capabilities={}, clientInfo={"name": "test", "version": "1"}
+) + message("notifications/initialized")
+
+
+@pytest.mark.usefixtures("heard")
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0), (None, 0)], ids=["ctrl-c", "terminated", "stream closed"]
+)
+def test_however_a_host_is_left_its_workspace_is_kept(tmp_path: Path, number: signal.Signals | None, code: int) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, str(SCENE), "--workspace", str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), cwd=ROOT,
+    )  # fmt: skip
+    assert process.stdin and process.stdout and process.stderr
+    with process.stdin, process.stdout, process.stderr:
+        added = message("tools/call", 2, name="add_region", arguments={"box": [123, 194, 303, 377], "label": "umbrella"})
+        process.stdin.write(GREETING + added)
+        process.stdin.flush()
+        while json.loads(process.stdout.readline()).get("id") != 2:
+            pass
+        if number is None:
+            process.stdin.close()
+        else:
+            process.send_signal(number)
+        assert process.wait(30) == code
+        assert (process.stdout.read(), process.stderr.read()) == ("", "")
+    assert [region.label for region in Workspace.load(tmp_path).regions()] == ["umbrella"]
+
+
+@pytest.mark.usefixtures("heard")
+async def test_ctrl_c_ends_a_server_that_has_clients() -> None:
+    with mcp_over_http(code=130) as (process, address):
+        async with Client(streamable_http_client(address)) as client:
+            assert (await client.list_tools()).tools
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+        assert process.stderr is not None and process.stderr.read() == f"roi-agent serves MCP at {address}\n"

@@ -177,8 +177,11 @@ def end_suddenly() -> None:
 
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_run_with_its_signal() -> None:
+    heard = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    handlers = [signal.getsignal(each) for each in heard]
     with pytest.raises(TrainingFailed, match=r"training_failed: a training process ended: signal 9; .*last checkpoint"):
         launch(end_suddenly, processes=2)
+    assert [signal.getsignal(each) for each in heard] == handlers  # the launcher leaves its own behind
 
 
 @pytest.mark.slow

@@ -1,6 +1,10 @@
 """`roi-agent run` and `roi-agent replay` as a user types them."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +12,8 @@ import pytest
 from roi_agent.trace import Trace
 from tests.commands import Runner
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
 SCENE, OTHER = str(EXAMPLES / "scene1.png"), str(EXAMPLES / "scene2.png")
 
 
@@ -32,6 +37,29 @@ def test_a_run_shows_its_steps_and_writes_its_trace(run: Runner, tmp_path: Path)
     again = run("replay", "run1", "--model", "nano", "--planner", "offline", "--json")
     assert again.code == 0, again.err
     assert json.loads(again.out)["differences"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("there", [False, True])
+def test_a_run_that_was_killed_while_it_wrote_its_trace_can_be_had_again(run: Runner, tmp_path: Path, there: bool) -> None:
+    if there:
+        (tmp_path / "run1").mkdir()
+    command = ["run", SCENE, "What is the umbrella?", "--out", "run1"]
+    program = f"""
+import os, signal, sys
+from roi_agent.cli import main
+from roi_agent.trace import Trace
+Trace.to_html = lambda self: os.kill(os.getpid(), signal.SIGKILL)  # workspace and picture are written, page and steps are not
+sys.argv = ["roi-agent", *{command!r}]
+main()
+"""
+    killed = subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL and list(tmp_path.rglob("workspace.json"))
+    assert not (tmp_path / "run1" / "workspace").exists()
+    again = run(*command)
+    assert again.code == 0, again.err
+    assert [each.name for each in tmp_path.iterdir()] == ["run1"] and Trace.load(tmp_path / "run1").status == "answered"
+    assert {each.name for each in (tmp_path / "run1").iterdir()} == {"trace.json", "trace.html", "answer.png", "workspace"}
 
 
 def test_json_is_for_programs(run: Runner, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import resource
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -156,6 +157,53 @@ def test_the_terminal_takes_no_words_for_markup_and_shortens() -> None:
     text = console.export_text()
     assert "[bold red]no[/]" in text and '["[/nope]"]' in text and "(96 more lines)" in text and "count_regions()" in text
     assert len(text) < 2000
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_ctrl_c_while_a_trace_is_written_leaves_nothing_of_it(
+    trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    folder = tmp_path / "run"
+    if there:
+        folder.mkdir()
+
+    def stopped(_: Trace) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Trace, "to_html", stopped)
+        trace.save(folder)
+    assert list(tmp_path.rglob("*")) == ([folder] if there else [])
+    assert Trace.load(trace.save(folder)) == trace
+
+
+def test_ctrl_c_over_an_earlier_trace_leaves_the_earlier_one(
+    trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = trace.save(tmp_path / "run")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def stopped(_: Trace) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trace, "to_html", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        replace(trace, answer="another").save(folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert Trace.load(folder) == trace
+
+
+def test_a_full_disk_leaves_nothing_of_a_trace(trace: Trace, tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for num_bytes in (2_000, 60_000):  # the picture does not fit; the picture does, and the page does not
+        resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))  # as a full disk: a file of so many bytes and no more
+        try:
+            with pytest.raises(RoiAgentError, match=r"cannot (be written|write to 'run'): File too large"):
+                trace.save(tmp_path / "run")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert list(tmp_path.iterdir()) == []
+    assert Trace.load(trace.save(tmp_path / "run")) == trace
 
 
 def test_a_partial_run_has_a_trace_too(tmp_path: Path) -> None:

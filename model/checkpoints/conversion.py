@@ -14,11 +14,12 @@ import torch
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from transformers import CLIPVisionConfig, PreTrainedConfig
 
+from roi_agent.model.aside import whole_folder
 from roi_agent.model.checkpoints.merge import OnProgress, Source, copy_weights, make_plan, materialise
 from roi_agent.model.checkpoints.names import our_name, published_config, read_config, vision_config
 from roi_agent.model.checkpoints.report import REPORT_NAME, LoadReport
 from roi_agent.model.checkpoints.shards import WeightFolder, is_weight_folder
-from roi_agent.model.checkpoints.target import check_disk, check_empty, whole_folder
+from roi_agent.model.checkpoints.target import check_disk, check_empty
 from roi_agent.model.checkpoints.vocabulary import published_processor, token_ids
 from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound

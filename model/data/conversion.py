@@ -111,10 +111,10 @@ def _begin(folder: Path, identity: dict[str, Any]) -> None:
             problem = f"{str(folder)!r} holds a conversion of other files or with other options"
             raise InvalidSetting(problem, do="name another folder, or remove this one")
         return
-    if any(folder.iterdir()):
+    aside = folder / f"{STATE}.part"
+    if any(each != aside for each in folder.iterdir()):  # that much is left where an earlier call was killed at once
         kind = "a finished data set" if (folder / CARD).exists() else "files already"
         raise InvalidSetting(f"{str(folder)!r} holds {kind}", do="name a folder that is empty or not there")
-    aside = folder / f"{STATE}.part"
     aside.write_text(json.dumps(identity, indent=2), encoding="utf-8")
     os.replace(aside, state)
 

@@ -3,16 +3,16 @@
 import fcntl
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 
+from roi_agent.model.children import end_with_parent
 from roi_agent.model.errors import InvalidSetting, OutOfMemory
 
 _PATIENCE_S = 5.0
@@ -79,14 +79,7 @@ def _remember(work: "partial[int]") -> None:
     _remembered[:] = [work]
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches all processes: this one ends, and its parent tells of it
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A process whose parent was killed would wait for work for ever."""
-    if parent := parent_process():
-        parent.join()
-        os._exit(1)
+    end_with_parent()  # it would wait for work for ever
 
 
 def _run_remembered(number: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from roi_agent.model.checkpoints.target import whole_folder
+from roi_agent.model.aside import whole_folder
 from roi_agent.model.domain import Domain, pool
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.processing import GPT4RoIProcessor

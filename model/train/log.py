@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
+from roi_agent.model.aside import save_aside
 from roi_agent.model.progress import progress_bar
-from roi_agent.model.train.aside import save_aside
 from roi_agent.model.train.objectives import Figures
 
 _COLUMNS = ("phase", "step", "seconds", "learning_rate", "loss")

@@ -19,12 +19,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
+from roi_agent.model.aside import save_aside
 from roi_agent.model.errors import TrainingDiverged
 from roi_agent.model.progress import waiting
-from roi_agent.model.train.aside import save_aside
 from roi_agent.model.train.detector import DetectorTrainee
 from roi_agent.model.train.log import Log, remember, steps_bar, summary
 from roi_agent.model.train.objectives import freeze_all_but
+from roi_agent.model.train.reading import begin_reading
 from roi_agent.model.train.region_model import RegionModelTrainee
 from roi_agent.model.train.segmenter import SegmenterTrainee
 from roi_agent.model.train.settings import PhaseSettings, TrainSettings
@@ -160,13 +161,9 @@ def _loader(settings: TrainSettings, phase: PhaseSettings, trainee: Trainee, ste
         sampler=_Consecutive(step * phase.scenes, phase.steps * phase.scenes),
         collate_fn=trainee.collate,
         num_workers=settings.workers,
-        worker_init_fn=_one_thread,
+        worker_init_fn=begin_reading,
         prefetch_factor=4 if settings.workers else None,
     )
-
-
-def _one_thread(_: int) -> None:
-    torch.set_num_threads(1)
 
 
 # ---------------------------------------------------------------- what is kept

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,10 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, r
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from roi_agent.model.children import deaf_children, end_with_parent
 from roi_agent.model.errors import InvalidSetting, RoiAgentError, TrainingFailed, all_errors
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)  # what the launcher ends all processes at, beside Ctrl-C
 
 
 def launch(work: Callable[..., None], *arguments: Any, processes: int) -> None:
@@ -34,14 +38,22 @@ def launch(work: Callable[..., None], *arguments: Any, processes: int) -> None:
         max_restarts=0,
         monitor_interval=0.1,
         start_method="spawn",
+        signals_to_handle=",".join(each.name for each in _ENDING),
     )
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # a failure is told once, by the error below
+    for name in ("torch.distributed.elastic", "torch.distributed.elastic.agent.server.api"):  # the second has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # a failure is told once, by the error below
+    handlers = {each: signal.getsignal(each) for each in _ENDING}
     try:
-        elastic_launch(config, _work)(work, arguments)
+        with deaf_children():
+            elastic_launch(config, _work)(work, arguments)
     except ChildFailedError as error:
         raise _told(error) from None
-    except SignalException:
-        raise KeyboardInterrupt from None
+    except SignalException as stopped:
+        _restore(handlers)
+        signal.raise_signal(stopped.sigval)  # the processes are ended: now this one, as it would have been
+        raise
+    finally:
+        _restore(handlers)
 
 
 def shard(module: nn.Module, layers: Sequence[nn.Module], *, bf16: bool) -> None:
@@ -59,8 +71,16 @@ def shard(module: nn.Module, layers: Sequence[nn.Module], *, bf16: bool) -> None
     fully_shard(module, mp_policy=policy)
 
 
+def _restore(handlers: dict[signal.Signals, Any]) -> None:
+    """What signals do, after torch's launcher has put its own in their place for good."""
+    for number, handler in handlers.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+
 @record
 def _work(work: Callable[..., None], arguments: Sequence[Any]) -> None:
+    end_with_parent()
     try:
         work(*arguments)
     finally:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from roi_agent.model.aside import save_aside
 from roi_agent.model.checkpoints.target import check_disk
 from roi_agent.model.errors import CheckpointMismatch, DataNotFound, InvalidSetting
 from roi_agent.model.processing import GPT4RoIProcessor
-from roi_agent.model.train.aside import save_aside
 from roi_agent.model.train.mixture import Part, open_parts
 from roi_agent.model.train.packing import prefix_ids
 from roi_agent.model.train.plan import Plan, make_plan

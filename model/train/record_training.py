@@ -23,6 +23,7 @@ from roi_agent.model.train.mixture import Mixture, open_parts
 from roi_agent.model.train.packed_loss import PackedLoss
 from roi_agent.model.train.processes import launch, shard
 from roi_agent.model.train.readiness import check_ready
+from roi_agent.model.train.reading import begin_reading
 from roi_agent.model.train.record_job import RecordJob
 from roi_agent.model.train.record_settings import RecordSettings
 from roi_agent.model.train.run_checkpoints import Standing, load, save
@@ -162,10 +163,6 @@ def _loader(samples: Samples, settings: RecordSettings, steps: range, accelerato
         batch_sampler=share,
         collate_fn=samples.collate,
         num_workers=settings.workers,
-        worker_init_fn=_one_thread,
+        worker_init_fn=begin_reading,
         prefetch_factor=4 if settings.workers else None,
     )
-
-
-def _one_thread(_: int) -> None:
-    torch.set_num_threads(1)

@@ -156,7 +156,9 @@ def _price(text: str | None) -> "Price | None":
 
 
 def _check_out(folder: Path | None) -> None:
-    if folder is not None and (folder.is_file() or (folder.exists() and any(folder.iterdir()))):
+    from roi_agent.model.aside import is_free
+
+    if folder is not None and not is_free(folder):
         raise InvalidSetting(f"{str(folder)!r} is there already", do="name a new folder for the trace")
 
 

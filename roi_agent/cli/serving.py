@@ -153,4 +153,6 @@ def mcp(
     with Workspace.opened(workspace) if workspace else nullcontext(Workspace()) as held:
         for image in images or ():
             held.add_image(image)
-        run_stdio(build_server(Workspaces(models, only=held), version=__version__))
+        interrupted = run_stdio(build_server(Workspaces(models, only=held), version=__version__))
+    if interrupted:  # told only now, when the workspace is kept
+        raise KeyboardInterrupt

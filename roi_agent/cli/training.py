@@ -75,6 +75,7 @@ def scenes(
 
 
 def _write_layout(layout: str, folder: Path, train: range, held_out: range, side: int, as_json: bool) -> None:
+    from roi_agent.model.aside import is_free, whole_folder
     from roi_agent.model.data.layouts import LAYOUTS
     from roi_agent.model.data.questions import TRAINING_SEEDS
     from roi_agent.model.progress import waiting
@@ -83,11 +84,11 @@ def _write_layout(layout: str, folder: Path, train: range, held_out: range, side
         raise InvalidSetting(f"there is no layout {layout!r}", do=f"use one of {', '.join(LAYOUTS)}")
     if held_out.stop > TRAINING_SEEDS:
         raise InvalidSetting(f"seed {held_out.stop - 1} belongs to training", do=f"start below {TRAINING_SEEDS}")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_free(folder):
         raise InvalidSetting(f"{str(folder)!r} is not empty", do="name a folder that is empty or not there")
     try:
-        with waiting("rendering", not as_json):
-            LAYOUTS[layout](folder, [*(TRAINING_SEEDS + each for each in train), *held_out], side)
+        with waiting("rendering", not as_json), whole_folder(folder) as aside:
+            LAYOUTS[layout](aside, [*(TRAINING_SEEDS + each for each in train), *held_out], side)
     except OSError as error:
         problem = f"cannot write to {str(folder)!r}: {error.strerror}"
         raise InvalidSetting(problem, do="give a folder that can be written") from None

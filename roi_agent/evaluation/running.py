@@ -1,8 +1,6 @@
 """Run a bench: questions from records, answers from a model, in shards and on from where it was stopped, and the report."""
 
 import json
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from roi_agent.evaluation.identity import data_identity, model_identity
 from roi_agent.evaluation.outputs import REPORT, SCORES, RunFolder, Shard, count_outputs
 from roi_agent.evaluation.report import Report, make_report
 from roi_agent.loading import load_region_model
+from roi_agent.model.children import deaf_children, end_with_parent
 from roi_agent.model.data.record import Record
 from roi_agent.model.data.record_files import RecordSet, open_records
 from roi_agent.model.errors import InvalidSetting, OutOfMemory, RoiAgentError, RunIncomplete, UserError, all_errors
@@ -195,39 +194,34 @@ def _in_processes(
     failures = context.SimpleQueue()
     work = (settings, str(model), device, failures)
     started = [context.Process(target=_run_shard, args=(*work, Shard(index, count))) for index in range(count)]
-    try:
-        for each in started:
-            each.start()
-        while any(each.is_alive() for each in started) and failures.empty():
-            tell()
-            time.sleep(_LOOK_S)
-        if not failures.empty():
-            code, problem, do = failures.get()
-            raise all_errors()[code](problem, do=do)
-    finally:
-        for each in started:
-            if each.pid is not None:
-                each.terminate()  # does nothing where it has ended
-                each.join()
+    with deaf_children():
+        try:
+            for each in started:
+                each.start()
+            while any(each.is_alive() for each in started) and failures.empty():
+                tell()
+                time.sleep(_LOOK_S)
+            if not failures.empty():
+                code, problem, do = failures.get()
+                raise all_errors()[code](problem, do=do)
+        finally:
+            for each in started:
+                if each.pid is not None:
+                    each.terminate()  # does nothing where it has ended
+                    each.join()
     if any(each.exitcode for each in started):
         problem = "a process of the evaluation was ended, mostly because memory ran out"
         raise OutOfMemory(problem, do="run it again with fewer --processes: what is answered is kept")
 
 
 def _run_shard(settings: EvaluationSettings, model: str, device: str | None, failures: Any, shard: Shard) -> None:
-    """In a process of its own, which ends with the one that started it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches all processes: this one ends, and its parent tells of it
+    """In a process of its own."""
+    end_with_parent()
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // shard.count))
-    parent = os.getppid()
-
-    def stop_with_parent(_: int) -> None:
-        if os.getppid() != parent:
-            raise SystemExit(1)
-
     try:
-        _ask_shard(make_plan(settings), RunFolder(settings.out), model, device, shard, stop_with_parent)
+        _ask_shard(make_plan(settings), RunFolder(settings.out), model, device, shard, lambda _: None)
     except RoiAgentError as error:
         failures.put((error.code, error.problem, error.do))
 

@@ -125,7 +125,7 @@ def _begin(folder: Path, identity: dict[str, Any]) -> None:
         if json.loads(state.read_text(encoding="utf-8")) != identity:
             raise InvalidSetting(f"{str(folder)!r} holds another unfinished run", do="name another folder")
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(each.name != f"{STATE}.part" for each in folder.iterdir())):
         kind = "a finished data set" if (folder / CARD).exists() else "files already"
         raise InvalidSetting(f"{str(folder)!r} holds {kind}", do="name a folder that is empty or not there")
     try:

@@ -2,6 +2,8 @@
 
 import asyncio
 import hmac
+import signal
+from collections.abc import Callable
 
 import uvicorn
 from mcp.server.lowlevel import NotificationOptions, Server
@@ -10,25 +12,50 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from roi_agent.mcp.standard_input import endable_input
 from roi_agent.settings import ServerSettings
 
 
-def run_stdio(server: Server) -> None:
-    """Until the host closes the stream.  Standard output belongs to the protocol."""
+def run_stdio(server: Server) -> bool:
+    """Until the host closes the stream, or SIGTERM or Ctrl-C do; returns whether it was Ctrl-C.
 
-    async def serve() -> None:
+    Standard output belongs to the protocol.
+    """
+    heard: list[int] = []
+
+    async def serve(end: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def stop(number: int) -> None:
+            heard.append(number)
+            loop.remove_signal_handler(number)  # the next one does not wait for the tool that is at work
+            end()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop, number)
         options = server.create_initialization_options(NotificationOptions(resources_changed=True))
         async with stdio_server() as (read, write):
             await server.run(read, write, options)
 
-    asyncio.run(serve())
+    with endable_input() as end:
+        asyncio.run(serve(end))
+    return signal.SIGINT in heard
 
 
 def run_http(server: Server, settings: ServerSettings) -> None:
-    """At /mcp, until SIGTERM or Ctrl-C."""
+    """At /mcp, until SIGTERM, or until Ctrl-C, after which KeyboardInterrupt is raised."""
     app = server.streamable_http_app(host=settings.host, max_request_body_size=settings.max_body_bytes)
     guarded = _Keyed(app, settings.api_key) if settings.api_key else app
-    uvicorn.run(guarded, host=settings.host, port=settings.port, log_level="warning", server_header=False)
+    config = uvicorn.Config(
+        guarded,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=round(settings.drain_s),
+    )
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn stops at it, and then sends it again, to end the process badly
+    uvicorn.Server(config).run()
 
 
 class _Keyed:

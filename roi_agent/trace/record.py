@@ -11,11 +11,13 @@ A saved trace is a folder:
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from roi_agent.model.aside import is_free, save_aside, whole_folder
 from roi_agent.model.errors import RoiAgentError, TraceUnreadable
 from roi_agent.tools.ask import SecondLook
 from roi_agent.tools.view import overview, zoom
@@ -118,26 +120,31 @@ class Trace:
         return card(self)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the trace to a folder, which is made where it is missing; returns it.
+        """Write the trace to a folder, which is new or empty and gets all of it or nothing; returns it.
 
+        Over an earlier trace of the same workspace each file is replaced as a whole, trace.json last.
         Errors: WorkspaceConflict where the folder holds another run's workspace, TraceUnreadable where it cannot be written.
         """
         path = Path(folder)
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            self.workspace.save(path / _WORKSPACE)
-            text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, default=str)
-            for name, content in ((_FILE, text + "\n"), (_PAGE, self.to_html())):
-                aside = path / f"{name}.part"
-                aside.write_text(content, encoding="utf-8")
-                aside.replace(path / name)
-            if (picture := self.picture()) is not None:
-                picture.save(path / _PICTURE)
+            if is_free(path):
+                with whole_folder(path) as aside:
+                    self._write(aside)
+            else:
+                self._write(path)
         except OSError as error:
             raise TraceUnreadable(
                 f"cannot write to {path.name!r}: {error.strerror}", do="give a folder that can be written"
             ) from None
         return path
+
+    def _write(self, folder: Path) -> None:
+        self.workspace.save(folder / _WORKSPACE)
+        if (picture := self.picture()) is not None:
+            save_aside(folder / _PICTURE, lambda aside: picture.save(aside, "PNG"))
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, default=str)
+        for name, content in ((_PAGE, self.to_html()), (_FILE, text + "\n")):
+            save_aside(folder / name, partial(Path.write_text, data=content, encoding="utf-8"))
 
     @classmethod
     def load(cls, path: str | Path) -> "Trace":

@@ -1,0 +1,106 @@
+"""Files and folders that are whole or not there: written aside, then renamed."""
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_ENDING = ".part"
+
+
+def save_aside(path: Path, save: Callable[[Path], object]) -> None:
+    """Write beside the target and rename, so that a cut leaves the earlier file whole."""
+    aside = path.with_name(path.name + _ENDING)
+    try:
+        save(aside)
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def is_free(out: Path) -> bool:
+    """Whether `out` can become a whole folder: nothing is there, or a folder that is empty but for what a killed try left."""
+    return not out.exists() or (out.is_dir() and set(out.iterdir()) == set(_asides(out, out.resolve().name)))
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `out` at the end, and vanishes on any error, Ctrl-C among them.
+
+    It stands beside `out` and is renamed. Where `out` is an empty folder, which may be a mount or where a shell stands, it stands
+    within, and what it holds is moved up.
+    Error: OSError where `out` is not free, or cannot be written.
+    """
+    out = out.resolve()
+    if not is_free(out):
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(out))
+    place = out if out.exists() else out.parent
+    place.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(out)
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=_ENDING, dir=place))
+    try:
+        with _opened(aside) as mark:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield aside
+            _open_to_others(aside)
+            if place == out:
+                _move_up(aside)
+            else:
+                aside.rename(out)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def remove_leftovers(out: Path) -> None:
+    """Remove what killed tries to make a whole folder of `out` left beside it or within."""
+    out = out.resolve()
+    for place in filter(Path.is_dir, (out, out.parent)):
+        for each in _asides(place, out.name):
+            with suppress(OSError), _opened(each) as mark:
+                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where a process is filling it
+                shutil.rmtree(each)
+
+
+def _asides(place: Path, name: str) -> list[Path]:
+    """What stands in a folder to become one of that name."""
+    return [each for each in place.iterdir() if each.name.startswith(f".{name}.") and each.suffix == _ENDING]
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _open_to_others(folder: Path) -> None:
+    """The rights of new files and folders: safetensors and mkdtemp make theirs for their owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for file in filter(Path.is_file, folder.rglob("*")):
+        file.chmod(0o666 & ~mask)
+    folder.chmod(0o777 & ~mask)
+
+
+def _move_up(folder: Path) -> None:
+    """Everything in a folder to its parent, or nothing; folders first."""
+    moved: list[Path] = []
+    try:
+        for each in sorted(folder.iterdir(), key=lambda each: (each.is_file(), each.name)):
+            moved.append(each)
+            each.rename(folder.parent / each.name)
+        folder.rmdir()
+    except BaseException:
+        for each in moved:
+            with suppress(FileNotFoundError):  # not moved yet
+                (folder.parent / each.name).rename(each)
+        raise
