@@ -159,7 +159,7 @@ class Choice:
         from roi_agent.model.display import notes, regions_table, soft, stacked, strong, table
 
         order = sorted(range(len(self.options)), key=lambda index: -self.scores[index])
-        rows = [(self.options[index], f"{self.scores[index]:.2f}") for index in order]
+        rows = [(self.options[index], f"{self.scores[index]:z.2f}") for index in order]
         return stacked(
             strong(self.text),
             soft(f"confidence {self.confidence:.2f}, of these options"),

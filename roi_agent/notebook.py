@@ -4,7 +4,11 @@ Images, regions, answers, workspaces and traces show themselves in a notebook; n
 """
 
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from roi_agent.model.answers import Answer, Choice
@@ -18,6 +22,13 @@ if TYPE_CHECKING:
     from roi_agent.tools.ask import Asked
 
 _SIDE = 1600  # pixels of the picture that is sent to the browser, at most
+# All of a picture is seen at once, so that a box of any size can be drawn; names and crosses of boxes at its top stand above it.
+_STYLE = """
+.roi-agent-pick img { max-height: max(480px, 75vh); }
+.roi-agent-pick svg { overflow: visible; }
+.roi-agent-pick .image { margin-top: 14px; }
+"""
+_PLACE = ("x", "y", "width", "height")  # of a box, as the widget holds it
 
 
 def pick(image: object, regions: object = (), labels: Sequence[str] = ("thing",)) -> "Picker":
@@ -39,7 +50,8 @@ def pick(image: object, regions: object = (), labels: Sequence[str] = ("thing",)
 class Picker(Sequence[Region]):
     """A sequence of the regions that are drawn at the moment; `boxes` are their corners, in pixels of the original image.
 
-    widget: the `BBoxWidget`, whose coordinates are pixels of the picture that the browser has.
+    widget: a `BBoxWidget`, whose coordinates are pixels of the picture that the browser has.
+    A region that was given and not touched comes back as it was, under a new name; one that was only renamed keeps its mask.
     A box without area, such as a click leaves, does not count; one that reaches over the edge is cut there.
     """
 
@@ -50,14 +62,15 @@ class Picker(Sequence[Region]):
         self.image, self._factors = image, (image.pixels.width / sent.width, image.pixels.height / sent.height)
         names = [each.label or labels[0] for each in regions]
         drawn = [self._drawn(region.box, name) for region, name in zip(regions, names, strict=True)]
+        self._given = list(zip(drawn, regions, strict=True))
         self.widget = _widget(sent, list(dict.fromkeys([*labels, *names])), drawn)
 
     @property
     def regions(self) -> tuple[Region, ...]:
         """What is drawn now, named region1, region2, ... in the order of drawing, with labels."""
-        found = ((self._box(each), each.get("label") or None) for each in self.widget.bboxes)
-        kept = [(box, label) for box, label in found if box]
-        return tuple(Region(f"region{number}", box, label=label) for number, (box, label) in enumerate(kept, start=1))
+        given = list(self._given)
+        found = [region for each in self.widget.bboxes if (region := self._given_region(each, given) or self._new_region(each))]
+        return tuple(replace(region, name=f"region{number}") for number, region in enumerate(found, start=1))
 
     @property
     def boxes(self) -> list[list[float]]:
@@ -85,8 +98,27 @@ class Picker(Sequence[Region]):
         (x, y, width, height), (across, down) = box.xywh, self._factors
         return {"x": x / across, "y": y / down, "width": width / across, "height": height / down, "label": label}
 
+    @staticmethod
+    def _given_region(drawn: dict[str, Any], given: list[tuple[dict[str, Any], Region]]) -> Region | None:
+        """The region that was given at this very place, taken out of `given`; None where none was."""
+        # The widget rounds the corner of a box that is clicked to whole pixels.
+        there = [each for each in given if all(abs(each[0][key] - drawn[key]) <= 0.5 for key in _PLACE)]
+        if not there:
+            return None
+        label = drawn.get("label") or None
+        found = next((each for each in there if each[0]["label"] == label), there[0])
+        given.remove(found)
+        region = replace(found[1], label=label)
+        # How sure a source was, it was of its own label.
+        return region if found[0]["label"] == label else replace(region, score=None, source="user", prompt=None)
+
+    def _new_region(self, drawn: dict[str, Any]) -> Region | None:
+        """What was drawn or moved; None where nothing of it lies in the image."""
+        box = self._box(drawn)
+        return Region("region1", box, label=drawn.get("label") or None) if box else None
+
     def _box(self, drawn: dict[str, Any]) -> Box | None:
-        """A box of the widget in pixels of the image; None where nothing of it lies in the image."""
+        """A box of the widget in pixels of the image."""
         (across, down), (width, height) = self._factors, self.image.size_wh
         x1, y1 = max(0.0, drawn["x"] * across), max(0.0, drawn["y"] * down)
         x2 = min(float(width), (drawn["x"] + drawn["width"]) * across)
@@ -137,6 +169,14 @@ def _widget(picture: Any, labels: list[str], drawn: list[dict[str, Any]]) -> Any
         raise MissingExtra("drawing boxes needs jupyter_bbox_widget", do="pip install 'roi-agent[notebook]'") from None
     file = io.BytesIO()
     picture.save(file, "PNG")
-    widget = BBoxWidget(classes=labels, label=labels[0], bboxes=drawn, hide_buttons=True)
+    widget = _to_the_edges(BBoxWidget)(classes=labels, label=labels[0], bboxes=drawn, hide_buttons=True)
     widget.image_bytes = file.getvalue()  # set after it is made: it takes bytes by the name of a file only
     return widget
+
+
+@cache
+def _to_the_edges(widget: Any) -> Any:
+    """The class of the widget, with our script around its own (see notebook.js)."""
+    ours = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+    script = f"const THEIRS = {json.dumps(widget._esm)};\n{ours}"
+    return type("PickWidget", (widget,), {"_esm": script, "_css": widget._css + _STYLE})

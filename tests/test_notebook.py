@@ -1,10 +1,12 @@
 """In notebooks: everything shows itself, escaped and small; boxes drawn with the mouse are regions of the original image."""
 
 import builtins
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 import nbformat
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from nbclient import NotebookClient
 from PIL import Image
 
@@ -39,6 +43,7 @@ NOISE = np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8
 LARGE = LoadedImage(Image.fromarray(NOISE), EVIL, (EVIL,))
 REGION = Region("region1", Box(10, 20, 300, 400), label=EVIL, score=0.5)
 USED, TIMED = Usage(1, 1), Timing(0.1, 0.1, False)
+MASK = Mask.from_array(np.ones((900, 1200), bool))
 ANSWER = Answer(EVIL, 0.75, (REGION,), USED, TIMED, (EVIL,))
 
 
@@ -218,6 +223,56 @@ def test_regions_that_stand_there_bring_their_labels() -> None:
         ("region1", "lamp", given[0].box),
         ("region2", "cup", given[1].box),
     ]
+
+
+GIVEN = Region("region7", Box(1.25, 2, 30, 40.125), "lamp", 0.75, "find_regions", "lamps", "image3", "region2", MASK)
+OTHER = Region("region9", Box(0, 0, 10, 10), "cup", 0.5, "segment_regions")
+
+
+def test_a_region_that_nobody_touched_is_the_given_one_under_a_new_name() -> None:
+    picker = pick(LARGE, [GIVEN, OTHER])
+    assert list(picker) == [replace(GIVEN, name="region1"), replace(OTHER, name="region2")]
+    picker.widget.bboxes = [*picker.widget.bboxes[1:], drawn(5, 6, 7, 8)]
+    assert list(picker) == [replace(OTHER, name="region1"), Region("region2", Box(5, 6, 12, 14), label="thing")]
+    # A click rounds the corner of a box to whole pixels.
+    picker.widget.bboxes = [drawn(1, 2, 28.75, 38.125, "lamp")]
+    assert list(picker) == [replace(GIVEN, name="region1")]
+
+
+@given(st.data(), st.integers(1, 5000), st.integers(1, 5000))
+@settings(max_examples=50, deadline=None)
+def test_given_boxes_come_back_to_the_last_digit_from_images_of_any_size(data: st.DataObject, width: int, height: int) -> None:
+    across, down = (
+        sorted(data.draw(st.lists(st.floats(0, side), min_size=2, max_size=2).filter(lambda each: each[0] < each[1])))
+        for side in (width, height)
+    )
+    given = Region("region1", Box(across[0], down[0], across[1], down[1]), "lamp", 0.5)
+    picker = pick(Image.new("L", (width, height)), [given])
+    picker.widget.bboxes = json.loads(json.dumps(picker.widget.bboxes))  # to the browser and back
+    assert picker.regions == (given,)
+
+
+def test_a_region_that_was_only_renamed_keeps_its_mask_and_not_what_was_said_of_the_old_label() -> None:
+    picker = pick(LARGE, [GIVEN])
+    picker.widget.bboxes = [{**picker.widget.bboxes[0], "label": "cup"}]
+    assert picker.regions == (Region("region1", GIVEN.box, "cup", image="image3", parent="region2", mask=MASK),)
+
+
+def test_a_region_that_was_moved_is_a_new_one() -> None:
+    picker = pick(LARGE, [GIVEN])
+    picker.widget.bboxes = [{**picker.widget.bboxes[0], "x": 2}]
+    assert picker.regions == (Region("region1", Box(2, 2, 30.75, 40.125), label="lamp"),)
+
+
+def test_of_two_regions_in_one_place_each_is_found_by_its_label_and_once() -> None:
+    twin = replace(GIVEN, name="region8", label="cup", score=0.25)
+    picker = pick(LARGE, [GIVEN, twin])
+    assert list(picker) == [replace(GIVEN, name="region1"), replace(twin, name="region2")]
+    cup = picker.widget.bboxes[1]
+    picker.widget.bboxes = [cup]
+    assert list(picker) == [replace(twin, name="region1")]
+    picker.widget.bboxes = [cup, cup, cup]
+    assert [(each.label, each.score) for each in picker] == [("cup", 0.25), ("cup", None), ("cup", None)]
 
 
 def test_a_picker_is_taken_wherever_regions_are() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from roi_agent import Workspace
+from roi_agent import Box, Region, Workspace
 from roi_agent.model.data.scenes import make_scene, render
 from roi_agent.model.errors import InvalidSetting, UnknownImage, UnknownRegion
 from roi_agent.tools.view import contact_sheet, draw_regions, overview, zoom
@@ -36,6 +36,23 @@ def test_a_box_is_drawn_on_its_edges_and_its_name_above() -> None:
     assert not marks[210:390, 110:290].any() and not marks[420:].any()
 
 
+def test_names_of_neighbours_do_not_cover_each_other() -> None:
+    boxes = [Box(100, 200, 300, 400), Box(140, 205, 340, 405), Box(100, 202, 300, 402), Box(0, 0, 40, 40), Box(0, 0, 41, 41)]
+    regions = [Region(f"region{number}", box) for number, box in enumerate(boxes, start=1)]
+    picture = draw_regions(GREY, regions)
+    assert [region.name for region in regions if not shows(picture, region.name)] == []
+    assert not shows(picture, "region6")
+
+
+def shows(picture: Image.Image, name: str) -> bool:
+    """Whether a name stands whole somewhere in a picture, white on the colour of its region."""
+    alone = draw_regions(GREY, [Region(name, Box(200, 300, 400, 500))])
+    tag = np.asarray(alone)[279:298, 202:270]  # its whole name
+    windows = np.lib.stride_tricks.sliding_window_view(np.asarray(picture), tag.shape).squeeze(2)
+    corner = (windows[..., :6, :6, :] == tag[:6, :6]).all((-1, -2, -3))
+    return any((windows[y, x] == tag).all() for y, x in np.argwhere(corner))
+
+
 def test_the_pixels_of_a_mask_keep_their_colours() -> None:
     filled = workspace()
     region = filled.region("region1")
@@ -43,7 +60,7 @@ def test_the_pixels_of_a_mask_keep_their_colours() -> None:
     picture = draw_regions(SCENE.image.resize((768, 768), Image.Resampling.LANCZOS), [])
     inside = region.mask.to_array().repeat(2, 0).repeat(2, 1)
     with_mask = overview(filled, regions=["region1"]).picture
-    box_only = draw_regions(SCENE.image, [region.__class__("region1", region.box, label=region.label)])
+    box_only = draw_regions(SCENE.image, [Region("region1", region.box, label=region.label)])
     outline = changed(with_mask, box_only)
     assert outline.any() and not outline[inside].any()
     assert with_mask.size == picture.size

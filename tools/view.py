@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
@@ -23,6 +24,8 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#
 _MIN_SIDE = 512  # a smaller image is enlarged, so that numbers stay legible
 _MAX_SIDE = 4096  # pixels of an enlarged part
 _SHOWN_SIDE, _SHOWN_IMAGES = 768, 6  # in a notebook, at most
+
+Corners: TypeAlias = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of a picture
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,9 +79,10 @@ def draw_regions(image: Image.Image, regions: Sequence[Region], caption: Sequenc
     canvas = image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)
     _outline_all(canvas, regions)
     draw, line = ImageDraw.Draw(canvas), _line(canvas)
-    font = _font(max(14, round(max(canvas.size) / 32)))
-    for region in regions:
-        _draw_box(draw, region, factor, line, font)
+    corners = [_scaled(region.box.xyxy, factor) for region in regions]
+    for region, box in zip(regions, corners, strict=True):
+        draw.rectangle(box, outline=colour(region), width=line)
+    _draw_names(draw, regions, corners, line, _font(max(14, round(max(canvas.size) / 32))))
     return _with_caption(canvas, caption) if caption else canvas
 
 
@@ -158,18 +162,37 @@ def _outline(canvas: Image.Image, mask: Mask, colour: str, width: int) -> None:
     canvas.paste(colour, around, ImageChops.subtract(grown, whole))
 
 
-def _draw_box(draw: ImageDraw.ImageDraw, region: Region, factor: int, line: int, font: ImageFont.FreeTypeFont) -> None:
-    ink = colour(region)
-    x1, y1, x2, y2 = (value * factor for value in region.box.xyxy)
-    draw.rectangle((x1, y1, x2, y2), outline=ink, width=line)
-    name = region.name if region.label is None else f"{region.name}: {region.label}"
-    left, top, right, bottom = draw.textbbox((0, 0), name, font=font)
-    width, height = right - left + 2 * line, bottom - top + 2 * line
-    # Above the box where there is room, else inside it; never outside the picture.
-    x = max(0.0, min(x1, draw.im.size[0] - width))
-    y = y1 - height if y1 >= height else y1
-    draw.rectangle((x, y, x + width, y + height), fill=ink)
-    draw.text((x + line - left, y + line - top), name, fill="white", font=font)
+def _draw_names(
+    draw: ImageDraw.ImageDraw, regions: Sequence[Region], corners: Sequence[Corners], line: int, font: ImageFont.FreeTypeFont
+) -> None:
+    """Every region's name at its box, over all boxes, and not over another name where that can be helped."""
+    taken: list[Corners] = []
+    for region, box in zip(regions, corners, strict=True):
+        name = region.name if region.label is None else f"{region.name}: {region.label}"
+        left, top, right, bottom = draw.textbbox((0, 0), name, font=font)
+        place = _free_place(box, right - left + 2 * line, bottom - top + 2 * line, draw.im.size, taken)
+        taken.append(place)
+        draw.rectangle(place, fill=colour(region))
+        draw.text((place[0] + line - left, place[1] + line - top), name, fill="white", font=font)
+
+
+def _free_place(box: Corners, width: float, height: float, canvas_wh: tuple[int, int], taken: Sequence[Corners]) -> Corners:
+    """Where a name stands: above its box, else in it or below, where no other name is; never outside the picture."""
+    x1, y1, x2, y2 = box
+    corners = [(x1, y1 - height), (x1, y1), (x2 - width, y1 - height), (x1, y2), (x2 - width, y2 - height)]
+    inside = [(x, y) for x, y in corners if 0 <= y <= canvas_wh[1] - height] or [(x1, y1)]
+    lefts = [(max(0.0, min(x, canvas_wh[0] - width)), y) for x, y in inside]
+    places = [(x, y, x + width, y + height) for x, y in lefts]
+    return next((place for place in places if not any(_meet(place, other) for other in taken)), places[0])
+
+
+def _meet(one: Corners, other: Corners) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _scaled(box: Corners, factor: int) -> Corners:
+    x1, y1, x2, y2 = (value * factor for value in box)
+    return x1, y1, x2, y2
 
 
 def _with_caption(picture: Image.Image, caption: Sequence[str]) -> Image.Image:
