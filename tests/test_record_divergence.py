@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from roi_agent.model.errors import (
-    TrainingDiverged,
-)
+from roi_agent.model.errors import TrainingDiverged
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.train import run_checkpoints
 from roi_agent.model.train.divergence import LossGuard

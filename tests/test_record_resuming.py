@@ -14,11 +14,7 @@ import pytest
 import torch
 import yaml
 
-from roi_agent.model.errors import (
-    CheckpointMismatch,
-    InvalidSetting,
-    TrainingFailed,
-)
+from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, TrainingFailed
 from roi_agent.model.train import run_checkpoints
 from roi_agent.model.train.readiness import check_ready
 from roi_agent.model.train.record_job import RecordJob

@@ -9,13 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from roi_agent.model.errors import (
-    CheckpointMismatch,
-    DataNotFound,
-    InvalidSetting,
-    ModelNotFound,
-    RoiAgentError,
-)
+from roi_agent.model.errors import CheckpointMismatch, DataNotFound, InvalidSetting, ModelNotFound, RoiAgentError
 from roi_agent.model.processing import GPT4RoIProcessor
 from roi_agent.model.train.readiness import check_ready
 from roi_agent.model.train.record_job import RecordJob

@@ -9,10 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from roi_agent.model.errors import (
-    RoiAgentError,
-    TrainingFailed,
-)
+from roi_agent.model.errors import RoiAgentError, TrainingFailed
 from roi_agent.model.train.processes import launch
 from roi_agent.model.train.record_settings import EvaluationSettings, LoraSettings
 from roi_agent.model.train.record_training import train_on_records

@@ -9,11 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from roi_agent.model.errors import (
-    CheckpointMismatch,
-    InvalidSetting,
-    ModelNotFound,
-)
+from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
 from roi_agent.model.train.starting import Start, prepare
 from tests.record_runs import QUICK, make_root
 
