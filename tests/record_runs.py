@@ -1,0 +1,63 @@
+"""Quick trainings on records of toy scenes, and what they leave behind."""
+
+import csv
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from roi_agent.model.train.record_job import RecordJob
+from roi_agent.model.train.record_settings import RecordSettings
+from roi_agent.model.train.starting import Start
+from tests.small import make_model, make_processor
+from tests.training_sets import write_set
+
+ALL = ("region_encoder", "projector", "language_model")
+QUICK = RecordSettings(
+    model="nano",
+    trained=ALL,
+    data={"toy-train": 1.0},
+    batch=4,
+    micro_batch=4,
+    epochs=2,
+    learning_rate=1e-3,
+    weight_decay=0.01,
+    precision="float32",
+    log_every=1,
+    save_every=2,
+    workers=0,
+)
+
+
+def make_root(folder: Path) -> Path:
+    """Record sets, and `tiny/`: a random GPT4RoI that is faster than nano by far."""
+    write_set(folder, "toy-train", scenes=8)
+    write_set(folder, "toy-val", scenes=3, first=50, each=1)
+    model = make_model()
+    model.save_pretrained(folder / "tiny")
+    make_processor(model.config).save_pretrained(folder / "tiny")
+    return folder
+
+
+def job(root: Path, folder: Path, start: str = "", **changes: Any) -> RecordJob:
+    return RecordJob(replace(QUICK, **changes), Start(start or str(root / "tiny")), root, folder)
+
+
+def losses(folder: Path) -> list[float]:
+    with (folder / "log.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def back_to_step_2(folder: Path, other: Path) -> Path:
+    """A copy of a finished run as it stood after its first checkpoint."""
+    shutil.copytree(folder, other)
+    shutil.rmtree(other / "checkpoints" / "step-00000004")
+    shutil.rmtree(other / "model")
+    return other

@@ -1,0 +1,119 @@
+"""Trainings on records that were cut, killed or found no room: which checkpoints are kept, and how they go on."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, TrainingFailed
+from roi_agent.model.train import run_checkpoints
+from roi_agent.model.train.readiness import check_ready
+from roi_agent.model.train.record_job import RecordJob
+from roi_agent.model.train.record_training import train_on_records
+from roi_agent.model.train.starting import Start
+from tests.record_runs import ALL, back_to_step_2, job, losses, make_root, weights
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_root(tmp_path_factory.mktemp("data"))
+
+
+def test_a_cut_run_goes_on_to_the_same_losses_and_the_same_bits(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, cut = job(root, tmp_path / "whole", "nano"), job(root, tmp_path / "cut", "nano")
+    train_on_records(whole, show_progress=False)
+    step, calls = torch.optim.AdamW.step, []
+
+    def failing(self: Any, *arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return step(self, *arguments, **options)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", failing)
+    with pytest.raises(KeyboardInterrupt):
+        train_on_records(cut, show_progress=False)
+    assert len(losses(cut.folder)) == 3, "the third step was done, and not kept"
+    train_on_records(cut, show_progress=False)
+    assert losses(cut.folder) == losses(whole.folder)
+    ours, theirs = weights(whole.folder), weights(cut.folder)
+    assert set(ours) == set(theirs) and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.slow
+def test_a_killed_training_loses_at_most_what_came_after_the_last_checkpoint(root: Path, tmp_path: Path) -> None:
+    settings = {"model": "nano", "trained": list(ALL), "data": {"toy-train": 1}, "batch": 2, "micro_batch": 2, "epochs": 4,
+                "learning_rate": 1e-3, "precision": "float32", "log_every": 1, "save_every": 2, "workers": 0}  # fmt: skip
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(settings))
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "roi_agent.cli", "train", str(tmp_path / "own.yaml"), "--data", str(root), "--from", "nano"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([*command, "--out", str(folder)], env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while len(run_checkpoints.saved(folder)) < 2 and time.monotonic() < deadline:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done, kept = len(losses(folder)), int(run_checkpoints.saved(folder)[-1].name.removeprefix("step-"))
+    assert kept <= done <= kept + 2 and done < 16
+    whole = tmp_path / "whole"
+    for each in (whole, folder):
+        subprocess.run([*command, "--out", str(each)], env=environment, check=True, capture_output=True, timeout=240)
+    assert losses(folder) == losses(whole)
+    assert all(torch.equal(value, weights(folder)[name]) for name, value in weights(whole).items())
+
+
+def test_only_the_two_newest_checkpoints_are_kept_and_halves_are_removed(root: Path, tmp_path: Path) -> None:
+    run = job(root, tmp_path, save_every=1, workers=1)
+    (tmp_path / "checkpoints" / "step-00000009.part").mkdir(parents=True)
+    train_on_records(run, show_progress=False)
+    assert sorted(each.name for each in (tmp_path / "checkpoints").iterdir()) == ["step-00000003", "step-00000004"]
+
+
+def test_a_run_goes_on_only_as_what_it_began(root: Path, tmp_path: Path) -> None:
+    run = job(root, tmp_path)
+    train_on_records(run, show_progress=False)
+    check_ready(replace(run, settings=replace(run.settings, micro_batch=1, log_every=7)), 1)
+    with pytest.raises(InvalidSetting, match="other settings: learning_rate"):
+        check_ready(replace(run, settings=replace(run.settings, learning_rate=0.5)), 1)
+    with pytest.raises(InvalidSetting, match="other settings: from"):
+        check_ready(replace(run, start=Start("nano")), 1)
+
+
+def test_a_checkpoint_that_finds_no_room_ends_the_run_and_the_one_before_is_kept(root: Path, tmp_path: Path) -> None:
+    run = job(root, tmp_path)
+    train_on_records(run, show_progress=False)
+    longer = RecordJob(
+        replace(run.settings, epochs=2, save_every=1), run.start, root, back_to_step_2(tmp_path, tmp_path / "again")
+    )
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # as a full disk: a file of 20 kB and no more
+    try:
+        with pytest.raises(TrainingFailed, match="the checkpoint of step 3 cannot be written: File too large"):
+            train_on_records(longer, show_progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [each.name for each in run_checkpoints.saved(longer.folder)] == ["step-00000002"]
+    train_on_records(longer, show_progress=False)
+    assert losses(longer.folder) == losses(tmp_path)
+
+
+def test_a_damaged_checkpoint_is_named(root: Path, tmp_path: Path) -> None:
+    run = job(root, tmp_path)
+    train_on_records(run, show_progress=False)
+    for file in run_checkpoints.saved(tmp_path)[-1].glob("*.distcp"):
+        file.write_bytes(b"")
+    with pytest.raises(CheckpointMismatch, match="step-00000004 cannot be read"):
+        train_on_records(run, show_progress=False)

@@ -1,0 +1,77 @@
+"""What a training on records starts from: a model, its bases, or a part anew."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
+from roi_agent.model.train.starting import Start, prepare
+from tests.record_runs import QUICK, make_root
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_root(tmp_path_factory.mktemp("data"))
+
+
+def test_bases_become_a_model_whose_new_parts_know_nothing(release: Any, root: Path, tmp_path: Path) -> None:
+    base = release.write_base(tmp_path / "llama", format="safetensors")
+    for file in release.tokenizer.iterdir():
+        shutil.copy(file, base)
+    hidden, channels = 16, 8
+    base_weights = load_file(base / "model.safetensors")
+    hidden = base_weights["model.norm.weight"].shape[0]
+    projector = {"model.mm_projector.weight": torch.randn(hidden, channels), "model.mm_projector.bias": torch.randn(hidden)}
+    torch.save(projector, tmp_path / "mm_projector.bin")
+    start = Start(None, str(base), str(release.tower), str(tmp_path / "mm_projector.bin"))
+    model, processor = start.load()
+    config, _ = start.description()
+    assert config.vocab_size == model.config.vocab_size == len(processor.tokenizer) == 32006
+    state = model.state_dict()
+    assert torch.equal(state["projector.weight"], projector["model.mm_projector.weight"])
+    embeddings = state["language_model.model.embed_tokens.weight"]
+    assert torch.equal(embeddings[:32000], base_weights["model.embed_tokens.weight"].float())
+    assert torch.allclose(embeddings[32003], embeddings[:32000].mean(0), atol=1e-6)
+    tower = load_file(release.tower / "model.safetensors")
+    ours = {name.replace("vision_model.", "").removeprefix("vision_tower."): each for name, each in state.items()}
+    for name, value in tower.items():
+        short = name.replace("vision_model.", "")
+        if "position_ids" not in short:
+            assert torch.equal(ours[short], value)
+    assert all(torch.isfinite(each).all() for each in state.values() if each.is_floating_point())
+    with pytest.raises(CheckpointMismatch, match="projector"):
+        torch.save({"weight": torch.zeros(2, 2), "bias": torch.zeros(2)}, tmp_path / "other.bin")
+        replace(start, projector=str(tmp_path / "other.bin")).load()
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({}, "nothing to start from"),
+        ({"folder": "nano", "vision": "a"}, "give --from, or the bases"),
+        ({"language_model": "a"}, "nothing to start from"),
+    ],
+)
+def test_a_start_is_a_model_or_its_bases(given: dict[str, str], problem: str) -> None:
+    with pytest.raises(InvalidSetting, match=problem):
+        Start(**given)
+
+
+def test_presets_without_weights_say_what_to_give() -> None:
+    with pytest.raises(ModelNotFound, match="not shipped"):
+        Start("gpt4roi-7b").load()
+
+
+def test_a_part_can_start_anew(root: Path) -> None:
+    model, _ = Start(str(root / "tiny")).load()
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    prepare(model, QUICK, ["region_encoder"])
+    other = {name for name, each in model.state_dict().items() if not torch.equal(each, before[name])}
+    assert other and all(name.startswith("region_encoder.") for name in other)
+    with pytest.raises(InvalidSetting, match="cannot start anew"):
+        prepare(model, QUICK, ["language_model"])

@@ -1,0 +1,37 @@
+"""What the tests of the page without a browser share: visitors, their work, and what they can do."""
+
+from typing import Any
+
+import pytest
+
+from roi_agent.agent.planners import load_planner
+from roi_agent.loading import load_models
+from roi_agent.tools.models import Models
+from roi_agent.ui.actions import Actions
+from roi_agent.ui.visitors import Visitors
+from roi_agent.ui.work import Work
+from tests.ui.visit import opened
+
+
+@pytest.fixture(scope="package")
+def models() -> Models:
+    """Loaded once for all files here."""
+    return load_models()
+
+
+@pytest.fixture
+def visitors() -> Visitors:
+    return Visitors(most=10, keep_s=60, image_bytes=1 << 30)
+
+
+@pytest.fixture
+def actions(models: Models, visitors: Visitors) -> Actions:
+    async def lane(work: Any) -> Any:
+        return work()
+
+    return Actions(visitors, models, load_planner("offline"), lane)
+
+
+@pytest.fixture
+def work(actions: Actions) -> Work:
+    return opened(actions)
