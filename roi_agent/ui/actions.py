@@ -115,7 +115,10 @@ class Actions:
         return await self._in_turn(name, lambda work: finding.point(work, at, self._models))
 
     def talk(self, name: object, text: str, mode: str) -> Iterator[Seen]:
-        """Ask the region model, or with the mode "agent" let the agent work; each time the chat has grown."""
+        """Ask the region model, or with the mode "agent" let the agent work; each time the chat has grown.
+
+        It ends without a word where the visitor has opened another image meanwhile.
+        """
         seen = replace(self.visit(name), opened=False)
         try:
             work = self._visitors.get(name)
@@ -125,6 +128,8 @@ class Actions:
         with self._models.use("ask") as model:
             steps = talking.work_on(work, text) if mode == "agent" else talking.ask(work, text, model)
             for _ in steps:
+                if self._visitors.find(name) not in (work, None):
+                    return
                 yield replace(seen, work=work, talking=True)
         yield replace(seen, work=work)
 
@@ -171,4 +176,6 @@ class Actions:
             told = await self._lane(lambda: act(work))
         except RoiAgentError as error:
             return replace(seen, status=markup.status(error=error))
+        if (now := self._visitors.find(name)) not in (work, None):
+            return replace(seen, work=now)
         return replace(seen, work=work, status=markup.status(told))

@@ -1,17 +1,21 @@
 """The page's chat, with the model and with the agent, what it finds by words and points, and how it is written."""
 
 import io
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from roi_agent.agent.planners import load_planner
 from roi_agent.model.boxes import Box
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.regions import Region
+from roi_agent.tools.models import Models
 from roi_agent.ui import drawing, markup, talking
 from roi_agent.ui.actions import Actions
+from roi_agent.ui.visitors import Visitors
 from roi_agent.ui.work import Work
-from tests.ui.visit import NAME, SQUARE, UMBRELLA, drawn, last, names, said
+from tests.ui.visit import NAME, SQUARE, UMBRELLA, drawn, last, names, opened, said
 
 # -- finding and talking
 
@@ -98,6 +102,27 @@ def test_an_agent_that_is_stopped_tells_what_it_found(actions: Actions, work: Wo
     actions.stop(NAME)
     list(talk)
     assert "it was cancelled. Found out so far" in last(work) and len(work.messages) < 7 and work.trace is not None
+
+
+@pytest.mark.parametrize("mode", ["model", "agent"])
+def test_an_answer_ends_where_another_image_is_opened_meanwhile(actions: Actions, work: Work, mode: str) -> None:
+    drawing.edit(work, drawn(UMBRELLA))
+    talk = actions.talk(NAME, "What is region1?", mode)
+    assert next(talk).work is work
+    other = opened(actions, scene=1)
+    assert list(talk) == [] and other.messages == []
+
+
+async def test_what_is_found_in_an_image_that_is_no_longer_open_is_not_shown(models: Models, visitors: Visitors) -> None:
+    async def lane(act: Any) -> Any:
+        told = act()
+        opened(actions, scene=1)
+        return told
+
+    actions = Actions(visitors, models, load_planner("offline"), lane)
+    work = opened(actions)
+    seen = await actions.find(NAME, "umbrella")
+    assert names(work) == ["region1"] and seen.work is visitors.find(NAME) is not work and seen.status is None
 
 
 def test_without_an_image_a_question_is_told_what_to_do(actions: Actions) -> None:
