@@ -232,6 +232,23 @@ def test_what_is_drawn_while_the_agent_works_stays(visit: Visit) -> None:
     assert person.page.evaluate("roi.boxes.length") == len(boxes)
 
 
+def test_another_picture_may_be_opened_while_the_agent_works(visit: Visit) -> None:
+    person = visit()
+    person.open_scene(1)
+    person.page.get_by_label("Let the agent work").check()
+    person.question.fill("What colour is the largest thing right of the umbrella?")
+    person.question.press("Enter")
+    before = person.page.evaluate("roi.marks.work")
+    person.page.get_by_role("button", name="Open a picture").click()
+    person.page.locator("#roi-scenes button.thumbnail-lg, #roi-scenes button.thumbnail-item").nth(1).click()
+    person.page.wait_for_function(f"roi.marks.work !== '{before}'")
+    person.draw("region1", (136, 258, 310, 452))
+    expect(person.page.get_by_role("button", name="Ask", exact=True)).to_be_visible()
+    person.page.get_by_label("Ask the model").check()
+    person.ask("What is region1?", "a large purple bell")
+    expect(person.chat).not_to_contain_text("umbrella")
+
+
 def test_the_keyboard_is_enough_to_open_find_and_ask(visit: Visit) -> None:
     person = visit()
     keyboard = person.page.keyboard
