@@ -57,13 +57,17 @@ class Actions:
         self._visitors, self._models, self._planner, self._lane = visitors, models, planner, lane
 
     def visit(self, name: object) -> Seen:
-        """Come, or come back.  A name that we did not give is not kept."""
-        work = self._visitors.find(name)
-        return Seen(str(name) if is_name(name) else new_name(), work, opened=work is not None)
+        """Come, or come back."""
+        seen = self.look(name)
+        return replace(seen, opened=seen.work is not None)
+
+    def look(self, name: object) -> Seen:
+        """The visitor's work as it is.  A name that we did not give is not kept."""
+        return Seen(str(name) if is_name(name) else new_name(), self._visitors.find(name))
 
     def open_file(self, name: object, path: str | None) -> Seen:
         """Begin to work on an image that was sent."""
-        seen = self.visit(name)
+        seen = self.look(name)
         try:
             if path is None:
                 raise ImageUnreadable("no file came", do="choose one again")
@@ -76,7 +80,7 @@ class Actions:
 
     def open_scene(self, name: object, number: int) -> Seen:
         """Begin to work on an example.  number: from 0."""
-        return self._open(self.visit(name), SCENES[number % len(SCENES)])
+        return self._open(self.look(name), SCENES[number % len(SCENES)])
 
     def hear(self, name: object, news: object) -> Seen:
         """Take over what happened to regions in the browser.
@@ -85,7 +89,7 @@ class Actions:
             "number" that grows there; or "delete", "light" or "label" with the "name" of a region and perhaps a "label".
             "work" is the key of the image's work: news of an earlier image is let go.
         """
-        seen = replace(self.visit(name), opened=False)
+        seen = self.look(name)
         if seen.work is None or not isinstance(news, Mapping) or news.get("work") != seen.work.key:
             return seen
         kind, handle = news.get("kind"), str(news.get("name", ""))
@@ -119,7 +123,7 @@ class Actions:
 
         It ends without a word where the visitor has opened another image meanwhile.
         """
-        seen = replace(self.visit(name), opened=False)
+        seen = self.look(name)
         try:
             work = self._visitors.get(name)
         except RoiAgentError as error:
@@ -135,17 +139,17 @@ class Actions:
 
     def stop(self, name: object) -> Seen:
         """End early what the visitor waits for; what it found so far stays."""
-        seen = self.visit(name)
+        seen = self.look(name)
         if seen.work is not None:
             seen.work.stop()
-        return replace(seen, opened=False)
+        return seen
 
     def restart(self, name: object) -> Seen:
         """Begin a new conversation; image and regions stay."""
-        seen = self.visit(name)
+        seen = self.look(name)
         if seen.work is not None:
             seen.work.restart()
-        return replace(seen, opened=False)
+        return seen
 
     def _open(self, seen: Seen, source: object) -> Seen:
         """Errors: those of `load_image`; the earlier work is then kept."""
@@ -170,7 +174,7 @@ class Actions:
         )
 
     async def _in_turn(self, name: object, act: Callable[[Work], str]) -> Seen:
-        seen = replace(self.visit(name), opened=False)
+        seen = self.look(name)
         try:
             work = self._visitors.get(name)
             told = await self._lane(lambda: act(work))

@@ -1,7 +1,6 @@
 """The layout: which component stands where, and which function each of them calls."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -191,7 +190,7 @@ class _Page:
         return self._shown(self.actions.restart(visitor), tab)
 
     def _turn_to(self, tab: str, visitor: Any) -> Updates:
-        return self._shown(replace(self.actions.visit(visitor), opened=False), tab)
+        return self._shown(self.actions.look(visitor), tab)
 
     def _shown(self, seen: Seen, tab: str) -> Updates:
         """A value for each component that changes."""
