@@ -37,6 +37,15 @@ def browser() -> Iterator[Browser]:
             started.close()
 
 
+def drag(page: Page, begin: tuple[float, float], end: tuple[float, float]) -> None:
+    """With the mouse, from one place of the window to another."""
+    page.mouse.move(*begin)
+    page.mouse.down()
+    page.mouse.move((begin[0] + end[0]) / 2, (begin[1] + end[1]) / 2)
+    page.mouse.move(*end)
+    page.mouse.up()
+
+
 class Person:
     """Somebody with a browser of their own at the page.  requests: addresses that it fetched.  faults: of its scripts."""
 
@@ -71,10 +80,13 @@ class Person:
         return self.page.locator(f'[data-region="{name}"]')
 
     def open_scene(self, number: int) -> None:
-        self.page.locator("#roi-scenes button.thumbnail-lg, #roi-scenes button.thumbnail-item").nth(number - 1).click()
+        self.choose_scene(number)
         expect(self.canvas).to_be_visible()
         expect(self.page.locator(".roi-hint").first).to_be_visible()
         self.page.wait_for_function("roi.marks !== null && document.querySelector('canvas.canvas-annotator').height > 100")
+
+    def choose_scene(self, number: int) -> None:
+        self.page.locator("#roi-scenes button.thumbnail-lg, #roi-scenes button.thumbnail-item").nth(number - 1).click()
 
     def at(self, x: float, y: float, side: int = 512) -> tuple[float, float]:
         """Where a pixel of a square image stands in the window: in the middle of the canvas, never enlarged."""
@@ -85,12 +97,7 @@ class Person:
         return place["x"] + (place["width"] - side * scale) / 2 + x * scale, place["y"] + y * scale
 
     def drag(self, x1: float, y1: float, x2: float, y2: float) -> None:
-        mouse = self.page.mouse
-        mouse.move(*self.at(x1, y1))
-        mouse.down()
-        mouse.move(*self.at((x1 + x2) / 2, (y1 + y2) / 2))
-        mouse.move(*self.at(x2, y2))
-        mouse.up()
+        drag(self.page, self.at(x1, y1), self.at(x2, y2))
 
     def draw(self, name: str, box: tuple[float, float, float, float]) -> None:
         self.drag(*box)
@@ -103,6 +110,12 @@ class Person:
         self.question.press("Enter")
         expect(self.page.locator("#roi-chat .bot").last).to_contain_text(answer)
         expect(self.page.locator("#roi-chat .bot").last).to_contain_text("confidence")
+
+    def set_to_work(self, task: str) -> None:
+        """Let the agent begin with a task."""
+        self.page.get_by_label("Let the agent work").check()
+        self.question.fill(task)
+        self.question.press("Enter")
 
     def fetch(self, name: str) -> Any:
         """A file to take away, as Playwright's response."""

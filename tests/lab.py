@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
 
-from tests.browser import WAIT_MS
+from tests.browser import WAIT_MS, drag
 from tests.serving import ROOT
 
 _OPTIONS = ("--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0", "--LabApp.extension_manager=readonly")
@@ -139,12 +139,7 @@ class Picture:
         return place["x"] + x * scale, place["y"] + y * scale
 
     def drag(self, x1: float, y1: float, x2: float, y2: float) -> None:
-        mouse = self.page.mouse
-        mouse.move(*self.at(x1, y1))
-        mouse.down()
-        mouse.move(*self.at((x1 + x2) / 2, (y1 + y2) / 2))
-        mouse.move(*self.at(x2, y2))
-        mouse.up()
+        drag(self.page, self.at(x1, y1), self.at(x2, y2))
 
     def click(self, x: float, y: float) -> None:
         self.page.mouse.click(*self.at(x, y))
