@@ -114,6 +114,18 @@ class ConversationTemplate:
         for piece in [*self.own(before), *self._typed(plain), *self.own(after + self.end)]:
             yield Piece(piece.text, piece.literal, piece.special, learned=True)
 
+    def ending(self) -> tuple[str, str]:
+        """The text and the special token that end an answer: one of them, or both, the text first; the other is empty.
+
+        What follows the token is never written. Empty lines before it are part of the answer, and no stop string.
+        """
+        text = ""
+        for piece in self.own(self.end):
+            if piece.special:
+                return text if text.strip() else "", piece.text
+            text += piece.text
+        return text, ""
+
     def own(self, text: str) -> Iterator[Piece]:
         """Text of the template: `<...>` is a special token."""
         for part in re.split(r"(</?\w+>)", text):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from transformers import (
     CLIPImageProcessor,
     PreTrainedTokenizerBase,
     ProcessorMixin,
+    StoppingCriteriaList,
 )
 
 from roi_agent.model.configuration import GPT4RoIConfig
@@ -24,6 +26,7 @@ from roi_agent.model.errors import CheckpointMismatch, InvalidSetting
 from roi_agent.model.focal import FocalCrops, focal_crops
 from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.model.regions import Region, parse_regions
+from roi_agent.model.stopping import StopStrings, begun_stop, first_stop
 
 # Every token of the architecture, in the order of the published vocabulary (after the 32,000 of LLaMA).
 SPECIAL_TOKENS = ("[PAD]", "<im_patch>", "<bbox>", "<point>", "<im_start>", "<im_end>")
@@ -134,13 +137,44 @@ class GPT4RoIProcessor(ProcessorMixin):
 
     def decode_answer(self, ids: Sequence[int]) -> str:
         """Generated ids -> the answer without end marker and white space."""
-        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
-        end = self.template.end
-        return text.split(end)[0].strip() if end else text.strip()
+        ends = self.end_ids()
+        own = list(takewhile(lambda token: token not in ends, ids))
+        text = self._decode(own)
+        place = first_stop(text, self.stop_strings())
+        if place is None and len(own) == len(ids):  # cut at a length, perhaps inside the marker
+            place = len(text) - begun_stop(text, self.begun_markers())
+        return text[:place].strip()
 
     def end_ids(self) -> list[int]:
-        """The ids of the marker that ends an answer."""
-        return [token for piece in self.template.own(self.template.end) for token in self._piece_ids(piece)]
+        """Tokens that end an answer: the template's, or the tokenizer's own where the end marker is a text."""
+        _, token = self.template.ending()
+        if token:
+            return self._piece_ids(Piece(token, special=True))
+        return [] if self.tokenizer.eos_token_id is None else [self.tokenizer.eos_token_id]
+
+    def stop_strings(self) -> tuple[str, ...]:
+        """The text before which an answer ends, where the end marker is not a special token alone."""
+        text, _ = self.template.ending()
+        return (text,) if text else ()
+
+    def begun_markers(self) -> tuple[str, ...]:
+        """What an answer may end in the middle of where it is cut at a length: the end marker, with the empty lines before it."""
+        before = self.template.answer.split("{answer}")[1]
+        return tuple(text for marker in self.stop_strings() for text in (marker, *([] if before.strip() else [before + marker])))
+
+    def stopping(self, prompt_length: int) -> dict[str, Any]:
+        """Options for the model's `generate` that end each answer at its end marker.
+
+        prompt_length: tokens of a row of the prompts, padding included.
+        """
+        ends: dict[str, Any] = {"eos_token_id": self.end_ids() or None}
+        if stops := self.stop_strings():
+            ends["stopping_criteria"] = StoppingCriteriaList([StopStrings(self._decode, stops, prompt_length)])
+        return ends
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return text
 
     def _piece_ids(self, piece: Piece) -> list[int]:
         if piece.special:

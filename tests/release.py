@@ -1,4 +1,4 @@
-"""The tokenizer of a small release: a SentencePiece vocabulary with byte fallback, in each form in which such a tokenizer is kept.
+"""The tokenizer of a small release: a SentencePiece vocabulary with byte fallback, in each form in which one is kept.
 
 And a tiny LLaMA that writes after each token one that is told, so that what it says is known.
 """
