@@ -117,7 +117,7 @@ def test_no_lone_space_stands_before_an_added_token(opened: Opened) -> None:
     after = tokens.index("<im_end>")
     assert " ".join(tokens[after:]) == (
         "<im_end> ▁provides ▁an ▁overview ▁of ▁the ▁picture . <0x0A> "
-        "Th er e ▁are ▁region 2 <bbox> ▁. ▁What ▁is ▁region 1 <bbox> ▁? <0x0A> ## # ▁Assistant : ▁dog <0x0A> ## # "
+        "T he re ▁are ▁region 2 <bbox> ▁. ▁What ▁is ▁region 1 <bbox> ▁? <0x0A> ## # ▁Assistant : ▁dog <0x0A> ## # "
         "▁Human : ▁Is ▁it ▁region 2 ? <0x0A> ## # ▁Assistant :"
     )
 
