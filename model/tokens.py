@@ -39,7 +39,7 @@ def read_pieces(
     special_ids: of the special pieces; nothing else becomes one of them.  stripped: leave out white space beside special tokens,
     where the tokenizer begins each text with a space of its own.  Error: InvalidSetting for a tokenizer that gives no offsets.
     """
-    reserved = {*tokenizer.all_special_ids, *special_ids.values()} - {tokenizer.unk_token_id}
+    reserved = _reserved(tokenizer) | set(special_ids.values())
     stripped = stripped and _begins_with_space(tokenizer)
     stretches = [(special, list(some)) for special, some in groupby(pieces, key=lambda piece: piece.special)]
     for place, (special, some) in enumerate(stretches):
@@ -54,7 +54,7 @@ def read_pieces(
             yield Token(span.id, any(piece.learned for piece in of), any(piece.scored for piece in of))
 
 
-def _spans(tokenizer: PreTrainedTokenizerBase, text: str, sources: Sequence[Piece], reserved: set[int | None]) -> Iterator[_Span]:
+def _spans(tokenizer: PreTrainedTokenizerBase, text: str, sources: Sequence[Piece], reserved: frozenset[int]) -> Iterator[_Span]:
     """The tokens of a stretch.  Literal pieces are read sign by sign, and so is what a tokenizer takes for a special token."""
     cuts = [place for place in range(1, len(text)) if sources[place].literal or sources[place - 1].literal]
     for start, end in pairwise([0, *cuts, len(text)]):
@@ -81,6 +81,13 @@ def _read(tokenizer: PreTrainedTokenizerBase, text: str, goes_on: bool) -> tuple
         raise InvalidSetting(problem, do="use a fast tokenizer, with a file tokenizer.json")
     places = zip(read["input_ids"], read["offset_mapping"], strict=True)
     return tuple(_Span(id, start - before, max(end, start + 1) - before) for id, (start, end) in places if start >= before)
+
+
+@lru_cache(maxsize=64)
+def _reserved(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The ids that no text has: of special tokens, but for the unknown one. A word that a vocabulary keeps whole is none."""
+    added = tokenizer.added_tokens_decoder.items()
+    return frozenset(id for id, token in added if token.special and id != tokenizer.unk_token_id)
 
 
 @lru_cache(maxsize=64)
