@@ -7,9 +7,10 @@ What users type is data: it can never become a special token or a turn marker.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from itertools import groupby
 
-from roi_agent.model.errors import ModelNotFound, UnknownRegion
+from roi_agent.model.errors import InvalidSetting, ModelNotFound, UnknownRegion
 from roi_agent.model.regions import Region
 from roi_agent.prompts import load_blocks, names
 
@@ -53,6 +54,8 @@ class ConversationTemplate:
     """The blocks of one prompt format; see the files in `prompts/conversations/`.
 
     white_space: "kept", or "stripped" beside special tokens where the tokenizer begins each text with a space of its own.
+    more_tokens: special tokens of the tokenizer, which need not look like `<...>`; `GPT4RoIProcessor` fills them in.
+    Error: InvalidSetting for another white_space.
     """
 
     opening: str
@@ -64,6 +67,11 @@ class ConversationTemplate:
     later_mention: str
     introduction: str
     white_space: str = "kept"
+    more_tokens: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.white_space not in ("kept", "stripped"):
+            raise InvalidSetting(f"the template's white_space is {self.white_space!r}", do="write kept or stripped")
 
     @classmethod
     def load(cls, name: str) -> "ConversationTemplate":
@@ -136,15 +144,15 @@ class ConversationTemplate:
 
     def special_tokens(self) -> tuple[str, ...]:
         """Every special token that a conversation can hold."""
-        blocks = (getattr(self, each.name) for each in fields(self))
+        blocks = [block for each in fields(self) if isinstance(block := getattr(self, each.name), str)]
         pieces = [piece for block in blocks for piece in self.own(block.replace("{image}", "<im_patch>"))]
         return tuple(dict.fromkeys(piece.text for piece in pieces if piece.special))
 
     def own(self, text: str) -> Iterator[Piece]:
-        """Text of the template: `<...>` is a special token."""
-        for part in re.split(r"(</?\w+>)", text):
+        """Text of the template: `<...>` is a special token, as is every token in `more_tokens`."""
+        for place, part in enumerate(_token_pattern(self.more_tokens).split(text)):
             if part:
-                yield Piece(part, special=part.startswith("<"))
+                yield Piece(part, special=place % 2 == 1)
 
     def _typed(self, text: str, *, scored: bool = False) -> Iterator[Piece]:
         """Text of a user or a model: no part of it is special."""
@@ -156,6 +164,13 @@ class ConversationTemplate:
 def mentioned(text: str) -> tuple[str, ...]:
     """The names of the regions that a text mentions, in order of first mention."""
     return tuple(dict.fromkeys(_MENTION.findall(text)))
+
+
+@lru_cache(maxsize=64)
+def _token_pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
+    """Finds these tokens, and those in single angle brackets: `<bbox>`, `</s>`, `<|im_start|>`; not `<<SYS>>`."""
+    known = sorted(map(re.escape, tokens), key=len, reverse=True)
+    return re.compile("(" + "|".join([*known, r"(?<!<)<[^<>\s]+>(?!>)"]) + ")")
 
 
 def _unmentioned(question: str, regions: Sequence[Region]) -> list[Region]:

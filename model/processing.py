@@ -1,7 +1,7 @@
 """Image, text and regions in; the tensors that GPT4RoI reads out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import takewhile
 from typing import Any
@@ -107,7 +107,7 @@ class GPT4RoIProcessor(ProcessorMixin):
 
     def render(self, turns: Sequence[Turn], regions: Sequence[Region]) -> Prompt:
         """The conversation in the words of this model's template."""
-        return self.template.render(turns, regions, num_image_tokens=self.num_image_tokens)
+        return self._own_template().render(turns, regions, num_image_tokens=self.num_image_tokens)
 
     def encode(self, prompt: Prompt) -> tuple[list[int], list[int]]:
         """Token ids (T) and labels (T): the id where the answers' loss is taken, IGNORE elsewhere."""
@@ -146,14 +146,14 @@ class GPT4RoIProcessor(ProcessorMixin):
 
     def end_ids(self) -> list[int]:
         """Tokens that end an answer: the template's, or the tokenizer's own where the end marker is a text."""
-        _, token = self.template.ending()
+        _, token = self._own_template().ending()
         if token:
-            return [_special_ids(self.tokenizer, self.template)[token]]
+            return [_special_ids(self.tokenizer, self._own_template())[token]]
         return [] if self.tokenizer.eos_token_id is None else [self.tokenizer.eos_token_id]
 
     def stop_strings(self) -> tuple[str, ...]:
         """The text before which an answer ends, where the end marker is not a special token alone."""
-        text, _ = self.template.ending()
+        text, _ = self._own_template().ending()
         return (text,) if text else ()
 
     def begun_markers(self) -> tuple[str, ...]:
@@ -171,16 +171,21 @@ class GPT4RoIProcessor(ProcessorMixin):
             ends["stopping_criteria"] = StoppingCriteriaList([StopStrings(self._decode, stops, prompt_length)])
         return ends
 
+    def _own_template(self) -> ConversationTemplate:
+        """The template, in which the tokenizer's special tokens are special however they are written."""
+        return _with_tokens(self.template, self.tokenizer)
+
     def _decode(self, ids: Sequence[int]) -> str:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
         return text
 
     def _tokens(self, prompt: Prompt) -> list[Token]:
-        special_ids = _special_ids(self.tokenizer, self.template)
+        special_ids = _special_ids(self.tokenizer, self._own_template())
         stripped = self.template.white_space == "stripped"
         tokens = list(read_pieces(self.tokenizer, prompt.pieces, special_ids, stripped=stripped))
         start = self.tokenizer.bos_token_id
-        return tokens if start is None else [Token(start, learned=False, scored=False), *tokens]
+        begun = start is None or (tokens and tokens[0].id == start)  # a template may write it itself
+        return tokens if begun else [Token(start, learned=False, scored=False), *tokens]
 
     def _two_step(self, image: Image.Image) -> Tensor:
         """Shorter side to S (bicubic), normalise, then the tensor to S x S (bilinear)."""
@@ -189,6 +194,12 @@ class GPT4RoIProcessor(ProcessorMixin):
         size = {"height": round(image.height * scale), "width": round(image.width * scale)}
         tensor = self.image_processor([image], size=size, resample=Image.Resampling.BICUBIC, return_tensors="pt")["pixel_values"]
         return F.interpolate(torch.as_tensor(tensor), (side, side), mode="bilinear", align_corners=False)
+
+
+@lru_cache(maxsize=64)
+def _with_tokens(template: ConversationTemplate, tokenizer: PreTrainedTokenizerBase) -> ConversationTemplate:
+    special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return replace(template, more_tokens=tuple(special))
 
 
 @lru_cache(maxsize=64)

@@ -55,11 +55,11 @@ FAMILIES = {
         **MENTIONS,
     ),
     "wide bars": ConversationTemplate(
-        opening=f"<｜begin▁of▁sentence｜>{PICTURE}",
-        first_question="<｜User｜>{question}<｜Assistant｜>",
-        next_question="<｜User｜>{question}<｜Assistant｜>",
+        opening=f"<\uff5cbegin▁of▁sentence\uff5c>{PICTURE}",
+        first_question="<\uff5cUser\uff5c>{question}<\uff5cAssistant\uff5c>",
+        next_question="<\uff5cUser\uff5c>{question}<\uff5cAssistant\uff5c>",
         answer="{answer}",
-        end="<｜end▁of▁sentence｜>",
+        end="<\uff5cend▁of▁sentence\uff5c>",
         **MENTIONS,
     ),
 }
@@ -68,9 +68,14 @@ SPECIAL = {
     "llama-3": ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
     "gemma": ["<bos>", "<start_of_turn>", "<end_of_turn>"],
     "brackets": ["<s>", "[INST]", "[/INST]", "</s>"],
-    "wide bars": ["<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"],
+    "wide bars": [
+        "<\uff5cbegin▁of▁sentence\uff5c>",
+        "<\uff5cUser\uff5c>",
+        "<\uff5cAssistant\uff5c>",
+        "<\uff5cend▁of▁sentence\uff5c>",
+    ],
 }
-STARTS = {"llama-3": "<|begin_of_text|>", "gemma": "<bos>", "brackets": "<s>", "wide bars": "<｜begin▁of▁sentence｜>"}
+STARTS = {"llama-3": "<|begin_of_text|>", "gemma": "<bos>", "brackets": "<s>", "wide bars": "<\uff5cbegin▁of▁sentence\uff5c>"}
 
 
 def make_tokenizer(family: str) -> PreTrainedTokenizerFast:
@@ -134,7 +139,10 @@ def test_an_answer_ends_with_the_familys_token(processor: GPT4RoIProcessor) -> N
         (FAMILIES["chatml"], "holds <|im_start|>, <|im_end|>, which"),
         (FAMILIES["llama-3"], "holds <|begin_of_text|>, <|start_header_id|>, <|end_header_id|>, <|eot_id|>, which"),
         (FAMILIES["gemma"], "holds <bos>, <start_of_turn>, <end_of_turn>, which"),
-        (FAMILIES["wide bars"], "holds <｜begin▁of▁sentence｜>, <｜User｜>, <｜Assistant｜>, <｜end▁of▁sentence｜>, which"),
+        (
+            FAMILIES["wide bars"],
+            "holds <\uff5cbegin▁of▁sentence\uff5c>, <\uff5cUser\uff5c>, <\uff5cAssistant\uff5c>, <\uff5cend▁of▁sentence\uff5c>, which",
+        ),
         (replace(ConversationTemplate.load("nano"), next_question="<next-1>{question}<assistant>"), "holds <next-1>, which"),
         (replace(ConversationTemplate.load("nano"), later_mention="{name}<again>"), "holds <again>, which"),
     ],
