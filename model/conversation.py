@@ -6,9 +6,11 @@ What users type is data: it can never become a special token or a turn marker.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from itertools import groupby
 
-from roi_agent.model.errors import ModelNotFound, UnknownRegion
+from roi_agent.model.errors import InvalidSetting, ModelNotFound, UnknownRegion
 from roi_agent.model.regions import Region
 from roi_agent.prompts import load_blocks, names
 
@@ -28,13 +30,15 @@ class Piece:
     """A stretch of the prompt.
 
     literal: the text is tokenised sign by sign, so that a turn marker typed by a user never becomes one.
-    special: the text is one special token.  learned: the answer's part, on which the loss is taken.
+    special: the text is one special token.  learned: an answer's part, on which the loss is taken.
+    scored: the last answer itself and the special token that ends it, by which options are compared.
     """
 
     text: str
     literal: bool = False
     special: bool = False
     learned: bool = False
+    scored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,12 @@ class Prompt:
 
 @dataclass(frozen=True)
 class ConversationTemplate:
-    """The blocks of one prompt format; see the files in `prompts/conversations/`."""
+    """The blocks of one prompt format; see the files in `prompts/conversations/`.
+
+    white_space: "kept", or "stripped" beside special tokens where the tokenizer begins each text with a space of its own.
+    more_tokens: special tokens of the tokenizer, which need not look like `<...>`; `GPT4RoIProcessor` fills them in.
+    Error: InvalidSetting for another white_space.
+    """
 
     opening: str
     first_question: str
@@ -57,6 +66,12 @@ class ConversationTemplate:
     first_mention: str
     later_mention: str
     introduction: str
+    white_space: str = "kept"
+    more_tokens: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.white_space not in ("kept", "stripped"):
+            raise InvalidSetting(f"the template's white_space is {self.white_space!r}", do="write kept or stripped")
 
     @classmethod
     def load(cls, name: str) -> "ConversationTemplate":
@@ -84,7 +99,7 @@ class ConversationTemplate:
             pieces += self._question(turn.question, by_name, introduced)
             pieces += self.own(after)
             if turn.answer is not None:
-                pieces += self._answer(turn.answer)
+                pieces += self._answer(turn.answer, last=index == len(turns) - 1)
         return Prompt(tuple(_merged(pieces)), tuple(introduced))
 
     def _introduce(self, regions: Sequence[Region], introduced: list[Region]) -> Iterator[Piece]:
@@ -108,23 +123,42 @@ class ConversationTemplate:
             position = match.end()
         yield from self._typed(text[position:])
 
-    def _answer(self, text: str) -> Iterator[Piece]:
+    def _answer(self, text: str, *, last: bool) -> Iterator[Piece]:
         before, after = self.answer.split("{answer}")
-        plain = _MENTION.sub(r"\1", text)
-        for piece in [*self.own(before), *self._typed(plain), *self.own(after + self.end)]:
-            yield Piece(piece.text, piece.literal, piece.special, learned=True)
+        plain, end = _MENTION.sub(r"\1", text), self.ending()[1]
+        for piece in [*self.own(before), *self._typed(plain, scored=last), *self.own(after + self.end)]:
+            scored = piece.scored or (last and piece.special and piece.text == end)
+            yield replace(piece, learned=True, scored=scored)
+
+    def ending(self) -> tuple[str, str]:
+        """The text and the special token that end an answer: one of them, or both, the text first; the other is empty.
+
+        What follows the token is never written. Empty lines before it are part of the answer, and no stop string.
+        """
+        text = ""
+        for piece in self.own(self.end):
+            if piece.special:
+                return text if text.strip() else "", piece.text
+            text += piece.text
+        return text, ""
+
+    def special_tokens(self) -> tuple[str, ...]:
+        """Every special token that a conversation can hold."""
+        blocks = [block for each in fields(self) if isinstance(block := getattr(self, each.name), str)]
+        pieces = [piece for block in blocks for piece in self.own(block.replace("{image}", "<im_patch>"))]
+        return tuple(dict.fromkeys(piece.text for piece in pieces if piece.special))
 
     def own(self, text: str) -> Iterator[Piece]:
-        """Text of the template: `<...>` is a special token."""
-        for part in re.split(r"(</?\w+>)", text):
+        """Text of the template: `<...>` is a special token, as is every token in `more_tokens`."""
+        for place, part in enumerate(_token_pattern(self.more_tokens).split(text)):
             if part:
-                yield Piece(part, special=part.startswith("<"))
+                yield Piece(part, special=place % 2 == 1)
 
-    def _typed(self, text: str) -> Iterator[Piece]:
+    def _typed(self, text: str, *, scored: bool = False) -> Iterator[Piece]:
         """Text of a user or a model: no part of it is special."""
         for part in re.split(r"(#{3,})", text):
             if part:
-                yield Piece(part, literal=part.startswith("###"))
+                yield Piece(part, literal=part.startswith("###"), scored=scored)
 
 
 def mentioned(text: str) -> tuple[str, ...]:
@@ -132,25 +166,28 @@ def mentioned(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_MENTION.findall(text)))
 
 
+@lru_cache(maxsize=64)
+def _token_pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
+    """Finds these tokens, and those in single angle brackets: `<bbox>`, `</s>`, `<|im_start|>`; not `<<SYS>>`."""
+    known = sorted(map(re.escape, tokens), key=len, reverse=True)
+    return re.compile("(" + "|".join([*known, r"(?<!<)<[^<>\s]+>(?!>)"]) + ")")
+
+
 def _unmentioned(question: str, regions: Sequence[Region]) -> list[Region]:
     return [region for region in regions if region.name not in mentioned(question)]
 
 
 def _merged(pieces: Sequence[Piece]) -> Iterator[Piece]:
-    """Neighbouring plain stretches as one, because a tokenizer reads a sentence better than its parts."""
-    waiting: Piece | None = None
-    for piece in pieces:
-        plain = not (piece.literal or piece.special)
-        if waiting and plain and piece.learned == waiting.learned:
-            waiting = Piece(waiting.text + piece.text, learned=piece.learned)
-            continue
-        if waiting:
-            yield waiting
-        waiting = piece if plain else None
-        if not plain:
-            yield piece
-    if waiting:
-        yield waiting
+    """Neighbouring plain pieces of one kind as one."""
+    for (alone, learned, scored), some in groupby(pieces, key=_kind):
+        if alone:
+            yield from some
+        else:
+            yield Piece("".join(piece.text for piece in some), learned=learned, scored=scored)
+
+
+def _kind(piece: Piece) -> tuple[bool, bool, bool]:
+    return piece.literal or piece.special, piece.learned, piece.scored
 
 
 def _listing(region_names: list[str]) -> str:

@@ -144,7 +144,7 @@ class LocalRegionModel(RegionModel):
     ) -> Request:
         """score: the last turn's answer is given, and only its likelihood is asked for."""
         prompt = self.processor.render(turns, regions)
-        ids, labels = self.processor.encode(prompt)
+        ids, labels = self.processor.encode_option(prompt) if score else self.processor.encode(prompt)
         new, limit = 0 if score else decoding.max_new_tokens, self.model.config.text_config.max_position_embeddings
         if len(ids) + new > limit:
             raise PromptTooLong(

@@ -1,8 +1,9 @@
 """Image, text and regions in; the tensors that GPT4RoI reads out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -15,15 +16,18 @@ from transformers import (
     CLIPImageProcessor,
     PreTrainedTokenizerBase,
     ProcessorMixin,
+    StoppingCriteriaList,
 )
 
 from roi_agent.model.configuration import GPT4RoIConfig
-from roi_agent.model.conversation import ConversationTemplate, Piece, Prompt, Turn
+from roi_agent.model.conversation import ConversationTemplate, Prompt, Turn
 from roi_agent.model.coverage import mask_coverage
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting
 from roi_agent.model.focal import FocalCrops, focal_crops
 from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.model.regions import Region, parse_regions
+from roi_agent.model.stopping import StopStrings, begun_stop, first_stop
+from roi_agent.model.tokens import Token, read_pieces
 
 # Every token of the architecture, in the order of the published vocabulary (after the 32,000 of LLaMA).
 SPECIAL_TOKENS = ("[PAD]", "<im_patch>", "<bbox>", "<point>", "<im_start>", "<im_end>")
@@ -103,19 +107,17 @@ class GPT4RoIProcessor(ProcessorMixin):
 
     def render(self, turns: Sequence[Turn], regions: Sequence[Region]) -> Prompt:
         """The conversation in the words of this model's template."""
-        return self.template.render(turns, regions, num_image_tokens=self.num_image_tokens)
+        return self._own_template().render(turns, regions, num_image_tokens=self.num_image_tokens)
 
     def encode(self, prompt: Prompt) -> tuple[list[int], list[int]]:
-        """Token ids (T) and labels (T): the id where the answer's loss is taken, IGNORE elsewhere."""
-        ids: list[int] = []
-        labels: list[int] = []
-        if self.tokenizer.bos_token_id is not None:
-            ids, labels = [self.tokenizer.bos_token_id], [IGNORE]
-        for piece in prompt.pieces:
-            new = self._piece_ids(piece)
-            ids += new
-            labels += new if piece.learned else [IGNORE] * len(new)
-        return ids, labels
+        """Token ids (T) and labels (T): the id where the answers' loss is taken, IGNORE elsewhere."""
+        tokens = self._tokens(prompt)
+        return [token.id for token in tokens], [token.id if token.learned else IGNORE for token in tokens]
+
+    def encode_option(self, prompt: Prompt) -> tuple[list[int], list[int]]:
+        """As `encode`, with labels on the last answer's own tokens alone, and on a special token that ends it."""
+        tokens = self._tokens(prompt)
+        return [token.id for token in tokens], [token.id if token.scored else IGNORE for token in tokens]
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """RGB images -> (B, 3, S, S), resized without keeping the aspect ratio, and normalised."""
@@ -134,22 +136,56 @@ class GPT4RoIProcessor(ProcessorMixin):
 
     def decode_answer(self, ids: Sequence[int]) -> str:
         """Generated ids -> the answer without end marker and white space."""
-        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
-        end = self.template.end
-        return text.split(end)[0].strip() if end else text.strip()
+        ends = self.end_ids()
+        own = list(takewhile(lambda token: token not in ends, ids))
+        text = self._decode(own)
+        place = first_stop(text, self.stop_strings())
+        if place is None and len(own) == len(ids):  # cut at a length, perhaps inside the marker
+            place = len(text) - begun_stop(text, self.begun_markers())
+        return text[:place].strip()
 
     def end_ids(self) -> list[int]:
-        """The ids of the marker that ends an answer."""
-        return [token for piece in self.template.own(self.template.end) for token in self._piece_ids(piece)]
+        """Tokens that end an answer: the template's, or the tokenizer's own where the end marker is a text."""
+        _, token = self._own_template().ending()
+        if token:
+            return [_special_ids(self.tokenizer, self._own_template())[token]]
+        return [] if self.tokenizer.eos_token_id is None else [self.tokenizer.eos_token_id]
 
-    def _piece_ids(self, piece: Piece) -> list[int]:
-        if piece.special:
-            token = self.tokenizer.convert_tokens_to_ids(piece.text)
-            if token is None or token == self.tokenizer.unk_token_id:
-                raise CheckpointMismatch(f"the tokenizer has no token {piece.text}", do="use the tokenizer of the checkpoint")
-            return [token]
-        texts = list(piece.text) if piece.literal else [piece.text]
-        return [token for text in texts for token in _text_ids(self.tokenizer, text)]
+    def stop_strings(self) -> tuple[str, ...]:
+        """The text before which an answer ends, where the end marker is not a special token alone."""
+        text, _ = self._own_template().ending()
+        return (text,) if text else ()
+
+    def begun_markers(self) -> tuple[str, ...]:
+        """What an answer may end in the middle of where it is cut at a length: the end marker, with the empty lines before it."""
+        before = self.template.answer.split("{answer}")[1]
+        return tuple(text for marker in self.stop_strings() for text in (marker, *([] if before.strip() else [before + marker])))
+
+    def stopping(self, prompt_length: int) -> dict[str, Any]:
+        """Options for the model's `generate` that end each answer at its end marker.
+
+        prompt_length: tokens of a row of the prompts, padding included.
+        """
+        ends: dict[str, Any] = {"eos_token_id": self.end_ids() or None}
+        if stops := self.stop_strings():
+            ends["stopping_criteria"] = StoppingCriteriaList([StopStrings(self._decode, stops, prompt_length)])
+        return ends
+
+    def _own_template(self) -> ConversationTemplate:
+        """The template, in which the tokenizer's special tokens are special however they are written."""
+        return _with_tokens(self.template, self.tokenizer)
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return text
+
+    def _tokens(self, prompt: Prompt) -> list[Token]:
+        special_ids = _special_ids(self.tokenizer, self._own_template())
+        stripped = self.template.white_space == "stripped"
+        tokens = list(read_pieces(self.tokenizer, prompt.pieces, special_ids, stripped=stripped))
+        start = self.tokenizer.bos_token_id
+        begun = start is None or (tokens and tokens[0].id == start)  # a template may write it itself
+        return tokens if begun else [Token(start, learned=False, scored=False), *tokens]
 
     def _two_step(self, image: Image.Image) -> Tensor:
         """Shorter side to S (bicubic), normalise, then the tensor to S x S (bilinear)."""
@@ -160,9 +196,22 @@ class GPT4RoIProcessor(ProcessorMixin):
         return F.interpolate(torch.as_tensor(tensor), (side, side), mode="bilinear", align_corners=False)
 
 
-@lru_cache(maxsize=8192)  # the same few words stand between the regions of nearly all questions
-def _text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
-    return tuple(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+@lru_cache(maxsize=64)
+def _with_tokens(template: ConversationTemplate, tokenizer: PreTrainedTokenizerBase) -> ConversationTemplate:
+    special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return replace(template, more_tokens=tuple(special))
+
+
+@lru_cache(maxsize=64)
+def _special_ids(tokenizer: PreTrainedTokenizerBase, template: ConversationTemplate) -> dict[str, int]:
+    """The ids of a template's special tokens.  Error: CheckpointMismatch where the tokenizer lacks one."""
+    vocabulary, wanted = tokenizer.get_vocab(), template.special_tokens()
+    if missing := [token for token in wanted if token not in vocabulary]:
+        raise CheckpointMismatch(
+            f"the conversation template holds {', '.join(missing)}, which the tokenizer does not have",
+            do="use the tokenizer of the checkpoint, or the template that the model was trained on",
+        )
+    return {token: vocabulary[token] for token in wanted}
 
 
 def normalised_boxes(regions: Sequence[Region], size_wh: tuple[int, int]) -> Tensor:

@@ -1,6 +1,7 @@
 """Published weights: every key finds its place, a delta is summed on the shared rows, ids follow the tokenizer."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig
 
-from roi_agent.model.checkpoints import load_published, load_with_report, published_processor, rename_published
+from roi_agent.model.checkpoints import convert, load_published, load_with_report, published_processor, rename_published
 from roi_agent.model.checkpoints.shards import WeightFolder
 from roi_agent.model.errors import CheckpointMismatch, ModelNotFound
+from roi_agent.model.processing import GPT4RoIProcessor
 from tests import published
 from tests.published import BASE_ROWS, ROWS, Release
 
@@ -183,6 +185,46 @@ def test_both_vocabularies_load_with_the_ids_of_their_tokenizer(
     if tokens is not None:
         tokenizer = published_processor(folder, config).tokenizer
         assert tokenizer.convert_tokens_to_ids("<bbox>") == ids[1] and len(tokenizer) <= rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "tokens", "told"),
+    [
+        (
+            32006,
+            published.WITHOUT_POINT,
+            "32005 tokens and the embedding 32006 rows: <point> is added as 32005",
+        ),
+        (32006, published.TOKENS[1:], "32005 tokens and the embedding 32006 rows: [PAD] is added as 32005"),
+        (32006, published.TOKENS[:-1], "32005 tokens and the embedding 32006 rows: <im_end> is added as 32005"),
+        (
+            32006,
+            ("<im_patch>", "<bbox>", "<im_start>", "<im_end>"),
+            "32004 tokens and the embedding 32006 rows: [PAD] is added as 32004, <point> as 32005",
+        ),
+        (32008, published.TOKENS, "32006 tokens and the embedding 32008 rows: 2 rows have no token"),
+        (
+            32008,
+            published.WITHOUT_POINT,
+            "32005 tokens and the embedding 32008 rows: <point> is added as 32005, and 2 rows have no token",
+        ),
+        (32005, published.WITHOUT_POINT, None),
+        (32006, published.TOKENS, None),
+    ],
+)
+def test_a_token_that_the_tokenizer_lacks_is_named_and_added(
+    tmp_path: Path, release: Release, rows: int, tokens: tuple[str, ...], told: str | None
+) -> None:
+    shapes = published.llama_shapes(rows) | published.region_shapes()
+    folder = release.write(tmp_path / "merged", published.random_weights(shapes, seed=1), rows)
+    published.write_tokenizer(folder, tokens)
+    report = convert(folder, tmp_path / "out", vision=release.tower, show_progress=False)
+    found = [note for note in report.notes if note.startswith("the tokenizer has")]
+    assert found == ([f"the tokenizer has {told}"] if told else [])
+    assert not told or told in report.summary()
+    vocabulary = GPT4RoIProcessor.from_pretrained(tmp_path / "out").tokenizer.get_vocab()
+    for token, added in re.findall(r"(\S+) (?:is added )?as (\d+)", told or ""):
+        assert vocabulary[token] == int(added)
 
 
 def test_ids_are_read_from_added_tokens_json_beside_an_older_tokenizer(tmp_path: Path, release: Release) -> None:

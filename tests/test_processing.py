@@ -1,5 +1,6 @@
 """From image, text and regions to tensors: what is special, what is data, and where boxes end up."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,16 @@ def test_labels_cover_the_answers_and_nothing_else(processor: GPT4RoIProcessor) 
     learned = [token for token in labels if token != IGNORE]
     assert processor.tokenizer.decode(learned) == "yes</s>no</s>"
     assert len(ids) == len(labels)
+
+
+def test_nano_reads_conversations_as_it_was_trained_to(processor: GPT4RoIProcessor) -> None:
+    for case in json.loads((Path(__file__).parent / "data" / "nano_tokens.json").read_text(encoding="utf-8")):
+        of_template = GPT4RoIProcessor(processor.image_processor, processor.tokenizer, case["prompt"], 2)
+        regions = [Region(f"region{number}", Box(0, 0, 10 * number, 10)) for number in range(1, case["regions"] + 1)]
+        ids, labels = of_template.encode(of_template.render([Turn(*turn) for turn in case["turns"]], regions))
+        assert ids == case["ids"], case["turns"]
+        learned = set(case["learned"])
+        assert labels == [token if place in learned else IGNORE for place, token in enumerate(ids)], case["turns"]
 
 
 def test_saving_and_loading_changes_nothing(processor: GPT4RoIProcessor, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Request:
 
     ids: the whole prompt.  regions: whose features the prompt carries, in order.
     stream: tell the text token by token, and not only at the end.
-    labels: where a text is to be scored and not written: for every id itself or -100, as `GPT4RoIProcessor.encode` gives them.
+    labels: where a text is to be scored and not written: those of `GPT4RoIProcessor.encode_option`, for every id itself or -100.
     """
 
     image: LoadedImage

@@ -9,6 +9,7 @@ from roi_agent.model.answers import Decoding
 from roi_agent.model.engine.request import Token
 from roi_agent.model.errors import ModelOutputInvalid
 from roi_agent.model.processing import GPT4RoIProcessor
+from roi_agent.model.stopping import begun_stop, first_stop
 
 _UNFINISHED = "\ufffd"  # what a tokenizer shows for a character of which bytes are missing
 
@@ -21,13 +22,13 @@ class Writer:
 
     def __init__(self, processor: GPT4RoIProcessor, decoding: Decoding, *, stream: bool = False) -> None:
         self._processor, self._decoding = processor, decoding
-        self._ends = processor.end_ids()
-        marker = processor.template.end if len(self._ends) > 1 else ""
-        self._stops = tuple(filter(None, (marker, *decoding.stop)))
+        self._ends, self._begun_markers = processor.end_ids(), processor.begun_markers()
+        self._stops = (*processor.stop_strings(), *decoding.stop)
         self._live = stream or bool(self._stops)  # else the text is read once, at the end: it costs more than all the rest
         self._generator = torch.Generator().manual_seed(decoding.seed) if decoding.seed is not None else None
         self.ids: list[int] = []
         self.tokens: list[Token] = []
+        self._starts: list[int] = []  # where the text of each token begins
         self.text, self._told, self._raw = "", 0, ""
         self._settled = self._window = 0  # tokens whose text is known, and where reading of the text after them begins
         self.finish = ""  # "stop" or "length", once it is over
@@ -44,7 +45,7 @@ class Writer:
             token = self._draw(scores)
             score = scores[token].item()
         self.ids.append(token)
-        if self._ends == [token]:
+        if token in self._ends:
             self.finish = "stop"
         else:
             self.tokens.append(Token(token, score, self._likeliest(scores)))
@@ -54,6 +55,8 @@ class Writer:
             self.finish = "length"
         if self.finish and self._settled < len(self.tokens):
             self._read()
+        if self.finish == "length" and (begun := begun_stop(self._raw, self._begun_markers)):
+            self._cut(len(self._raw) - begun)
         return self._tellable() if self._live or self.finish else ""
 
     def _draw(self, scores: Tensor) -> int:
@@ -78,24 +81,24 @@ class Writer:
         after = decode(ids[self._window :], skip_special_tokens=True)
         if after.endswith(_UNFINISHED) and not self.finish:
             return
+        self._starts += [len(self._raw)] * (len(ids) - len(self._starts))
         self._raw += after[len(before) :]
         self._window, self._settled = self._settled, len(ids)
-        places = [place for stop in self._stops if (place := self._raw.find(stop)) >= 0]
-        if places:
-            self._raw, self.finish = self._raw[: min(places)], "stop"
-            self.tokens.pop()  # that which completed the stop
+        place = first_stop(self._raw, self._stops)
+        if place is not None:
+            self.finish = "stop"
+            self._cut(place)
+
+    def _cut(self, place: int) -> None:
+        """End the text at a place, and the tokens with it: those of a stop string are not the answer's."""
+        self._raw = self._raw[:place].rstrip()
+        self.tokens = [token for token, start in zip(self.tokens, self._starts, strict=True) if start < len(self._raw)]
 
     def _tellable(self) -> str:
         """What is sure to stay: not the white space at either end, nor what may become a stop."""
         text = self._raw.lstrip()
         if not self.finish:
-            text = text[: len(text) - _overlap(text, self._stops)]
+            text = text[: len(text) - begun_stop(text, self._stops)]
         text = text.rstrip()
         piece, self._told, self.text = text[self._told :], max(self._told, len(text)), text
         return piece
-
-
-def _overlap(text: str, stops: tuple[str, ...]) -> int:
-    """The length of the longest end of the text with which a stop begins."""
-    lengths = (length for stop in stops for length in range(1, len(stop)) if text.endswith(stop[:length]))
-    return max(lengths, default=0)

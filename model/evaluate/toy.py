@@ -209,8 +209,8 @@ def _generate(
         region_vectors=[vectors[image][row.things] for image, row in zip(images, rows, strict=True)],
         max_new_tokens=_NEW_TOKENS,
         do_sample=False,
-        eos_token_id=model.processor.end_ids()[-1],
         pad_token_id=pad,
+        **model.processor.stopping(longest),
     )
     return [model.processor.decode_answer(new) for new in output[:, longest:].tolist()]
 

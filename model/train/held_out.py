@@ -86,6 +86,7 @@ class HeldOut:
             "crops": crops,
             "max_new_tokens": self.settings.max_new_tokens,
             "do_sample": False,
+            **self.processor.stopping(longest),
         }
 
 

@@ -1,0 +1,35 @@
+"""Stop strings: where an answer ends that ends with a text, however the text is cut into tokens."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import StoppingCriteria
+
+
+def first_stop(text: str, stops: Sequence[str]) -> int | None:
+    """Where the first of the stop strings begins in the text; None where it holds none."""
+    places = [place for stop in stops if (place := text.find(stop)) >= 0]
+    return min(places, default=None)
+
+
+def begun_stop(text: str, stops: Sequence[str]) -> int:
+    """The length of the longest end of the text with which a stop string begins."""
+    lengths = (length for stop in stops for length in range(1, len(stop)) if text.endswith(stop[:length]))
+    return max(lengths, default=0)
+
+
+class StopStrings(StoppingCriteria):
+    """Ends each row of transformers' `generate` once the text after its prompt holds a stop string.
+
+    decode: ids of new tokens -> text.  prompt_length: tokens of each row before the new ones.
+    """
+
+    def __init__(self, decode: Callable[[list[int]], str], stops: Sequence[str], prompt_length: int) -> None:
+        self._decode, self._stops, self._start = decode, tuple(stops), prompt_length
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:  # type: ignore[override]
+        """Whether each row has ended, of ids (B, T)."""
+        texts = [self._decode(row) for row in input_ids[:, self._start :].tolist()]
+        return torch.tensor([first_stop(text, self._stops) is not None for text in texts], device=input_ids.device)
