@@ -33,7 +33,8 @@ class Memory(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
-        if any(each.alias_info is not None for each in func._schema.returns) or not isinstance(made, Tensor):
+        tensors = [each for each in (made if isinstance(made, tuple) else [made]) if isinstance(each, Tensor)]
+        if any(each.alias_info is not None for each in func._schema.returns) or not tensors:
             return made  # a view, or a change in place
         if self._last is not None:
             self.alive += [self.failed[-1]] if self._last() is not None else []
@@ -43,7 +44,7 @@ class Memory(TorchDispatchMode):
         self.places[place] = before + 1
         if self._fails(place, before):
             self.failed.append(place)
-            self._last = ref(made)
+            self._last = ref(tensors[0])
             raise torch.OutOfMemoryError("out of memory")
         return made
 
