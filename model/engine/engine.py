@@ -12,6 +12,7 @@ import torch
 
 from roi_agent.model.engine.batch import Batch, Question, coded
 from roi_agent.model.engine.cache import ImageCache, KeptImage
+from roi_agent.model.engine.grouping import PREFILL_TOKENS, computed
 from roi_agent.model.engine.request import Pending, Request, Written
 from roi_agent.model.engine.runner import Runner
 from roi_agent.model.engine.writer import Writer
@@ -20,7 +21,6 @@ from roi_agent.model.errors import Cancelled, InvalidSetting, QueueFull, RoiAgen
 _running: "WeakSet[Engine]" = WeakSet()  # those whose thread must end before the interpreter does
 _STOP_S = 10.0  # for the pass that is being done
 _IDLE_S = 5.0  # after which the thread ends; the next question starts another
-_PREFILL_TOKENS = 4096  # read between two steps: more would keep those waiting that are being answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +156,7 @@ class Engine:
             self._admit()
             self._batch.read(self._admitted)
             self._admitted = []
+            self._put_back()
             self._hand_out()
         elif not self._batch:
             self._run_errand()
@@ -175,6 +176,12 @@ class Engine:
             self._failed += isinstance(outcome, RoiAgentError)
             pending.finish(outcome)
         self._batch.over.clear()
+
+    def _put_back(self) -> None:
+        """What waits for the memory of others stands first in the queue again."""
+        with self._wake:
+            self._waiting.extendleft(reversed(self._batch.later))
+        self._batch.later.clear()
 
     def _give_up(self, error: RoiAgentError) -> None:
         """Answer everybody with an error."""
@@ -201,25 +208,34 @@ class Engine:
 
     def _admit(self) -> None:
         """The next questions from the queue; at most one image is encoded for them, since those being answered wait for it."""
-        tokens, encoded = 0, False
-        while len(self._batch) + len(self._admitted) < self._batch.fits and tokens < _PREFILL_TOKENS:
+        encoded = False
+        while len(self._batch) + len(self._admitted) < self._batch.fits:
             with self._wake:
-                if not self._waiting:
+                if not self._waiting or not self._may_read(self._waiting[0]):
                     return
                 pending = self._waiting[0]
                 image = self._known(pending)
                 if image is None and encoded:
                     return
                 self._waiting.popleft()
+            if image is None:
+                encoded = True
+                made = self._batch.tried(lambda pending=pending: self._encode(pending), 1, again=True)  # type: ignore[misc]
+                if isinstance(made, RoiAgentError):
+                    self._batch.refuse(pending, made, others=len(self._batch) + len(self._admitted))
+                    continue
+                image = made
             try:
-                if image is None:
-                    encoded = True
-                    image = self._encode(pending)
                 writer = Writer(self.runner.processor, pending.request.decoding, stream=pending.request.stream)
                 self._admitted.append(Question(pending, image, writer))
             except Exception as error:
                 self._batch.over.append((pending, coded(error)))
-            tokens += len(pending.request.ids) - len(self.runner.prefix_ids)
+
+    def _may_read(self, pending: Pending) -> bool:
+        """Whether it is read in this turn with those that are admitted already; a first one always is."""
+        prefix, heads = len(self.runner.prefix_ids), self.runner.heads
+        lengths = [*(each.length for each in self._admitted), len(pending.request.ids) - prefix]
+        return len(lengths) == 1 or computed(lengths, prefix=prefix, heads=heads) <= PREFILL_TOKENS
 
     def _known(self, pending: Pending) -> KeptImage | None:
         """The question's image if it is kept, or held by another question."""
