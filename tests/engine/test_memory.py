@@ -17,8 +17,6 @@ from roi_agent.model.regions import Region
 from tests.engine.asked import Gate, Watched, ids_of, request
 from tests.engine.memory import Memory, under
 
-LATE = 6  # times that a place was met before it fails again: by then others are being answered
-
 
 @pytest.fixture(scope="module")
 def mixed(requests: list[Request]) -> list[Request]:
@@ -46,11 +44,11 @@ def test_memory_that_runs_out_once_anywhere_ends_no_question(nano: LocalRegionMo
     places = watch.places
     assert {file for file, *_ in places} >= {"attention.py", "batch.py", "rows.py", "runner.py", "writer.py"} and len(places) > 30
     for place, count in places.items():
-        numbers = {0, LATE} if count > LATE else {0}
-        memory = Memory(lambda met, before, at=place, times=numbers: met == at and before in times)  # type: ignore[misc]
+        chosen = (place, count // 2)  # while some are being answered and others come
+        memory = Memory(lambda met, before, at=chosen: (met, before) == at)  # type: ignore[misc]
         engine = engine_under(nano, memory)
-        assert told(engine.submit_all(mixed)) == expected, place
-        assert memory.failed == [place] * len(numbers) and memory.alive == [], place
+        assert told(engine.submit_all(mixed)) == expected, chosen
+        assert memory.failed == [place] and memory.alive == [], chosen
         assert engine.counters().failed == 0
 
 
