@@ -16,7 +16,8 @@ class Leaving:
         self._sent, self._gone = False, asyncio.Event()
         self._scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http", "path": path,
-            "raw_path": path.encode(), "query_string": b"", "root_path": "", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+            "raw_path": path.encode(), "query_string": b"", "root_path": "",
+            "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
             "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")],
         }  # fmt: skip
         self._answering = asyncio.ensure_future(app(self._scope, self._receive, self._send))
