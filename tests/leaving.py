@@ -26,10 +26,14 @@ class Leaving:
         """Close the connection."""
         self._gone.set()
 
-    async def answer(self) -> Any:
-        """The whole answer, as JSON."""
+    async def content(self) -> str:
+        """The whole answer."""
         await asyncio.wait_for(self._answering, 60)
-        return json.loads(self._content)
+        return self._content.decode()
+
+    async def answer(self) -> Any:
+        """The whole answer, from JSON."""
+        return json.loads(await self.content())
 
     async def _receive(self) -> dict[str, Any]:
         if not self._sent:
