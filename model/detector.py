@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForZeroShotObjectDetection, AutoProcessor
 
+from roi_agent.model.cancellation import NEVER, Cancellation, takes_cancellation
 from roi_agent.model.domain import Domain
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, PromptTooLong
 from roi_agent.model.shown import shown
@@ -28,6 +29,7 @@ MAX_PHRASES = 200
 MAX_PHRASE_CHARACTERS = 200
 
 _BATCH = 8  # images at once
+_DOING = "detecting"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +48,10 @@ class Candidates:
 
 @runtime_checkable
 class PhraseDetector(Protocol):
-    """Finds things by words."""
+    """Finds things by words.
+
+    `candidates` may take a `cancellation` too, and call its `check` between two steps; see `candidates_of`.
+    """
 
     name: str
     threshold: float
@@ -109,8 +114,10 @@ class TransformersDetector:
         self.model.to(device)
 
     @torch.inference_mode()
-    def candidates(self, images: Sequence[Image.Image], phrases: Sequence[str]) -> list[Candidates]:
-        """Every query's box with its score for each phrase."""
+    def candidates(
+        self, images: Sequence[Image.Image], phrases: Sequence[str], *, cancellation: Cancellation = NEVER
+    ) -> list[Candidates]:
+        """Every query's box with its score for each phrase.  cancellation: ends the work after a pass of the model."""
         unknown = self._unknown(phrases)
         known = [phrase for phrase in phrases if phrase not in unknown]
         if not known:
@@ -119,7 +126,10 @@ class TransformersDetector:
         found: list[Candidates] = []
         for start in range(0, len(images), _BATCH):
             batch = list(images[start : start + _BATCH])
-            parts = [self._run(batch, chunk) for chunk in self._chunks(known)]
+            parts = []
+            for chunk in self._chunks(known):
+                cancellation.check(_DOING)
+                parts.append(self._run(batch, chunk))
             for of_image in zip(*parts, strict=True):
                 boxes = np.concatenate([each.boxes for each in of_image])
                 scores = np.zeros((len(boxes), len(phrases)))
@@ -184,6 +194,21 @@ class TransformersDetector:
         if tokenizer.unk_token_id in (None, tokenizer.eos_token_id):  # byte-level: every word can be written
             return ()
         return tuple(phrase for phrase in phrases if tokenizer.unk_token_id in tokenizer(phrase)["input_ids"])
+
+
+def candidates_of(
+    detector: PhraseDetector, images: Sequence[Image.Image], phrases: Sequence[str], cancellation: Cancellation
+) -> list[Candidates]:
+    """As `detector.candidates`, ended between two steps; one that takes no cancellation is asked image by image."""
+    method: Any = detector.candidates
+    if takes_cancellation(method):
+        found: list[Candidates] = method(images, phrases, cancellation=cancellation)
+        return found
+    found = []
+    for image in images:
+        cancellation.check(_DOING)
+        found += method([image], phrases)
+    return found
 
 
 def backbone_maps(model: Any, pixels: Tensor) -> list[Tensor]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.transforms import functional
 
+from roi_agent.model.cancellation import NEVER, Cancellation
 from roi_agent.model.detector import Candidates, PhraseDetector, prompt_of, token_spans
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.images import LoadedImage
@@ -33,12 +34,15 @@ class OriginalDetector:
         self.model, self.name = model.eval(), name
 
     @torch.inference_mode()
-    def candidates(self, images: Sequence[Image.Image], phrases: Sequence[str]) -> list[Candidates]:
-        """Every query's box with its score for each phrase, image by image."""
+    def candidates(
+        self, images: Sequence[Image.Image], phrases: Sequence[str], *, cancellation: Cancellation = NEVER
+    ) -> list[Candidates]:
+        """Every query's box with its score for each phrase, image by image.  cancellation: ends the work after an image."""
         spans = token_spans(self.model.tokenizer, phrases)
         device = next(self.model.parameters()).device
         found = []
         for image in images:
+            cancellation.check("detecting")
             output = self.model(self._pixels(image).to(device), captions=[prompt_of(phrases)])
             scores = output["pred_logits"][0].float().sigmoid().cpu()
             by_phrase = torch.stack([scores[:, span].amax(-1) for span in spans], -1)
@@ -65,14 +69,24 @@ class OriginalSegmenter:
         self._lock = threading.Lock()
 
     def masks(
-        self, image: LoadedImage, prompts: Sequence[Prompt], *, several: bool = False, min_score: float | None = None
+        self,
+        image: LoadedImage,
+        prompts: Sequence[Prompt],
+        *,
+        several: bool = False,
+        min_score: float | None = None,
+        cancellation: Cancellation = NEVER,
     ) -> list[list[ScoredMask]]:
         """As `TransformersSegmenter.masks`, one prompt after another."""
         with self._lock:
             if self._digest != image.digest():
                 self.predictor.set_image(np.asarray(image.pixels))
                 self._digest = image.digest()
-            return [self._masks(prompt, several, min_score) for prompt in prompts]
+            found = []
+            for prompt in prompts:
+                cancellation.check("segmenting")
+                found.append(self._masks(prompt, several, min_score))
+            return found
 
     def notes(self, image: LoadedImage) -> tuple[str, ...]:
         """Nothing is known of what the model was trained on."""

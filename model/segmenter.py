@@ -18,6 +18,7 @@ from torch.nn.functional import interpolate, pad
 from transformers import AutoConfig, AutoModelForMaskGeneration, AutoProcessor
 
 from roi_agent.model.boxes import Box
+from roi_agent.model.cancellation import NEVER, Cancellation, takes_cancellation
 from roi_agent.model.domain import Domain
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 from roi_agent.model.images import LoadedImage
@@ -29,6 +30,7 @@ STRETCHED = ("sam2", "sam2_video", "sam3_tracker", "sam3_video", "edgetam", "edg
 
 _KEPT_IMAGES = 4
 _AT_ONCE = 32  # prompts
+_DOING = "segmenting"
 _MASK_LOGIT = 10.0  # a mask that is given counts as this sure
 _STABLE = 1.0  # logits by which the threshold is shifted to see whether a mask depends on it
 
@@ -59,7 +61,10 @@ class ScoredMask:
 
 @runtime_checkable
 class PromptedSegmenter(Protocol):
-    """Finds the mask of what a prompt points at."""
+    """Finds the mask of what a prompt points at.
+
+    `masks` may take a `cancellation` too, and call its `check` between two steps; see `masks_of`.
+    """
 
     name: str
 
@@ -73,7 +78,7 @@ class PromptedSegmenter(Protocol):
 
 
 class TransformersSegmenter:
-    """A segmenter from transformers in this process. Safe under threads: calls wait for one another."""
+    """A segmenter from transformers in this process. Safe under threads: calls take turns at the model."""
 
     def __init__(self, model: Any, processor: Any, *, name: str = "segmenter", domain: Domain | None = None) -> None:
         kind = model.config.model_type
@@ -113,24 +118,36 @@ class TransformersSegmenter:
 
     @torch.inference_mode()
     def masks(
-        self, image: LoadedImage, prompts: Sequence[Prompt], *, several: bool = False, min_score: float | None = None
+        self,
+        image: LoadedImage,
+        prompts: Sequence[Prompt],
+        *,
+        several: bool = False,
+        min_score: float | None = None,
+        cancellation: Cancellation = NEVER,
     ) -> list[list[ScoredMask]]:
         """For each prompt one mask, or with `several` the three that the model offers, best first; none below min_score.
 
         One point may mean a thing, a part of it or what it belongs to; so its one mask is the best of the three.
+        cancellation: ends the work after a pass of the model or a mask.
         """
+        cancellation.check(_DOING)
         with self._lock:
             encoded = self._encode(image)
-            found: dict[int, list[ScoredMask]] = {}
-            for group in _alike(prompts):
-                for start in range(0, len(group), _AT_ONCE):
-                    indices = group[start : start + _AT_ONCE]
-                    chosen = [prompts[index] for index in indices]
-                    three = several or (len(chosen[0].points) == 1 and chosen[0].box is None and chosen[0].mask is None)
+        found: dict[int, list[ScoredMask]] = {}
+        for group in _alike(prompts):
+            for start in range(0, len(group), _AT_ONCE):
+                cancellation.check(_DOING)
+                indices = group[start : start + _AT_ONCE]
+                chosen = [prompts[index] for index in indices]
+                three = several or (len(chosen[0].points) == 1 and chosen[0].box is None and chosen[0].mask is None)
+                with self._lock:
                     logits, scores = self._decode(encoded, chosen, several=three)
-                    for index, mask_logits, mask_scores in zip(indices, logits, scores, strict=True):
-                        best = ranked(mask_scores.tolist(), several=several, min_score=min_score)
-                        found[index] = self._built(encoded, mask_logits[best], mask_scores[best]) if best else []
+                for index, mask_logits, mask_scores in zip(indices, logits, scores.tolist(), strict=True):
+                    found[index] = []
+                    for one in ranked(mask_scores, several=several, min_score=min_score):
+                        cancellation.check(_DOING)
+                        found[index].append(self._built(encoded, mask_logits[one], mask_scores[one]))
         return [found[index] for index in range(len(prompts))]
 
     def _encode(self, image: LoadedImage) -> "_Encoded":
@@ -171,12 +188,12 @@ class TransformersSegmenter:
         side = 4 * (config.image_size // config.patch_size)
         return framed_logits(mask, image.inner_wh, image.frame_wh, side).to(self.model.dtype)
 
-    def _built(self, image: "_Encoded", logits: Tensor, scores: Tensor) -> list[ScoredMask]:
-        """The masks of one prompt in the image's own pixels."""
-        framed = interpolate(logits[None], image.frame_wh[::-1], mode="bilinear", align_corners=False)
+    def _built(self, image: "_Encoded", logits: Tensor, score: float) -> ScoredMask:
+        """One mask, of logits (h, w), in the image's own pixels."""
+        framed = interpolate(logits[None, None], image.frame_wh[::-1], mode="bilinear", align_corners=False)
         inner = framed[..., : image.inner_wh[1], : image.inner_wh[0]]
-        full = interpolate(inner, image.size_wh[::-1], mode="bilinear", align_corners=False)[0]
-        return [scored(values.numpy(), score) for values, score in zip(full, scores.tolist(), strict=True)]
+        full = interpolate(inner, image.size_wh[::-1], mode="bilinear", align_corners=False)[0, 0]
+        return scored(full.numpy(), score)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,6 +207,28 @@ class _Encoded:
 
     def into_frame(self, x: float, y: float) -> tuple[float, float]:
         return x * self.inner_wh[0] / self.size_wh[0], y * self.inner_wh[1] / self.size_wh[1]
+
+
+def masks_of(
+    segmenter: PromptedSegmenter,
+    image: LoadedImage,
+    prompts: Sequence[Prompt],
+    cancellation: Cancellation,
+    *,
+    several: bool = False,
+    min_score: float | None = None,
+) -> list[list[ScoredMask]]:
+    """As `segmenter.masks`, ended between two steps; one that takes no cancellation is asked for a few masks at a time."""
+    options: dict[str, Any] = {"several": several, "min_score": min_score}
+    method: Any = segmenter.masks
+    if takes_cancellation(method):
+        found: list[list[ScoredMask]] = method(image, prompts, **options, cancellation=cancellation)
+        return found
+    found = []
+    for start in range(0, len(prompts), _AT_ONCE):
+        cancellation.check(_DOING)
+        found += method(image, prompts[start : start + _AT_ONCE], **options)
+    return found
 
 
 def framed_logits(mask: Mask, inner_wh: tuple[int, int], frame_wh: tuple[int, int], side: int) -> Tensor:

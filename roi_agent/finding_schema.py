@@ -12,6 +12,7 @@ from roi_agent.schema import ImageName, Number, Regions, Text, Wire, WireMask, W
 
 MAX_PROMPTS = 4096  # a grid of 64 x 64 points
 
+Seconds = Annotated[float, Field(gt=0, le=3600)]  # until the answer must be there, waiting included
 Point = Annotated[list[Number], Field(min_length=2, max_length=3)]
 MarkedPoint = Annotated[list[Number], Field(min_length=3, max_length=3)]
 
@@ -24,6 +25,7 @@ class DetectRequest(Wire):
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     overlap: Annotated[float, Field(ge=0, le=1)] | None = None
     max_regions: Annotated[int, Field(ge=1, le=1000)] | None = None
+    timeout_s: Seconds | None = None
 
 
 class DetectResponse(Wire):
@@ -43,6 +45,7 @@ class SegmentRequest(Wire):
     regions: Regions = Field(default_factory=list)
     points: Annotated[list[Point], Field(max_length=100)] = Field(default_factory=list)
     several: bool = False
+    timeout_s: Seconds | None = None
 
 
 class SegmentResponse(Wire):
@@ -67,6 +70,7 @@ class CandidatesRequest(Wire):
 
     image: ImageName
     phrases: Annotated[list[Text], Field(min_length=1, max_length=MAX_PHRASES)]
+    timeout_s: Seconds | None = None
 
 
 class WireCandidates(Wire):
@@ -116,6 +120,7 @@ class MasksRequest(Wire):
     prompts: Annotated[list[WirePrompt], Field(max_length=MAX_PROMPTS)]
     several: bool = False
     min_score: Annotated[float, Field(ge=0, le=1)] | None = None
+    timeout_s: Seconds | None = None
 
 
 class WireScoredMask(Wire):

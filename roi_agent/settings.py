@@ -20,8 +20,10 @@ class ServerSettings:
     image_bytes, image_s: of decoded images that are kept, and seconds since their last use.
     image_hosts: from which images are fetched by web address, as `WebImages` reads them; from none by default.
     visitors, visitor_s: of the page: how many have their images and regions kept, and seconds since their last visit.
-    ready_s: within which the model must answer to count as ready.  drain_s: for requests in progress when the server is told
-    to stop.  Error: InvalidSetting.
+    max_finding, finding_s: calls that wait for the detector, and as many for the segmenter, 429 beyond; and seconds of one that
+    names no deadline.
+    ready_s: within which the model must answer, and a step of finding end, to count as ready.  drain_s: for requests in
+    progress when the server is told to stop.  Error: InvalidSetting.
     """
 
     host: str = "127.0.0.1"
@@ -35,6 +37,8 @@ class ServerSettings:
     image_hosts: tuple[str, ...] = ()
     visitors: int = 100
     visitor_s: float = 4 * 3600.0
+    max_finding: int = 32
+    finding_s: float = 120.0
     ready_s: float = 10.0
     drain_s: float = 30.0
 
@@ -42,7 +46,7 @@ class ServerSettings:
         if not 0 <= self.port <= 65535:
             raise InvalidSetting(f"the port is {shown(self.port)}", do="give 0 to 65535")
         numbers = ("max_body_bytes", "max_requests", "max_questions", "image_bytes", "image_s", "visitors", "visitor_s")
-        for name in (*numbers, "ready_s", "drain_s"):
+        for name in (*numbers, "max_finding", "finding_s", "ready_s", "drain_s"):
             if not getattr(self, name) > 0:
                 raise InvalidSetting(f"{name} is {shown(getattr(self, name))}", do="give a number above 0")
         if self.api_key is not None and (len(self.api_key) < 8 or not self.api_key.isascii() or not self.api_key.isprintable()):

@@ -214,6 +214,7 @@ def test_health_models_and_metrics(served: Serving, client: openai.OpenAI) -> No
     with pytest.raises(openai.NotFoundError, match="use nano"):
         client.models.retrieve("gpt-4o")
     told = send(served, "/metrics")
+    assert "roi_engine_cancelled_total" in told and "roi_engine_deadline_exceeded_total" in told
     assert 'roi_requests_total{route="/readyz",status="200"}' in told and "roi_engine_vision_passes_total" in told
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from roi_agent.model.cancellation import NEVER, Cancellation
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.regions import Region
 from roi_agent.tools import arguments as schemas
@@ -52,24 +53,24 @@ class ToolReply:
         return {"regions": [region.to_dict() for region in self.regions], "data": dict(self.data), **picture}
 
 
-def _find(box: "Toolbox", given: schemas.FindArguments) -> ToolReply:
+def _find(box: "Toolbox", given: schemas.FindArguments, cancellation: Cancellation = NEVER) -> ToolReply:
+    options: dict[str, Any] = {"image": given.image, "threshold": given.threshold, "cancellation": cancellation}
     with box.models.use("detect") as detector:
-        found = detect(box.workspace, given.phrases, detector=detector, image=given.image, threshold=given.threshold)
+        found = detect(box.workspace, given.phrases, detector=detector, **options)
     return ToolReply(found.sentence(), found.regions, found.to_dict())
 
 
-def _segment(box: "Toolbox", given: schemas.SegmentArguments) -> ToolReply:
+def _segment(box: "Toolbox", given: schemas.SegmentArguments, cancellation: Cancellation = NEVER) -> ToolReply:
     points = [(*point, 1) for point in given.points] + [(*point, 0) for point in given.outside]
+    options: dict[str, Any] = {"regions": given.regions, "boxes": given.boxes, "points": points, "cancellation": cancellation}
     with box.models.use("segment") as segmenter:
-        found = segment(
-            box.workspace, segmenter=segmenter, image=given.image, regions=given.regions, boxes=given.boxes, points=points
-        )
+        found = segment(box.workspace, segmenter=segmenter, image=given.image, **options)
     return ToolReply(found.sentence(), found.regions, found.to_dict())
 
 
-def _everything(box: "Toolbox", given: schemas.EverythingArguments) -> ToolReply:
+def _everything(box: "Toolbox", given: schemas.EverythingArguments, cancellation: Cancellation = NEVER) -> ToolReply:
     with box.models.use("segment") as segmenter:
-        found = segment_everything(box.workspace, segmenter=segmenter, image=given.image)
+        found = segment_everything(box.workspace, segmenter=segmenter, image=given.image, cancellation=cancellation)
     return ToolReply(found.sentence(), found.regions, found.to_dict())
 
 
@@ -175,7 +176,8 @@ def _zoom(box: "Toolbox", given: schemas.ZoomArguments) -> ToolReply:
     return _seen(view, f"{view.image.name} is the part of {view.image.parent} around {view.image.region}, {_size(view)}")
 
 
-ABILITIES: dict[str, tuple[type[schemas.Arguments], Callable[["Toolbox", Any], ToolReply]]] = {
+# Those of the groups detect and segment, whose work may take long, also take a cancellation.
+ABILITIES: dict[str, tuple[type[schemas.Arguments], Callable[..., ToolReply]]] = {
     "find_regions": (schemas.FindArguments, _find),
     "segment_regions": (schemas.SegmentArguments, _segment),
     "segment_everything": (schemas.EverythingArguments, _everything),

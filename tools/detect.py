@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torchvision.ops import batched_nms
 
-from roi_agent.model.detector import Candidates, PhraseDetector, parse_phrases
+from roi_agent.model.cancellation import NEVER, Cancellation
+from roi_agent.model.detector import Candidates, PhraseDetector, candidates_of, parse_phrases
 from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, RoiAgentError
 from roi_agent.model.originals import as_detector
 from roi_agent.model.regions import Region
@@ -86,6 +87,7 @@ def detect(
     threshold: float | None = None,
     overlap: float = OVERLAP,
     max_regions: int = MAX_REGIONS,
+    cancellation: Cancellation = NEVER,
 ) -> Detection:
     """Look for phrases in one image; see `detect_in`."""
     return detect_in(
@@ -96,6 +98,7 @@ def detect(
         threshold=threshold,
         overlap=overlap,
         max_regions=max_regions,
+        cancellation=cancellation,
     )[0]
 
 
@@ -108,6 +111,7 @@ def detect_in(
     threshold: float | None = None,
     overlap: float = OVERLAP,
     max_regions: int = MAX_REGIONS,
+    cancellation: Cancellation = NEVER,
 ) -> list[Detection]:
     """Look for the same phrases in several images, as one batch; what is found becomes regions of the workspace.
 
@@ -116,6 +120,7 @@ def detect_in(
         is then dropped where phrases are given.
     threshold: lowest score, in [0, 1]; default: the detector's own.  overlap: IoU from which the lower-scored of two boxes of
         one phrase is dropped; 1 keeps all.  max_regions: for each image, the best.
+    cancellation: ends the work between two passes of the detector; nothing is then added.
     Errors: UnknownImage, InvalidSetting, PromptTooLong, and ModelOutputInvalid for a detector that gives NaN or boxes that
         cannot be; the workspace is then as it was.
     """
@@ -127,14 +132,15 @@ def detect_in(
     seen = [workspace.image(image) for image in images]
     finder = as_detector(detector)
     if not isinstance(finder, PhraseDetector):
-        drafts = [_by_function(finder, each, asked, threshold) for each in seen]
+        drafts = [_by_function(finder, each, asked, threshold, cancellation) for each in seen]
     else:
         if not asked:
             raise InvalidSetting("there is no phrase to look for", do='name things, for example "red umbrella . star ."')
         level = finder.threshold if threshold is None else threshold
-        found = finder.candidates([each.pixels for each in seen], asked)
+        found = candidates_of(finder, [each.pixels for each in seen], asked, cancellation)
         drafts = [_by_phrases(each, candidates, asked, level, overlap) for each, candidates in zip(seen, found, strict=True)]
     _check_drafts(seen, drafts)
+    cancellation.check("detecting")
     return [draft.keep(workspace, each, asked, max_regions) for each, draft in zip(seen, drafts, strict=True)]
 
 
@@ -172,8 +178,15 @@ def _by_phrases(image: WorkspaceImage, found: Candidates, phrases: tuple[str, ..
     return _Draft(items, threshold, dict(zip(phrases, map(float, best), strict=True)), notes)
 
 
-def _by_function(function: DetectorFunction, image: WorkspaceImage, phrases: tuple[str, ...], threshold: float | None) -> _Draft:
+def _by_function(
+    function: DetectorFunction,
+    image: WorkspaceImage,
+    phrases: tuple[str, ...],
+    threshold: float | None,
+    cancellation: Cancellation,
+) -> _Draft:
     """Whatever the function gives, filtered by label and score where it names them."""
+    cancellation.check("detecting")
     picture: Image.Image = image.pixels.copy()
     given = function(picture, list(phrases)) if _takes_phrases(function) else function(picture)
     if given is None:

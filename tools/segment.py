@@ -12,11 +12,12 @@ from scipy import ndimage
 from torchvision.ops import nms
 
 from roi_agent.model.boxes import Box
+from roi_agent.model.cancellation import NEVER, Cancellation
 from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, PointInvalid
 from roi_agent.model.masks import Mask
 from roi_agent.model.originals import as_segmenter
 from roi_agent.model.regions import Region, parse_regions
-from roi_agent.model.segmenter import Prompt, ScoredMask
+from roi_agent.model.segmenter import Prompt, ScoredMask, masks_of
 from roi_agent.model.shown import shown
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, RegionName, Workspace
@@ -74,6 +75,7 @@ def segment(
     several: bool = False,
     format: str = "xyxy",
     unit: str = "pixel",
+    cancellation: Cancellation = NEVER,
 ) -> Segmentation:
     """Masks of what is pointed at, as new regions, without specks: pieces below a tenth of a mask's largest piece.
 
@@ -82,7 +84,7 @@ def segment(
     points: (x, y), or (x, y, 1) inside and (x, y, 0) outside the thing, in pixels; all of them, with the one box and the mask
         where they are given too, point at ONE thing.
     mask: a rough mask of the thing, (H, W).  several: keep the three masks that the model offers, not only the best.
-    format, unit: of boxes that are four numbers.
+    format, unit: of boxes that are four numbers.  cancellation: ends the work between two masks; nothing is then added.
     Errors: PointInvalid, MaskInvalid, UnknownRegion, UnknownImage, InvalidSetting, those of `Box.parse`, ModelOutputInvalid.
     """
     chosen = workspace.pick(regions)
@@ -91,11 +93,11 @@ def segment(
     given = parse_regions(boxes, size_wh=seen.size_wh, format=format, unit=unit, max_regions=MAX_PROMPTS)
     prompts = _prompts([*placed, *given], _points(points, seen), _mask(mask, seen))
     finder = as_segmenter(segmenter)
-    found = finder.masks(seen.image, prompts, several=several)
+    found = masks_of(finder, seen.image, prompts, cancellation, several=several)
     items, notes = [], list(finder.notes(seen.image))
     for number, masks in enumerate(found):
         origin = chosen[number] if number < len(chosen) else None
-        useful = [_without_specks(each) for each in masks if _usable(each, seen)]
+        useful = _cleaned([each for each in masks if _usable(each, seen)], cancellation)
         if not useful:
             notes.append(f"no mask for {origin.name if origin else _described(prompts[number])}")
         items += [_item(each, origin, _described(prompts[number])) for each in useful]
@@ -103,20 +105,25 @@ def segment(
 
 
 def point_at(
-    workspace: Workspace, points: object, *, segmenter: object, image: ImageName = None
+    workspace: Workspace,
+    points: object,
+    *,
+    segmenter: object,
+    image: ImageName = None,
+    cancellation: Cancellation = NEVER,
 ) -> tuple[tuple[Region, ...], tuple[str, ...]]:
     """A region for each point: what lies there, as the segmenter sees it, with its mask; and notes on the image.
 
-    points: (x, y) in pixels, each on a thing of its own.  segmenter, image: as in `segment`.
+    points: (x, y) in pixels, each on a thing of its own.  segmenter, image, cancellation: as in `segment`.
     Errors: those of `segment`, and PointInvalid where nothing is found at a point; then no region is added.
     """
     seen = workspace.image(image)
     given = _points(points, seen)
     finder = as_segmenter(segmenter)
-    found = finder.masks(seen.image, [Prompt(points=(point,)) for point in given]) if given else []
+    found = masks_of(finder, seen.image, [Prompt(points=(point,)) for point in given], cancellation) if given else []
     items = []
     for (x, y, _), masks in zip(given, found, strict=True):
-        useful = [_without_specks(each) for each in masks if _usable(each, seen)]
+        useful = _cleaned([each for each in masks if _usable(each, seen)], cancellation)
         if not useful:
             raise PointInvalid(f"nothing is found at {x:g},{y:g}", do="point at the middle of a thing, or give a box")
         items.append(_item(useful[0], None, f"point {x:g},{y:g}"))
@@ -132,11 +139,13 @@ def segment_everything(
     min_score: float = 0.8,
     min_stability: float = 0.85,
     max_regions: int = MAX_REGIONS,
+    cancellation: Cancellation = NEVER,
 ) -> Segmentation:
     """Masks of everything that a grid of points meets, the surest first, without specks.
 
     points_per_side: points of the grid along the longer side.  min_score: least IoU that the model expects of a mask.
     min_stability: least IoU of the masks at a threshold a little higher and lower.  max_regions: kept at most.
+    cancellation: as in `segment`.
     Errors: UnknownImage, InvalidSetting, ModelOutputInvalid.
     """
     for what, value, top in (("points_per_side", points_per_side, MAX_POINTS_PER_SIDE), ("max_regions", max_regions, 9999)):
@@ -148,9 +157,9 @@ def segment_everything(
     seen = workspace.image(image)
     prompts = [Prompt(points=((x, y, True),)) for x, y in _grid(seen.size_wh, points_per_side)]
     finder = as_segmenter(segmenter)
-    found = [mask for masks in finder.masks(seen.image, prompts, several=True, min_score=min_score) for mask in masks]
-    useful = [each for each in found if _usable(each, seen) and each.stability >= min_stability]
-    kept = _without_doubles([_without_specks(each) for each in _without_doubles(useful)])
+    found = masks_of(finder, seen.image, prompts, cancellation, several=True, min_score=min_score)
+    useful = [each for masks in found for each in masks if _usable(each, seen) and each.stability >= min_stability]
+    kept = _without_doubles(_cleaned(_without_doubles(useful, cancellation), cancellation), cancellation)
     notes = list(finder.notes(seen.image))
     if len(kept) > max_regions:
         notes.append(f"{len(kept) - max_regions} more were left out: at most {max_regions} are kept")
@@ -219,6 +228,15 @@ def _usable(found: ScoredMask, image: WorkspaceImage) -> bool:
     return found.mask is not None
 
 
+def _cleaned(found: Sequence[ScoredMask], cancellation: Cancellation) -> list[ScoredMask]:
+    """Masks without specks."""
+    cleaned = []
+    for each in found:
+        cancellation.check("segmenting")
+        cleaned.append(_without_specks(each))
+    return cleaned
+
+
 def _without_specks(found: ScoredMask) -> ScoredMask:
     assert found.mask is not None
     array, box = found.mask.to_array(), found.mask.box
@@ -245,11 +263,15 @@ def _grid(size_wh: tuple[int, int], per_side: int) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for y in ys for x in xs]
 
 
-def _without_doubles(found: Sequence[ScoredMask]) -> list[ScoredMask]:
+def _without_doubles(found: Sequence[ScoredMask], cancellation: Cancellation) -> list[ScoredMask]:
     """The best of those whose boxes are nearly the same, best first."""
     if not found:
         return []
-    boxes = torch.tensor([_box(each).xyxy for each in found])
+    corners = []
+    for each in found:
+        cancellation.check("segmenting")  # the tight box of a large mask takes time
+        corners.append(_box(each).xyxy)
+    boxes = torch.tensor(corners)
     kept = nms(boxes, torch.tensor([each.score for each in found]), _DOUBLE)
     return [found[index] for index in kept.tolist()]
 

@@ -14,6 +14,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ValidationError
 
+from roi_agent.model.cancellation import NEVER, Cancellation
 from roi_agent.model.errors import InvalidSetting, RoiAgentError
 from roi_agent.model.shown import shown
 from roi_agent.prompts import load_blocks
@@ -60,8 +61,11 @@ class Toolbox:
         """The same tools as OpenAI function schemas; `call` runs what a model answers."""
         return [convert_to_openai_tool(tool) for tool in self.tools()]
 
-    def call(self, name: str, arguments: Mapping[str, Any] | str) -> ToolReply:
-        """Run one tool.  arguments: a mapping, or its JSON as a model writes it.  Never raises: see `ToolReply.error`."""
+    def call(self, name: str, arguments: Mapping[str, Any] | str, cancellation: Cancellation = NEVER) -> ToolReply:
+        """Run one tool.  arguments: a mapping, or its JSON as a model writes it.  Never raises: see `ToolReply.error`.
+
+        cancellation: ends the work of the groups detect and segment at its next step.
+        """
         try:
             if name not in self._tools:
                 raise InvalidSetting(f"there is no tool {name!r}", do=f"use {', '.join(self._tools)}")
@@ -69,7 +73,8 @@ class Toolbox:
             if not isinstance(given, Mapping):
                 raise InvalidSetting(f"the arguments are a {type(given).__name__}", do="give an object")
             tool = self._tools[name]
-            return tool.run(self, tool.schema.model_validate(dict(given)))
+            stopping = {"cancellation": cancellation} if kind_of(name) else {}
+            return tool.run(self, tool.schema.model_validate(dict(given)), **stopping)
         except json.JSONDecodeError as error:
             return ToolReply(f"invalid_arguments: no JSON: {error.msg} at sign {error.pos}", error="invalid_arguments")
         except ValidationError as error:
@@ -109,7 +114,12 @@ class _Tool:
     name: str
     description: str
     schema: type[schemas.Arguments]
-    run: Callable[[Toolbox, Any], ToolReply]
+    run: Callable[..., ToolReply]
+
+
+def kind_of(name: str) -> str | None:
+    """The model that a tool finds things with, `detect` or `segment`; None for one that is done soon."""
+    return next((kind for kind in ("detect", "segment") if name in GROUPS[kind]), None)
 
 
 def tool_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
 """The engine: encodes an image once and answers many questions about it in batches.
 
-A question is a request (`request`) that waits in the queue (`engine`) and is then answered with others (`batch`): an image's
-features and the keys and values of the prompt's beginning are kept (`cache`), the runner (`runner`) puts tensors through the
-model, rows (`rows`) hold the keys and values of each question, attention (`attention`) reads their common beginning once, and a
-writer (`writer`) turns logits into text.
+A question is a request (`request`) that waits in the queue (`engine`) and is then answered with others (`batch`), in parts
+(`part`) of questions of like length (`grouping`): an image's features and the keys and values of the prompt's beginning are kept
+(`cache`), the runner (`runner`) puts tensors through the model, rows (`rows`) hold the keys and values of each question,
+attention (`attention`) reads their common beginning once, and a writer (`writer`) turns logits into text.
 """
 
 from roi_agent.model.engine.engine import Counters, Engine, EngineSettings

@@ -1,57 +1,57 @@
 """The questions that are being answered together: read, moved on token by token, and let go where they end."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from traceback import clear_frames
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from roi_agent.model.engine.cache import ImageCache, KeptImage
+from roi_agent.model.engine.cache import ImageCache
+from roi_agent.model.engine.grouping import alike, groups
+from roi_agent.model.engine.part import Part, Question
 from roi_agent.model.engine.request import Pending, Written
-from roi_agent.model.engine.rows import Rows, side_by_side
+from roi_agent.model.engine.rows import side_by_side
 from roi_agent.model.engine.runner import Runner
-from roi_agent.model.engine.writer import Writer
 from roi_agent.model.errors import EngineFailed, OutOfMemory, RoiAgentError
 from roi_agent.model.shown import shown
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 Outcome = Written | RoiAgentError
 
 
-@dataclass(eq=False, slots=True)
-class Question:
-    """A question that is being answered.  next: the token that goes in at the next step."""
-
-    pending: Pending
-    image: KeptImage
-    writer: Writer
-    next: int = 0
-
-
 class Batch:
-    """Questions and their rows of keys and values, in the same order; rows of one image stand side by side.
+    """The questions in parts, each of which is one pass of the model: those of like length together, as far as memory allows.
 
-    A pass that fails is done again in halves, down to the single question whose fault it is.
+    Work that fails is done again in halves, down to the single question whose fault it is.
     max_questions: at once.  over: what has ended; whoever empties it tells those who wait.
-    fits: questions at once; fewer than max_questions while memory is short.
+    later: questions that wait again, for the memory that others take.
+    fits: questions at once, in all and in one part; fewer than max_questions while memory is short.
     """
 
     def __init__(self, runner: Runner, cache: ImageCache, max_questions: int) -> None:
         self._runner, self._cache, self._max = runner, cache, max_questions
-        self.questions: list[Question] = []
+        self._parts: list[Part] = []
         self.over: list[tuple[Pending, Outcome]] = []
+        self.later: list[Pending] = []
         self.fits = max_questions
         self.steps = 0
-        self._rows: Rows | None = None
 
     def __len__(self) -> int:
-        return len(self.questions)
+        return sum(map(len, self._parts))
+
+    @property
+    def questions(self) -> list[Question]:
+        """All of them."""
+        return [each for part in self._parts for each in part.questions]
 
     def drop(self) -> None:
         """Let go of questions that were taken back or are too late."""
-        self._keep([each for each in self.questions if self.goes_on(each.pending, "being answered")])
-        if not self.questions:
+        kept = [(part, [each for each in part.questions if self.goes_on(each.pending, "being answered")]) for part in self._parts]
+        self._parts = [left for part, going in kept for left in self._kept(part, going)]
+        if not self._parts:
             self.fits = self._max
 
     def goes_on(self, pending: Pending, doing: str) -> bool:
@@ -63,34 +63,42 @@ class Batch:
 
     def clear(self) -> None:
         """Let go of everything."""
-        self.questions, self._rows = [], None
+        self._parts = []
 
-    def read(self, new: list[Question]) -> None:
+    # ------------------------------------------------------------ new questions
+
+    def read(self, new: Sequence[Question]) -> None:
         """Put new questions through the model; those that go on join the others."""
-        places = side_by_side([each.image.prefix for each in new])
-        new = [new[place] for place in places if self.goes_on(new[place].pending, "read")]
-        if not new:
-            return
-        try:
-            rows, logits = self._runner.prefill([row.pending.request for row in new], [row.image for row in new])
-        except Exception as error:
+        going = [each for each in new if self.goes_on(each.pending, "read")]
+        prefix, heads = len(self._runner.prefix_ids), self._runner.heads
+        for group in groups([each.length for each in going], prefix=prefix, heads=heads):
+            chosen = [going[index] for index in group]
+            self._read([chosen[place] for place in side_by_side([each.image.prefix for each in chosen])])
+
+    def _read(self, new: list[Question]) -> None:
+        requests, images = [each.pending.request for each in new], [each.image for each in new]
+        read = self.tried(lambda: self._runner.prefill(requests, images), len(new), again=len(new) == 1)
+        if isinstance(read, RoiAgentError):
             if len(new) == 1:
-                self.over.append((new[0].pending, coded(error)))
-            else:
-                self._make_do(error, len(new))
-                self.read(new[: len(new) // 2])
-                self.read(new[len(new) // 2 :])
+                self.refuse(new[0].pending, read, others=len(self))
+                return
+            self._read(new[: len(new) // 2])
+            self._read(new[len(new) // 2 :])
             return
+        rows, logits = read
         self._cache.shrink()  # images have grown by the vectors of new regions
-        going = [index for index, (row, each) in enumerate(zip(new, logits, strict=True)) if self._begun(row, each)]
-        if not going:
-            return
-        joined = rows.take(going) if self._rows is None else self._rows.joined(rows.take(going))
-        running = [*self.questions, *(new[index] for index in going)]
-        order = side_by_side(joined.prefixes)
-        moved = order != list(range(len(order)))
-        self._rows = joined.take(order) if moved else joined
-        self.questions = [running[index] for index in order]
+        going = [row for row, each in zip(new, logits, strict=True) if self._begun(row, each)]
+        for part in self._kept(Part(new, rows), going):
+            self._add(part)
+
+    def refuse(self, pending: Pending, error: RoiAgentError, *, others: int) -> None:
+        """End a question that failed; where others take the memory that it needs, it waits until one of them has ended."""
+        if isinstance(error, OutOfMemory) and others:
+            self.later.append(pending)
+            self.fits = others
+        else:
+            self.over.append((pending, error))
+            self.fits = self._max  # the fault was its own
 
     def _begun(self, row: Question, logits: Tensor) -> bool:
         """The first token of a question, of logits (1, V), or its score, of (n, V); whether it goes on."""
@@ -98,67 +106,79 @@ class Batch:
         row.pending.first_s = row.pending.seconds()
         if labels is None:
             return self._write([row], logits) != []
-        self._end(row, _score(logits, labels))
+        score = self.tried(lambda: _score(logits, labels), 1, again=True)
+        if isinstance(score, RoiAgentError):
+            self.over.append((row.pending, score))
+        else:
+            self._end(row, score)
         return False
+
+    def _add(self, new: Part) -> None:
+        """Join a part of questions of like length, where that fits."""
+        for place, part in enumerate(self._parts):
+            count = len(part) + len(new)
+            if count > self.fits or not alike([each.length for each in (*part.questions, *new.questions)]):
+                continue
+            joined = self.tried(lambda part=part: part.joined(new), count, again=True)  # type: ignore[misc]
+            if isinstance(joined, Part):
+                self._parts[place] = joined
+                return
+        self._parts.append(new)
+
+    # ------------------------------------------------------------ steps
 
     def step(self) -> None:
         """One token more for all."""
-        if self._rows is None:
+        if not self._parts:
             return
         self.steps += 1
-        self._rows, outcomes = self._halved(self._rows, [row.next for row in self.questions])
-        for row, outcome in zip(self.questions, outcomes, strict=True):
-            if isinstance(outcome, RoiAgentError):
-                self.over.append((row.pending, outcome))
-        # self._rows has lost them already.
-        self.questions = [row for row, outcome in zip(self.questions, outcomes, strict=True) if isinstance(outcome, Tensor)]
-        if self.questions:
-            self._keep(self._write(self.questions, torch.stack([each for each in outcomes if isinstance(each, Tensor)])))
+        self._gather()
+        self._parts = [left for part in self._parts for left in self._moved(part)]
 
-    def _halved(self, rows: Rows, tokens: list[int]) -> tuple[Rows | None, list[Tensor | RoiAgentError]]:
-        """A step; where it fails, in halves down to the single row.  Gives the rows that go on; for each logits or an error."""
-        try:
-            logits = self._runner.step(rows, tokens)
-        except Exception as error:
-            if len(rows) == 1:
-                return None, [coded(error)]
-            self._make_do(error, len(rows))
-            middle = len(rows) // 2
-            first, some = self._halved(rows.take(range(middle)), tokens[:middle])
-            second, others = self._halved(rows.take(range(middle, len(rows))), tokens[middle:])
-            if first is None or second is None:
-                return first or second, [*some, *others]
-            return first.joined(second), [*some, *others]
-        rows.lengths = rows.lengths + 1
-        return rows, list(logits)
+    def _gather(self) -> None:
+        """Join parts that were split, or that others left small."""
+        parts, self._parts = self._parts, []
+        for part in parts:
+            self._add(part)
 
-    def _make_do(self, error: Exception, count: int) -> None:
-        """Where memory ran out for so many questions: forget images, and take fewer questions until these are answered."""
-        if isinstance(coded(error), OutOfMemory):
-            self.fits = max(1, count // 2)
-            self._cache.clear()
-            if self._runner.device.type == "cuda":
-                torch.cuda.empty_cache()
+    def _moved(self, part: Part) -> list[Part]:
+        """A part one token further, without the questions that have ended; in halves where it fails."""
+        tokens = [each.next for each in part.questions]
+        logits = self.tried(lambda: self._runner.step(part.rows, tokens), len(part), again=len(part) == 1)
+        if isinstance(logits, Tensor):
+            part.rows.lengths += 1
+            return self._kept(part, self._write(part.questions, logits))
+        if len(part) == 1:
+            self.over.append((part.questions[0].pending, logits))
+            self.fits = self._max  # the fault was its own
+            return []
+        middle = len(part) // 2
+        return [*self._moved(part.cut(0, middle)), *self._moved(part.cut(middle, len(part)))]
 
     def _write(self, rows: list[Question], logits: Tensor) -> list[Question]:
         """Pick the next token of each row, of logits (B, V), and tell what it says; gives the rows that go on."""
-        scores = logits.float().log_softmax(-1)
-        best = scores.max(-1)
-        going = []
-        for row, every, score, token in zip(rows, scores, best.values.tolist(), best.indices.tolist(), strict=True):
-            try:
-                piece = row.writer.write(every, token, score)
-            except Exception as error:
-                self.over.append((row.pending, coded(error)))
-                continue
-            if piece:
-                row.pending.tell(piece)
-            if row.writer.finish:
-                self._end(row)
-                continue
-            row.next = row.writer.ids[-1]
-            going.append(row)
-        return going
+        picked = self.tried(lambda: _picked(logits), len(rows), again=len(rows) == 1)
+        if isinstance(picked, RoiAgentError):
+            if len(rows) == 1:
+                self.over.append((rows[0].pending, picked))
+                return []
+            middle = len(rows) // 2
+            return [*self._write(rows[:middle], logits[:middle]), *self._write(rows[middle:], logits[middle:])]
+        return [row for row, (every, token, score) in zip(rows, picked, strict=True) if self._written(row, every, token, score)]
+
+    def _written(self, row: Question, every: Tensor, token: int, score: float) -> bool:
+        """Write a token; whether the question goes on."""
+        piece = self.tried(lambda: row.writer.write(every, token, score), 1, again=True)
+        if isinstance(piece, RoiAgentError):
+            self.over.append((row.pending, piece))
+            return False
+        if piece:
+            row.pending.tell(piece)
+        if row.writer.finish:
+            self._end(row)
+            return False
+        row.next = row.writer.ids[-1]
+        return True
 
     def _end(self, row: Question, score: float = 0.0) -> None:
         pending, writer = row.pending, row.writer
@@ -177,14 +197,53 @@ class Batch:
         )
         self.over.append((pending, written))
 
-    def _keep(self, rows: list[Question]) -> None:
-        """Go on with these of the running questions, which are in their order."""
-        if len(rows) == len(self.questions):
-            return
-        kept = {id(row) for row in rows}
-        wanted = [index for index, row in enumerate(self.questions) if id(row) in kept]
-        self._rows = self._rows.take(wanted) if self._rows is not None and wanted else None
-        self.questions = rows
+    def _kept(self, part: Part, going: list[Question]) -> list[Part]:
+        """A part with these of its questions only, which are in their order; in several parts where memory is short."""
+        if not going or len(going) == len(part):
+            return [part] if going else []
+        ids = {id(each) for each in going}
+        indices = [index for index, each in enumerate(part.questions) if id(each) in ids]
+        taken = self.tried(lambda: part.taken(indices), len(part), again=True)
+        if isinstance(taken, Part):
+            return [taken]
+        starts = [index for index in indices if index - 1 not in indices]
+        ends = [index + 1 for index in indices if index + 1 not in indices]
+        return [part.cut(start, end) for start, end in zip(starts, ends, strict=True)]
+
+    # ------------------------------------------------------------ failures
+
+    def tried(self, work: Callable[[], _T], count: int, *, again: bool = False) -> _T | RoiAgentError:
+        """What the work for so many questions gives, or the error that it ends with.
+
+        Where memory ran out, images are forgotten, and fewer questions are taken until these are answered.
+        again: do the work once more then.
+        """
+        done = _attempted(work)
+        if isinstance(done, OutOfMemory):
+            self.fits = max(1, min(self.fits, count // 2))
+            self._cache.clear()
+            if self._runner.device.type == "cuda":
+                torch.cuda.empty_cache()
+            if again:
+                return _attempted(work)
+        return done
+
+
+def _attempted(work: Callable[[], _T]) -> _T | RoiAgentError:
+    """What the work gives, or its error; then nothing holds the tensors of work that failed."""
+    try:
+        return work()
+    except Exception as error:
+        failure = coded(error)
+        clear_frames(error.__traceback__)  # whoever keeps the error, such as a log, does not keep the tensors
+    return failure
+
+
+def _picked(logits: Tensor) -> list[tuple[Tensor, int, float]]:
+    """Of each row of logits (B, V) the log-probabilities, and the likeliest token with its own."""
+    scores = logits.float().log_softmax(-1)
+    best = scores.max(-1)
+    return list(zip(scores, best.indices.tolist(), best.values.tolist(), strict=True))
 
 
 def _score(logits: Tensor, labels: Sequence[int]) -> float:
@@ -194,9 +253,9 @@ def _score(logits: Tensor, labels: Sequence[int]) -> float:
 
 
 def coded(error: Exception) -> RoiAgentError:
-    """The error under which it is told."""
+    """The error under which it is told, without the traceback, whose frames hold tensors."""
     if isinstance(error, RoiAgentError):
-        return error
+        return type(error)(error.problem, do=error.do)
     # The allocator of the CPU has no exception of its own.
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
         return OutOfMemory("the question does not fit in the memory of the device", do="ask about fewer regions, or free memory")

@@ -2,7 +2,7 @@
 
 import atexit
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -10,17 +10,18 @@ from weakref import WeakSet
 
 import torch
 
-from roi_agent.model.engine.batch import Batch, Question, coded
+from roi_agent.model.engine.batch import Batch, Outcome, coded
 from roi_agent.model.engine.cache import ImageCache, KeptImage
+from roi_agent.model.engine.grouping import PREFILL_TOKENS, computed
+from roi_agent.model.engine.part import Question
 from roi_agent.model.engine.request import Pending, Request, Written
 from roi_agent.model.engine.runner import Runner
 from roi_agent.model.engine.writer import Writer
-from roi_agent.model.errors import Cancelled, InvalidSetting, QueueFull, RoiAgentError
+from roi_agent.model.errors import Cancelled, DeadlineExceeded, InvalidSetting, QueueFull, RoiAgentError
 
 _running: "WeakSet[Engine]" = WeakSet()  # those whose thread must end before the interpreter does
 _STOP_S = 10.0  # for the pass that is being done
 _IDLE_S = 5.0  # after which the thread ends; the next question starts another
-_PREFILL_TOKENS = 4096  # read between two steps: more would keep those waiting that are being answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class EngineSettings:
 class Counters:
     """What the engine has done since it began, and what it holds now.
 
-    steps: passes that gave every running question its next token.
+    steps: turns that gave every running question its next token.
+    failed: questions that ended with an error; cancelled, deadline_exceeded: those that were taken back, or whose time was over.
     """
 
     vision_passes: int
@@ -54,6 +56,8 @@ class Counters:
     steps: int
     answered: int
     failed: int
+    cancelled: int
+    deadline_exceeded: int
     waiting: int
     running: int
     kept_images: int
@@ -74,7 +78,7 @@ class Engine:
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._answered = self._failed = 0
+        self._ended: Counter[str] = Counter()
 
     def submit(self, request: Request) -> Pending:
         """Hand in a question.  Error: QueueFull."""
@@ -120,8 +124,9 @@ class Engine:
         """What was done and what is held."""
         runner, cache = self.runner, self.cache
         passes = (runner.vision_passes, runner.fusions, runner.prefix_passes)
-        asked = (self._batch.steps, self._answered, self._failed, len(self._waiting), len(self._batch))
-        return Counters(*passes, *asked, len(cache), cache.nbytes, cache.evicted)
+        ended = (self._ended[each] for each in ("answered", "failed", Cancelled.code, DeadlineExceeded.code))
+        held = (len(self._waiting), len(self._batch), len(cache), cache.nbytes, cache.evicted)
+        return Counters(*passes, self._batch.steps, *ended, *held)
 
     def _start(self) -> None:
         if self._thread is None:
@@ -156,6 +161,7 @@ class Engine:
             self._admit()
             self._batch.read(self._admitted)
             self._admitted = []
+            self._put_back()
             self._hand_out()
         elif not self._batch:
             self._run_errand()
@@ -171,10 +177,16 @@ class Engine:
     def _hand_out(self) -> None:
         """Tell what has ended; only now, so that whoever hears of it finds its place free."""
         for pending, outcome in self._batch.over:
-            self._answered += isinstance(outcome, Written)
-            self._failed += isinstance(outcome, RoiAgentError)
-            pending.finish(outcome)
+            if not pending.done:
+                self._ended[_ending(outcome)] += 1
+                pending.finish(outcome)
         self._batch.over.clear()
+
+    def _put_back(self) -> None:
+        """What waits for the memory of others stands first in the queue again."""
+        with self._wake:
+            self._waiting.extendleft(reversed(self._batch.later))
+        self._batch.later.clear()
 
     def _give_up(self, error: RoiAgentError) -> None:
         """Answer everybody with an error."""
@@ -201,25 +213,34 @@ class Engine:
 
     def _admit(self) -> None:
         """The next questions from the queue; at most one image is encoded for them, since those being answered wait for it."""
-        tokens, encoded = 0, False
-        while len(self._batch) + len(self._admitted) < self._batch.fits and tokens < _PREFILL_TOKENS:
+        encoded = False
+        while len(self._batch) + len(self._admitted) < self._batch.fits:
             with self._wake:
-                if not self._waiting:
+                if not self._waiting or not self._may_read(self._waiting[0]):
                     return
                 pending = self._waiting[0]
                 image = self._known(pending)
                 if image is None and encoded:
                     return
                 self._waiting.popleft()
+            if image is None:
+                encoded = True
+                made = self._batch.tried(lambda pending=pending: self._encode(pending), 1, again=True)  # type: ignore[misc]
+                if isinstance(made, RoiAgentError):
+                    self._batch.refuse(pending, made, others=len(self._batch) + len(self._admitted))
+                    continue
+                image = made
             try:
-                if image is None:
-                    encoded = True
-                    image = self._encode(pending)
                 writer = Writer(self.runner.processor, pending.request.decoding, stream=pending.request.stream)
                 self._admitted.append(Question(pending, image, writer))
             except Exception as error:
                 self._batch.over.append((pending, coded(error)))
-            tokens += len(pending.request.ids) - len(self.runner.prefix_ids)
+
+    def _may_read(self, pending: Pending) -> bool:
+        """Whether it is read in this turn with those that are admitted already; a first one always is."""
+        prefix, heads = len(self.runner.prefix_ids), self.runner.heads
+        lengths = [*(each.length for each in self._admitted), len(pending.request.ids) - prefix]
+        return len(lengths) == 1 or computed(lengths, prefix=prefix, heads=heads) <= PREFILL_TOKENS
 
     def _known(self, pending: Pending) -> KeptImage | None:
         """The question's image if it is kept, or held by another question."""
@@ -236,6 +257,13 @@ class Engine:
         self.cache.put(pending.request.image.digest(), image)
         pending.image_s = pending.seconds() - start
         return image
+
+
+def _ending(outcome: Outcome) -> str:
+    """What a question that has ended counts as."""
+    if isinstance(outcome, Cancelled | DeadlineExceeded):
+        return outcome.code
+    return "answered" if isinstance(outcome, Written) else "failed"
 
 
 @atexit.register

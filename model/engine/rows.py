@@ -66,7 +66,8 @@ class Rows:
             return
         room = self._room + _GROWTH
         for kept in (self._keys, self._values):
-            kept[:] = [F.pad(each, (0, 0, 0, room - each.shape[2])) for each in kept]
+            for layer, each in enumerate(kept):  # one after another, so that only one is held twice
+                kept[layer] = F.pad(each, (0, 0, 0, room - each.shape[2]))
         self._room = room  # last: where memory ran out before, this is done again
 
     def mask(self, dtype: torch.dtype) -> Tensor:
@@ -88,8 +89,16 @@ class Rows:
         taken._room = self._room
         return taken
 
+    def cut(self, start: int, end: int) -> "Rows":
+        """Neighbouring rows, without a copy."""
+        part = Rows(self.prefixes[start:end], self.lengths[start:end])
+        part._keys = [each[start:end] for each in self._keys]
+        part._values = [each[start:end] for each in self._values]
+        part._room = self._room
+        return part
+
     def joined(self, others: "Rows") -> "Rows":
-        """These rows and others behind them, sorted so that rows of one image stand side by side."""
+        """These rows and others behind them."""
         room = max(self._room, others._room)
         both = Rows([*self.prefixes, *others.prefixes], torch.cat([self.lengths, others.lengths]))
         both._room = room

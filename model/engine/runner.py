@@ -53,6 +53,12 @@ class Runner:
         device: torch.device = self.model.device
         return device
 
+    @property
+    def heads(self) -> int:
+        """Of the language model's attention."""
+        heads: int = self.model.config.text_config.num_attention_heads
+        return heads
+
     @torch.inference_mode()
     def encode(self, image: LoadedImage) -> KeptImage:
         """Everything that depends on the image alone: fused maps, and the keys and values of the prompt's beginning."""

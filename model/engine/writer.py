@@ -44,11 +44,12 @@ class Writer:
         if self._decoding.temperature > 0:
             token = self._draw(scores)
             score = scores[token].item()
+        likeliest = self._likeliest(scores)  # before anything is noted: where memory runs out, the token is written again
         self.ids.append(token)
         if token in self._ends:
             self.finish = "stop"
         else:
-            self.tokens.append(Token(token, score, self._likeliest(scores)))
+            self.tokens.append(Token(token, score, likeliest))
             if self._live:
                 self._read()
         if not self.finish and len(self.ids) >= self._decoding.max_new_tokens:

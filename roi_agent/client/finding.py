@@ -7,9 +7,12 @@ from PIL import Image
 
 from roi_agent.client.connection import Connection
 from roi_agent.finding_schema import FinderInfo, MasksResponse, WireCandidates, WirePrompt
+from roi_agent.model.cancellation import NEVER, Cancellation
 from roi_agent.model.detector import Candidates
 from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.model.segmenter import Prompt, ScoredMask
+
+_AT_ONCE = 64  # prompts of one request
 
 
 class RemoteDetector:
@@ -23,12 +26,15 @@ class RemoteDetector:
         info = FinderInfo.model_validate(connection.get("/detect"))
         self.name, self.threshold = info.name, info.threshold or 0.0
 
-    def candidates(self, images: Sequence[Image.Image], phrases: Sequence[str]) -> list[Candidates]:
-        """Every candidate box with its score for each phrase, for each image."""
-        return [self._candidates(load_image(image), list(phrases)) for image in images]
+    def candidates(
+        self, images: Sequence[Image.Image], phrases: Sequence[str], *, cancellation: Cancellation = NEVER
+    ) -> list[Candidates]:
+        """Every candidate box with its score for each phrase, for each image.  cancellation: ends the work after an image."""
+        return [self._candidates(load_image(image), list(phrases), cancellation) for image in images]
 
-    def _candidates(self, image: LoadedImage, phrases: list[str]) -> Candidates:
-        found = self._connection.post("/detect/candidates", image, {"phrases": phrases})
+    def _candidates(self, image: LoadedImage, phrases: list[str], cancellation: Cancellation) -> Candidates:
+        cancellation.check("detecting")
+        found = self._connection.post("/detect/candidates", image, {"phrases": phrases, **_deadline(cancellation)})
         return WireCandidates.model_validate(found).candidates(len(phrases))
 
 
@@ -43,12 +49,25 @@ class RemoteSegmenter:
         self.name = FinderInfo.model_validate(connection.get("/segment")).name
 
     def masks(
-        self, image: LoadedImage, prompts: Sequence[Prompt], *, several: bool = False, min_score: float | None = None
+        self,
+        image: LoadedImage,
+        prompts: Sequence[Prompt],
+        *,
+        several: bool = False,
+        min_score: float | None = None,
+        cancellation: Cancellation = NEVER,
     ) -> list[list[ScoredMask]]:
-        """For each prompt one mask, or with `several` the three that the model offers, best first; none below min_score."""
-        asked = [WirePrompt.of(prompt).model_dump() for prompt in prompts]
-        found = self._masks(image, {"prompts": asked, "several": several, "min_score": min_score})
-        return [[each.scored_mask() for each in masks] for masks in found.masks]
+        """For each prompt one mask, or with `several` the three that the model offers, best first; none below min_score.
+
+        cancellation: ends the work after some masks.
+        """
+        found: list[list[ScoredMask]] = []
+        for start in range(0, len(prompts), _AT_ONCE):
+            cancellation.check("segmenting")
+            asked = [WirePrompt.of(prompt).model_dump() for prompt in prompts[start : start + _AT_ONCE]]
+            body = {"prompts": asked, "several": several, "min_score": min_score, **_deadline(cancellation)}
+            found += [[each.scored_mask() for each in masks] for masks in self._masks(image, body).masks]
+        return found
 
     def notes(self, image: LoadedImage) -> tuple[str, ...]:
         """What the reader of masks of this image should know."""
@@ -56,3 +75,9 @@ class RemoteSegmenter:
 
     def _masks(self, image: LoadedImage, body: dict[str, Any]) -> MasksResponse:
         return MasksResponse.model_validate(self._connection.post("/segment/masks", image, body))
+
+
+def _deadline(cancellation: Cancellation) -> dict[str, float]:
+    """What a request says of it, so that the server stops too."""
+    left_s = cancellation.left_s
+    return {} if left_s is None else {"timeout_s": min(max(left_s, 0.001), 3600.0)}

@@ -5,7 +5,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Coroutine
 from typing import Any
 
 import mcp_types as types
@@ -13,11 +13,13 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
+from roi_agent.lanes import Lanes
 from roi_agent.mcp.workspaces import Workspaces
+from roi_agent.model.cancellation import NEVER, Cancellation
 from roi_agent.model.errors import InvalidSetting, RoiAgentError
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.abilities import ToolReply, png_base64
-from roi_agent.tools.toolbox import Toolbox
+from roi_agent.tools.toolbox import Toolbox, kind_of
 from roi_agent.tools.workspace import Workspace
 
 _OPEN = "open_image"
@@ -37,15 +39,16 @@ _PLACE = re.compile(r"roi://(?:(?P<workspace>ws-[0-9a-f]{24})/)?(?P<kind>images|
 _Context = ServerRequestContext[Any]
 
 
-def build_server(workspaces: Workspaces, *, version: str) -> Server[Any]:
-    """An MCP server over these workspaces."""
+def build_server(workspaces: Workspaces, *, version: str, lanes: Lanes | None = None) -> Server[Any]:
+    """An MCP server over these workspaces.  lanes: in which detector and segmenter work; by default ones of its own."""
+    finding = lanes or Lanes()
 
     async def list_tools(context: _Context, params: Any) -> types.ListToolsResult:
         return types.ListToolsResult(tools=_tools(workspaces))
 
     async def call_tool(context: _Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         arguments = dict(params.arguments or {})
-        reply = await _with_progress(context, params.name, lambda: _called(workspaces, params.name, arguments))
+        reply = await _with_progress(context, params.name, _in_turn(finding, workspaces, params.name, arguments))
         if not reply.error and params.name in {*_ADDING, _OPEN} and workspaces.only is not None:
             await context.session.send_resource_list_changed()
         return _result(reply)
@@ -109,7 +112,18 @@ def _tool(name: str, description: str, schema: dict[str, Any]) -> types.Tool:
     return types.Tool(name=name, description=description, input_schema=complete, output_schema=_RESULT, annotations=hints)
 
 
-def _called(workspaces: Workspaces, name: str, arguments: dict[str, Any]) -> ToolReply:
+async def _in_turn(lanes: Lanes, workspaces: Workspaces, name: str, arguments: dict[str, Any]) -> ToolReply:
+    """The reply of a tool, from a thread; one that finds things waits for its turn, and ends where its call is taken back."""
+    kind = kind_of(name)
+    if kind is None:
+        return await asyncio.to_thread(_called, workspaces, name, arguments)
+    try:
+        return await lanes.run(kind, lambda stop: _called(workspaces, name, arguments, stop))
+    except RoiAgentError as error:
+        return ToolReply(str(error), error=error.code)
+
+
+def _called(workspaces: Workspaces, name: str, arguments: dict[str, Any], stop: Cancellation = NEVER) -> ToolReply:
     """Never raises: what goes wrong is a reply that a model can act on."""
     try:
         workspace = arguments.pop("workspace", None) if workspaces.only is None else None
@@ -117,7 +131,7 @@ def _called(workspaces: Workspaces, name: str, arguments: dict[str, Any]) -> Too
             raise InvalidSetting("the workspace is no text", do="name the one that open_image gave")
         if name == _OPEN:
             return _opened(workspaces, workspace, arguments)
-        return workspaces.get(workspace).call(name, arguments)
+        return workspaces.get(workspace).call(name, arguments, stop)
     except RoiAgentError as error:
         return ToolReply(str(error), error=error.code)
 
@@ -145,18 +159,21 @@ def _result(reply: ToolReply) -> types.CallToolResult:
     return types.CallToolResult(content=content, structured_content=told, is_error=reply.error is not None)
 
 
-async def _with_progress(context: _Context, name: str, work: Callable[[], ToolReply]) -> ToolReply:
-    """The work in a thread; meanwhile whoever asked for progress hears once a second that it goes on."""
-    working = asyncio.ensure_future(asyncio.to_thread(work))
+async def _with_progress(context: _Context, name: str, work: Coroutine[Any, Any, ToolReply]) -> ToolReply:
+    """The work; meanwhile whoever asked for progress hears once a second that it goes on."""
+    working = asyncio.ensure_future(work)
     seconds = 0.0
-    await context.session.report_progress(seconds, None, f"{name} has begun")
-    while not working.done():
-        await asyncio.wait([working], timeout=_TICK_S)
-        if not working.done():
-            seconds += _TICK_S
-            await context.session.report_progress(seconds, None, f"{name} is at work for {seconds:.0f} s")
-    await context.session.report_progress(seconds + _TICK_S, seconds + _TICK_S, f"{name} is done")
-    return working.result()
+    try:
+        await context.session.report_progress(seconds, None, f"{name} has begun")
+        while not working.done():
+            await asyncio.wait([working], timeout=_TICK_S)
+            if not working.done():
+                seconds += _TICK_S
+                await context.session.report_progress(seconds, None, f"{name} is at work for {seconds:.0f} s")
+        await context.session.report_progress(seconds + _TICK_S, seconds + _TICK_S, f"{name} is done")
+        return working.result()
+    finally:
+        working.cancel()
 
 
 # ------------------------------------------------------------ resources

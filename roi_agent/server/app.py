@@ -12,6 +12,7 @@ from PIL import Image
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from roi_agent.lanes import Lanes
 from roi_agent.model.errors import DeadlineExceeded, ModelNotFound, RoiAgentError
 from roi_agent.model.images import load_image
 from roi_agent.model.local import LocalRegionModel
@@ -21,7 +22,6 @@ from roi_agent.server.gate import Gate
 from roi_agent.server.images import ImageStore
 from roi_agent.server.metrics import Metrics
 from roi_agent.server.state import State, state_of
-from roi_agent.server.waiting import Lane
 from roi_agent.server.web_images import WebImages
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.models import Models
@@ -45,7 +45,8 @@ def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI
         metrics = Metrics(engine)
         store = ImageStore(settings.image_bytes, settings.image_s, WebImages(settings.image_hosts))
         app.state.crowd = Crowd(settings, metrics, engine)
-        app.state.roi = State(name, model, models, settings, store, metrics, Lane(at_once=1, waiting=256))
+        lanes = Lanes(waiting=settings.max_finding, timeout_s=settings.finding_s)
+        app.state.roi = State(name, model, models, settings, store, metrics, lanes)
     faults.install(app)
     app.include_router(chat.router)
     app.include_router(regions.router)
@@ -81,7 +82,8 @@ def _add_health(app: FastAPI) -> None:
 
 
 async def _check(state: State) -> float:
-    """Seconds of a real question about a small image.  Error: DeadlineExceeded, and those of the model."""
+    """Seconds of a real question about a small image.  Errors: DeadlineExceeded, for a stuck lane too, and those of the model."""
+    state.finding.check(state.settings.ready_s)
     start, image = time.perf_counter(), load_image(Image.new("RGB", (32, 32), "grey"))
     question = state.model.aask(image, "What is <region1>?", [[4, 4, 28, 28]], max_new_tokens=1)
     try:

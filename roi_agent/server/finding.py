@@ -1,7 +1,11 @@
-"""Finding regions by words and by pointing: `/v1/detect`, `/v1/segment`, and the bare outputs of both for our client."""
+"""Finding regions by words and by pointing: `/v1/detect`, `/v1/segment`, and the bare outputs of both for our client.
+
+Detector and segmenter each have a lane; the work of a client that goes away, or whose time is over, ends at its next step.
+"""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from fastapi import APIRouter, Request
@@ -19,21 +23,29 @@ from roi_agent.finding_schema import (
     WirePrompt,
     WireScoredMask,
 )
-from roi_agent.model.detector import PhraseDetector, parse_phrases
+from roi_agent.model.cancellation import Cancellation
+from roi_agent.model.detector import PhraseDetector, candidates_of, parse_phrases
 from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, PointInvalid
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.originals import as_detector, as_segmenter
 from roi_agent.model.regions import parse_regions
-from roi_agent.model.segmenter import Prompt
+from roi_agent.model.segmenter import Prompt, masks_of
 from roi_agent.model.shown import shown
 from roi_agent.schema import wire_regions
 from roi_agent.server import faults
 from roi_agent.server.state import state_of
+from roi_agent.server.waiting import unless_gone
 from roi_agent.tools.detect import MAX_REGIONS, OVERLAP, detect
 from roi_agent.tools.segment import segment, segment_everything
 from roi_agent.tools.workspace import Workspace
 
+_T = TypeVar("_T")
 router = APIRouter(responses={**faults.RESPONSES})
+
+
+async def _found(request: Request, kind: str, work: Callable[[Cancellation], _T], timeout_s: float | None = None) -> _T:
+    """The result of work in the lane of its kind.  Errors: those of `Lanes.run`, Cancelled."""
+    return await unless_gone(request, state_of(request).finding.run(kind, work, timeout_s=timeout_s))
 
 
 @router.post("/v1/detect")
@@ -42,7 +54,7 @@ async def detect_regions(wanted: DetectRequest, request: Request) -> DetectRespo
     state = state_of(request)
     seen = await state.images.aget(wanted.image)
 
-    def work() -> dict[str, Any]:
+    def work(stop: Cancellation) -> dict[str, Any]:
         workspace = Workspace()
         workspace.add_image(seen)
         with state.models.use("detect") as detector:
@@ -53,10 +65,11 @@ async def detect_regions(wanted: DetectRequest, request: Request) -> DetectRespo
                 threshold=wanted.threshold,
                 overlap=OVERLAP if wanted.overlap is None else wanted.overlap,
                 max_regions=wanted.max_regions or MAX_REGIONS,
+                cancellation=stop,
             )
         return found.to_dict()
 
-    return DetectResponse.model_validate(_without_image(await state.finding.run(work)))
+    return DetectResponse.model_validate(_without_image(await _found(request, "detect", work, wanted.timeout_s)))
 
 
 @router.post("/v1/segment")
@@ -65,17 +78,19 @@ async def segment_regions(wanted: SegmentRequest, request: Request) -> SegmentRe
     state = state_of(request)
     seen = await state.images.aget(wanted.image)
 
-    def work() -> dict[str, Any]:
+    def work(stop: Cancellation) -> dict[str, Any]:
         workspace = Workspace()
         workspace.add_image(seen)
         with state.models.use("segment") as segmenter:
             if not wanted.regions and not wanted.points:
-                return segment_everything(workspace, segmenter=segmenter).to_dict()
-            boxes = wire_regions(wanted.regions)
-            found = segment(workspace, segmenter=segmenter, boxes=boxes, points=wanted.points, several=wanted.several)
-            return found.to_dict()
+                return segment_everything(workspace, segmenter=segmenter, cancellation=stop).to_dict()
+            boxes, several = wire_regions(wanted.regions), wanted.several
+            pointed = segment(
+                workspace, segmenter=segmenter, boxes=boxes, points=wanted.points, several=several, cancellation=stop
+            )
+            return pointed.to_dict()
 
-    return SegmentResponse.model_validate(_without_image(await state.finding.run(work)))
+    return SegmentResponse.model_validate(_without_image(await _found(request, "segment", work, wanted.timeout_s)))
 
 
 def _without_image(found: dict[str, Any]) -> dict[str, Any]:
@@ -92,12 +107,12 @@ async def detector_info(request: Request) -> FinderInfo:
     """The detector's name and its own threshold."""
     state = state_of(request)
 
-    def work() -> FinderInfo:
+    def work(stop: Cancellation) -> FinderInfo:
         with state.models.use("detect") as model:
             detector = _phrase_detector(model)
             return FinderInfo(name=detector.name, threshold=detector.threshold)
 
-    return await state.finding.run(work)
+    return await _found(request, "detect", work)
 
 
 @router.post("/v1/detect/candidates")
@@ -108,14 +123,14 @@ async def detect_candidates(wanted: CandidatesRequest, request: Request) -> Wire
         raise InvalidSetting("the phrases are not in lower case, or not each once", do=f"send {shown(list(phrases))}")
     seen = await state.images.aget(wanted.image)
 
-    def work() -> WireCandidates:
+    def work(stop: Cancellation) -> WireCandidates:
         with state.models.use("detect") as model:
-            (found,) = _phrase_detector(model).candidates([seen.pixels], phrases)
+            (found,) = candidates_of(_phrase_detector(model), [seen.pixels], phrases, stop)
         if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
             raise ModelOutputInvalid("the detector gave numbers that are not finite", do="use other weights or fp32")
         return WireCandidates.of(found)
 
-    return await state.finding.run(work)
+    return await _found(request, "detect", work, wanted.timeout_s)
 
 
 @router.get("/v1/segment")
@@ -123,11 +138,11 @@ async def segmenter_info(request: Request) -> FinderInfo:
     """The segmenter's name."""
     state = state_of(request)
 
-    def work() -> FinderInfo:
+    def work(stop: Cancellation) -> FinderInfo:
         with state.models.use("segment") as model:
             return FinderInfo(name=as_segmenter(model).name)
 
-    return await state.finding.run(work)
+    return await _found(request, "segment", work)
 
 
 @router.post("/v1/segment/masks")
@@ -137,17 +152,18 @@ async def segment_masks(wanted: MasksRequest, request: Request) -> MasksResponse
     seen = await state.images.aget(wanted.image)
     prompts = [_prompt(each, seen) for each in wanted.prompts]
 
-    def work() -> MasksResponse:
+    def work(stop: Cancellation) -> MasksResponse:
         with state.models.use("segment") as model:
             segmenter = as_segmenter(model)
-            found = segmenter.masks(seen, prompts, several=wanted.several, min_score=wanted.min_score) if prompts else []
+            options: dict[str, Any] = {"several": wanted.several, "min_score": wanted.min_score}
+            found = masks_of(segmenter, seen, prompts, stop, **options) if prompts else []
             notes = list(segmenter.notes(seen))
         scored = [mask for masks in found for mask in masks]
         if not all(math.isfinite(mask.score) and math.isfinite(mask.stability) for mask in scored):
             raise ModelOutputInvalid("the segmenter gave a score that is not finite", do="use other weights or fp32")
         return MasksResponse(masks=[[WireScoredMask.of(mask) for mask in masks] for masks in found], notes=notes)
 
-    return await state.finding.run(work)
+    return await _found(request, "segment", work, wanted.timeout_s)
 
 
 def _phrase_detector(model: object) -> PhraseDetector:

@@ -47,7 +47,8 @@ class _OfEngine(Collector):
 
     def collect(self) -> Iterable[Metric]:
         now = self._engine.counters()
-        for name in ("vision_passes", "fusions", "prefix_passes", "steps", "answered", "failed", "evicted"):
+        ended = ("answered", "failed", "cancelled", "deadline_exceeded")
+        for name in ("vision_passes", "fusions", "prefix_passes", "steps", *ended, "evicted"):
             yield CounterMetricFamily(f"roi_engine_{name}", f"The engine's {name.replace('_', ' ')}.", getattr(now, name))
         for name in ("waiting", "running", "kept_images", "kept_bytes"):
             yield GaugeMetricFamily(f"roi_engine_{name}", f"The engine's {name.replace('_', ' ')}.", getattr(now, name))

@@ -5,17 +5,17 @@ from typing import Any
 
 from fastapi import Request
 
+from roi_agent.lanes import Lanes
 from roi_agent.model.protocol import RegionModel
 from roi_agent.server.images import ImageStore
 from roi_agent.server.metrics import Metrics
-from roi_agent.server.waiting import Lane
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.models import Models
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """name, model: of the region model.  models: detector and segmenter.  finding: where those run."""
+    """name, model: of the region model.  models: detector and segmenter.  finding: the lanes in which those run."""
 
     name: str
     model: RegionModel
@@ -23,7 +23,7 @@ class State:
     settings: ServerSettings
     images: ImageStore
     metrics: Metrics
-    finding: Lane
+    finding: Lanes
 
 
 def state_of(request: Request) -> State:

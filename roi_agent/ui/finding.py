@@ -1,5 +1,6 @@
 """Finding regions by words and by pointing."""
 
+from roi_agent.model.cancellation import Cancellation
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.tools.detect import detect
 from roi_agent.tools.models import Models
@@ -8,7 +9,7 @@ from roi_agent.ui.drawing import drawn
 from roi_agent.ui.work import Work
 
 
-def find(work: Work, words: str, models: Models) -> str:
+def find(work: Work, words: str, models: Models, cancellation: Cancellation) -> str:
     """Look for things; what was found, in a sentence.
 
     words: "red star . umbrella".  Errors: InvalidSetting without words, and those of `detect`.
@@ -17,12 +18,12 @@ def find(work: Work, words: str, models: Models) -> str:
         raise InvalidSetting("there are no words to look for", do="write some, such as: orange umbrella . yellow square")
     work.settle()
     with models.use("detect") as detector:
-        found = detect(work.workspace, words, detector=detector, image=work.image)
+        found = detect(work.workspace, words, detector=detector, image=work.image, cancellation=cancellation)
     work.show(found.regions)
     return found.sentence()
 
 
-def point(work: Work, at: tuple[float, float], models: Models) -> str:
+def point(work: Work, at: tuple[float, float], models: Models, cancellation: Cancellation) -> str:
     """Outline what lies at a point; what was found, in a sentence.
 
     at: x, y in pixels of `drawing.drawn`.  Errors: those of `segment`.
@@ -31,7 +32,7 @@ def point(work: Work, at: tuple[float, float], models: Models) -> str:
     x, y = (value * real / seen for value, real, seen in zip(at, whole, shown, strict=True))
     work.settle()
     with models.use("segment") as segmenter:
-        found = segment(work.workspace, segmenter=segmenter, image=work.image, points=[(x, y)])
+        found = segment(work.workspace, segmenter=segmenter, image=work.image, points=[(x, y)], cancellation=cancellation)
     work.show(found.regions)
     work.lit = None
     return found.sentence()

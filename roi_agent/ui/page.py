@@ -1,6 +1,7 @@
 """The layout: which component stands where, and which function each of them calls."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -171,11 +172,17 @@ class _Page:
     def _hear(self, visitor: Any, tab: str, event: gr.EventData) -> Updates:
         return self._shown(self.actions.hear(visitor, event._data), tab)
 
-    async def _find(self, visitor: Any, tab: str, words: str) -> Updates:
-        return self._shown(await self.actions.find(visitor, words), tab)
+    # These two go on telling nothing while they work, so that Gradio sees who has left, and closes them.
 
-    async def _point(self, visitor: Any, tab: str, chosen: gr.SelectData) -> Updates:
-        return self._shown(await self.actions.point(visitor, (chosen.index[0], chosen.index[1])), tab)
+    async def _find(self, visitor: Any, tab: str, words: str) -> AsyncIterator[Updates]:
+        async with aclosing(self.actions.find(visitor, words)) as found:
+            async for seen in found:
+                yield self._shown(seen, tab)
+
+    async def _point(self, visitor: Any, tab: str, chosen: gr.SelectData) -> AsyncIterator[Updates]:
+        async with aclosing(self.actions.point(visitor, (chosen.index[0], chosen.index[1]))) as found:
+            async for seen in found:
+                yield self._shown(seen, tab)
 
     def _talk(self, visitor: Any, tab: str, text: str, mode: str) -> Iterator[Updates]:
         begun: Updates = {self.question: gr.update(value="", **_GOING_ON)}

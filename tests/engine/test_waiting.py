@@ -47,7 +47,7 @@ def test_a_question_is_taken_back_in_any_phase(
         waiting.result()
     assert ids_of(second.result()) == expected[1]
     done = engine.counters()
-    assert (done.answered, done.failed, done.running, done.waiting) == (1, 2, 0, 0)
+    assert (done.answered, done.cancelled, done.failed, done.running, done.waiting) == (1, 2, 0, 0, 0)
 
 
 @PHASES
@@ -70,6 +70,8 @@ def test_a_deadline_holds_in_any_phase(
         with pytest.raises(DeadlineExceeded, match="give it more time"):
             each.result()
     assert ids_of(second.result()) == expected[1]
+    done = engine.counters()
+    assert (done.answered, done.deadline_exceeded, done.cancelled, done.failed) == (1, 2, 0, 0)
 
 
 @pytest.mark.parametrize("gated", ["step"], indirect=True)

@@ -1,0 +1,81 @@
+"""Whether work goes on: it may be cancelled from another thread, and it may have a deadline."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from inspect import Parameter, signature
+from typing import Any, TypeVar
+
+from roi_agent.model.errors import Cancelled, DeadlineExceeded
+
+_T = TypeVar("_T")
+
+
+class Cancellation:
+    """Ends work between two of its steps, at which it calls `check`.  timeout_s: seconds from now that it has."""
+
+    def __init__(self, timeout_s: float | None = None) -> None:
+        self.timeout_s = timeout_s
+        self._begun = self._checked = time.monotonic()
+        self._cancelled = False
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the deadline, never below zero; None without one."""
+        return None if self.timeout_s is None else max(0.0, self._begun + self.timeout_s - time.monotonic())
+
+    @property
+    def step_s(self) -> float:
+        """Seconds since the last check: how long the work has been at its present step."""
+        return time.monotonic() - self._checked
+
+    def cancel(self) -> None:
+        """End the work at its next check."""
+        self._cancelled = True
+
+    def check(self, doing: str) -> None:
+        """Go on, or not.  doing: what is done, in words.  Errors: Cancelled, DeadlineExceeded."""
+        self._checked = time.monotonic()
+        if self._cancelled:
+            raise Cancelled(f"the work was cancelled while {doing}")
+        if self.left_s == 0:
+            raise self.too_late(doing)
+
+    def too_late(self, doing: str) -> DeadlineExceeded:
+        """The error of a deadline that has passed."""
+        return DeadlineExceeded(f"the {self.timeout_s:g} seconds were over while {doing}", do="give it more time, or less to do")
+
+
+NEVER = Cancellation()  # of work that nobody ends
+
+
+def takes_cancellation(function: Callable[..., Any]) -> bool:
+    """Whether a model's method has the argument; one of the user's own need not."""
+    try:
+        parameters = signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+    return "cancellation" in parameters or any(each.kind is Parameter.VAR_KEYWORD for each in parameters.values())
+
+
+async def in_thread(work: Callable[[], _T], cancellation: Cancellation, doing: str) -> _T:
+    """The result of blocking work that looks at the cancellation.
+
+    A task that is cancelled here cancels it, and so does the deadline; neither waits for the step that the work is at.
+    doing: what is done, in words.  Error: DeadlineExceeded.
+    """
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.wait([working], timeout=cancellation.left_s)
+        if working.done():
+            return working.result()
+        raise cancellation.too_late(doing)
+    finally:
+        cancellation.cancel()
+        working.add_done_callback(_seen)
+
+
+def _seen(ended: "asyncio.Future[Any]") -> None:
+    """Nobody looks any more at the error of work that was given up, of which asyncio would complain."""
+    if not ended.cancelled():
+        ended.exception()

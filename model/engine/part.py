@@ -1,0 +1,50 @@
+"""Questions that are being answered, and parts of them that go through the model together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from roi_agent.model.engine.cache import KeptImage
+from roi_agent.model.engine.request import Pending
+from roi_agent.model.engine.rows import Rows, side_by_side
+from roi_agent.model.engine.writer import Writer
+
+
+@dataclass(eq=False, slots=True)
+class Question:
+    """A question that is being answered.  next: the token that goes in at the next step."""
+
+    pending: Pending
+    image: KeptImage
+    writer: Writer
+    next: int = 0
+
+    @property
+    def length(self) -> int:
+        """Tokens of its own so far: all but those of its image's prefix."""
+        return len(self.pending.request.ids) - self.image.prefix.length + len(self.writer.ids)
+
+
+@dataclass(eq=False, slots=True)
+class Part:
+    """Questions that go through the model in one pass, and their rows in the same order; rows of one image stand side by side."""
+
+    questions: list[Question]
+    rows: Rows
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def cut(self, start: int, end: int) -> "Part":
+        """Neighbouring questions, without a copy of their rows."""
+        return Part(self.questions[start:end], self.rows.cut(start, end))
+
+    def taken(self, indices: Sequence[int]) -> "Part":
+        """Some of the questions, in their order."""
+        return Part([self.questions[index] for index in indices], self.rows.take(indices))
+
+    def joined(self, other: "Part") -> "Part":
+        """The questions of both."""
+        questions, rows = [*self.questions, *other.questions], self.rows.joined(other.rows)
+        order = side_by_side(rows.prefixes)
+        both = Part(questions, rows)
+        return both if order == list(range(len(order))) else both.taken(order)

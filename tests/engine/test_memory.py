@@ -1,0 +1,113 @@
+"""Memory that runs out anywhere in the engine ends no question but the one that cannot fit."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from roi_agent.model.answers import Decoding
+from roi_agent.model.engine import Engine, EngineSettings, Pending, Request, Runner
+from roi_agent.model.engine.rows import Rows
+from roi_agent.model.errors import OutOfMemory
+from roi_agent.model.images import LoadedImage, load_image
+from roi_agent.model.local import LocalRegionModel
+from roi_agent.model.regions import Region
+from tests.engine.asked import Gate, Watched, ids_of, request
+from tests.engine.memory import Memory, under
+
+
+@pytest.fixture(scope="module")
+def mixed(requests: list[Request]) -> list[Request]:
+    """Questions that end at different steps, one with rivals of its tokens, and one whose text is scored and not written."""
+    scored = replace(requests[3], labels=[-100] * (len(requests[3].ids) - 2) + list(requests[3].ids[-2:]))
+    return [*requests[:8], replace(requests[8], decoding=Decoding(top_logprobs=2)), scored]
+
+
+def told(pending: Sequence[Pending]) -> list[Any]:
+    """Tokens and scores of every answer."""
+    return [(ids_of(written := each.result()), round(written.score, 4)) for each in pending]
+
+
+def engine_under(nano: LocalRegionModel, memory: Memory) -> Engine:
+    """An engine that takes up questions in three batches, so that some join others."""
+    engine = Engine(Runner(nano.model, nano.processor), EngineSettings(max_batch=4))
+    under(memory, engine)
+    return engine
+
+
+def test_memory_that_runs_out_once_anywhere_ends_no_question(nano: LocalRegionModel, mixed: list[Request]) -> None:
+    watch = Memory()
+    engine = engine_under(nano, watch)
+    expected = told(engine.submit_all(mixed))
+    places = watch.places
+    assert {file for file, *_ in places} >= {"attention.py", "batch.py", "rows.py", "runner.py", "writer.py"} and len(places) > 30
+    for place, count in places.items():
+        chosen = (place, count // 2)  # while some are being answered and others come
+        memory = Memory(lambda met, before, at=chosen: (met, before) == at)  # type: ignore[misc]
+        engine = engine_under(nano, memory)
+        assert told(engine.submit_all(mixed)) == expected, chosen
+        assert memory.failed == [place] and memory.alive == [], chosen
+        assert engine.counters().failed == 0
+
+
+@pytest.mark.parametrize("name", ["take", "joined"])
+def test_rows_that_can_never_be_copied_end_no_question(
+    nano: LocalRegionModel, mixed: list[Request], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    expected = told(Engine(Runner(nano.model, nano.processor)).submit_all(mixed))
+
+    def full(*_: Any) -> Rows:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(Rows, name, full)
+    engine = Engine(Runner(nano.model, nano.processor), EngineSettings(max_batch=4))
+    assert told(engine.submit_all(mixed)) == expected
+    assert engine.counters().failed == 0
+
+
+def test_a_question_that_never_fits_ends_alone(
+    nano: LocalRegionModel, scene: LoadedImage, regions: tuple[Region, ...], requests: list[Request], expected: list[list[int]]
+) -> None:
+    large = request(nano, scene, regions, "What is <region1>, " * 3 + "and what is <region2>?")
+    own = len(large.ids) - len(nano.engine.runner.prefix_ids)
+
+    class Small(Runner):
+        """Has no room for a pass with a row of that length."""
+
+        def prefill(self, requests: Sequence[Request], kept: Any) -> Any:
+            if any(len(each.ids) == len(large.ids) for each in requests):
+                raise torch.OutOfMemoryError("out of memory")
+            return super().prefill(requests, kept)
+
+    engine = Engine(Small(nano.model, nano.processor))
+    assert own > 30
+    pending = engine.submit_all([*requests[:3], large, *requests[3:]])
+    assert [ids_of(each.result()) for each in (*pending[:3], *pending[4:])] == expected
+    with pytest.raises(OutOfMemory, match="does not fit"):
+        pending[3].result()
+    done = engine.counters()
+    assert (done.answered, done.failed) == (len(requests), 1)
+
+
+@pytest.mark.parametrize("at", ["encode", "prefill"])
+def test_a_question_that_fits_once_others_have_ended_waits_for_that(
+    nano: LocalRegionModel, requests: list[Request], expected: list[list[int]], at: str
+) -> None:
+    gate, running = Gate("step"), list[Pending]()
+
+    def crowded(what: str, rows: int) -> None:
+        gate(what, rows)
+        if what == at and running and not running[0].done:
+            raise torch.OutOfMemoryError("out of memory")
+
+    engine = Engine(Watched(nano, crowded))
+    first = engine.submit(requests[0])
+    assert gate.reached.wait(30)
+    running.append(first)
+    turned = load_image(requests[1].image.pixels.rotate(180))
+    later = engine.submit_all([replace(requests[1], image=turned), requests[2]])
+    gate.open.set()
+    assert ids_of(first.result()) == expected[0] and ids_of(later[1].result()) == expected[2]
+    assert later[0].result().text and engine.counters().failed == 0
