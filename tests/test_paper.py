@@ -1,6 +1,7 @@
 """The paper's figures stand beside the data set and split that they belong to, and beside no other."""
 
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,9 @@ def named(records: RecordSet, name: str) -> RecordSet:
 
 
 def shown(report: Report) -> str:
-    console = Console(width=200, record=True, quiet=True)
-    console.print(report.table())
-    return console.export_text()
+    text = StringIO()
+    Console(width=200, file=text).print(report.table())
+    return text.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,7 @@ def test_the_papers_figures_name_their_data_set(
     report = reported(bench, named(open_records(written[bench]), data))
     found = {each.name: each.paper for each in report.figures}
     assert {name: found[name] for name in figures} == figures
+    assert {name: found[name] for name in PUBLISHED[bench, data]} == PUBLISHED[bench, data]
     column = f"GPT4RoI-7B, {data}"
     assert column in shown(report) and column in report.markdown() and report.to_dict()["paper"] == column
 
@@ -65,8 +67,8 @@ def test_the_papers_figures_name_their_data_set(
 @pytest.mark.parametrize(
     ("bench", "data"),
     [
-        *(("captions", name) for name in ("refcocog val", "visual-genome train", "visual-genome all", "visual-genome", "toy")),
-        *(("vcr", name) for name in ("vcr train", "toy", "visual-genome test")),
+        ("captions", "refcocog val"),
+        *(("vcr", name) for name in ("vcr train", "vcr", "toy", "visual-genome test")),
         *(("visual7w", name) for name in ("visual7w-telling test", "visual7w-pointing val", "toy")),
         ("boxes", "coco val"),
         ("pope", "coco val"),
@@ -79,15 +81,9 @@ def test_another_data_set_or_split_has_no_figure_of_the_paper(bench: str, data: 
 
 
 def test_a_file_without_a_card_has_no_figure_of_the_paper(written: dict[str, Path]) -> None:
-    (file,) = written["captions"].glob("records-*.jsonl")
-    records = open_records(file, images=written["captions"] / "images")
-    assert not any(each.paper for each in reported("captions", records).figures)
-
-
-def test_every_published_figure_is_one_of_its_bench(written: dict[str, Path]) -> None:
-    for (bench, data), figures in PUBLISHED.items():
-        found = {each.name for each in reported(bench, named(open_records(written[bench]), data)).figures}
-        assert set(figures) <= found
+    (file,) = written["vcr"].glob("records-*.jsonl")
+    records = open_records(file, images=written["vcr"] / "images")
+    assert not any(each.paper for each in reported("vcr", records).figures)
 
 
 def test_cards_of_the_public_data_sets_have_these_names() -> None:
