@@ -86,6 +86,7 @@ class Answer:
     confidence: geometric mean probability of the answer's tokens, in [0, 1].
     regions: every region of the question with the pixel box that was used.
     notes: what the reader should know: a box smaller than a feature cell, an image outside the model's domain, ...
+    in_domain: whether the image is of the kind that the model was trained on; None where that is not known.
     finish: "stop", or "length" where the answer was cut at `max_new_tokens`.
     tokens: of the answer, where `Decoding.top_logprobs` is given.
     """
@@ -98,6 +99,7 @@ class Answer:
     notes: tuple[str, ...] = ()
     finish: str = "stop"
     tokens: tuple[AnswerToken, ...] = ()
+    in_domain: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -139,6 +141,7 @@ class Choice:
 
     text, index: the option chosen.  scores: mean log-probability of each option's tokens, in the order given.
     confidence: the chosen option's share when the scores are normalised over the options.
+    in_domain: as in `Answer`.
     """
 
     text: str
@@ -150,6 +153,7 @@ class Choice:
     usage: Usage
     timing: Timing
     notes: tuple[str, ...] = ()
+    in_domain: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

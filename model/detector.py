@@ -38,12 +38,14 @@ class Candidates:
 
     boxes: (N, 4) pixel xyxy, perhaps reaching over the edges.  scores: (N, number of phrases) in [0, 1].
     unknown: phrases with words that the detector never learned; their scores are 0.  notes: what the reader should know.
+    in_domain: whether the image is of the kind that the detector was trained on; None where that is not known.
     """
 
     boxes: NDArray[np.float64]
     scores: NDArray[np.float64]
     unknown: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    in_domain: bool | None = None
 
 
 @runtime_checkable

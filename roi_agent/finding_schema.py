@@ -36,6 +36,7 @@ class DetectResponse(Wire):
     threshold: float
     best_scores: dict[str, float]
     notes: list[str]
+    in_domain: bool | None = None
 
 
 class SegmentRequest(Wire):

@@ -146,6 +146,7 @@ class WireAnswer(Wire):
     index: int | None = None
     options: list[str] | None = None
     scores: list[float] | None = None
+    in_domain: bool | None = None
 
 
 class AskResponse(Wire):
@@ -174,6 +175,7 @@ def answer_of(wire: dict[str, Any], regions: tuple[Region, ...]) -> Answer:
         notes=tuple(wire["notes"]),
         finish=wire["finish"],
         tokens=tokens,
+        in_domain=wire.get("in_domain"),
     )
 
 
@@ -189,6 +191,7 @@ def choice_of(wire: dict[str, Any], regions: tuple[Region, ...]) -> Choice:
         usage=Usage(**wire["usage"]),
         timing=Timing(**wire["timing"]),
         notes=tuple(wire["notes"]),
+        in_domain=wire.get("in_domain"),
     )
 
 

@@ -38,6 +38,7 @@ class Detection:
     phrases: what was looked for; empty for a detector that takes none.  threshold: the score that a region needs.
     best_scores: for each phrase the highest score of any candidate, also below the threshold.
     notes: what the reader should know, such as words that the detector never learned.
+    in_domain: whether the image is of the kind that the detector was trained on; None where that is not known.
     """
 
     image: str
@@ -46,6 +47,7 @@ class Detection:
     threshold: float
     best_scores: dict[str, float]
     notes: tuple[str, ...] = ()
+    in_domain: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; a region has the keys that `parse_regions` reads."""
@@ -56,6 +58,7 @@ class Detection:
             "threshold": self.threshold,
             "best_scores": self.best_scores,
             "notes": list(self.notes),
+            "in_domain": self.in_domain,
         }
 
     def sentence(self) -> str:

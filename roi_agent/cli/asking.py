@@ -47,7 +47,7 @@ def ask(
     image: ImageArgument,
     question: Annotated[
         str | None,
-        typer.Argument(help="What to ask; <region1>, ... are the boxes, then the points.", show_default=False),
+        typer.Argument(help="What to ask; `<region1>`, ... are the boxes, then the points.", show_default=False),
     ] = None,
     box: BoxOption = None,
     point: PointOption = None,
@@ -66,8 +66,9 @@ def ask(
 ) -> None:
     """Ask one question about boxes or points of an image, or about regions of a workspace.
 
-    A point means the thing that lies there: roi-agent ask examples/scene1.png "What is <region1>?" --point 200,280
-    With --workspace, IMAGE may be left out or be the handle of an image: roi-agent ask --workspace DIR "What is <region2>?"
+    A point means the thing that lies there: `roi-agent ask examples/scene1.png "What is <region1>?" --point 200,280`
+
+    With --workspace, IMAGE may be left out or be the handle of an image: `roi-agent ask --workspace DIR "What is <region2>?"`
     """
     from roi_agent.model.images import load_image
     from roi_agent.model.progress import waiting

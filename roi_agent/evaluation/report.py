@@ -1,4 +1,4 @@
-"""What an evaluation found: as JSON, as a Markdown report beside the paper's figures, and as a table for a terminal."""
+"""What an evaluation found: as JSON, as a Markdown report, and as a table for a terminal."""
 
 import json
 import platform
@@ -17,23 +17,25 @@ from roi_agent.evaluation.tables import markdown
 from roi_agent.model.data.record_files import RecordSet
 from roi_agent.model.evaluate.benches.base import Bench, Measure
 from roi_agent.model.evaluate.intervals import interval
+from roi_agent.model.evaluate.paper import MODEL, PUBLISHED
 from roi_agent.model.evaluate.sample import RIGHT, SHUFFLED, Answered, Key, Output, Sample
 
-_HEADINGS = ("figure", "asked", "reached", "95 % interval", "chance", "shuffled", "paper")
+_HEADINGS = ("figure", "asked", "reached", "95 % interval", "chance", "shuffled")
 _SIZES = ("questions", "images", "classes")  # counts of the data set, not of the answers
 _PACKAGES = ("roi-agent", "torch", "transformers", "numpy", "pycocoevalcap")
 _HOW = """\
 - interval: the range of 95 % of bootstrap resamples, in which whole images are drawn again. Where all answers are right, or
   all wrong, resamples cannot differ, and it says nothing.
-- shuffled: the same model asked with every region in a wrong place; where it is as good, it does not look at the boxes.
-- paper: what the paper says of GPT4RoI-7B on the public data set; it can be compared on that data set only."""
+- shuffled: the same model asked with every region in a wrong place; where it is as good, it does not look at the boxes."""
+_PAPER = "{column}: what the paper gives for that model on that data set and split, all of it."
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One row of the report; shares in [0, 1], CIDEr up to 10.
 
-    low, high: of the 95 % interval.  chance: without looking.  shuffled: with the boxes in wrong places.  paper: GPT4RoI-7B's.
+    low, high: of the 95 % interval.  chance: without looking.  shuffled: with the boxes in wrong places.
+    paper: the published figure, where this is the data set and split that it belongs to.
     detail: of one class or the like, and not in the table for a terminal.
     """
 
@@ -52,12 +54,14 @@ class Figure:
 class Report:
     """The figures of a bench, and all that they rest on.
 
+    paper: of what the published figures beside them are, None where there are none.
     run: bench, model, data set and options, as in run.json.  counts: questions, images and what the bench counts.
     shuffled_counts: what the bench counts with shuffled boxes.  troubles: samples that could not be asked, by error code.
     card: what the data set says of itself.
     """
 
     figures: list[Figure]
+    paper: str | None
     run: dict[str, Any]
     chance: str
     counts: dict[str, int]
@@ -74,11 +78,11 @@ class Report:
         """For a terminal, without the details."""
         title = f"{self.run['bench']}: {self.run['model']['name']} on {self.run['data']['name']}, %"
         made = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-        for number, heading in enumerate(_HEADINGS):
+        for number, heading in enumerate(self._headings()):
             made.add_column(heading, justify="right" if number else "left", no_wrap=number > 0)
         for figure in self.figures:
             if not figure.detail:
-                made.add_row(*_cells(figure))
+                made.add_row(*self._cells(figure))
         return made
 
     def notes(self) -> list[str]:
@@ -88,14 +92,14 @@ class Report:
 
     def markdown(self) -> str:
         """The report."""
-        main = [_cells(each) for each in self.figures if not each.detail]
-        details = [_cells(each) for each in self.figures if each.detail]
+        main = [self._cells(each) for each in self.figures if not each.detail]
+        details = [self._cells(each) for each in self.figures if each.detail]
         parts = [
             f"# {self.run['bench']}: {self.run['model']['name']} on {self.run['data']['name']}",
             "Of hundred.",
-            markdown(_HEADINGS, main),
-            f"{_HOW}\n- chance: {self.chance}.",
-            *(["## In detail", markdown(_HEADINGS, details)] if details else []),
+            markdown(self._headings(), main),
+            "\n".join([_HOW, *([f"- {_PAPER.format(column=self.paper)}"] if self.paper else []), f"- chance: {self.chance}."]),
+            *(["## In detail", markdown(self._headings(), details)] if details else []),
             "## Counts",
             _table(self.counts, "count", "right boxes"),
             *([_table(self.shuffled_counts, "count", "boxes shuffled")] if self.shuffled_counts else []),
@@ -110,6 +114,15 @@ class Report:
             _table(self.versions, "package", "version"),
         ]
         return "\n\n".join(parts) + "\n"
+
+    def _headings(self) -> tuple[str, ...]:
+        return (*_HEADINGS, self.paper) if self.paper else _HEADINGS
+
+    def _cells(self, figure: Figure) -> list[str]:
+        shares = (figure.chance, figure.shuffled, *([figure.paper] if self.paper else []))
+        bounds = f"{100 * figure.low:.1f} to {100 * figure.high:.1f}"
+        reached = [figure.name, str(figure.questions), f"{100 * figure.value:.1f}", bounds]
+        return reached + ["" if each is None else f"{100 * each:.1f}" for each in shares]
 
 
 def make_report(
@@ -131,8 +144,12 @@ def make_report(
         "records without a question": left_out,
     }
     counts["answers cut at their longest"] = sum(each.output.finish == "length" for each in right)
+    data = records.card.name if records.card else ""
+    published = PUBLISHED.get((bench.name, data), {})
+    seed = run["options"]["seed"]
     return Report(
-        figures=[_figure(each, elsewhere.get(each.name), run["options"]["seed"]) for each in bench.measures(right)],
+        figures=[_figure(each, elsewhere.get(each.name), published.get(each.name), seed) for each in bench.measures(right)],
+        paper=f"{MODEL}, {data}" if published else None,
         run=run,
         chance=bench.chance,
         counts=counts | bench.counts(right),
@@ -151,7 +168,7 @@ def write_tables(folder: Path, title: str, tables: Mapping[str, str], values: ob
     (folder / REPORT).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def _figure(measure: Measure, shuffled: Measure | None, seed: int) -> Figure:
+def _figure(measure: Measure, shuffled: Measure | None, paper: float | None, seed: int) -> Figure:
     found = interval(measure.statistics, measure.images, measure.figure, seed=seed)
     elsewhere = None if shuffled is None else float(shuffled.figure(shuffled.statistics.sum(0)))
     return Figure(
@@ -162,17 +179,9 @@ def _figure(measure: Measure, shuffled: Measure | None, seed: int) -> Figure:
         high=found.high,
         chance=measure.chance,
         shuffled=elsewhere,
-        paper=measure.paper,
+        paper=paper,
         detail=measure.detail,
     )
-
-
-def _cells(figure: Figure) -> list[str]:
-    chance, shuffled, paper = (
-        "" if each is None else f"{100 * each:.1f}" for each in (figure.chance, figure.shuffled, figure.paper)
-    )
-    bounds = f"{100 * figure.low:.1f} to {100 * figure.high:.1f}"
-    return [figure.name, str(figure.questions), f"{100 * figure.value:.1f}", bounds, chance, shuffled, paper]
 
 
 def _table(values: Mapping[str, object], *headings: str) -> str:

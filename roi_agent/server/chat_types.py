@@ -101,12 +101,16 @@ class Logprobs(BaseModel):
 
 
 class RoiAnswer(BaseModel):
-    """confidence: in [0, 1].  regions: pixel boxes that were used.  notes: what the reader should know.  timing: seconds."""
+    """confidence: in [0, 1].  regions: pixel boxes that were used.  notes: what the reader should know.  timing: seconds.
+
+    in_domain: whether the image is of the kind that the model was trained on; null where that is not known.
+    """
 
     confidence: float
     regions: list[WireRegion]
     notes: list[str]
     timing: dict[str, float | bool]
+    in_domain: bool | None = None
 
 
 class AnswerMessage(BaseModel):

@@ -25,7 +25,7 @@ class Measure:
     """A figure and what it is made of.
 
     statistics: (N, K), what each of N questions adds to K sums.  images: the N images.  figure: sums (..., K) -> figures (...).
-    chance: the figure without looking, None where there is none.  paper: what GPT4RoI-7B reached, by the paper.
+    chance: the figure without looking, None where there is none.
     detail: of one class, or the like; it stands in the report only.
     """
 
@@ -34,7 +34,6 @@ class Measure:
     images: Sequence[str]
     figure: OfSums = share
     chance: float | None = None
-    paper: float | None = None
     detail: bool = False
 
 
@@ -97,12 +96,10 @@ def same(answered: Answered) -> bool:
     return not answered.output.trouble and plain(answered.output.text) == plain(answered.sample.truth)
 
 
-def accuracy(
-    name: str, answered: Sequence[Answered], right: Iterable[bool], *, chance: float | None, paper: float | None = None
-) -> Measure:
+def accuracy(name: str, answered: Sequence[Answered], right: Iterable[bool], *, chance: float | None) -> Measure:
     """The share of right answers."""
     statistics = np.array([[float(each), 1.0] for each in right]).reshape(-1, 2)
-    return Measure(name, statistics, [each.sample.image for each in answered], chance=chance, paper=paper)
+    return Measure(name, statistics, [each.sample.image for each in answered], chance=chance)
 
 
 def most_frequent(answered: Sequence[Answered]) -> float:

@@ -11,9 +11,6 @@ from roi_agent.model.evaluate.benches.base import Bench, Measure, about
 from roi_agent.model.evaluate.caption_scores import FIGURES, caption_statistics, check_installed
 from roi_agent.model.evaluate.sample import Answered, Sample
 
-# GPT4RoI-7B on Visual Genome without extra tuning, of hundred.
-_PAPER = {"BLEU-4": 0.105, "METEOR": 0.165, "ROUGE-L": 0.334, "CIDEr": 1.345}
-
 
 class Captions(Bench):
     """Every turn of a record is asked by itself, about the regions that it mentions.
@@ -52,5 +49,5 @@ class Captions(Bench):
         # One call for both: the Java programs take seconds to start.
         found, blind = caption_statistics([said, [common] * len(said)], references)
         images = [each.sample.image for each in answered]
-        made = [Measure(name, found[name], images, figure, paper=_PAPER[name]) for name, figure in FIGURES.items()]
+        made = [Measure(name, found[name], images, figure) for name, figure in FIGURES.items()]
         return [replace(each, chance=float(each.figure(blind[each.name].sum(0)))) for each in made]

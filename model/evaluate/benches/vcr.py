@@ -11,8 +11,6 @@ from roi_agent.model.evaluate.sample import Answered, Sample
 
 ANSWER, REASON = "Q->A", "QA->R"
 CHOSEN, WRITTEN = "likelihood", "letter"
-# GPT4RoI-7B on the validation part, after training on the two-round form with four choices.
-_PAPER = {ANSWER: 0.874, REASON: 0.896, "Q->AR": 0.786}
 
 
 class Vcr(Bench):
@@ -46,7 +44,7 @@ class Vcr(Bench):
             drawn = [blind([a]) * blind([b]) for a, b in zip(answers, reasons, strict=True)]
             chances = {ANSWER: blind(answers), REASON: blind(reasons), "Q->AR": sum(drawn) / max(len(drawn), 1)}
             for form, some in zip(chances, (*good, both), strict=True):
-                made.append(accuracy(f"{form} by {way}", answers, some, chance=chances[form], paper=_PAPER[form]))
+                made.append(accuracy(f"{form} by {way}", answers, some, chance=chances[form]))
         return made
 
     def counts(self, answered: Sequence[Answered]) -> dict[str, int]:

@@ -9,7 +9,6 @@ from roi_agent.model.evaluate.benches.base import Bench, Measure, accuracy, aske
 from roi_agent.model.evaluate.sample import Answered, Sample
 
 TELLING, POINTING = "telling", "pointing"
-_PAPER = 0.8183  # GPT4RoI-7B
 
 
 class Visual7W(Bench):
@@ -43,16 +42,9 @@ class Visual7W(Bench):
         """Accuracy of each kind that there is, and of all where there are both."""
         kinds = [kind for kind in (TELLING, POINTING) if of_part(answered, kind)]
         rows = [(kind, of_part(answered, kind)) for kind in kinds] + ([("all", list(answered))] if len(kinds) > 1 else [])
-        return [
-            accuracy(name, some, [each.chosen_right for each in some], chance=blind(some), paper=_paper(name))
-            for name, some in rows
-        ]
+        return [accuracy(name, some, [each.chosen_right for each in some], chance=blind(some)) for name, some in rows]
 
 
 def _are_regions(record: Record, options: Sequence[str]) -> bool:
     names = {region.name for region in record.regions}
     return all(option in names or mentioned(option) == (option.strip("<>"),) for option in options)
-
-
-def _paper(name: str) -> float | None:
-    return _PAPER if name == POINTING else None
