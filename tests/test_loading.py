@@ -1,14 +1,12 @@
 """Models as they are loaded: in which type, on which device, at what cost of memory; and whether they can be trained later."""
 
-from pathlib import Path
 
-import torch
 
 from roi_agent.model.local import LocalRegionModel
 from tests.small import make_model, make_processor
 
 
-def test_a_model_that_was_moved_can_still_be_trained(tmp_path: Path) -> None:
+def test_a_model_that_was_moved_can_still_be_trained() -> None:
     model = make_model()
     local = LocalRegionModel(model, make_processor(model.config))
     local.to("meta")  # a device that every machine has, beside the CPU
