@@ -1,7 +1,5 @@
 """Models as they are loaded: in which type, on which device, at what cost of memory; and whether they can be trained later."""
 
-
-
 from roi_agent.model.local import LocalRegionModel
 from tests.small import make_model, make_processor
 

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import LlamaConfig
 
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
+from roi_agent.model.train.record_settings import LoraSettings
 from roi_agent.model.train.starting import Start, prepare
 from tests.record_runs import QUICK, make_root
+from tests.small import TEXT, clip, make_model
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +78,11 @@ def test_a_part_can_start_anew(root: Path) -> None:
     assert other and all(name.startswith("region_encoder.") for name in other)
     with pytest.raises(InvalidSetting, match="cannot start anew"):
         prepare(model, QUICK, ["language_model"])
+
+
+@pytest.mark.parametrize("module", ["lm_head", "embed_tokens"])
+def test_adapters_on_one_of_two_tied_tables_are_refused(module: str) -> None:
+    tied = make_model(clip, lambda: LlamaConfig(**TEXT, tie_word_embeddings=True))
+    settings = replace(QUICK, trained=("region_encoder",), lora=LoraSettings(rank=2, modules=("q_proj", module)))
+    with pytest.raises(InvalidSetting, match="shares its weights"):
+        prepare(tied, settings)
