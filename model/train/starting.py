@@ -163,6 +163,12 @@ def add_adapters(model: GPT4RoIForConditionalGeneration, settings: LoraSettings)
     """Adapters in the language model, in place; returns PEFT's view of it.  Error: InvalidSetting."""
     from peft import LoraConfig, get_peft_model
 
+    tables = {model.get_input_embeddings(), model.get_output_embeddings()}
+    tied = len({each.weight for each in tables}) < len(tables)
+    shared = {name.split(".")[-1] for name, each in model.language_model.named_modules() if tied and each in tables}
+    if both := sorted(shared.intersection(settings.modules)):
+        problem = f"{both[0]} shares its weights with the other table of tokens, which an adapter on one of them would change too"
+        raise InvalidSetting(problem, do="leave it out of lora: modules")
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
