@@ -29,7 +29,7 @@ def export(job: RecordJob) -> Path:
     if new.exists():  # an earlier export was cut
         shutil.rmtree(new)
     model, processor = job.start.load(settings)
-    prepare(model, settings, job.reset)
+    prepare(model, settings, job.random)
     run_checkpoints.load(job.folder, PackedLoss(model))
     with whole_folder(new) as folder, without_bars():
         if settings.lora:
