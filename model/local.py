@@ -63,7 +63,12 @@ class LocalRegionModel(RegionModel):
 
     def to(self, device: str) -> None:
         """Move the weights, once the questions that are being answered are done; images are forgotten."""
-        self.engine.alone(lambda: self.model.to(device))
+
+        @torch.inference_mode(False)  # the engine's thread has it on, and weights that are made in it could never be trained
+        def move() -> None:
+            self.model.to(device)
+
+        self.engine.alone(move)
 
     def reply(self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding) -> Answer:
         """The answer to the last turn, given the earlier ones."""

@@ -3,16 +3,21 @@
 import csv
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, CLIPVisionConfig, CLIPVisionModel, PreTrainedConfig
 
+from roi_agent.model.configuration import GPT4RoIConfig
+from roi_agent.model.train import starting
 from roi_agent.model.train.record_job import RecordJob
 from roi_agent.model.train.record_settings import RecordSettings
 from roi_agent.model.train.starting import Start
-from tests.small import make_model, make_processor
+from tests.small import PATCHES, make_model, make_processor, small_config
 from tests.training_sets import write_set
 
 ALL = ("region_encoder", "projector", "language_model")
@@ -61,3 +66,14 @@ def back_to_step_2(folder: Path, other: Path) -> Path:
     shutil.rmtree(other / "checkpoints" / "step-00000004")
     shutil.rmtree(other / "model")
     return other
+
+
+def write_bases(folder: Path, text: PreTrainedConfig, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """A language model and a vision tower to start from; what is made between them has 20 thousand weights, not 300 million."""
+    sizes = {"region_channels": 16, "region_dim": 12, "num_fusions": 2, "fusion_groups": 4, "roi_size": 3, "position_dim": 8}
+    monkeypatch.setattr(starting, "GPT4RoIConfig", partial(GPT4RoIConfig, **sizes))
+    torch.manual_seed(0)
+    make_processor(small_config()).tokenizer.save_pretrained(folder / "language")
+    AutoModelForCausalLM.from_config(text).save_pretrained(folder / "language")
+    CLIPVisionModel(CLIPVisionConfig(**{**PATCHES, "num_hidden_layers": 11})).save_pretrained(folder / "vision")
+    return Start(language_model=str(folder / "language"), vision=str(folder / "vision"))

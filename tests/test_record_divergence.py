@@ -1,15 +1,24 @@
 """Trainings on records that diverge: the records are named, the run stops, and the checkpoint before is kept."""
 
+import csv
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from roi_agent.model.data.record import Record, RecordTurn
+from roi_agent.model.data.record_files import Card, write_records
 from roi_agent.model.errors import TrainingDiverged
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.regions import Box, Region
 from roi_agent.model.train import run_checkpoints
-from roi_agent.model.train.divergence import LossGuard
+from roi_agent.model.train.divergence import Diverged, LossGuard
+from roi_agent.model.train.readiness import check_ready
+from roi_agent.model.train.record_job import RecordJob
 from roi_agent.model.train.record_training import train_on_records
 from roi_agent.model.weights import load_model
 from tests.record_runs import job, make_root
@@ -36,6 +45,56 @@ def test_a_spike_stops_the_run_and_the_checkpoint_before_it_is_kept(root: Path, 
     with pytest.raises(TrainingDiverged, match=r"at step \d+.*on the records toy/"):
         train_on_records(run, show_progress=False)
     assert run_checkpoints.saved(tmp_path)
+
+
+def odd_one(root: Path, folder: Path) -> RecordJob:
+    """A run that is to learn one answer from forty records, of which one has another answer, late in the order."""
+    (sets := folder / "sets" / "odd" / "images").mkdir(parents=True)
+    Image.new("RGB", (64, 64), "red").save(sets / "0.png")
+    answers = ["red"] * 40
+    answers[28] = "a ball ? a ball ? a ball ?"
+    region = Region("region1", Box(4, 4, 40, 40))
+    records = [
+        Record(f"odd/{n}", "0.png", (64, 64), (region,), (RecordTurn("is <region1> ?", each),), "odd", "CC0-1.0")
+        for n, each in enumerate(answers)
+    ]
+    write_records(folder / "sets" / "odd" / "records-00000.jsonl", records)
+    Card("odd", "images", len(records), "odd", "CC0-1.0").save(folder / "sets" / "odd")
+    run = job(root, folder / "run", data={"odd": 1.0}, conversations=1, batch=1, micro_batch=1, epochs=1, save_every=10)
+    return replace(run, data=folder / "sets", settings=replace(run.settings, learning_rate=1e-2))
+
+
+def test_a_run_that_goes_on_after_a_spike_leaves_that_batch_out_and_names_its_records(
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = odd_one(root, tmp_path)
+    with pytest.raises(TrainingDiverged, match=r"leaps to .* on the records odd/28; .*without this batch") as spike:
+        train_on_records(run, show_progress=False)
+    step = int(re.findall(r"at step (\d+)", str(spike.value))[0])
+    assert 10 < step < 40
+    train_on_records(run, show_progress=False)
+    assert (run.folder / "left_out.txt").read_text() == f"odd/28: in the batch of step {step}, at which the training diverged\n"
+    assert f"the batch of step {step} is left out" in capfd.readouterr().err
+    with (run.folder / "log.csv").open() as file:
+        rows = {int(row["step"]): row for row in csv.DictReader(file)}
+    assert sorted(rows) == list(range(1, 41))
+    assert [number for number, row in rows.items() if not row["loss"]] == [step + 1]
+    assert float(rows[step + 1]["left_out"]) == 1
+
+
+def test_a_run_that_diverges_again_and_again_is_refused(root: Path, tmp_path: Path) -> None:
+    run = job(root, tmp_path)
+    diverged = Diverged.load(run.folder)
+    for step in range(9):
+        with pytest.raises(TrainingDiverged, match="without this batch"), diverged.noted(step):
+            raise TrainingDiverged("the loss is nan", do="lower the learning rate")
+    check_ready(run, 1)
+    assert Diverged.load(run.folder).steps == tuple(range(9))
+    with pytest.raises(TrainingDiverged, match="lower the learning rate") as last, Diverged.load(run.folder).noted(9):
+        raise TrainingDiverged("the loss is nan", do="lower the learning rate")
+    assert "without this batch" not in str(last.value)
+    with pytest.raises(TrainingDiverged, match=r"diverged at 10 batches.*another folder"):
+        check_ready(run, 1)
 
 
 @pytest.mark.parametrize(

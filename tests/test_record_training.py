@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import Qwen3Config
 
 from roi_agent.loading import load_region_model
 from roi_agent.model.configuration import GPT4RoIConfig
@@ -22,7 +23,8 @@ from roi_agent.model.train.record_training import train_on_records
 from roi_agent.model.train.samples import Samples
 from roi_agent.model.train.starting import Start, prepare
 from roi_agent.model.weights import load_part
-from tests.record_runs import QUICK, job, losses, make_root, weights
+from tests.record_runs import QUICK, job, losses, make_root, weights, write_bases
+from tests.small import END, TEXT, make_inputs
 from tests.training_sets import write_set
 
 
@@ -67,6 +69,29 @@ def test_adapters_are_merged_into_the_result_and_kept_beside_it(root: Path, tmp_
     kept = FileSystemReader(run_checkpoints.saved(tmp_path)[-1]).read_metadata().state_dict_metadata
     weights_kept = {name for name in kept if name.startswith("model.")}
     assert not [name for name in weights_kept if "language_model" in name and "lora_" not in name], "what is frozen is not kept"
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # PEFT 0.21 asks for it
+def test_adapters_on_a_language_model_with_tied_embeddings_are_trained_and_exported(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = Qwen3Config(
+        **TEXT | {"vocab_size": 9, "pad_token_id": None}, num_key_value_heads=1, head_dim=12, tie_word_embeddings=True
+    )
+    start = write_bases(tmp_path, text, monkeypatch)
+    settings = replace(QUICK, trained=("region_encoder", "projector"), lora=LoraSettings(rank=2, alpha=8), learning_rate=1e-2)
+    run = RecordJob(settings, start, root, tmp_path / "run")
+    folder = train_on_records(run, show_progress=False)
+    assert not [name for name in load_file(folder / "adapter" / "adapter_model.safetensors") if "lora_" not in name]
+    trained, _ = start.load()
+    prepare(trained, settings)
+    run_checkpoints.load(run.folder, PackedLoss(trained))
+    loaded, _ = Start(str(folder)).load()
+    inputs = make_inputs(loaded)
+    inputs["input_ids"].clamp_(max=END)
+    with torch.no_grad():
+        assert torch.allclose(loaded(**inputs).logits, trained.eval()(**inputs).logits, atol=1e-5)
+    assert loaded.get_output_embeddings().weight is loaded.get_input_embeddings().weight
 
 
 def test_in_bf16_what_learns_is_kept_in_float32_and_the_rest_is_not(root: Path, tmp_path: Path) -> None:

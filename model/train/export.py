@@ -29,7 +29,7 @@ def export(job: RecordJob) -> Path:
     if new.exists():  # an earlier export was cut
         shutil.rmtree(new)
     model, processor = job.start.load(settings)
-    prepare(model, settings, job.reset)
+    prepare(model, settings, job.random)
     run_checkpoints.load(job.folder, PackedLoss(model))
     with whole_folder(new) as folder, without_bars():
         if settings.lora:
@@ -63,9 +63,9 @@ def _save_adapter(adapted: Any, folder: Path) -> None:
 
     folder.mkdir()
     (config,) = adapted.peft_config.values()
-    weights = {
-        f"base_model.model.{name}": each for name, each in get_peft_model_state_dict(adapted).items()
-    }  # as PEFT writes them
+    # By default PEFT adds the embeddings where they have more rows than the base's: they are not trained, and may be tied.
+    kept = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    weights = {f"base_model.model.{name}": each for name, each in kept.items()}  # as PEFT writes them
     save_file(weights, folder / "adapter_model.safetensors")
     config.save_pretrained(folder)
 

@@ -108,7 +108,7 @@ def freeze_all_but(model: nn.Module, trained: tuple[str, ...]) -> list[nn.Parame
     model.train()
     learning = []
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(any(name.startswith(prefix) for prefix in trained))
+        parameter.requires_grad_(any(f"{name}.".startswith(f"{each}.") for each in trained))
         if parameter.requires_grad:
             learning.append(parameter)
     for module in model.modules():

@@ -95,14 +95,14 @@ class Plan:
 
 
 def make_plan(
-    settings: RecordSettings, config: GPT4RoIConfig, *, processes: int, reset: Sequence[str] = (), data: Data | None = None
+    settings: RecordSettings, config: GPT4RoIConfig, *, processes: int, random: Sequence[str] = (), data: Data | None = None
 ) -> Plan:
-    """The plan for so many GPUs.  config: of the model that it starts from.  Error: InvalidSetting."""
+    """The plan for so many GPUs.  config: of the model that it starts from.  random: as in `prepare`.  Error: InvalidSetting."""
     settings.accumulation(processes)
     config = adapted(config, settings)
     with torch.device("meta"):
         model = GPT4RoIForConditionalGeneration._from_config(config, dtype=torch.float32)
-        prepare(model, settings, reset)
+        prepare(model, settings, random)
     sizes = [(each.numel(), each.requires_grad) for each in model.parameters()]
     total, trained = sum(size for size, _ in sizes), sum(size for size, learns in sizes if learns)
     number = _FULL if settings.precision == "float32" else _HALF

@@ -38,7 +38,7 @@ def check_ready(job: RecordJob, processes: int) -> Plan:
         check_images(part)
     config, processor = job.start.description(settings)
     check_fit(config, processor, settings.length)
-    plan = make_plan(settings, config, processes=processes, reset=job.reset)
+    plan = make_plan(settings, config, processes=processes, random=job.random)
     already = sum(file.stat().st_size for file in job.folder.rglob("*") if file.is_file())
     check_disk(job.folder / "model", max(0, KEPT * plan.checkpoint + plan.exported - already))
     job.folder.mkdir(parents=True, exist_ok=True)

@@ -16,3 +16,8 @@ class RecordJob:
     data: Path
     folder: Path
     reset: tuple[str, ...] = ()
+
+    @property
+    def random(self) -> tuple[str, ...]:
+        """All parts that start from random weights: those that are reset, and those that the start does not have."""
+        return (*self.start.random, *self.reset)

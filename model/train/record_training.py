@@ -61,7 +61,7 @@ def run(job: RecordJob, show_progress: bool) -> None:
     steps = len(mixture) // settings.batch
     model, processor = job.start.load(settings)
     parameters = sum(each.numel() for each in model.language_model.parameters())
-    prepare(model, settings, job.reset)
+    prepare(model, settings, job.random)
     module = _placed(PackedLoss(model), settings, accelerator)
     optimizer = torch.optim.AdamW(_groups(module, settings.weight_decay), lr=settings.learning_rate, fused=True)
     standing = load(job.folder, module, optimizer, alone=accelerator.num_processes == 1)

@@ -47,6 +47,13 @@ class Start:
         if self.folder is None and not all(bases):
             raise InvalidSetting("there is nothing to start from", do="give --from FOLDER, or --language-model and --vision")
 
+    @property
+    def random(self) -> tuple[str, ...]:
+        """The parts whose weights are in none of the folders."""
+        if self.folder is not None:
+            return ()
+        return ("region_encoder",) if self.projector else ("region_encoder", "projector")
+
     def path(self) -> Path:
         """The folder of the model.  Error: ModelNotFound."""
         assert self.folder is not None
@@ -107,13 +114,15 @@ def adapted(config: GPT4RoIConfig, settings: RecordSettings) -> GPT4RoIConfig:
     )
 
 
-def prepare(model: GPT4RoIForConditionalGeneration, settings: RecordSettings, reset: Iterable[str] = ()) -> list[nn.Parameter]:
+def prepare(model: GPT4RoIForConditionalGeneration, settings: RecordSettings, random: Iterable[str] = ()) -> list[nn.Parameter]:
     """Make a model ready to be trained: parts that start anew, adapters, what learns and what is frozen, and their types.
 
+    random: parts that get weights from the seed: the same in every process, and whenever the run goes on or is exported.
     Returns what learns.  Works on the meta device too.  Error: InvalidSetting.
     """
     torch.manual_seed(settings.seed)
-    for part in reset:
+    random = tuple(dict.fromkeys(random))
+    for part in random:
         restart(model, part)
     if settings.lora:
         add_adapters(model, settings.lora)
@@ -121,6 +130,7 @@ def prepare(model: GPT4RoIForConditionalGeneration, settings: RecordSettings, re
     if unknown := [each for each in settings.trained if each not in known]:
         raise InvalidSetting(f"the model has no module {unknown[0]!r}", do="name modules of the model under trained")
     learning = freeze_all_but(model, settings.trained)
+    _check_learning(model, settings.trained, random)
     if settings.lora:
         adapters = [parameter for name, parameter in model.named_parameters() if "lora_" in name]
         for parameter in adapters:
@@ -134,6 +144,22 @@ def prepare(model: GPT4RoIForConditionalGeneration, settings: RecordSettings, re
         model.language_model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         model.region_encoder.gradient_checkpointing = True
     return learning
+
+
+def _check_learning(model: GPT4RoIForConditionalGeneration, trained: Iterable[str], random: Iterable[str]) -> None:
+    """Errors: InvalidSetting where nothing of a module can learn, or where random weights would stay as they are."""
+    names = {name for name, each in model.named_parameters() if each.requires_grad}
+    for each in trained:
+        if not any(f"{name}.".startswith(f"{each}.") for name in names):
+            do = "leave it out of trained; where two tables of tokens are tied, name embed_tokens"
+            raise InvalidSetting(f"{each} has no weights of its own to train", do=do)
+    for part in random:
+        frozen = [f"{part}.{name}" for name, each in getattr(model, part).named_parameters() if not each.requires_grad]
+        if frozen:
+            whole = len(frozen) == len(list(getattr(model, part).parameters()))
+            problem = f"{f'the {part}'.replace('_', ' ') if whole else frozen[0]} starts from random weights and does not learn"
+            give = "give --projector, LLaVA's file, or " if part == "projector" else ""
+            raise InvalidSetting(problem, do=f"{give}name {part} under trained")
 
 
 def cast(model: nn.Module, frozen: torch.dtype, learning: torch.dtype = torch.float32) -> None:
@@ -163,6 +189,12 @@ def add_adapters(model: GPT4RoIForConditionalGeneration, settings: LoraSettings)
     """Adapters in the language model, in place; returns PEFT's view of it.  Error: InvalidSetting."""
     from peft import LoraConfig, get_peft_model
 
+    tables = {model.get_input_embeddings(), model.get_output_embeddings()}
+    tied = len({each.weight for each in tables}) < len(tables)
+    shared = {name.split(".")[-1] for name, each in model.language_model.named_modules() if tied and each in tables}
+    if both := sorted(shared.intersection(settings.modules)):
+        problem = f"{both[0]} shares its weights with the other table of tokens, which an adapter on one of them would change too"
+        raise InvalidSetting(problem, do="leave it out of lora: modules")
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,

@@ -105,7 +105,7 @@ _TRAIN_EXAMPLES = """Examples:
 
 `roi-agent train nano-boxes --data my-sets/ --from nano --out runs/mine`
 
-`roi-agent train stage1-7b --data sets/ --language-model vicuna-7b/ --vision clip-vit-large-patch14/ --processes 8`
+`roi-agent train stage1-7b --data sets/ --language-model vicuna-7b/ --vision clip-vit-large-patch14/ --projector mm_projector.bin`
 
 `roi-agent train stage2-7b --data sets/ --from runs/stage1-7b/model --processes 8 --plan`"""
 
@@ -129,7 +129,7 @@ def train(
     ] = None,
     language_model: Annotated[Path | None, typer.Option(help="Records: start from this language model's folder ...")] = None,
     vision: Annotated[Path | None, typer.Option(help="... and this vision tower's ...")] = None,
-    projector: Annotated[Path | None, typer.Option(help="... with LLaVA's projector, a file.")] = None,
+    projector: Annotated[Path | None, typer.Option(help="... with LLaVA's projector, a file, unless it learns anew.")] = None,
     reset: Annotated[list[str] | None, typer.Option(help="Records: start this part from random weights: region_encoder.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Records: processes that share the work, one for each GPU.")] = 1,
     plan: Annotated[bool, typer.Option("--plan", help="Records: only say what it would take.")] = False,
@@ -190,13 +190,15 @@ def _plan(
     from roi_agent.model.train.starting import Start
 
     settings, counted, processor = RecordSettings.load(config), None, None
-    model = GPT4RoIConfig.preset(settings.model)
+    model, random = GPT4RoIConfig.preset(settings.model), tuple(reset or ())
     if start is not None or any(bases):
-        model, processor = Start(start, *bases).description(settings)
+        given = Start(start, *bases)
+        model, processor = given.description(settings)
+        random = (*given.random, *random)
     if data is not None and processor is not None:
         parts = open_parts(data, settings.data, conversations=settings.conversations)
         counted = count_data(settings, parts, processor)
-    made = make_plan(settings, model, processes=processes, reset=reset or (), data=counted)
+    made = make_plan(settings, model, processes=processes, random=random, data=counted)
     if as_json:
         print(json.dumps(made.to_dict()))
         return
