@@ -139,10 +139,7 @@ def test_an_answer_ends_with_the_familys_token(processor: GPT4RoIProcessor) -> N
         (FAMILIES["chatml"], "holds <|im_start|>, <|im_end|>, which"),
         (FAMILIES["llama-3"], "holds <|begin_of_text|>, <|start_header_id|>, <|end_header_id|>, <|eot_id|>, which"),
         (FAMILIES["gemma"], "holds <bos>, <start_of_turn>, <end_of_turn>, which"),
-        (
-            FAMILIES["wide bars"],
-            "holds <\uff5cbegin▁of▁sentence\uff5c>, <\uff5cUser\uff5c>, <\uff5cAssistant\uff5c>, <\uff5cend▁of▁sentence\uff5c>, which",
-        ),
+        (FAMILIES["wide bars"], f"holds {', '.join(SPECIAL['wide bars'])}, which"),
         (replace(ConversationTemplate.load("nano"), next_question="<next-1>{question}<assistant>"), "holds <next-1>, which"),
         (replace(ConversationTemplate.load("nano"), later_mention="{name}<again>"), "holds <again>, which"),
     ],
