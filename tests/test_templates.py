@@ -123,8 +123,10 @@ def test_what_users_type_is_never_a_special_token(processor: GPT4RoIProcessor) -
         assert tokenizer.decode(ids).count(f"{typed}?{typed} b") == 1
 
 
-def test_an_answer_ends_with_the_familys_token(processor: GPT4RoIProcessor) -> None:
-    end = processor.template.ending()[1]
+@pytest.mark.parametrize("own", [True, False])
+def test_an_answer_ends_with_the_familys_token_or_that_of_the_tokenizer(processor: GPT4RoIProcessor, own: bool) -> None:
+    processor.tokenizer.eos_token = "[PAD]"
+    end = processor.template.ending()[1] if own else "[PAD]"
     last = processor.tokenizer.convert_ids_to_tokens(processor.encode(processor.render([Turn("a?")], []))[0])[-1]
     model = chain(processor, {last: {"a": 0.7}, "a": {end: 0.6}, end: {"a": 0.9}})
     model.processor.template = processor.template
