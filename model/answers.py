@@ -139,8 +139,8 @@ class AnswerStream(ABC):
 class Choice:
     """The likeliest of several options.
 
-    text, index: the option chosen.  scores: mean log-probability of each option's own tokens, and of the special token that ends an
-        answer where the model has one, in the order given.
+    text, index: the option chosen.  scores: mean log-probability of each option's own tokens (and of the special token that ends
+        answers, for a model with one), in the order given.
     confidence: the chosen option's share when the scores are normalised over the options.
     in_domain: as in `Answer`.
     """
