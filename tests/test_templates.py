@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -18,7 +19,7 @@ from tests.release import chain, make_processor
 
 IMAGE, BOX = Image.new("RGB", (40, 30), "red"), [1, 2, 20, 22]
 REGIONS = [Region(f"region{number}", Box(0, 0, 10 * number, 10)) for number in (1, 2)]
-MENTIONS = {"first_mention": "{name} <bbox>", "later_mention": "{name}", "introduction": "{mentions}. "}
+MENTIONS: dict[str, Any] = {"first_mention": "{name} <bbox>", "later_mention": "{name}", "introduction": "{mentions}. "}
 PICTURE = "<im_start>{image}<im_end>"
 FAMILIES = {
     "chatml": ConversationTemplate(
