@@ -83,7 +83,7 @@ class AnswerToken:
 class Answer:
     """An answer and what it rests on.
 
-    confidence: geometric mean probability of the answer's tokens, in [0, 1].
+    confidence: geometric mean probability of the answer's tokens, in [0, 1]; those of a stop string do not count.
     regions: every region of the question with the pixel box that was used.
     notes: what the reader should know: a box smaller than a feature cell, an image outside the model's domain, ...
     in_domain: whether the image is of the kind that the model was trained on; None where that is not known.
@@ -139,7 +139,8 @@ class AnswerStream(ABC):
 class Choice:
     """The likeliest of several options.
 
-    text, index: the option chosen.  scores: mean log-probability of each option's tokens, in the order given.
+    text, index: the option chosen.  scores: mean log-probability of each option's own tokens (and of the special token that ends
+        answers, for a model with one), in the order given.
     confidence: the chosen option's share when the scores are normalised over the options.
     in_domain: as in `Answer`.
     """

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from itertools import groupby
+from typing import Any
 
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, UnknownRegion
 from roi_agent.model.regions import Region
@@ -79,7 +80,8 @@ class ConversationTemplate:
         known = names("conversations")
         if name not in known:
             raise ModelNotFound(f"no conversation template is called {name!r}", do=f"choose one of {', '.join(known)}")
-        return cls(**load_blocks(f"conversations/{name}"))
+        blocks: dict[str, Any] = {**load_blocks(f"conversations/{name}")}
+        return cls(**blocks)
 
     def render(self, turns: Sequence[Turn], regions: Sequence[Region], *, num_image_tokens: int) -> Prompt:
         """The text of a conversation, open for the answer where the last turn has none.

@@ -174,7 +174,8 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
     ) -> Any:
         """Token ids (B, T) and what they refer to -> prompt and answer (B, T + new); all options of `generate` hold.
 
-        The arguments are those of `forward`; rows of unequal length are padded on the left.
+        The arguments are those of `forward`; rows of unequal length are padded on the left. `GPT4RoIProcessor.stopping` gives the
+        options that end an answer.
         """
         given = (pixel_values, boxes, coverage, crops, image_features, region_vectors)
         embeddings = self._embed_inputs(input_ids, *given)

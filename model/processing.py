@@ -145,11 +145,11 @@ class GPT4RoIProcessor(ProcessorMixin):
         return text[:place].strip()
 
     def end_ids(self) -> list[int]:
-        """Tokens that end an answer: the template's, or the tokenizer's own where the end marker is a text."""
-        _, token = self._own_template().ending()
-        if token:
-            return [_special_ids(self.tokenizer, self._own_template())[token]]
-        return [] if self.tokenizer.eos_token_id is None else [self.tokenizer.eos_token_id]
+        """Tokens that end an answer: the template's, if its end marker is one, and the tokenizer's own."""
+        template, own = self._own_template(), self.tokenizer.eos_token_id
+        token = template.ending()[1]
+        ends = [_special_ids(self.tokenizer, template)[token]] if token else []
+        return ends if own is None or own in ends else [*ends, own]
 
     def stop_strings(self) -> tuple[str, ...]:
         """The text before which an answer ends, where the end marker is not a special token alone."""

@@ -29,7 +29,7 @@ class StopStrings(StoppingCriteria):
     def __init__(self, decode: Callable[[list[int]], str], stops: Sequence[str], prompt_length: int) -> None:
         self._decode, self._stops, self._start = decode, tuple(stops), prompt_length
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
         """Whether each row has ended, of ids (B, T)."""
         texts = [self._decode(row) for row in input_ids[:, self._start :].tolist()]
         return torch.tensor([first_stop(text, self._stops) is not None for text in texts], device=input_ids.device)

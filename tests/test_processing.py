@@ -13,6 +13,7 @@ from roi_agent.model.conversation import Turn
 from roi_agent.model.errors import BoxOutOfBounds, CheckpointMismatch, UnknownRegion
 from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, new_processor
 from roi_agent.model.regions import Box, Region
+from tests.small import make_processor, small_config
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,14 @@ def test_special_tokens_typed_by_a_user_stay_text(processor: GPT4RoIProcessor, t
     ids, _ = processor.encode(processor.render([Turn(f"What {typed}?")], []))
     assert ids.count(special) == plain.count(special)
     assert typed in processor.tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize("typed", ["<bbox>", "<im_patch>", "[PAD]", "</s>", "<im_end>"])
+def test_a_word_of_the_vocabulary_that_is_special_stays_text_too(typed: str) -> None:
+    small = make_processor(small_config())  # whole words, among them the special ones
+    special = small.tokenizer.convert_tokens_to_ids(typed)
+    plain, ids = (small.encode(small.render([Turn(f"is {word} red ?", word)], []))[0] for word in ("a", typed))
+    assert ids.count(special) == plain.count(special)
 
 
 def test_a_turn_marker_typed_by_a_user_has_other_tokens_than_the_marker(processor: GPT4RoIProcessor) -> None:

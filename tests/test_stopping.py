@@ -67,6 +67,7 @@ def test_no_part_of_the_marker_is_shown_where_an_answer_is_cut_inside_it(dog: Lo
         ({":": {"▁#": 0.5}, "▁#": {"▁dog": 0.9}, "▁dog": {"<0x0A>": SURE}}, "# dog", math.sqrt(0.45)),
         ({":": {"▁##": 0.5}, "▁##": {"▁red": 0.9}, "▁red": {"▁###": SURE}}, "## red", math.sqrt(0.45)),
         ({":": {"▁red": 0.5}, "▁red": {"▁dog": 0.9}, "▁dog": {"▁####": SURE}}, "red dog", math.sqrt(0.45)),
+        ({":": {"▁": 0.9}, "▁": {"<0xC3>": 0.9}, "<0xC3>": {"<0xA9>": 0.9}, "<0xA9>": {"<0x0A>": SURE}}, "é", 0.9),
         ({":": {"<0x0A>": SURE}}, "", 0.0),
         ({":": {"▁###": SURE}}, "", 0.0),
         ({":": {"▁dog": 0.8}, "▁dog": {"</s>": SURE}, "</s>": {"▁dog": SURE}}, "dog", 0.8),

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -18,7 +19,7 @@ from tests.release import chain, make_processor
 
 IMAGE, BOX = Image.new("RGB", (40, 30), "red"), [1, 2, 20, 22]
 REGIONS = [Region(f"region{number}", Box(0, 0, 10 * number, 10)) for number in (1, 2)]
-MENTIONS = {"first_mention": "{name} <bbox>", "later_mention": "{name}", "introduction": "{mentions}. "}
+MENTIONS: dict[str, Any] = {"first_mention": "{name} <bbox>", "later_mention": "{name}", "introduction": "{mentions}. "}
 PICTURE = "<im_start>{image}<im_end>"
 FAMILIES = {
     "chatml": ConversationTemplate(
@@ -123,8 +124,10 @@ def test_what_users_type_is_never_a_special_token(processor: GPT4RoIProcessor) -
         assert tokenizer.decode(ids).count(f"{typed}?{typed} b") == 1
 
 
-def test_an_answer_ends_with_the_familys_token(processor: GPT4RoIProcessor) -> None:
-    end = processor.template.ending()[1]
+@pytest.mark.parametrize("own", [True, False])
+def test_an_answer_ends_with_the_familys_token_or_that_of_the_tokenizer(processor: GPT4RoIProcessor, own: bool) -> None:
+    processor.tokenizer.eos_token = "[PAD]"
+    end = processor.template.ending()[1] if own else "[PAD]"
     last = processor.tokenizer.convert_ids_to_tokens(processor.encode(processor.render([Turn("a?")], []))[0])[-1]
     model = chain(processor, {last: {"a": 0.7}, "a": {end: 0.6}, end: {"a": 0.9}})
     model.processor.template = processor.template
@@ -139,10 +142,7 @@ def test_an_answer_ends_with_the_familys_token(processor: GPT4RoIProcessor) -> N
         (FAMILIES["chatml"], "holds <|im_start|>, <|im_end|>, which"),
         (FAMILIES["llama-3"], "holds <|begin_of_text|>, <|start_header_id|>, <|end_header_id|>, <|eot_id|>, which"),
         (FAMILIES["gemma"], "holds <bos>, <start_of_turn>, <end_of_turn>, which"),
-        (
-            FAMILIES["wide bars"],
-            "holds <\uff5cbegin▁of▁sentence\uff5c>, <\uff5cUser\uff5c>, <\uff5cAssistant\uff5c>, <\uff5cend▁of▁sentence\uff5c>, which",
-        ),
+        (FAMILIES["wide bars"], f"holds {', '.join(SPECIAL['wide bars'])}, which"),
         (replace(ConversationTemplate.load("nano"), next_question="<next-1>{question}<assistant>"), "holds <next-1>, which"),
         (replace(ConversationTemplate.load("nano"), later_mention="{name}<again>"), "holds <again>, which"),
     ],

@@ -143,9 +143,9 @@ def _config(
         raise CheckpointMismatch(
             "the checkpoint has no model.embed_tokens.weight of two dimensions", do="give the published folder"
         )
-    ids, where = token_ids(folder, rows[0])
+    ids, told = token_ids(folder, rows[0])
     config = published_config(raw, shapes, vision_config(tower) if tower else _inner_tower(raw), ids)
-    notes = [where]
+    notes = [*told]
     if raw.get("vocab_size") not in (None, rows[0]):
         notes.append(f"config.json says {raw['vocab_size']} tokens; the embedding has {rows[0]} rows, which count")
     if config.region_layers != [-2 - 3 * level for level in reversed(range(config.num_levels))]:

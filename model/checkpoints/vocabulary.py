@@ -1,5 +1,6 @@
 """The vocabulary of a published checkpoint: which ids its tokens have, and the processor with its tokenizer."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ _PUBLISHED_IDS = {"[PAD]": 32000, "<im_patch>": 32001, "<bbox>": 32002, "<point>
 _IDS_WITHOUT_POINT = {"[PAD]": 32000, "<im_patch>": 32001, "<bbox>": 32002, "<im_start>": 32003, "<im_end>": 32004}
 
 
-def token_ids(folder: Path, num_rows: int) -> tuple[dict[str, int], str]:
-    """Ids of the tokens in ID_FIELDS, and of [PAD] if there is one, and where they come from, in words.
+def token_ids(folder: Path, num_rows: int) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Ids of the tokens in ID_FIELDS, and of [PAD] if there is one, and where they come from, in sentences.
 
     folder: with the tokenizer's files, if there are any.  num_rows: of the checkpoint's embedding.
     Its own tokenizer decides; what it does not know has the published id.  Raises CheckpointMismatch where the ids do
@@ -27,19 +28,21 @@ def token_ids(folder: Path, num_rows: int) -> tuple[dict[str, int], str]:
     _check_room(own, num_rows)
     usual = _IDS_WITHOUT_POINT if num_rows == len(_IDS_WITHOUT_POINT) + 32000 else _PUBLISHED_IDS
     ids = {token: own.get(token, usual[token]) for token in ID_FIELDS}
-    pad = own.get("[PAD]", usual["[PAD]"])
     if len(set(ids.values())) < len(ids) or max(ids.values()) >= num_rows:
         raise CheckpointMismatch(
             f"the tokens would have the ids {ids} in an embedding of {num_rows} rows; the release has 32006 or 32005",
             do="give the checkpoint's own tokenizer files",
         )
     named = all(token in own for token in ID_FIELDS)
+    whole = bool(own.keys() & set(SPECIAL_TOKENS)) or (folder / "tokenizer.json").is_file()  # else `own` is not its whole size
+    added = _missing_tokens(own, num_rows) if whole else {}
+    pad = (own | added).get("[PAD]", usual["[PAD]"])
     if pad < num_rows and pad not in ids.values():
         ids["[PAD]"] = pad
-    if named:
-        return ids, "token ids are those of the checkpoint's tokenizer"
     without = " without <point>" if usual is _IDS_WITHOUT_POINT else ""
-    return ids, f"the checkpoint's tokenizer does not name all tokens: ids of the published order{without} are assumed"
+    assumed = f"the checkpoint's tokenizer does not name all tokens: ids of the published order{without} are assumed"
+    where = "token ids are those of the checkpoint's tokenizer" if named else assumed
+    return ids, (where, *(_told(own, added, num_rows) if whole else ()))
 
 
 def published_processor(path: str | Path, config: GPT4RoIConfig, base: str | Path | None = None) -> GPT4RoIProcessor:
@@ -50,7 +53,9 @@ def published_processor(path: str | Path, config: GPT4RoIConfig, base: str | Pat
     """
     tokenizer = load_tokenizer([Path(folder) for folder in (path, base) if folder is not None])
     _check_room(tokenizer.get_vocab(), config.vocab_size)
-    register_special_tokens(tokenizer, _tokens_with_room(tokenizer, config.vocab_size))
+    missing = _missing_tokens(tokenizer.get_vocab(), config.vocab_size)
+    known = [token for token in SPECIAL_TOKENS if token in tokenizer.get_vocab() or token in missing]
+    register_special_tokens(tokenizer, known)
     _check_room(tokenizer.get_vocab(), config.vocab_size)
     if tokenizer.pad_token is None and "[PAD]" in tokenizer.get_vocab():
         tokenizer.pad_token = "[PAD]"
@@ -69,16 +74,28 @@ def load_tokenizer(folders: list[Path]) -> PreTrainedTokenizerBase:
         raise CheckpointMismatch(f"the tokenizer of {folder.name!r} cannot be loaded", do="download its files again") from None
 
 
-def _tokens_with_room(tokenizer: PreTrainedTokenizerBase, num_rows: int) -> list[str]:
-    """The architecture's tokens; without `<point>`, then `[PAD]`, where the embedding has no row for them."""
-    vocabulary = tokenizer.get_vocab()
-    tokens = list(SPECIAL_TOKENS)
+def _missing_tokens(vocabulary: dict[str, int], num_rows: int) -> dict[str, int]:
+    """The tokens of the architecture that a tokenizer lacks, and the ids that they get after its own.
+
+    Without `<point>`, then `[PAD]`, where the embedding has no row for them.
+    """
+    missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
+    size = max(vocabulary.values(), default=-1) + 1
     for spare in ("<point>", "[PAD]"):
-        missing = [token for token in tokens if token not in vocabulary]
-        if len(vocabulary) + len(missing) > num_rows and spare in missing:
-            tokens.remove(spare)
-    assert set(ID_FIELDS) <= set(tokens)
-    return tokens
+        if size + len(missing) > num_rows and spare in missing:
+            missing.remove(spare)
+    return {token: size + place for place, token in enumerate(missing)}
+
+
+def _told(own: dict[str, int], added: dict[str, int], num_rows: int) -> Iterator[str]:
+    """A sentence on the tokens that are added and the rows that have none, where there are such."""
+    size = max(own.values()) + 1
+    names = ", ".join(f"{token} {'is added as' if place == 0 else 'as'} {id}" for place, (token, id) in enumerate(added.items()))
+    unused = num_rows - size - len(added)
+    rows = f"{unused} row{'s have' if unused > 1 else ' has'} no token" if unused > 0 else ""
+    if names or rows:
+        told = ", and ".join(filter(None, (names, rows)))
+        yield f"the tokenizer has {size} tokens and the embedding {num_rows} rows: {told}"
 
 
 def _check_room(ids: dict[str, int], num_rows: int) -> None:
