@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModelForZeroShotObjectDetection, AutoPr
 from roi_agent.model.cancellation import NEVER, Cancellation, takes_cancellation
 from roi_agent.model.domain import Domain
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, PromptTooLong
+from roi_agent.model.pixels import shrunk_to, without_vanishing
 from roi_agent.model.shown import shown
 from roi_agent.model.weights import load_model, load_part
 
@@ -30,6 +31,7 @@ MAX_PHRASE_CHARACTERS = 200
 
 _BATCH = 8  # images at once
 _DOING = "detecting"
+_PADDED = 8  # times the size that OWLv2 reads: the longest side of an image that is padded to a square at its own size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,7 +148,8 @@ class TransformersDetector:
     def _run(self, images: list[Image.Image], phrases: list[str]) -> list[Candidates]:
         grounded = self.model.config.model_type in GROUNDED
         text: Any = prompt_of(phrases) if grounded else phrases
-        inputs = self.processor(images=images, text=[text] * len(images), return_tensors="pt", padding=True)
+        seen = [self._readable(image) for image in images]
+        inputs = self.processor(images=seen, text=[text] * len(images), return_tensors="pt", padding=True)
         inputs = inputs.to(self.model.device, self.model.dtype)
         output = self.model(**inputs)
         scores = output.logits.float().sigmoid().cpu()
@@ -158,6 +161,14 @@ class TransformersDetector:
             Candidates(self._pixels(box, image.size), score.double().numpy(), notes=note)
             for box, score, image, note in zip(boxes, scores, images, self._notes(inputs["pixel_values"]), strict=True)
         ]
+
+    def _readable(self, image: Image.Image) -> Image.Image:
+        """The image; smaller where the processor would shrink it to nothing, or pad it to a square that fills the memory."""
+        size = self.processor.image_processor.size
+        if self.model.config.model_type == "owlv2":
+            return shrunk_to(image, _PADDED * max(size["height"], size["width"]))
+        longest = size.get("longest_edge")
+        return without_vanishing(image, longest) if longest else image
 
     def _notes(self, pixels: Tensor) -> list[tuple[str, ...]]:
         """For each image a warning where it is none of those that the model knows."""

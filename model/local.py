@@ -13,6 +13,7 @@ from torch import Tensor
 
 from roi_agent.model.adapt import load_adapted
 from roi_agent.model.answers import Answer, AnswerStream, AnswerToken, Choice, Decoding, Timing, Usage
+from roi_agent.model.cancellation import Cancellation
 from roi_agent.model.conversation import Turn
 from roi_agent.model.domain import Domain
 from roi_agent.model.engine import Engine, EngineSettings, Pending, Request, Runner, Written
@@ -105,24 +106,41 @@ class LocalRegionModel(RegionModel):
 
     def choose_all(self, image: LoadedImage, questions: Sequence[Closed]) -> list[Choice]:
         """As `choose_for`, at the last turn of several conversations; the options of all of them run in the same batches."""
-        requests = [
-            self._request(image, [*turns[:-1], replace(turns[-1], answer=option)], regions, Decoding(), score=True)
-            for turns, regions, options in questions
-            for option in options
-        ]
-        scored = iter(self._scored(requests))
-        return [self._choice(image, regions, options, list(islice(scored, len(options)))) for _, regions, options in questions]
-
-    def _scored(self, requests: Sequence[Request]) -> list[Written]:
-        """In slices, so that a question with many options leaves room in the queue for others."""
         scored: list[Written] = []
-        for start in range(0, len(requests), _SCORED_AT_ONCE):
-            waiting = self.engine.submit_all(requests[start : start + _SCORED_AT_ONCE])
+        for requests in _slices(self._scoring(image, questions)):
+            waiting = self.engine.submit_all(requests)
             try:
                 scored += [each.result() for each in waiting]
             finally:
                 _let_go(waiting)
-        return scored
+        return self._choices(image, questions, scored)
+
+    async def achoose_all(
+        self, image: LoadedImage, questions: Sequence[Closed], *, timeout_s: float | None = None
+    ) -> list[Choice]:
+        """As `choose_all`; a task that is cancelled takes the questions back.  timeout_s: until all choices must be there."""
+        stop, scored = Cancellation(timeout_s), list[Written]()
+        for requests in _slices(await asyncio.to_thread(self._scoring, image, questions)):
+            stop.check("choosing")
+            decoding = Decoding(timeout_s=stop.left_s)
+            waiting = self.engine.submit_all([replace(each, decoding=decoding) for each in requests])
+            try:
+                scored += [await each.wait() for each in waiting]
+            finally:
+                _let_go(waiting)
+        return self._choices(image, questions, scored)
+
+    def _scoring(self, image: LoadedImage, questions: Sequence[Closed]) -> list[Request]:
+        """A request for each option of each question."""
+        return [
+            self._request(image, [*turns[:-1], replace(turns[-1], answer=option)], regions, Decoding(), score=True)
+            for turns, regions, options in questions
+            for option in options
+        ]
+
+    def _choices(self, image: LoadedImage, questions: Sequence[Closed], scored: Sequence[Written]) -> list[Choice]:
+        left = iter(scored)
+        return [self._choice(image, regions, options, list(islice(left, len(options)))) for _, regions, options in questions]
 
     def _choice(self, image: LoadedImage, regions: Sequence[Region], options: Sequence[str], scored: Sequence[Written]) -> Choice:
         scores = [each.score for each in scored]
@@ -205,6 +223,11 @@ class _LocalStream(AnswerStream):
 
     def cancel(self) -> None:
         self._pending.cancel()
+
+
+def _slices(requests: Sequence[Request]) -> list[Sequence[Request]]:
+    """So that a question with many options leaves room in the queue for others."""
+    return [requests[start : start + _SCORED_AT_ONCE] for start in range(0, len(requests), _SCORED_AT_ONCE)]
 
 
 def _let_go(waiting: Sequence[Pending]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch.nn.functional import interpolate
 from torchvision.transforms import functional
 
 from roi_agent.model.cancellation import NEVER, Cancellation
@@ -18,6 +19,7 @@ from roi_agent.model.detector import Candidates, PhraseDetector, prompt_of, toke
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.masks import Mask
+from roi_agent.model.pixels import without_vanishing
 from roi_agent.model.segmenter import Prompt, PromptedSegmenter, ScoredMask, framed_logits, ranked, scored
 
 # How the original package prepares an image: groundingdino/util/inference.py.
@@ -55,7 +57,7 @@ class OriginalDetector:
     def _pixels(image: Image.Image) -> torch.Tensor:
         """(1, 3, H, W): the shorter side 800 pixels, the longer at most 1333, normalised."""
         scale = min(_SHORTER / min(image.size), _LONGER / max(image.size))
-        resized = functional.resize(image, [round(image.height * scale), round(image.width * scale)])
+        resized = functional.resize(image, [max(1, round(image.height * scale)), max(1, round(image.width * scale))])
         pixels: torch.Tensor = functional.normalize(functional.to_tensor(resized), _MEAN, _SPREAD)
         return pixels[None]
 
@@ -65,7 +67,7 @@ class OriginalSegmenter:
 
     def __init__(self, predictor: Any, *, name: str = "segment-anything") -> None:
         self.predictor, self.name = predictor, name
-        self._digest = ""
+        self._digest, self._seen_wh = "", (0, 0)
         self._lock = threading.Lock()
 
     def masks(
@@ -80,30 +82,39 @@ class OriginalSegmenter:
         """As `TransformersSegmenter.masks`, one prompt after another."""
         with self._lock:
             if self._digest != image.digest():
-                self.predictor.set_image(np.asarray(image.pixels))
-                self._digest = image.digest()
+                seen = without_vanishing(image.pixels, self.predictor.model.image_encoder.img_size)
+                self.predictor.set_image(np.asarray(seen))
+                self._digest, self._seen_wh = image.digest(), seen.size
             found = []
             for prompt in prompts:
                 cancellation.check("segmenting")
-                found.append(self._masks(prompt, several, min_score))
+                found.append(self._masks(prompt, image.size_wh, several, min_score))
             return found
 
     def notes(self, image: LoadedImage) -> tuple[str, ...]:
         """Nothing is known of what the model was trained on."""
         return ()
 
-    def _masks(self, prompt: Prompt, several: bool, min_score: float | None) -> list[ScoredMask]:
+    def _masks(self, prompt: Prompt, size_wh: tuple[int, int], several: bool, min_score: float | None) -> list[ScoredMask]:
         single = len(prompt.points) == 1 and prompt.box is None and prompt.mask is None
+        scale_wh = np.array(self._seen_wh) / size_wh  # 1 but for an image that is seen smaller
         logits, scores, _ = self.predictor.predict(
-            point_coords=np.array([point[:2] for point in prompt.points]) if prompt.points else None,
+            point_coords=np.array([point[:2] for point in prompt.points]) * scale_wh if prompt.points else None,
             point_labels=np.array([int(point[2]) for point in prompt.points]) if prompt.points else None,
-            box=np.array(prompt.box.xyxy) if prompt.box else None,
+            box=np.array(prompt.box.xyxy) * np.tile(scale_wh, 2) if prompt.box else None,
             mask_input=self._mask_input(prompt.mask) if prompt.mask else None,
             multimask_output=several or single,
             return_logits=True,
         )
         best = ranked(scores.tolist(), several=several, min_score=min_score)
-        return [scored(logits[index], float(scores[index])) for index in best]
+        return [scored(self._in_image(logits[index], size_wh), float(scores[index])) for index in best]
+
+    def _in_image(self, logits: NDArray[np.float32], size_wh: tuple[int, int]) -> NDArray[np.float32]:
+        if self._seen_wh == size_wh:
+            return logits
+        whole = interpolate(torch.from_numpy(logits)[None, None], size_wh[::-1], mode="bilinear", align_corners=False)
+        values: NDArray[np.float32] = whole[0, 0].numpy()
+        return values
 
     def _mask_input(self, mask: Mask) -> NDArray[np.float32]:
         """(1, h, w) logits in the padded frame."""

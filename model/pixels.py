@@ -11,6 +11,19 @@ from roi_agent.model.errors import ImageUnreadable
 _OVER_WHITE = "transparency laid over white"
 
 
+def without_vanishing(picture: Image.Image, longest: int) -> Image.Image:
+    """The picture; or, where its shorter side would be less than a pixel once the longer one is `longest`, made that small."""
+    thin = min(picture.size) * longest < max(picture.size)
+    return shrunk_to(picture, longest) if thin else picture
+
+
+def shrunk_to(picture: Image.Image, longest: int) -> Image.Image:
+    """The picture, made smaller where a side is longer than that; no side is less than a pixel."""
+    scale = longest / max(picture.size)
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    return picture if scale >= 1 else picture.resize(size, Image.Resampling.BICUBIC)
+
+
 def array_size_wh(values: NDArray[Any]) -> tuple[int, int]:
     """Width and height of an image array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); else ImageUnreadable."""
     shape = values.shape

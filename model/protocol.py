@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from roi_agent.model.answers import Answer, AnswerStream, Choice, Decoding
+from roi_agent.model.cancellation import Cancellation, in_thread
 from roi_agent.model.conversation import Turn
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.images import LoadedImage, load_image
@@ -122,8 +123,39 @@ class RegionModel(ABC):
         return [self.reply(image, turns, regions, decoding) for turns, regions in questions]
 
     async def areply_all(self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding) -> list[Answer]:
-        """As `reply_all`; a model that can stops writing where the task is cancelled."""
-        return await asyncio.to_thread(self.reply_all, image, questions, decoding)
+        """As `reply_all`; where the task is cancelled or its time is over, it ends after the answer that is being written.
+
+        A model that can stops writing at once.
+        """
+        stop = Cancellation(decoding.timeout_s)
+
+        def work() -> list[Answer]:
+            if type(self).reply_all is not RegionModel.reply_all:
+                return self.reply_all(image, questions, decoding)
+            answers = []
+            for turns, regions in questions:
+                stop.check("answering")
+                answers.append(self.reply(image, turns, regions, decoding))
+            return answers
+
+        return await in_thread(work, stop, "answering")
+
+    async def achoose_all(
+        self, image: LoadedImage, questions: Sequence[Closed], *, timeout_s: float | None = None
+    ) -> list[Choice]:
+        """As `choose_all`; it ends as `areply_all` does.  timeout_s: seconds until all choices must be there."""
+        stop = Cancellation(timeout_s)
+
+        def work() -> list[Choice]:
+            if type(self).choose_all is not RegionModel.choose_all:
+                return self.choose_all(image, questions)
+            choices = []
+            for question in questions:
+                stop.check("choosing")
+                choices += self.choose_all(image, [question])
+            return choices
+
+        return await in_thread(work, stop, "choosing")
 
     def reply_stream(
         self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding

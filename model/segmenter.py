@@ -23,6 +23,7 @@ from roi_agent.model.domain import Domain
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.masks import Mask
+from roi_agent.model.pixels import without_vanishing
 from roi_agent.model.weights import load_model, load_part
 
 PADDED = ("sam", "sam_hq")  # fit the longer side and pad; the others stretch the image to a square
@@ -153,7 +154,8 @@ class TransformersSegmenter:
     def _encode(self, image: LoadedImage) -> "_Encoded":
         key = image.digest()
         if key not in self._kept:
-            inputs = self.processor(images=image.pixels, return_tensors="pt")
+            side = self.model.config.prompt_encoder_config.image_size
+            inputs = self.processor(images=without_vanishing(image.pixels, side), return_tensors="pt")
             pixels = inputs["pixel_values"].to(self.model.device, self.model.dtype)
             embeddings = self.model.get_image_embeddings(pixels)
             width, height = image.size_wh

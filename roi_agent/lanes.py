@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from roi_agent.model.cancellation import Cancellation, in_thread
 from roi_agent.model.errors import DeadlineExceeded, QueueFull
@@ -60,19 +61,32 @@ class Lane:
         self._room.release()
 
 
-class Lanes:
-    """A lane for each kind of work, `detect` and `segment`, so that none waits for the other.
+@dataclass(frozen=True, slots=True)
+class Job(Generic[_T]):
+    """Work for a lane.  kind: `detect` or `segment`.  work: is handed what ends it.  timeout_s: seconds until it must be done."""
 
-    waiting: calls that wait in a lane.  timeout_s: of a call that names no deadline of its own.
+    kind: str
+    work: Callable[[Cancellation], _T]
+    timeout_s: float | None = None
+
+    def __call__(self) -> _T:
+        """Do it here and now."""
+        return self.work(Cancellation(self.timeout_s))
+
+
+class Lanes:
+    """A lane for each kind of work, so that none waits for the other.
+
+    waiting: calls that wait in a lane.  timeout_s: of a job that names no deadline of its own.
     """
 
     def __init__(self, *, waiting: int = 32, timeout_s: float = 120.0) -> None:
         self._timeout_s, self._lanes = timeout_s, {kind: Lane(at_once=1, waiting=waiting) for kind in KINDS}
 
-    async def run(self, kind: str, work: Callable[[Cancellation], _T], *, timeout_s: float | None = None) -> _T:
-        """The result of the work, which is handed what ends it.  Errors: as of `Lane.run`."""
-        stop = Cancellation(timeout_s or self._timeout_s)
-        return await self._lanes[kind].run(lambda: work(stop), stop)
+    async def run(self, job: Job[_T]) -> _T:
+        """The result of a job.  Errors: as of `Lane.run`."""
+        stop = Cancellation(job.timeout_s or self._timeout_s)
+        return await self._lanes[job.kind].run(lambda: job.work(stop), stop)
 
     def check(self, patience_s: float) -> None:
         """Whether work goes on in every lane: none is at one step for longer.  Error: DeadlineExceeded."""

@@ -14,7 +14,7 @@ from langchain_core.language_models import FakeListChatModel
 from mcp.client.client import Client
 
 from roi_agent import Workspace, __version__
-from roi_agent.lanes import Lane, Lanes
+from roi_agent.lanes import Job, Lane, Lanes
 from roi_agent.loading import load_models
 from roi_agent.mcp import Workspaces, build_server
 from roi_agent.model.cancellation import Cancellation
@@ -161,8 +161,8 @@ async def test_work_that_fails_leaves_its_lane() -> None:
     lanes = Lanes(waiting=1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
-            await lanes.run("detect", lambda stop: 1 / 0)
-    assert await lanes.run("detect", lambda stop: stop.left_s) == pytest.approx(120, abs=60)
+            await lanes.run(Job("detect", lambda stop: 1 / 0))
+    assert await lanes.run(Job("detect", lambda stop: stop.left_s)) == pytest.approx(120, abs=60)
 
 
 # -- MCP
@@ -215,6 +215,7 @@ async def test_a_call_of_mcp_has_a_deadline_and_its_lane_is_bounded() -> None:
 
 async def test_a_visitor_who_leaves_the_page_ends_the_work_within_a_step() -> None:
     from roi_agent.ui.actions import Actions
+    from roi_agent.ui.page import while_here
     from roi_agent.ui.visitors import Visitors, new_name
 
     detector, segmenter = SteppingDetector(), SteppingSegmenter()
@@ -226,13 +227,12 @@ async def test_a_visitor_who_leaves_the_page_ends_the_work_within_a_step() -> No
         (detector, lambda: actions.find(name, "star . moon")),
         (segmenter, lambda: actions.point(name, (50, 50))),
     ):
-        shown = find()
-        first = await anext(shown)
-        assert first.status is None and model.reached.is_set()  # nothing to be seen yet
-        await shown.aclose()
+        shown = while_here(find())
+        assert await anext(shown) is None and model.reached.is_set()  # nothing to be seen yet
+        await shown.aclose()  # type: ignore[attr-defined]
         model.go.set()
         await until(lambda model=model: model.ended == 1)  # type: ignore[misc]
         assert model.taken == 1 and visitors.get(name).regions == ()
-        seen = [each async for each in find()]
-        assert seen[-1].status and visitors.get(name).workspace.regions() != ()
+        seen = await find()
+        assert seen.status and visitors.get(name).workspace.regions() != ()
         visitors.get(name).hidden = {region.name for region in visitors.get(name).workspace.regions()}

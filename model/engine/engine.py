@@ -122,11 +122,22 @@ class Engine:
 
     def counters(self) -> Counters:
         """What was done and what is held."""
-        runner, cache = self.runner, self.cache
-        passes = (runner.vision_passes, runner.fusions, runner.prefix_passes)
-        ended = (self._ended[each] for each in ("answered", "failed", Cancelled.code, DeadlineExceeded.code))
-        held = (len(self._waiting), len(self._batch), len(cache), cache.nbytes, cache.evicted)
-        return Counters(*passes, self._batch.steps, *ended, *held)
+        runner, cache, ended = self.runner, self.cache, self._ended
+        return Counters(
+            vision_passes=runner.vision_passes,
+            fusions=runner.fusions,
+            prefix_passes=runner.prefix_passes,
+            steps=self._batch.steps,
+            answered=ended["answered"],
+            failed=ended["failed"],
+            cancelled=ended[Cancelled.code],
+            deadline_exceeded=ended[DeadlineExceeded.code],
+            waiting=len(self._waiting),
+            running=len(self._batch),
+            kept_images=len(cache),
+            kept_bytes=cache.nbytes,
+            evicted=cache.evicted,
+        )
 
     def _start(self) -> None:
         if self._thread is None:

@@ -13,7 +13,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
-from roi_agent.lanes import Lanes
+from roi_agent.lanes import Job, Lanes
 from roi_agent.mcp.workspaces import Workspaces
 from roi_agent.model.cancellation import NEVER, Cancellation
 from roi_agent.model.errors import InvalidSetting, RoiAgentError
@@ -118,7 +118,7 @@ async def _in_turn(lanes: Lanes, workspaces: Workspaces, name: str, arguments: d
     if kind is None:
         return await asyncio.to_thread(_called, workspaces, name, arguments)
     try:
-        return await lanes.run(kind, lambda stop: _called(workspaces, name, arguments, stop))
+        return await lanes.run(Job(kind, lambda stop: _called(workspaces, name, arguments, stop)))
     except RoiAgentError as error:
         return ToolReply(str(error), error=error.code)
 

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
@@ -16,6 +16,7 @@ from roi_agent.model.conversation import Turn
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, RoiAgentError
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.regions import Region, parse_regions
+from roi_agent.model.shown import shown
 from roi_agent.schema import WireRegion, wire_regions
 from roi_agent.server import faults
 from roi_agent.server.chat_types import (
@@ -24,6 +25,7 @@ from roi_agent.server.chat_types import (
     ChatCompletion,
     ChatRequest,
     ChatUsage,
+    FinishReason,
     ImagePart,
     Logprobs,
     Message,
@@ -153,9 +155,18 @@ def _decoding(wanted: ChatRequest, timeout_s: float | None) -> Decoding:
 
 
 def _choice(index: int, answer: Answer, notes: tuple[str, ...]) -> ChatChoice:
-    finish: Any = answer.finish
-    message = AnswerMessage(content=answer.text)
-    return ChatChoice(index=index, message=message, finish_reason=finish, logprobs=_logprobs(answer), roi=_roi(answer, notes))
+    finish, told = _finish(answer.finish)
+    with faults.of_model():
+        message, roi = AnswerMessage(content=answer.text), _roi(answer, (*notes, *told))
+        return ChatChoice(index=index, message=message, finish_reason=finish, logprobs=_logprobs(answer), roi=roi)
+
+
+def _finish(reason: object) -> tuple[FinishReason, tuple[str, ...]]:
+    """A model's reason to end in OpenAI's terms; one for which those have no word is "stop", with a note on what it was."""
+    known = next((each for each in get_args(FinishReason) if each == reason), None)
+    if known is not None or not reason:
+        return known or "stop", ()
+    return "stop", (f"the model ended for the reason {shown(reason)}",)
 
 
 def _roi(answer: Answer, notes: tuple[str, ...]) -> RoiAnswer:
@@ -168,12 +179,12 @@ def _logprobs(answer: Answer) -> Logprobs | None:
     if not answer.tokens:
         return None
 
-    def shown(text: str, logprob: float) -> dict[str, Any]:
+    def told(text: str, logprob: float) -> dict[str, Any]:
         # OpenAI gives no infinities, which JSON does not have.
         return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(text.encode())}
 
     content = [
-        TokenLogprob(**shown(each.text, each.logprob), top_logprobs=[TopLogprob(**shown(*one)) for one in each.likeliest])
+        TokenLogprob(**told(each.text, each.logprob), top_logprobs=[TopLogprob(**told(*one)) for one in each.likeliest])
         for each in answer.tokens
     ]
     return Logprobs(content=content)

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from roi_agent.schema import MAX_TURNS, Regions, Text, Wire, WireRegion
 
+FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "function_call"]
+
 
 class Roi(Wire):
     """What OpenAI's types have no place for.  timeout_s: until the answer must be there."""
@@ -122,7 +124,7 @@ class AnswerMessage(BaseModel):
 class ChatChoice(BaseModel):
     index: int
     message: AnswerMessage
-    finish_reason: Literal["stop", "length"]
+    finish_reason: FinishReason
     logprobs: Logprobs | None = None
     roi: RoiAnswer
 

@@ -1,14 +1,17 @@
 """Errors as HTTP answers in OpenAI's form, which its clients read: status, code, and whether to try again."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from roi_agent.model.errors import RequestInvalid, RoiAgentError, UserError
+from roi_agent.model.errors import ModelOutputInvalid, RequestInvalid, RoiAgentError, UserError
 from roi_agent.schema import ErrorResponse, WireError
 
 _log = logging.getLogger(__name__)
@@ -50,6 +53,17 @@ def body(error: RoiAgentError, *, status: int = 500, param: str | None = None) -
     return ErrorResponse(
         error=WireError(message=message, type=kind, param=param, code=error.code, problem=error.problem, do=error.do)
     )
+
+
+@contextmanager
+def of_model() -> Iterator[None]:
+    """Where an answer is put into its form: what cannot be is a fault of the model, perhaps the user's own."""
+    try:
+        yield
+    except ValidationError as error:
+        fault = error.errors()[0]
+        problem = f"the model's answer cannot be sent: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        raise ModelOutputInvalid(problem, do="look at what the model returns") from None
 
 
 def install(app: FastAPI) -> None:

@@ -23,6 +23,7 @@ from roi_agent.finding_schema import (
     WirePrompt,
     WireScoredMask,
 )
+from roi_agent.lanes import Job
 from roi_agent.model.cancellation import Cancellation
 from roi_agent.model.detector import PhraseDetector, candidates_of, parse_phrases
 from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, PointInvalid
@@ -45,7 +46,7 @@ router = APIRouter(responses={**faults.RESPONSES})
 
 async def _found(request: Request, kind: str, work: Callable[[Cancellation], _T], timeout_s: float | None = None) -> _T:
     """The result of work in the lane of its kind.  Errors: those of `Lanes.run`, Cancelled."""
-    return await unless_gone(request, state_of(request).finding.run(kind, work, timeout_s=timeout_s))
+    return await unless_gone(request, state_of(request).finding.run(Job(kind, work, timeout_s)))
 
 
 @router.post("/v1/detect")

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
 
+from roi_agent.model.cancellation import Cancellation
 from roi_agent.model.errors import ImageUnreadable, InvalidSetting
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.local import LocalRegionModel
@@ -67,15 +68,17 @@ async def regions_ask(wanted: AskRequest, request: Request) -> AskResponse:
 
 
 async def _answers(state: State, image: LoadedImage, wanted: AskRequest) -> list[WireAnswer]:
-    """Open questions as one batch, and choices as another."""
+    """Open questions as one batch, and choices as another, in the time that is left."""
+    stop = Cancellation(wanted.decoding.timeout_s)
     open_questions = [each for each in wanted.questions if each.options is None]
     asked = [(turns_of(each), _regions(each, image)) for each in open_questions]
     choices = [(turns_of(each), _regions(each, image), each.options) for each in wanted.questions if each.options is not None]
     written = iter(await state.model.areply_all(image, asked, wanted.decoding.to_decoding()) if asked else [])
-    chosen = iter(await asyncio.to_thread(state.model.choose_all, image, choices) if choices else [])
+    chosen = iter(await state.model.achoose_all(image, choices, timeout_s=stop.left_s) if choices else [])
     answers = [next(written) if each.options is None else next(chosen) for each in wanted.questions]
     state.metrics.answered(answers)
-    return [WireAnswer.model_validate(_listed(each.to_dict())) for each in answers]
+    with faults.of_model():
+        return [WireAnswer.model_validate(_listed(each.to_dict())) for each in answers]
 
 
 def _regions(question: WireQuestion, image: LoadedImage) -> Any:

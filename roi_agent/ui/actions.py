@@ -1,16 +1,16 @@
 """What visitors do on the page, without its layout: each action changes a visitor's work and says what is to be seen then."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from langchain_core.language_models import BaseChatModel
 
 from roi_agent.agent.agent import Agent
 from roi_agent.agent.planners import sees
 from roi_agent.agent.result import Budget
+from roi_agent.lanes import Job
 from roi_agent.model.cancellation import Cancellation
 from roi_agent.model.errors import ImageUnreadable, InvalidSetting, RoiAgentError
 from roi_agent.model.images import load_image
@@ -22,14 +22,13 @@ from roi_agent.ui.visitors import Visitors, is_name, new_name
 from roi_agent.ui.work import Work
 
 T = TypeVar("T")
-_TICK_S = 0.5  # between two looks at whether a visitor who waits is still there
 SCENES = tuple(Path(__file__).parent / "scenes" / f"scene{number}.png" for number in (1, 2, 3))
 
 
 class Lane(Protocol):
-    """Runs blocking work of a kind, `detect` or `segment`, when its turn comes.  Errors: QueueFull, DeadlineExceeded."""
+    """Does a job when its turn comes.  Errors: QueueFull, DeadlineExceeded."""
 
-    def __call__(self, kind: str, work: Callable[[Cancellation], T], /) -> Coroutine[Any, Any, T]: ...
+    def __call__(self, job: Job[T], /) -> Awaitable[T]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +112,13 @@ class Actions:
             return replace(seen, status=markup.status(error=error))
         return seen
 
-    def find(self, name: object, words: str) -> AsyncGenerator[Seen, None]:
-        """Find regions by words.  It tells again and again that it is at work; one that is left early ends the work."""
-        return self._in_turn(name, "detect", lambda work, stop: finding.find(work, words, self._models, stop))
+    async def find(self, name: object, words: str) -> Seen:
+        """Find regions by words; a task that is cancelled ends the work."""
+        return await self._in_turn(name, "detect", lambda work, stop: finding.find(work, words, self._models, stop))
 
-    def point(self, name: object, at: tuple[float, float]) -> AsyncGenerator[Seen, None]:
+    async def point(self, name: object, at: tuple[float, float]) -> Seen:
         """As `find`, outline what lies at a point.  at: x, y in pixels of `drawing.drawn`."""
-        return self._in_turn(name, "segment", lambda work, stop: finding.point(work, at, self._models, stop))
+        return await self._in_turn(name, "segment", lambda work, stop: finding.point(work, at, self._models, stop))
 
     def talk(self, name: object, text: str, mode: str) -> Iterator[Seen]:
         """Ask the region model, or with the mode "agent" let the agent work; each time the chat has grown.
@@ -176,20 +175,13 @@ class Actions:
             folder=None,
         )
 
-    async def _in_turn(self, name: object, kind: str, act: Callable[[Work, Cancellation], str]) -> AsyncGenerator[Seen, None]:
+    async def _in_turn(self, name: object, kind: str, act: Callable[[Work, Cancellation], str]) -> Seen:
         seen = self.look(name)
         try:
             work = self._visitors.get(name)
-            working = asyncio.ensure_future(self._lane(kind, lambda stop: act(work, stop)))
-            try:
-                while not (await asyncio.wait([working], timeout=_TICK_S))[0]:
-                    yield Seen(seen.visitor)
-                told = working.result()
-            finally:
-                working.cancel()
-                await asyncio.wait([working])
+            told = await self._lane(Job(kind, lambda stop: act(work, stop)))
         except RoiAgentError as error:
-            yield replace(seen, status=markup.status(error=error))
-            return
-        now = self._visitors.find(name)
-        yield replace(seen, work=now) if now not in (work, None) else replace(seen, work=work, status=markup.status(told))
+            return replace(seen, status=markup.status(error=error))
+        if (now := self._visitors.find(name)) not in (work, None):
+            return replace(seen, work=now)
+        return replace(seen, work=work, status=markup.status(told))

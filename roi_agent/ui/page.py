@@ -1,7 +1,7 @@
 """The layout: which component stands where, and which function each of them calls."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from roi_agent.ui.actions import SCENES, Actions, Seen
 
 Updates = dict[Any, Any]  # component -> its new value
 _ENDINGS = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm"]
+_TICK_S = 0.5  # between two looks at whether a visitor who waits is still there
 _MODES = [("Ask the model", "model"), ("Let the agent work", "agent")]
 _HEAD = """# roi-agent
 Point at things in a picture and ask."""
@@ -172,17 +173,13 @@ class _Page:
     def _hear(self, visitor: Any, tab: str, event: gr.EventData) -> Updates:
         return self._shown(self.actions.hear(visitor, event._data), tab)
 
-    # These two go on telling nothing while they work, so that Gradio sees who has left, and closes them.
-
     async def _find(self, visitor: Any, tab: str, words: str) -> AsyncIterator[Updates]:
-        async with aclosing(self.actions.find(visitor, words)) as found:
-            async for seen in found:
-                yield self._shown(seen, tab)
+        async for seen in while_here(self.actions.find(visitor, words)):
+            yield self._shown(seen, tab) if seen else {self.visitor: gr.skip()}
 
     async def _point(self, visitor: Any, tab: str, chosen: gr.SelectData) -> AsyncIterator[Updates]:
-        async with aclosing(self.actions.point(visitor, (chosen.index[0], chosen.index[1]))) as found:
-            async for seen in found:
-                yield self._shown(seen, tab)
+        async for seen in while_here(self.actions.point(visitor, (chosen.index[0], chosen.index[1]))):
+            yield self._shown(seen, tab) if seen else {self.visitor: gr.skip()}
 
     def _talk(self, visitor: Any, tab: str, text: str, mode: str) -> Iterator[Updates]:
         begun: Updates = {self.question: gr.update(value="", **_GOING_ON)}
@@ -220,6 +217,18 @@ class _Page:
         if tab == "point":
             updates |= {self.picture: drawing.drawn(work)}
         return updates
+
+
+async def while_here(acting: Coroutine[Any, Any, Seen]) -> AsyncIterator[Seen | None]:
+    """What an action gives, and None now and then before: Gradio looks then who has left, and ends the action by closing this."""
+    working = asyncio.ensure_future(acting)
+    try:
+        while not (await asyncio.wait([working], timeout=_TICK_S))[0]:
+            yield None
+        yield working.result()
+    finally:
+        working.cancel()
+        await asyncio.wait([working])
 
 
 def _hint(mode: str) -> Any:
