@@ -65,7 +65,7 @@ def odd_one(root: Path, folder: Path) -> RecordJob:
 
 
 def test_a_run_that_goes_on_after_a_spike_leaves_that_batch_out_and_names_its_records(
-    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = odd_one(root, tmp_path)
     with pytest.raises(TrainingDiverged, match=r"leaps to .* on the records odd/28; .*without this batch") as spike:
@@ -74,7 +74,7 @@ def test_a_run_that_goes_on_after_a_spike_leaves_that_batch_out_and_names_its_re
     assert 10 < step < 40
     train_on_records(run, show_progress=False)
     assert (run.folder / "left_out.txt").read_text() == f"odd/28: in the batch of step {step}, at which the training diverged\n"
-    assert f"the batch of step {step} is left out" in capfd.readouterr().err
+    assert f"the batch of step {step} is left out" in caplog.text
     with (run.folder / "log.csv").open() as file:
         rows = {int(row["step"]): row for row in csv.DictReader(file)}
     assert sorted(rows) == list(range(1, 41))
@@ -84,9 +84,8 @@ def test_a_run_that_goes_on_after_a_spike_leaves_that_batch_out_and_names_its_re
 
 def test_a_run_that_diverges_again_and_again_is_refused(root: Path, tmp_path: Path) -> None:
     run = job(root, tmp_path)
-    diverged = Diverged.load(run.folder)
     for step in range(9):
-        with pytest.raises(TrainingDiverged, match="without this batch"), diverged.noted(step):
+        with pytest.raises(TrainingDiverged, match="without this batch"), Diverged.load(run.folder).noted(step):
             raise TrainingDiverged("the loss is nan", do="lower the learning rate")
     check_ready(run, 1)
     assert Diverged.load(run.folder).steps == tuple(range(9))

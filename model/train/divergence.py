@@ -1,16 +1,24 @@
-"""When a training has gone wrong: a loss that is no number, or far above what it was."""
+"""When a training has gone wrong: a loss that is no number, or far above what it was; and what is left out when it goes on."""
 
+import json
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
+from typing import Any
 
-from roi_agent.model.errors import TrainingDiverged
+from roi_agent.model.aside import save_aside
+from roi_agent.model.errors import CheckpointMismatch, TrainingDiverged
 
 WINDOW = 100  # losses behind the running median
 _FEWEST = 10  # of them, before a spike can be told
 _FLOOR = 0.1  # under the median: near zero, where everything is learned, any doubt is many times the usual
 _SHOWN = 8  # record ids in the error
+_FILE = "diverged.json"
+_MOST = 10  # batches that are left out: where more diverge, it is not for their records
 
 
 class LossGuard:
@@ -41,5 +49,46 @@ class LossGuard:
 
 def _diverged(problem: str, ids: list[str]) -> TrainingDiverged:
     shown = ", ".join(ids[:_SHOWN]) + (f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else "")
-    do = "look at these records, or lower the learning rate; the same command goes on from the last checkpoint"
+    do = "look at these records, or lower the learning rate"
     return TrainingDiverged(f"{problem}, on the records {shown}", do=do)
+
+
+@dataclass(frozen=True, slots=True)
+class Diverged:
+    """The steps at which a run diverged.  Their batches are left out when it goes on, or it would stop there for ever."""
+
+    folder: Path
+    steps: tuple[int, ...] = ()
+
+    @classmethod
+    def load(cls, folder: Path) -> "Diverged":
+        """Those of the run in a folder.  Errors: TrainingDiverged where they are too many, CheckpointMismatch."""
+        file = folder / _FILE
+        try:
+            steps = tuple(int(step) for step in json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else ()
+        except (ValueError, TypeError):
+            raise CheckpointMismatch(
+                f"{_FILE} of the run is damaged", do="remove it, and the run meets its batches again"
+            ) from None
+        if len(steps) >= _MOST:
+            problem = f"the run diverged at {len(steps)} batches, the last at step {steps[-1]}"
+            raise TrainingDiverged(problem, do="lower the learning rate and train into another folder")
+        return cls(folder, steps)
+
+    @contextmanager
+    def noted(self, step: int, accelerator: Any = None) -> Iterator[None]:
+        """Within, a step is taken: if it diverges, that is noted for when the run goes on.
+
+        accelerator: of the processes that share the work; all of them meet the same loss.  Error: TrainingDiverged.
+        """
+        try:
+            yield
+        except TrainingDiverged as error:
+            steps = (*self.steps, step)
+            if accelerator is None or accelerator.is_main_process:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                save_aside(self.folder / _FILE, lambda aside: aside.write_text(json.dumps(steps), encoding="utf-8"))
+            if accelerator is not None:
+                accelerator.wait_for_everyone()  # the first one to end is the end of all
+            goes_on = "; the same command goes on from the last checkpoint without this batch"
+            raise TrainingDiverged(error.problem, do=f"{error.do}{goes_on if len(steps) < _MOST else ''}") from None

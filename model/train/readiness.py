@@ -10,6 +10,7 @@ from roi_agent.model.aside import save_aside
 from roi_agent.model.checkpoints.target import check_disk
 from roi_agent.model.errors import CheckpointMismatch, DataNotFound, InvalidSetting
 from roi_agent.model.processing import GPT4RoIProcessor
+from roi_agent.model.train.divergence import Diverged
 from roi_agent.model.train.mixture import Part, open_parts
 from roi_agent.model.train.packing import prefix_ids
 from roi_agent.model.train.plan import Plan, make_plan
@@ -26,11 +27,13 @@ def check_ready(job: RecordJob, processes: int) -> Plan:
     """Refuse what cannot end well, and note what the run is.
 
     Errors: InvalidSetting for a batch that cannot be shared out, a full disk and a folder of another run; DataNotFound for sets
-    and images that are not there; ModelNotFound; CheckpointMismatch for a model and a processor that do not fit.
+    and images that are not there; ModelNotFound; CheckpointMismatch for a model and a processor that do not fit; TrainingDiverged
+    for a run that diverged again and again.
     """
     settings = job.settings
     settings.accumulation(processes)
     _check_same_run(job)
+    Diverged.load(job.folder)
     parts = open_parts(job.data, settings.data, conversations=settings.conversations)
     if settings.evaluate:
         parts += open_parts(job.data, {settings.evaluate.data: 1.0}, conversations=1)

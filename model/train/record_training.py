@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from roi_agent.model.progress import waiting
-from roi_agent.model.train.divergence import LossGuard
+from roi_agent.model.train.divergence import Diverged, LossGuard
 from roi_agent.model.train.export import export
 from roi_agent.model.train.held_out import HeldOut
 from roi_agent.model.train.mixture import Mixture, open_parts
@@ -70,6 +70,7 @@ def run(job: RecordJob, show_progress: bool) -> None:
     held_out = HeldOut(job.data, settings.evaluate, processor, length=settings.length) if settings.evaluate else None
     samples = Samples(mixture, processor, length=settings.length, forms=Forms.by_part(settings))
     loader = _loader(samples, settings, range(standing.step, steps), accelerator)
+    diverged = Diverged.load(job.folder)
     with Report(job, standing, steps, parameters, accelerator, show_progress) as report:
         guard = LossGuard(factor=settings.spike, warm=settings.warm(steps), losses=standing.losses)
         batches = iter(loader)
@@ -78,14 +79,18 @@ def run(job: RecordJob, show_progress: bool) -> None:
             torch.manual_seed(settings.seed + step * accelerator.num_processes + accelerator.process_index)
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate(step, steps) * group["share"]
-            loss, tokens = _backward(module, optimizer, micros, accelerator, settings)
             ids = partial(mixture.ids, range(step * settings.batch, (step + 1) * settings.batch))
-            guard.check(step, loss, ids)
-            norm = _clipped(module, settings.clip)
-            guard.check_gradient(step, norm, ids)
-            optimizer.step()
+            if step in diverged.steps:
+                report.left_out(step, ids())
+            else:
+                with diverged.noted(step, accelerator):
+                    loss, tokens = _backward(module, optimizer, micros, accelerator, settings)
+                    guard.check(step, loss, ids)
+                    norm = _clipped(module, settings.clip)
+                    guard.check_gradient(step, norm, ids)
+                optimizer.step()
+                report.step(loss, tokens, norm, micros)
             done = step + 1
-            report.step(loss, tokens, norm, settings.rate(step, steps), micros)
             if held_out and settings.evaluate and (done % settings.evaluate.every == 0 or done == steps):
                 with _precision(settings, device):
                     scores = held_out.evaluate(module, device)

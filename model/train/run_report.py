@@ -1,5 +1,6 @@
 """What a training on records shows while it goes on: a log as CSV, files for TensorBoard, and a progress bar."""
 
+import logging
 import time
 from collections import defaultdict
 
@@ -14,6 +15,8 @@ from roi_agent.model.train.run_checkpoints import Standing
 from roi_agent.model.train.samples import Batch
 from roi_agent.model.train.speed import peak_flops, utilisation
 
+_log = logging.getLogger(__name__)
+_LEFT_OUT = "left_out.txt"
 _PHASE = "records"  # in the log's column of phases
 _FIGURES = ("tokens_per_second", "gradient_norm", "utilisation", "held_out_loss", "held_out_exact", "left_out")
 
@@ -57,12 +60,22 @@ class Report:
             self.log.__exit__()
             self.board.close()
 
-    def step(self, loss: float, tokens: int, norm: float, rate: float, micros: list[Batch]) -> None:
+    def left_out(self, step: int, ids: list[str]) -> None:
+        """Note a step whose batch is left out: the run diverged at it before."""
+        self.recent["left_out"].append(float(len(ids)))
+        self._leave_out([f"{each}: in the batch of step {step}, at which the training diverged" for each in ids])
+        if self.main:
+            file = self.job.folder / _LEFT_OUT
+            _log.warning("the batch of step %d is left out: the training diverged at it; its records are named in %s", step, file)
+        if self.task is not None:
+            self.bar.update(self.task, advance=1)
+
+    def step(self, loss: float, tokens: int, norm: float, micros: list[Batch]) -> None:
         """Note a step; processes tell one another of records that were left out."""
         left_out = [each for micro in micros for each in micro.left_out]
         number = self.accelerator.reduce(torch.tensor(len(left_out), device=self.accelerator.device), "sum")
         if int(number):
-            self._leave_out(gather_object(left_out))
+            self._leave_out(gather_object([f"{each}: longer than {self.job.settings.length} tokens" for each in left_out]))
         self.tokens += tokens
         for name, value in (("loss", loss), ("gradient_norm", norm), ("left_out", float(number))):
             self.recent[name].append(value)
@@ -90,7 +103,10 @@ class Report:
         self.recent.clear()
         self.tokens, self.since = 0, now
 
-    def _leave_out(self, ids: list[str]) -> None:
+    def _leave_out(self, lines: list[str]) -> None:
+        """Name records, each once: epochs and runs that go on meet them again."""
+        file = self.job.folder / _LEFT_OUT
         if self.main:
-            with (self.job.folder / "left_out.txt").open("a", encoding="utf-8") as file:
-                file.writelines(f"{each}: longer than {self.job.settings.length} tokens\n" for each in ids)
+            known = set(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else set()
+            with file.open("a", encoding="utf-8") as named:
+                named.writelines(f"{each}\n" for each in dict.fromkeys(lines) if each not in known)
