@@ -27,13 +27,17 @@ class DetectRequest(Wire):
 
 
 class DetectResponse(Wire):
-    """best_scores: of every phrase the highest score of any candidate, also below the threshold."""
+    """best_scores: of every phrase the highest score of any candidate, also below the threshold.
+
+    unknown: phrases with words that are not in the detector's vocabulary.
+    """
 
     regions: list[WireRegion]
     phrases: list[str]
     threshold: float
     best_scores: dict[str, float]
     notes: list[str]
+    unknown: list[str]
 
 
 class SegmentRequest(Wire):

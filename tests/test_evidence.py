@@ -99,9 +99,6 @@ def test_a_note_of_a_model_is_a_doubt_once(toolbox: Toolbox) -> None:
     look = {"text": "pink", "regions": ["region2"], "notes": [strange]}
     assert doubts(toolbox, "pink (region2)", look, {**look, "question": "Why?"}) == (strange,)
     assert doubts(toolbox, "none", look) == (strange,)
-    assert doubts(toolbox, "pink (region2)", {"answers": [{**look, "question": "What?", "confidence": 1.0}], **look}) == (
-        strange,
-    )
 
 
 def test_a_note_on_another_region_and_one_on_a_second_look_are_none(toolbox: Toolbox) -> None:

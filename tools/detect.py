@@ -36,7 +36,8 @@ class Detection:
     image: its handle.  regions: the best first; empty where nothing passed the threshold.
     phrases: what was looked for; empty for a detector that takes none.  threshold: the score that a region needs.
     best_scores: for each phrase the highest score of any candidate, also below the threshold.
-    notes: what the reader should know, such as words that the detector never learned.
+    notes: what the reader should know.  unknown: phrases with words that are not in the detector's vocabulary; whether there is
+    such a thing is not known.
     """
 
     image: str
@@ -45,6 +46,7 @@ class Detection:
     threshold: float
     best_scores: dict[str, float]
     notes: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; a region has the keys that `parse_regions` reads."""
@@ -55,6 +57,7 @@ class Detection:
             "threshold": self.threshold,
             "best_scores": self.best_scores,
             "notes": list(self.notes),
+            "unknown": list(self.unknown),
         }
 
     def sentence(self) -> str:
@@ -63,7 +66,7 @@ class Detection:
         parts = [f"{len(named)} found in {self.image}: {', '.join(named)}" if named else f"nothing found in {self.image}"]
         labels = {region.label.lower() if region.label else None for region in self.regions}
         # A detector that labels nothing says nothing of single phrases.
-        missing = [phrase for phrase in self.phrases if phrase not in labels and None not in labels]
+        missing = [phrase for phrase in self.phrases if phrase not in labels | {*self.unknown} and None not in labels]
         return "; ".join([*parts, *map(self._missing, missing), *self.notes])
 
     def _repr_html_(self) -> str:
@@ -146,6 +149,7 @@ class _Draft:
     threshold: float
     best_scores: dict[str, float]
     notes: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
     def keep(self, workspace: Workspace, image: WorkspaceImage, phrases: tuple[str, ...], max_regions: int) -> Detection:
         items, notes = self.items, list(self.notes)
@@ -154,7 +158,7 @@ class _Draft:
             items = items[:max_regions]
         prompt = " . ".join(phrases) or None
         regions = workspace.add_regions(items, image=image, source="detect", prompt=prompt, same_iou=_SAME)
-        return Detection(image.name, regions, phrases, self.threshold, self.best_scores, tuple(notes))
+        return Detection(image.name, regions, phrases, self.threshold, self.best_scores, tuple(notes), self.unknown)
 
 
 def _by_phrases(image: WorkspaceImage, found: Candidates, phrases: tuple[str, ...], threshold: float, overlap: float) -> _Draft:
@@ -169,7 +173,7 @@ def _by_phrases(image: WorkspaceImage, found: Candidates, phrases: tuple[str, ..
     kept = batched_nms(torch.from_numpy(boxes), torch.from_numpy(top), torch.from_numpy(labels), overlap).tolist()
     items = [{"box": boxes[i].tolist(), "label": phrases[labels[i]], "score": float(top[i])} for i in kept]
     notes = (*found.notes, *(f"the detector never learned a word of {phrase!r}" for phrase in found.unknown))
-    return _Draft(items, threshold, dict(zip(phrases, map(float, best), strict=True)), notes)
+    return _Draft(items, threshold, dict(zip(phrases, map(float, best), strict=True)), notes, found.unknown)
 
 
 def _by_function(function: DetectorFunction, image: WorkspaceImage, phrases: tuple[str, ...], threshold: float | None) -> _Draft:

@@ -33,6 +33,7 @@ class Scout:
         self._things: dict[str, Thing] = {}
         self._answers: dict[str, dict[str, tuple[str, float]]] = {}
         self._found: dict[tuple[object, ...], list[Thing]] = {}
+        self._unknown: set[str] = set()
         self.doubts: list[str] = []
         self.measured_against: list[str] = []
         self._words = load_blocks("offline_planner")
@@ -40,7 +41,11 @@ class Scout:
     # ------------------------------------------------------------ finding
 
     def find(self, noun: Noun) -> Steps[list[Thing]]:
-        """The things that a noun stands for.  Raises Missing for one that a filter rests on and that is not there."""
+        """The things that a noun stands for.
+
+        Raises Missing for one that a filter rests on and that is not there, and Stopped for words that the detector does not know
+        where nothing was found: what it cannot see may be there.
+        """
         things = yield from self._candidates(noun)
         if not (noun.handles or (noun.pronoun and not noun.head)):
             things = yield from self._of_kind(noun, things)
@@ -53,6 +58,8 @@ class Scout:
             things = yield from self.passing(things, each)
         if noun.pick is not None:
             things = yield from self.first(things, noun.pick)
+        if not things and (unknown := next((phrase for phrase in _phrases(noun) if phrase in self._unknown), None)):
+            raise Stopped(f"'{unknown}' is not in this detector's vocabulary: whether there is one is not known")
         return things
 
     def find_all(self, nouns: Sequence[Noun]) -> Steps[list[Thing]]:
@@ -84,13 +91,7 @@ class Scout:
                 raise Stopped(f'I do not know what "{noun.words}" means: nothing was spoken of before')
             yield from self._learn_regions(named)
             return [self._things[handle] for handle in named]
-        colours = [
-            each.value for each in noun.filters if isinstance(each, Is) and each.attribute == "colour" and not each.negated
-        ]
-        head = noun.head or _ANYTHING
-        phrases = tuple(
-            dict.fromkeys([*(f"{colour} {head}" for colour in colours[:1]), *([head] if noun.head or not colours else [])])
-        )
+        phrases = _phrases(noun)
         key = (phrases, noun.image)
         if key not in self._found:
             reply = yield from self._look_for(phrases, noun.image)
@@ -123,6 +124,9 @@ class Scout:
 
     def _found_in(self, image: str | None, phrases: Sequence[str], noun: Noun, reply: Reply) -> Steps[list[Thing]]:
         things = self._learn(reply)
+        self._unknown |= set(reply.data.get("unknown", ()))
+        if self._unknown >= set(phrases):
+            return things
         level = round(_AGAIN * float(reply.data.get("threshold", 0)), 3)
         if not self.second_look or not level:  # nothing was scored: looking again shows the same
             return things
@@ -329,3 +333,11 @@ class Scout:
             ordered.append(first)
             left.remove(first)
         return [*ordered, *left]
+
+
+def _phrases(noun: Noun) -> tuple[str, ...]:
+    """What a detector is asked for: the noun with its colour, and without."""
+    colours = [each.value for each in noun.filters if isinstance(each, Is) and each.attribute == "colour" and not each.negated]
+    head = noun.head or _ANYTHING
+    coloured = [f"{colour} {head}" for colour in colours[:1]]
+    return tuple(dict.fromkeys([*coloured, *([head] if noun.head or not colours else [])]))
