@@ -1,20 +1,34 @@
-"""What the agent does not know: images unlike those that its models learned from, and words that no model learned."""
+"""What the agent does not know: images unlike those that its models learned from, words that none learned, failed checks."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
+import numpy as np
 import pytest
+from PIL import Image
 
-from roi_agent import build_agent
+from roi_agent import Workspace, build_agent, build_toolbox, load_region_model
 from roi_agent.agent.agent import Agent
+from roi_agent.agent.evidence import weigh
+from roi_agent.agent.result import Budget
+from roi_agent.agent.running import Run
+from roi_agent.model.detector import Candidates
+from roi_agent.model.protocol import RegionModel
 
 SCENE = Path(__file__).parent.parent / "examples" / "scene1.png"
 PHOTO = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
 
 
 @pytest.fixture(scope="module")
-def agent() -> Agent:
-    return build_agent()
+def nano() -> RegionModel:
+    return load_region_model("nano")
+
+
+@pytest.fixture(scope="module")
+def agent(nano: RegionModel) -> Agent:
+    return build_agent(region_model=nano)
 
 
 @pytest.mark.parametrize(
@@ -66,3 +80,64 @@ def test_an_answer_beside_a_refusal_stays(agent: Agent) -> None:
     result = agent.run(SCENE, "Is there an umbrella? Is there a cat?")
     assert result.status == "answered" and result.said.startswith("yes (region1)")
     assert "'cat' is not in this detector's vocabulary" in result.answer and "none" not in result.answer
+
+
+# A detector of the user's own, which knows more than nano does
+
+UNCHECKED = "the region model could not check that region1 is a cat"
+DENIED = "the region model does not see a cat in region1"
+
+
+def cats(image: Image.Image) -> list[dict[str, Any]]:
+    return [{"box": [60, 40, 300, 400], "label": "cat", "score": 0.93}]
+
+
+@pytest.mark.parametrize(("image", "doubt"), [(PHOTO, UNCHECKED), (SCENE, DENIED)])
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("How many cats are there?", "one (region1)"),
+        ("Is there a cat?", "yes (region1)"),
+        ("Are there more cats than dogs?", "yes, cats: one, dogs: none (region1)"),
+        ("Where is the cat?", "middle (region1)"),
+        ("What kind of thing is the cat?", "cat (region1)"),
+    ],
+)
+def test_nano_never_overrules_another_models_find(nano: RegionModel, image: Path, doubt: str, question: str, said: str) -> None:
+    result = build_agent(region_model=nano, detector=cats).run(image, question)
+    assert (result.status, result.said) == ("answered", said)
+    assert sum(doubt in each for each in result.doubts) == 1
+
+
+def test_a_colour_that_nano_cannot_check_is_neither_said_nor_denied(nano: RegionModel) -> None:
+    refused = build_agent(region_model=nano, detector=cats).run(PHOTO, "How many white cats are there?")
+    assert refused.status == "refused" and "cannot tell whether region1 is white" in refused.answer
+
+    def white(image: Image.Image, phrases: Sequence[str]) -> list[dict[str, Any]]:
+        return [cats(image)[0] | {"label": phrases[0]}]
+
+    found = build_agent(region_model=nano, detector=white).run(PHOTO, "How many white cats are there?")
+    assert found.said == "one (region1)" and any("could not check that region1 is white" in each for each in found.doubts)
+
+
+class Scored:
+    """A detector of phrases that sees the same boxes everywhere: one above its threshold, one below."""
+
+    name, threshold = "scored", 0.5
+
+    def candidates(self, images: Sequence[Image.Image], phrases: Sequence[str]) -> list[Candidates]:
+        boxes = np.array([[60.0, 40, 300, 400], [310, 40, 500, 400]])
+        return [Candidates(boxes, np.array([[0.93] * len(phrases), [0.3] * len(phrases)]))] * len(images)
+
+
+def test_a_find_below_the_threshold_counts_only_where_it_could_be_checked(nano: RegionModel) -> None:
+    result = build_agent(region_model=nano, detector=Scored()).run(PHOTO, "How many cats are there?")
+    assert result.said == "one (region1)" and UNCHECKED in result.answer
+
+
+def test_the_agents_own_check_says_that_it_could_not_be_made(nano: RegionModel) -> None:
+    workspace = Workspace()
+    workspace.add_image(PHOTO)
+    workspace.add_regions(cats(Image.new("RGB", (9, 9))), source="detect")
+    evidence = weigh("one (region1)", Run(Budget(), "test"), build_toolbox(workspace, region_model=nano))
+    assert UNCHECKED in evidence.doubts and not any("does not see" in doubt for doubt in evidence.doubts)
