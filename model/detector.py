@@ -104,6 +104,11 @@ class TransformersDetector:
         processor = load_part(AutoProcessor, folder)
         return cls(model.to(device), processor, name=Path(folder).name, domain=Domain.load(Path(folder)))
 
+    @property
+    def knows(self) -> str | None:
+        """The only kind of images that the model knows, in words; None for one without such a limit."""
+        return self._domain and self._domain.known
+
     def to(self, device: str) -> None:
         """Move the weights."""
         self.model.to(device)

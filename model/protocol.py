@@ -11,7 +11,7 @@ from typing import Any
 
 from roi_agent.model.answers import Answer, AnswerStream, Choice, Decoding
 from roi_agent.model.conversation import Turn
-from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.errors import InvalidSetting, ModelNotFound
 from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.model.regions import Region, parse_regions
 
@@ -130,6 +130,18 @@ class RegionModel(ABC):
     ) -> AnswerStream:
         """As `reply`; a model that can gives the text in more than one piece."""
         return _WholeAnswer(self.reply(image, turns, regions, decoding))
+
+
+class NoRegionModel(RegionModel):
+    """Stands where there is none: every question is refused.  Error: ModelNotFound."""
+
+    def reply(self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding) -> Answer:
+        """Refused."""
+        raise ModelNotFound("there is no region model", do="give one to ask questions; finding and measuring need none")
+
+    def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:
+        """Refused."""
+        raise ModelNotFound("there is no region model", do="give one to ask questions; finding and measuring need none")
 
 
 class Chat:

@@ -85,11 +85,12 @@ def test_an_answer_beside_a_refusal_stays(agent: Agent) -> None:
 # A detector of the user's own, which knows more than nano does
 
 UNCHECKED = "the region model could not check that region1 is a cat"
-DENIED = "the region model does not see a cat in region1"
+DENIED = "the region model does not see that region1 is a cat"
 
 
 def cats(image: Image.Image) -> list[dict[str, Any]]:
-    return [{"box": [60, 40, 300, 400], "label": "cat", "score": 0.93}]
+    """One, which in the scene is an umbrella."""
+    return [{"box": [123, 194, 303, 377], "label": "cat", "score": 0.93}]
 
 
 @pytest.mark.parametrize(("image", "doubt"), [(PHOTO, UNCHECKED), (SCENE, DENIED)])

@@ -57,10 +57,10 @@ def toolbox() -> Toolbox:
         ("Is there a star?", "no, no star was found"),
         ("How many flags are there?", "two (region1, region2)"),
         ("Find the umbrella.", "umbrella (region1)"),
-        ("Which is larger, the umbrella or the white car?", "umbrella (region1)"),
+        ("Which is larger, the umbrella or the car?", "umbrella (region1)"),
         ("Where is the umbrella?", "middle (region1)"),
         ("Is the umbrella left of the yellow square?", "yes (region1, region2)"),
-        ("What is the leftmost flag?", "flag (region2)"),
+        ("What is the leftmost flag?", "flag (region1)"),
         ("Are there more squares than flags?", "yes, squares: three, flags: two (region1, region2, region3, region4, region5)"),
     ],
 )

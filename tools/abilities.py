@@ -55,7 +55,7 @@ class ToolReply:
 def _find(box: "Toolbox", given: schemas.FindArguments) -> ToolReply:
     with box.models.use("detect") as detector:
         found = detect(box.workspace, given.phrases, detector=detector, image=given.image, threshold=given.threshold)
-    return ToolReply(found.sentence(), found.regions, found.to_dict())
+    return ToolReply(found.sentence(), found.regions, found.to_dict() | _limit(detector))
 
 
 def _segment(box: "Toolbox", given: schemas.SegmentArguments) -> ToolReply:
@@ -100,14 +100,15 @@ def _ask(box: "Toolbox", given: schemas.AskArguments) -> ToolReply:
             regions=given.regions,
             second_look="always" if given.closer else box.second_look,
         )
-    return ToolReply(asked.sentence(), asked.regions, asked.to_dict())
+    return ToolReply(asked.sentence(), asked.regions, asked.to_dict() | _limit(model))
 
 
 def _ask_each(box: "Toolbox", given: schemas.AskEachArguments) -> ToolReply:
     with box.models.use("ask") as model:
         asked = ask_each(box.workspace, given.question, given.regions, model=model, image=given.image)
     text = "\n".join(f"{each.regions[0].name}: {each.sentence()}" for each in asked)
-    return ToolReply(text, tuple(each.regions[0] for each in asked), {"answers": [each.to_dict() for each in asked]})
+    answers = [each.to_dict() | _limit(model) for each in asked]
+    return ToolReply(text, tuple(each.regions[0] for each in asked), {"answers": answers})
 
 
 def _choose(box: "Toolbox", given: schemas.ChooseArguments) -> ToolReply:
@@ -173,6 +174,11 @@ def _look(box: "Toolbox", given: schemas.LookArguments) -> ToolReply:
 def _zoom(box: "Toolbox", given: schemas.ZoomArguments) -> ToolReply:
     view = zoom(box.workspace, given.region.strip("<>"), margin=given.margin)
     return _seen(view, f"{view.image.name} is the part of {view.image.parent} around {view.image.region}, {_size(view)}")
+
+
+def _limit(model: object) -> dict[str, Any]:
+    """The only kind of images that a model knows, such as nano the toy world: it must not overrule one that knows more."""
+    return {"knows": getattr(model, "knows", None)}
 
 
 ABILITIES: dict[str, tuple[type[schemas.Arguments], Callable[["Toolbox", Any], ToolReply]]] = {

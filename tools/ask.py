@@ -11,6 +11,7 @@ from typing import Any, Literal
 from roi_agent.model.answers import Answer, Choice
 from roi_agent.model.boxes import Box
 from roi_agent.model.conversation import mentioned
+from roi_agent.model.domain import OUTSIDE
 from roi_agent.model.errors import InvalidSetting, TooManyRegions
 from roi_agent.model.protocol import RegionModel
 from roi_agent.model.regions import MAX_REGIONS, Region
@@ -55,7 +56,8 @@ class Asked:
         """Plain JSON values."""
         answer = self.answer.to_dict() | {"regions": [region.to_dict() for region in self.regions], "notes": list(self.notes)}
         look = {"text": self.first_look.text, "confidence": self.first_look.confidence} if self.first_look else None
-        return {"question": self.question, "image": self.image, **answer, "crop": self.crop, "first_look": look}
+        told = {"crop": self.crop, "first_look": look, "outside": any(note.startswith(OUTSIDE) for note in self.notes)}
+        return {"question": self.question, "image": self.image, **answer, **told}
 
     def sentence(self) -> str:
         """For example: red (confidence 0.98)."""
@@ -103,7 +105,10 @@ def ask(
         return Asked(question, answer, seen.name, chosen)
     again = model.ask(crop.image, question, [workspace.seen_in(region, crop) for region in chosen], **decoding)
     if again.confidence > answer.confidence:
-        return Asked(question, replace(again, regions=chosen), seen.name, chosen, crop.name, answer)
+        # Whether the image is one that the model knows is told by the whole of it.
+        notes = [note for note in again.notes if not note.startswith(OUTSIDE)]
+        notes += [note for note in answer.notes if note.startswith(OUTSIDE)]
+        return Asked(question, replace(again, regions=chosen, notes=tuple(notes)), seen.name, chosen, crop.name, answer)
     return Asked(question, answer, seen.name, chosen, None, answer)
 
 

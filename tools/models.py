@@ -72,6 +72,17 @@ class Models:
         self._clock = 0
         self._lock = threading.RLock()
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that have a model."""
+        return tuple(self._sources)
+
+    def check(self, role: str) -> None:
+        """Error: ModelNotFound for a role without a model."""
+        if role not in self._sources:
+            known = ", ".join(self._sources) or "none"
+            raise ModelNotFound(f"no model for the role {role}", do=f"give one; known are: {known}")
+
     @contextmanager
     def use(self, role: str) -> Iterator[Any]:
         """The model of a role, on its device until the block ends.  Error: ModelNotFound for a role without one."""
@@ -104,9 +115,7 @@ class Models:
             return lines
 
     def _load(self, role: str) -> _Loaded:
-        if role not in self._sources:
-            known = ", ".join(self._sources) or "none"
-            raise ModelNotFound(f"no model for the role {role}", do=f"give one; known are: {known}")
+        self.check(role)
         source = self._sources[role]
         self._make_room(source.device, source.weight_bytes)
         model = source.load(source.device)

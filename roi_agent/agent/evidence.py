@@ -132,6 +132,10 @@ def _unconfirmed(regions: Sequence[Region], run: Run, toolbox: Toolbox) -> Itera
         begun, arguments = run.begin(), {"question": question}
         reply = toolbox.call("ask_about_regions", arguments)
         record_reply(run, "check", "ask_about_regions", arguments, reply.text, reply.artifact(), reply.error is not None, begun)
-        if not reply.error and mentioned(question) and reply.data["text"].startswith("no") and reply.data["confidence"] >= SURE:
+        if reply.error or not mentioned(question):
+            continue
+        if reply.data["outside"]:
+            yield f"the region model could not check that {region.name} is {thing}"
+        elif reply.data["text"].startswith("no") and reply.data["confidence"] >= SURE:
             score = f", found with a score of {region.score:.2f}" if region.score is not None else ""
             yield f"the region model does not see {thing} in {region.name}{score}"
