@@ -3,7 +3,6 @@
 A small region is looked at a second time, in an enlarged crop, where the model sees more of it.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from roi_agent.model.boxes import Box
 from roi_agent.model.conversation import mentioned
 from roi_agent.model.domain import OUTSIDE
 from roi_agent.model.errors import InvalidSetting, TooManyRegions
+from roi_agent.model.mentions import with_mentions
 from roi_agent.model.protocol import RegionModel
 from roi_agent.model.regions import MAX_REGIONS, Region
 from roi_agent.tools.segment import point_at
@@ -23,7 +23,6 @@ SecondLook = Literal["small", "always", "never"]
 SMALL = 1 / 12  # of the image's side: a region that is smaller both ways is looked at again
 _CONTEXT = 1.5  # of the region's longer side, around it in the crop
 _LEAST_CONTEXT = 0.1  # where a closer look is asked for
-_BARE = re.compile(r"(?<![<\w])region[1-9][0-9]*\b")  # a planner's slip, which would be answered about the whole image
 _PART = 0.7  # of the image's side: a crop that is larger shows nothing new
 
 
@@ -86,7 +85,7 @@ def ask(
 ) -> Asked:
     """One question about one or several regions.
 
-    question: `<region1>`, `<region2>`, ... point at regions of the workspace.
+    question: `<region1>`, `<region2>`, ... point at regions of the workspace; one that names none is about the whole image.
     image: needed only where no region is named and there are several images.  regions: more of them, which the question
         does not name but is about.
     points: (x, y) in pixels of the image, each on a thing, which the segmenter finds first (see `point_at`): it becomes a region
@@ -94,12 +93,13 @@ def ask(
     second_look: ask again about a crop and keep the answer that the model is surer of: where every region is small, "always"
         where a crop shows more than the whole image, or "never".
     decoding: the fields of `Decoding`.
-    Errors: UnknownRegion, UnknownImage, InvalidSetting for regions of several images, PointInvalid, and those of the model.
+    Errors: UnknownRegion, UnknownImage, InvalidSetting for regions of several images or a handle without brackets, PointInvalid,
+    and those of the model.
     """
     pointed, told = _pointed(workspace, points, segmenter, image)
-    seen, chosen = _about(workspace, question, image, [*workspace.pick(regions), *pointed])
+    question, seen, chosen = _about(workspace, question, image, [*workspace.pick(regions), *pointed])
     answer = model.ask(seen.image, question, chosen, **decoding)
-    answer = replace(answer, notes=(*answer.notes, *told))
+    answer = replace(answer, regions=chosen, notes=(*answer.notes, *told))
     crop = _crop(workspace, seen, chosen, any_size=second_look == "always") if second_look != "never" and chosen else None
     if crop is None:
         return Asked(question, answer, seen.name, chosen)
@@ -130,6 +130,7 @@ def ask_each(
     chosen = workspace.pick(regions) if regions is not None else workspace.regions(workspace.image(image))
     if not chosen:
         raise InvalidSetting("there is no region to ask about", do="find some first, or give boxes")
+    question = with_mentions(question, each=True) if isinstance(question, str) else question
     if named := mentioned(question):
         raise InvalidSetting(f"the question names <{named[0]}>", do="write <region>, which stands for each of them")
     if len(chosen) > MAX_REGIONS:
@@ -154,8 +155,8 @@ def choose(
     regions: Sequence[RegionName] = (),
 ) -> Choice:
     """The likeliest of several answers; the arguments are those of `ask`.  Errors: those of `ask`."""
-    seen, chosen = _about(workspace, question, image, regions)
-    return model.choose(seen.image, question, options, chosen)
+    question, seen, chosen = _about(workspace, question, image, regions)
+    return replace(model.choose(seen.image, question, options, chosen), regions=chosen)
 
 
 def _pointed(
@@ -170,18 +171,18 @@ def _pointed(
 
 def _about(
     workspace: Workspace, question: str, image: ImageName, regions: Sequence[RegionName]
-) -> tuple[WorkspaceImage, tuple[Region, ...]]:
-    """The whole image and the regions that a question is about, those that it names first."""
+) -> tuple[str, WorkspaceImage, tuple[Region, ...]]:
+    """The question as it is read, the whole image and the regions that it is about, those that it names first."""
+    given = workspace.pick(regions)
+    question = with_mentions(question, [region.name for region in given]) if isinstance(question, str) else question
     named = mentioned(question) if isinstance(question, str) else ()
-    if isinstance(question, str) and (bare := _BARE.search(question)):
-        raise InvalidSetting(f"the question names {bare[0]} without brackets", do=f"write <{bare[0]}>")
-    chosen = tuple({region.name: region for region in (*workspace.pick(named), *workspace.pick(regions))}.values())
+    chosen = tuple({region.name: region for region in (*workspace.pick(named), *given)}.values())
     seen = workspace.image(image if image is not None or not chosen else chosen[0].image)
     whole = workspace.image(seen.parent) if chosen and seen.parent else seen
     if elsewhere := [region for region in chosen if region.image != whole.name]:
         problem = f"{elsewhere[0].name} lies in {elsewhere[0].image}, not in {whole.name}"
         raise InvalidSetting(problem, do="ask about regions of one image at a time")
-    return whole, chosen
+    return question, whole, chosen
 
 
 def _crop(workspace: Workspace, image: WorkspaceImage, regions: Sequence[Region], *, any_size: bool) -> WorkspaceImage | None:
