@@ -156,6 +156,11 @@ def test_failures_are_messages_to_recover_from(name: str, arguments: dict[str, A
     assert (box.workspace.regions(), box.workspace.images) == before
 
 
+def test_what_is_near_is_said_to_be_measured_between_centres() -> None:
+    reply = toolbox().call("order_regions", {"order": "nearest first", "to": "region1"})
+    assert reply.text.startswith("nearest first, between centres: region3 (square) in image1") and not reply.error
+
+
 def test_schemas_alone_are_enough_for_another_framework() -> None:
     box = toolbox()
     schemas = box.openai_tools()
