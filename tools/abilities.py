@@ -132,7 +132,8 @@ def _order(box: "Toolbox", given: schemas.OrderArguments) -> ToolReply:
         ordered = in_order(regions, given.order)
     else:
         ordered = nearest(box.workspace.region(given.to), regions)[:: -1 if given.order == "farthest first" else 1]
-    return ToolReply(f"{given.order}: {_listing(ordered) or 'no regions'}", ordered, {"order": [each.name for each in ordered]})
+    said = given.order if given.to is None else f"{given.order}, between centres"
+    return ToolReply(f"{said}: {_listing(ordered) or 'no regions'}", ordered, {"order": [each.name for each in ordered]})
 
 
 def _select(box: "Toolbox", given: schemas.SelectArguments) -> ToolReply:

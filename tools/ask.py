@@ -30,7 +30,7 @@ _PART = 0.7  # of the image's side: a crop that is larger shows nothing new
 class Asked:
     """A question and what was answered.
 
-    image: that was asked about.  regions: those the question is about.  crop: the image that the answer was read from, where
+    image: that was asked about.  regions: those the question is about.  crop: the part of it that the answer was read from, where
     a second look was the better one.  first_look: the answer to the whole image, where there was a second look.
     """
 
@@ -38,7 +38,7 @@ class Asked:
     answer: Answer
     image: str
     regions: tuple[Region, ...]
-    crop: str | None = None
+    crop: Box | None = None
     first_look: Answer | None = None
 
     @property
@@ -48,14 +48,16 @@ class Asked:
             return self.answer.notes
         first = f"{self.first_look.text!r} with confidence {self.first_look.confidence:.2f}"
         if self.crop:
-            return (*self.answer.notes, f"read from a closer look at {self.crop}; the whole image gave {first}")
+            seen = ",".join(f"{value:g}" for value in self.crop.xyxy)
+            return (*self.answer.notes, f"read from a closer look at {seen}; the whole image gave {first}")
         return (*self.answer.notes, "a closer look was less sure and not used")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         answer = self.answer.to_dict() | {"regions": [region.to_dict() for region in self.regions], "notes": list(self.notes)}
         look = {"text": self.first_look.text, "confidence": self.first_look.confidence} if self.first_look else None
-        told = {"crop": self.crop, "first_look": look, "outside": any(note.startswith(OUTSIDE) for note in self.notes)}
+        crop = list(self.crop.xyxy) if self.crop else None
+        told = {"crop": crop, "first_look": look, "outside": any(note.startswith(OUTSIDE) for note in self.notes)}
         return {"question": self.question, "image": self.image, **answer, **told}
 
     def sentence(self) -> str:
@@ -108,7 +110,7 @@ def ask(
         # Whether the image is one that the model knows is told by the whole of it.
         notes = [note for note in again.notes if not note.startswith(OUTSIDE)]
         notes += [note for note in answer.notes if note.startswith(OUTSIDE)]
-        return Asked(question, replace(again, regions=chosen, notes=tuple(notes)), seen.name, chosen, crop.name, answer)
+        return Asked(question, replace(again, regions=chosen, notes=tuple(notes)), seen.name, chosen, crop.box, answer)
     return Asked(question, answer, seen.name, chosen, None, answer)
 
 
@@ -204,4 +206,4 @@ def _crop(workspace: Workspace, image: WorkspaceImage, regions: Sequence[Region]
         return None
     (cx, cy), half = around.centre, side / 2
     x1, y1 = min(max(cx - half, 0), width - side), min(max(cy - half, 0), height - side)
-    return workspace.add_crop(Box(x1, y1, x1 + side, y1 + side), image=image)
+    return workspace.cut(Box(x1, y1, x1 + side, y1 + side), image=image)
