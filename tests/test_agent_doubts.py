@@ -142,3 +142,82 @@ def test_the_agents_own_check_says_that_it_could_not_be_made(nano: RegionModel) 
     workspace.add_regions(cats(Image.new("RGB", (9, 9))), source="detect")
     evidence = weigh("one (region1)", Run(Budget(), "test"), build_toolbox(workspace, region_model=nano))
     assert UNCHECKED in evidence.doubts and not any("does not see" in doubt for doubt in evidence.doubts)
+
+
+def test_a_generic_question_counts_what_a_detector_finds_under_its_own_names(nano: RegionModel) -> None:
+    result = build_agent(region_model=nano, detector=cats).run(PHOTO, "How many things are there?")
+    assert result.said == "one (region1)"
+
+
+def test_what_was_found_under_another_name_is_a_doubt(nano: RegionModel) -> None:
+    result = build_agent(region_model=nano, detector=cats).run(PHOTO, "How many dogs are there?")
+    assert result.said == "none" and "1 more was found under other names than asked for: cat" in result.doubts
+
+
+# What breaks
+
+
+class Broken(RegionModel):
+    """A region model of the user's own whose server is down."""
+
+    def reply(self, *given: Any) -> Any:
+        raise ConnectionError("no route to host")
+
+    def choose_for(self, *given: Any) -> Any:
+        raise ConnectionError("no route to host")
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("ask_about_regions", {"question": "What is <region1>?"}),
+        ("ask_each_region", {"question": "What is <region>?"}),
+        ("choose_answer", {"question": "What is <region1>?", "options": ["a", "b"]}),
+    ],
+)
+def test_a_region_model_that_fails_is_a_coded_error_with_its_cause(tool: str, arguments: dict[str, Any]) -> None:
+    workspace = Workspace()
+    workspace.add_image(SCENE)
+    workspace.add_regions([[1, 2, 300, 400]])
+    reply = build_toolbox(workspace, region_model=Broken()).call(tool, arguments)
+    assert reply.error == "model_failed"
+    assert reply.text.startswith("model_failed: the region model failed: ConnectionError: no route to host; ")
+
+
+class BrokenSegmenter:
+    """A segmenter of the user's own that breaks."""
+
+    name = "broken"
+
+    def masks(self, *given: Any, **more: Any) -> Any:
+        raise ValueError("no masks today")
+
+    def notes(self, image: Any) -> tuple[str, ...]:
+        return ()
+
+
+@pytest.mark.parametrize(("tool", "arguments"), [("segment_regions", {"points": [[200, 230]]}), ("segment_everything", {})])
+def test_a_segmenter_that_fails_is_a_coded_error_with_its_cause(tool: str, arguments: dict[str, Any]) -> None:
+    workspace = Workspace()
+    workspace.add_image(SCENE)
+    reply = build_toolbox(workspace, segmenter=BrokenSegmenter()).call(tool, arguments)
+    assert reply.text.startswith("model_failed: the segmenter failed: ValueError: no masks today; ")
+
+
+def test_a_failure_keeps_its_cause_in_result_and_trace(agent: Agent) -> None:
+    result = build_agent(region_model=Broken()).run(SCENE, "What colour is the umbrella?")
+    assert result.status == "refused" and "ConnectionError: no route to host" in result.answer
+    (failed,) = [step for step in result.trace.steps if step.error]
+    assert "ConnectionError: no route to host" in failed.text
+
+
+def test_an_answer_after_a_failure_is_doubted_unless_the_tool_worked_later() -> None:
+    workspace = Workspace()
+    workspace.add_image(SCENE)
+    toolbox, run = build_toolbox(workspace), Run(Budget(), "test")
+    run.record("tool", "find_regions", "model_failed: the detector failed: OSError: gone; try again", run.begin(), error=True)
+    run.record("tool", "list_regions", "invalid_arguments: image: no", run.begin(), error=True)
+    assert "find_regions failed: the detector failed: OSError: gone; try again" in weigh("none", run, toolbox).doubts
+    assert not any("list_regions" in doubt for doubt in weigh("none", run, toolbox).doubts)
+    run.record("tool", "find_regions", "nothing found in image1", run.begin())
+    assert weigh("none", run, toolbox).doubts == ()

@@ -129,7 +129,7 @@ def test_planners_that_see_are_shown_the_pictures() -> None:
         ("find_regions", {"phrases": []}, "at least 1 item"),
         ("find_regions", {"phrases": ["star"], "image": "image9"}, "unknown_image: image9; there is image1"),
         ("find_regions", {"phrases": ["star"], "threshold": "nan"}, "invalid_arguments: threshold"),
-        ("find_regions", {"phrases": ["dragon"]}, "internal_error: find_regions failed"),
+        ("find_regions", {"phrases": ["dragon"]}, "model_failed: the detector failed: RuntimeError: here be dragons"),
         ("segment_regions", {}, "nothing is pointed at; give points, boxes, regions or a mask"),
         ("segment_regions", {"points": [[600, 5]]}, "point_invalid: the point .* lies outside the image"),
         ("segment_regions", {"points": [[float("nan"), 5]]}, "invalid_arguments: points.0.0: Input should be a finite number"),
