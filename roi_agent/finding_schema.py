@@ -29,7 +29,7 @@ class DetectRequest(Wire):
 class DetectResponse(Wire):
     """best_scores: of every phrase the highest score of any candidate, also below the threshold.
 
-    unknown: phrases with words that are not in the detector's vocabulary.
+    unknown: phrases with words that are not in the detector's vocabulary.  others: labels of what was found and not asked for.
     """
 
     regions: list[WireRegion]
@@ -38,6 +38,7 @@ class DetectResponse(Wire):
     best_scores: dict[str, float]
     notes: list[str]
     unknown: list[str]
+    others: list[str]
 
 
 class SegmentRequest(Wire):

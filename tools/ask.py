@@ -15,6 +15,7 @@ from roi_agent.model.errors import InvalidSetting, TooManyRegions
 from roi_agent.model.mentions import with_mentions
 from roi_agent.model.protocol import RegionModel
 from roi_agent.model.regions import MAX_REGIONS, Region
+from roi_agent.tools.models import failures_of
 from roi_agent.tools.segment import point_at
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, RegionName, Workspace
@@ -100,12 +101,14 @@ def ask(
     """
     pointed, told = _pointed(workspace, points, segmenter, image)
     question, seen, chosen = _about(workspace, question, image, [*workspace.pick(regions), *pointed])
-    answer = model.ask(seen.image, question, chosen, **decoding)
+    with failures_of("the region model"):
+        answer = model.ask(seen.image, question, chosen, **decoding)
     answer = replace(answer, regions=chosen, notes=(*answer.notes, *told))
     crop = _crop(workspace, seen, chosen, any_size=second_look == "always") if second_look != "never" and chosen else None
     if crop is None:
         return Asked(question, answer, seen.name, chosen)
-    again = model.ask(crop.image, question, [workspace.seen_in(region, crop) for region in chosen], **decoding)
+    with failures_of("the region model"):
+        again = model.ask(crop.image, question, [workspace.seen_in(region, crop) for region in chosen], **decoding)
     if again.confidence > answer.confidence:
         # Whether the image is one that the model knows is told by the whole of it.
         notes = [note for note in again.notes if not note.startswith(OUTSIDE)]
@@ -140,7 +143,8 @@ def ask_each(
     asked: dict[str, Asked] = {}
     for name in dict.fromkeys(region.image for region in chosen):
         group = [region for region in chosen if region.image == name]
-        answers = model.ask_each(workspace.image(name).image, question, group, **decoding)
+        with failures_of("the region model"):
+            answers = model.ask_each(workspace.image(name).image, question, group, **decoding)
         for region, answer in zip(group, answers, strict=True):
             said = question.replace("<region>", f"<{region.name}>")
             asked[region.name] = Asked(said, answer, str(name), (region,))
@@ -158,7 +162,9 @@ def choose(
 ) -> Choice:
     """The likeliest of several answers; the arguments are those of `ask`.  Errors: those of `ask`."""
     question, seen, chosen = _about(workspace, question, image, regions)
-    return replace(model.choose(seen.image, question, options, chosen), regions=chosen)
+    with failures_of("the region model"):
+        choice = model.choose(seen.image, question, options, chosen)
+    return replace(choice, regions=chosen)
 
 
 def _pointed(

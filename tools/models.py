@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from roi_agent.model.errors import InvalidSetting, ModelNotFound
-from roi_agent.model.shown import shown
+from roi_agent.model.errors import InvalidSetting, ModelFailed, ModelNotFound, RoiAgentError
+from roi_agent.model.shown import cause, shown
 
 ROLES = ("detect", "segment", "ask")
 
@@ -142,6 +142,17 @@ class Models:
                 self._make_room("cpu", 0, keep=keep)
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
+
+
+@contextmanager
+def failures_of(what: str) -> Iterator[None]:
+    """Turn what a model, perhaps the user's own, breaks with into a coded error that keeps the cause.  Error: ModelFailed."""
+    try:
+        yield
+    except RoiAgentError:
+        raise
+    except Exception as error:
+        raise ModelFailed(f"{what} failed: {cause(error)}", do="see that it works by itself, or use another one") from error
 
 
 def weight_bytes(model: Any) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 from roi_agent.agent.middleware import record_reply
 from roi_agent.agent.running import Run
 from roi_agent.model.conversation import mentioned
+from roi_agent.model.errors import UserError, all_errors
 from roi_agent.model.regions import Region
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.measure import RELATIONS, relate
@@ -25,6 +26,7 @@ _HANDLE = re.compile(r"\bregion[1-9]\d{0,3}\b")
 _ASKING = ("ask_about_regions", "ask_each_region", "choose_answer")
 _FINDING = ("find_regions", "segment_regions", "segment_everything")
 _LOOKING = (*_FINDING, "look_at_image", "zoom_in", "list_regions", *_ASKING)
+_FAULTS = {code for code, kind in all_errors().items() if not issubclass(kind, UserError)}  # no better arguments help
 _BETWEEN = re.compile(
     r"<(region\d+)> (?:to the )?(left of|right of|above|below|larger than|smaller than) (?:the one in )?<(region\d+)>"
 )
@@ -72,6 +74,7 @@ def weigh(said: str, run: Run, toolbox: Toolbox, *, verify: bool = True) -> Evid
     doubts += _unsure(latest)
     doubts += _against_geometry(statements, known)
     doubts += _noted(run.steps, latest, toolbox)
+    doubts += _failed(run.steps)
     confidence = min((each.confidence for each in latest), default=None)
     return Evidence(regions, confidence, tuple(dict.fromkeys(doubts)))
 
@@ -96,6 +99,20 @@ def _noted(steps: Sequence[Step], latest: Sequence[_Statement], toolbox: Toolbox
             notes += step.data.get("notes", ())
     of_images = {note for image in toolbox.workspace.images for note in image.image.notes}
     yield from (note for note in notes if note not in of_images)
+
+
+def _failed(steps: Sequence[Step]) -> Iterator[str]:
+    """Tools whose model broke, and which did not work later."""
+    broken: dict[str, str] = {}
+    for step in steps:
+        code, _, problem = step.text.partition(": ")
+        if step.kind == "planner":
+            continue
+        if not step.error:
+            broken.pop(step.name, None)
+        elif code in _FAULTS:
+            broken[step.name] = " ".join(problem.split())
+    yield from (f"{name} failed: {problem}" for name, problem in broken.items())
 
 
 def _unsure(statements: Sequence[_Statement]) -> Iterator[str]:
