@@ -32,6 +32,8 @@ MAX_PHRASE_CHARACTERS = 200
 _BATCH = 8  # images at once
 _DOING = "detecting"
 _PADDED = 8  # times the size that OWLv2 reads: the longest side of an image that is padded to a square at its own size
+_PARTING = re.compile(r"[;|\n]|(?<![0-9])[.,/]|[.,/](?![0-9])")
+_NO_PART = re.compile(r"[.?!()\[\]{}<>\"“”„«»\x00-\x1f]")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,15 +67,18 @@ class PhraseDetector(Protocol):
 
 
 def parse_phrases(phrases: object) -> tuple[str, ...]:
-    """The phrases of a prompt: "red umbrella . star ." or a list of them, in lower case, each once.
+    """The phrases of a prompt: "red umbrella . star ." or a list of such, in lower case, each once.
 
+    Full stops, commas, semicolons, slashes, bars and line breaks part phrases, but not within a number; brackets and quotation
+    marks are left out. "and" parts nothing, as in "black and white cat".
     Errors: InvalidSetting for no phrase, too many, or what is no text; PromptTooLong for one that is.
     """
-    given = re.split(r"[.\n;]", phrases) if isinstance(phrases, str) else phrases
+    given = [phrases] if isinstance(phrases, str) else phrases
     if not isinstance(given, Sequence) or not all(isinstance(phrase, str) for phrase in given):
         raise InvalidSetting(f"the phrases are {shown(phrases)}", do='give a text such as "red umbrella . star ." or a list')
+    parts = [part for phrase in given for part in _PARTING.split(phrase)]
     # A full stop or a question mark would part the phrase inside the model.
-    cleaned = [" ".join(re.sub(r"[.?\x00-\x1f]", " ", phrase).lower().split()) for phrase in given]
+    cleaned = [" ".join(_NO_PART.sub(" ", part).lower().split()) for part in parts]
     found = tuple(dict.fromkeys(phrase for phrase in cleaned if re.search(r"\w", phrase)))
     if not found:
         raise InvalidSetting("there is no phrase to look for", do='name things, for example "red umbrella . star ."')
@@ -112,6 +117,11 @@ class TransformersDetector:
         model = load_model(AutoModelForZeroShotObjectDetection, folder, dtype=dtype or "auto")
         processor = load_part(AutoProcessor, folder)
         return cls(model.to(device), processor, name=Path(folder).name, domain=Domain.load(Path(folder)))
+
+    @property
+    def knows(self) -> str | None:
+        """The only kind of images that the model knows, in words; None for one without such a limit."""
+        return self._domain and self._domain.known
 
     def to(self, device: str) -> None:
         """Move the weights."""

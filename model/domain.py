@@ -13,6 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+OUTSIDE = "this image lies outside what the model was trained on"  # how every note about such an image begins
+
 _FILE = "domain.safetensors"
 _FLOOR = 1e-2  # under the logarithm: a channel that is nearly always silent must not decide
 _RIDGE = 1e-2  # added to the covariance, as a share of its mean variance, so that it can be inverted
@@ -54,7 +56,7 @@ class Domain:
 
     def note(self, what: str) -> str:
         """What the reader of an answer should know about an image outside.  what: is not to be relied on."""
-        return f"this image lies outside what the model was trained on: {self.known}; do not rely on {what}"
+        return f"{OUTSIDE}: {self.known}; do not rely on {what}"
 
     def save(self, folder: Path) -> None:
         """Write the domain beside a model's weights."""

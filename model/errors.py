@@ -181,6 +181,12 @@ class ModelOutputInvalid(RoiAgentError):
     code = "model_output_invalid"
 
 
+class ModelFailed(RoiAgentError):
+    """A model of the user's own, or a server that it needs, broke; the message keeps the cause."""
+
+    code = "model_failed"
+
+
 class QueueFull(RoiAgentError):
     """The engine has as many questions waiting as it takes."""
 

@@ -62,6 +62,11 @@ class LocalRegionModel(RegionModel):
         model, processor = load_adapted(path, image_size=image_size, mask_pooling=mask_pooling, dtype=dtype)
         return cls(model.to(device), processor, Domain.load(path), settings)
 
+    @property
+    def knows(self) -> str | None:
+        """The only kind of images that the model knows, in words; None for one without such a limit."""
+        return self._domain and self.model.config.domain
+
     def to(self, device: str) -> None:
         """Move the weights, once the questions that are being answered are done; images are forgotten."""
 

@@ -7,15 +7,17 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from roi_agent.model.answers import Answer, AnswerStream, Choice, Decoding
 from roi_agent.model.cancellation import Cancellation, in_thread
 from roi_agent.model.conversation import Turn
-from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.errors import InvalidSetting, ModelNotFound
 from roi_agent.model.images import LoadedImage, load_image
+from roi_agent.model.mentions import read_turns, with_mentions
 from roi_agent.model.regions import Region, parse_regions
 
+_Given = TypeVar("_Given", Answer, Choice)
 Question = tuple[Sequence[Turn], Sequence[Region]]  # a conversation whose last turn is open, and its regions
 Closed = tuple[Sequence[Turn], Sequence[Region], Sequence[str]]  # the same, and the options for its last turn
 
@@ -25,7 +27,8 @@ class RegionModel(ABC):
 
     An image is anything that `load_image` reads; regions are anything that `parse_regions` reads, four bare numbers being pixel
     xyxy unless `format` and `unit` name something else; `decoding` are the fields of `Decoding`. All raise the coded errors of
-    `errors.py`. `aask`, `aask_each` and `achoose` are the same for async code.
+    `errors.py`. `aask`, `aask_each` and `achoose` are the same for async code. A question is read by the rule of `mentions.py`;
+    one that names no region is about the whole image, which its answer then has as a region and says in a note.
     """
 
     # ------------------------------------------------------------ for whoever asks
@@ -35,21 +38,25 @@ class RegionModel(ABC):
     ) -> Answer:
         """Answer one question in which `<region1>`, `<region2>`, ... point at regions."""
         loaded, known = _given(image, regions, format, unit)
-        return self.reply(loaded, [Turn(_asked(question))], known, _decoding(decoding))
+        turns, about, notes = _read([Turn(question)], known, loaded)
+        return _noted(self.reply(loaded, turns, about, _decoding(decoding)), notes)
 
     async def aask(
         self, image: object, question: str, regions: object = (), *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
     ) -> Answer:
         """As `ask`; a task that is cancelled takes the question back."""
         loaded, known = await asyncio.to_thread(_given, image, regions, format, unit)
-        return (await self.areply_all(loaded, [([Turn(_asked(question))], known)], _decoding(decoding)))[0]
+        turns, about, notes = _read([Turn(question)], known, loaded)
+        return _noted((await self.areply_all(loaded, [(turns, about)], _decoding(decoding)))[0], notes)
 
     def stream(
         self, image: object, question: str, regions: object = (), *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
     ) -> AnswerStream:
         """As `ask`, with the text in pieces as it is written."""
         loaded, known = _given(image, regions, format, unit)
-        return self.reply_stream(loaded, [Turn(_asked(question))], known, _decoding(decoding))
+        turns, about, notes = _read([Turn(question)], known, loaded)
+        stream = self.reply_stream(loaded, turns, about, _decoding(decoding))
+        return _NotedStream(stream, notes) if notes else stream
 
     def ask_each(
         self, image: object, question: str, regions: object, *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
@@ -84,7 +91,8 @@ class RegionModel(ABC):
     ) -> Choice:
         """Choose among options by how likely the model finds each as the answer."""
         loaded, known = _given(image, regions, format, unit)
-        return self.choose_for(loaded, _asked(question), _options(options), known)
+        (turn,), about, notes = _read([Turn(question)], known, loaded)
+        return _noted(self.choose_for(loaded, turn.question, _options(options), about), notes)
 
     async def achoose(
         self,
@@ -164,6 +172,18 @@ class RegionModel(ABC):
         return _WholeAnswer(self.reply(image, turns, regions, decoding))
 
 
+class NoRegionModel(RegionModel):
+    """Stands where there is none: every question is refused.  Error: ModelNotFound."""
+
+    def reply(self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding) -> Answer:
+        """Refused."""
+        raise ModelNotFound("there is no region model", do="give one to ask questions; finding and measuring need none")
+
+    def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:
+        """Refused."""
+        raise ModelNotFound("there is no region model", do="give one to ask questions; finding and measuring need none")
+
+
 class Chat:
     """A conversation: questions and answers about one image and its regions."""
 
@@ -185,10 +205,10 @@ class Chat:
 
     def ask(self, question: str, **decoding: Any) -> Answer:
         """Answer a question in the light of the earlier ones. A question that fails leaves the conversation as it was."""
-        asked = Turn(_asked(question))
-        answer = self._model.reply(self.image, [*self.turns, asked], self.regions, _decoding(decoding))
-        self.turns.append(Turn(asked.question, answer.text))
-        return answer
+        turns, about, notes = _read([*self.turns, Turn(question)], self.regions, self.image)
+        answer = self._model.reply(self.image, turns, about, _decoding(decoding))
+        self.turns.append(Turn(turns[-1].question, answer.text))
+        return _noted(answer, notes)
 
     def _repr_html_(self) -> str:
         from roi_agent.model.display import picture, regions_table, stacked, table
@@ -220,14 +240,44 @@ class _WholeAnswer(AnswerStream):
         """There is nothing left to stop."""
 
 
+class _NotedStream(AnswerStream):
+    """An answer with more notes than the model's own."""
+
+    def __init__(self, stream: AnswerStream, notes: tuple[str, ...]) -> None:
+        self._stream, self._notes = stream, notes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stream)
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return aiter(self._stream)
+
+    def answer(self) -> Answer:
+        return _noted(self._stream.answer(), self._notes)
+
+    def cancel(self) -> None:
+        self._stream.cancel()
+
+
 def _given(image: object, regions: object, format: str, unit: str) -> tuple[LoadedImage, tuple[Region, ...]]:
     loaded = load_image(image)
     return loaded, parse_regions(regions, size_wh=loaded.size_wh, format=format, unit=unit)
 
 
 def _about_each(question: str, regions: Sequence[Region]) -> list[Question]:
-    asked = _asked(question)
+    asked = with_mentions(_asked(question), each=True)
     return [([Turn(asked.replace("<region>", f"<{region.name}>"))], [region]) for region in regions]
+
+
+def _read(
+    turns: Sequence[Turn], regions: tuple[Region, ...], image: LoadedImage
+) -> tuple[list[Turn], tuple[Region, ...], tuple[str, ...]]:
+    _asked(turns[-1].question)
+    return read_turns(turns, regions, image.size_wh)
+
+
+def _noted(answer: _Given, notes: tuple[str, ...]) -> _Given:
+    return replace(answer, notes=(*answer.notes, *notes)) if notes else answer
 
 
 def _options(options: Sequence[str]) -> list[str]:

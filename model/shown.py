@@ -1,4 +1,8 @@
-"""Values as users gave them, for the text of an error."""
+"""Values as users gave them, and errors of their code, for the text of an error."""
+
+import re
+
+_KEYS = re.compile(r"\b(?:sk|key|Bearer)[-_ ][\w-]{6,}")
 
 
 def shown(value: object) -> str:
@@ -17,3 +21,9 @@ def shown(value: object) -> str:
         parts = ["[...]" if isinstance(item, list | tuple) else shown(item) for item in value[:6]]
         return "[" + ", ".join(parts) + (", ...]" if len(value) > 6 else "]")
     return f"a {type(value).__name__}"
+
+
+def cause(error: BaseException) -> str:
+    """An error of somebody else's code in one short line, without keys."""
+    told = _KEYS.sub("***", " ".join(str(error).split()))[:300]
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__

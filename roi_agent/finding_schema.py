@@ -29,7 +29,10 @@ class DetectRequest(Wire):
 
 
 class DetectResponse(Wire):
-    """best_scores: of every phrase the highest score of any candidate, also below the threshold."""
+    """best_scores: of every phrase the highest score of any candidate, also below the threshold.
+
+    unknown: phrases with words that are not in the detector's vocabulary.  others: labels of what was found and not asked for.
+    """
 
     regions: list[WireRegion]
     phrases: list[str]
@@ -37,6 +40,8 @@ class DetectResponse(Wire):
     best_scores: dict[str, float]
     notes: list[str]
     in_domain: bool | None = None
+    unknown: list[str]
+    others: list[str]
 
 
 class SegmentRequest(Wire):

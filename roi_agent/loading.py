@@ -12,7 +12,7 @@ from roi_agent.model.detector import PhraseDetector, TransformersDetector
 from roi_agent.model.engine import EngineSettings
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.protocol import RegionModel
+from roi_agent.model.protocol import NoRegionModel, RegionModel
 from roi_agent.model.segmenter import PromptedSegmenter, TransformersSegmenter
 from roi_agent.tools.ask import SecondLook
 from roi_agent.tools.models import Models, ModelSource, parse_devices, weight_bytes
@@ -31,7 +31,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 def load_region_model(
-    name: str | Path = "nano",
+    name: str | Path | None = "nano",
     *,
     device: str | None = None,
     dtype: str | None = None,
@@ -43,7 +43,7 @@ def load_region_model(
     """A region model that answers `ask`, `chat` and `choose`.
 
     name: `nano`, which is shipped; a folder that `roi-agent train` or `roi-agent convert` wrote; or the address of a server,
-        such as http://localhost:8000, which `roi-agent serve` started.
+        such as http://localhost:8000, which `roi-agent serve` started. None, or "none", is no model: every question is refused.
     device: `cpu`, `cuda`, `cuda:1`, `mps`; by default a GPU where there is one, except for nano.
     dtype: `float32`, `bfloat16` or `float16`; by default what the weights are stored in.
     engine: memory and queue of a model in this process.  api_key: of a server; by default ROI_AGENT_API_KEY.
@@ -52,6 +52,9 @@ def load_region_model(
     mask_pooling: pool regions that have a mask by their mask; by default as the model was made.
     Raises ModelNotFound, CheckpointMismatch, InvalidSetting; for a server ServerUnreachable, Unauthorised and MissingExtra.
     """
+    if _is_none(name):
+        return NoRegionModel()
+    assert name is not None
     if _is_address(name):
         _check_local_only(device, dtype, engine, image_size, mask_pooling is not None)
         from roi_agent.client import Connection, RemoteRegionModel
@@ -116,7 +119,7 @@ def load_models(
     """The models of the tools, each loaded when it is first needed.
 
     region_model, detector, segmenter: a name as the functions above take it; or an object: a RegionModel, a detector or any
-        function image -> boxes, a segmenter or a live SamPredictor.
+        function image -> boxes, a segmenter or a live SamPredictor; or None, or "none", for a role without a model.
     device: for all of them, or by role: "detect=cpu,ask=cuda:0"; by default as in `load_region_model`.
     budget_bytes: of weights on one device; see `Models`.  engine: memory and queue of the region model.
     Errors: InvalidSetting.
@@ -124,7 +127,11 @@ def load_models(
     devices = parse_devices(device, "")
     given = {"ask": region_model, "detect": detector, "segment": segmenter}
     loaders = {"ask": partial(load_region_model, engine=engine), "detect": load_detector, "segment": load_segmenter}
-    sources = {role: _source(role, given[role], loaders[role], devices[role]) for role in given}
+    sources = {
+        role: _source(role, model, loaders[role], devices[role])
+        for role, model in given.items()
+        if not (_is_none(model) or isinstance(model, NoRegionModel))
+    }
     return Models(sources, budget_bytes=budget_bytes)
 
 
@@ -168,6 +175,11 @@ def _check_local_only(*given: object) -> None:
 
 def _is_address(name: str | Path) -> bool:
     return str(name).startswith(("http://", "https://"))
+
+
+def _is_none(given: object) -> bool:
+    """Whether no model is wanted; commands say it by name."""
+    return given is None or given == "none"
 
 
 def _unknown(name: str) -> ModelNotFound:

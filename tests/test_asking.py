@@ -152,7 +152,7 @@ def test_given_and_unmentioned_regions_are_introduced(nano: LocalRegionModel) ->
 def test_any_number_of_regions_up_to_the_limit(nano: LocalRegionModel, count: int) -> None:
     boxes = [[index, index, index + 60, index + 60] for index in range(count)]
     answer = nano.ask(SCENE, "What do you see?", regions=boxes, max_new_tokens=2)
-    assert len(answer.regions) == count
+    assert len(answer.regions) == max(count, 1)  # without any, the whole image is one
 
 
 def test_more_regions_than_allowed(nano: LocalRegionModel) -> None:
@@ -179,8 +179,8 @@ def test_photos_and_noise_carry_a_note_that_nano_knows_scenes_only(nano: LocalRe
 
 
 def test_held_out_scenes_carry_no_domain_note(nano: LocalRegionModel) -> None:
-    noted = sum(bool(nano.ask(render(make_scene(seed), 200).image, "What?", max_new_tokens=1).notes) for seed in range(40))
-    assert noted == 0
+    answers = [nano.ask(render(make_scene(seed), 200).image, "What?", [[0, 0, 200, 200]], max_new_tokens=1) for seed in range(40)]
+    assert not any(answer.notes for answer in answers)
 
 
 @pytest.mark.parametrize(

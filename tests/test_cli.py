@@ -35,6 +35,19 @@ def test_ask_as_json_echoes_the_box_and_writes_a_picture(run: Runner, tmp_path: 
         assert drawn.size[0] == 512
 
 
+@pytest.mark.parametrize("options", [("--choose", "cup,umbrella"), ("--choose", " cup , umbrella ", "--workspace", "held")])
+def test_options_may_be_parted_by_commas(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("ask", SCENE, "What kind of thing is <region1>?", "--box", UMBRELLA, *options)
+    assert (done.code, done.out.strip()) == (0, "umbrella"), done.err
+    alone = run("ask", SCENE, "What is <region1>?", "--box", UMBRELLA, "--choose", "cup")
+    assert alone.code == 2 and "write --choose cup --choose ball, or --choose cup,ball" in alone.err
+    kept = run("ask", SCENE, "What is <region1>?", "--box", UMBRELLA, "--choose", "red, white", "--choose", "x", "--json")
+    assert json.loads(kept.out)["options"] == ["red, white", "x"]
+
+
 def test_choose_picks_one_of_the_options(run: Runner) -> None:
     options = ["--choose", "cup", "--choose", "umbrella"]
     result = run("ask", SCENE, "What kind of thing is <region1>?", "--box", UMBRELLA, *options)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from roi_agent import Box
 from roi_agent.model.detector import Candidates
-from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, UnknownImage
+from roi_agent.model.errors import InvalidSetting, ModelFailed, ModelOutputInvalid, UnknownImage
 from roi_agent.tools.detect import detect, detect_in
 from tests.two_images import workspace
 
@@ -177,6 +177,105 @@ def test_a_function_without_phrases_is_filtered_by_its_labels() -> None:
     assert [region.label for region in result.regions] == ["Star"]
 
 
+def test_what_is_unusable_is_left_out_and_told_and_the_rest_is_kept() -> None:
+    boxes = [
+        [-0.4, -0.05, 200.3, 50],
+        [10, 10, 10, 40],
+        [20, 20, 60, 60],
+        [150, 0, 250, 9],
+        [5, 5, float("nan"), 9],
+        [0, -1, 9, 101],
+    ]
+
+    def find(image: Image.Image) -> dict[str, Any]:
+        return {"boxes": boxes, "scores": [0.9, 0.8, 0.7, 0.6, 0.5, 0.4], "labels": list("abcdef")}
+
+    result = detect(workspace(), detector=find, image="image1")
+    kept = [(region.label, region.box.xyxy) for region in result.regions]
+    assert kept == [("a", (0, 0, 200, 50)), ("c", (20, 20, 60, 60)), ("f", (0, 0, 9, 100))]
+    assert len(result.notes) == 3 and all(note.startswith("a find was left out: ") for note in result.notes)
+    assert all(reason in note for reason, note in zip(("no area", "x2 is 250", "nan"), result.notes, strict=True))
+
+
+def test_a_mask_that_is_empty_or_of_another_size_is_left_out_and_its_box_stays() -> None:
+    good, empty = np.ones((100, 200), bool), np.zeros((100, 200), bool)
+
+    def find(image: Image.Image) -> list[dict[str, Any]]:
+        masks = [{"box": BOXES[0], "mask": empty}, {"mask": empty}, {"mask": good}, {"box": BOXES[1], "mask": good[:50]}]
+        return [{**each, "score": 0.9 - index / 10} for index, each in enumerate(masks)]
+
+    result = detect(workspace(), detector=find, image="image1")
+    assert [(list(region.box.xyxy), region.mask is not None) for region in result.regions] == [
+        (BOXES[0], False),
+        ([0, 0, 200, 100], True),
+        (BOXES[1], False),
+    ]
+    assert sum("mask was left out" in note for note in result.notes) == 2 and len(result.notes) == 3
+
+
+@pytest.mark.parametrize("soft", [torch.float32, torch.bfloat16])
+def test_the_dictionary_of_torchvisions_mask_rcnn_is_taken(soft: torch.dtype) -> None:
+    masks = torch.zeros(2, 1, 100, 200, dtype=soft)
+    masks[0, 0, 10:50, 10:50], masks[1, 0, 20:80, 60:90], masks[1, 0, 0:5] = 0.9, 0.51, 0.49
+
+    def find(image: Image.Image) -> dict[str, torch.Tensor]:
+        scores = torch.tensor([0.9, 0.8], requires_grad=True)
+        boxes = torch.tensor(BOXES, requires_grad=True)
+        return {"boxes": boxes, "labels": torch.tensor([17, 3]), "scores": scores, "masks": masks.requires_grad_()}
+
+    result = detect(workspace(), detector=find, image="image1")
+    assert [(each.label, each.mask and each.mask.area) for each in result.regions] == [("17", 1600), ("3", 1800)]
+    assert result.notes == ()
+
+
+@pytest.mark.parametrize("label", [7, np.int64(7), torch.tensor(7), "7"])
+def test_labels_are_kept_as_text(label: Any) -> None:
+    (region,) = detect(workspace(), detector=lambda image: [{"box": BOXES[0], "label": label}], image="image1").regions
+    assert region.label == "7"
+
+
+def test_every_function_with_a_place_for_phrases_is_given_them() -> None:
+    heard: list[Any] = []
+
+    def optional(image: Image.Image, phrases: Any = None) -> list[Any]:
+        heard.append(phrases)
+        return []
+
+    def by_name(image: Image.Image, *, phrases: Sequence[str] = ()) -> list[Any]:
+        heard.append(phrases)
+        return []
+
+    def other(image: Image.Image, threshold: float = 0.5) -> list[Any]:
+        heard.append(threshold)
+        return []
+
+    for function in (optional, by_name, other):
+        detect(workspace(), "star . moon", detector=function, image="image1")
+        detect(workspace(), detector=function, image="image1")
+    assert heard == [["star", "moon"], None, ["star", "moon"], (), 0.5, 0.5]
+
+
+def test_what_is_labelled_otherwise_than_asked_is_told() -> None:
+    def find(image: Image.Image) -> dict[str, Any]:
+        return {"boxes": [*BOXES, [0, 0, 5, 5]], "labels": ["person", "Man ", "person"]}
+
+    result = detect(workspace(), "man", detector=find, image="image1")
+    assert [region.label for region in result.regions] == ["Man "]
+    assert result.notes == ("2 more were found under other names than asked for: person",)
+    assert result.to_dict()["others"] == ["person"]
+
+
+def test_a_fault_in_a_function_is_a_coded_error_that_keeps_its_cause() -> None:
+    def find(image: Image.Image) -> list[Any]:
+        raise ConnectionError("no route to host\nhttp://10.0.0.1")
+
+    with pytest.raises(
+        ModelFailed, match=r"the detector failed: ConnectionError: no route to host http://10\.0\.0\.1"
+    ) as failure:
+        detect(workspace(), detector=find, image="image1")
+    assert isinstance(failure.value.__cause__, ConnectionError)
+
+
 @pytest.mark.parametrize(
     "given,said",
     [
@@ -185,7 +284,6 @@ def test_a_function_without_phrases_is_filtered_by_its_labels() -> None:
         (np.zeros((2, 3)), "four numbers"),
         ("boxes", "list"),
         ({"boxes": BOXES, "scores": [0.1]}, "2 of box, 1 of score"),
-        ([{"box": BOXES[0], "label": 7}], "label"),
         ([{"box": BOXES[0], "score": float("nan")}], "region1 has the score nan"),
         (None, "the detector returned None; return a list of boxes, empty where nothing is found"),
     ],

@@ -33,10 +33,20 @@ def detector(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         (["star", "STAR ", "a cat?"], ("star", "a cat")),
         ("star\numbrella; moon", ("star", "umbrella", "moon")),
         (("3.5 inch",), ("3 5 inch",)),
+        ("3.5 inch . 1/2 cup", ("3 5 inch", "1/2 cup")),
+        ("umbrella, flag", ("umbrella", "flag")),
+        (["umbrella, flag"], ("umbrella", "flag")),
+        (["red umbrella . star"], ("red umbrella", "star")),
+        ("(flag)", ("flag",)),
+        ("flag/umbrella", ("flag", "umbrella")),
+        ("flag | umbrella", ("flag", "umbrella")),
+        ('"flag", [umbrella]', ("flag", "umbrella")),
+        ("child's t-shirt", ("child's t-shirt",)),
+        ("umbrella and flag", ("umbrella and flag",)),
     ],
 )
 def test_prompts_become_phrases(given: object, phrases: tuple[str, ...]) -> None:
-    assert parse_phrases(given) == phrases
+    assert parse_phrases(given) == phrases == parse_phrases(phrases)
 
 
 @pytest.mark.parametrize("given", ["", " . . ", [], ["", "."], None, 5, ["a", 5], "?!", [f"thing {i}" for i in range(201)]])
@@ -100,6 +110,19 @@ def test_words_never_learned_are_named_and_score_nothing(tmp_path: Path) -> None
     assert "the detector never learned a word of 'purple dragon'" in result.notes
     assert {region.label for region in result.regions} == {"red star"}
     assert detect(workspace(), "dragon", detector=detector, image="image1").regions == ()
+
+
+@pytest.mark.parametrize(
+    "joint", ["red star and umbrella", "red star or umbrella", "red star & umbrella", "red star and a umbrella"]
+)
+def test_several_things_in_one_phrase_are_told_how_to_be_parted(tmp_path: Path, joint: str) -> None:
+    result = detect(
+        workspace(), joint, detector=TransformersDetector(*tiny.grounding_dino(tmp_path), threshold=0.99), image="image1"
+    )
+    assert result.notes == (
+        f'"{joint}" is looked for as one thing: to look for several, part them with full stops, "red star . umbrella"',
+    )
+    assert "never learned" not in result.sentence()
 
 
 def test_a_detector_is_loaded_from_its_folder(tmp_path: Path) -> None:

@@ -92,3 +92,20 @@ def test_a_find_that_nobody_confirmed_is_asked_about(toolbox: Toolbox) -> None:
         ("check", f"Is <{wrong.name}> a star?"),
         ("check", "Is <region1> an umbrella?"),
     ]
+
+
+def test_a_note_of_a_model_is_a_doubt_once(toolbox: Toolbox) -> None:
+    strange = "this image lies outside what the model was trained on: it knows noise; do not rely on the answer"
+    look = {"text": "pink", "regions": ["region2"], "notes": [strange]}
+    assert doubts(toolbox, "pink (region2)", look, {**look, "question": "Why?"}) == (strange,)
+    assert doubts(toolbox, "none", look) == (strange,)
+
+
+def test_a_note_on_another_region_and_one_on_a_second_look_are_none(toolbox: Toolbox) -> None:
+    small = "region3 is 4 x 4 pixels, smaller than one feature cell: zoom in first"
+    of_other = {"text": "yellow", "regions": ["region3"], "question": "What colour is <region3>?", "notes": [small]}
+    assert doubts(toolbox, "pink (region2)", of_other) == ()
+    assert doubts(toolbox, "yellow (region3)", of_other) == (small,)
+    assert doubts(toolbox, "yellow (region3)", of_other, {**of_other, "notes": []}) == ()
+    look = {"notes": ["a closer look was less sure and not used"], "first_look": {"text": "yellow", "confidence": 0.9}}
+    assert doubts(toolbox, "yellow (region3)", {**of_other, **look}) == ()

@@ -104,6 +104,32 @@ async def test_the_tools_are_those_of_the_toolbox_with_their_schemas(client: Cli
             assert ("workspace" in tool.input_schema["required"]) == (tool.name != "open_image")
 
 
+async def test_tools_that_only_read_add_no_image_and_no_region(client: Client) -> None:
+    examples: dict[str, dict[str, Any]] = {
+        "ask_about_regions": {"question": "What colour is <region1>?", "closer": True},
+        "ask_each_region": {"question": "What is <region>?"},
+        "choose_answer": {"question": "What is <region1>?", "options": ["a star", "a flag"]},
+        "compare_regions": {"first": "region1", "second": "region2"},
+        "order_regions": {"order": "nearest first", "to": "region1"},
+        "select_regions": {"place": "left"},
+        "count_regions": {},
+        "list_regions": {},
+        "look_at_image": {},
+    }
+    async with client:
+        tools = (await client.list_tools()).tools
+        assert {tool.name for tool in tools if tool.annotations and tool.annotations.read_only_hint} == set(examples)
+        await call(client, "open_image", {"image": str(SCENE)})
+        for box in ([20, 60, 40, 80], [200, 20, 225, 40]):
+            await call(client, "add_region", {"box": box})
+        before = (await client.list_resources()).resources
+        for tool, arguments in examples.items():
+            assert not (await call(client, tool, arguments)).is_error
+        assert (await client.list_resources()).resources == before
+        listed = await call(client, "list_regions", {})
+        assert [image["name"] for image in listed.structured_content["data"]["images"]] == ["image1"]
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "problem"),
     [

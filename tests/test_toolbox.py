@@ -129,7 +129,7 @@ def test_planners_that_see_are_shown_the_pictures() -> None:
         ("find_regions", {"phrases": []}, "at least 1 item"),
         ("find_regions", {"phrases": ["star"], "image": "image9"}, "unknown_image: image9; there is image1"),
         ("find_regions", {"phrases": ["star"], "threshold": "nan"}, "invalid_arguments: threshold"),
-        ("find_regions", {"phrases": ["dragon"]}, "internal_error: find_regions failed"),
+        ("find_regions", {"phrases": ["dragon"]}, "model_failed: the detector failed: RuntimeError: here be dragons"),
         ("segment_regions", {}, "nothing is pointed at; give points, boxes, regions or a mask"),
         ("segment_regions", {"points": [[600, 5]]}, "point_invalid: the point .* lies outside the image"),
         ("segment_regions", {"points": [[float("nan"), 5]]}, "invalid_arguments: points.0.0: Input should be a finite number"),
@@ -154,6 +154,11 @@ def test_failures_are_messages_to_recover_from(name: str, arguments: dict[str, A
     assert message.content == reply.text
     assert re.search(said, reply.text) and "\n" not in reply.text and "Traceback" not in reply.text
     assert (box.workspace.regions(), box.workspace.images) == before
+
+
+def test_what_is_near_is_said_to_be_measured_between_centres() -> None:
+    reply = toolbox().call("order_regions", {"order": "nearest first", "to": "region1"})
+    assert reply.text.startswith("nearest first, between centres: region3 (square) in image1") and not reply.error
 
 
 def test_schemas_alone_are_enough_for_another_framework() -> None:

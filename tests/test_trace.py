@@ -132,8 +132,10 @@ def test_pictures_show_the_regions_of_a_step(trace: Trace) -> None:
 def test_a_zoomed_part_is_shown_as_it_was_seen(trace: Trace) -> None:
     part = trace.workspace.add_crop("region1", margin=0.25)
     step = Step(1, "tool", "zoom_in", "image2 is ...", {"region": "region1"}, image=part.name)
+    images = trace.workspace.images
     picture = trace.picture(step)
     assert picture is not None and max(picture.size) >= 512
+    assert picture.width % part.size_wh[0] == 0 and trace.workspace.images == images
 
 
 def shown(trace: Trace, width: int = 80) -> str:

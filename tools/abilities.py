@@ -57,7 +57,7 @@ def _find(box: "Toolbox", given: schemas.FindArguments, cancellation: Cancellati
     options: dict[str, Any] = {"image": given.image, "threshold": given.threshold, "cancellation": cancellation}
     with box.models.use("detect") as detector:
         found = detect(box.workspace, given.phrases, detector=detector, **options)
-    return ToolReply(found.sentence(), found.regions, found.to_dict())
+    return ToolReply(found.sentence(), found.regions, found.to_dict() | _limit(detector))
 
 
 def _segment(box: "Toolbox", given: schemas.SegmentArguments, cancellation: Cancellation = NEVER) -> ToolReply:
@@ -101,14 +101,15 @@ def _ask(box: "Toolbox", given: schemas.AskArguments) -> ToolReply:
             regions=given.regions,
             second_look="always" if given.closer else box.second_look,
         )
-    return ToolReply(asked.sentence(), asked.regions, asked.to_dict())
+    return ToolReply(asked.sentence(), asked.regions, asked.to_dict() | _limit(model))
 
 
 def _ask_each(box: "Toolbox", given: schemas.AskEachArguments) -> ToolReply:
     with box.models.use("ask") as model:
         asked = ask_each(box.workspace, given.question, given.regions, model=model, image=given.image)
     text = "\n".join(f"{each.regions[0].name}: {each.sentence()}" for each in asked)
-    return ToolReply(text, tuple(each.regions[0] for each in asked), {"answers": [each.to_dict() for each in asked]})
+    answers = [each.to_dict() | _limit(model) for each in asked]
+    return ToolReply(text, tuple(each.regions[0] for each in asked), {"answers": answers})
 
 
 def _choose(box: "Toolbox", given: schemas.ChooseArguments) -> ToolReply:
@@ -132,7 +133,8 @@ def _order(box: "Toolbox", given: schemas.OrderArguments) -> ToolReply:
         ordered = in_order(regions, given.order)
     else:
         ordered = nearest(box.workspace.region(given.to), regions)[:: -1 if given.order == "farthest first" else 1]
-    return ToolReply(f"{given.order}: {_listing(ordered) or 'no regions'}", ordered, {"order": [each.name for each in ordered]})
+    said = given.order if given.to is None else f"{given.order}, between centres"
+    return ToolReply(f"{said}: {_listing(ordered) or 'no regions'}", ordered, {"order": [each.name for each in ordered]})
 
 
 def _select(box: "Toolbox", given: schemas.SelectArguments) -> ToolReply:
@@ -174,6 +176,11 @@ def _look(box: "Toolbox", given: schemas.LookArguments) -> ToolReply:
 def _zoom(box: "Toolbox", given: schemas.ZoomArguments) -> ToolReply:
     view = zoom(box.workspace, given.region.strip("<>"), margin=given.margin)
     return _seen(view, f"{view.image.name} is the part of {view.image.parent} around {view.image.region}, {_size(view)}")
+
+
+def _limit(model: object) -> dict[str, Any]:
+    """The only kind of images that a model knows, such as nano the toy world: it must not overrule one that knows more."""
+    return {"knows": getattr(model, "knows", None)}
 
 
 # Those of the groups detect and segment, whose work may take long, also take a cancellation.

@@ -3,7 +3,6 @@
 A small region is looked at a second time, in an enlarged crop, where the model sees more of it.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -11,9 +10,12 @@ from typing import Any, Literal
 from roi_agent.model.answers import Answer, Choice
 from roi_agent.model.boxes import Box
 from roi_agent.model.conversation import mentioned
+from roi_agent.model.domain import OUTSIDE
 from roi_agent.model.errors import InvalidSetting, TooManyRegions
+from roi_agent.model.mentions import with_mentions
 from roi_agent.model.protocol import RegionModel
 from roi_agent.model.regions import MAX_REGIONS, Region
+from roi_agent.tools.models import failures_of
 from roi_agent.tools.segment import point_at
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, RegionName, Workspace
@@ -22,7 +24,6 @@ SecondLook = Literal["small", "always", "never"]
 SMALL = 1 / 12  # of the image's side: a region that is smaller both ways is looked at again
 _CONTEXT = 1.5  # of the region's longer side, around it in the crop
 _LEAST_CONTEXT = 0.1  # where a closer look is asked for
-_BARE = re.compile(r"(?<![<\w])region[1-9][0-9]*\b")  # a planner's slip, which would be answered about the whole image
 _PART = 0.7  # of the image's side: a crop that is larger shows nothing new
 
 
@@ -30,7 +31,7 @@ _PART = 0.7  # of the image's side: a crop that is larger shows nothing new
 class Asked:
     """A question and what was answered.
 
-    image: that was asked about.  regions: those the question is about.  crop: the image that the answer was read from, where
+    image: that was asked about.  regions: those the question is about.  crop: the part of it that the answer was read from, where
     a second look was the better one.  first_look: the answer to the whole image, where there was a second look.
     """
 
@@ -38,7 +39,7 @@ class Asked:
     answer: Answer
     image: str
     regions: tuple[Region, ...]
-    crop: str | None = None
+    crop: Box | None = None
     first_look: Answer | None = None
 
     @property
@@ -48,14 +49,17 @@ class Asked:
             return self.answer.notes
         first = f"{self.first_look.text!r} with confidence {self.first_look.confidence:.2f}"
         if self.crop:
-            return (*self.answer.notes, f"read from a closer look at {self.crop}; the whole image gave {first}")
+            seen = ",".join(f"{value:g}" for value in self.crop.xyxy)
+            return (*self.answer.notes, f"read from a closer look at {seen}; the whole image gave {first}")
         return (*self.answer.notes, "a closer look was less sure and not used")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         answer = self.answer.to_dict() | {"regions": [region.to_dict() for region in self.regions], "notes": list(self.notes)}
         look = {"text": self.first_look.text, "confidence": self.first_look.confidence} if self.first_look else None
-        return {"question": self.question, "image": self.image, **answer, "crop": self.crop, "first_look": look}
+        crop = list(self.crop.xyxy) if self.crop else None
+        told = {"crop": crop, "first_look": look, "outside": any(note.startswith(OUTSIDE) for note in self.notes)}
+        return {"question": self.question, "image": self.image, **answer, **told}
 
     def sentence(self) -> str:
         """For example: red (confidence 0.98)."""
@@ -84,7 +88,7 @@ def ask(
 ) -> Asked:
     """One question about one or several regions.
 
-    question: `<region1>`, `<region2>`, ... point at regions of the workspace.
+    question: `<region1>`, `<region2>`, ... point at regions of the workspace; one that names none is about the whole image.
     image: needed only where no region is named and there are several images.  regions: more of them, which the question
         does not name but is about.
     points: (x, y) in pixels of the image, each on a thing, which the segmenter finds first (see `point_at`): it becomes a region
@@ -92,18 +96,24 @@ def ask(
     second_look: ask again about a crop and keep the answer that the model is surer of: where every region is small, "always"
         where a crop shows more than the whole image, or "never".
     decoding: the fields of `Decoding`.
-    Errors: UnknownRegion, UnknownImage, InvalidSetting for regions of several images, PointInvalid, and those of the model.
+    Errors: UnknownRegion, UnknownImage, InvalidSetting for regions of several images or a handle without brackets, PointInvalid,
+    and those of the model.
     """
     pointed, told = _pointed(workspace, points, segmenter, image)
-    seen, chosen = _about(workspace, question, image, [*workspace.pick(regions), *pointed])
-    answer = model.ask(seen.image, question, chosen, **decoding)
-    answer = replace(answer, notes=(*answer.notes, *told))
+    question, seen, chosen = _about(workspace, question, image, [*workspace.pick(regions), *pointed])
+    with failures_of("the region model"):
+        answer = model.ask(seen.image, question, chosen, **decoding)
+    answer = replace(answer, regions=chosen, notes=(*answer.notes, *told))
     crop = _crop(workspace, seen, chosen, any_size=second_look == "always") if second_look != "never" and chosen else None
     if crop is None:
         return Asked(question, answer, seen.name, chosen)
-    again = model.ask(crop.image, question, [workspace.seen_in(region, crop) for region in chosen], **decoding)
+    with failures_of("the region model"):
+        again = model.ask(crop.image, question, [workspace.seen_in(region, crop) for region in chosen], **decoding)
     if again.confidence > answer.confidence:
-        return Asked(question, replace(again, regions=chosen), seen.name, chosen, crop.name, answer)
+        # Whether the image is one that the model knows is told by the whole of it.
+        notes = [note for note in again.notes if not note.startswith(OUTSIDE)]
+        notes += [note for note in answer.notes if note.startswith(OUTSIDE)]
+        return Asked(question, replace(again, regions=chosen, notes=tuple(notes)), seen.name, chosen, crop.box, answer)
     return Asked(question, answer, seen.name, chosen, None, answer)
 
 
@@ -125,6 +135,7 @@ def ask_each(
     chosen = workspace.pick(regions) if regions is not None else workspace.regions(workspace.image(image))
     if not chosen:
         raise InvalidSetting("there is no region to ask about", do="find some first, or give boxes")
+    question = with_mentions(question, each=True) if isinstance(question, str) else question
     if named := mentioned(question):
         raise InvalidSetting(f"the question names <{named[0]}>", do="write <region>, which stands for each of them")
     if len(chosen) > MAX_REGIONS:
@@ -132,7 +143,8 @@ def ask_each(
     asked: dict[str, Asked] = {}
     for name in dict.fromkeys(region.image for region in chosen):
         group = [region for region in chosen if region.image == name]
-        answers = model.ask_each(workspace.image(name).image, question, group, **decoding)
+        with failures_of("the region model"):
+            answers = model.ask_each(workspace.image(name).image, question, group, **decoding)
         for region, answer in zip(group, answers, strict=True):
             said = question.replace("<region>", f"<{region.name}>")
             asked[region.name] = Asked(said, answer, str(name), (region,))
@@ -149,8 +161,10 @@ def choose(
     regions: Sequence[RegionName] = (),
 ) -> Choice:
     """The likeliest of several answers; the arguments are those of `ask`.  Errors: those of `ask`."""
-    seen, chosen = _about(workspace, question, image, regions)
-    return model.choose(seen.image, question, options, chosen)
+    question, seen, chosen = _about(workspace, question, image, regions)
+    with failures_of("the region model"):
+        choice = model.choose(seen.image, question, options, chosen)
+    return replace(choice, regions=chosen)
 
 
 def _pointed(
@@ -165,18 +179,18 @@ def _pointed(
 
 def _about(
     workspace: Workspace, question: str, image: ImageName, regions: Sequence[RegionName]
-) -> tuple[WorkspaceImage, tuple[Region, ...]]:
-    """The whole image and the regions that a question is about, those that it names first."""
+) -> tuple[str, WorkspaceImage, tuple[Region, ...]]:
+    """The question as it is read, the whole image and the regions that it is about, those that it names first."""
+    given = workspace.pick(regions)
+    question = with_mentions(question, [region.name for region in given]) if isinstance(question, str) else question
     named = mentioned(question) if isinstance(question, str) else ()
-    if isinstance(question, str) and (bare := _BARE.search(question)):
-        raise InvalidSetting(f"the question names {bare[0]} without brackets", do=f"write <{bare[0]}>")
-    chosen = tuple({region.name: region for region in (*workspace.pick(named), *workspace.pick(regions))}.values())
+    chosen = tuple({region.name: region for region in (*workspace.pick(named), *given)}.values())
     seen = workspace.image(image if image is not None or not chosen else chosen[0].image)
     whole = workspace.image(seen.parent) if chosen and seen.parent else seen
     if elsewhere := [region for region in chosen if region.image != whole.name]:
         problem = f"{elsewhere[0].name} lies in {elsewhere[0].image}, not in {whole.name}"
         raise InvalidSetting(problem, do="ask about regions of one image at a time")
-    return whole, chosen
+    return question, whole, chosen
 
 
 def _crop(workspace: Workspace, image: WorkspaceImage, regions: Sequence[Region], *, any_size: bool) -> WorkspaceImage | None:
@@ -198,4 +212,4 @@ def _crop(workspace: Workspace, image: WorkspaceImage, regions: Sequence[Region]
         return None
     (cx, cy), half = around.centre, side / 2
     x1, y1 = min(max(cx - half, 0), width - side), min(max(cy - half, 0), height - side)
-    return workspace.add_crop(Box(x1, y1, x1 + side, y1 + side), image=image)
+    return workspace.cut(Box(x1, y1, x1 + side, y1 + side), image=image)

@@ -1,14 +1,12 @@
 """Find regions by words, with a detector from transformers or any function of the user's own."""
 
-import inspect
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torchvision.ops import batched_nms
 
 from roi_agent.model.cancellation import NEVER, Cancellation
@@ -18,11 +16,16 @@ from roi_agent.model.originals import as_detector
 from roi_agent.model.regions import Region
 from roi_agent.model.shown import shown
 from roi_agent.tools.exchange import region_items
+from roi_agent.tools.finds import as_item, name_of, returned, score_of, usable
+from roi_agent.tools.models import failures_of
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, Workspace
 
 MAX_REGIONS = 100  # found in one image, unless another number is given
 _SAME = 0.85  # IoU from which a thing found again under the same name keeps its handle
+_GENERIC = ("thing", "object", "item")
+_NAMED = 5  # other labels that a note lists
+_JOINT = re.compile(r"\s(?:and|or|&|\+)\s(?:(?:an?|the)\s)?")
 OVERLAP = 0.6  # IoU from which the lower of two boxes of one phrase is dropped
 
 # image -> boxes, or image and phrases -> boxes: an array (N, 4) of pixel xyxy, a list as `Workspace.add_regions` takes it,
@@ -37,7 +40,8 @@ class Detection:
     image: its handle.  regions: the best first; empty where nothing passed the threshold.
     phrases: what was looked for; empty for a detector that takes none.  threshold: the score that a region needs.
     best_scores: for each phrase the highest score of any candidate, also below the threshold.
-    notes: what the reader should know, such as words that the detector never learned.
+    notes: what the reader should know.  unknown: phrases with words that are not in the detector's vocabulary; whether there is
+     such a thing is not known.  others: labels of what a function found and was not asked for.
     in_domain: whether the image is of the kind that the detector was trained on; None where that is not known.
     """
 
@@ -48,6 +52,8 @@ class Detection:
     best_scores: dict[str, float]
     notes: tuple[str, ...] = ()
     in_domain: bool | None = None
+    unknown: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; a region has the keys that `parse_regions` reads."""
@@ -59,6 +65,8 @@ class Detection:
             "best_scores": self.best_scores,
             "notes": list(self.notes),
             "in_domain": self.in_domain,
+            "unknown": list(self.unknown),
+            "others": list(self.others),
         }
 
     def sentence(self) -> str:
@@ -66,8 +74,9 @@ class Detection:
         named = [f"{region.name} ({_described(region)})" for region in self.regions]
         parts = [f"{len(named)} found in {self.image}: {', '.join(named)}" if named else f"nothing found in {self.image}"]
         labels = {region.label.lower() if region.label else None for region in self.regions}
-        # A detector that labels nothing says nothing of single phrases.
-        missing = [phrase for phrase in self.phrases if phrase not in labels and None not in labels]
+        # A detector that labels nothing says nothing of single phrases; and whatever was found is a thing.
+        told = {*labels, *self.unknown, *(filter(_is_generic, self.phrases) if self.regions else ())}
+        missing = [phrase for phrase in self.phrases if phrase not in told and None not in labels]
         return "; ".join([*parts, *map(self._missing, missing), *self.notes])
 
     def _repr_html_(self) -> str:
@@ -123,9 +132,10 @@ def detect_in(
         is then dropped where phrases are given.
     threshold: lowest score, in [0, 1]; default: the detector's own.  overlap: IoU from which the lower-scored of two boxes of
         one phrase is dropped; 1 keeps all.  max_regions: for each image, the best.
+    What a function finds is taken one by one: what reaches a pixel over the edge is cut, what is unusable is left out and told.
     cancellation: ends the work between two passes of the detector; nothing is then added.
-    Errors: UnknownImage, InvalidSetting, PromptTooLong, and ModelOutputInvalid for a detector that gives NaN or boxes that
-        cannot be; the workspace is then as it was.
+    Errors: UnknownImage, InvalidSetting, PromptTooLong, ModelFailed for a detector that breaks, and ModelOutputInvalid for one
+        that gives NaN or nothing that is usable; the workspace is then as it was.
     """
     _check_share("threshold", threshold)
     _check_share("overlap", overlap)
@@ -140,7 +150,8 @@ def detect_in(
         if not asked:
             raise InvalidSetting("there is no phrase to look for", do='name things, for example "red umbrella . star ."')
         level = finder.threshold if threshold is None else threshold
-        found = candidates_of(finder, [each.pixels for each in seen], asked, cancellation)
+        with failures_of("the detector"):
+            found = candidates_of(finder, [each.pixels for each in seen], asked, cancellation)
         drafts = [_by_phrases(each, candidates, asked, level, overlap) for each, candidates in zip(seen, found, strict=True)]
     _check_drafts(seen, drafts)
     cancellation.check("detecting")
@@ -155,6 +166,8 @@ class _Draft:
     threshold: float
     best_scores: dict[str, float]
     notes: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
     def keep(self, workspace: Workspace, image: WorkspaceImage, phrases: tuple[str, ...], max_regions: int) -> Detection:
         items, notes = self.items, list(self.notes)
@@ -163,7 +176,8 @@ class _Draft:
             items = items[:max_regions]
         prompt = " . ".join(phrases) or None
         regions = workspace.add_regions(items, image=image, source="detect", prompt=prompt, same_iou=_SAME)
-        return Detection(image.name, regions, phrases, self.threshold, self.best_scores, tuple(notes))
+        notes += _joined(set(phrases) - {region.label for region in regions})
+        return Detection(image.name, regions, phrases, self.threshold, self.best_scores, tuple(notes), self.unknown, self.others)
 
 
 def _by_phrases(image: WorkspaceImage, found: Candidates, phrases: tuple[str, ...], threshold: float, overlap: float) -> _Draft:
@@ -177,8 +191,9 @@ def _by_phrases(image: WorkspaceImage, found: Candidates, phrases: tuple[str, ..
     boxes, labels, top = boxes[usable], labels[usable], top[usable]
     kept = batched_nms(torch.from_numpy(boxes), torch.from_numpy(top), torch.from_numpy(labels), overlap).tolist()
     items = [{"box": boxes[i].tolist(), "label": phrases[labels[i]], "score": float(top[i])} for i in kept]
-    notes = (*found.notes, *(f"the detector never learned a word of {phrase!r}" for phrase in found.unknown))
-    return _Draft(items, threshold, dict(zip(phrases, map(float, best), strict=True)), notes)
+    unknown = [phrase for phrase in found.unknown if not _JOINT.search(phrase)]
+    notes = (*found.notes, *(f"the detector never learned a word of {phrase!r}" for phrase in unknown))
+    return _Draft(items, threshold, dict(zip(phrases, map(float, best), strict=True)), notes, found.unknown)
 
 
 def _by_function(
@@ -190,23 +205,39 @@ def _by_function(
 ) -> _Draft:
     """Whatever the function gives, filtered by label and score where it names them."""
     cancellation.check("detecting")
-    picture: Image.Image = image.pixels.copy()
-    given = function(picture, list(phrases)) if _takes_phrases(function) else function(picture)
-    if given is None:
-        raise ModelOutputInvalid("the detector returned None", do="return a list of boxes, empty where nothing is found")
-    items = region_items(given)
-    if not isinstance(items, list):
-        return _Draft(items, 0.0, {})
-    if phrases:
-        items = [item for item in items if _label(item) is None or str(_label(item)).lower() in phrases]
-    scored: dict[str, float] = {phrase: 0.0 for phrase in phrases}
-    for item in items:
-        label = str(_label(item) or "").lower()
-        if label in scored:
-            scored[label] = max(scored[label], _score(item))
-    # A score that is not a number stays, to be refused with the rest of what cannot be.
-    items = sorted((item for item in items if not _score(item) < (threshold or 0.0)), key=_score, reverse=True)
-    return _Draft(items, threshold or 0.0, scored)
+    found, level = region_items(returned(function, image.pixels.copy(), phrases)), threshold or 0.0
+    if not isinstance(found, list):
+        return _Draft(found, 0.0, {})
+    # A score that is not a number stays, to be told with the rest of what cannot be.
+    items = sorted((item for item in map(as_item, found)), key=score_of, reverse=True)
+    wanted = [item for item in items if not phrases or name_of(item) in (None, *phrases) or any(map(_is_generic, phrases))]
+    best = {phrase: max((score_of(item) for item in wanted if _is(item, phrase)), default=0.0) for phrase in phrases}
+    passed = [item for item in items if not score_of(item) < level]
+    others = [str(name_of(item)) for item in passed if not any(item is each for each in wanted)]
+    kept, notes = usable([item for item in wanted if not score_of(item) < level], image.name, image.size_wh)
+    if others:
+        names = tuple(dict.fromkeys(others))
+        more = f"{len(others)} more {'was' if len(others) == 1 else 'were'} found under other names than asked for"
+        notes.append(f"{more}: {', '.join(names[:_NAMED])}")
+        return _Draft(kept, level, best, tuple(notes), others=names)
+    return _Draft(kept, level, best, tuple(notes))
+
+
+def _is(item: dict[str, Any], phrase: str) -> bool:
+    return name_of(item) == phrase or _is_generic(phrase)
+
+
+def _is_generic(phrase: str) -> bool:
+    """Whether anything that is found is one: "thing", "red thing"."""
+    return phrase.split()[-1] in _GENERIC
+
+
+def _joined(phrases: Iterable[str]) -> Iterator[str]:
+    """What to do about phrases that were not found and hold several things; a detector reads each as one."""
+    for phrase in sorted(phrases):
+        if _JOINT.search(phrase):
+            parted = " . ".join(filter(None, _JOINT.split(phrase)))
+            yield f'"{phrase}" is looked for as one thing: to look for several, part them with full stops, "{parted}"'
 
 
 def _check_drafts(images: Sequence[WorkspaceImage], drafts: Sequence[_Draft]) -> None:
@@ -218,28 +249,6 @@ def _check_drafts(images: Sequence[WorkspaceImage], drafts: Sequence[_Draft]) ->
         except RoiAgentError as error:
             problem = f"the detector's regions in {image.name} cannot be used: {error.problem}"
             raise ModelOutputInvalid(problem, do=error.do) from None
-
-
-def _takes_phrases(function: DetectorFunction) -> bool:
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    wanted = [
-        each
-        for each in parameters
-        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) and each.default is each.empty
-    ]
-    return len(wanted) > 1
-
-
-def _label(item: Any) -> Any:
-    return item.get("label") if isinstance(item, dict) else getattr(item, "label", None)
-
-
-def _score(item: Any) -> float:
-    score = item.get("score") if isinstance(item, dict) else getattr(item, "score", None)
-    return float(score) if isinstance(score, Real) and not isinstance(score, bool) else 1.0
 
 
 def _described(region: Region) -> str:

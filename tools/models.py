@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from roi_agent.model.errors import InvalidSetting, ModelNotFound
-from roi_agent.model.shown import shown
+from roi_agent.model.errors import InvalidSetting, ModelFailed, ModelNotFound, RoiAgentError
+from roi_agent.model.shown import cause, shown
 
 ROLES = ("detect", "segment", "ask")
 
@@ -72,6 +72,17 @@ class Models:
         self._clock = 0
         self._lock = threading.RLock()
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that have a model."""
+        return tuple(self._sources)
+
+    def check(self, role: str) -> None:
+        """Error: ModelNotFound for a role without a model."""
+        if role not in self._sources:
+            known = ", ".join(self._sources) or "none"
+            raise ModelNotFound(f"no model for the role {role}", do=f"give one; known are: {known}")
+
     @contextmanager
     def use(self, role: str) -> Iterator[Any]:
         """The model of a role, on its device until the block ends.  Error: ModelNotFound for a role without one."""
@@ -104,9 +115,7 @@ class Models:
             return lines
 
     def _load(self, role: str) -> _Loaded:
-        if role not in self._sources:
-            known = ", ".join(self._sources) or "none"
-            raise ModelNotFound(f"no model for the role {role}", do=f"give one; known are: {known}")
+        self.check(role)
         source = self._sources[role]
         self._make_room(source.device, source.weight_bytes)
         model = source.load(source.device)
@@ -133,6 +142,17 @@ class Models:
                 self._make_room("cpu", 0, keep=keep)
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
+
+
+@contextmanager
+def failures_of(what: str) -> Iterator[None]:
+    """Turn what a model, perhaps the user's own, breaks with into a coded error that keeps the cause.  Error: ModelFailed."""
+    try:
+        yield
+    except RoiAgentError:
+        raise
+    except Exception as error:
+        raise ModelFailed(f"{what} failed: {cause(error)}", do="see that it works by itself, or use another one") from error
 
 
 def weight_bytes(model: Any) -> int:

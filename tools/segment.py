@@ -19,6 +19,7 @@ from roi_agent.model.originals import as_segmenter
 from roi_agent.model.regions import Region, parse_regions
 from roi_agent.model.segmenter import Prompt, ScoredMask, masks_of
 from roi_agent.model.shown import shown
+from roi_agent.tools.models import failures_of
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, RegionName, Workspace
 
@@ -93,8 +94,10 @@ def segment(
     given = parse_regions(boxes, size_wh=seen.size_wh, format=format, unit=unit, max_regions=MAX_PROMPTS)
     prompts = _prompts([*placed, *given], _points(points, seen), _mask(mask, seen))
     finder = as_segmenter(segmenter)
-    found = masks_of(finder, seen.image, prompts, cancellation, several=several)
-    items, notes = [], list(finder.notes(seen.image))
+    with failures_of("the segmenter"):
+        found = masks_of(finder, seen.image, prompts, cancellation, several=several)
+        notes = list(finder.notes(seen.image))
+    items = []
     for number, masks in enumerate(found):
         origin = chosen[number] if number < len(chosen) else None
         useful = _cleaned([each for each in masks if _usable(each, seen)], cancellation)
@@ -120,14 +123,16 @@ def point_at(
     seen = workspace.image(image)
     given = _points(points, seen)
     finder = as_segmenter(segmenter)
-    found = masks_of(finder, seen.image, [Prompt(points=(point,)) for point in given], cancellation) if given else []
+    with failures_of("the segmenter"):
+        found = masks_of(finder, seen.image, [Prompt(points=(point,)) for point in given], cancellation) if given else []
+        notes = tuple(finder.notes(seen.image)) if given else ()
     items = []
     for (x, y, _), masks in zip(given, found, strict=True):
         useful = _cleaned([each for each in masks if _usable(each, seen)], cancellation)
         if not useful:
             raise PointInvalid(f"nothing is found at {x:g},{y:g}", do="point at the middle of a thing, or give a box")
         items.append(_item(useful[0], None, f"point {x:g},{y:g}"))
-    return workspace.add_regions(items, image=seen, source="segment"), tuple(finder.notes(seen.image)) if given else ()
+    return workspace.add_regions(items, image=seen, source="segment"), notes
 
 
 def segment_everything(
@@ -157,10 +162,11 @@ def segment_everything(
     seen = workspace.image(image)
     prompts = [Prompt(points=((x, y, True),)) for x, y in _grid(seen.size_wh, points_per_side)]
     finder = as_segmenter(segmenter)
-    found = masks_of(finder, seen.image, prompts, cancellation, several=True, min_score=min_score)
+    with failures_of("the segmenter"):
+        found = masks_of(finder, seen.image, prompts, cancellation, several=True, min_score=min_score)
+        notes = list(finder.notes(seen.image))
     useful = [each for masks in found for each in masks if _usable(each, seen) and each.stability >= min_stability]
     kept = _without_doubles(_cleaned(_without_doubles(useful, cancellation), cancellation), cancellation)
-    notes = list(finder.notes(seen.image))
     if len(kept) > max_regions:
         notes.append(f"{len(kept) - max_regions} more were left out: at most {max_regions} are kept")
     items = [_item(each, None, "everything") for each in kept[:max_regions]]

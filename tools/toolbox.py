@@ -21,7 +21,7 @@ from roi_agent.prompts import load_blocks
 from roi_agent.tools import arguments as schemas
 from roi_agent.tools.abilities import ABILITIES, GROUPS, ToolReply, png_base64
 from roi_agent.tools.ask import SecondLook
-from roi_agent.tools.models import Models
+from roi_agent.tools.models import ROLES, Models
 from roi_agent.tools.workspace import Workspace
 
 _log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ class Toolbox:
 
     pictures: whether a tool that makes a picture also shows it to the planner, for planners that can see.
     without: tools that are left out, by name or group; see `tool_names`.  second_look: as in `ask`.
+    Tools whose role has no model are left out too.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Toolbox:
         second_look: SecondLook = "small",
     ) -> None:
         self.workspace, self.models, self.pictures, self.second_look = workspace, models, pictures, second_look
-        texts, left_out = load_blocks("tools"), tool_names(without)
+        texts, left_out = load_blocks("tools"), {*tool_names(without), *_without_model(models)}
         kept = {name: tool for name, tool in ABILITIES.items() if name not in left_out}
         self._tools = {name: _Tool(name, texts[name], schema, run) for name, (schema, run) in kept.items()}
 
@@ -68,6 +69,8 @@ class Toolbox:
         """
         try:
             if name not in self._tools:
+                if name in (lacking := _without_model(self.models)):
+                    self.models.check(lacking[name])
                 raise InvalidSetting(f"there is no tool {name!r}", do=f"use {', '.join(self._tools)}")
             given = json.loads(arguments or "{}") if isinstance(arguments, str) else arguments
             if not isinstance(given, Mapping):
@@ -130,6 +133,11 @@ def tool_names(names: Sequence[str]) -> tuple[str, ...]:
             raise InvalidSetting(f"there is no tool {shown(name)}", do=f"use {', '.join((*GROUPS, *ABILITIES))}")
         found |= dict.fromkeys(GROUPS.get(name, (name,)))
     return tuple(found)
+
+
+def _without_model(models: Models) -> dict[str, str]:
+    """The tools that need a model which there is not, and its role: the group of the same name."""
+    return {name: role for role in ROLES if role not in models.roles for name in GROUPS[role]}
 
 
 def _explained(error: Any) -> str:

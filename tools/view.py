@@ -55,16 +55,25 @@ def overview(workspace: Workspace, *, image: ImageName = None, regions: Sequence
     return View(draw_regions(seen.pixels, placed), seen, placed)
 
 
-def zoom(workspace: Workspace, place: object, *, image: ImageName = None, margin: float = 0.25, side: int = _MIN_SIDE) -> View:
-    """A part of an image, enlarged; the part gets a handle of its own.
+def zoom(
+    workspace: Workspace,
+    place: object,
+    *,
+    image: ImageName = None,
+    margin: float = 0.25,
+    side: int = _MIN_SIDE,
+    keep: bool = True,
+) -> View:
+    """A part of an image, enlarged.
 
     place: a region or its handle, or a box of `image`.  margin: of the surroundings, as a share of the longer side.
     side: pixels of the picture's longer side at least; it is enlarged by a whole factor and never made smaller.
+    keep: whether the part becomes an image of the workspace, with a handle of its own.
     Errors: UnknownRegion, UnknownImage, InvalidSetting, and those of `Box.parse`.
     """
     if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= _MAX_SIDE:
         raise InvalidSetting(f"the side is {shown(side)}", do=f"give 1 to {_MAX_SIDE} pixels")
-    crop = workspace.add_crop(place, image=image, margin=margin)
+    crop = (workspace.add_crop if keep else workspace.cut)(place, image=image, margin=margin)
     factor = max(1, min(-(-side // max(crop.size_wh)), _MAX_SIDE // max(crop.size_wh)))
     picture = crop.pixels.resize((crop.pixels.width * factor, crop.pixels.height * factor), Image.Resampling.LANCZOS)
     return View(picture, crop, ())

@@ -116,6 +116,15 @@ class Workspace:
         The part reaches over whole pixels and stays within the image.
         Errors: UnknownRegion, UnknownImage, InvalidSetting, and those of `Box.parse`.
         """
+        with self._lock:
+            part = self.cut(place, image=image, margin=margin)
+            for each in self._images.values():
+                if (each.parent, each.box, each.region) == (part.parent, part.box, part.region):
+                    return each
+            return self._keep_image(replace(part, name=self._next("image", self._images)))
+
+    def cut(self, place: object, *, image: ImageName = None, margin: float = 0.0) -> WorkspaceImage:
+        """As `add_crop`, for a look only: the part becomes no image of the workspace and is named after its own."""
         if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin <= 10:
             raise InvalidSetting(f"the margin is {shown(margin)}", do="give 0 to 10, as a share of the longer side")
         with self._lock:
@@ -127,14 +136,10 @@ class Workspace:
                 region, seen = None, self.image(image)
                 parent = self._whole(seen)
                 box = _moved(Box.parse(place, size_wh=seen.size_wh), seen.box)
-            part = _widened(box, margin, parent.size_wh)
-            name = region.name if region else None
-            for each in self._images.values():
-                if (each.parent, each.box, each.region) == (parent.name, part, name):
-                    return each
-            pixels = parent.pixels.crop(tuple(map(int, part.xyxy)))  # type: ignore[arg-type]  # four whole numbers
-            loaded = LoadedImage(pixels, f"part of {parent.name}")
-            return self._keep_image(WorkspaceImage(self._next("image", self._images), loaded, parent.name, part, name))
+        part = _widened(box, margin, parent.size_wh)
+        pixels = parent.pixels.crop(tuple(map(int, part.xyxy)))  # type: ignore[arg-type]  # four whole numbers
+        loaded = LoadedImage(pixels, f"part of {parent.name}")
+        return WorkspaceImage(parent.name, loaded, parent.name, part, region.name if region else None)
 
     def add_regions(
         self,
@@ -181,7 +186,7 @@ class Workspace:
 
         Errors: UnknownRegion, UnknownImage, and BoxOutOfBounds for a region that reaches outside the crop.
         """
-        known, seen = self.region(region), self.image(image)
+        known, seen = self.region(region), image if isinstance(image, WorkspaceImage) else self.image(image)
         if known.image != self._whole(seen).name:
             raise UnknownImage(f"{known.name} lies in {known.image}, not in {seen.name}", do=f"ask about {known.image}")
         if seen.box is None:

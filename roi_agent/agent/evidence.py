@@ -1,7 +1,7 @@
 """What an answer rests on, and whether that holds: finds, geometry, confidence, and a closer look.
 
 Nothing here trusts the planner's words: only the replies of tools, which the steps of the run hold, and what the agent asks
-itself. What does not hold becomes a doubt, one sentence that says what and why.
+itself. What does not hold becomes a doubt, one sentence that says what and why; so does a note of a model.
 """
 
 import re
@@ -12,6 +12,7 @@ from typing import Any
 from roi_agent.agent.middleware import record_reply
 from roi_agent.agent.running import Run
 from roi_agent.model.conversation import mentioned
+from roi_agent.model.errors import UserError, all_errors
 from roi_agent.model.regions import Region
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.measure import RELATIONS, relate
@@ -23,7 +24,9 @@ _CHECKED = 8  # regions of one answer that are checked by asking, at most
 _GENERIC = ("thing", "object", "item", "shape")
 _HANDLE = re.compile(r"\bregion[1-9]\d{0,3}\b")
 _ASKING = ("ask_about_regions", "ask_each_region", "choose_answer")
-_LOOKING = ("find_regions", "segment_regions", "segment_everything", "look_at_image", "zoom_in", "list_regions", *_ASKING)
+_FINDING = ("find_regions", "segment_regions", "segment_everything")
+_LOOKING = (*_FINDING, "look_at_image", "zoom_in", "list_regions", *_ASKING)
+_FAULTS = {code for code, kind in all_errors().items() if not issubclass(kind, UserError)}  # no better arguments help
 _BETWEEN = re.compile(
     r"<(region\d+)> (?:to the )?(left of|right of|above|below|larger than|smaller than) (?:the one in )?<(region\d+)>"
 )
@@ -43,13 +46,14 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class _Statement:
-    """What the region model said of some regions."""
+    """What the region model said of some regions.  notes: with the answer, without the one on a second look."""
 
     question: str
     text: str
     confidence: float
     regions: tuple[str, ...]
     first_look: Mapping[str, Any] | None
+    notes: tuple[str, ...]
 
 
 def weigh(said: str, run: Run, toolbox: Toolbox, *, verify: bool = True) -> Evidence:
@@ -69,6 +73,8 @@ def weigh(said: str, run: Run, toolbox: Toolbox, *, verify: bool = True) -> Evid
     latest = list({(each.question, each.regions): each for each in about}.values())
     doubts += _unsure(latest)
     doubts += _against_geometry(statements, known)
+    doubts += _noted(run.steps, latest, toolbox)
+    doubts += _failed(run.steps)
     confidence = min((each.confidence for each in latest), default=None)
     return Evidence(regions, confidence, tuple(dict.fromkeys(doubts)))
 
@@ -78,8 +84,35 @@ def _statements(steps: Sequence[Step]) -> Iterator[_Statement]:
         if step.name in _ASKING and not step.error:
             for each in step.data.get("answers", [step.data]):
                 about = tuple(region["name"] for region in each.get("regions", ()))
-                question = str(each.get("question", step.arguments.get("question", "")))
-                yield _Statement(question, str(each["text"]), float(each["confidence"]), about, each.get("first_look"))
+                question, first = str(each.get("question", step.arguments.get("question", ""))), each.get("first_look")
+                notes = tuple(each.get("notes", ()))
+                notes = notes[:-1] if first else notes  # the last one tells of the second look
+                yield _Statement(question, str(each["text"]), float(each["confidence"]), about, first, notes)
+
+
+def _noted(steps: Sequence[Step], latest: Sequence[_Statement], toolbox: Toolbox) -> Iterator[str]:
+    """Notes of models: those on the image, and those on regions of the answer; not how an image was read."""
+    notes = [note for each in _statements(steps) for note in each.notes if not _HANDLE.search(note)]
+    notes += [note for each in latest for note in each.notes if _HANDLE.search(note)]
+    for step in steps:
+        if step.name in _FINDING and not step.error:
+            notes += step.data.get("notes", ())
+    of_images = {note for image in toolbox.workspace.images for note in image.image.notes}
+    yield from (note for note in notes if note not in of_images)
+
+
+def _failed(steps: Sequence[Step]) -> Iterator[str]:
+    """Tools whose model broke, and which did not work later."""
+    broken: dict[str, str] = {}
+    for step in steps:
+        code, _, problem = step.text.partition(": ")
+        if step.kind == "planner":
+            continue
+        if not step.error:
+            broken.pop(step.name, None)
+        elif code in _FAULTS:
+            broken[step.name] = " ".join(problem.split())
+    yield from (f"{name} failed: {problem}" for name, problem in broken.items())
 
 
 def _unsure(statements: Sequence[_Statement]) -> Iterator[str]:
@@ -116,6 +149,10 @@ def _unconfirmed(regions: Sequence[Region], run: Run, toolbox: Toolbox) -> Itera
         begun, arguments = run.begin(), {"question": question}
         reply = toolbox.call("ask_about_regions", arguments)
         record_reply(run, "check", "ask_about_regions", arguments, reply.text, reply.artifact(), reply.error is not None, begun)
-        if not reply.error and mentioned(question) and reply.data["text"].startswith("no") and reply.data["confidence"] >= SURE:
+        if reply.error or not mentioned(question):
+            continue
+        if reply.data["outside"]:
+            yield f"the region model could not check that {region.name} is {thing}"
+        elif reply.data["text"].startswith("no") and reply.data["confidence"] >= SURE:
             score = f", found with a score of {region.score:.2f}" if region.score is not None else ""
             yield f"the region model does not see {thing} in {region.name}{score}"

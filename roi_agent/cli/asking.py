@@ -56,7 +56,10 @@ def ask(
     model: ModelOption = "nano",
     segmenter: SegmenterOption = "nano",
     device: DeviceOption = None,
-    choose: Annotated[list[str] | None, typer.Option(help="An option to choose from; give at least two.", metavar="TEXT")] = None,
+    choose: Annotated[
+        list[str] | None,
+        typer.Option(help="An option to choose from; give at least two, or one text with commas.", metavar="TEXT"),
+    ] = None,
     temperature: Annotated[float, typer.Option(help="0 answers greedily; above it, answers are sampled.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Length of the answer at most.")] = 64,
@@ -74,6 +77,7 @@ def ask(
     from roi_agent.model.progress import waiting
 
     check_picture(picture)
+    choose = _options(choose)
     decoding: dict[str, Any] = {"temperature": temperature, "seed": seed, "max_new_tokens": max_new_tokens}
     if question is None and workspace is None:
         raise InvalidSetting("the question is missing", do='write roi-agent ask IMAGE "What is <region1>?" --box 10,20,110,140')
@@ -103,6 +107,18 @@ def ask(
         return
     print(answer.text)
     notes(record["notes"])
+
+
+def _options(given: list[str] | None) -> list[str] | None:
+    """What `--choose` names: each an option, or one text that commas part.  Error: InvalidSetting."""
+    if given is None or len(given) != 1:
+        return given
+    if len(parts := [part.strip() for part in given[0].split(",")]) > 1:
+        return parts
+    option = parts[0] or "cup"
+    raise InvalidSetting(
+        f"--choose names one option, {option!r}", do=f"write --choose {option} --choose ball, or --choose {option},ball"
+    )
 
 
 @dataclass(frozen=True)

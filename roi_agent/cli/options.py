@@ -44,7 +44,7 @@ UnitOption = Annotated[
         help="Their unit: pixel, normalised or thousandths.", autocompletion=among("pixel", "normalised", "thousandths")
     ),
 ]
-ModelOption = Annotated[str, typer.Option(help="nano, a folder with a model, or a server's address.")]
+ModelOption = Annotated[str, typer.Option(help="nano, a folder with a model, a server's address, or none.")]
 DeviceOption = Annotated[
     str | None,
     typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.", autocompletion=among("cpu", "cuda", "mps")),

@@ -129,7 +129,7 @@ class Examiner:
         share, (width, height) = self.settings.small, image.size_wh
         if attribute == "name" or thing.region.box.width >= share * width or thing.region.box.height >= share * height:
             return ()
-        crop = workspace.add_crop(thing.region, margin=_AROUND)
+        crop = workspace.cut(thing.region, margin=_AROUND)
         region = workspace.seen_in(thing.region, crop)
         question = question_about(attribute).replace("<region>", f"<{region.name}>")
         answer = self.model.ask(crop.image, question, [region])

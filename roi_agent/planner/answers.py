@@ -97,8 +97,9 @@ def _which(query: Which, scout: Scout) -> Steps[Said]:
 def _named(things: list[Thing], noun: Noun, scout: Scout) -> Steps[Said]:
     if not things:
         return nothing(noun)
-    yield from scout.know("kind", things)
-    yield from scout.know("colour", things)
+    if scout.can_ask:
+        yield from scout.know("kind", things)
+        yield from scout.know("colour", things)
     words = [thing.short for thing in things]
     text = words[0] if len(things) == 1 else listed([f"{thing.short} ({thing.handle})" for thing in things])
     return Said(text, handles_of(things), words[0] if len(words) == 1 else words)
@@ -110,7 +111,8 @@ def _ordered(query: Ordered, scout: Scout) -> Steps[Said]:
     if not things:
         return nothing(query.noun)
     things = yield from scout.ordered(things, query.order)
-    for attribute in ("kind", "colour") if query.attribute == "name" else (query.attribute,):
+    by_name = ("kind", "colour") if scout.can_ask else ()
+    for attribute in by_name if query.attribute == "name" else (query.attribute,):
         yield from scout.know(attribute, things)
     values = [thing.short if query.attribute == "name" else thing.facts[query.attribute] for thing in things]
     return Said(", ".join(values), handles_of(things), values)
@@ -188,7 +190,7 @@ def _either(query: Either, scout: Scout) -> Steps[Said]:
     if not things:
         return nothing(query.noun)
     if "choose_answer" not in scout.tools:
-        raise Stopped("I cannot choose between answers without the tool choose_answer")
+        raise Stopped("I cannot choose between answers without the tool choose_answer and a region model")
     question = f"Is <{things[0].handle}> {' or '.join(query.options)}?"
     reply = yield from call("choose_answer", "Choose the likelier.", question=question, options=list(query.options))
     return Said(reply.data["text"], (things[0].handle,), reply.data["text"])
@@ -268,6 +270,6 @@ def _relate(query: Relate, scout: Scout) -> Steps[Said]:
 @_answer.register
 def _verbatim(query: Verbatim, scout: Scout) -> Steps[Said]:
     if "ask_about_regions" not in scout.tools:
-        raise Stopped("I cannot ask about regions without the tool ask_about_regions")
+        raise Stopped("I cannot ask about regions without the tool ask_about_regions and a region model")
     reply = yield from call("ask_about_regions", "A question for the region model as it is.", question=query.question)
     return Said(reply.data["text"], handles_in(query.question), reply.data["text"])

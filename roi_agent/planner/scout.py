@@ -2,13 +2,12 @@
 
 from collections.abc import Collection, Sequence
 
-from roi_agent.planner.language import COLOURS, described, number, tokens
+from roi_agent.planner.language import COLOURS, number, tokens
+from roi_agent.planner.looking import Looking
 from roi_agent.planner.query import Extreme, Filter, Is, Lies, Noun, Placed, Shares, Unlike
 from roi_agent.planner.steps import Call, Reply, Steps, Stopped, call, handles_in, heard
-from roi_agent.planner.things import SAME_THING, WITHIN, Missing, Thing, apart, article, has, is_kind, overlap
-from roi_agent.prompts import load_blocks
+from roi_agent.planner.things import SAME_THING, WITHIN, Missing, Thing, apart, overlap
 
-SURE = 0.6  # of a region model's answer; below it, the region is looked at again, closer
 _AGAIN = 0.4  # of the detector's threshold: what scores as much is found when it looks again
 _ANYTHING = "thing"
 _BASIC = 10  # colours that are looked for one by one
@@ -19,7 +18,7 @@ _SUPERLATIVES = {
 }  # fmt: skip
 
 
-class Scout:
+class Scout(Looking):
     """Finds what nouns stand for.
 
     tools: those at hand; without measuring ones, the region model is asked about geometry, and without a detector everything is
@@ -28,19 +27,21 @@ class Scout:
     """
 
     def __init__(self, tools: Collection[str], spoken: Sequence[str] = (), *, second_look: bool = True) -> None:
-        self.tools, self.second_look = frozenset(tools), second_look
+        super().__init__(tools, second_look=second_look)
         self.spoken = tuple(spoken)
         self._things: dict[str, Thing] = {}
-        self._answers: dict[str, dict[str, tuple[str, float]]] = {}
         self._found: dict[tuple[object, ...], list[Thing]] = {}
-        self.doubts: list[str] = []
+        self._unknown: set[str] = set()
         self.measured_against: list[str] = []
-        self._words = load_blocks("offline_planner")
 
     # ------------------------------------------------------------ finding
 
     def find(self, noun: Noun) -> Steps[list[Thing]]:
-        """The things that a noun stands for.  Raises Missing for one that a filter rests on and that is not there."""
+        """The things that a noun stands for.
+
+        Raises Missing for one that a filter rests on and that is not there, and Stopped for words that the detector does not know
+        where nothing was found: what it cannot see may be there.
+        """
         things = yield from self._candidates(noun)
         if not (noun.handles or (noun.pronoun and not noun.head)):
             things = yield from self._of_kind(noun, things)
@@ -53,6 +54,8 @@ class Scout:
             things = yield from self.passing(things, each)
         if noun.pick is not None:
             things = yield from self.first(things, noun.pick)
+        if not things and (unknown := next((phrase for phrase in _phrases(noun) if phrase in self._unknown), None)):
+            raise Stopped(f"'{unknown}' is not in this detector's vocabulary: whether there is one is not known")
         return things
 
     def find_all(self, nouns: Sequence[Noun]) -> Steps[list[Thing]]:
@@ -84,13 +87,7 @@ class Scout:
                 raise Stopped(f'I do not know what "{noun.words}" means: nothing was spoken of before')
             yield from self._learn_regions(named)
             return [self._things[handle] for handle in named]
-        colours = [
-            each.value for each in noun.filters if isinstance(each, Is) and each.attribute == "colour" and not each.negated
-        ]
-        head = noun.head or _ANYTHING
-        phrases = tuple(
-            dict.fromkeys([*(f"{colour} {head}" for colour in colours[:1]), *([head] if noun.head or not colours else [])])
-        )
+        phrases = _phrases(noun)
         key = (phrases, noun.image)
         if key not in self._found:
             reply = yield from self._look_for(phrases, noun.image)
@@ -123,7 +120,11 @@ class Scout:
 
     def _found_in(self, image: str | None, phrases: Sequence[str], noun: Noun, reply: Reply) -> Steps[list[Thing]]:
         things = self._learn(reply)
-        level = round(_AGAIN * float(reply.data.get("threshold", 0)), 3)
+        self._unknown |= set(reply.data.get("unknown", ()))
+        if self._unknown >= set(phrases):
+            return things
+        self.threshold, self.detector_knows = float(reply.data.get("threshold", 0)), reply.data.get("knows")
+        level = round(_AGAIN * self.threshold, 3)
         if not self.second_look or not level:  # nothing was scored: looking again shows the same
             return things
         right = yield from self._of_kind(noun, things)
@@ -157,72 +158,20 @@ class Scout:
             met = (each for each in self._things.values() if each.image == new.image)
             thing = self._things.get(new.handle) or next((each for each in met if overlap(each, new)[0] >= SAME_THING), new)
             thing.labels |= new.labels
+            thing.score = new.score if thing.score is None else max(thing.score, new.score or 0.0)
             self._things[new.handle] = thing
             if thing not in things:
                 things.append(thing)
         return things
 
-    # ------------------------------------------------------------ looking
-
     def _of_kind(self, noun: Noun, things: list[Thing]) -> Steps[list[Thing]]:
-        """Those that the region model takes for the noun's kind; without second looks, those that the detector does."""
+        """Those of the noun's kind; without second looks, those that the detector takes for it."""
         labelled = "find_regions" in self.tools
         if noun.head and labelled and not self.second_look:
             return [thing for thing in things if thing.is_labelled(noun.head)]
         if not noun.head and labelled:
             return apart(things) if self.second_look else things
-        yield from self.know("kind", things)
-        right = [thing for thing in things if is_kind(thing, noun.head)]
-        doubtful = [thing for thing in things if thing not in right and labelled and thing.is_labelled(noun.head)]
-        if doubtful and self.second_look:
-            question = self._words["is_a"].format(thing=article(noun.head))
-            for thing, (text, confidence) in zip(
-                doubtful, (yield from self._ask_each(question, doubtful, closer=True)), strict=True
-            ):
-                if text.startswith("yes") and confidence >= SURE:
-                    thing.facts["kind"] = noun.head
-                    right.append(thing)
-        return apart([thing for thing in things if thing in right])
-
-    def know(self, attribute: str, things: Sequence[Thing]) -> Steps[None]:
-        """Learn the name, colour, kind, size or place of things: from a description where it says so, else by asking for it."""
-        unknown = [thing for thing in things if attribute not in thing.facts]
-        if not unknown:
-            return
-        if attribute in ("kind", "colour", "size", "name") and (new := [thing for thing in unknown if not thing.said]):
-            answers = yield from self._ask_each(self._words["name"], new)
-            for thing, (text, _) in zip(new, answers, strict=True):
-                thing.said = text
-                found = described(text)
-                for name, value in (("kind", found.kind), ("colour", found.colour), ("size", found.size), ("name", text)):
-                    if value is not None:
-                        thing.facts.setdefault(name, value)
-        if unknown := [thing for thing in things if attribute not in thing.facts]:
-            answers = yield from self._ask_each(self._words[attribute], unknown)
-            for thing, (text, _) in zip(unknown, answers, strict=True):
-                found = described(text)
-                value = {"colour": found.colour, "size": found.size, "kind": found.kind}.get(attribute)
-                thing.facts[attribute] = value or text
-
-    def _ask_each(self, question: str, things: Sequence[Thing], *, closer: bool = False) -> Steps[list[tuple[str, float]]]:
-        """An answer with its confidence for each thing; what is doubtful, or all of it, from a closer look.  Asked once only."""
-        answers = self._answers.setdefault(question, {})
-        if new := [thing for thing in things if thing.handle not in answers]:
-            if "ask_each_region" not in self.tools:
-                raise Stopped("I cannot look at regions without the tool ask_each_region")
-            for image in dict.fromkeys(thing.image for thing in new):
-                group = [thing.handle for thing in new if thing.image == image]
-                reply = yield from call("ask_each_region", f"Ask about {', '.join(group)}.", question=question, regions=group)
-                for handle, each in zip(group, reply.data["answers"], strict=True):
-                    answers[handle] = (each["text"], each["confidence"])
-            doubtful = [thing.handle for thing in new if closer or answers[thing.handle][1] < SURE]
-            if doubtful and self.second_look and "ask_about_regions" in self.tools:
-                asked = [{"question": question.replace("<region>", f"<{each}>"), "closer": True} for each in doubtful]
-                replies = yield [Call("ask_about_regions", each, "Look closer, to be sure.") for each in asked]
-                for handle, reply in zip(doubtful, replies, strict=True):
-                    again = heard("ask_about_regions", reply).data
-                    answers[handle] = (again["text"], again["confidence"])
-        return [answers[thing.handle] for thing in things]
+        return (yield from self.of_kind(noun.head, things))
 
     # ------------------------------------------------------------ filtering
 
@@ -230,8 +179,7 @@ class Scout:
         """The things that pass a filter, in the same order."""
         match filter:
             case Is(attribute, value):
-                yield from self.know(attribute, things)
-                kept = [thing for thing in things if has(thing, attribute, value)]
+                kept = yield from self.of_look(attribute, value, things)
             case Lies(relation, to):
                 kept = yield from self._related(things, relation, to)
             case Placed(place):
@@ -329,3 +277,11 @@ class Scout:
             ordered.append(first)
             left.remove(first)
         return [*ordered, *left]
+
+
+def _phrases(noun: Noun) -> tuple[str, ...]:
+    """What a detector is asked for: the noun with its colour, and without."""
+    colours = [each.value for each in noun.filters if isinstance(each, Is) and each.attribute == "colour" and not each.negated]
+    head = noun.head or _ANYTHING
+    coloured = [f"{colour} {head}" for colour in colours[:1]]
+    return tuple(dict.fromkeys([*coloured, *([head] if noun.head or not colours else [])]))

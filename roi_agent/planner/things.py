@@ -23,25 +23,31 @@ class Missing(Exception):
 class Thing:
     """A region and what was learned about it.
 
-    box: pixel xyxy.  labels: what the detector found it as.  said: the region model's description.  facts: attribute -> value.
+    box: pixel xyxy.  labels: what the detector found it as.  score: the best one.  said: the region model's description.
+    facts: attribute -> value.
     """
 
     handle: str
     image: str
     box: tuple[float, float, float, float]
     labels: set[str]
+    score: float | None = None
     said: str = ""
     facts: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, region: Mapping[str, Any]) -> "Thing":
         x1, y1, x2, y2 = (float(value) for value in region["box"])
-        label = region.get("label")
-        return cls(region["name"], region.get("image") or "image1", (x1, y1, x2, y2), {label} if label else set())
+        label, score = region.get("label"), region.get("score")
+        return cls(region["name"], region.get("image") or "image1", (x1, y1, x2, y2), {label} if label else set(), score)
 
     def is_labelled(self, words: str) -> bool:
         """Whether the detector found it under these words; one without labels may be anything."""
         return not self.labels or any(words in label for label in self.labels)
+
+    def says(self, value: str) -> bool:
+        """Whether a label holds this word, such as a colour."""
+        return any(value in label.split() for label in self.labels)
 
     @property
     def short(self) -> str:
@@ -52,7 +58,7 @@ class Thing:
 
 def has(thing: Thing, attribute: str, value: str) -> bool:
     """Whether what is known of a thing has this value."""
-    return is_kind(thing, value) if attribute == "kind" else thing.facts[attribute] == value
+    return is_kind(thing, value) if attribute == "kind" else thing.facts.get(attribute) == value
 
 
 def is_kind(thing: Thing, head: str) -> bool:

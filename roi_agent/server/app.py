@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,6 +16,7 @@ from roi_agent.lanes import Lanes
 from roi_agent.model.errors import DeadlineExceeded, ModelNotFound, RoiAgentError
 from roi_agent.model.images import load_image
 from roi_agent.model.local import LocalRegionModel
+from roi_agent.model.protocol import NoRegionModel
 from roi_agent.server import chat, faults, finding, regions
 from roi_agent.server.crowd import Crowd
 from roi_agent.server.gate import Gate
@@ -40,7 +41,7 @@ def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI
         yield
 
     app = FastAPI(title="roi-agent", description=_DESCRIPTION, lifespan=lifespan)
-    with models.use("ask") as model:
+    with models.use("ask") if "ask" in models.roles else nullcontext(NoRegionModel()) as model:
         engine = model.engine if isinstance(model, LocalRegionModel) else None
         metrics = Metrics(engine)
         store = ImageStore(settings.image_bytes, settings.image_s, WebImages(settings.image_hosts))
@@ -82,8 +83,13 @@ def _add_health(app: FastAPI) -> None:
 
 
 async def _check(state: State) -> float:
-    """Seconds of a real question about a small image.  Errors: DeadlineExceeded, for a stuck lane too, and those of the model."""
+    """Seconds of a real question about a small image, 0 where there is no region model.
+
+    Errors: DeadlineExceeded, for a stuck lane too, and those of the model.
+    """
     state.finding.check(state.settings.ready_s)
+    if isinstance(state.model, NoRegionModel):
+        return 0.0
     start, image = time.perf_counter(), load_image(Image.new("RGB", (32, 32), "grey"))
     question = state.model.aask(image, "What is <region1>?", [[4, 4, 28, 28]], max_new_tokens=1)
     try:

@@ -15,6 +15,7 @@ from roi_agent.model.answers import MAX_NEW_TOKENS, Answer, AnswerStream, Decodi
 from roi_agent.model.conversation import Turn
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, RoiAgentError
 from roi_agent.model.images import LoadedImage
+from roi_agent.model.mentions import read_turns
 from roi_agent.model.regions import Region, parse_regions
 from roi_agent.model.shown import shown
 from roi_agent.schema import WireRegion, wire_regions
@@ -44,7 +45,7 @@ _EVENTS = {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "de
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A request as the region model takes it.  notes: on what was left out."""
+    """A request as the region model takes it.  notes: on what was left out, and what it is about."""
 
     image: LoadedImage
     turns: list[Turn]
@@ -113,7 +114,8 @@ def _read(wanted: ChatRequest, state: State) -> _Asked:
     regions = parse_regions(wire_regions(roi.regions) if roi else [], size_wh=image.size_wh)
     has_system = any(message.role in ("system", "developer") for message in wanted.messages)
     notes = ("the system message was left out: the model was trained without one",) if has_system else ()
-    return _Asked(image, _turns(parts), regions, _decoding(wanted, roi.timeout_s if roi else None), notes)
+    turns, about, told = read_turns(_turns(parts), regions, image.size_wh)
+    return _Asked(image, turns, about, _decoding(wanted, roi.timeout_s if roi else None), (*notes, *told))
 
 
 def _parts(message: Message) -> list[TextPart | ImagePart]:

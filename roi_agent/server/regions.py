@@ -7,10 +7,12 @@ from fastapi import APIRouter, Request
 from pydantic import ValidationError
 
 from roi_agent.model.cancellation import Cancellation
+from roi_agent.model.conversation import Turn
 from roi_agent.model.errors import ImageUnreadable, InvalidSetting
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.regions import parse_regions
+from roi_agent.model.mentions import read_turns
+from roi_agent.model.regions import Region, parse_regions
 from roi_agent.schema import (
     IMAGE_PREFIX,
     AskRequest,
@@ -70,19 +72,21 @@ async def regions_ask(wanted: AskRequest, request: Request) -> AskResponse:
 async def _answers(state: State, image: LoadedImage, wanted: AskRequest) -> list[WireAnswer]:
     """Open questions as one batch, and choices as another, in the time that is left."""
     stop = Cancellation(wanted.decoding.timeout_s)
-    open_questions = [each for each in wanted.questions if each.options is None]
-    asked = [(turns_of(each), _regions(each, image)) for each in open_questions]
-    choices = [(turns_of(each), _regions(each, image), each.options) for each in wanted.questions if each.options is not None]
+    read = [(each, *_read(each, image)) for each in wanted.questions]
+    asked = [(turns, regions) for each, turns, regions, _ in read if each.options is None]
+    choices = [(turns, regions, each.options) for each, turns, regions, _ in read if each.options is not None]
     written = iter(await state.model.areply_all(image, asked, wanted.decoding.to_decoding()) if asked else [])
     chosen = iter(await state.model.achoose_all(image, choices, timeout_s=stop.left_s) if choices else [])
     answers = [next(written) if each.options is None else next(chosen) for each in wanted.questions]
     state.metrics.answered(answers)
+    told = [each.to_dict() | {"notes": [*each.notes, *notes]} for each, (*_, notes) in zip(answers, read, strict=True)]
     with faults.of_model():
-        return [WireAnswer.model_validate(_listed(each.to_dict())) for each in answers]
+        return [WireAnswer.model_validate(_listed(each)) for each in told]
 
 
-def _regions(question: WireQuestion, image: LoadedImage) -> Any:
-    return parse_regions(wire_regions(question.regions), size_wh=image.size_wh)
+def _read(question: WireQuestion, image: LoadedImage) -> tuple[list[Turn], tuple[Region, ...], tuple[str, ...]]:
+    regions = parse_regions(wire_regions(question.regions), size_wh=image.size_wh)
+    return read_turns(turns_of(question), regions, image.size_wh)
 
 
 def _listed(answer: dict[str, Any]) -> dict[str, Any]:

@@ -183,7 +183,7 @@ def step_picture(workspace: Workspace, step: Step) -> Image.Image | None:
         return _handles_picture(workspace, step.regions)
     try:
         seen = workspace.image(step.image)
-        return zoom(workspace, seen.box, image=seen.parent).picture
+        return zoom(workspace, seen.box, image=seen.parent, margin=0, keep=False).picture
     except RoiAgentError:
         return None
 

@@ -1,0 +1,142 @@
+"""What the region model says of things, and how far that counts.
+
+It names things, tells their looks, and checks what a detector found. It deletes nothing that it cannot judge: things of an image
+unlike those that it learned from, or finds of a detector that knows more than it does.
+"""
+
+from collections.abc import Collection, Sequence
+
+from roi_agent.planner.language import described
+from roi_agent.planner.steps import Call, Steps, Stopped, call, heard
+from roi_agent.planner.things import Thing, apart, article, has, is_kind
+from roi_agent.prompts import load_blocks
+
+SURE = 0.6  # of a region model's answer; below it, the region is looked at again, closer
+
+
+class Looking:
+    """Asks the region model about things, each question about a thing once.
+
+    tools: those at hand; without those that ask, labels are all that is known.  second_look: check finds, and look closer at what
+    the region model is not sure of.  doubts: what could not be checked.  detector_knows: the only kind of images that the
+    detector knows, None for one without such a limit.  threshold: the score that a find needs.
+    """
+
+    def __init__(self, tools: Collection[str], *, second_look: bool = True) -> None:
+        self.tools = frozenset(tools)
+        self.can_ask = "ask_each_region" in self.tools
+        self.second_look = second_look and self.can_ask
+        self.doubts: list[str] = []
+        self.detector_knows: str | None = None
+        self.threshold = 0.0
+        self._answers: dict[str, dict[str, tuple[str, float]]] = {}
+        self._outside: set[str] = set()  # images unlike those that the region model learned from
+        self._model_knows: str | None = None
+        self._words = load_blocks("offline_planner")
+
+    def of_kind(self, head: str, things: Sequence[Thing]) -> Steps[list[Thing]]:
+        """Those of the kind: as the region model sees it, or as the detector does where the region model cannot judge."""
+        yield from self.know("kind", things)
+        found = [thing for thing in things if thing.is_labelled(head)] if "find_regions" in self.tools else []
+        unchecked = [thing for thing in found if thing.image in self._outside]
+        judged = [thing for thing in things if thing not in unchecked]
+        right = [thing for thing in judged if is_kind(thing, head)]
+        right += yield from self._confirmed(head, [thing for thing in found if thing in judged and thing not in right])
+        for thing in unchecked:
+            if not self._is_weak(thing):
+                self._doubt(thing, f"is {article(head)}")
+                right.append(thing)
+        for thing in right:
+            thing.facts["kind"] = thing.facts["kind"] if is_kind(thing, head) else head
+        return apart([thing for thing in things if thing in right])
+
+    def _confirmed(self, head: str, things: Sequence[Thing]) -> Steps[list[Thing]]:
+        """Finds that the region model takes for something else at first: those that stay after it was asked."""
+        if not things or not self.second_look:
+            return []
+        question, kept = self._words["is_a"].format(thing=article(head)), list[Thing]()
+        answers = yield from self.ask_each(question, things, closer=True)
+        for thing, (text, confidence) in zip(things, answers, strict=True):
+            if text.startswith("yes") and confidence >= SURE:
+                kept.append(thing)
+            elif not self._may_overrule(thing) and not self._is_weak(thing):
+                self._doubt(thing, f"is {article(head)}")
+                kept.append(thing)
+        return kept
+
+    def of_look(self, attribute: str, value: str, things: Sequence[Thing]) -> Steps[list[Thing]]:
+        """Those whose colour, size or kind is the value.  Raises Stopped where neither model can tell."""
+        if self.can_ask:
+            yield from self.know(attribute, things)
+        elif things and not any(thing.says(value) for thing in things):
+            raise Stopped(f"I cannot tell whether {things[0].handle} is {value} without a region model")
+        return [thing for thing in things if self._looks(thing, attribute, value)]
+
+    def know(self, attribute: str, things: Sequence[Thing]) -> Steps[None]:
+        """Learn the name, colour, kind, size or place of things: from a description where it says so, else by asking for it."""
+        unknown = [thing for thing in things if attribute not in thing.facts]
+        if not unknown:
+            return
+        if attribute in ("kind", "colour", "size", "name") and (new := [thing for thing in unknown if not thing.said]):
+            answers = yield from self.ask_each(self._words["name"], new)
+            for thing, (text, _) in zip(new, answers, strict=True):
+                thing.said = text
+                found = described(text)
+                for name, value in (("kind", found.kind), ("colour", found.colour), ("size", found.size), ("name", text)):
+                    if value is not None:
+                        thing.facts.setdefault(name, value)
+        if unknown := [thing for thing in things if attribute not in thing.facts]:
+            answers = yield from self.ask_each(self._words[attribute], unknown)
+            for thing, (text, _) in zip(unknown, answers, strict=True):
+                found = described(text)
+                value = {"colour": found.colour, "size": found.size, "kind": found.kind}.get(attribute)
+                thing.facts[attribute] = value or text
+
+    def ask_each(self, question: str, things: Sequence[Thing], *, closer: bool = False) -> Steps[list[tuple[str, float]]]:
+        """An answer with its confidence for each thing; what is doubtful, or all of it, from a closer look.  Asked once only."""
+        answers = self._answers.setdefault(question, {})
+        if new := [thing for thing in things if thing.handle not in answers]:
+            if not self.can_ask:
+                raise Stopped("I cannot look at regions: there is no region model, or the tool ask_each_region is left out")
+            for image in dict.fromkeys(thing.image for thing in new):
+                group = [thing.handle for thing in new if thing.image == image]
+                reply = yield from call("ask_each_region", f"Ask about {', '.join(group)}.", question=question, regions=group)
+                for handle, each in zip(group, reply.data["answers"], strict=True):
+                    answers[handle] = (each["text"], each["confidence"])
+                    self._model_knows = each.get("knows")
+                    self._outside |= {image} if each.get("outside") else set()
+            doubtful = [thing.handle for thing in new if closer or answers[thing.handle][1] < SURE]
+            if doubtful and self.second_look and "ask_about_regions" in self.tools:
+                asked = [{"question": question.replace("<region>", f"<{each}>"), "closer": True} for each in doubtful]
+                replies = yield [Call("ask_about_regions", each, "Look closer, to be sure.") for each in asked]
+                for handle, reply in zip(doubtful, replies, strict=True):
+                    again = heard("ask_about_regions", reply).data
+                    answers[handle] = (again["text"], again["confidence"])
+        return [answers[thing.handle] for thing in things]
+
+    # ------------------------------------------------------------ how far it counts
+
+    def _looks(self, thing: Thing, attribute: str, value: str) -> bool:
+        if has(thing, attribute, value):
+            return True
+        if thing.says(value) and not (self.can_ask and self._may_overrule(thing)):
+            self._doubt(thing, f"is {value}")
+            return True
+        if thing.image in self._outside:
+            why = "the image lies outside what the region model was trained on"
+            raise Stopped(f"I cannot tell whether {thing.handle} is {value}: {why}")
+        return False
+
+    def _may_overrule(self, thing: Thing) -> bool:
+        """Whether the region model may delete what the detector found: not where it knows less."""
+        return thing.image not in self._outside and (self._model_knows is None or self.detector_knows is not None)
+
+    def _is_weak(self, thing: Thing) -> bool:
+        """Whether the detector itself did not count it as found."""
+        return thing.score is not None and thing.score < self.threshold
+
+    def _doubt(self, thing: Thing, claim: str) -> None:
+        """What the detector found, and the region model does not confirm."""
+        if self.can_ask:
+            verb = "could not check" if thing.image in self._outside else "does not see"
+            self.doubts.append(f"the region model {verb} that {thing.handle} {claim}")

@@ -1,0 +1,144 @@
+"""What a detector of the user's own returns, made usable: each find by itself, so that a bad one does not cost the others."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from roi_agent.model.boxes import Box
+from roi_agent.model.errors import ModelOutputInvalid, UserError
+from roi_agent.model.masks import Mask
+from roi_agent.model.regions import Region, parse_regions
+from roi_agent.tools.models import failures_of
+
+_OVER = 1.0  # pixels over the edge: rounding of detectors that work in other sizes
+_INSIDE = 0.5  # of soft masks
+
+Item = dict[str, Any]
+
+
+def returned(function: Callable[..., Any], picture: Image.Image, phrases: Sequence[str]) -> Any:
+    """What the function gives for a picture; it is also given the phrases where it has a place for them.
+
+    Errors: ModelFailed, and ModelOutputInvalid for None.
+    """
+    with failures_of("the detector"):
+        given = _called(function, picture, list(phrases))
+    if given is None:
+        raise ModelOutputInvalid("the detector returned None", do="return a list of boxes, empty where nothing is found")
+    return given
+
+
+def as_item(given: object) -> Item:
+    """A find as a mapping with "box" or "mask", labels as text, numbers and masks as plain ones."""
+    if isinstance(given, Region):
+        item = given.to_dict() | {"name": None, "box": given.box, "mask": given.mask}
+    elif isinstance(given, Mapping):
+        item = dict(given)
+    else:
+        item = {"mask" if isinstance(given, Mask) else "box": given}
+    for key in ("label", "score"):
+        if hasattr(value := item.get(key), "tolist"):
+            item[key] = value.tolist()
+    if item.get("label") is not None:
+        item["label"] = str(item["label"])
+    if item.get("mask") is not None:
+        item["mask"] = _mask(item["mask"])
+    return item
+
+
+def score_of(item: Item) -> float:
+    """Its score, or 1 where it has none."""
+    score = item.get("score")
+    return float(score) if isinstance(score, Real) and not isinstance(score, bool) else 1.0
+
+
+def name_of(item: Item) -> str | None:
+    """Its label as phrases are written; None where it has none."""
+    label = item.get("label")
+    return None if label is None else " ".join(str(label).lower().split())
+
+
+def usable(items: Sequence[Item], image: str, size_wh: tuple[int, int]) -> tuple[list[Item], list[str]]:
+    """The finds that become regions of an image, and a note for each find or mask that was left out.
+
+    Error: ModelOutputInvalid where there are finds and none is usable.
+    """
+    kept, notes, first = list[Item](), list[str](), None
+    for item in items:
+        clipped = item | ({"box": _clipped(item, size_wh)} if "box" in item else {})
+        fault = _fault(clipped, size_wh)
+        if fault is None:
+            kept.append(clipped)
+            continue
+        bare = {key: value for key, value in clipped.items() if key != "mask"}
+        if "mask" in clipped and bare.get("box") is not None and _fault(bare, size_wh) is None:
+            kept.append(bare)
+            notes.append(f"a mask was left out: {_told(fault)}")
+            continue
+        first = first or fault
+        notes.append(f"a find was left out: {_told(fault)}")
+    if first is not None and not kept:
+        raise ModelOutputInvalid(f"the detector's regions in {image} cannot be used: {first.problem}", do=first.do)
+    return kept, notes
+
+
+def _called(function: Callable[..., Any], picture: Image.Image, phrases: list[str]) -> Any:
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return function(picture)
+    place = parameters.get("phrases")
+    if place is not None and place.kind in (place.POSITIONAL_OR_KEYWORD, place.KEYWORD_ONLY):
+        return function(picture, **({"phrases": phrases} if phrases or place.default is place.empty else {}))
+    positional = [each for each in parameters.values() if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    needed = [each for each in positional if each.default is each.empty]
+    return function(picture, phrases) if len(needed) > 1 else function(picture)
+
+
+def _fault(item: Item, size_wh: tuple[int, int]) -> UserError | None:
+    """Why an item is no region of an image of that size; None where it is one."""
+    try:
+        parse_regions([item], size_wh=size_wh)
+    except UserError as error:
+        return error
+    return None
+
+
+def _told(fault: UserError) -> str:
+    return fault.problem.removeprefix("region1: ").replace("region1", "it")
+
+
+def _clipped(item: Item, size_wh: tuple[int, int]) -> Any:
+    """The box with what reaches at most a pixel over the edge cut off; any other as it is."""
+    given, (width, height) = item["box"], size_wh
+    if item.get("format") not in (None, "xyxy") or item.get("unit") not in (None, "pixel"):
+        return given
+    values = given.xyxy if isinstance(given, Box) else given.tolist() if hasattr(given, "tolist") else given
+    if not isinstance(values, Sequence) or len(values) != 4:
+        return given
+    numbers = [each.tolist() if hasattr(each, "tolist") else each for each in values]
+    if not all(isinstance(each, Real) and not isinstance(each, bool) for each in numbers):
+        return given
+    sides = (width, height, width, height)
+    if not all(-_OVER <= value <= side + _OVER for value, side in zip(numbers, sides, strict=True)):
+        return given
+    return [min(max(value, 0.0), float(side)) for value, side in zip(numbers, sides, strict=True)]
+
+
+def _mask(given: Any) -> Any:
+    """An array (H, W) of one mask that was given as a tensor, with more axes, or soft; anything else as it is."""
+    if isinstance(given, Mask | Mapping):
+        return given
+    if isinstance(given, torch.Tensor):
+        tensor = given.detach().cpu()
+        given = tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy()
+    values = np.asarray(given)
+    while values.ndim > 2 and values.shape[0] == 1:
+        values = values[0]
+    soft = values.dtype.kind == "f" and values.size > 0 and bool((values >= 0).all() and (values <= 1).all())
+    return values > _INSIDE if soft else values
