@@ -99,9 +99,9 @@ def test_the_doctor_refuses_a_folder_that_is_not_there(run: Runner, folder: str)
         (("doctor", "--folder", "missing"), "model_not_found"),
         (("evaluate", "pope", "--data", "missing"), "data_not_found"),
         (("replay", "missing"), "trace_unreadable"),
-        (("ask", SCENE, "What?", "--max-new-tokens", "many"), "usage"),
-        (("ask", SCENE, "What?", "--no-such-option"), "usage"),
-        (("ask",), "usage"),
+        (("ask", SCENE, "What?", "--max-new-tokens", "many"), "invalid_setting"),
+        (("ask", SCENE, "What?", "--no-such-option"), "invalid_setting"),
+        (("ask",), "invalid_setting"),
     ],
 )
 def test_with_json_an_error_is_json_on_standard_output(run: Runner, arguments: tuple[str, ...], code: str) -> None:
