@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import AutoConfig
 
-from roi_agent.model.configuration import PRESETS
+from roi_agent.model.configuration import PRESETS, GPT4RoIConfig
 from roi_agent.model.detector import PhraseDetector, TransformersDetector
 from roi_agent.model.engine import EngineSettings
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.protocol import NoRegionModel, RegionModel
 from roi_agent.model.segmenter import PromptedSegmenter, TransformersSegmenter
+from roi_agent.model.weights import load_part
 from roi_agent.tools.ask import SecondLook
 from roi_agent.tools.models import Models, ModelSource, parse_devices, weight_bytes
 from roi_agent.tools.workspace import Workspace
@@ -116,13 +118,13 @@ def load_models(
     budget_bytes: int | None = None,
     engine: EngineSettings | None = None,
 ) -> Models:
-    """The models of the tools, each loaded when it is first needed.
+    """The models of the tools, each loaded when it is first needed; that there is one of that name is seen to at once.
 
     region_model, detector, segmenter: a name as the functions above take it; or an object: a RegionModel, a detector or any
         function image -> boxes, a segmenter or a live SamPredictor; or None, or "none", for a role without a model.
     device: for all of them, or by role: "detect=cpu,ask=cuda:0"; by default as in `load_region_model`.
     budget_bytes: of weights on one device; see `Models`.  engine: memory and queue of the region model.
-    Errors: InvalidSetting.
+    Errors: InvalidSetting, ModelNotFound.
     """
     devices = parse_devices(device, "")
     given = {"ask": region_model, "detect": detector, "segment": segmenter}
@@ -160,10 +162,20 @@ def _source(role: str, given: object, load: Any, device: str) -> ModelSource:
         return ModelSource(type(given).__name__, lambda _: given, device or "cpu", weight_bytes(given))
     if _is_address(given):
         return ModelSource(str(given), lambda _: load(given))
+    _check_there(role, given)
     where = _device(given, device or None)
     folder = SHIPPED[role].get(str(given), Path(given))
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder.is_dir() else 0
     return ModelSource(str(given), lambda device: load(given, device=device), where, size)
+
+
+def _check_there(role: str, name: str | Path) -> None:
+    """Error: ModelNotFound for a name that is no model, and CheckpointMismatch for one that cannot be read."""
+    if str(name) in SHIPPED[role]:
+        return
+    if not str(name) or (role == "ask" and not Path(name).is_dir()):
+        raise _unknown(str(name))
+    load_part(AutoConfig if role != "ask" else GPT4RoIConfig, name)
 
 
 def _check_local_only(*given: object) -> None:

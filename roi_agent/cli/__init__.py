@@ -1,22 +1,30 @@
 """The command `roi-agent`. It parses, calls and renders.
 
-Exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C, 1 anything else.
+Exit codes: 0 done, 2 the user's input is wrong, 3 the run ended without an answer, 130 stopped by Ctrl-C, 1 anything else.
 """
 
+import json
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from roi_agent.model.errors import RoiAgentError, UserError
+from roi_agent.model.errors import InvalidSetting, RoiAgentError, UserError
 
 if TYPE_CHECKING:
+    from typer import Typer
+
     from roi_agent.cli.commands import app as app
 
 
 def main() -> None:
-    """Run the command line; a coded error is one line and no traceback, and so is Ctrl-C, from the first import on."""
+    """Run the command line; a coded error is one line and no traceback, and so is Ctrl-C, from the first import on.
+
+    With --json an error is one JSON object on standard output as well.
+    """
     try:
         from roi_agent.cli.commands import app
 
+        if _wants_json():
+            _run_for_a_program(app)
         app(prog_name="roi-agent")
     except RoiAgentError as error:
         _fail(error)
@@ -24,7 +32,24 @@ def main() -> None:
         raise SystemExit(130) from None
 
 
+def _wants_json() -> bool:
+    return "--json" in sys.argv[1:]
+
+
+def _run_for_a_program(app: "Typer") -> NoReturn:
+    """What the parser of the command line finds wrong is an error like any other."""
+    from typer._click.exceptions import ClickException
+
+    try:
+        raise SystemExit(app(prog_name="roi-agent", standalone_mode=False) or 0)
+    except ClickException as error:
+        raise InvalidSetting(error.format_message(), do="roi-agent COMMAND --help lists the options") from None
+
+
 def _fail(error: RoiAgentError) -> NoReturn:
+    if _wants_json():
+        message = "; ".join(filter(None, (error.problem, error.do)))
+        print(json.dumps({"error": {"code": error.code, "problem": error.problem, "do": error.do, "message": message}}))
     print(" ".join(str(error).split()), file=sys.stderr)
     raise SystemExit(2 if isinstance(error, UserError) else 1)
 

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from roi_agent.cli.options import BudgetOption, JsonOption, RolesOption, num_bytes, out
-from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.errors import InvalidSetting, ModelNotFound
 
 app = typer.Typer()
 
@@ -71,6 +71,8 @@ def doctor(
     """What this machine can run: devices, memory, versions, whether weights are complete, and where the tools' models go."""
     from roi_agent.model.progress import waiting
 
+    if folder is not None and not folder.is_dir():
+        raise ModelNotFound(f"there is no folder {str(folder)!r}", do="give the folder of a model")
     given: dict[str, Any] = {"region_model": region_model, "detector": detector, "segmenter": segmenter}
     with waiting("looking at this machine", not as_json):
         from roi_agent.loading import load_models

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+NO_ANSWER = 3  # exit code
+
 _RUN_EXAMPLES = """Examples:
 
 `roi-agent run examples/scene1.png "What colour is the thing right of the umbrella?" --out run1/`
@@ -115,6 +117,13 @@ def run(
         print(json.dumps(result.to_dict(), ensure_ascii=False))
     elif out_folder is not None:
         err.print(f"The steps with their pictures are in {out_folder / 'trace.html'}", markup=False, soft_wrap=True)
+    _exit_for(result.status)
+
+
+def _exit_for(status: str) -> None:
+    """End the command with the code for a run without an answer, where it is one."""
+    if status in ("refused", "partial"):
+        raise typer.Exit(NO_ANSWER)
 
 
 def _worked(agent: "Agent", images: list[str], task: str, *, show: bool, **options: Any) -> "Result":
@@ -194,6 +203,7 @@ def replay(
             print(json.dumps(loaded.to_dict(), ensure_ascii=False))
         else:
             show_trace(out, loaded)
+        _exit_for(loaded.status)
         return
     with waiting("running the steps again"):
         models = load_models(
