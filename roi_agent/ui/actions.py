@@ -12,7 +12,7 @@ from roi_agent.agent.planners import sees
 from roi_agent.agent.result import Budget
 from roi_agent.lanes import Job
 from roi_agent.model.cancellation import Cancellation
-from roi_agent.model.errors import ImageUnreadable, InvalidSetting, RoiAgentError
+from roi_agent.model.errors import InvalidSetting, RoiAgentError
 from roi_agent.model.images import load_image
 from roi_agent.model.shown import shown
 from roi_agent.tools.models import Models
@@ -67,16 +67,11 @@ class Actions:
         """The visitor's work as it is.  A name that we did not give is not kept."""
         return Seen(str(name) if is_name(name) else new_name(), self._visitors.find(name))
 
-    def open_file(self, name: object, path: str | None) -> Seen:
-        """Begin to work on an image that was sent."""
+    def open_file(self, name: object, handle: object) -> Seen:
+        """Begin to work on an image that the visitor sent.  handle: that `Visitors.send` gave it."""
         seen = self.look(name)
         try:
-            if path is None:
-                raise ImageUnreadable("no file came", do="choose one again")
-            return self._open(seen, Path(path).read_bytes())
-        except OSError:
-            error = ImageUnreadable("the file did not come whole", do="send it again")
-            return replace(seen, status=markup.status(error=error))
+            return self._open(seen, self._visitors.take(name, handle))
         except RoiAgentError as error:
             return replace(seen, status=markup.status(error=error))
 

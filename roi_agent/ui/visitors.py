@@ -1,15 +1,16 @@
 """Who visits the page: each browser has its own work, under a name that nobody can guess; what is old is forgotten."""
 
 import re
-import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from secrets import token_hex
 
 from roi_agent.model.errors import UnknownImage
 from roi_agent.ui.work import Work
 
+COOKIE = "roi-agent-visitor"  # in which a browser keeps its visitor's name
 _NAME = re.compile(r"[0-9a-f]{32}")
 
 
@@ -23,6 +24,7 @@ class Visitors:
     def __init__(self, *, most: int, keep_s: float, image_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._keep_s, self._image_bytes, self._clock = most, keep_s, image_bytes, clock
         self._kept: OrderedDict[str, tuple[Work, float]] = OrderedDict()  # the longest away first
+        self._sent: OrderedDict[str, tuple[str, bytes]] = OrderedDict()  # by visitor: the last file that was sent, and its handle
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -55,6 +57,25 @@ class Visitors:
             self._keep(str(name), work)
             self._forget()
 
+    def send(self, name: str, data: bytes) -> str:
+        """Keep a file until its visitor opens it, in place of an earlier one; gives its handle."""
+        handle = token_hex(16)
+        with self._lock:
+            self._sent[name] = (handle, data)
+            self._sent.move_to_end(name)
+            while len(self._sent) > self._most:
+                self._sent.popitem(last=False)
+        return handle
+
+    def take(self, name: object, handle: object) -> bytes:
+        """A file that the visitor has sent; it is then no longer kept.  Error: UnknownImage."""
+        with self._lock:
+            sent = self._sent.get(str(name))
+            if sent is None or sent[0] != handle:
+                raise UnknownImage("no such file was sent", do="send it again")
+            del self._sent[str(name)]
+            return sent[1]
+
     def _keep(self, name: str, work: Work) -> None:
         self._kept[name] = (work, self._clock())
         self._kept.move_to_end(name)
@@ -71,7 +92,7 @@ class Visitors:
 
 def new_name() -> str:
     """A name for a visitor, kept by the browser."""
-    return secrets.token_hex(16)
+    return token_hex(16)
 
 
 def is_name(name: object) -> bool:

@@ -44,7 +44,7 @@ class Stranger:
     def upload(self, data: bytes) -> Response:
         return self.client.post("/ui/gradio_api/upload", files={"files": ("a.png", data)})
 
-    def join(self, function: int, data: Any, event_data: Any = None, **more: Any) -> Response:
+    def join(self, function: int, data: Any, event_data: Any = None, /, **more: Any) -> Response:
         body = {"data": data, "event_data": event_data, "fn_index": function, "trigger_id": None, "session_hash": self.session}
         return self.client.post(JOIN, json={**body, **more})
 

@@ -26,10 +26,11 @@ async def test_finding_by_words_and_by_a_point(actions: Actions, work: Work) -> 
     assert seen.status is not None and "1 found in image1: region2 (orange umbrella" in seen.status
     assert names(work) == ["region1", "region2"]
     bare = drawing.picture(work)
-    assert "picture" not in drawing.marks(work)
+    first = drawing.marks(work)
     await actions.point(NAME, (410, 240))
     assert names(work)[-1] == "region3" and work.regions[-1].mask is not None
     assert drawing.marks(work)["picture"].endswith("-region3") and drawing.picture(work).tobytes() != bare.tobytes()
+    assert all(drawing.marks(work)[name] != first[name] for name in ("picture", "drawn"))
     assert work.regions[-1].box.xyxy == pytest.approx(SQUARE, abs=12)
     assert max(drawing.drawn(work).size) <= drawing.SIDE
     for act in (actions.find(NAME, "  "), actions.point(NAME, (2000, 5)), actions.find("f" * 32, "umbrella")):

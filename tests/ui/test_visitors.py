@@ -68,11 +68,20 @@ def test_visitors_keep_their_own_work(actions: Actions) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"no image", SCENES[0].read_bytes()[:300], b"GIF89a"])
-def test_a_broken_file_is_refused_and_the_earlier_image_kept(actions: Actions, work: Work, tmp_path: Path, data: bytes) -> None:
-    (tmp_path / "broken.png").write_bytes(data)
-    for path in (str(tmp_path / "broken.png"), str(tmp_path / "gone.png"), None):
-        seen = actions.open_file(NAME, path)
-        assert seen.work is work and seen.status is not None and "<b>image_unreadable</b>" in seen.status
+def test_a_broken_file_is_refused_and_the_earlier_image_kept(
+    actions: Actions, visitors: Visitors, work: Work, data: bytes
+) -> None:
+    seen = actions.open_file(NAME, visitors.send(NAME, data))
+    assert seen.work is work and seen.status is not None and "<b>image_unreadable</b>" in seen.status
+
+
+@pytest.mark.parametrize("handle", [None, "", "0" * 32, str(SCENES[0]), "/proc/self/environ", ["a"], {"path": "a"}])
+def test_what_was_not_sent_is_refused_and_the_earlier_image_kept(
+    actions: Actions, visitors: Visitors, work: Work, handle: object
+) -> None:
+    visitors.send(NAME, SCENES[0].read_bytes())
+    seen = actions.open_file(NAME, handle)
+    assert seen.work is work and seen.status is not None and "<b>unknown_image</b>" in seen.status
 
 
 def test_the_scenes_are_those_of_the_examples() -> None:
