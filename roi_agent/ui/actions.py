@@ -175,8 +175,8 @@ class Actions:
         try:
             work = self._visitors.get(name)
             told = await self._lane(Job(kind, lambda stop: act(work, stop)))
-        except RoiAgentError as error:
-            return replace(seen, status=markup.status(error=error))
+        except Exception as error:
+            return replace(seen, status=markup.status(error=talking.coded(error)))
         if (now := self._visitors.find(name)) not in (work, None):
             return replace(seen, work=now)
         return replace(seen, work=work, status=markup.status(told))
