@@ -15,6 +15,7 @@ from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.models import Models
 from roi_agent.ui import mount
+from roi_agent.ui.visitors import COOKIE
 
 JOIN = "/ui/gradio_api/queue/join"
 
@@ -39,6 +40,7 @@ class Stranger:
     def __init__(self, client: TestClient) -> None:
         self.client, self.session = client, secrets.token_hex(6)
         self.config: dict[str, Any] = client.get("/ui/config").json()
+        self.name = client.cookies[COOKIE]
         self.functions = {each["api_name"]: each["id"] for each in self.config["dependencies"] if each["backend_fn"]}
 
     def upload(self, data: bytes) -> Response:
