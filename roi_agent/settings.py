@@ -19,7 +19,9 @@ class ServerSettings:
     max_body_bytes: of a request.  max_requests: in progress at once, 429 beyond.  max_questions: of one call.
     image_bytes, image_s: of decoded images that are kept, and seconds since their last use.
     image_hosts: from which images are fetched by web address, as `WebImages` reads them; from none by default.
-    visitors, visitor_s: of the page: how many have their images and regions kept, and seconds since their last visit.
+    visitors: of the page, whose images and regions are kept.  visitor_bytes, page_bytes: of the images and files of one, and of
+    all.  visitor_idle_s: seconds since the last visit after which one makes room for a newcomer.  visitor_s: seconds after
+    which one is forgotten anyhow.
     max_finding, finding_s: calls that wait for the detector, and as many for the segmenter, 429 beyond; and seconds of one that
     names no deadline.
     ready_s: within which the model must answer, and a step of finding end, to count as ready.  drain_s: for requests in
@@ -36,6 +38,9 @@ class ServerSettings:
     image_s: float = 3600.0
     image_hosts: tuple[str, ...] = ()
     visitors: int = 100
+    visitor_bytes: int = 256 << 20
+    page_bytes: int = 1 << 30
+    visitor_idle_s: float = 600.0
     visitor_s: float = 4 * 3600.0
     max_finding: int = 32
     finding_s: float = 120.0
@@ -46,6 +51,7 @@ class ServerSettings:
         if not 0 <= self.port <= 65535:
             raise InvalidSetting(f"the port is {shown(self.port)}", do="give 0 to 65535")
         numbers = ("max_body_bytes", "max_requests", "max_questions", "image_bytes", "image_s", "visitors", "visitor_s")
+        numbers += ("visitor_bytes", "page_bytes", "visitor_idle_s")
         for name in (*numbers, "max_finding", "finding_s", "ready_s", "drain_s"):
             if not getattr(self, name) > 0:
                 raise InvalidSetting(f"{name} is {shown(getattr(self, name))}", do="give a number above 0")

@@ -48,6 +48,12 @@ def serve(
     ] = None,
     drain: Annotated[float, typer.Option(help="Seconds for requests in progress once the server is told to stop.")] = 30.0,
     ui: Annotated[bool, typer.Option("--ui", help="Serve a page for people as well, at /ui.")] = False,
+    visitors: Annotated[int, typer.Option(help="With --ui: visitors whose pictures are kept; more are told to wait.")] = 100,
+    visitor_memory: Annotated[str, typer.Option(help="With --ui: memory for one visitor's pictures and files.")] = "256MiB",
+    page_memory: Annotated[str, typer.Option(help="With --ui: memory for the pictures and files of all visitors.")] = "1GiB",
+    visitor_idle: Annotated[
+        float, typer.Option(help="With --ui: seconds after which a visitor who is away makes room for a newcomer.")
+    ] = 600.0,
     planner: Annotated[
         str, typer.Option(help="With --ui, of the page's agent: offline, or provider:model as in openai:gpt-4o-mini.")
     ] = "offline",
@@ -69,6 +75,10 @@ def serve(
         image_bytes=num_bytes(image_memory),
         image_hosts=tuple(allow_image_host or ()),
         drain_s=drain,
+        visitors=visitors,
+        visitor_bytes=num_bytes(visitor_memory),
+        page_bytes=num_bytes(page_memory),
+        visitor_idle_s=visitor_idle,
     )
     called = name or Path(model).name
     with loading(called):

@@ -77,7 +77,11 @@ class Actions:
 
     def open_scene(self, name: object, number: int) -> Seen:
         """Begin to work on an example.  number: from 0."""
-        return self._open(self.look(name), SCENES[number % len(SCENES)])
+        seen = self.look(name)
+        try:
+            return self._open(seen, SCENES[number % len(SCENES)])
+        except RoiAgentError as error:
+            return replace(seen, status=markup.status(error=error))
 
     def hear(self, name: object, news: object) -> Seen:
         """Take over what happened to regions in the browser.
@@ -122,7 +126,7 @@ class Actions:
         """
         seen = self.look(name)
         try:
-            work = self._visitors.get(name)
+            work = self._visitors.growing(name)
         except RoiAgentError as error:
             yield replace(seen, status=markup.status(error=error))
             return
@@ -149,7 +153,7 @@ class Actions:
         return seen
 
     def _open(self, seen: Seen, source: object) -> Seen:
-        """Errors: those of `load_image`; the earlier work is then kept."""
+        """Errors: PageFull, and those of `load_image`; the earlier work is then kept."""
         loaded = load_image(source)
         work = Work(loaded, self._agent(), f"{FOLDER}/{seen.visitor}")
         self._visitors.put(seen.visitor, work)
@@ -173,7 +177,7 @@ class Actions:
     async def _in_turn(self, name: object, kind: str, act: Callable[[Work, Cancellation], str]) -> Seen:
         seen = self.look(name)
         try:
-            work = self._visitors.get(name)
+            work = self._visitors.growing(name)
             told = await self._lane(Job(kind, lambda stop: act(work, stop)))
         except Exception as error:
             return replace(seen, status=markup.status(error=talking.coded(error)))

@@ -30,7 +30,6 @@ _ASSETS = re.compile(
     rf"/theme\.css|/(?:assets|static)(?:/{_NAME})+|{_API}/app_id|{_API}/custom_component/[0-9a-f]{{64}}/client/component/{_NAME}"
 )
 _HEADERS = {b"accept", b"accept-encoding", b"host", b"if-modified-since", b"if-none-match", b"user-agent"}  # that Gradio sees
-_MAX_SESSIONS = 10_000
 
 
 class PageGate:
@@ -38,7 +37,7 @@ class PageGate:
 
     inputs: how many each function of the page has.  examples: files that the page shows, by name.
     root: path of the page as browsers know it.  max_file_bytes: of a file that is sent.
-    cookie_s: seconds that a browser keeps its cookie after its last call.
+    max_sessions: windows of browsers that are known.  cookie_s: seconds that a browser keeps its cookie after its last call.
     """
 
     def __init__(
@@ -50,10 +49,12 @@ class PageGate:
         examples: Mapping[str, Path],
         root: str = PATH,
         max_file_bytes: int,
+        max_sessions: int,
         cookie_s: float,
     ) -> None:
         self._app, self._visitors, self._inputs, self._examples = app, visitors, inputs, examples
         self._root, self._max_file_bytes, self._cookie_s = root, max_file_bytes, round(cookie_s)
+        self._max_sessions = max_sessions
         self._sessions: OrderedDict[str, str] = OrderedDict()  # of a browser's windows: whose they are
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,7 +91,8 @@ class PageGate:
     async def _upload(self, request: Request, visitor: str) -> ASGIApp:
         """Keep a file; the answer is its handle, in place of the path that Gradio's own route gives."""
         try:
-            data = await uploads.read_file(request, self._max_file_bytes)
+            with self._visitors.receiving(visitor) as grow:
+                data = await uploads.read_file(request, self._max_file_bytes, grow)
             answer: ASGIApp = JSONResponse([self._visitors.send(visitor, data)])
         except RoiAgentError as error:  # as text: the page shows it to its visitor as it is
             answer = PlainTextResponse(str(error), _status(error))
@@ -112,7 +114,7 @@ class PageGate:
         if self._sessions.setdefault(name, visitor) != visitor:
             raise RequestInvalid("this session is another visitor's", do="load the page again")
         self._sessions.move_to_end(name)
-        if len(self._sessions) > _MAX_SESSIONS:
+        if len(self._sessions) > self._max_sessions:
             self._sessions.popitem(last=False)
         return name
 
@@ -164,7 +166,7 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 
 def _status(error: RoiAgentError) -> int:
-    return {"request_too_large": 413}.get(error.code, 400)
+    return {"page_full": 503, "request_too_large": 413}.get(error.code, 400)
 
 
 def _refusal(error: RoiAgentError) -> JSONResponse:

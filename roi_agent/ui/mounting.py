@@ -32,7 +32,13 @@ def mount(app: FastAPI, models: Models, settings: ServerSettings, planner: BaseC
     models: those of the server.  planner: of the agent.  lane: runs blocking work of detector and segmenter in its turn.
     """
     vars(gradio.routes)["print"] = _print
-    visitors = Visitors(most=settings.visitors, keep_s=settings.visitor_s, image_bytes=settings.image_bytes)
+    visitors = Visitors(
+        most=settings.visitors,
+        visitor_bytes=settings.visitor_bytes,
+        total_bytes=settings.page_bytes,
+        idle_s=settings.visitor_idle_s,
+        keep_s=settings.visitor_s,
+    )
     add_downloads(app, visitors)
 
     @app.get("/", include_in_schema=False)
@@ -53,6 +59,8 @@ def _mount(app: FastAPI, blocks: gr.Blocks, visitors: Visitors, settings: Server
     folder = resources.files(__package__)
     css, *scripts = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "boxes.js", "page.js"))
     max_file_bytes = max(1, settings.max_body_bytes - 65536)  # room for what a form adds
+    # Windows whose components Gradio remembers; one that it forgets is as a new one.
+    blocks.state_session_capacity = max_sessions = 100 + 4 * settings.visitors
     gr.mount_gradio_app(
         app,
         blocks,
@@ -75,6 +83,7 @@ def _mount(app: FastAPI, blocks: gr.Blocks, visitors: Visitors, settings: Server
         inputs=inputs_of(blocks),
         examples={path.name: path for path in SCENES},
         max_file_bytes=max_file_bytes,
+        max_sessions=max_sessions,
         cookie_s=settings.visitor_s,
     )
     # An open page holds a connection, for which a server that stops would wait.

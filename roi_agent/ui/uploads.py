@@ -1,7 +1,7 @@
 """Files that visitors send, read into memory: nothing of them is written to disk, where it would outlive the server."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -22,12 +22,15 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def read_file(request: Request, max_bytes: int) -> bytes:
-    """The one file of a form; its name means nothing.  Errors: RequestInvalid, RequestTooLarge."""
+async def read_file(request: Request, max_bytes: int, grow: Callable[[int], None]) -> bytes:
+    """The one file of a form; its name means nothing.
+
+    grow: called with the size so far, and may refuse it.  Errors: RequestInvalid, RequestTooLarge, and those of `grow`.
+    """
     kind = request.headers.get("content-type", "")
     if kind.partition(";")[0].strip().lower() != "multipart/form-data":
         raise RequestInvalid("this is no form", do="send a form with one file")
-    parser = MultiPartParser(request.headers, _bounded(request, max_bytes), max_files=1, max_fields=4)
+    parser = MultiPartParser(request.headers, _bounded(request, max_bytes, grow), max_files=1, max_fields=4)
     parser.spool_max_size = max_bytes + 1  # all of it stays in memory
     try:
         file = (await parser.parse()).get("files")
@@ -41,12 +44,13 @@ async def read_file(request: Request, max_bytes: int) -> bytes:
     raise RequestInvalid("the form holds no file", do="send a form with one file")
 
 
-async def _bounded(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+async def _bounded(request: Request, max_bytes: int, grow: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
     size = 0
     async for piece in _pieces(request):
         size += len(piece)
         if size > max_bytes:
             raise RequestTooLarge(f"the file has more than {max_bytes} bytes", do="send a smaller one")
+        grow(size)
         yield piece
 
 
