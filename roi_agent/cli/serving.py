@@ -37,6 +37,9 @@ def serve(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(help="0 takes any free port.")] = 8000,
+    public_url: Annotated[
+        str | None, typer.Option(help="Address behind a proxy, with its path: https://example.org/roi.", metavar="URL")
+    ] = None,
     cache: Annotated[str, typer.Option(help="Memory for what is kept of images: features, keys and values.")] = "2GiB",
     image_memory: Annotated[str, typer.Option(help="Memory for the pixels of images that clients may name again.")] = "512MiB",
     max_batch: Annotated[int, typer.Option(help="Questions that are answered at once.")] = 32,
@@ -71,6 +74,7 @@ def serve(
     settings = ServerSettings.from_environment(
         host=host,
         port=port,
+        public_url=public_url,
         max_body_bytes=num_bytes(max_body),
         image_bytes=num_bytes(image_memory),
         image_hosts=tuple(allow_image_host or ()),

@@ -36,7 +36,7 @@ class PageGate:
     """ASGI application in front of Gradio's.
 
     inputs: how many each function of the page has.  examples: files that the page shows, by name.
-    root: path of the page as browsers know it.  max_file_bytes: of a file that is sent.
+    root: path of the page as browsers know it.  secure: whether they reach it by TLS.  max_file_bytes: of a file that is sent.
     max_sessions: windows of browsers that are known.  cookie_s: seconds that a browser keeps its cookie after its last call.
     """
 
@@ -47,14 +47,15 @@ class PageGate:
         *,
         inputs: Mapping[int, int],
         examples: Mapping[str, Path],
-        root: str = PATH,
+        root: str,
+        secure: bool,
         max_file_bytes: int,
         max_sessions: int,
         cookie_s: float,
     ) -> None:
         self._app, self._visitors, self._inputs, self._examples = app, visitors, inputs, examples
         self._root, self._max_file_bytes, self._cookie_s = root, max_file_bytes, round(cookie_s)
-        self._max_sessions = max_sessions
+        self._max_sessions, self._secure = max_sessions, "; Secure" if secure else ""
         self._sessions: OrderedDict[str, str] = OrderedDict()  # of a browser's windows: whose they are
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,7 +138,7 @@ class PageGate:
         return app
 
     def _with_cookie(self, app: ASGIApp, visitor: str) -> ASGIApp:
-        cookie = f"{COOKIE}={visitor}; Max-Age={self._cookie_s}; Path={self._root}; HttpOnly; SameSite=Lax"
+        cookie = f"{COOKIE}={visitor}; Max-Age={self._cookie_s}; Path={self._root}; HttpOnly; SameSite=Lax{self._secure}"
 
         async def with_cookie(scope: Scope, receive: Receive, send: Send) -> None:
             async def answer(message: Message) -> None:

@@ -14,7 +14,7 @@ from starlette.routing import Mount
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.models import Models
 from roi_agent.ui.actions import SCENES, Actions, Lane
-from roi_agent.ui.downloads import add_downloads
+from roi_agent.ui.downloads import FOLDER, add_downloads
 from roi_agent.ui.gate import PATH, PageGate
 from roi_agent.ui.page import build_page, inputs_of
 from roi_agent.ui.visitors import Visitors
@@ -42,15 +42,18 @@ def mount(app: FastAPI, models: Models, settings: ServerSettings, planner: BaseC
     add_downloads(app, visitors)
 
     @app.get("/", include_in_schema=False)
+    @app.get(PATH, include_in_schema=False)
     async def to_page() -> RedirectResponse:
-        return RedirectResponse(f"{PATH}/")
+        return RedirectResponse(f"{settings.public_path}{PATH}/")
 
     @app.get("/favicon.ico", include_in_schema=False)
     async def icon() -> Response:
         return Response(_ICON, media_type="image/svg+xml")
 
+    files = settings.public_path + FOLDER
+
     async def build() -> None:
-        _mount(app, build_page(Actions(visitors, models, planner, lane), settings), visitors, settings)
+        _mount(app, build_page(Actions(visitors, models, planner, lane, files=files), settings), visitors, settings)
 
     asyncio.run(build())  # outside of a loop, Gradio makes some that nobody closes
 
@@ -84,6 +87,8 @@ def _mount(app: FastAPI, blocks: gr.Blocks, visitors: Visitors, settings: Server
         examples={path.name: path for path in SCENES},
         max_file_bytes=max_file_bytes,
         max_sessions=max_sessions,
+        root=settings.public_path + PATH,
+        secure=settings.public_tls,
         cookie_s=settings.visitor_s,
     )
     # An open page holds a connection, for which a server that stops would wait.

@@ -145,7 +145,7 @@ class _Page:
         on(blocks.load, self._visit, [])
         # Files come by the gate, which gives a handle in place of a path: only that goes to the server.
         sent = self.upload.upload(None, [self.upload], [self.sent], js=_HANDLE, **shared)
-        on(sent.then, self._open_file, [self.sent], progress="minimal")
+        on(sent.then, self._open_file, [self.sent], progress="minimal", concurrency_limit=2)  # a large image takes memory
         on(self.scenes.select, self._open_scene, [], progress="minimal")
         on(self.words.submit, self._find, [self.words], progress="minimal")
         on(self.picture.select, self._point, [], progress="minimal")
