@@ -1,14 +1,13 @@
 """The page's chat, with the model and with the agent, what it finds by words and points, and how it is written."""
 
 import io
-from collections.abc import Callable
 
 import pytest
 from PIL import Image
 
 from roi_agent.agent.planners import load_planner
+from roi_agent.lanes import Job
 from roi_agent.model.boxes import Box
-from roi_agent.model.cancellation import Cancellation
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.regions import Region
 from roi_agent.tools.models import Models
@@ -16,26 +15,26 @@ from roi_agent.ui import drawing, markup, talking
 from roi_agent.ui.actions import Actions
 from roi_agent.ui.visitors import Visitors
 from roi_agent.ui.work import Work
-from tests.ui.visit import NAME, SQUARE, UMBRELLA, T, drawn, last, last_of, names, opened, said
+from tests.ui.visit import NAME, SQUARE, UMBRELLA, T, drawn, last, names, opened, said
 
 # -- finding and talking
 
 
 async def test_finding_by_words_and_by_a_point(actions: Actions, work: Work) -> None:
     drawing.edit(work, drawn((0, 0, 50, 50)))
-    seen = await last_of(actions.find(NAME, "orange umbrella"))
+    seen = await actions.find(NAME, "orange umbrella")
     assert seen.status is not None and "1 found in image1: region2 (orange umbrella" in seen.status
     assert names(work) == ["region1", "region2"]
     bare = drawing.picture(work)
     first = drawing.marks(work)
-    await last_of(actions.point(NAME, (410, 240)))
+    await actions.point(NAME, (410, 240))
     assert names(work)[-1] == "region3" and work.regions[-1].mask is not None
     assert drawing.marks(work)["picture"].endswith("-region3") and drawing.picture(work).tobytes() != bare.tobytes()
     assert all(drawing.marks(work)[name] != first[name] for name in ("picture", "drawn"))
     assert work.regions[-1].box.xyxy == pytest.approx(SQUARE, abs=12)
     assert max(drawing.drawn(work).size) <= drawing.SIDE
     for act in (actions.find(NAME, "  "), actions.point(NAME, (2000, 5)), actions.find("f" * 32, "umbrella")):
-        seen = await last_of(act)
+        seen = await act
         assert seen.status is not None and 'role="alert"' in seen.status and "\n" not in seen.status
 
 
@@ -116,14 +115,14 @@ def test_an_answer_ends_where_another_image_is_opened_meanwhile(actions: Actions
 
 
 async def test_what_is_found_in_an_image_that_is_no_longer_open_is_not_shown(models: Models, visitors: Visitors) -> None:
-    async def lane(kind: str, act: Callable[[Cancellation], T]) -> T:
-        told = act(Cancellation())
+    async def lane(job: Job[T]) -> T:
+        told = job()
         opened(actions, scene=1)
         return told
 
     actions = Actions(visitors, models, load_planner("offline"), lane)
     work = opened(actions)
-    seen = await last_of(actions.find(NAME, "umbrella"))
+    seen = await actions.find(NAME, "umbrella")
     assert names(work) == ["region1"] and seen.work is visitors.find(NAME) is not work and seen.status is None
 
 

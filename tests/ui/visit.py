@@ -1,9 +1,8 @@
 """A visit to the page: what a visitor opens, draws and says, and what is seen then."""
 
-from collections.abc import AsyncGenerator, Callable
 from typing import Any, TypeVar
 
-from roi_agent.model.cancellation import Cancellation
+from roi_agent.lanes import Job
 from roi_agent.ui.actions import Actions, Seen
 from roi_agent.ui.work import Work
 
@@ -12,14 +11,9 @@ UMBRELLA, SQUARE = (123, 194, 303, 377), (315, 145, 504, 334)
 NAME = "0" * 32
 
 
-async def at_once(kind: str, work: Callable[[Cancellation], T]) -> T:
+async def at_once(job: Job[T]) -> T:
     """A lane without a queue."""
-    return work(Cancellation())
-
-
-async def last_of(steps: AsyncGenerator[Seen, None]) -> Seen:
-    """What is seen at the end."""
-    return [seen async for seen in steps][-1]
+    return job()
 
 
 def opened(actions: Actions, name: str = NAME, scene: int = 0) -> Work:
