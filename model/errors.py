@@ -193,6 +193,12 @@ class QueueFull(RoiAgentError):
     code = "queue_full"
 
 
+class PageFull(RoiAgentError):
+    """The page has as many visitors, or holds as many bytes for one of them or for all, as it takes."""
+
+    code = "page_full"
+
+
 class DeadlineExceeded(RoiAgentError):
     """A question was not answered in the time it was given."""
 

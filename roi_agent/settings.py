@@ -2,13 +2,18 @@
 
 import ipaddress
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.shown import shown
 
 API_KEY = "ROI_AGENT_API_KEY"
+_HOST = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
+_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+_OWN_PATHS = {"ui", "v1", "docs", "redoc", "openapi.json", "healthz", "readyz", "metrics", "favicon.ico", "mcp"}  # of our routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +21,13 @@ class ServerSettings:
     """How the server listens and what it takes.
 
     host, port: 0 takes any free port.  api_key: wanted on every route but health; None asks for none, on this machine only.
+    public_url: at which people reach it through a proxy, with the path that the proxy gives it; by default only as it listens.
     max_body_bytes: of a request.  max_requests: in progress at once, 429 beyond.  max_questions: of one call.
     image_bytes, image_s: of decoded images that are kept, and seconds since their last use.
     image_hosts: from which images are fetched by web address, as `WebImages` reads them; from none by default.
-    visitors, visitor_s: of the page: how many have their images and regions kept, and seconds since their last visit.
+    visitors: of the page, whose images and regions are kept.  visitor_bytes, page_bytes: of the images and files of one, and of
+    all.  visitor_idle_s: seconds since the last visit after which one makes room for a newcomer.  visitor_s: seconds after
+    which one is forgotten anyhow.
     max_finding, finding_s: calls that wait for the detector, and as many for the segmenter, 429 beyond; and seconds of one that
     names no deadline.
     ready_s: within which the model must answer, and a step of finding end, to count as ready.  drain_s: for requests in
@@ -29,6 +37,7 @@ class ServerSettings:
     host: str = "127.0.0.1"
     port: int = 8000
     api_key: str | None = None
+    public_url: str | None = None
     max_body_bytes: int = 32 << 20
     max_requests: int = 256
     max_questions: int = 256
@@ -36,6 +45,9 @@ class ServerSettings:
     image_s: float = 3600.0
     image_hosts: tuple[str, ...] = ()
     visitors: int = 100
+    visitor_bytes: int = 256 << 20
+    page_bytes: int = 1 << 30
+    visitor_idle_s: float = 600.0
     visitor_s: float = 4 * 3600.0
     max_finding: int = 32
     finding_s: float = 120.0
@@ -46,9 +58,12 @@ class ServerSettings:
         if not 0 <= self.port <= 65535:
             raise InvalidSetting(f"the port is {shown(self.port)}", do="give 0 to 65535")
         numbers = ("max_body_bytes", "max_requests", "max_questions", "image_bytes", "image_s", "visitors", "visitor_s")
+        numbers += ("visitor_bytes", "page_bytes", "visitor_idle_s")
         for name in (*numbers, "max_finding", "finding_s", "ready_s", "drain_s"):
             if not getattr(self, name) > 0:
                 raise InvalidSetting(f"{name} is {shown(getattr(self, name))}", do="give a number above 0")
+        if self.public_url is not None:
+            _check_public(self.public_url)
         if self.api_key is not None and (len(self.api_key) < 8 or not self.api_key.isascii() or not self.api_key.isprintable()):
             raise InvalidSetting("the API key is too short or not plain", do="give at least 8 printable ASCII signs")
         if self.api_key is None and not self.local:
@@ -63,10 +78,45 @@ class ServerSettings:
         except ValueError:
             return False
 
+    @property
+    def public_host(self) -> str:
+        """The host of the public address, as browsers name it; empty where there is none."""
+        host = urlsplit(self.public_url or "").hostname or ""
+        return f"[{host}]" if ":" in host else host
+
+    @property
+    def public_path(self) -> str:
+        """The path of the public address, without a slash at its end; empty where there is none."""
+        return urlsplit(self.public_url or "").path.rstrip("/")
+
+    @property
+    def public_tls(self) -> bool:
+        """Whether browsers speak TLS to it."""
+        return urlsplit(self.public_url or "").scheme == "https"
+
     @classmethod
     def from_environment(cls, **given: Any) -> "ServerSettings":
         """The settings given, with the key from the environment."""
         return cls(**given, api_key=api_key_from_environment())
+
+
+def _check_public(url: str) -> None:
+    """Error: InvalidSetting, which does not repeat an address: it may hold a password."""
+    wrong = None
+    try:
+        parts = urlsplit(url)
+        host, path, _ = parts.hostname or "", parts.path.rstrip("/"), parts.port
+        first = path.split("/")[1] if path else ""
+        if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host):
+            wrong = "is no web address"
+        elif "@" in parts.netloc or parts.query or parts.fragment:
+            wrong = "has more than a host, a port and a path"
+        elif not _PATH.fullmatch(path) or first in _OWN_PATHS:
+            wrong = "has a path that the server cannot be reached under"
+    except ValueError:
+        wrong = "is no web address"
+    if wrong:
+        raise InvalidSetting(f"public_url {wrong}", do="give one such as https://example.org/roi")
 
 
 def api_key_from_environment() -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
@@ -119,7 +120,7 @@ class Person:
 
     def fetch(self, name: str) -> Any:
         """A file to take away, as Playwright's response."""
-        return self.context.request.get(self.address + self.link(name))
+        return self.context.request.get(urljoin(self.address, self.link(name)))
 
     def link(self, name: str) -> str:
         """The path of a file to take away, from the folded list below the regions."""

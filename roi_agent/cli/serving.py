@@ -37,6 +37,9 @@ def serve(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(help="0 takes any free port.")] = 8000,
+    public_url: Annotated[
+        str | None, typer.Option(help="Address behind a proxy, with its path: https://example.org/roi.", metavar="URL")
+    ] = None,
     cache: Annotated[str, typer.Option(help="Memory for what is kept of images: features, keys and values.")] = "2GiB",
     image_memory: Annotated[str, typer.Option(help="Memory for the pixels of images that clients may name again.")] = "512MiB",
     max_batch: Annotated[int, typer.Option(help="Questions that are answered at once.")] = 32,
@@ -48,6 +51,12 @@ def serve(
     ] = None,
     drain: Annotated[float, typer.Option(help="Seconds for requests in progress once the server is told to stop.")] = 30.0,
     ui: Annotated[bool, typer.Option("--ui", help="Serve a page for people as well, at /ui.")] = False,
+    visitors: Annotated[int, typer.Option(help="With --ui: visitors whose pictures are kept; more are told to wait.")] = 100,
+    visitor_memory: Annotated[str, typer.Option(help="With --ui: memory for one visitor's pictures and files.")] = "256MiB",
+    page_memory: Annotated[str, typer.Option(help="With --ui: memory for the pictures and files of all visitors.")] = "1GiB",
+    visitor_idle: Annotated[
+        float, typer.Option(help="With --ui: seconds after which a visitor who is away makes room for a newcomer.")
+    ] = 600.0,
     planner: Annotated[
         str, typer.Option(help="With --ui, of the page's agent: offline, or provider:model as in openai:gpt-4o-mini.")
     ] = "offline",
@@ -65,10 +74,15 @@ def serve(
     settings = ServerSettings.from_environment(
         host=host,
         port=port,
+        public_url=public_url,
         max_body_bytes=num_bytes(max_body),
         image_bytes=num_bytes(image_memory),
         image_hosts=tuple(allow_image_host or ()),
         drain_s=drain,
+        visitors=visitors,
+        visitor_bytes=num_bytes(visitor_memory),
+        page_bytes=num_bytes(page_memory),
+        visitor_idle_s=visitor_idle,
     )
     called = name or Path(model).name
     with loading(called):

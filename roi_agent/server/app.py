@@ -22,6 +22,7 @@ from roi_agent.server.crowd import Crowd
 from roi_agent.server.gate import Gate
 from roi_agent.server.images import ImageStore
 from roi_agent.server.metrics import Metrics
+from roi_agent.server.public import PublicPath
 from roi_agent.server.state import State, state_of
 from roi_agent.server.web_images import WebImages
 from roi_agent.settings import ServerSettings
@@ -56,8 +57,11 @@ def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI
     _add_models(app, created=int(time.time()))
     if settings.local:
         # A page of a stranger, opened in a browser on this machine, must not reach it under a name of its own.
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
+        hosts = ["localhost", "127.0.0.1", "[::1]", *filter(None, [settings.public_host])]
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     app.add_middleware(Gate, settings=settings, metrics=metrics, crowd=app.state.crowd)
+    if settings.public_path:
+        app.add_middleware(PublicPath, path=settings.public_path)
     return app
 
 

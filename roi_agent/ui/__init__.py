@@ -2,7 +2,7 @@
 
 It is a thin layer: each visitor's workspace (`visitors`, `work`), what is done there (`drawing`, `finding`, `talking`), files to
 take away (`downloads`), and the layout (`page`, with `markup`, page.css, boxes.js and page.js), which `mounting` puts into the
-server.
+server behind a gate (`gate`, with `payload` and `uploads`): what a browser sends is read there before Gradio sees it.
 """
 
 from roi_agent.ui.mounting import mount

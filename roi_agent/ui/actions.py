@@ -12,7 +12,7 @@ from roi_agent.agent.planners import sees
 from roi_agent.agent.result import Budget
 from roi_agent.lanes import Job
 from roi_agent.model.cancellation import Cancellation
-from roi_agent.model.errors import ImageUnreadable, InvalidSetting, RoiAgentError
+from roi_agent.model.errors import InvalidSetting, RoiAgentError
 from roi_agent.model.images import load_image
 from roi_agent.model.shown import shown
 from roi_agent.tools.models import Models
@@ -52,10 +52,12 @@ class Actions:
     """The actions of all visitors.
 
     models, planner: of the server, shared by everybody.  lane: runs blocking work of detector and segmenter in its turn.
+    files: path of visitors' files as browsers know it.
     Every action takes the visitor's name first, as the browser gave it; what goes wrong is told in `Seen.status`.
     """
 
-    def __init__(self, visitors: Visitors, models: Models, planner: BaseChatModel, lane: Lane) -> None:
+    def __init__(self, visitors: Visitors, models: Models, planner: BaseChatModel, lane: Lane, *, files: str = FOLDER) -> None:
+        self._files = files
         self._visitors, self._models, self._planner, self._lane = visitors, models, planner, lane
 
     def visit(self, name: object) -> Seen:
@@ -67,22 +69,21 @@ class Actions:
         """The visitor's work as it is.  A name that we did not give is not kept."""
         return Seen(str(name) if is_name(name) else new_name(), self._visitors.find(name))
 
-    def open_file(self, name: object, path: str | None) -> Seen:
-        """Begin to work on an image that was sent."""
+    def open_file(self, name: object, handle: object) -> Seen:
+        """Begin to work on an image that the visitor sent.  handle: that `Visitors.send` gave it."""
         seen = self.look(name)
         try:
-            if path is None:
-                raise ImageUnreadable("no file came", do="choose one again")
-            return self._open(seen, Path(path).read_bytes())
-        except OSError:
-            error = ImageUnreadable("the file did not come whole", do="send it again")
-            return replace(seen, status=markup.status(error=error))
+            return self._open(seen, self._visitors.take(name, handle))
         except RoiAgentError as error:
             return replace(seen, status=markup.status(error=error))
 
     def open_scene(self, name: object, number: int) -> Seen:
         """Begin to work on an example.  number: from 0."""
-        return self._open(self.look(name), SCENES[number % len(SCENES)])
+        seen = self.look(name)
+        try:
+            return self._open(seen, SCENES[number % len(SCENES)])
+        except RoiAgentError as error:
+            return replace(seen, status=markup.status(error=error))
 
     def hear(self, name: object, news: object) -> Seen:
         """Take over what happened to regions in the browser.
@@ -127,7 +128,7 @@ class Actions:
         """
         seen = self.look(name)
         try:
-            work = self._visitors.get(name)
+            work = self._visitors.growing(name)
         except RoiAgentError as error:
             yield replace(seen, status=markup.status(error=error))
             return
@@ -154,9 +155,9 @@ class Actions:
         return seen
 
     def _open(self, seen: Seen, source: object) -> Seen:
-        """Errors: those of `load_image`; the earlier work is then kept."""
+        """Errors: PageFull, and those of `load_image`; the earlier work is then kept."""
         loaded = load_image(source)
-        work = Work(loaded, self._agent(), f"{FOLDER}/{seen.visitor}")
+        work = Work(loaded, self._agent(), f"{self._files}/{seen.visitor}")
         self._visitors.put(seen.visitor, work)
         return replace(seen, work=work, status=markup.status("; ".join(loaded.notes)), opened=True)
 
@@ -178,10 +179,10 @@ class Actions:
     async def _in_turn(self, name: object, kind: str, act: Callable[[Work, Cancellation], str]) -> Seen:
         seen = self.look(name)
         try:
-            work = self._visitors.get(name)
+            work = self._visitors.growing(name)
             told = await self._lane(Job(kind, lambda stop: act(work, stop)))
-        except RoiAgentError as error:
-            return replace(seen, status=markup.status(error=error))
+        except Exception as error:
+            return replace(seen, status=markup.status(error=talking.coded(error)))
         if (now := self._visitors.find(name)) not in (work, None):
             return replace(seen, work=now)
         return replace(seen, work=work, status=markup.status(told))

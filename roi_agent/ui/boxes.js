@@ -10,6 +10,7 @@ window.roi = {
   number: 0, // how often it was told
   told: 0, // when, until it has answered: of later boxes it hears afterwards
   boxes: [], // as the component has them, in pixels of the picture that it was given
+  past: new Set(), // the work of earlier images
   marks: null, // what the server said last, as `drawing.marks` makes it
   pressed: null, // where a pointer went down on the picture
   edit: null, // makes the component take `edits`: set once the list of regions is there
@@ -31,6 +32,7 @@ window.roi = {
 
   // The component has other boxes, or other names for them.
   read(value) {
+    this.drawing();
     if (this.pressed) return;
     this.boxes = (value && value.boxes) || [];
     const [has, wanted] = [this.boxes, this.awaited];
@@ -53,17 +55,33 @@ window.roi = {
   },
 
   // The server has answered.  Answers may overtake each other, and boxes may have been drawn that an answer does not know.
-  mark(value, marks) {
-    if (!marks) return;
-    const other = !this.marks || this.marks.work !== marks.work;
-    if (!other && marks.version < this.marks.version) return;
+  // What it gives are the values of the drawing component and of the picture to point at.
+  mark(marks) {
+    const other = marks && (!this.marks || this.marks.work !== marks.work);
+    const late = marks && (other ? this.past.has(marks.work) : marks.version < this.marks.version);
+    if (!marks || late) return [AS_IT_IS, AS_IT_IS];
+    if (other && this.marks) this.past.add(this.marks.work);
     this.marks = marks;
+    if (other) return [this.begin(marks), this.file(marks.drawn)];
     this.drawing();
-    if (other && value) [this.boxes, this.sent] = [value.boxes, this.places(value.boxes.map((box) => this.plain(box)))];
-    if (!other && this.told && (marks.heard[this.page] || 0) < this.number) return;
-    this.told = 0;
-    this.tellBoxes();
-    if (!this.told) this.change((boxes) => this.asMarked(boxes));
+    if (!this.told || (marks.heard[this.page] || 0) >= this.number) {
+      this.told = 0;
+      this.tellBoxes();
+      if (!this.told) this.change((boxes) => this.asMarked(boxes));
+    }
+    return [AS_IT_IS, this.file(marks.drawn)];
+  },
+
+  // Another image.
+  begin(marks) {
+    [this.boxes, this.sent, this.told] = [marks.boxes, this.places(marks.boxes.map((box) => this.plain(box))), 0];
+    [this.edits, this.awaited] = [[], null];
+    return { image: this.file(marks.picture), boxes: marks.boxes, orientation: 0 };
+  },
+
+  // A picture of the server's as Gradio's components take one.
+  file(url) {
+    return { path: url, url, orig_name: "picture.webp", meta: { _type: "gradio.FileData" } };
   },
 
   // The server's boxes, unless there are others that it does not know yet.
@@ -108,7 +126,7 @@ window.roi = {
   edited(value) {
     const before = (value && value.boxes) || [];
     const boxes = this.edits.splice(0).reduce((boxes, edit) => edit(boxes), before);
-    const image = value && this.marks.picture ? { ...value.image, url: this.marks.picture } : value && value.image;
+    const image = value && { ...value.image, url: this.marks.picture };
     const same = boxes.length === before.length && boxes.every((box, number) => box === before[number]);
     if (!value || (same && image.url === value.image.url)) {
       this.settle();

@@ -7,13 +7,14 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import Response
+from PIL import Image
 
 from roi_agent.model.errors import UnknownImage
 from roi_agent.tools.exchange import to_coco
 from roi_agent.tools.view import draw_regions
 from roi_agent.tools.workspace import Workspace
 from roi_agent.trace import Trace
-from roi_agent.ui.drawing import CANVAS, picture
+from roi_agent.ui.drawing import CANVAS, DRAWN, drawn, picture
 from roi_agent.ui.visitors import Visitors
 from roi_agent.ui.work import Work
 
@@ -28,25 +29,19 @@ def add_downloads(app: FastAPI, visitors: Visitors) -> None:
         work = visitors.get(visitor)
         if name in work.pictures:
             return Response(work.pictures[name], media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
-        if name == CANVAS:
-            return Response(canvas_webp(work), media_type="image/webp", headers={"cache-control": "private, max-age=3600"})
+        if name in _PICTURES:
+            content = _webp(_PICTURES[name](work))
+            return Response(content, media_type="image/webp", headers={"cache-control": "private, max-age=3600"})
         if name not in _FILES:
             raise UnknownImage(f"there is no file {name[:40]!r}", do=f"there is {', '.join(_FILES)}")
-        kind, content = _FILES[name]
+        kind, made = _FILES[name]
         head = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
-        return Response(content(work), media_type=kind, headers=head)
+        return Response(made(work), media_type=kind, headers=head)
 
 
 def regions_json(work: Work) -> str:
     """The regions that the page shows, as a COCO instances document."""
     return json.dumps(to_coco(Workspace.of([work.image], work.regions)), indent=1, ensure_ascii=False)
-
-
-def canvas_webp(work: Work) -> bytes:
-    """The picture on which boxes are drawn."""
-    file = io.BytesIO()
-    picture(work).save(file, "WEBP", quality=90)
-    return file.getvalue()
 
 
 def picture_png(work: Work) -> bytes:
@@ -66,12 +61,19 @@ def trace_json(work: Work) -> str:
     return json.dumps(_trace(work).to_dict(), indent=1, ensure_ascii=False, default=str)
 
 
+def _webp(shown: Image.Image) -> bytes:
+    file = io.BytesIO()
+    shown.save(file, "WEBP", quality=90)
+    return file.getvalue()
+
+
 def _trace(work: Work) -> Trace:
     if work.trace is None:
         raise UnknownImage("there is no trace", do="let the agent work first")
     return work.trace
 
 
+_PICTURES = {CANVAS: picture, DRAWN: drawn}
 _FILES: dict[str, tuple[str, Callable[[Work], Any]]] = {
     "picture.png": ("image/png", picture_png),
     "regions.json": ("application/json", regions_json),

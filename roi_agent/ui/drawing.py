@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 from PIL import Image
@@ -15,7 +16,7 @@ from roi_agent.model.shown import shown
 from roi_agent.tools.view import colour, draw_masks, draw_regions
 from roi_agent.ui.work import Work
 
-CANVAS = "canvas.webp"  # among a visitor's files
+CANVAS, DRAWN = "canvas.webp", "drawn.webp"  # among a visitor's files
 SIDE = 1280  # pixels of the picture that is sent to the browser, at most
 _SAME = 1.5  # pixels of that picture: the browser moves a box that nobody touched by less
 _DIM = "#94A3B8"  # of boxes beside the bright one
@@ -36,15 +37,16 @@ def marks(work: Work) -> dict[str, Any]:
     """What the browser is told of the work: its key, its picture's size, and boxes as in `boxes`.
 
     version: higher than in what was told before.  heard: the number of the last drawing that the boxes hold, by page.
-    picture: the address of the picture, where it has changed by masks.
+    picture: the address of the picture with masks.  drawn: of the one with boxes too.  Other pictures have other addresses.
     """
     size = [max(1, round(side * factor(work))) for side in work.image.size_wh]
     with work.lock:
         work.version += 1
         told = {"work": work.key, "version": work.version, "heard": dict(work.heard), "size": size, "boxes": boxes(work)}
-        if any(region.mask is not None for region in work.workspace.regions()):
-            masked = "-".join(region.name for region in work.regions if region.mask is not None)
-            told["picture"] = f"{work.files}/{CANVAS}?{work.key}-{masked}"
+        masked = "-".join(region.name for region in work.regions if region.mask is not None)
+        content = repr([(region.name, region.box, region.label) for region in work.regions] + [work.lit])
+        told["picture"] = f"{work.files}/{CANVAS}?{work.key}-{masked}"
+        told["drawn"] = f"{work.files}/{DRAWN}?{work.key}-{sha256(content.encode()).hexdigest()[:16]}"
         return told
 
 

@@ -1,11 +1,7 @@
 """The page as a part of the server: its routes, its theme, and what goes when the server stops."""
 
 import asyncio
-import atexit
-import os
-import shutil
 from importlib import resources
-from tempfile import mkdtemp
 from typing import Any
 
 import gradio as gr
@@ -17,12 +13,12 @@ from starlette.routing import Mount
 
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.models import Models
-from roi_agent.ui.actions import Actions, Lane
-from roi_agent.ui.downloads import add_downloads
-from roi_agent.ui.page import build_page
+from roi_agent.ui.actions import SCENES, Actions, Lane
+from roi_agent.ui.downloads import FOLDER, add_downloads
+from roi_agent.ui.gate import PATH, PageGate
+from roi_agent.ui.page import build_page, inputs_of
 from roi_agent.ui.visitors import Visitors
 
-PATH = "/ui"
 _FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # the browser's own: nothing is fetched
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect x="2" y="3" width="12" height="10" fill="none" '
@@ -35,28 +31,39 @@ def mount(app: FastAPI, models: Models, settings: ServerSettings, planner: BaseC
 
     models: those of the server.  planner: of the agent.  lane: runs blocking work of detector and segmenter in its turn.
     """
-    _own_folder()
     vars(gradio.routes)["print"] = _print
-    visitors = Visitors(most=settings.visitors, keep_s=settings.visitor_s, image_bytes=settings.image_bytes)
+    visitors = Visitors(
+        most=settings.visitors,
+        visitor_bytes=settings.visitor_bytes,
+        total_bytes=settings.page_bytes,
+        idle_s=settings.visitor_idle_s,
+        keep_s=settings.visitor_s,
+    )
     add_downloads(app, visitors)
 
     @app.get("/", include_in_schema=False)
+    @app.get(PATH, include_in_schema=False)
     async def to_page() -> RedirectResponse:
-        return RedirectResponse(f"{PATH}/")
+        return RedirectResponse(f"{settings.public_path}{PATH}/")
 
     @app.get("/favicon.ico", include_in_schema=False)
     async def icon() -> Response:
         return Response(_ICON, media_type="image/svg+xml")
 
+    files = settings.public_path + FOLDER
+
     async def build() -> None:
-        _mount(app, build_page(Actions(visitors, models, planner, lane), settings), settings)
+        _mount(app, build_page(Actions(visitors, models, planner, lane, files=files), settings), visitors, settings)
 
     asyncio.run(build())  # outside of a loop, Gradio makes some that nobody closes
 
 
-def _mount(app: FastAPI, blocks: gr.Blocks, settings: ServerSettings) -> None:
+def _mount(app: FastAPI, blocks: gr.Blocks, visitors: Visitors, settings: ServerSettings) -> None:
     folder = resources.files(__package__)
     css, *scripts = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "boxes.js", "page.js"))
+    max_file_bytes = max(1, settings.max_body_bytes - 65536)  # room for what a form adds
+    # Windows whose components Gradio remembers; one that it forgets is as a new one.
+    blocks.state_session_capacity = max_sessions = 100 + 4 * settings.visitors
     gr.mount_gradio_app(
         app,
         blocks,
@@ -66,13 +73,24 @@ def _mount(app: FastAPI, blocks: gr.Blocks, settings: ServerSettings) -> None:
         show_error=False,
         ssr_mode=False,
         enable_monitoring=False,
-        max_file_size=max(1, settings.max_body_bytes - 65536),  # room for what a form adds
+        max_file_size=max_file_bytes,
         theme=_theme(),
         css=css,
         head="".join(f"<script>{script}</script>" for script in scripts),
     )
-    page: Any
-    (page,) = [route.app for route in app.routes if isinstance(route, Mount) and route.path == PATH]
+    (mounted,) = [route for route in app.routes if isinstance(route, Mount) and route.path == PATH]
+    page: Any = mounted.app
+    mounted.app = PageGate(
+        page,
+        visitors,
+        inputs=inputs_of(blocks),
+        examples={path.name: path for path in SCENES},
+        max_file_bytes=max_file_bytes,
+        max_sessions=max_sessions,
+        root=settings.public_path + PATH,
+        secure=settings.public_tls,
+        cookie_s=settings.visitor_s,
+    )
     # An open page holds a connection, for which a server that stops would wait.
     app.state.stopping = [page.stop_event.set]
 
@@ -93,10 +111,3 @@ def _print(*said: object, **more: Any) -> None:
     """What Gradio's routes print; without a line for each file of a component that a browser fetches."""
     if not str(*said[:1]).startswith("id="):
         print(*said, **more)
-
-
-def _own_folder() -> None:
-    """Gradio keeps files that are sent in a folder that all users of a machine would share; ours goes when the server does."""
-    if "GRADIO_TEMP_DIR" not in os.environ:
-        os.environ["GRADIO_TEMP_DIR"] = mkdtemp(prefix="roi-agent-page-")
-        atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -11,6 +12,7 @@ from gradio_image_annotation import image_annotator
 from roi_agent.settings import ServerSettings
 from roi_agent.ui import drawing, markup
 from roi_agent.ui.actions import SCENES, Actions, Seen
+from roi_agent.ui.visitors import COOKIE
 
 Updates = dict[Any, Any]  # component -> its new value
 _ENDINGS = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm"]
@@ -25,15 +27,15 @@ Or let the agent work: *What is left of the umbrella?*"""
 _READY: Updates = {"submit_btn": "Ask", "stop_btn": False}
 _GOING_ON: Updates = {"submit_btn": False, "stop_btn": "Stop"}
 
-_READ, _MARK = "(value) => { roi.read(value); }", "(value, marks) => { roi.mark(value, marks); }"
+_READ, _MARK = "(value) => { roi.read(value); }", "(marks) => roi.mark(marks)"
+_HANDLE = "(file) => file && file.path"
 _EDIT = "(value) => roi.edited(value)"
 _REGIONS = "roi.follow(element, trigger);"
 
 
 def build_page(actions: Actions, settings: ServerSettings) -> gr.Blocks:
     """The components and what they call."""
-    kept_s = round(settings.visitor_s)
-    blocks = gr.Blocks(analytics_enabled=False, title="roi-agent", fill_width=True, delete_cache=(600, max(600, kept_s)))
+    blocks = gr.Blocks(analytics_enabled=False, title="roi-agent", fill_width=True)
     with blocks:
         _Page(actions).build(blocks)
     blocks.queue(api_open=False, default_concurrency_limit=32, max_size=settings.max_requests)
@@ -47,8 +49,7 @@ class _Page:
         self.actions = actions
 
     def build(self, blocks: gr.Blocks) -> None:
-        self.visitor = gr.BrowserState(None, storage_key="roi-agent")
-        self.tab, self.marks = gr.State("draw"), gr.JSON(visible="hidden")
+        self.marks, self.sent = gr.JSON(visible="hidden"), gr.Textbox(visible="hidden")
         gr.Markdown(_HEAD, elem_id="roi-head")
         with gr.Row():
             with gr.Column(scale=6, min_width=340):
@@ -62,7 +63,6 @@ class _Page:
             self.upload = gr.File(label="Picture", show_label=False, file_types=_ENDINGS, height=110, elem_id="roi-upload")
             gr.Markdown("or try an example:", elem_id="roi-scenes-head")
             self.scenes = gr.Gallery(
-                value=[(str(path), f"Scene {number}") for number, path in enumerate(SCENES, start=1)],
                 label="Example scenes",
                 show_label=False,
                 columns=3,
@@ -74,6 +74,8 @@ class _Page:
                 interactive=False,
                 elem_id="roi-scenes",
             )
+            # Given to its constructor, they would be copied to where Gradio keeps files.
+            self.scenes.value = [_example(path, number) for number, path in enumerate(SCENES, start=1)]
         self.status = gr.HTML(visible=False, apply_default_css=False, elem_id="roi-status")
         with gr.Column(visible=False) as self.desk:
             with gr.Tabs(elem_id="roi-tabs"):
@@ -132,73 +134,75 @@ class _Page:
         self.afresh = gr.Button("New conversation", size="sm", variant="secondary", elem_id="roi-afresh")
 
     def _listen(self, blocks: gr.Blocks) -> None:
-        everything = [self.visitor, self.opening, self.desk, self.canvas, self.picture, self.marks, self.chips]
-        everything += [self.files, self.chat, self.status, self.upload, self.question, self.words]
+        everything = [self.opening, self.desk, self.marks, self.chips, self.files, self.chat, self.status, self.upload]
+        everything += [self.question, self.words]
         shared: dict[str, Any] = {"api_visibility": "private"}
 
         def on(event: Any, act: Any, inputs: Any, *, progress: str = "hidden", **more: Any) -> Any:
             told = event(act, inputs, everything, show_progress=progress, **shared, **more)
-            return told.then(None, [self.canvas, self.marks], None, js=_MARK, **shared)
+            return told.then(None, [self.marks], [self.canvas, self.picture], js=_MARK, **shared)
 
-        known = [self.visitor, self.tab]
-        on(blocks.load, self._visit, known)
-        on(self.upload.upload, self._open_file, [*known, self.upload], progress="minimal")
-        on(self.scenes.select, self._open_scene, known, progress="minimal")
-        on(self.words.submit, self._find, [*known, self.words], progress="minimal")
-        on(self.picture.select, self._point, known, progress="minimal")
+        on(blocks.load, self._visit, [])
+        # Files come by the gate, which gives a handle in place of a path: only that goes to the server.
+        sent = self.upload.upload(None, [self.upload], [self.sent], js=_HANDLE, **shared)
+        on(sent.then, self._open_file, [self.sent], progress="minimal", concurrency_limit=2)  # a large image takes memory
+        on(self.scenes.select, self._open_scene, [], progress="minimal")
+        on(self.words.submit, self._find, [self.words], progress="minimal")
+        on(self.picture.select, self._point, [], progress="minimal")
         # One after another: an answer that overtakes a later one would show the page as it was.
-        on(self.chips.input, self._hear, known, trigger_mode="multiple", concurrency_limit=1)
-        asked = on(self.question.submit, self._talk, [*known, self.question, self.mode], trigger_mode="multiple")
+        on(self.chips.input, self._hear, [], trigger_mode="multiple", concurrency_limit=1)
+        asked = on(self.question.submit, self._talk, [self.question, self.mode], trigger_mode="multiple")
         asked.then(partial(gr.update, **_READY), None, [self.question], show_progress="hidden", **shared)
-        on(self.question.stop, self._stop, known)
-        on(self.afresh.click, self._restart, known)
+        on(self.question.stop, self._stop, [])
+        on(self.afresh.click, self._restart, [])
         self.canvas.change(None, [self.canvas], None, js=_READ, **shared)
         self.chips.edit(None, [self.canvas], [self.canvas], js=_EDIT, trigger_mode="multiple", **shared)
-        for tab, name in ((self.draw_tab, "draw"), (self.point_tab, "point")):
-            on(tab.select, partial(self._turn_to, name), [self.visitor])
-            tab.select(partial(str, name), None, [self.tab], show_progress="hidden", **shared)
+        for tab in (self.draw_tab, self.point_tab):
+            on(tab.select, self._look, [])
         self.mode.change(_hint, [self.mode], [self.question], show_progress="hidden", **shared)
 
     # What the events call: gradio hands over the values of the inputs, and takes a value for each component that changes.
 
-    def _visit(self, visitor: Any, tab: str) -> Updates:
-        return self._shown(self.actions.visit(visitor), tab)
+    def _visit(self, request: gr.Request) -> Updates:
+        return self._shown(self.actions.visit(_visitor(request)))
 
-    def _open_file(self, visitor: Any, tab: str, path: str | None) -> Updates:
-        return self._shown(self.actions.open_file(visitor, path), tab) | {self.upload: None}
+    def _open_file(self, handle: str | None, request: gr.Request) -> Updates:
+        return self._shown(self.actions.open_file(_visitor(request), handle)) | {self.upload: None}
 
-    def _open_scene(self, visitor: Any, tab: str, chosen: gr.SelectData) -> Updates:
-        return self._shown(self.actions.open_scene(visitor, int(chosen.index)), tab)
+    def _open_scene(self, request: gr.Request, chosen: gr.SelectData) -> Updates:
+        number = chosen.index if isinstance(chosen.index, int) else 0
+        return self._shown(self.actions.open_scene(_visitor(request), number))
 
-    def _hear(self, visitor: Any, tab: str, event: gr.EventData) -> Updates:
-        return self._shown(self.actions.hear(visitor, event._data), tab)
+    def _hear(self, request: gr.Request, event: gr.EventData) -> Updates:
+        return self._shown(self.actions.hear(_visitor(request), event._data))
 
-    async def _find(self, visitor: Any, tab: str, words: str) -> AsyncIterator[Updates]:
-        async for seen in while_here(self.actions.find(visitor, words)):
-            yield self._shown(seen, tab) if seen else {self.visitor: gr.skip()}
+    async def _find(self, words: str | None, request: gr.Request) -> AsyncIterator[Updates]:
+        async for seen in while_here(self.actions.find(_visitor(request), words or "")):
+            yield self._shown(seen) if seen else {self.words: gr.skip()}
 
-    async def _point(self, visitor: Any, tab: str, chosen: gr.SelectData) -> AsyncIterator[Updates]:
-        async for seen in while_here(self.actions.point(visitor, (chosen.index[0], chosen.index[1]))):
-            yield self._shown(seen, tab) if seen else {self.visitor: gr.skip()}
+    async def _point(self, request: gr.Request, chosen: gr.SelectData) -> AsyncIterator[Updates]:
+        x, y = chosen.index if isinstance(chosen.index, list) else (chosen.index, chosen.index)
+        async for seen in while_here(self.actions.point(_visitor(request), (x, y))):
+            yield self._shown(seen) if seen else {self.words: gr.skip()}
 
-    def _talk(self, visitor: Any, tab: str, text: str, mode: str) -> Iterator[Updates]:
+    def _talk(self, text: str | None, mode: str | None, request: gr.Request) -> Iterator[Updates]:
         begun: Updates = {self.question: gr.update(value="", **_GOING_ON)}
-        for seen in self.actions.talk(visitor, text, mode):
-            yield (self._shown(seen, tab) if seen.work is None or not seen.talking else {self.chat: seen.work.messages}) | begun
+        for seen in self.actions.talk(_visitor(request), text or "", mode or ""):
+            yield (self._shown(seen) if seen.work is None or not seen.talking else {self.chat: seen.work.messages}) | begun
             begun = {}
 
-    def _stop(self, visitor: Any, tab: str) -> Updates:
-        return self._shown(self.actions.stop(visitor), tab)
+    def _stop(self, request: gr.Request) -> Updates:
+        return self._shown(self.actions.stop(_visitor(request)))
 
-    def _restart(self, visitor: Any, tab: str) -> Updates:
-        return self._shown(self.actions.restart(visitor), tab)
+    def _restart(self, request: gr.Request) -> Updates:
+        return self._shown(self.actions.restart(_visitor(request)))
 
-    def _turn_to(self, tab: str, visitor: Any) -> Updates:
-        return self._shown(self.actions.look(visitor), tab)
+    def _look(self, request: gr.Request) -> Updates:
+        return self._shown(self.actions.look(_visitor(request)))
 
-    def _shown(self, seen: Seen, tab: str) -> Updates:
-        """A value for each component that changes."""
-        updates: Updates = {self.visitor: seen.visitor}
+    def _shown(self, seen: Seen) -> Updates:
+        """A value for each component that changes; the pictures come with the marks."""
+        updates: Updates = {self.words: gr.skip()}  # Gradio wants one at least
         if seen.status is not None:
             updates |= {self.status: gr.update(value=seen.status, visible=bool(seen.status))}
         work = seen.work
@@ -213,9 +217,6 @@ class _Page:
         }
         if seen.opened:
             updates |= {self.opening: gr.update(open=False), self.desk: gr.update(visible=True)}
-            updates |= {self.canvas: {"image": drawing.picture(work), "boxes": drawing.boxes(work)}}
-        if tab == "point":
-            updates |= {self.picture: drawing.drawn(work)}
         return updates
 
 
@@ -229,6 +230,22 @@ async def while_here(acting: Coroutine[Any, Any, Seen]) -> AsyncIterator[Seen | 
     finally:
         working.cancel()
         await asyncio.wait([working])
+
+
+def inputs_of(blocks: gr.Blocks) -> dict[int, int]:
+    """How many inputs each function of the page has, by its number; those of scripts alone are none of them."""
+    return {number: len(each.inputs) for number, each in blocks.fns.items() if each.fn is not None}
+
+
+def _visitor(request: gr.Request) -> str | None:
+    """The name in the cookie, which the gate has checked."""
+    return request.cookies.get(COOKIE)
+
+
+def _example(path: Path, number: int) -> dict[str, Any]:
+    """A picture that the gate serves, as the gallery takes it."""
+    image = {"path": path.name, "url": f"/gradio_api/file={path.name}", "meta": {"_type": "gradio.FileData"}}
+    return {"image": image, "caption": f"Scene {number}"}
 
 
 def _hint(mode: str) -> Any:

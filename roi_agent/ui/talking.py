@@ -1,6 +1,7 @@
 """The chat: questions to the region model, and tasks for the agent, told while they are worked on."""
 
 import io
+import logging
 import re
 from collections.abc import Iterator, Sequence, Set
 from threading import Event
@@ -20,6 +21,8 @@ from roi_agent.ui.markup import linked, plain
 from roi_agent.ui.work import THREAD, Message, Work
 
 MAX_QUESTION = 2000  # characters
+_ENDED = {"partial": "stopped before an answer", "refused": "refused"}  # of an agent's run
+_log = logging.getLogger(__name__)
 _MENTION = re.compile(r"<?\b(region[1-9][0-9]*)\b>?")
 
 
@@ -37,9 +40,9 @@ def ask(work: Work, text: str, model: RegionModel) -> Iterator[None]:
     earlier = [] if mentioned(question) else list(work.turns)
     implied = work.implied if earlier else _implied(work, question)
     reply = _say(work, "")
-    yield
     stream = None
     try:
+        yield
         turns = [*earlier, Turn(question)]
         stream = model.reply_stream(work.image.image, turns, _about(work, turns, implied), Decoding())
         with work.going_on(stream.cancel):
@@ -47,12 +50,16 @@ def ask(work: Work, text: str, model: RegionModel) -> Iterator[None]:
                 reply["content"] += plain(piece)
                 yield
             answer = stream.answer()
-        work.turns, work.implied = [*earlier, Turn(question, answer.text)], implied
+        if answer.text.strip():
+            work.turns, work.implied = [*earlier, Turn(question, answer.text)], implied
         reply["content"] = _answered(answer, None if earlier else implied)
     except Cancelled:
         reply["content"] += _small(["stopped"])
-    except RoiAgentError as error:
-        reply["content"] = told(error)
+    except GeneratorExit:  # the visitor has left, and may come back
+        reply["content"] += _small(["stopped"])
+        raise
+    except Exception as error:
+        reply["content"] = told(coded(error))
     finally:
         if stream is not None:
             stream.cancel()
@@ -74,9 +81,17 @@ def work_on(work: Work, task: str) -> Iterator[None]:
                 elif isinstance(event, Finished):
                     _finished(work, event.result, before)
                     yield
-    except RoiAgentError as error:
-        _say(work, told(error))
+    except Exception as error:
+        _say(work, told(coded(error)))
         yield
+
+
+def coded(error: Exception) -> RoiAgentError:
+    """The error itself, or for one that nobody foresaw, which is logged, one that people can be told."""
+    if isinstance(error, RoiAgentError):
+        return error
+    _log.error("a fault of the server, on the page", exc_info=error)
+    return RoiAgentError("the question could not be answered", do="ask again")
 
 
 def told(error: RoiAgentError) -> str:
@@ -110,8 +125,13 @@ def _about(work: Work, turns: Sequence[Turn], implied: str | None) -> tuple[Regi
 
 
 def _answered(answer: Answer, implied: str | None) -> str:
-    about = f"about {implied}" if implied else ""
-    return linked(answer.text) + _small([about, f"confidence {answer.confidence:.2f}", *answer.notes])
+    about, said = f"about {implied}" if implied else "", bool(answer.text.strip())
+    sure = _sure(answer.confidence if said else None)
+    return (linked(answer.text) if said else "*The model gave no answer.*") + _small([about, sure, *answer.notes])
+
+
+def _sure(confidence: float | None) -> str:
+    return "" if confidence is None else f"confidence {confidence:.2f}"
 
 
 def _small(notes: Sequence[str]) -> str:
@@ -128,8 +148,9 @@ def _say(work: Work, content: Any, **more: Any) -> Message:
 def _finished(work: Work, result: Result, before: Set[str]) -> None:
     """The agent's answer.  before: regions that the page showed; of others that were found, it shows what the answer rests on."""
     work.trace = result.trace
-    sure = "" if result.confidence is None else f"confidence {result.confidence:.2f}"
-    _say(work, linked(result.answer) + _small([sure]))
+    said = bool(result.answer.strip())
+    sure = _sure(result.confidence if said else None)
+    _say(work, (linked(result.answer) if said else "*The agent gave no answer.*") + _small([_ENDED.get(result.status, ""), sure]))
     kept = before | {region.name for region in result.regions}
     work.hidden |= {region.name for region in work.workspace.regions() if region.source != "user"} - kept
     work.show(result.regions)
@@ -140,7 +161,11 @@ def _stepped(work: Work, step: Step) -> Iterator[None]:
     if step.kind == "planner":
         return
     title = f"{step.number} · {step.name}({arguments_text(step.arguments)})"
-    _say(work, linked(step.text), metadata={"title": plain(title[:200]), "status": "done", "duration": round(step.seconds, 2)})
+    _say(
+        work,
+        linked(step.text) if step.text.strip() else "*nothing*",
+        metadata={"title": plain(title[:200]), "status": "done", "duration": round(step.seconds, 2)},
+    )
     yield
     seen = step_picture(work.workspace, step)
     if seen is not None:

@@ -1,29 +1,58 @@
-"""Who visits the page: each browser has its own work, under a name that nobody can guess; what is old is forgotten."""
+"""Who visits the page: each browser has its own work, under a name that nobody can guess, within bounds that hold for all."""
 
 import re
-import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from secrets import token_hex
 
-from roi_agent.model.errors import UnknownImage
+from roi_agent.model.errors import PageFull, UnknownImage
 from roi_agent.ui.work import Work
 
+COOKIE = "roi-agent-visitor"  # in which a browser keeps its visitor's name
 _NAME = re.compile(r"[0-9a-f]{32}")
+_MIB = 1 << 20
+
+
+@dataclass(slots=True)
+class _Visit:
+    """seen: when the visitor was here last.  coming: bytes of files that are being sent.  sent: the last one, and its handle."""
+
+    seen: float
+    work: Work | None = None
+    coming: int = 0
+    sent: tuple[str, bytes] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return self.coming + (self.work.nbytes if self.work else 0) + (len(self.sent[1]) if self.sent else 0)
 
 
 class Visitors:
-    """The work of every visitor. Safe under threads.
+    """The work of every visitor, and the files they have sent. Safe under threads.
 
-    most: visitors that are kept; the one who was away longest makes room.  keep_s: seconds since the last visit.
-    image_bytes: of the pixels of all images; those away longest make room, the newest image stays.
+    most: visitors.  visitor_bytes, total_bytes: of the images and files of one, and of all.
+    idle_s: seconds since the last visit after which one makes room for newcomers, the longest away first; who was here since is
+        active, and newcomers are told to wait.  keep_s: seconds after which a visitor is forgotten anyhow.
     """
 
-    def __init__(self, *, most: int, keep_s: float, image_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most, self._keep_s, self._image_bytes, self._clock = most, keep_s, image_bytes, clock
-        self._kept: OrderedDict[str, tuple[Work, float]] = OrderedDict()  # the longest away first
-        self._lock = threading.Lock()
+    def __init__(
+        self,
+        *,
+        most: int,
+        visitor_bytes: int,
+        total_bytes: int,
+        idle_s: float,
+        keep_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._most, self._visitor_bytes, self._total_bytes = most, visitor_bytes, total_bytes
+        self._idle_s, self._keep_s, self._clock = idle_s, keep_s, clock
+        self._kept: OrderedDict[str, _Visit] = OrderedDict()  # the longest away first
+        self._lock = threading.RLock()
 
     def __len__(self) -> int:
         with self._lock:
@@ -34,11 +63,11 @@ class Visitors:
         """The work of a visitor, who is here now; None where there is none (any more)."""
         with self._lock:
             self._forget()
-            if not isinstance(name, str) or name not in self._kept:
+            visit = self._kept.get(name) if isinstance(name, str) else None
+            if visit is None:
                 return None
-            work = self._kept[name][0]
-            self._keep(name, work)
-            return work
+            self._touch(str(name), visit)
+            return visit.work
 
     def get(self, name: object) -> Work:
         """As `find`.  Error: UnknownImage where there is none."""
@@ -47,33 +76,111 @@ class Visitors:
             raise UnknownImage("no image is open", do="open one, or pick an example; what is left for long is forgotten")
         return work
 
+    def growing(self, name: object) -> Work:
+        """As `get`, for what makes the work larger.  Error: PageFull where it is too large already."""
+        work = self.get(name)
+        if work.nbytes > self._visitor_bytes:
+            problem = f"the work on this picture takes {_mib(work.nbytes)}, over the limit of {_mib(self._visitor_bytes)}"
+            raise PageFull(problem, do="open the picture again")
+        return work
+
     def put(self, name: object, work: Work) -> None:
-        """The visitor's new work, instead of any earlier.  A name that we did not give is not kept."""
+        """The visitor's new work, instead of any earlier.  A name that we did not give is not kept.
+
+        Error: PageFull; the earlier work is then kept.
+        """
         if not is_name(name):
             return
         with self._lock:
-            self._keep(str(name), work)
-            self._forget()
+            earlier = self._kept.get(str(name))
+            freed = earlier.work.nbytes if earlier and earlier.work else 0
+            self._room(str(name), work.nbytes - freed).work = work
 
-    def _keep(self, name: str, work: Work) -> None:
-        self._kept[name] = (work, self._clock())
+    @contextmanager
+    def receiving(self, name: str) -> Iterator[Callable[[int], None]]:
+        """While a file is being sent: what is called with its size so far.  Error of that: PageFull."""
+        held = 0
+
+        def grow(size: int) -> None:
+            nonlocal held
+            with self._lock:
+                if size > held:
+                    self._room(name, _MIB).coming += _MIB
+                    held += _MIB
+
+        try:
+            yield grow
+        finally:
+            with self._lock:
+                if (visit := self._kept.get(name)) is not None:
+                    visit.coming -= held
+                    self._drop_empty(name, visit)
+
+    def send(self, name: str, data: bytes) -> str:
+        """Keep a file until its visitor opens it, in place of an earlier one; gives its handle.  Error: PageFull."""
+        handle = token_hex(16)
+        with self._lock:
+            earlier = self._kept.get(name)
+            freed = len(earlier.sent[1]) if earlier and earlier.sent else 0
+            self._room(name, len(data) - freed).sent = (handle, data)
+        return handle
+
+    def take(self, name: object, handle: object) -> bytes:
+        """A file that the visitor has sent; it is then no longer kept.  Error: UnknownImage."""
+        with self._lock:
+            visit = self._kept.get(name) if isinstance(name, str) else None
+            if visit is None or visit.sent is None or visit.sent[0] != handle:
+                raise UnknownImage("no such file was sent", do="send it again")
+            data, visit.sent = visit.sent[1], None
+            self._drop_empty(str(name), visit)
+            return data
+
+    def _room(self, name: str, more: int) -> _Visit:
+        """The visit of that name, with room for more bytes.  Error: PageFull."""
+        self._forget()
+        visit = self._kept.get(name) or _Visit(self._clock())
+        if more > 0 and visit.nbytes + more > self._visitor_bytes:
+            problem = f"the picture takes {_mib(visit.nbytes + more)}, over the limit of {_mib(self._visitor_bytes)}"
+            raise PageFull(problem, do="send a smaller one")
+        for idle in [other for other, each in self._kept.items() if self._clock() - each.seen > self._idle_s and other != name]:
+            if self._fits(name, more):
+                break
+            del self._kept[idle]
+        if not self._fits(name, more):
+            raise PageFull("the page has all the visitors and pictures that it takes", do="try again in some minutes")
+        self._touch(name, visit)
+        return visit
+
+    def _fits(self, name: str, more: int) -> bool:
+        held = sum(each.nbytes for each in self._kept.values())
+        return len(self._kept.keys() | {name}) <= self._most and (more <= 0 or held + more <= self._total_bytes)
+
+    def _drop_empty(self, name: str, visit: _Visit) -> None:
+        if visit.work is None and visit.sent is None and not visit.coming:
+            del self._kept[name]
+
+    def _touch(self, name: str, visit: _Visit) -> None:
+        visit.seen = self._clock()
+        self._kept[name] = visit
         self._kept.move_to_end(name)
 
     def _forget(self) -> None:
         now = self._clock()
-        held = sum(work.image_bytes for work, _ in self._kept.values())
-        for name, (work, seen) in list(self._kept.items()):
-            last = len(self._kept) == 1
-            if now - seen > self._keep_s or len(self._kept) > self._most or (held > self._image_bytes and not last):
-                held -= work.image_bytes
-                del self._kept[name]
+        for name, visit in list(self._kept.items()):
+            if now - visit.seen <= self._keep_s:
+                return
+            del self._kept[name]
 
 
 def new_name() -> str:
     """A name for a visitor, kept by the browser."""
-    return secrets.token_hex(16)
+    return token_hex(16)
 
 
 def is_name(name: object) -> bool:
     """Whether it may be a visitor's name."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def _mib(nbytes: int) -> str:
+    return f"{nbytes / _MIB:,.1f} MiB"

@@ -1,7 +1,5 @@
 """What the tests of the page without a browser share: visitors, their work, and what they can do."""
 
-from typing import Any
-
 import pytest
 
 from roi_agent.agent.planners import load_planner
@@ -10,7 +8,7 @@ from roi_agent.tools.models import Models
 from roi_agent.ui.actions import Actions
 from roi_agent.ui.visitors import Visitors
 from roi_agent.ui.work import Work
-from tests.ui.visit import opened
+from tests.ui.visit import at_once, opened
 
 
 @pytest.fixture(scope="package")
@@ -21,15 +19,12 @@ def models() -> Models:
 
 @pytest.fixture
 def visitors() -> Visitors:
-    return Visitors(most=10, keep_s=60, image_bytes=1 << 30)
+    return Visitors(most=10, visitor_bytes=1 << 30, total_bytes=1 << 30, idle_s=60, keep_s=60)
 
 
 @pytest.fixture
 def actions(models: Models, visitors: Visitors) -> Actions:
-    async def lane(work: Any) -> Any:
-        return work()
-
-    return Actions(visitors, models, load_planner("offline"), lane)
+    return Actions(visitors, models, load_planner("offline"), at_once)
 
 
 @pytest.fixture

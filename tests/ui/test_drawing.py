@@ -1,6 +1,6 @@
 """Boxes that are drawn on the page: drafts, handles, labels, and what the browser is told."""
 
-from pathlib import Path
+import io
 from typing import Any
 
 import pytest
@@ -8,6 +8,7 @@ from PIL import Image
 
 from roi_agent.ui import drawing
 from roi_agent.ui.actions import Actions
+from roi_agent.ui.visitors import Visitors
 from roi_agent.ui.work import Work
 from tests.ui.visit import NAME, SQUARE, UMBRELLA, drawn, names
 
@@ -97,9 +98,9 @@ def test_late_news_of_an_earlier_image_is_let_go(actions: Actions, work: Work, n
     assert actions.hear(NAME, news).status is None and names(work) == ["region1"]
 
 
-def test_a_large_image_is_shown_smaller_and_its_boxes_are_in_its_own_pixels(actions: Actions, tmp_path: Path) -> None:
-    Image.new("RGB", (2560, 1000), "grey").save(tmp_path / "large.png")
-    work = actions.open_file(NAME, str(tmp_path / "large.png")).work
+def test_a_large_image_is_shown_smaller_and_its_boxes_are_in_its_own_pixels(actions: Actions, visitors: Visitors) -> None:
+    Image.new("RGB", (2560, 1000), "grey").save(file := io.BytesIO(), "PNG")
+    work = actions.open_file(NAME, visitors.send(NAME, file.getvalue())).work
     assert work is not None and drawing.picture(work).size == (1280, 500)
     drawing.edit(work, drawn((100, 100, 200, 300)))
     assert work.regions[0].box.xyxy == (200, 200, 400, 600)

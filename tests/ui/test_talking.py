@@ -1,12 +1,12 @@
 """The page's chat, with the model and with the agent, what it finds by words and points, and how it is written."""
 
 import io
-from typing import Any
 
 import pytest
 from PIL import Image
 
 from roi_agent.agent.planners import load_planner
+from roi_agent.lanes import Job
 from roi_agent.model.boxes import Box
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.regions import Region
@@ -15,7 +15,7 @@ from roi_agent.ui import drawing, markup, talking
 from roi_agent.ui.actions import Actions
 from roi_agent.ui.visitors import Visitors
 from roi_agent.ui.work import Work
-from tests.ui.visit import NAME, SQUARE, UMBRELLA, drawn, last, names, opened, said
+from tests.ui.visit import NAME, SQUARE, UMBRELLA, T, drawn, last, names, opened, said
 
 # -- finding and talking
 
@@ -26,10 +26,11 @@ async def test_finding_by_words_and_by_a_point(actions: Actions, work: Work) -> 
     assert seen.status is not None and "1 found in image1: region2 (orange umbrella" in seen.status
     assert names(work) == ["region1", "region2"]
     bare = drawing.picture(work)
-    assert "picture" not in drawing.marks(work)
+    first = drawing.marks(work)
     await actions.point(NAME, (410, 240))
     assert names(work)[-1] == "region3" and work.regions[-1].mask is not None
     assert drawing.marks(work)["picture"].endswith("-region3") and drawing.picture(work).tobytes() != bare.tobytes()
+    assert all(drawing.marks(work)[name] != first[name] for name in ("picture", "drawn"))
     assert work.regions[-1].box.xyxy == pytest.approx(SQUARE, abs=12)
     assert max(drawing.drawn(work).size) <= drawing.SIDE
     for act in (actions.find(NAME, "  "), actions.point(NAME, (2000, 5)), actions.find("f" * 32, "umbrella")):
@@ -114,8 +115,8 @@ def test_an_answer_ends_where_another_image_is_opened_meanwhile(actions: Actions
 
 
 async def test_what_is_found_in_an_image_that_is_no_longer_open_is_not_shown(models: Models, visitors: Visitors) -> None:
-    async def lane(act: Any) -> Any:
-        told = act()
+    async def lane(job: Job[T]) -> T:
+        told = job()
         opened(actions, scene=1)
         return told
 

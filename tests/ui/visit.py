@@ -1,12 +1,19 @@
 """A visit to the page: what a visitor opens, draws and says, and what is seen then."""
 
-from typing import Any
+from typing import Any, TypeVar
 
+from roi_agent.lanes import Job
 from roi_agent.ui.actions import Actions, Seen
 from roi_agent.ui.work import Work
 
+T = TypeVar("T")
 UMBRELLA, SQUARE = (123, 194, 303, 377), (315, 145, 504, 334)
 NAME = "0" * 32
+
+
+async def at_once(job: Job[T]) -> T:
+    """A lane without a queue."""
+    return job()
 
 
 def opened(actions: Actions, name: str = NAME, scene: int = 0) -> Work:
