@@ -37,6 +37,44 @@ def raw_gif(screen_wh: tuple[int, int], frame_xywh: tuple[int, int, int, int], *
     return head + (b"," + struct.pack("<HHHHB", *frame_xywh, 0) + b"\x02\x02D\x01\0") * frames + b";"
 
 
+def raw_tiff(values: np.ndarray[Any, Any], *, pages: int = 1, planar: bool = False) -> bytes:
+    """An uncompressed little-endian TIFF by hand, of types that Pillow does not write.
+
+    values: (H, W, C), of float or unsigned whole numbers, the same on every page.
+    """
+    height, width, channels = values.shape
+    planes = [values[..., index] for index in range(channels)] if planar else [values]
+    strips = [np.ascontiguousarray(plane).astype(values.dtype.newbyteorder("<")).tobytes() for plane in planes]
+    kind = {"f": 3, "u": 1, "i": 2}[values.dtype.kind]
+    found = b"II*\0" + struct.pack("<I", 8)
+    for page in range(pages):
+        tags: dict[int, tuple[int, ...]] = {
+            256: (width,),
+            257: (height,),
+            258: (8 * values.dtype.itemsize,) * channels,
+            259: (1,),
+        }
+        tags |= {262: (2 if channels > 2 else 1,), 277: (channels,), 278: (height,), 279: tuple(map(len, strips))}
+        tags |= {284: (2 if planar else 1,), 339: (kind,) * channels, 273: (0,) * len(strips)}
+        tags |= {338: (2,)} if channels in (2, 4) else {}
+        start = len(found) + 2 + 12 * len(tags) + 4
+        beside = b""
+
+        def put(data: bytes, start: int = start) -> int:
+            nonlocal beside
+            beside += data
+            return start + len(beside) - len(data)
+
+        tags[273] = tuple(put(strip) for strip in strips)
+        entries = b""
+        for tag, each in sorted(tags.items()):
+            packed = struct.pack(f"<{len(each)}I", *each)
+            entries += struct.pack("<HHI", tag, 4, len(each)) + (packed if len(each) == 1 else struct.pack("<I", put(packed)))
+        following = start + len(beside) if page + 1 < pages else 0
+        found += struct.pack("<H", len(tags)) + entries + struct.pack("<I", following) + beside
+    return found
+
+
 EVERY_FORMAT = [
     encoded(PHOTO, "PNG"),
     encoded(PHOTO, "JPEG"),

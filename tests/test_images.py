@@ -90,7 +90,7 @@ def test_one_pixel_is_an_image() -> None:
         (1, 0, b"\x70", struct.pack(">H", 0), [WHITE, WHITE, WHITE, WHITE]),
         (2, 0, b"\x1b", struct.pack(">H", 1), [BLACK, WHITE, (170,) * 3, WHITE]),
         (4, 0, b"\x03\x50", struct.pack(">H", 3), [BLACK, WHITE, (85,) * 3, BLACK]),
-        (16, 0, struct.pack(">4H", 0, 4660, 257, 514), struct.pack(">H", 4660), [BLACK, WHITE, (1,) * 3, (2,) * 3]),
+        (16, 0, struct.pack(">4H", 0, 4660, 257, 65535), struct.pack(">H", 4660), [BLACK, WHITE, (1,) * 3, WHITE]),
         (16, 2, struct.pack(">12H", *[4660] * 3, *[0] * 9), struct.pack(">3H", *[4660] * 3), [WHITE, BLACK, BLACK, BLACK]),
     ],
 )

@@ -1,6 +1,8 @@
 """Pixels: every mode of Pillow and every type of numpy becomes the same 8-bit RGB."""
 
 import io
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from PIL import Image
 
 from roi_agent.model.errors import ImageUnreadable
 from roi_agent.model.images import LoadedImage, load_image
+from tests.pictures import raw_png, raw_tiff
 
 WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (255, 0, 0)
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -33,6 +36,78 @@ def test_16_bits_are_scaled_and_not_cut_off() -> None:
     for source in sources:
         loaded = load_image(source)
         assert [red for red, _, _ in colours(loaded)] == expected
+        assert loaded.notes == ("16-bit: scaled to 8 bits",)
+
+
+RAMP = np.linspace(0, 255, 256).reshape(16, 16)  # every level of 8 bits
+HOLDERS = ["array", "RGB array", "PIL image", "PNG", "TIFF", "RGB PNG", "RGBA PNG", "LA PNG", "RGB TIFF", "RGBA TIFF", "PPM"]
+
+
+def held(values: np.ndarray[Any, Any], holder: str) -> Any:
+    """Whole numbers (H, W) as a picture of 16 bits; one in colour has them in its green, half of them in its red, and no blue."""
+    grey = values.astype(np.uint16)
+    colour = np.stack([grey // 2, grey, np.full_like(grey, grey.min())], axis=-1)
+    clear = np.full_like(grey, 65535)
+    size = grey.shape[1], grey.shape[0]
+    made: dict[str, Callable[[], Any]] = {
+        "array": lambda: grey,
+        "RGB array": lambda: colour,
+        "PIL image": lambda: Image.fromarray(grey),
+        "PNG": lambda: encoded(Image.fromarray(grey), "PNG"),
+        "TIFF": lambda: encoded(Image.fromarray(grey), "TIFF"),
+        "RGB PNG": lambda: raw_png(size, 16, 2, _png_rows(colour)),
+        "RGBA PNG": lambda: raw_png(size, 16, 6, _png_rows(np.dstack([colour, clear]))),
+        "LA PNG": lambda: raw_png(size, 16, 4, _png_rows(np.dstack([grey, clear]))),
+        "RGB TIFF": lambda: raw_tiff(colour),
+        "RGBA TIFF": lambda: raw_tiff(np.dstack([colour, clear])),
+        "PPM": lambda: b"P6 %d %d 65535\n" % size + colour.astype(">u2").tobytes(),
+    }
+    return made[holder]()
+
+
+def _png_rows(values: np.ndarray[Any, Any]) -> bytes:
+    return zlib.compress(b"".join(b"\0" + row.astype(">u2").tobytes() for row in values))
+
+
+def green(image: LoadedImage) -> np.ndarray[Any, Any]:
+    return np.asarray(image.pixels)[..., 1].astype(int)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_16_bits_are_scaled_from_the_bits_that_the_values_fill(holder: str, bits: int) -> None:
+    loaded = load_image(held(np.rint(RAMP * (2**bits - 1) / 255), holder))
+    assert np.abs(green(loaded) - RAMP).max() <= 1
+    assert loaded.notes == (f"16-bit: its values fill {bits} bits, which were scaled to 8",)
+
+
+@pytest.mark.parametrize("holder", [each for each in HOLDERS if not each.startswith("RGB") and each != "PPM"])
+@pytest.mark.parametrize(("low", "high"), [(7000, 9000), (29_000, 31_000)])
+def test_a_narrow_band_of_counts_is_spread_over_8_bits(holder: str, low: int, high: int) -> None:
+    loaded = load_image(held(np.rint(low + RAMP * (high - low) / 255), holder))
+    assert np.abs(green(loaded) - RAMP).max() <= 1
+    assert loaded.notes == (f"16-bit: its values from {low} to {high} were spread over 8 bits",)
+
+
+def test_a_narrow_band_is_spread_in_colour_too_and_despite_a_dead_pixel() -> None:
+    counts = np.rint(7000 + RAMP * 2000 / 255).astype(np.uint16)
+    colour = np.stack([counts, counts[::-1], counts.T], axis=-1)
+    for source in (colour, raw_png((16, 16), 16, 2, _png_rows(colour)), raw_tiff(colour)):
+        assert np.abs(np.asarray(load_image(source).pixels)[..., 0] - RAMP).max() <= 1
+    wide = np.kron(counts, np.ones((8, 8), np.uint16))
+    wide[0, :2] = 0, 65535
+    assert np.abs(green(load_image(wide))[8:] - np.kron(RAMP, np.ones((8, 8)))[8:]).max() <= 1
+
+
+@pytest.mark.parametrize("value", [0, 200, 9000, 65535])
+def test_one_16_bit_value_throughout_is_an_even_picture(value: int) -> None:
+    assert len(set(colours(load_image(np.full((4, 4), value, np.uint16))))) == 1
+
+
+def test_a_picture_of_full_16_bits_is_scaled_as_it_is() -> None:
+    for holder in HOLDERS:
+        loaded = load_image(held(np.rint(20_000 + RAMP * 40_000 / 255), holder))
+        assert np.abs(green(loaded) - (20_000 + RAMP * 40_000 / 255) * 255 / 65535).max() <= 1
         assert loaded.notes == ("16-bit: scaled to 8 bits",)
 
 
@@ -98,7 +173,7 @@ def test_a_cmyk_jpeg_is_not_inverted() -> None:
         (np.array([[0, 7]], np.uint8), [BLACK, (7, 7, 7)]),
         (np.array([[[0], [7]]], np.uint8), [BLACK, (7, 7, 7)]),
         (np.array([[[1, 2, 3], [255, 0, 0]]], np.uint8), [(1, 2, 3), RED]),
-        (np.array([[[257, 514, 771]]], np.uint16), [(1, 2, 3)]),
+        (np.array([[[257, 514, 65535]]], np.uint16), [(1, 2, 255)]),
         (np.array([[[1.0, 0, 0]]], np.float16), [RED]),
         (np.array([[[True, False, False, True]]]), [RED]),
         (np.array([[[1.0, 0, 0, 0]]]), [WHITE]),
