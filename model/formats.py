@@ -1,0 +1,85 @@
+"""The formats of image files that are read, told by a file's first bytes; nothing is decoded here."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO
+
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from roi_agent.model.errors import ImageUnreadable
+
+Opener = Callable[[IO[bytes]], Image.Image]
+
+ALLOWED = "give a PNG, JPEG, WebP, GIF, BMP, TIFF or PPM image"
+HEAD_BYTES = 12  # which tell the format
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """The bytes of a file, and what opens them."""
+
+    opener: Opener
+    data: bytes
+
+    def opened(self) -> Image.Image:
+        """The file, opened anew and not decoded."""
+        return self.opener(io.BytesIO(self.data))
+
+
+def opener_of(data: bytes, shown: str) -> Opener:
+    """What reads a file, by its first HEAD_BYTES.  Error: ImageUnreadable."""
+    opener = next((opener for magic, opener in _OPENERS if data.startswith(magic)), None)
+    if opener is None or (opener is WebPImageFile and data[8:12] != b"WEBP"):
+        raise ImageUnreadable(f"{shown} is in no image format that we read", do=ALLOWED)
+    return opener
+
+
+def gif_size(data: bytes) -> tuple[int, int]:
+    """The size that Pillow will give a GIF: the screen, grown by the first frame where that reaches outside."""
+    file = io.BytesIO(data)
+
+    def block() -> bytes:
+        return file.read(file.read(1)[0])
+
+    header = file.read(13)
+    if header[10] & 128:
+        file.seek(3 << (header[10] & 7) + 1, io.SEEK_CUR)
+    while (kind := file.read(1)) not in (b",", b";", b""):
+        if kind == b"!":
+            label, first = file.read(1), block()
+            if label == b"\xff" and first.startswith(b"NETSCAPE2.0"):
+                block()
+            while (label != b"\xfe" or first) and block():
+                pass
+    width, height = int.from_bytes(header[6:8], "little"), int.from_bytes(header[8:10], "little")
+    left, top, wide, high = (int.from_bytes(file.read(2), "little") for _ in range(4))
+    return max(width, left + wide), max(height, top + high)
+
+
+def _open_ppm(file: IO[bytes]) -> Image.Image:
+    """A PPM; colours of full 16 bits as plain bytes, which Pillow reads one by one and cuts to 8."""
+    image = PpmImageFile(file)
+    plain = {"codec_name": "raw", "args": ("RGB;16B", 0, 1)}
+    deep = [tile.codec_name == "ppm" and tile.args == ("RGB", 65535) for tile in image.tile]
+    image.tile = [tile._replace(**plain) if each else tile for tile, each in zip(image.tile, deep, strict=True)]
+    return image
+
+
+# A multi-picture JPEG (MPO) starts as any JPEG does and is read as one: its first picture is the photo.
+_OPENERS: tuple[tuple[bytes, Opener], ...] = (
+    (b"\x89PNG\r\n\x1a\n", PngImageFile),
+    (b"\xff\xd8\xff", JpegImageFile),
+    (b"RIFF", WebPImageFile),
+    (b"GIF8", GifImageFile),
+    (b"BM", BmpImageFile),
+    *((magic, TiffImageFile) for magic in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    *((b"P%d" % kind, _open_ppm) for kind in range(1, 7)),
+)
