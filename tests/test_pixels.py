@@ -40,7 +40,20 @@ def test_16_bits_are_scaled_and_not_cut_off() -> None:
 
 
 RAMP = np.linspace(0, 255, 256).reshape(16, 16)  # every level of 8 bits
-HOLDERS = ["array", "RGB array", "PIL image", "PNG", "TIFF", "RGB PNG", "RGBA PNG", "LA PNG", "RGB TIFF", "RGBA TIFF", "PPM"]
+HOLDERS = [
+    "array",
+    "RGB array",
+    "PIL image",
+    "PNG",
+    "TIFF",
+    "RGB PNG",
+    "RGBA PNG",
+    "LA PNG",
+    "RGB TIFF",
+    "RGBA TIFF",
+    "PPM",
+    "RGB opened",
+]
 
 
 def held(values: np.ndarray[Any, Any], holder: str) -> Any:
@@ -56,6 +69,7 @@ def held(values: np.ndarray[Any, Any], holder: str) -> Any:
         "PNG": lambda: encoded(Image.fromarray(grey), "PNG"),
         "TIFF": lambda: encoded(Image.fromarray(grey), "TIFF"),
         "RGB PNG": lambda: raw_png(size, 16, 2, _png_rows(colour)),
+        "RGB opened": lambda: Image.open(io.BytesIO(raw_png(size, 16, 2, _png_rows(colour)))),
         "RGBA PNG": lambda: raw_png(size, 16, 6, _png_rows(np.dstack([colour, clear]))),
         "LA PNG": lambda: raw_png(size, 16, 4, _png_rows(np.dstack([grey, clear]))),
         "RGB TIFF": lambda: raw_tiff(colour),
