@@ -8,6 +8,7 @@ from typing import IO
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
@@ -40,6 +41,18 @@ def opener_of(data: bytes, shown: str) -> Opener:
     if opener is None or (opener is WebPImageFile and data[8:12] != b"WEBP"):
         raise ImageUnreadable(f"{shown} is in no image format that we read", do=ALLOWED)
     return opener
+
+
+def encoded_of(image: Image.Image) -> EncodedImage | None:
+    """The file of an image that Pillow has opened and not decoded; None where there is none, or it is not at its first frame."""
+    file = getattr(image, "fp", None)
+    if not isinstance(image, ImageFile) or file is None or image.tell() != 0:
+        return None
+    place = file.tell()
+    file.seek(0)
+    data = file.read()
+    file.seek(place)
+    return EncodedImage(type(image), data)
 
 
 def gif_size(data: bytes) -> tuple[int, int]:

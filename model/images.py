@@ -23,7 +23,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from roi_agent.model.boxes import MAX_PIXELS
 from roi_agent.model.deep_pixels import deep_to_8_bits, is_deep
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, RoiAgentError
-from roi_agent.model.formats import ALLOWED, HEAD_BYTES, EncodedImage, gif_size, opener_of
+from roi_agent.model.formats import ALLOWED, HEAD_BYTES, EncodedImage, encoded_of, gif_size, opener_of
 from roi_agent.model.pixels import array_size_wh, array_to_rgb, to_rgb, transparent_colour
 
 MAX_BYTES = 64 * 2**20
@@ -151,8 +151,10 @@ def _finish(image: Image.Image, name: str, shown: str, max_pixels: int, file: En
     # Pillow turns a TIFF itself while decoding and then forgets the tag; other formats may hold it after the pixels.
     before = _orientation(image, []) if tags else 1
     transparent = image.info.get("transparency")
-    deep = file is not None and is_deep(image)
-    if not deep:
+    deep = is_deep(image)
+    if deep:
+        file = file or encoded_of(image)
+    else:
         transparent = transparent_colour(image)
     image.load()
     orientation = _orientation(image, notes)
