@@ -75,6 +75,33 @@ def raw_tiff(values: np.ndarray[Any, Any], *, pages: int = 1, planar: bool = Fal
     return found
 
 
+# What three primaries are at full strength, as XYZ at D50.
+SRGB = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
+ADOBE_RGB = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
+PROPHOTO = ((0.79767, 0.28804, 0.0), (0.13519, 0.71188, 0.0), (0.03134, 0.00009, 0.82491))
+
+
+def icc_profile(primaries_xyz: tuple[tuple[float, float, float], ...] = (), gamma: float = 2.2) -> bytes:
+    """A colour profile by hand: of a display with these primaries, or of grey where there are none."""
+
+    def fixed(*values: float) -> bytes:
+        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256))
+    tags = {b"wtpt": b"XYZ " + bytes(4) + fixed(0.9642, 1.0, 0.8249), b"cprt": b"text" + bytes(4) + b"none\0"}
+    tags |= {b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78)}
+    for name, xyz in zip("rgb", primaries_xyz, strict=False):
+        tags |= {f"{name}XYZ".encode(): b"XYZ " + bytes(4) + fixed(*xyz), f"{name}TRC".encode(): curve}
+    tags |= {} if primaries_xyz else {b"kTRC": curve}
+    table, body, start = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">II", start + len(body), len(data))
+        body += data.ljust(-len(data) // 4 * -4, b"\0")
+    head = struct.pack(">I4sI", start + len(body), bytes(4), 0x02100000) + b"mntr" + (b"RGB " if primaries_xyz else b"GRAY")
+    head += b"XYZ " + bytes(12) + b"acsp" + bytes(28) + fixed(0.9642, 1.0, 0.8249)
+    return head.ljust(128, b"\0") + table + body
+
+
 EVERY_FORMAT = [
     encoded(PHOTO, "PNG"),
     encoded(PHOTO, "JPEG"),
