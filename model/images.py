@@ -21,6 +21,7 @@ from PIL.GifImagePlugin import GifImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from roi_agent.model.boxes import MAX_PIXELS
+from roi_agent.model.colour_profiles import to_srgb
 from roi_agent.model.deep_pixels import deep_to_8_bits, is_deep
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, RoiAgentError
 from roi_agent.model.formats import ALLOWED, HEAD_BYTES, EncodedImage, encoded_of, gif_size, opener_of
@@ -150,18 +151,16 @@ def _finish(image: Image.Image, name: str, shown: str, max_pixels: int, file: En
     notes: list[str] = []
     # Pillow turns a TIFF itself while decoding and then forgets the tag; other formats may hold it after the pixels.
     before = _orientation(image, []) if tags else 1
-    transparent = image.info.get("transparency")
-    deep = is_deep(image)
-    if deep:
-        file = file or encoded_of(image)
-    else:
-        transparent = transparent_colour(image)
+    deep = (file or encoded_of(image)) if is_deep(image) else None
+    transparent = image.info.get("transparency") if deep else transparent_colour(image)
     image.load()
     orientation = _orientation(image, notes)
-    if file is not None and deep:
-        rgb = to_rgb(deep_to_8_bits(image, file.opened(), transparent, notes), None, shown, notes)
+    if deep is not None:
+        rgb = to_rgb(deep_to_8_bits(image, deep.opened(), transparent, notes), None, shown, notes)
     else:
         rgb = to_rgb(image, transparent, shown, notes)
+    rgb = to_srgb(rgb, image, notes)
+    rgb.info = {}  # it describes the file's pixels, not these
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
     if orientation in _UPRIGHT or before in _UPRIGHT:
