@@ -3,6 +3,7 @@
 import io
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from roi_agent.model.errors import ImageUnreadable
-from roi_agent.model.images import LoadedImage, load_image
+from roi_agent.model.images import LoadedImage, image_size, load_image
 from tests.pictures import raw_png, raw_tiff
 
 WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (255, 0, 0)
@@ -139,6 +140,47 @@ def test_float_pictures_hold_0_to_1() -> None:
         for source in (np.array([[0, bad]], np.float32), Image.fromarray(np.array([[0, bad]], np.float32))):
             with pytest.raises(ImageUnreadable, match=r"scale them to 0 \.\.\. 1"):
                 load_image(source)
+
+
+def test_a_float_that_is_outside_by_rounding_alone_is_taken() -> None:
+    for slack in (1e-7, 1e-6, 1e-4):
+        values = np.array([[-slack, 0.5, 1 + slack]])
+        for source in (values, values.astype(np.float32), np.dstack([values] * 3), Image.fromarray(values.astype(np.float32))):
+            assert [red for red, _, _ in colours(load_image(source))] == [0, 128, 255]
+    assert colours(load_image(np.array([[0, 1]], np.float16) * np.float16(1.001))) == [BLACK, WHITE]
+
+
+UNREAD = {
+    "float colours": (np.float32, 3, False, "3 channels of 32-bit float"),
+    "float colours and alpha": (np.float32, 4, False, "4 channels of 32-bit float"),
+    "double precision": (np.float64, 1, False, "1 channel of 64-bit float"),
+    "half precision": (np.float16, 3, False, "3 channels of 16-bit float"),
+    "whole numbers of 32 bits": (np.uint32, 3, False, "3 channels of 32-bit whole numbers"),
+    "many channels": (np.uint8, 5, False, "5 channels of 8-bit whole numbers"),
+    "channels apart": (np.uint16, 3, True, "3 channels of 16-bit whole numbers, stored apart"),
+    "float channels apart": (np.float32, 3, True, "3 channels of 32-bit float, stored apart"),
+}
+
+
+@pytest.mark.parametrize("pages", [1, 3])
+@pytest.mark.parametrize(("kind", "channels", "planar", "words"), UNREAD.values(), ids=UNREAD)
+def test_a_tiff_that_is_not_read_is_refused_for_what_it_is(
+    kind: Any, channels: int, planar: bool, words: str, pages: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "picture.tif"
+    file.write_bytes(raw_tiff(np.ones((6, 8, channels), kind), pages=pages, planar=planar))
+    for source in (file, file.read_bytes()):
+        with pytest.raises(ImageUnreadable, match=f"a TIFF with {words}; save it in whole numbers of 8 or 16 bits"):
+            load_image(source)
+    with pytest.raises(ImageUnreadable, match=words):
+        image_size(file)
+
+
+def test_a_float_tiff_of_several_pages_gives_its_first() -> None:
+    values = np.linspace(0, 1, 48).reshape(6, 8).astype(np.float32)
+    loaded = load_image(raw_tiff(values[..., None], pages=3))
+    assert np.abs(green(loaded) - values * 255).max() <= 1
+    assert loaded.notes == ("float: scaled to 8 bits", "animated: first of 3 frames used")
 
 
 @pytest.mark.parametrize("mode", ["LA", "PA", "La", "RGBA", "RGBa"])
