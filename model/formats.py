@@ -1,9 +1,9 @@
 """The formats of image files that are read, told by a file's first bytes; nothing is decoded here."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
@@ -12,7 +12,7 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from roi_agent.model.errors import ImageUnreadable
@@ -21,6 +21,7 @@ Opener = Callable[[IO[bytes]], Image.Image]
 
 ALLOWED = "give a PNG, JPEG, WebP, GIF, BMP, TIFF or PPM image"
 HEAD_BYTES = 12  # which tell the format
+_BITS, _CHANNELS, _PLANAR, _SAMPLE_FORMAT = 258, 277, 284, 339  # tags of TIFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,36 @@ def _open_ppm(file: IO[bytes]) -> Image.Image:
     return image
 
 
+def _open_tiff(file: IO[bytes]) -> Image.Image:
+    """A TIFF.  Error: ImageUnreadable for one whose values Pillow does not read, or reads wrongly."""
+    start = file.tell()
+    try:
+        image = TiffImageFile(file)
+    except SyntaxError:
+        file.seek(start)
+        raise _unread(_tiff_tags(file)) from None
+    if image.tag_v2.get(_PLANAR) == 2 and max(image.tag_v2.get(_BITS, (8,))) > 8 and image.tile[0].codec_name == "raw":
+        raise _unread(image.tag_v2)
+    return image
+
+
+def _tiff_tags(file: IO[bytes]) -> Mapping[int, Any]:
+    """The tags of the first page.  Errors: anything, for a damaged file."""
+    head = file.read(8)
+    tags = ImageFileDirectory_v2(head + file.read(8) if b"+" in head[2:4] else head)  # + for TIFFs over 4 GB
+    file.seek(tags.next)
+    tags.load(file)
+    return tags
+
+
+def _unread(tags: Mapping[int, Any]) -> ImageUnreadable:
+    bits, channels = max(tags.get(_BITS, (1,))), tags.get(_CHANNELS, 1)
+    kind = "float" if 3 in tags.get(_SAMPLE_FORMAT, (1,)) else "whole numbers"
+    apart = ", stored apart" if tags.get(_PLANAR) == 2 else ""
+    problem = f"a TIFF with {channels} channel{'s' if channels != 1 else ''} of {bits}-bit {kind}{apart}"
+    return ImageUnreadable(problem, do="save it in whole numbers of 8 or 16 bits, grey or RGB, or give it as an array")
+
+
 # A multi-picture JPEG (MPO) starts as any JPEG does and is read as one: its first picture is the photo.
 _OPENERS: tuple[tuple[bytes, Opener], ...] = (
     (b"\x89PNG\r\n\x1a\n", PngImageFile),
@@ -93,6 +124,6 @@ _OPENERS: tuple[tuple[bytes, Opener], ...] = (
     (b"RIFF", WebPImageFile),
     (b"GIF8", GifImageFile),
     (b"BM", BmpImageFile),
-    *((magic, TiffImageFile) for magic in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    *((magic, _open_tiff) for magic in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
     *((b"P%d" % kind, _open_ppm) for kind in range(1, 7)),
 )

@@ -124,7 +124,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         file.seek(0)
         image = opener(file)
         width, height = image.size
-        turned = _orientation(image, []) in (5, 6, 7, 8) and opener is not TiffImageFile  # Pillow turns these itself
+        turned = _orientation(image, []) in (5, 6, 7, 8) and not isinstance(image, TiffImageFile)  # Pillow turns these itself
         return (height, width) if turned else (width, height)
 
 

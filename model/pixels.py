@@ -10,6 +10,7 @@ from roi_agent.model.deep_pixels import scaled_to_8_bits
 from roi_agent.model.errors import ImageUnreadable
 
 _OVER_WHITE = "transparency laid over white"
+_ROUNDING = 0.5 / 255  # by which a float may be outside 0 ... 1: less than a level of 8 bits
 
 
 def array_size_wh(values: NDArray[Any]) -> tuple[int, int]:
@@ -88,7 +89,7 @@ def _to_8_bits(values: NDArray[Any], shown: str, notes: list[str]) -> NDArray[np
     if values.dtype.kind != "f":
         raise ImageUnreadable(f"{shown} has values of type {values.dtype}", do="give uint8, uint16, bool, or float in 0 ... 1")
     low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= 1):  # NaN fails too
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # NaN fails too
         raise ImageUnreadable(f"{shown} has float values from {low:g} to {high:g}", do="scale them to 0 ... 1")
     notes.append("float: scaled to 8 bits")
-    return (values.astype(np.float32) * 255 + 0.5).astype(np.uint8)
+    return (values.astype(np.float32).clip(0, 1) * 255 + 0.5).astype(np.uint8)
