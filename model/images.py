@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from roi_agent.model.boxes import MAX_PIXELS
@@ -25,6 +26,7 @@ from roi_agent.model.colour_profiles import to_srgb
 from roi_agent.model.deep_pixels import deep_to_8_bits, is_deep
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, RoiAgentError
 from roi_agent.model.formats import ALLOWED, HEAD_BYTES, EncodedImage, encoded_of, gif_size, opener_of
+from roi_agent.model.jpeg_endings import NOTE, read_without_end
 from roi_agent.model.pixels import array_size_wh, array_to_rgb, to_rgb, transparent_colour
 
 MAX_BYTES = 64 * 2**20
@@ -153,7 +155,7 @@ def _finish(image: Image.Image, name: str, shown: str, max_pixels: int, file: En
     before = _orientation(image, []) if tags else 1
     deep = (file or encoded_of(image)) if is_deep(image) else None
     transparent = image.info.get("transparency") if deep else transparent_colour(image)
-    image.load()
+    image = _decoded(image, file, notes)
     orientation = _orientation(image, notes)
     if deep is not None:
         rgb = to_rgb(deep_to_8_bits(image, deep.opened(), transparent, notes), None, shown, notes)
@@ -168,6 +170,20 @@ def _finish(image: Image.Image, name: str, shown: str, max_pixels: int, file: En
     if file is not None:
         notes.extend(_frame_notes(image, len(file.data)))
     return LoadedImage(rgb, name, tuple(notes))
+
+
+def _decoded(image: Image.Image, file: EncodedImage | None, notes: list[str]) -> Image.Image:
+    """The same image, or another of a JPEG that lacks its end mark.  Errors: those of Pillow."""
+    file = file or encoded_of(image) if isinstance(image, JpegImageFile) else None
+    try:
+        image.load()
+        return image
+    except OSError:
+        whole = read_without_end(file) if file is not None else None
+        if whole is None:
+            raise
+        notes.append(NOTE)
+        return whole
 
 
 def _orientation(image: Image.Image, notes: list[str]) -> int:
