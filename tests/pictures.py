@@ -110,5 +110,11 @@ EVERY_FORMAT = [
     encoded(PHOTO, "BMP"),
     encoded(PHOTO, "TIFF", compression="tiff_lzw"),
     encoded(PHOTO, "PPM"),
+    encoded(PHOTO, "AVIF"),
+    encoded(PHOTO, "JPEG2000"),
+    encoded(PHOTO, "JPEG2000", no_jp2=True, irreversible=True),
+    raw_png((8, 6), 16, 2, zlib.compress(b"".join(b"\0" + row.astype(">u2").tobytes() for row in NOISE))),
+    encoded(PHOTO, "PNG", icc_profile=icc_profile(ADOBE_RGB)),
+    encoded(PHOTO, "JPEG", icc_profile=icc_profile(PROPHOTO, 1.8))[:-2],
     encoded(PHOTO.convert("P"), "PNG", transparency=3, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0"),
 ]
