@@ -1,26 +1,33 @@
 """The formats of image files that are read, told by a file's first bytes; nothing is decoded here."""
 
 import io
+import re
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
 from PIL import Image
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from roi_agent.model.errors import ImageUnreadable
+from roi_agent.model.errors import ImageUnreadable, MissingExtra
 
 Opener = Callable[[IO[bytes]], Image.Image]
 
-ALLOWED = "give a PNG, JPEG, WebP, GIF, BMP, TIFF or PPM image"
-HEAD_BYTES = 12  # which tell the format
+ALLOWED = "give a PNG, JPEG, WebP, GIF, BMP, TIFF, PPM, AVIF, JPEG 2000 or HEIC image"
+HEAD_BYTES = 256  # which tell the format
+
+_MAX_TILES, _MAX_CHANNELS = 4096, 4  # of JPEG 2000: a decoder makes room for each before it sees any
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _BITS, _CHANNELS, _PLANAR, _SAMPLE_FORMAT = 258, 277, 284, 339  # tags of TIFF
 
 
@@ -37,7 +44,12 @@ class EncodedImage:
 
 
 def opener_of(data: bytes, shown: str) -> Opener:
-    """What reads a file, by its first HEAD_BYTES.  Error: ImageUnreadable."""
+    """What reads a file, by its first HEAD_BYTES.  Errors: ImageUnreadable, and MissingExtra for HEIC without its package."""
+    brands = _brands(data)
+    if brands & {b"avif", b"avis"}:
+        return AvifImageFile
+    if brands & _HEIC_BRANDS:
+        return _heic_opener()
     opener = next((opener for magic, opener in _OPENERS if data.startswith(magic)), None)
     if opener is None or (opener is WebPImageFile and data[8:12] != b"WEBP"):
         raise ImageUnreadable(f"{shown} is in no image format that we read", do=ALLOWED)
@@ -76,6 +88,38 @@ def gif_size(data: bytes) -> tuple[int, int]:
     width, height = int.from_bytes(header[6:8], "little"), int.from_bytes(header[8:10], "little")
     left, top, wide, high = (int.from_bytes(file.read(2), "little") for _ in range(4))
     return max(width, left + wide), max(height, top + high)
+
+
+def _brands(data: bytes) -> set[bytes]:
+    """What a file of the ISO base media format says it is; nothing of any other."""
+    if data[4:8] != b"ftyp":
+        return set()
+    end = min(int.from_bytes(data[:4], "big"), len(data))
+    return {data[8:12], *(data[place : place + 4] for place in range(16, end - 3, 4))}
+
+
+def _heic_opener() -> Opener:
+    try:
+        from pillow_heif.as_plugin import HeifImageFile
+    except ImportError:
+        raise MissingExtra(
+            "HEIC images need the package pillow-heif", do="pip install 'roi-agent[heic]', or save as JPEG"
+        ) from None
+    return HeifImageFile
+
+
+def _open_jpeg_2000(file: IO[bytes]) -> Image.Image:
+    """A JPEG 2000.  Errors: ImageUnreadable for one of countless parts; anything, for a damaged file."""
+    place = file.tell()
+    for siz in re.finditer(rb"\xff\x4f\xff\x51.{38}", file.read(), re.DOTALL):  # wherever one may begin
+        width, height, _, _, tile_width, tile_height, left, top = struct.unpack_from(">8I", siz[0], 8)
+        across, down = (width - left) // tile_width + 1, (height - top) // tile_height + 1
+        if across * down > _MAX_TILES:
+            raise ImageUnreadable(f"the image has {across * down} tiles of JPEG 2000", do=f"save it with {_MAX_TILES} at most")
+        if (channels := int.from_bytes(siz[0][40:42], "big")) > _MAX_CHANNELS:
+            raise ImageUnreadable(f"the image has {channels} channels", do=f"save it with {_MAX_CHANNELS} at most")
+    file.seek(place)
+    return Jpeg2KImageFile(file)
 
 
 def _open_ppm(file: IO[bytes]) -> Image.Image:
@@ -122,6 +166,8 @@ _OPENERS: tuple[tuple[bytes, Opener], ...] = (
     (b"\x89PNG\r\n\x1a\n", PngImageFile),
     (b"\xff\xd8\xff", JpegImageFile),
     (b"RIFF", WebPImageFile),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", _open_jpeg_2000),
+    (b"\xff\x4f\xff\x51", _open_jpeg_2000),
     (b"GIF8", GifImageFile),
     (b"BM", BmpImageFile),
     *((magic, _open_tiff) for magic in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),

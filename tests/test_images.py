@@ -87,7 +87,8 @@ def test_16_bits_of_jpeg_2000_and_colours_of_avif_are_kept() -> None:
 
 
 def test_heic_without_its_package_names_it(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for name in ("pillow_heif", "pillow_heif.as_plugin"):
+        monkeypatch.setitem(sys.modules, name, None)
     data = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
     (tmp_path / "phone.heic").write_bytes(data)
     for source in (data, tmp_path / "phone.heic"):
