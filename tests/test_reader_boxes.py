@@ -201,6 +201,52 @@ def test_a_bad_annotation_is_listed(tmp_path: Path, annotation: object, kind: st
     assert [(each.kind, each.where) for each in troubles] == [(kind, "own.json, annotations[1]")]
 
 
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        (BOX, "it has neither a caption nor a category"),
+        (BOX | {"category_id": 99}, "its category 99 is not in the file's list"),
+        (BOX | {"category_id": 3.5}, "its category 3.5 is not in the file's list"),
+        (BOX | {"caption": "a", "image_id": 2}, "there is no image with the id 2"),
+        (BOX | {"caption": "a", "image_id": None}, "it has no image_id"),
+        (BOX | {"caption": "a", "image_id": 1.5}, "its image_id is 1.5"),
+    ],
+)
+def test_what_an_annotation_lacks_is_said_as_it_is(tmp_path: Path, annotation: object, words: str) -> None:
+    records, (trouble,) = read("boxes-json", tmp_path / "own.json", coco(tmp_path, [annotation]))
+    assert not records and trouble.problem == words
+
+
+@pytest.mark.parametrize(("image", "category"), [("1", "3"), (1.0, 3.0), (1, "3")])
+def test_ids_in_another_form_are_the_same_ids(tmp_path: Path, image: object, category: object) -> None:
+    folder = coco(tmp_path, [BOX | {"image_id": image, "category_id": category}])
+    (record,), troubles = read("boxes-json", tmp_path / "own.json", folder)
+    assert record.turns[0].answer == "dog" and not troubles
+
+
+@pytest.mark.parametrize("size", [{}, {"width": None, "height": None}, {"width": "100", "height": "80"}, {"width": 100.0}])
+def test_a_size_that_is_not_stated_is_not_compared(tmp_path: Path, size: dict[str, Any]) -> None:
+    folder = coco(tmp_path, [BOX | {"caption": "a"}], images=[{"id": 1, "file_name": "dog.png"} | size])
+    (record,), troubles = read("boxes-json", tmp_path / "own.json", folder)
+    assert record.size_wh == (100, 80) and not troubles
+
+
+def test_two_images_of_one_id_are_left_out_and_told(tmp_path: Path) -> None:
+    picture(tmp_path / "images/cat.png")
+    images = [{"id": 1, "file_name": "dog.png"}, {"id": 1, "file_name": "cat.png"}]
+    folder = coco(tmp_path, [BOX | {"caption": "a"}], images=images)
+    records, troubles = read("boxes-json", tmp_path / "own.json", folder)
+    assert not records and [each.problem for each in troubles[:2]] == ["its id 1 is another's"] * 2
+    assert troubles[2].where == "own.json, annotations[0]"
+
+
+@pytest.mark.parametrize("name", ["photos\\dog.png", "dog%2epng", "C:\\dog.png"])
+def test_names_of_other_systems_are_found(tmp_path: Path, name: str) -> None:
+    images = table(tmp_path, HEADER, f"{name},1,2,3,4,a dog")
+    (record,), troubles = read("boxes-csv", tmp_path, images)
+    assert record.image == "dog.png" and not troubles
+
+
 def test_boxes_made_for_another_size_are_left_out(tmp_path: Path) -> None:
     images = [{"id": 1, "file_name": "dog.png", "width": 80, "height": 100}]  # a photo that was turned later
     folder = coco(tmp_path, [BOX | {"caption": "a"}], images=images)
