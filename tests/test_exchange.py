@@ -16,7 +16,7 @@ from pycocotools.cocoeval import COCOeval
 
 from roi_agent import Region, Workspace
 from roi_agent.model.boxes import FORMATS, UNITS, Box
-from roi_agent.model.errors import BoxFormatUnknown, BoxOutOfBounds, InvalidSetting, MaskInvalid, RoiAgentError
+from roi_agent.model.errors import BoxFormatUnknown, BoxOutOfBounds, InvalidSetting, MaskInvalid, RoiAgentError, UserError
 from roi_agent.model.regions import parse_regions
 from roi_agent.tools.exchange import add_coco, from_supervision, to_array, to_coco, to_supervision
 from tests.test_workspace import DISC, PICTURE, filled
@@ -198,7 +198,7 @@ def test_names_of_images_do_not_lead_out_of_their_folder(tmp_path: Path) -> None
         "%2e%2e/outside.png",
         "..\\outside.png",
     ):
-        with pytest.raises(InvalidSetting, match=r"not below the folder|there is no image"):
+        with pytest.raises(UserError, match=r"not below the folder|there is no image"):
             add_coco(Workspace(), document() | {"images": [{"id": 7, "file_name": name}]}, folder)
     for name in ("deep/my photo.png", "deep\\my photo.png", "C:\\x\\my photo.png", "my%20photo.png"):
         coco = document(bbox=[1, 2, 3, 4]) | {"images": [{"id": 7, "file_name": name}]}

@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, TypeVar
 
-from roi_agent.model.annotations import annotated_box
+from roi_agent.model.annotations import annotated_box, as_id, whole_number
 from roi_agent.model.boxes import Box
 from roi_agent.model.conversation import mentioned
 from roi_agent.model.data.record import Record
@@ -151,15 +151,6 @@ class Reader(ABC):
                 self.trouble.append(Trouble(MALFORMED, f"{where}[{number}]", _no_id(entry, key)))
 
 
-def as_id(value: object) -> int | str | None:
-    """An id as it is compared: 7, 7.0 and "7" are one.  None where it is no id."""
-    if isinstance(value, str):
-        return int(value) if value.isascii() and value.isdecimal() and len(value) < 20 and str(int(value)) == value else value
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
 def _no_id(entry: object, key: str) -> str:
     value = entry.get(key) if isinstance(entry, Mapping) else None
     return f"it has no {key}" if value is None else f"its {key} is {shown(value)}"
@@ -272,13 +263,10 @@ def file_name(value: object, *, where: str) -> str:
 
 def whole(value: object, *, where: str, what: str) -> int:
     """A whole number, or one written as text, as in files that were made from XML.  Error: Unusable."""
-    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
+    number = whole_number(value)
+    if number is None:
         raise Unusable(MALFORMED, where, f"its {what} is {shown(value)}")
-    return value
+    return number
 
 
 def _is_writable(text: str) -> bool:

@@ -5,13 +5,13 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
+from roi_agent.model.annotations import as_id
 from roi_agent.model.data.readers.base import (
     MALFORMED,
     MISSING_IMAGE,
     Reader,
     Trouble,
     Unusable,
-    as_id,
     file_name,
     required,
     sentence,

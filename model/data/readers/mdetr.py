@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from roi_agent.model.data.readers.base import MALFORMED, MISSING_IMAGE, Reader, Trouble, as_id, required
+from roi_agent.model.annotations import as_id
+from roi_agent.model.data.readers.base import MALFORMED, MISSING_IMAGE, Reader, Trouble, required
 from roi_agent.model.shown import shown
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
+from roi_agent.model.annotations import as_id
 from roi_agent.model.data.readers.base import (
     MALFORMED,
     MISSING_IMAGE,
@@ -16,7 +17,6 @@ from roi_agent.model.data.readers.base import (
     Reader,
     Trouble,
     Unusable,
-    as_id,
     file_name,
     read_json,
     required,

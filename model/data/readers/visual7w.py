@@ -6,8 +6,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
+from roi_agent.model.annotations import as_id
 from roi_agent.model.boxes import Box
-from roi_agent.model.data.readers.base import MALFORMED, Reader, Trouble, Unusable, as_id, fitted, sentence, usable
+from roi_agent.model.data.readers.base import MALFORMED, Reader, Trouble, Unusable, fitted, sentence, usable
 from roi_agent.model.data.readers.choices import distinct
 from roi_agent.model.data.readers.wording import ask
 from roi_agent.model.data.record import Record, RecordTurn

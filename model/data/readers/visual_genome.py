@@ -5,7 +5,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
-from roi_agent.model.data.readers.base import MALFORMED, MISSING_IMAGE, Reader, Trouble, Unusable, as_id, fitted, sentence
+from roi_agent.model.annotations import as_id
+from roi_agent.model.data.readers.base import MALFORMED, MISSING_IMAGE, Reader, Trouble, Unusable, fitted, sentence
 from roi_agent.model.data.readers.described import Described, one_turn_each, usable
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import RecordInvalid
