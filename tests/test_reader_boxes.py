@@ -59,6 +59,27 @@ def test_formats_and_units_are_converted(tmp_path: Path, numbers: str, format: s
     assert not troubles
 
 
+FRACTIONS = [[0.1, 0.2, 0.5, 0.6], [0, 0, 1, 1], [0.0, 0.0, 1.0, 0.5]]
+
+
+@pytest.mark.parametrize("numbers", FRACTIONS)
+def test_fractions_without_a_unit_are_no_pixels(tmp_path: Path, numbers: list[float]) -> None:
+    line = f"dog.png,{','.join(map(str, numbers))},dog"
+    images = table(tmp_path, f"{HEADER},unit", f"{line},", f"{line},pixel", f"{line},normalised", "dog.png,0.5,0.5,1.5,1,dog,")
+    (record,), (trouble,) = read("boxes-csv", tmp_path, images)
+    assert [region.box.xyxy for region in record.regions][0] == tuple(numbers) and len(record.regions) == 3
+    assert (trouble.kind, trouble.where) == ("malformed", "boxes.csv, line 2")
+    assert "unit" in trouble.problem and "normalised" in trouble.problem
+
+
+@pytest.mark.parametrize("numbers", FRACTIONS)
+def test_fractions_in_json_are_no_pixels_either_unless_it_says_so(tmp_path: Path, numbers: list[float]) -> None:
+    boxes = [{"image_id": 1, "bbox": numbers, "caption": "a"} | unit for unit in ({}, {"unit": "pixel"}, {"unit": "normalised"})]
+    (record,), (trouble,) = read("boxes-json", tmp_path / "own.json", coco(tmp_path, boxes))
+    assert len(record.regions) == 2 and record.regions[1].box.width == numbers[2] * 100
+    assert (trouble.kind, trouble.where) == ("malformed", "own.json, annotations[0]") and "normalised" in trouble.problem
+
+
 def test_own_questions_name_their_region_or_are_put_after_it(tmp_path: Path) -> None:
     lines = [
         f"question,{HEADER}",
