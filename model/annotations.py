@@ -15,6 +15,28 @@ from roi_agent.model.shown import shown
 EDGE = 1  # pixels that an annotation may reach over the edge of its image, as those of COCO do
 
 
+def as_id(value: object) -> int | str | None:
+    """An id as it is compared: 7, 7.0 and "7" are one.  None where it is no id."""
+    number = whole_number(value)
+    return value if isinstance(value, str) and str(number) != value else number
+
+
+def whole_number(value: object) -> int | None:
+    """A whole number, or one written as a float or a text, as in files that were made from tables or XML; else None."""
+    if isinstance(value, str):
+        return int(value) if value.isascii() and value.isdecimal() and len(value) < 20 else None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def is_fractions(values: object) -> bool:
+    """Whether a box lies in the first pixel: its four numbers are parts of the image, then, and no pixels."""
+    if not isinstance(values, list | tuple) or len(values) != 4:
+        return False
+    return all(isinstance(value, int | float) and 0 <= value <= 1 for value in values)
+
+
 def annotated_box(values: object, *, format: str, size_wh: tuple[int, int]) -> Box:
     """The part of a box that lies in its image; it may reach over the edge by EDGE pixels at most.
 

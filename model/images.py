@@ -8,26 +8,25 @@ warnings cannot be caught in one thread alone. No global state is read or change
 
 import base64
 import hashlib
-import io
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
-from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from roi_agent.model.boxes import MAX_PIXELS
+from roi_agent.model.colour_profiles import to_srgb
+from roi_agent.model.deep_pixels import deep_to_8_bits, is_deep
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, RoiAgentError
+from roi_agent.model.formats import ALLOWED, HEAD_BYTES, EncodedImage, encoded_of, gif_size, opener_of
+from roi_agent.model.jpeg_endings import NOTE, read_without_end
 from roi_agent.model.pixels import array_size_wh, array_to_rgb, to_rgb, transparent_colour
 
 MAX_BYTES = 64 * 2**20
@@ -39,17 +38,6 @@ _PILLOW_PIXELS = 89_478_485
 # say the number in their header.
 _COUNT_BYTES: dict[type, int] = {GifImageFile: 4 * 2**20, TiffImageFile: 2**17}
 
-# A multi-picture JPEG (MPO) starts as any JPEG does and is read as one: its first picture is the photo.
-_OPENERS: tuple[tuple[bytes, Callable[[IO[bytes]], Image.Image]], ...] = (
-    (b"\x89PNG\r\n\x1a\n", PngImageFile),
-    (b"\xff\xd8\xff", JpegImageFile),
-    (b"RIFF", WebPImageFile),
-    (b"GIF8", GifImageFile),
-    (b"BM", BmpImageFile),
-    *((magic, TiffImageFile) for magic in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
-    *((b"P%d" % kind, PpmImageFile) for kind in range(1, 7)),
-)
-_ALLOWED = "give a PNG, JPEG, WebP, GIF, BMP, TIFF or PPM image"
 _AGAIN = "open it in an image program and save it again"
 _EXIF_ORIENTATION, _TIFF_TILE_WIDTH, _TIFF_TILE_HEIGHT = 0x0112, 322, 323
 
@@ -118,12 +106,13 @@ def load_image(source: object, *, max_pixels: int = MAX_PIXELS, max_bytes: int =
         return LoadedImage(rgb, "array", tuple(notes))
     name, shown, data = _read(source, max_bytes)
     if not data:
-        raise ImageUnreadable(f"{shown} is empty", do=_ALLOWED)
-    opener = _opener(data, shown)
+        raise ImageUnreadable(f"{shown} is empty", do=ALLOWED)
+    opener = opener_of(data, shown)
     with _only_ours(shown):
         if opener is GifImageFile:
-            _check_pixels(_gif_size(io.BytesIO(data)), shown, max_pixels)
-        return _finish(opener(io.BytesIO(data)), name, shown, max_pixels, len(data))
+            _check_pixels(gif_size(data), shown, max_pixels)
+        file = EncodedImage(opener, data)
+        return _finish(file.opened(), name, shown, max_pixels, file)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -133,20 +122,12 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     if not os.path.isfile(name):
         raise ImageUnreadable(f"there is no file {shown}", do="check the path")
     with _only_ours(shown), open(name, "rb") as file:
-        opener = _opener(file.read(12), shown)
+        opener = opener_of(file.read(HEAD_BYTES), shown)
         file.seek(0)
         image = opener(file)
         width, height = image.size
-        turned = _orientation(image, []) in (5, 6, 7, 8) and opener is not TiffImageFile  # Pillow turns these itself
+        turned = _orientation(image, []) in (5, 6, 7, 8) and not isinstance(image, TiffImageFile)  # Pillow turns these itself
         return (height, width) if turned else (width, height)
-
-
-def _opener(data: bytes, shown: str) -> Callable[[IO[bytes]], Image.Image]:
-    """What reads a file, by its first twelve bytes.  Error: ImageUnreadable."""
-    opener = next((opener for magic, opener in _OPENERS if data.startswith(magic)), None)
-    if opener is None or (opener is WebPImageFile and data[8:12] != b"WEBP"):
-        raise ImageUnreadable(f"{shown} is in no image format that we read", do=_ALLOWED)
-    return opener
 
 
 @contextmanager
@@ -162,8 +143,8 @@ def _only_ours(shown: str) -> Iterator[None]:
         raise ImageUnreadable(f"{shown} is damaged or cut short", do=_AGAIN) from None
 
 
-def _finish(image: Image.Image, name: str, shown: str, max_pixels: int, file_bytes: int = 0) -> LoadedImage:
-    """Decode, convert and turn.  file_bytes: above 0 for a file that we opened, whose frames we may look for."""
+def _finish(image: Image.Image, name: str, shown: str, max_pixels: int, file: EncodedImage | None = None) -> LoadedImage:
+    """Decode, convert and turn.  file: where we opened it ourselves, and may look for its frames."""
     _check_pixels(image.size, shown, max_pixels)
     tags: Any = getattr(image, "tag_v2", {})
     if _TIFF_TILE_WIDTH in tags and _TIFF_TILE_HEIGHT in tags:
@@ -172,17 +153,37 @@ def _finish(image: Image.Image, name: str, shown: str, max_pixels: int, file_byt
     notes: list[str] = []
     # Pillow turns a TIFF itself while decoding and then forgets the tag; other formats may hold it after the pixels.
     before = _orientation(image, []) if tags else 1
-    transparent = transparent_colour(image)
-    image.load()
+    deep = (file or encoded_of(image)) if is_deep(image) else None
+    transparent = image.info.get("transparency") if deep else transparent_colour(image)
+    image = _decoded(image, file, notes)
     orientation = _orientation(image, notes)
-    rgb = to_rgb(image, transparent, shown, notes)
+    if deep is not None:
+        rgb = to_rgb(deep_to_8_bits(image, deep.opened(), transparent, notes), None, shown, notes)
+    else:
+        rgb = to_rgb(image, transparent, shown, notes)
+    rgb = to_srgb(rgb, image, notes)
+    rgb.info = {}  # it describes the file's pixels, not these
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
     if orientation in _UPRIGHT or before in _UPRIGHT:
         notes.append("rotated upright by EXIF")
-    if file_bytes:
-        notes.extend(_frame_notes(image, file_bytes))
+    if file is not None:
+        notes.extend(_frame_notes(image, len(file.data)))
     return LoadedImage(rgb, name, tuple(notes))
+
+
+def _decoded(image: Image.Image, file: EncodedImage | None, notes: list[str]) -> Image.Image:
+    """The same image, or another of a JPEG that lacks its end mark.  Errors: those of Pillow."""
+    file = file or encoded_of(image) if isinstance(image, JpegImageFile) else None
+    try:
+        image.load()
+        return image
+    except OSError:
+        whole = read_without_end(file) if file is not None else None
+        if whole is None:
+            raise
+        notes.append(NOTE)
+        return whole
 
 
 def _orientation(image: Image.Image, notes: list[str]) -> int:
@@ -213,27 +214,6 @@ def _check_pixels(size_wh: tuple[int, int], shown: str, max_pixels: int) -> None
         raise ImageUnreadable(f"{shown} is {width} x {height} pixels", do="give an image of at least one pixel")
     if width * height > max_pixels:
         raise ImageTooLarge(f"{shown} is {width} x {height} pixels, over the limit of {max_pixels}", do="make it smaller")
-
-
-def _gif_size(file: IO[bytes]) -> tuple[int, int]:
-    """The size that Pillow will give a GIF: the screen, grown by the first frame where that reaches outside."""
-
-    def block() -> bytes:
-        return file.read(file.read(1)[0])
-
-    header = file.read(13)
-    if header[10] & 128:
-        file.seek(3 << (header[10] & 7) + 1, os.SEEK_CUR)
-    while (kind := file.read(1)) not in (b",", b";", b""):
-        if kind == b"!":
-            label, first = file.read(1), block()
-            if label == b"\xff" and first.startswith(b"NETSCAPE2.0"):
-                block()
-            while (label != b"\xfe" or first) and block():
-                pass
-    width, height = int.from_bytes(header[6:8], "little"), int.from_bytes(header[8:10], "little")
-    left, top, wide, high = (int.from_bytes(file.read(2), "little") for _ in range(4))
-    return max(width, left + wide), max(height, top + high)
 
 
 def _read(source: object, max_bytes: int) -> tuple[str, str, bytes]:

@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from roi_agent.model.deep_pixels import scaled_to_8_bits
 from roi_agent.model.errors import ImageUnreadable
 
 _OVER_WHITE = "transparency laid over white"
+_ROUNDING = 0.5 / 255  # by which a float may be outside 0 ... 1: less than a level of 8 bits
 
 
 def without_vanishing(picture: Image.Image, longest: int) -> Image.Image:
@@ -96,13 +98,11 @@ def _to_8_bits(values: NDArray[Any], shown: str, notes: list[str]) -> NDArray[np
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * np.uint8(255)
     if values.dtype.kind == "u" and values.dtype.itemsize == 2:
-        notes.append("16-bit: scaled to 8 bits")
-        table = ((np.arange(65536) * 255 + 32767) // 65535).astype(np.uint8)
-        return np.take(table, values)
+        return scaled_to_8_bits(values, notes)
     if values.dtype.kind != "f":
         raise ImageUnreadable(f"{shown} has values of type {values.dtype}", do="give uint8, uint16, bool, or float in 0 ... 1")
     low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= 1):  # NaN fails too
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # NaN fails too
         raise ImageUnreadable(f"{shown} has float values from {low:g} to {high:g}", do="scale them to 0 ... 1")
     notes.append("float: scaled to 8 bits")
-    return (values.astype(np.float32) * 255 + 0.5).astype(np.uint8)
+    return (values.astype(np.float32).clip(0, 1) * 255 + 0.5).astype(np.uint8)

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from roi_agent import Region, Workspace
 from roi_agent.model.boxes import FORMATS, UNITS, Box
-from roi_agent.model.errors import BoxFormatUnknown, BoxOutOfBounds, InvalidSetting, MaskInvalid, RoiAgentError
+from roi_agent.model.errors import BoxFormatUnknown, BoxOutOfBounds, InvalidSetting, MaskInvalid, RoiAgentError, UserError
 from roi_agent.model.regions import parse_regions
 from roi_agent.tools.exchange import add_coco, from_supervision, to_array, to_coco, to_supervision
 from tests.test_workspace import DISC, PICTURE, filled
@@ -102,6 +104,29 @@ def test_coco_goes_out_as_pycocotools_reads_it_and_comes_back(tmp_path: Path, ca
     ]
 
 
+def test_regions_without_masks_have_what_pycocotools_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace = filled()
+    file = tmp_path / "instances.json"
+    file.write_text(json.dumps(to_coco(workspace)))
+    theirs = COCO(str(file))
+    boxed, masked = theirs.anns[1], theirs.anns[2]
+    assert boxed["segmentation"] == [] and boxed["area"] == 400 and boxed["iscrowd"] == 0
+    assert theirs.getAnnIds(areaRng=[300, 500], iscrowd=False) == [1]
+    assert theirs.getCatIds(supNms=["thing"]) == theirs.getCatIds()
+    theirs.info()
+    results = theirs.loadRes(
+        [{key: each[key] for key in ("image_id", "category_id", "bbox")} | {"score": 1.0} for each in (boxed, masked)]
+    )
+    judge = COCOeval(theirs, results, "bbox")
+    judge.evaluate()
+    judge.accumulate()
+    judge.summarize()
+    assert judge.stats[0] == pytest.approx(1)
+
+
+IMAGES: list[dict[str, Any]] = [{"id": 7, "file_name": "a.png", "width": 80, "height": 60}]
+
+
 def document(**annotation: Any) -> dict[str, Any]:
     return {
         "images": [{"id": 7, "file_name": "a.png", "width": 80, "height": 60}],
@@ -133,6 +158,54 @@ def test_run_lengths_are_read_compressed_or_not(counts: Any) -> None:
     assert region.mask.area == (10 if isinstance(counts, list) else DISC.sum())
 
 
+def test_one_wrong_mask_is_left_out_and_told_and_its_box_stays() -> None:
+    dirty = [[[1, 2, 3]], "abc", [[1, 2, float("nan"), 4, 5, 6]], {"size": [6, 8], "counts": [48]}, [[70, 50, 79, 50, 79, 59]]]
+    good = [[1.0, 2.0, 4.0, 2.0, 4.0, 6.0]]
+    coco = document(bbox=[1, 2, 3, 4], segmentation=good)
+    coco["annotations"] += [
+        {"id": 10 + n, "image_id": 7, "bbox": [1, 2, 30, 40], "segmentation": each} for n, each in enumerate(dirty)
+    ]
+    added = add_coco(Workspace(), coco, {"a.png": PICTURE})
+    assert len(added) == 7 and [region.mask is not None for region in added[1:]] == [True] + [False] * 5
+    assert len(added.notes) == 5
+    assert all(note.startswith(f"annotation {10 + n}: its mask was left out: ") for n, note in enumerate(added.notes))
+    assert add_coco(Workspace(), document(bbox=[1, 2, 3, 4]), {"a.png": PICTURE}).notes == ()
+
+
+@pytest.mark.parametrize("size", [{}, {"width": None, "height": None}, {"width": "80", "height": "60"}, {"width": 80.0}])
+def test_a_size_that_the_document_does_not_state_is_that_of_the_picture(size: dict[str, Any]) -> None:
+    coco = document(bbox=[1, 2, 3, 4]) | {"images": [{"id": 7, "file_name": "a.png"} | size]}
+    assert len(add_coco(Workspace(), coco, {"a.png": PICTURE})) == 2
+
+
+def test_ids_in_another_form_are_the_same_ids_and_an_unknown_category_is_told() -> None:
+    coco = document(bbox=[1, 2, 3, 4], image_id="7", category_id=3.0)
+    assert [region.label for region in add_coco(Workspace(), coco, {"a.png": PICTURE})] == ["star", "star"]
+    added = add_coco(Workspace(), document(bbox=[1, 2, 9, 9], category_id=99), {"a.png": PICTURE})
+    assert added[1].label is None
+    assert added.notes == ("annotation 2: its category 99 is not in the document, so that it has no label",)
+
+
+def test_names_of_images_do_not_lead_out_of_their_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    (folder / "deep").mkdir(parents=True)
+    Image.fromarray(PICTURE).save(tmp_path / "outside.png")
+    Image.fromarray(PICTURE).save(folder / "deep" / "my photo.png")
+    for name in (
+        str(tmp_path / "outside.png"),
+        "../outside.png",
+        "deep/../../outside.png",
+        "%2e%2e/outside.png",
+        "..\\outside.png",
+    ):
+        with pytest.raises(UserError, match=r"not below the folder|there is no image"):
+            add_coco(Workspace(), document() | {"images": [{"id": 7, "file_name": name}]}, folder)
+    for name in ("deep/my photo.png", "deep\\my photo.png", "C:\\x\\my photo.png", "my%20photo.png"):
+        coco = document(bbox=[1, 2, 3, 4]) | {"images": [{"id": 7, "file_name": name}]}
+        assert len(add_coco(Workspace(), coco, folder)) == 2
+        assert len(add_coco(Workspace(), coco, {"my photo.png": PICTURE})) == 2
+
+
 def test_a_box_a_little_over_the_edge_is_cut_there() -> None:
     region = add_coco(Workspace(), document(bbox=[-0.4, 3, 80.9, 57.3]), {"a.png": PICTURE})[1]
     assert region.box.xyxy == (0, 3, 80, 60)
@@ -141,6 +214,20 @@ def test_a_box_a_little_over_the_edge_is_cut_there() -> None:
 @pytest.mark.parametrize(
     "given_document,error,said",
     [
+        (document(image_id=7.5), InvalidSetting, "annotation 2 is of an image that is not listed"),
+        (document() | {"images": [*IMAGES, {"id": 7, "file_name": "b.png"}]}, InvalidSetting, "two images have the id 7"),
+        (
+            document() | {"categories": [{"id": 3, "name": "a"}, {"id": "3", "name": "b"}]},
+            InvalidSetting,
+            "two categories have .* 3",
+        ),
+        (document() | {"images": [{"id": [7], "file_name": "a.png"}]}, InvalidSetting, r"an image has the id \[7\]"),
+        (
+            document() | {"images": [{"id": 7, "file_name": "a.png", "width": "wide"}]},
+            InvalidSetting,
+            "'a.png' .* the width 'wide'",
+        ),
+        (document(bbox=[0.1, 0.2, 0.4, 0.5]), InvalidSetting, "annotation 2: .*fractions"),
         (document(bbox=[0, 0, 90, 5]), BoxOutOfBounds, "annotation 2"),
         (document(bbox=[0, 0, float("nan"), 5]), RoiAgentError, "annotation 2"),
         (document(bbox="abcd"), RoiAgentError, "annotation 2"),

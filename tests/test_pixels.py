@@ -1,6 +1,9 @@
 """Pixels: every mode of Pillow and every type of numpy becomes the same 8-bit RGB."""
 
 import io
+import zlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +11,8 @@ import pytest
 from PIL import Image
 
 from roi_agent.model.errors import ImageUnreadable
-from roi_agent.model.images import LoadedImage, load_image
+from roi_agent.model.images import LoadedImage, image_size, load_image
+from tests.pictures import raw_png, raw_tiff
 
 WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (255, 0, 0)
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -36,6 +40,92 @@ def test_16_bits_are_scaled_and_not_cut_off() -> None:
         assert loaded.notes == ("16-bit: scaled to 8 bits",)
 
 
+RAMP = np.linspace(0, 255, 256).reshape(16, 16)  # every level of 8 bits
+HOLDERS = [
+    "array",
+    "RGB array",
+    "PIL image",
+    "PNG",
+    "TIFF",
+    "RGB PNG",
+    "RGBA PNG",
+    "LA PNG",
+    "RGB TIFF",
+    "RGBA TIFF",
+    "PPM",
+    "RGB opened",
+]
+
+
+def held(values: np.ndarray[Any, Any], holder: str) -> Any:
+    """Whole numbers (H, W) as a picture of 16 bits; one in colour has them in its green, half of them in its red, and no blue."""
+    grey = values.astype(np.uint16)
+    colour = np.stack([grey // 2, grey, np.full_like(grey, grey.min())], axis=-1)
+    clear = np.full_like(grey, 65535)
+    size = grey.shape[1], grey.shape[0]
+    made: dict[str, Callable[[], Any]] = {
+        "array": lambda: grey,
+        "RGB array": lambda: colour,
+        "PIL image": lambda: Image.fromarray(grey),
+        "PNG": lambda: encoded(Image.fromarray(grey), "PNG"),
+        "TIFF": lambda: encoded(Image.fromarray(grey), "TIFF"),
+        "RGB PNG": lambda: raw_png(size, 16, 2, _png_rows(colour)),
+        "RGB opened": lambda: Image.open(io.BytesIO(raw_png(size, 16, 2, _png_rows(colour)))),
+        "RGBA PNG": lambda: raw_png(size, 16, 6, _png_rows(np.dstack([colour, clear]))),
+        "LA PNG": lambda: raw_png(size, 16, 4, _png_rows(np.dstack([grey, clear]))),
+        "RGB TIFF": lambda: raw_tiff(colour),
+        "RGBA TIFF": lambda: raw_tiff(np.dstack([colour, clear])),
+        "PPM": lambda: b"P6 %d %d 65535\n" % size + colour.astype(">u2").tobytes(),
+    }
+    return made[holder]()
+
+
+def _png_rows(values: np.ndarray[Any, Any]) -> bytes:
+    return zlib.compress(b"".join(b"\0" + row.astype(">u2").tobytes() for row in values))
+
+
+def green(image: LoadedImage) -> np.ndarray[Any, Any]:
+    return np.asarray(image.pixels)[..., 1].astype(int)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_16_bits_are_scaled_from_the_bits_that_the_values_fill(holder: str, bits: int) -> None:
+    loaded = load_image(held(np.rint(RAMP * (2**bits - 1) / 255), holder))
+    assert np.abs(green(loaded) - RAMP).max() <= 1
+    assert loaded.notes == (f"16-bit: its values fill {bits} bits, which were scaled to 8",)
+
+
+@pytest.mark.parametrize("holder", [each for each in HOLDERS if not each.startswith("RGB") and each != "PPM"])
+@pytest.mark.parametrize(("low", "high"), [(7000, 9000), (29_000, 31_000)])
+def test_a_narrow_band_of_counts_is_spread_over_8_bits(holder: str, low: int, high: int) -> None:
+    loaded = load_image(held(np.rint(low + RAMP * (high - low) / 255), holder))
+    assert np.abs(green(loaded) - RAMP).max() <= 1
+    assert loaded.notes == (f"16-bit: its values from {low} to {high} were spread over 8 bits",)
+
+
+def test_a_narrow_band_is_spread_in_colour_too_and_despite_a_dead_pixel() -> None:
+    counts = np.rint(7000 + RAMP * 2000 / 255).astype(np.uint16)
+    colour = np.stack([counts, counts[::-1], counts.T], axis=-1)
+    for source in (colour, raw_png((16, 16), 16, 2, _png_rows(colour)), raw_tiff(colour)):
+        assert np.abs(np.asarray(load_image(source).pixels)[..., 0] - RAMP).max() <= 1
+    wide = np.kron(counts, np.ones((8, 8), np.uint16))
+    wide[0, :2] = 0, 65535
+    assert np.abs(green(load_image(wide))[8:] - np.kron(RAMP, np.ones((8, 8)))[8:]).max() <= 1
+
+
+@pytest.mark.parametrize("value", [0, 200, 9000, 65535])
+def test_one_16_bit_value_throughout_is_an_even_picture(value: int) -> None:
+    assert len(set(colours(load_image(np.full((4, 4), value, np.uint16))))) == 1
+
+
+def test_a_picture_of_full_16_bits_is_scaled_as_it_is() -> None:
+    for holder in HOLDERS:
+        loaded = load_image(held(np.rint(20_000 + RAMP * 40_000 / 255), holder))
+        assert np.abs(green(loaded) - (20_000 + RAMP * 40_000 / 255) * 255 / 65535).max() <= 1
+        assert loaded.notes == ("16-bit: scaled to 8 bits",)
+
+
 @pytest.mark.parametrize("value", [-1, 65536, 2**31 - 1])
 def test_32_bit_values_without_a_known_range_are_refused(value: int) -> None:
     with pytest.raises(ImageUnreadable, match=f"the PIL image has values from .*{value}"):
@@ -50,6 +140,47 @@ def test_float_pictures_hold_0_to_1() -> None:
         for source in (np.array([[0, bad]], np.float32), Image.fromarray(np.array([[0, bad]], np.float32))):
             with pytest.raises(ImageUnreadable, match=r"scale them to 0 \.\.\. 1"):
                 load_image(source)
+
+
+def test_a_float_that_is_outside_by_rounding_alone_is_taken() -> None:
+    for slack in (1e-7, 1e-6, 1e-4):
+        values = np.array([[-slack, 0.5, 1 + slack]])
+        for source in (values, values.astype(np.float32), np.dstack([values] * 3), Image.fromarray(values.astype(np.float32))):
+            assert [red for red, _, _ in colours(load_image(source))] == [0, 128, 255]
+    assert colours(load_image(np.array([[0, 1]], np.float16) * np.float16(1.001))) == [BLACK, WHITE]
+
+
+UNREAD = {
+    "float colours": (np.float32, 3, False, "3 channels of 32-bit float"),
+    "float colours and alpha": (np.float32, 4, False, "4 channels of 32-bit float"),
+    "double precision": (np.float64, 1, False, "1 channel of 64-bit float"),
+    "half precision": (np.float16, 3, False, "3 channels of 16-bit float"),
+    "whole numbers of 32 bits": (np.uint32, 3, False, "3 channels of 32-bit whole numbers"),
+    "many channels": (np.uint8, 5, False, "5 channels of 8-bit whole numbers"),
+    "channels apart": (np.uint16, 3, True, "3 channels of 16-bit whole numbers, stored apart"),
+    "float channels apart": (np.float32, 3, True, "3 channels of 32-bit float, stored apart"),
+}
+
+
+@pytest.mark.parametrize("pages", [1, 3])
+@pytest.mark.parametrize(("kind", "channels", "planar", "words"), UNREAD.values(), ids=UNREAD)
+def test_a_tiff_that_is_not_read_is_refused_for_what_it_is(
+    kind: Any, channels: int, planar: bool, words: str, pages: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "picture.tif"
+    file.write_bytes(raw_tiff(np.ones((6, 8, channels), kind), pages=pages, planar=planar))
+    for source in (file, file.read_bytes()):
+        with pytest.raises(ImageUnreadable, match=f"a TIFF with {words}; save it in whole numbers of 8 or 16 bits"):
+            load_image(source)
+    with pytest.raises(ImageUnreadable, match=words):
+        image_size(file)
+
+
+def test_a_float_tiff_of_several_pages_gives_its_first() -> None:
+    values = np.linspace(0, 1, 48).reshape(6, 8).astype(np.float32)
+    loaded = load_image(raw_tiff(values[..., None], pages=3))
+    assert np.abs(green(loaded) - values * 255).max() <= 1
+    assert loaded.notes == ("float: scaled to 8 bits", "animated: first of 3 frames used")
 
 
 @pytest.mark.parametrize("mode", ["LA", "PA", "La", "RGBA", "RGBa"])
@@ -98,7 +229,7 @@ def test_a_cmyk_jpeg_is_not_inverted() -> None:
         (np.array([[0, 7]], np.uint8), [BLACK, (7, 7, 7)]),
         (np.array([[[0], [7]]], np.uint8), [BLACK, (7, 7, 7)]),
         (np.array([[[1, 2, 3], [255, 0, 0]]], np.uint8), [(1, 2, 3), RED]),
-        (np.array([[[257, 514, 771]]], np.uint16), [(1, 2, 3)]),
+        (np.array([[[257, 514, 65535]]], np.uint16), [(1, 2, 255)]),
         (np.array([[[1.0, 0, 0]]], np.float16), [RED]),
         (np.array([[[True, False, False, True]]]), [RED]),
         (np.array([[[1.0, 0, 0, 0]]]), [WHITE]),

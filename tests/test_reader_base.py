@@ -51,6 +51,14 @@ def test_the_problem_of_a_box_names_the_image_as_it_is() -> None:
     assert "x2 is 80 in an image 60 wide" in caught.value.trouble.problem
 
 
+@pytest.mark.parametrize(
+    ("values", "format"), [([0.1, 0.2, 0.5, 0.6], "xyxy"), ([0.1, 0.2, 0.4, 0.4], "xywh"), ([0, 0, 1, 1], "xyxy")]
+)
+def test_a_box_in_fractions_is_unusable_and_said_to_be_one(values: list[float], format: str) -> None:
+    with pytest.raises(Unusable, match="fractions"):
+        fitted(values, format=format, size_wh=SIZE, where="here")
+
+
 def test_what_is_mended_is_a_kind_of_trouble() -> None:
     assert set(MENDED) < set(KINDS)
     assert len(set(KINDS)) == len(KINDS)

@@ -59,6 +59,27 @@ def test_formats_and_units_are_converted(tmp_path: Path, numbers: str, format: s
     assert not troubles
 
 
+FRACTIONS = [[0.1, 0.2, 0.5, 0.6], [0, 0, 1, 1], [0.0, 0.0, 1.0, 0.5]]
+
+
+@pytest.mark.parametrize("numbers", FRACTIONS)
+def test_fractions_without_a_unit_are_no_pixels(tmp_path: Path, numbers: list[float]) -> None:
+    line = f"dog.png,{','.join(map(str, numbers))},dog"
+    images = table(tmp_path, f"{HEADER},unit", f"{line},", f"{line},pixel", f"{line},normalised", "dog.png,0.5,0.5,1.5,1,dog,")
+    (record,), (trouble,) = read("boxes-csv", tmp_path, images)
+    assert [region.box.xyxy for region in record.regions][0] == tuple(numbers) and len(record.regions) == 3
+    assert (trouble.kind, trouble.where) == ("malformed", "boxes.csv, line 2")
+    assert "unit" in trouble.problem and "normalised" in trouble.problem
+
+
+@pytest.mark.parametrize("numbers", FRACTIONS)
+def test_fractions_in_json_are_no_pixels_either_unless_it_says_so(tmp_path: Path, numbers: list[float]) -> None:
+    boxes = [{"image_id": 1, "bbox": numbers, "caption": "a"} | unit for unit in ({}, {"unit": "pixel"}, {"unit": "normalised"})]
+    (record,), (trouble,) = read("boxes-json", tmp_path / "own.json", coco(tmp_path, boxes))
+    assert len(record.regions) == 2 and record.regions[1].box.width == numbers[2] * 100
+    assert (trouble.kind, trouble.where) == ("malformed", "own.json, annotations[0]") and "normalised" in trouble.problem
+
+
 def test_own_questions_name_their_region_or_are_put_after_it(tmp_path: Path) -> None:
     lines = [
         f"question,{HEADER}",
@@ -199,6 +220,52 @@ def test_a_bad_annotation_is_listed(tmp_path: Path, annotation: object, kind: st
     records, troubles = read("boxes-json", tmp_path / "own.json", images)
     assert len(records) == 1 and len(records[0].turns) == 1
     assert [(each.kind, each.where) for each in troubles] == [(kind, "own.json, annotations[1]")]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        (BOX, "it has neither a caption nor a category"),
+        (BOX | {"category_id": 99}, "its category 99 is not in the file's list"),
+        (BOX | {"category_id": 3.5}, "its category 3.5 is not in the file's list"),
+        (BOX | {"caption": "a", "image_id": 2}, "there is no image with the id 2"),
+        (BOX | {"caption": "a", "image_id": None}, "it has no image_id"),
+        (BOX | {"caption": "a", "image_id": 1.5}, "its image_id is 1.5"),
+    ],
+)
+def test_what_an_annotation_lacks_is_said_as_it_is(tmp_path: Path, annotation: object, words: str) -> None:
+    records, (trouble,) = read("boxes-json", tmp_path / "own.json", coco(tmp_path, [annotation]))
+    assert not records and trouble.problem == words
+
+
+@pytest.mark.parametrize(("image", "category"), [("1", "3"), (1.0, 3.0), (1, "3")])
+def test_ids_in_another_form_are_the_same_ids(tmp_path: Path, image: object, category: object) -> None:
+    folder = coco(tmp_path, [BOX | {"image_id": image, "category_id": category}])
+    (record,), troubles = read("boxes-json", tmp_path / "own.json", folder)
+    assert record.turns[0].answer == "dog" and not troubles
+
+
+@pytest.mark.parametrize("size", [{}, {"width": None, "height": None}, {"width": "100", "height": "80"}, {"width": 100.0}])
+def test_a_size_that_is_not_stated_is_not_compared(tmp_path: Path, size: dict[str, Any]) -> None:
+    folder = coco(tmp_path, [BOX | {"caption": "a"}], images=[{"id": 1, "file_name": "dog.png"} | size])
+    (record,), troubles = read("boxes-json", tmp_path / "own.json", folder)
+    assert record.size_wh == (100, 80) and not troubles
+
+
+def test_two_images_of_one_id_are_left_out_and_told(tmp_path: Path) -> None:
+    picture(tmp_path / "images/cat.png")
+    images = [{"id": 1, "file_name": "dog.png"}, {"id": 1, "file_name": "cat.png"}]
+    folder = coco(tmp_path, [BOX | {"caption": "a"}], images=images)
+    records, troubles = read("boxes-json", tmp_path / "own.json", folder)
+    assert not records and [each.problem for each in troubles[:2]] == ["its id 1 is another's"] * 2
+    assert troubles[2].where == "own.json, annotations[0]"
+
+
+@pytest.mark.parametrize("name", ["photos\\dog.png", "dog%2epng", "C:\\dog.png"])
+def test_names_of_other_systems_are_found(tmp_path: Path, name: str) -> None:
+    images = table(tmp_path, HEADER, f"{name},1,2,3,4,a dog")
+    (record,), troubles = read("boxes-csv", tmp_path, images)
+    assert record.image == "dog.png" and not troubles
 
 
 def test_boxes_made_for_another_size_are_left_out(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -147,7 +148,7 @@ BROKEN_IMAGES = {
     "a name from the root": ({"file_name": "/etc/hostname"}, MALFORMED),
     "a name too long": ({"file_name": "a" * 5000}, MISSING_IMAGE),
     "half a letter": ({"file_name": "\ud800.jpg"}, MALFORMED),
-    "no width": ({"width": None}, MALFORMED),
+    "no number": ({"width": "wide"}, MALFORMED),
     "another size": ({"width": 61}, IMAGE_SIZE),
     "turned": ({"width": 40, "height": 60}, IMAGE_SIZE),
 }
@@ -174,7 +175,6 @@ BROKEN_ENTRIES = {
     "category without an id": ("categories", {"name": "person"}, MALFORMED),
     "category that is a number": ("categories", 3, MALFORMED),
     "image without an id": ("images", {"file_name": "x.jpg"}, MALFORMED),
-    "image given twice": ("images", {"id": 9, "file_name": "x.jpg"}, MALFORMED),
 }
 
 
@@ -238,3 +238,77 @@ def test_whatever_stands_in_an_annotation_nothing_but_records_and_troubles_come_
     records, troubles = read_all(reader("coco", root))
     assert records
     assert len(troubles) > 100
+
+
+def changed_images(root: Path, *entries: Json) -> tuple[list[Any], list[Any]]:
+    write_json(root / FILE, content() | {"images": list(entries)})
+    return read_all(reader("coco", root))
+
+
+def test_two_images_of_one_id_are_left_out_with_their_annotations(root: Path) -> None:
+    picture(root / "images" / "other.jpg")
+    first = content()["images"][0]
+    records, troubles = changed_images(root, first, first | {"file_name": "other.jpg"})
+    assert not records
+    assert kinds(troubles) == [MALFORMED, MALFORMED, MISSING_IMAGE, MISSING_IMAGE]
+    assert "its id 9 is another's" in troubles[0].problem and "more than once" in troubles[-1].problem
+    records, troubles = changed_images(root, first, first)  # which is meant does not matter
+    assert len(records) == 1 and not troubles
+
+
+def test_two_categories_of_one_id_name_nothing(root: Path) -> None:
+    values = content()
+    values["categories"].append({"id": 18, "name": "cat"})
+    write_json(root / FILE, values)
+    (record,), troubles = read_all(reader("coco", root))
+    assert answers(record) == {(10, 5, 30, 35): {"person"}}
+    assert kinds(troubles) == [MALFORMED, MALFORMED, MALFORMED]
+
+
+@pytest.mark.parametrize(
+    "size",
+    [{}, {"width": None, "height": None}, {"width": "60", "height": "40"}, {"width": 60.0, "height": None}, {"height": "40"}],
+)
+def test_a_size_that_is_not_stated_is_read_from_the_picture(root: Path, size: Json) -> None:
+    (record,), troubles = changed_images(root, {"id": 9, "file_name": "000000000009.jpg"} | size)
+    assert record.size_wh == (60, 40) and not troubles
+
+
+def test_a_size_that_is_no_number_or_another_is_said_as_it_is(root: Path) -> None:
+    for size, kind, words in (({"width": "wide"}, MALFORMED, "'wide'"), ({"height": 41}, IMAGE_SIZE, "60 x 40 pixels, and not")):
+        records, (trouble,) = changed_images(root, {"id": 9, "file_name": "000000000009.jpg"} | size)
+        assert not records and trouble.kind == kind and words in trouble.problem
+
+
+@pytest.mark.parametrize("image", [9, "9", 9.0])
+@pytest.mark.parametrize("category", [1, "1", 1.0])
+def test_ids_are_the_same_as_numbers_and_as_texts(root: Path, image: object, category: object) -> None:
+    values = content()
+    values["images"][0]["id"] = image
+    values["categories"] = [{"id": category, "name": "person"}, {"id": 18, "name": "dog"}]
+    write_json(root / FILE, values)
+    (record,), troubles = read_all(reader("coco", root))
+    assert answers(record) == {(10, 5, 30, 35): {"person"}, (40.5, 10.25, 55.5, 30.25): {"dog"}}
+    assert record.id == "coco/train2017/9" and not troubles
+
+
+def test_an_id_that_is_none_is_said_as_it_is(root: Path) -> None:
+    entry = content()["images"][0]
+    for id, words in ((None, "it has no id"), (9.5, "its id is 9.5"), ([9], r"its id is [9]"), (True, "its id is True")):
+        _, troubles = changed_images(root, entry | {"id": id})
+        assert troubles[0].problem == words
+
+
+@pytest.mark.parametrize("name", ["train\\000000000009.jpg", "C:\\data\\000000000009.jpg", "00000000%30009.jpg", "a\\b c.jpg"])
+def test_an_image_is_found_by_the_last_part_of_its_name(root: Path, name: str) -> None:
+    picture(root / "images" / "deep" / "b c.jpg")
+    (record,), troubles = changed_images(root, content()["images"][0] | {"file_name": name})
+    assert record.image == ("deep/b c.jpg" if "b c" in name else "000000000009.jpg") and not troubles
+
+
+def test_a_name_that_several_images_end_in_is_not_found(root: Path) -> None:
+    for folder in ("one", "two"):
+        picture(root / "images" / folder / "b c.jpg")
+    for name, words in (("x\\b%20c.jpg", "2 images are called b c.jpg"), ("%2e%2e/own.jpg", "there is no image")):
+        records, (trouble,) = changed_images(root, content()["images"][0] | {"file_name": name})
+        assert not records and trouble.kind == MISSING_IMAGE and words in trouble.problem

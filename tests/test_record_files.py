@@ -16,6 +16,25 @@ from tests.whole_record import HEIGHT, WIDTH, record
 
 # -- damaged files
 
+
+@pytest.mark.parametrize("name", ["../outside.png", "{}/outside.png", "a/../../outside.png"])
+def test_the_image_of_a_record_does_not_lead_out_of_its_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "set").mkdir()
+    picture(tmp_path / "outside.png", (WIDTH, HEIGHT))
+    outside = replace(record(), image=name.format(tmp_path))
+    write_records(tmp_path / "set" / "mine.jsonl", [outside])
+    with pytest.raises(RecordInvalid, match="is not below the folder of images"):
+        open_records(tmp_path / "set" / "mine.jsonl").image(outside)
+
+
+def test_the_image_of_a_record_is_found_under_the_name_of_another_system(tmp_path: Path) -> None:
+    picture(tmp_path / "cats" / "my photo.png", (WIDTH, HEIGHT))
+    for name in ("cats/my photo.png", "cats\\my photo.png", "cats/my%20photo.png"):
+        named = replace(record(), image=name)
+        write_records(tmp_path / "mine.jsonl", [named])
+        assert open_records(tmp_path / "mine.jsonl").image(named).size_wh == (WIDTH, HEIGHT)
+
+
 NO_JSON = {
     "cut short": b'{"id": "a"',
     "empty": b"",

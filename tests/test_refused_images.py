@@ -76,7 +76,7 @@ def test_files_that_cannot_be_read_say_why(tmp_path: pathlib.Path, monkeypatch: 
         load_image(tmp_path / "empty.png")
 
 
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000"])
 def test_a_file_cut_short_is_refused(format: str) -> None:
     data = encoded(PHOTO.resize((64, 48)), format)
     for part in (0.05, 0.5, 0.8):
@@ -112,6 +112,35 @@ def test_a_png_bomb_is_not_decoded() -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], input=bomb, capture_output=True, check=True, timeout=60)
     assert done.stdout.split() == [b"image_too_large", b"True"]
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize("format", ["AVIF", "JPEG2000", "J2K"])
+def test_a_huge_size_in_a_header_of_avif_or_jpeg_2000_is_refused_before_decoding(format: str) -> None:
+    """Each has it in a place of its own."""
+    options = {"no_jp2": True} if format == "J2K" else {}
+    data = bytearray(encoded(PHOTO, format.replace("J2K", "JPEG2000"), **options))
+    mark, step = {"AVIF": (b"ispe", 8), "JPEG2000": (b"ihdr", 4), "J2K": (b"\xff\x51", 6)}[format]
+    place = data.index(mark) + step
+    data[place : place + 8] = struct.pack(">II", 20000, 20000)
+    with pytest.raises((ImageTooLarge, ImageUnreadable), match=r"20000 x 20000|tiles|damaged"):
+        load_image(bytes(data))
+    wide = bytearray(encoded(PHOTO, "AVIF"))
+    place = wide.index(b"ispe") + 8
+    wide[place : place + 8] = struct.pack(">II", 9000, 9000)
+    with pytest.raises(ImageTooLarge, match="9000 x 9000 pixels, over"):
+        load_image(bytes(wide))
+
+
+@pytest.mark.parametrize("change", [{"tiles": 1}, {"components": 200}])
+def test_jpeg_2000_of_countless_parts_is_refused_before_decoding(change: dict[str, int]) -> None:
+    data = bytearray(encoded(Image.new("L", (4000, 4000)), "JPEG2000"))
+    place = data.index(b"\xff\x4f\xff\x51") + 4
+    if "tiles" in change:
+        data[place + 20 : place + 28] = struct.pack(">II", change["tiles"], change["tiles"])
+    else:
+        data[place + 36 : place + 38] = struct.pack(">H", change["components"])
+    with pytest.raises(ImageUnreadable, match="tiles of JPEG 2000" if "tiles" in change else "200 channels"):
+        load_image(bytes(data))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Regions as other programs keep them: COCO JSON, supervision's Detections, plain arrays."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,25 +7,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roi_agent.model.annotations import annotated_box, annotated_mask
 from roi_agent.model.boxes import FORMATS, UNITS
 from roi_agent.model.errors import (
     BoxFormatUnknown,
     InvalidSetting,
     MissingExtra,
     ModelOutputInvalid,
-    RoiAgentError,
     TooManyRegions,
 )
-from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.model.regions import Region
 from roi_agent.model.shown import shown
+from roi_agent.tools.coco_document import OURS, CocoDocument
 from roi_agent.tools.workspace import MAX_NAMES, Workspace
 
 if TYPE_CHECKING:
     from supervision import Detections
 
-_OURS = "roi_agent"  # the key of what COCO has no field for
 _KEPT = ("name", "label", "source", "prompt", "parent")
 
 
@@ -123,8 +119,8 @@ def _listed(values: Any) -> list[Any]:
 def to_coco(workspace: Workspace) -> dict[str, Any]:
     """Every whole image and its regions as a COCO instances document.
 
-    Masks stand as compressed run lengths, boxes as xywh in pixels. An image's file_name is the name of the file that
-    `Workspace.save` writes.  What COCO has no field for stands under "roi_agent".
+    Masks stand as compressed run lengths, and where there is none an empty list, boxes as xywh in pixels. An image's file_name
+    is the name of the file that `Workspace.save` writes.  What COCO has no field for stands under "roi_agent".
     """
     images = [image for image in workspace.images if image.parent is None]
     numbers = {image.name: number for number, image in enumerate(images, start=1)}
@@ -140,12 +136,14 @@ def to_coco(workspace: Workspace) -> dict[str, Any]:
             "bbox": list(region.box.xywh),
             "area": region.mask.area if region.mask else region.box.area,
             "iscrowd": 0,
-            _OURS: {key: value for key, value in region.to_dict().items() if key in _KEPT and value is not None},
+            "segmentation": region.mask.to_coco() if region.mask else [],
+            OURS: {key: value for key, value in region.to_dict().items() if key in _KEPT and value is not None},
         }
         annotation |= {"score": region.score} if region.score is not None else {}
-        annotation |= {"segmentation": region.mask.to_coco()} if region.mask else {}
         annotations.append(annotation)
     return {
+        "info": {"description": "regions of a workspace"},
+        "licenses": [],
         "images": [
             {
                 "id": numbers[image.name],
@@ -156,76 +154,39 @@ def to_coco(workspace: Workspace) -> dict[str, Any]:
             for image in images
         ],
         "annotations": annotations,
-        "categories": [{"id": number, "name": label} for label, number in categories.items()],
+        "categories": [{"id": number, "name": label, "supercategory": "thing"} for label, number in categories.items()],
     }
+
+
+class AddedRegions(tuple[Region, ...]):
+    """The regions that a document brought.  notes: what of it was left out, a sentence each."""
+
+    notes: tuple[str, ...] = ()
 
 
 def add_coco(
     workspace: Workspace, document: object, images: str | Path | Mapping[str, object], *, source: str = "coco"
-) -> tuple[Region, ...]:
+) -> AddedRegions:
     """Add the images and annotations of a COCO instances document; all of it, or nothing.
 
     document: the document, or the path of its JSON file.
     images: the folder of the files that it names, or a mapping from their names to images.
     A box that reaches at most a pixel over the edge is cut there. Annotations get new handles; segmentations may be polygons
-    or run lengths, compressed or not.
+    or run lengths, compressed or not. A mask that cannot be used is left out, and an unknown category is no label; `notes` of
+    what is returned say so.
     Errors: InvalidSetting naming the annotation, those of `load_image` and of `Workspace.add_regions`.
     """
-    coco = _read_document(document)
-    labels = {item["id"]: str(item["name"]) for item in coco.get("categories", [])}
-    loaded: dict[Any, LoadedImage] = {}
-    for item in coco["images"]:
-        name = str(item["file_name"])
-        if isinstance(images, Mapping) and name not in images:
-            raise InvalidSetting(f"the image {name!r} is not among those given", do="give it under this name")
-        loaded[item["id"]] = load_image(images[name] if isinstance(images, Mapping) else Path(images) / name)
-        if loaded[item["id"]].size_wh != (item.get("width"), item.get("height")):
-            raise InvalidSetting(f"the image {name!r} is not of the size that the document says", do="give the right image")
-    by_image: dict[Any, list[dict[str, Any]]] = {key: [] for key in loaded}
-    for item in coco["annotations"]:
-        if item.get("image_id") not in loaded:
-            raise InvalidSetting(f"annotation {shown(item.get('id'))} is of an image that is not listed", do="add the image")
-        by_image[item["image_id"]].append(_annotation(item, labels, loaded[item["image_id"]].size_wh))
-    if len(workspace.regions()) + len(coco["annotations"]) > MAX_NAMES:
-        raise TooManyRegions(f"{len(coco['annotations'])} annotations are too many", do="start another workspace")
+    coco = CocoDocument.read(document)
+    if len(workspace.regions()) + len(coco.annotations) > MAX_NAMES:
+        raise TooManyRegions(f"{len(coco.annotations)} annotations are too many", do="start another workspace")
+    opened, notes = coco.open_images(images), list[str]()
+    items = coco.items({id: image.size_wh for id, image in opened.items()}, notes)
     draft = Workspace()  # finds every fault before the workspace is touched
-    for key, items in by_image.items():
-        draft.add_regions(items, image=draft.add_image(loaded[key]), source=source)
+    for id, found in items.items():
+        draft.add_regions(found, image=draft.add_image(opened[id]), source=source)
     added: list[Region] = []
-    for key, items in by_image.items():
-        added += workspace.add_regions(items, image=workspace.add_image(loaded[key]), source=source)
-    return tuple(added)
-
-
-def _read_document(document: object) -> dict[str, Any]:
-    if isinstance(document, str | Path):
-        try:
-            document = json.loads(Path(document).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise InvalidSetting(f"{Path(str(document)).name!r} is no JSON file that can be read", do="give COCO JSON") from None
-    lists = [document.get(key) for key in ("images", "annotations")] if isinstance(document, Mapping) else [None]
-    if not all(isinstance(each, list) and all(isinstance(item, Mapping) for item in each) for each in lists):
-        raise InvalidSetting("this is no COCO instances document", do='give one with "images" and "annotations"')
-    assert isinstance(document, Mapping)
-    try:
-        [(item["id"], item["file_name"]) for item in document["images"]]
-        [(item["id"], item["name"]) for item in document.get("categories", [])]
-    except (KeyError, TypeError):
-        raise InvalidSetting("an image or category of the document has no id or no name", do="give COCO JSON") from None
-    return dict(document)
-
-
-def _annotation(item: Mapping[str, Any], labels: Mapping[Any, str], size_wh: tuple[int, int]) -> dict[str, Any]:
-    """One annotation as an item for `add_regions`."""
-    ours = item.get(_OURS) or {}
-    wire: dict[str, Any] = {key: ours[key] for key in ("source", "prompt") if key in ours}
-    label = ours.get("label") if _OURS in item else labels.get(item.get("category_id"))
-    wire |= {"label": label, "score": item.get("score")}
-    try:
-        if item.get("segmentation"):
-            wire["mask"] = annotated_mask(item["segmentation"], size_wh)
-        if "bbox" in item:
-            wire["box"] = annotated_box(item["bbox"], format="xywh", size_wh=size_wh)
-    except RoiAgentError as error:
-        raise type(error)(f"annotation {shown(item.get('id'))}: {error.problem}", do=error.do) from None
-    return wire
+    for id, found in items.items():
+        added += workspace.add_regions(found, image=workspace.add_image(opened[id]), source=source)
+    regions = AddedRegions(added)
+    regions.notes = tuple(notes)
+    return regions

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import DataNotFound, InvalidSetting, MissingExtra, RecordInvalid, UserError
+from roi_agent.model.image_folder import ImageFolder, leads_out
 from roi_agent.model.images import LoadedImage, load_image
+from roi_agent.model.shown import shown
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -101,11 +103,18 @@ class RecordSet:
 
     def image(self, record: Record) -> LoadedImage:
         """The record's image.  Errors: those of `load_image`; RecordInvalid where it has another size than the record says."""
-        image = load_image(self.images / record.image)
+        image = load_image(self.images / self._file(record))
         if image.size_wh != record.size_wh:
             given, found = ("{} x {}".format(*size) for size in (record.size_wh, image.size_wh))
             raise RecordInvalid(f"{record.id}: the record says {given} pixels, and {record.image} has {found}")
         return image
+
+    def _file(self, record: Record) -> str:
+        """The record's image, below the folder of images.  Error: RecordInvalid where its name leads out of it."""
+        if leads_out(record.image):
+            raise RecordInvalid(f"{record.id}: its image {shown(record.image)} is not below the folder of images")
+        found = ImageFolder(self.images).find(record.image)
+        return found[0] if len(found) == 1 else record.image
 
     def dataset(self) -> "Dataset":
         """All records as a `datasets.Dataset` of their JSON forms: checked, on disk, read at any place at once."""

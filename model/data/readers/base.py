@@ -1,20 +1,20 @@
 """What every reader of a public data set shares: its files, its images, boxes that fit them, and what is left out."""
 
 import json
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, TypeVar
 
-from roi_agent.model.annotations import annotated_box
+from roi_agent.model.annotations import annotated_box, as_id, whole_number
 from roi_agent.model.boxes import Box
 from roi_agent.model.conversation import mentioned
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import BoxEmpty, BoxOutOfBounds, DataNotFound, RecordInvalid, UserError
+from roi_agent.model.image_folder import ImageFolder, last_part, leads_out
 from roi_agent.model.images import image_size
 from roi_agent.model.shown import shown
 
@@ -108,22 +108,32 @@ class Reader(ABC):
         file = self.files[-1].name
         for index, each in enumerate(required(data, key, list, where=file)):
             where = f"{file}, {key}[{index}]"
-            missing = [name for name in fields if not isinstance(each, Mapping) or not isinstance(each.get(name), int | str)]
-            if missing or not isinstance(each, Mapping):
-                self.trouble.append(Trouble(MALFORMED, where, f"it has no {missing[0]}" if missing else "it is no object"))
+            if not isinstance(each, Mapping):
+                self.trouble.append(Trouble(MALFORMED, where, "it is no object"))
+            elif lacking := [name for name in fields if as_id(each.get(name)) is None]:
+                self.trouble.append(Trouble(MALFORMED, where, _no_id(each, lacking[0])))
             else:
                 yield where, each
 
     def by_id(self, entries: Sequence[Any], key: str, *, where: str) -> dict[int | str, Mapping[str, Any]]:
-        """Entries by the value of a field; one that has none, or another's, is noted in `trouble`."""
-        found: dict[int | str, Mapping[str, Any]] = {}
-        for number, (value, entry) in self._keyed(entries, key, where):
-            if value in found:
+        """Entries by the value of a field, as `as_id` gives it; one that has none is noted in `trouble`.
+
+        So are different entries of one value: which is meant is not known.
+        """
+        return self.unique((f"{where}[{number}]", entry) for number, entry in self._keyed(entries, key, where))
+
+    def unique(
+        self, entries: Iterable[tuple[str, tuple[int | str, Mapping[str, Any]]]], key: str = "id"
+    ) -> dict[int | str, Mapping[str, Any]]:
+        """As `by_id`, of entries with where they stand and their values."""
+        places: dict[int | str, list[tuple[str, Mapping[str, Any]]]] = {}
+        for where, (value, entry) in entries:
+            places.setdefault(value, []).append((where, entry))
+        for value, found in places.items():
+            if any(entry != found[0][1] for _, entry in found):
                 problem = f"its {key} {shown(value)} is another's"
-                self.trouble.append(Trouble(MALFORMED, f"{where}[{number}]", problem))
-            else:
-                found[value] = entry
-        return found
+                self.trouble += [Trouble(MALFORMED, where, problem) for where, _ in found]
+        return {value: found[0][1] for value, found in places.items() if all(entry == found[0][1] for _, entry in found)}
 
     def by_field(self, entries: Sequence[Any], key: str, *, where: str) -> dict[int | str, list[Mapping[str, Any]]]:
         """All entries with a value of a field, in the order of its first appearance; one that has none is noted in `trouble`."""
@@ -134,11 +144,16 @@ class Reader(ABC):
 
     def _keyed(self, entries: Sequence[Any], key: str, where: str) -> Iterator[tuple[int, tuple[int | str, Mapping[str, Any]]]]:
         for number, entry in enumerate(entries):
-            value = entry.get(key) if isinstance(entry, Mapping) else None
-            if isinstance(value, int | str):
+            value = as_id(entry.get(key)) if isinstance(entry, Mapping) else None
+            if value is not None:
                 yield number, (value, entry)
             else:
-                self.trouble.append(Trouble(MALFORMED, f"{where}[{number}]", f"it has no {key}"))
+                self.trouble.append(Trouble(MALFORMED, f"{where}[{number}]", _no_id(entry, key)))
+
+
+def _no_id(entry: object, key: str) -> str:
+    value = entry.get(key) if isinstance(entry, Mapping) else None
+    return f"it has no {key}" if value is None else f"its {key} is {shown(value)}"
 
 
 def read_json(path: Path) -> Any:
@@ -158,24 +173,35 @@ class Images:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._files = ImageFolder(folder)
 
     def find(self, *names: str, where: str) -> str:
-        """The first of these paths below the folder that is a file, with "/".  Error: Unusable."""
+        """The first of these paths below the folder that is a file, with "/", as `ImageFolder.find` says.  Error: Unusable."""
         for name in names:
-            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            if leads_out(name):
                 raise Unusable(MALFORMED, where, f"its image {shown(name)} is not below the folder of images")
-            if os.path.isfile(self.folder / name):  # False for any name that no file can have
-                return name
+            if len(found := self._files.find(name)) == 1:
+                return found[0]
+            if found:
+                raise Unusable(MISSING_IMAGE, where, f"{len(found)} images are called {last_part(name)}")
         raise Unusable(MISSING_IMAGE, where, f"there is no image {' or '.join(names)}")
 
     def sized(self, *names: str, size_wh: tuple[object, object], where: str) -> tuple[str, tuple[int, int]]:
-        """As `find`, with the size in pixels that the annotations state, which must be the file's.  Error: Unusable."""
-        stated = whole(size_wh[0], where=where, what="width"), whole(size_wh[1], where=where, what="height")
+        """As `find`, with the file's size in pixels, which the annotations may not contradict.  Error: Unusable.
+
+        size_wh: as they state it; None where they do not.
+        """
+        stated = [
+            whole(side, where=where, what=what)
+            for side, what in zip(size_wh, ("width", "height"), strict=True)
+            if side is not None
+        ]
         name = self.find(*names, where=where)
         found = self.size_wh(name, where=where)
-        if found != stated:
-            raise Unusable(IMAGE_SIZE, where, "{} is {} x {} pixels, and not {} x {}".format(name, *found, *stated))
-        return name, stated
+        if stated != [side for side, given in zip(found, size_wh, strict=True) if given is not None]:
+            told = " x ".join("?" if side is None else str(side) for side in size_wh)
+            raise Unusable(IMAGE_SIZE, where, "{} is {} x {} pixels, and not {}".format(name, *found, told))
+        return name, found
 
     def size_wh(self, name: str, *, where: str) -> tuple[int, int]:
         """Width and height of the upright image, from the file's header.  Error: Unusable."""
@@ -237,13 +263,10 @@ def file_name(value: object, *, where: str) -> str:
 
 def whole(value: object, *, where: str, what: str) -> int:
     """A whole number, or one written as text, as in files that were made from XML.  Error: Unusable."""
-    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
+    number = whole_number(value)
+    if number is None:
         raise Unusable(MALFORMED, where, f"its {what} is {shown(value)}")
-    return value
+    return number
 
 
 def _is_writable(text: str) -> bool:

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from roi_agent.model.data.readers.base import MALFORMED, Trouble, read_json
+from roi_agent.model.annotations import as_id
+from roi_agent.model.data.readers.base import MALFORMED, NO_TEXT, Trouble, read_json
 from roi_agent.model.data.readers.own import OwnBox, OwnBoxes
+from roi_agent.model.shown import shown
 
 
 class BoxesJson(OwnBoxes):
@@ -22,23 +24,38 @@ class BoxesJson(OwnBoxes):
 
     def boxes(self, path: Path) -> Iterator[tuple[str, OwnBox]]:
         data = read_json(path)
-        images = {image["id"]: image for _, image in self.objects(data, "images", "id", "file_name")}
-        classes: dict[Any, Any] = {}
-        if isinstance(data, Mapping) and "categories" in data:
-            classes = {each["id"]: each["name"] for _, each in self.objects(data, "categories", "id", "name")}
+        images = self._by_id(data, "images", "file_name")
+        classes = self._by_id(data, "categories", "name") if isinstance(data, Mapping) and "categories" in data else {}
         for where, annotation in self.objects(data, "annotations", "image_id"):
-            image = images.get(annotation["image_id"])
+            id = as_id(annotation["image_id"])
+            image = None if id is None else images.get(id)
             if image is None:
-                self.trouble.append(Trouble(MALFORMED, where, f"there is no image with the id {annotation['image_id']!r}"))
+                problem = f"there is no image with the id {annotation['image_id']!r}"
+                self.trouble.append(Trouble(MALFORMED, where, problem))
                 continue
-            yield str(image["file_name"]), _box(annotation, image, classes, where)
+            caption, label = annotation.get("caption") or annotation.get("description"), _label(annotation, classes)
+            if not caption and label is None:
+                self.trouble.append(Trouble(NO_TEXT, where, _lacking(annotation)))
+                continue
+            yield str(image["file_name"]), _box(annotation, image, caption, label, where)
+
+    def _by_id(self, data: object, key: str, *fields: str) -> dict[int | str, Mapping[str, Any]]:
+        return self.unique(self.objects(data, key, "id", *fields), "id")
 
 
-def _box(annotation: Mapping[str, Any], image: Mapping[str, Any], classes: Mapping[Any, Any], where: str) -> OwnBox:
+def _label(annotation: Mapping[str, Any], classes: Mapping[int | str, Mapping[str, Any]]) -> str | None:
+    id = as_id(annotation.get("category_id"))
+    known = None if id is None else classes.get(id)
+    return None if known is None else str(known["name"])
+
+
+def _lacking(annotation: Mapping[str, Any]) -> str:
     category = annotation.get("category_id")
-    label = classes.get(category) if isinstance(category, int | str) else None
-    label = str(label) if label is not None else None
-    caption = annotation.get("caption") or annotation.get("description")
+    unknown = f"its category {shown(category)} is not in the file's list"
+    return "it has neither a caption nor a category" if category is None else unknown
+
+
+def _box(annotation: Mapping[str, Any], image: Mapping[str, Any], caption: object, label: str | None, where: str) -> OwnBox:
     return OwnBox(
         where,
         annotation.get("bbox"),
@@ -47,5 +64,5 @@ def _box(annotation: Mapping[str, Any], image: Mapping[str, Any], classes: Mappi
         wordings="own_text" if caption else "class",
         label=label,
         outline=annotation.get("segmentation"),
-        size_wh=(image["width"], image["height"]) if "width" in image and "height" in image else None,
+        size_wh=(image.get("width"), image.get("height")),
     )

@@ -5,7 +5,17 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
-from roi_agent.model.data.readers.base import MALFORMED, MISSING_IMAGE, Reader, Trouble, Unusable, file_name, required, sentence
+from roi_agent.model.annotations import as_id
+from roi_agent.model.data.readers.base import (
+    MALFORMED,
+    MISSING_IMAGE,
+    Reader,
+    Trouble,
+    Unusable,
+    file_name,
+    required,
+    sentence,
+)
 from roi_agent.model.data.readers.described import Described, instance, one_turn_each, usable
 from roi_agent.model.data.record import Record
 from roi_agent.model.shown import shown
@@ -36,7 +46,9 @@ class CocoInstances(Reader):
         for image in [image for image in self._of_image if image not in self._images]:
             for annotation in self._of_image.pop(image):
                 where = f"{name}, annotation {shown(annotation.get('id'))}"
-                self.trouble.append(Trouble(MISSING_IMAGE, where, f"its image {shown(image)} is not in the file's list"))
+                self.trouble.append(
+                    Trouble(MISSING_IMAGE, where, f"its image {shown(image)} is not in the file's list, or more than once")
+                )
 
     def groups(self) -> Sequence[int | str]:
         """The ids of images with annotations."""
@@ -60,7 +72,8 @@ class CocoInstances(Reader):
     def _described(self, annotation: Mapping[str, Any], size_wh: tuple[int, int]) -> Described:
         where = f"{self._file}, image {annotation['image_id']}, annotation {shown(annotation.get('id'))}"
         category = annotation.get("category_id")
-        known = self._classes.get(category) if isinstance(category, int | str) else None
+        id = as_id(category)
+        known = None if id is None else self._classes.get(id)
         if known is None:
             raise Unusable(MALFORMED, where, f"its category {shown(category)} is not in the file's list")
         label = sentence(known.get("name"), where=where, what="class")

@@ -74,6 +74,8 @@ def read_entities(root: Path, id: str) -> AnnotatedImage:
         except Unusable as unusable:
             troubles.append(unusable.trouble)
     size = annotation.findtext("size/width"), annotation.findtext("size/height")
+    if None in size:
+        raise Unusable(MALFORMED, where, "it states no size")
     return AnnotatedImage(annotation.findtext("filename") or f"{id}.jpg", size, tuple(captions), tuple(troubles))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from roi_agent.model.annotations import as_id
 from roi_agent.model.data.readers.base import MALFORMED, MISSING_IMAGE, Reader, Trouble, required
 from roi_agent.model.shown import shown
 
@@ -44,8 +45,8 @@ def read_mdetr(reader: Reader, place: str, key: str) -> dict[int | str, list[Mde
             reader.trouble.append(Trouble(MISSING_IMAGE, where, f"its image {shown(image)} is not in the file's list"))
     found: dict[int | str, list[MdetrCaption]] = {}
     for id, entry in entries.items():
-        where, image = f"{name}, image {id}", entry.get(key, entry.get("file_name"))
-        if isinstance(image, int | str):
+        where, image = f"{name}, image {id}", as_id(entry.get(key, entry.get("file_name")))
+        if image is not None:
             found.setdefault(image, []).append(MdetrCaption(entry, tuple(annotations.get(id, ())), where))
         else:
             reader.trouble.append(Trouble(MALFORMED, where, f"it has no {key}"))

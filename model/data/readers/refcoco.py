@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
+from roi_agent.model.annotations import as_id
 from roi_agent.model.data.readers.base import (
     MALFORMED,
     MISSING_IMAGE,
@@ -107,8 +108,8 @@ class RefCoco(Reader):
                     self.trouble.append(Trouble(MALFORMED, caption.where, problem))
                     continue
                 (annotation,) = caption.annotations
-                same = annotation.get("original_id")
-                same = same if isinstance(same, int | str) else str(annotation.get("bbox"))
+                same = as_id(annotation.get("original_id"))
+                same = same if same is not None else str(annotation.get("bbox"))
                 self._add(image, same, annotation, [(caption.entry.get("caption"), caption.where)])
 
     def _read_refer(self) -> None:
@@ -137,11 +138,11 @@ class RefCoco(Reader):
         annotations: Mapping[int | str, Mapping[str, Any]],
         where: str,
     ) -> None:
-        image, id, sentences = ref.get("image_id"), ref.get("ann_id"), ref.get("sentences")
-        if not isinstance(image, int | str) or image not in images:
-            self.trouble.append(Trouble(MISSING_IMAGE, where, f"its image {shown(image)} is not in instances.json"))
-        elif not isinstance(id, int | str) or id not in annotations:
-            self.trouble.append(Trouble(MALFORMED, where, f"its region {shown(id)} is not in instances.json"))
+        image, id, sentences = as_id(ref.get("image_id")), as_id(ref.get("ann_id")), ref.get("sentences")
+        if image is None or image not in images:
+            self.trouble.append(Trouble(MISSING_IMAGE, where, f"its image {shown(ref.get('image_id'))} is not in instances.json"))
+        elif id is None or id not in annotations:
+            self.trouble.append(Trouble(MALFORMED, where, f"its region {shown(ref.get('ann_id'))} is not in instances.json"))
         elif not isinstance(sentences, list) or not sentences:
             self.trouble.append(Trouble(NO_TEXT, where, "it has no sentences"))
         else:

@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
+from roi_agent.model.annotations import as_id
 from roi_agent.model.boxes import Box
 from roi_agent.model.data.readers.base import MALFORMED, Reader, Trouble, Unusable, fitted, sentence, usable
 from roi_agent.model.data.readers.choices import distinct
@@ -99,7 +100,7 @@ class Visual7WPointing(_Visual7W):
 
     def __init__(self, root: Path, *, images: Path, split: str) -> None:
         super().__init__(root, images=images, split=split)
-        self._boxes = {box["box_id"]: box for _, box in self.objects(self._data, "boxes", "box_id")}
+        self._boxes = self.unique(self.objects(self._data, "boxes", "box_id"), "box_id")
 
     def turn(
         self, question: str, options: list[Any], size_wh: tuple[int, int], rng: Random, where: str
@@ -118,12 +119,13 @@ class Visual7WPointing(_Visual7W):
         return RecordTurn(asked, answer, tuple(names)), regions, clipped + notes
 
     def _box(self, number: object, size_wh: tuple[int, int], where: str) -> tuple[Box, list[Trouble]]:
-        if not isinstance(number, int | str) or number not in self._boxes:
+        id = as_id(number)
+        if id is None or id not in self._boxes:
             raise Unusable(MALFORMED, where, f"there is no box {shown(number)}")
-        box = self._boxes[number]
+        box = self._boxes[id]
         values = [box.get(key) for key in ("x", "y", "width", "height")]
         return fitted(values, format="xywh", size_wh=size_wh, where=f"{where}, box {number}")
 
     def _label(self, number: int | str, where: str) -> str | None:
-        name = self._boxes[number].get("name")
+        name = self._boxes[as_id(number) or 0].get("name")
         return sentence(name, where=where, what="name") if isinstance(name, str) and name.strip() else None

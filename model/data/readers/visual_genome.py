@@ -5,6 +5,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
+from roi_agent.model.annotations import as_id
 from roi_agent.model.data.readers.base import MALFORMED, MISSING_IMAGE, Reader, Trouble, Unusable, fitted, sentence
 from roi_agent.model.data.readers.described import Described, one_turn_each, usable
 from roi_agent.model.data.record import Record
@@ -59,6 +60,8 @@ class VisualGenome(Reader):
             regions = self._described[group].get("regions")
             if not isinstance(regions, list):
                 raise Unusable(MALFORMED, where, "it has no list of regions")
+            if image.get("width") is None or image.get("height") is None:
+                raise Unusable(MALFORMED, where, f"{_IMAGES} states no size")
             names = (f"VG_100K/{group}.jpg", f"VG_100K_2/{group}.jpg", f"{group}.jpg")
             name, size_wh = self.images.sized(*names, size_wh=(image.get("width"), image.get("height")), where=where)
         except Unusable as unusable:
@@ -83,7 +86,8 @@ class VisualGenome(Reader):
         ids = self.load_json(alone, _SPLITS)
         place = self.files[-1].name
         ids = ids.get(self.split) if isinstance(ids, Mapping) else ids
-        if not isinstance(ids, list) or not all(isinstance(each, int | str) for each in ids):
+        ids = [as_id(each) for each in ids] if isinstance(ids, list) else [None]
+        if None in ids:
             raise RecordInvalid(
                 f"{place}: there is no list of image ids for {self.split!r}", do="see whether this is the right file"
             )

@@ -1,0 +1,51 @@
+"""Colours of a picture's own profile (ICC), such as Adobe RGB, as sRGB, which models are trained on."""
+
+import io
+from itertools import product
+
+from PIL import Image, ImageChops, ImageCms
+
+CONVERTED = "colours converted from the picture's own profile to sRGB"
+UNREADABLE = "colour profile unreadable: colours left as they are"
+
+_UNSEEN = 2  # levels of 8 bits; a profile that moves no colour by more is sRGB under another name
+_GREY_MODES = ("1", "L", "LA", "La", "I", "F")
+_MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # of Pillow, by the profile's colour space
+
+
+def to_srgb(rgb: Image.Image, decoded: Image.Image, notes: list[str]) -> Image.Image:
+    """The picture in sRGB; adds to the notes.
+
+    rgb: the picture, 8-bit RGB, with numbers as in its file.  decoded: the same as Pillow decoded it, with its profile.
+    """
+    profile = decoded.info.get("icc_profile")
+    if not profile:
+        return rgb
+    try:
+        converted = _converted(rgb, decoded, bytes(profile))
+    except Exception:  # a damaged profile raises anything; the picture itself is whole
+        notes.append(UNREADABLE)
+        return rgb
+    notes += [CONVERTED] if converted is not rgb else []
+    return converted
+
+
+def _converted(rgb: Image.Image, decoded: Image.Image, data: bytes) -> Image.Image:
+    """The same image where the profile is that of sRGB.  Errors: anything, for a profile that is broken or does not fit."""
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+    mode = _MODES[profile.profile.xcolor_space]
+    fits = {"RGB": decoded.mode != "CMYK", "L": decoded.mode.split(";")[0] in _GREY_MODES, "CMYK": decoded.mode == "CMYK"}
+    if not fits[mode]:
+        raise ValueError
+    transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
+    if mode == "RGB" and _is_srgb(transform):
+        return rgb
+    source = {"RGB": rgb, "L": rgb.getchannel(0), "CMYK": decoded}[mode]
+    return transform.apply(source)
+
+
+def _is_srgb(transform: ImageCms.ImageCmsTransform) -> bool:
+    colours = Image.new("RGB", (512, 1))
+    colours.putdata(list(product(range(0, 256, 36), repeat=3)))
+    largest = ImageChops.difference(colours, transform.apply(colours)).getextrema()
+    return max(high for _, high in largest) <= _UNSEEN

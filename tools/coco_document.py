@@ -1,0 +1,156 @@
+"""A COCO instances document, checked as a whole before anything of it is used: images, categories, annotations, and their ids."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from roi_agent.model.annotations import annotated_box, annotated_mask, as_id, is_fractions, whole_number
+from roi_agent.model.errors import ImageUnreadable, InvalidSetting, RoiAgentError, UserError
+from roi_agent.model.image_folder import ImageFolder, last_part, leads_out
+from roi_agent.model.images import LoadedImage, load_image
+from roi_agent.model.shown import shown
+
+OURS = "roi_agent"  # the key of what COCO has no field for
+_Id = int | str
+
+
+@dataclass(frozen=True, slots=True)
+class CocoDocument:
+    """images, labels: by id.  annotations: of images that are there, each as an item for `Workspace.add_regions` later."""
+
+    images: Mapping[_Id, Mapping[str, Any]]
+    labels: Mapping[_Id, str]
+    annotations: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def read(cls, document: object) -> "CocoDocument":
+        """document: the document, or the path of its JSON file.  Error: InvalidSetting."""
+        coco = _parsed(document)
+        images = _by_id(coco["images"], "image", "file_name")
+        labels = {id: str(item["name"]) for id, item in _by_id(coco.get("categories") or [], "category", "name").items()}
+        for item in coco["annotations"]:
+            if as_id(item.get("image_id")) not in images:
+                raise InvalidSetting(f"annotation {shown(item.get('id'))} is of an image that is not listed", do="add the image")
+        return cls(images, labels, coco["annotations"])
+
+    def open_images(self, images: str | Path | Mapping[str, object]) -> dict[_Id, LoadedImage]:
+        """The images by their ids.
+
+        images: the folder of the files that the document names, or a mapping from their names to images.
+        Errors: InvalidSetting, and those of `load_image`.
+        """
+        folder = None if isinstance(images, Mapping) else ImageFolder(Path(images))
+        opened = {}
+        for id, item in self.images.items():
+            name = str(item["file_name"])
+            if folder is not None:
+                image = load_image(folder.path / _found(folder, name))
+            else:
+                assert isinstance(images, Mapping)
+                image = load_image(images[_key(images, name)])
+            _check_size(item, name, image.size_wh)
+            opened[id] = image
+        return opened
+
+    def items(self, size_wh: Mapping[_Id, tuple[int, int]], notes: list[str]) -> dict[_Id, list[dict[str, Any]]]:
+        """The annotations of each image as items for `add_regions`.
+
+        A mask that cannot be used is left out where there is a box, and told in the notes.  Errors: those of the box.
+        """
+        found: dict[_Id, list[dict[str, Any]]] = {id: [] for id in self.images}
+        for item in self.annotations:
+            image = as_id(item["image_id"])
+            assert image is not None
+            try:
+                found[image].append(self._item(item, size_wh[image], notes))
+            except RoiAgentError as error:
+                raise type(error)(f"annotation {shown(item.get('id'))}: {error.problem}", do=error.do) from None
+        return found
+
+    def _item(self, item: Mapping[str, Any], size_wh: tuple[int, int], notes: list[str]) -> dict[str, Any]:
+        ours = item.get(OURS) or {}
+        wire: dict[str, Any] = {key: ours[key] for key in ("source", "prompt") if key in ours}
+        wire |= {"label": ours.get("label") if OURS in item else self._label(item, notes), "score": item.get("score")}
+        if "bbox" in item:
+            if is_fractions(item["bbox"]):
+                raise InvalidSetting(f"the box {shown(item['bbox'])} is in fractions", do="give pixels: x, y, width, height")
+            wire["box"] = annotated_box(item["bbox"], format="xywh", size_wh=size_wh)
+        try:
+            if item.get("segmentation"):
+                wire["mask"] = annotated_mask(item["segmentation"], size_wh, wire.get("box"))
+        except UserError as error:
+            if "box" not in wire:
+                raise
+            notes.append(f"annotation {shown(item.get('id'))}: its mask was left out: {error.problem}")
+        return wire
+
+    def _label(self, item: Mapping[str, Any], notes: list[str]) -> str | None:
+        category = item.get("category_id")
+        id = as_id(category)
+        label = None if id is None else self.labels.get(id)
+        if label is None and category is not None:
+            unknown = f"its category {shown(category)} is not in the document, so that it has no label"
+            notes.append(f"annotation {shown(item.get('id'))}: {unknown}")
+        return label
+
+
+def _parsed(document: object) -> Mapping[str, Any]:
+    if isinstance(document, str | Path):
+        try:
+            document = json.loads(Path(document).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            raise InvalidSetting(f"{Path(str(document)).name!r} is no JSON file that can be read", do="give COCO JSON") from None
+    lists = [document.get(key) for key in ("images", "annotations")] if isinstance(document, Mapping) else [None]
+    if not all(isinstance(each, list) and all(isinstance(item, Mapping) for item in each) for each in lists):
+        raise InvalidSetting("this is no COCO instances document", do='give one with "images" and "annotations"')
+    assert isinstance(document, Mapping)
+    return document
+
+
+def _by_id(entries: object, what: str, key: str) -> dict[_Id, Mapping[str, Any]]:
+    """Images or categories by their ids.  Error: InvalidSetting where one has no id or name, or different ones share an id."""
+    found: dict[_Id, Mapping[str, Any]] = {}
+    for entry in entries if isinstance(entries, list) else [None]:
+        if not isinstance(entry, Mapping) or entry.get("id") is None or entry.get(key) is None:
+            raise InvalidSetting("an image or category of the document has no id or no name", do="give COCO JSON")
+        id = as_id(entry["id"])
+        if id is None:
+            raise InvalidSetting(f"an {what} has the id {shown(entry['id'])}", do="give a whole number or a text")
+        if found.setdefault(id, entry) != entry:
+            several = {"image": "images", "category": "categories"}[what]
+            raise InvalidSetting(f"two {several} have the id {shown(id)}", do="give each an id of its own")
+    return found
+
+
+def _found(folder: ImageFolder, name: str) -> str:
+    if leads_out(name):
+        raise InvalidSetting(f"the image {shown(name)} is not below the folder of images", do="give names below the folder")
+    found = folder.find(name)
+    if len(found) > 1:
+        raise InvalidSetting(f"{len(found)} images are called {last_part(name)}", do="give the path below the folder")
+    if not found:
+        raise ImageUnreadable(f"there is no image {shown(name)} in the folder of images", do="check the folder and the name")
+    return found[0]
+
+
+def _key(images: Mapping[str, object], name: str) -> str:
+    """The key of a mapping that a name means: itself, or the only one with the same last part."""
+    if name in images:
+        return name
+    same = [each for each in images if last_part(each) == last_part(name)] if name != last_part(name) else []
+    if len(same) != 1:
+        raise InvalidSetting(f"the image {name!r} is not among those given", do="give it under this name")
+    return same[0]
+
+
+def _check_size(item: Mapping[str, Any], name: str, size_wh: tuple[int, int]) -> None:
+    """Error: InvalidSetting where the document states another size than the image has; what it does not state is not compared."""
+    for key, real in zip(("width", "height"), size_wh, strict=True):
+        stated = item.get(key)
+        number = whole_number(stated)
+        if stated is not None and number is None:
+            raise InvalidSetting(f"the image {name!r} has the {key} {shown(stated)}", do="give a whole number, or leave it out")
+        if number not in (None, real):
+            raise InvalidSetting(f"the image {name!r} is not of the size that the document says", do="give the right image")
