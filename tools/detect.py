@@ -177,7 +177,8 @@ class _Draft:
         prompt = " . ".join(phrases) or None
         regions = workspace.add_regions(items, image=image, source="detect", prompt=prompt, same_iou=_SAME)
         notes += _joined(set(phrases) - {region.label for region in regions})
-        return Detection(image.name, regions, phrases, self.threshold, self.best_scores, tuple(notes), self.unknown, self.others)
+        told = {"notes": tuple(notes), "unknown": self.unknown, "others": self.others}
+        return Detection(image.name, regions, phrases, self.threshold, self.best_scores, **told)
 
 
 def _by_phrases(image: WorkspaceImage, found: Candidates, phrases: tuple[str, ...], threshold: float, overlap: float) -> _Draft:
