@@ -49,16 +49,19 @@ def read_pieces(
         text, sources = "".join(piece.text for piece in some), [piece for piece in some for _ in piece.text]
         start = len(text) - len(text.lstrip()) if stripped and place > 0 else 0
         end = len(text.rstrip()) if stripped and place < len(stretches) - 1 else len(text)
-        for span in _spans(tokenizer, text[start:end], sources[start:end], reserved):
+        goes_on = place > 0 and not (stripped or _begins_with_space(tokenizer, after_special=True))
+        for span in _spans(tokenizer, text[start:end], sources[start:end], reserved, goes_on):
             of = sources[start + span.start : start + span.end]
             yield Token(span.id, any(piece.learned for piece in of), any(piece.scored for piece in of))
 
 
-def _spans(tokenizer: PreTrainedTokenizerBase, text: str, sources: Sequence[Piece], reserved: frozenset[int]) -> Iterator[_Span]:
+def _spans(
+    tokenizer: PreTrainedTokenizerBase, text: str, sources: Sequence[Piece], reserved: frozenset[int], goes_on: bool
+) -> Iterator[_Span]:
     """The tokens of a stretch.  Literal pieces are read sign by sign, and so is what a tokenizer takes for a special token."""
     cuts = [place for place in range(1, len(text)) if sources[place].literal or sources[place - 1].literal]
     for start, end in pairwise([0, *cuts, len(text)]):
-        for span in _moved(_read(tokenizer, text[start:end], start > 0), start):
+        for span in _moved(_read(tokenizer, text[start:end], goes_on or start > 0), start):
             if span.id not in reserved:
                 yield span
                 continue
@@ -91,7 +94,9 @@ def _reserved(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
 
 
 @lru_cache(maxsize=64)
-def _begins_with_space(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the tokenizer puts a space before each text, as SentencePiece does with its dummy prefix."""
-    first = tokenizer.convert_ids_to_tokens(tokenizer.encode("a", add_special_tokens=False))[:1]
-    return any(token.startswith(_SPACE) for token in first)
+def _begins_with_space(tokenizer: PreTrainedTokenizerBase, *, after_special: bool = False) -> bool:
+    """Whether the tokenizer puts a space before a text, as SentencePiece does; some do not after a special token."""
+    special = next((token.content for token in tokenizer.added_tokens_decoder.values() if token.special), "")
+    text = special + "a" if after_special else "a"
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer.encode(text, add_special_tokens=False))
+    return any(token.startswith(_SPACE) for token in tokens if token != special)

@@ -12,16 +12,17 @@ from sentencepiece import SentencePieceProcessor
 
 from roi_agent.model.answers import Decoding
 from roi_agent.model.checkpoints import convert
-from roi_agent.model.conversation import Turn
+from roi_agent.model.checkpoints.vocabulary import load_tokenizer
+from roi_agent.model.conversation import ConversationTemplate, Turn
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.images import load_image
 from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.processing import IGNORE, GPT4RoIProcessor
+from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, register_special_tokens
 from roi_agent.model.regions import Box, Region
 from roi_agent.model.train.packing import prefix_ids
 from roi_agent.model.train.samples import encode_records
 from tests import published
-from tests.release import FORMS, TOKENS, chain, load_processor, write_tokenizer
+from tests.release import FORMS, TOKENS, chain, load_processor, make_processor, write_tokenizer
 
 IMAGE, BOX = Image.new("RGB", (40, 30), "red"), [1, 2, 20, 22]
 REGIONS = [Region(f"region{number}", Box(0, 0, 10 * number, 10)) for number in (1, 2)]
@@ -148,6 +149,29 @@ def test_a_converted_release_reads_the_same(opened: Opened, tmp_path: Path) -> N
     text = OPENING + "What is region1 <bbox>?\n### Assistant:"
     assert list(read.ids) == opened.read_by_release(text)
     assert model.engine.runner.prefix_ids == prefix_ids(model.processor) == read.ids[: read.ids.index(455) + 1]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_turns_of_another_family_are_read_as_the_tokenizer_itself_does(form: str, tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, form, (*TOKENS, "<|im_start|>", "<|im_end|>"))
+    tokenizer = load_tokenizer([tmp_path])
+    register_special_tokens(tokenizer, (*TOKENS, "<|im_start|>", "<|im_end|>"))
+    processor = make_processor(tokenizer)
+    processor.template = ConversationTemplate(
+        opening="Look.<|im_start|>user\n<im_start>{image}<im_end> is the picture.",
+        first_question="{question}<|im_end|>\n<|im_start|>assistant\n",
+        next_question="\n<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n",
+        answer="{answer}",
+        end="<|im_end|>",
+        first_mention="{name} <bbox>",
+        later_mention="{name}",
+        introduction="There are {mentions}. ",
+    )
+    turns = [Turn("Is <region1> a dog, é?", " a  dog"), Turn("<region2>red <region1>")]
+    prompt = processor.render(turns, REGIONS)
+    text = "".join(piece.text for piece in prompt.pieces)
+    ids = processor.encode(prompt)[0]
+    assert ids == [1, *tokenizer.encode(text, add_special_tokens=False)]
 
 
 # ---------------------------------------------------------------- what users type
