@@ -16,6 +16,7 @@ from roi_agent.model.answers import Answer, AnswerStream, AnswerToken, Choice, D
 from roi_agent.model.cancellation import Cancellation
 from roi_agent.model.conversation import Turn
 from roi_agent.model.domain import Domain
+from roi_agent.model.dtypes import running_dtype, stored_dtype
 from roi_agent.model.engine import Engine, EngineSettings, Pending, Request, Runner, Written
 from roi_agent.model.errors import PromptTooLong
 from roi_agent.model.images import LoadedImage
@@ -53,14 +54,19 @@ class LocalRegionModel(RegionModel):
     ) -> "LocalRegionModel":
         """Model, processor and domain from a folder that `save_pretrained`, `roi-agent train` or `convert` wrote.
 
+        dtype: by default what the weights are stored in, or what is fast on a CPU; see `running_dtype`.
         image_size, mask_pooling: in place of the folder's own; see `load_adapted`.
         Raises ModelNotFound for a folder without a model, CheckpointMismatch where weights and configuration differ,
         InvalidSetting for an image size that does not fit.
         """
         path = Path(folder)
         model: Any
-        model, processor = load_adapted(path, image_size=image_size, mask_pooling=mask_pooling, dtype=dtype)
-        return cls(model.to(device), processor, Domain.load(path), settings)
+        if dtype is None:
+            stored, count = stored_dtype(path)
+            dtype = stored and running_dtype(stored, device, name=path.name, num_parameters=count)
+        options: dict[str, Any] = {"image_size": image_size, "mask_pooling": mask_pooling}
+        model, processor = load_adapted(path, dtype=dtype, device=device, **options)
+        return cls(model, processor, Domain.load(path), settings)
 
     @property
     def knows(self) -> str | None:

@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from transformers.utils import logging
 
+from roi_agent.model.dtypes import running_dtype
 from roi_agent.model.errors import CheckpointMismatch, ModelNotFound
 
 _LONG_LOAD_BYTES = 500_000_000
@@ -34,6 +36,15 @@ def load_model(kind: Any, folder: str | Path, **options: Any) -> Any:
         problem = f"the weights in {_shown(folder)} do not fit: {', '.join(wrong)}"
         raise CheckpointMismatch(problem, do="convert or train them again")
     return model
+
+
+def load_on(kind: Any, folder: str | Path, *, device: str, dtype: torch.dtype | None) -> Any:
+    """As `load_model`, on a device, in a type: by default that of the file, or what is fast on a CPU; see `running_dtype`."""
+    model = load_model(kind, folder, dtype=dtype or "auto")
+    if dtype is None:
+        count = sum(each.numel() for each in model.parameters())
+        dtype = running_dtype(model.dtype, device, name=Path(folder).name, num_parameters=count)
+    return model.to(device, dtype)
 
 
 def _load(kind: Any, folder: str | Path, **options: Any) -> Any:

@@ -168,14 +168,26 @@ def parse_devices(text: str | None, default: str) -> dict[str, str]:
 
     Error: InvalidSetting.
     """
-    devices = dict.fromkeys(ROLES, default)
-    # A device for all of them first, wherever it stands.
+    return _by_role(text, default, what="device", do="write cuda:0, or detect=cpu,ask=cuda:0")
+
+
+def parse_dtypes(text: str | None) -> dict[str, str]:
+    """The type of every role's weights from "bfloat16", or "detect=float32,ask=bfloat16"; "" for those that are not named.
+
+    Error: InvalidSetting.
+    """
+    return _by_role(text, "", what="type", do="write bfloat16, or detect=float32,ask=bfloat16")
+
+
+def _by_role(text: str | None, default: str, *, what: str, do: str) -> dict[str, str]:
+    values = dict.fromkeys(ROLES, default)
+    # One for all of them first, wherever it stands.
     for part in sorted((text or "").split(","), key=lambda part: "=" in part):
-        role, equals, device = (piece.strip() for piece in part.partition("="))
+        role, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals and role:
-            devices = dict.fromkeys(ROLES, role)
+            values = dict.fromkeys(ROLES, role)
         elif equals:
-            if role not in ROLES or not device:
-                raise InvalidSetting(f"the device {shown(part)} is unclear", do="write cuda:0, or detect=cpu,ask=cuda:0")
-            devices[role] = device
-    return devices
+            if role not in ROLES or not value:
+                raise InvalidSetting(f"the {what} {shown(part)} is unclear", do=do)
+            values[role] = value
+    return values
