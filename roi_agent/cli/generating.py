@@ -102,7 +102,7 @@ def _generate(
     settings: "GenerationSettings",
     names: dict[str, str],
     writer: "Writer | None",
-    where: Mapping[str, str | None],
+    where: Mapping[str, Any],
     *,
     as_json: bool,
 ) -> None:

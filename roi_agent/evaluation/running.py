@@ -163,7 +163,7 @@ def _ask_shard(
     plan: Plan,
     folder: RunFolder,
     model: RegionModel | str | Path,
-    where: Mapping[str, str | None],
+    where: Mapping[str, Any],
     shard: Shard,
     tell: Callable[[int], None],
 ) -> None:
@@ -196,7 +196,7 @@ def _ask_image(model: RegionModel, records: RecordSet, record: Record, samples: 
 def _in_processes(
     settings: EvaluationSettings,
     model: RegionModel | str | Path,
-    where: Mapping[str, str | None],
+    where: Mapping[str, Any],
     count: int,
     tell: Callable[[], None],
 ) -> None:
@@ -225,7 +225,7 @@ def _in_processes(
         raise OutOfMemory(problem, do="run it again with fewer --processes: what is answered is kept")
 
 
-def _run_shard(settings: EvaluationSettings, model: str, where: Mapping[str, str | None], failures: Any, shard: Shard) -> None:
+def _run_shard(settings: EvaluationSettings, model: str, where: Mapping[str, Any], failures: Any, shard: Shard) -> None:
     """In a process of its own."""
     end_with_parent()
     import torch
