@@ -1,4 +1,4 @@
-"""Loading with transformers: nothing is missing in silence, and a progress bar stands only where it takes a while."""
+"""Loading with transformers: nothing is missing in silence, and a progress bar stands only where weights are fetched."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +11,6 @@ from transformers.utils import logging
 
 from roi_agent.model.dtypes import running_dtype
 from roi_agent.model.errors import CheckpointMismatch, ModelNotFound
-
-_LONG_LOAD_BYTES = 500_000_000
 
 
 def load_part(kind: Any, folder: str | Path) -> Any:
@@ -29,7 +27,7 @@ def load_model(kind: Any, folder: str | Path, **options: Any) -> Any:
 
     Errors: those of `load_part`, and CheckpointMismatch where weights and configuration differ.
     """
-    with without_bars(unless=_is_long(Path(folder))):
+    with without_bars(unless=not Path(folder).is_dir()):
         model, report = _load(kind, folder, output_loading_info=True, **options)
     wrong = [f"{len(report[key])} {key.replace('_', ' ')}" for key in sorted(report) if report[key]]
     if wrong:
@@ -66,7 +64,7 @@ def _load(kind: Any, folder: str | Path, **options: Any) -> Any:
 
 @contextmanager
 def without_bars(*, unless: bool = False) -> Iterator[None]:
-    """Without transformers' progress bars, unless it takes a while."""
+    """Without transformers' progress bars."""
     shown = logging.is_progress_bar_enabled()
     if not unless:
         logging.disable_progress_bar()
@@ -75,10 +73,6 @@ def without_bars(*, unless: bool = False) -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-def _is_long(folder: Path) -> bool:
-    return not folder.is_dir() or sum(file.stat().st_size for file in folder.glob("*.safetensors")) > _LONG_LOAD_BYTES
 
 
 def _shown(folder: str | Path) -> str:

@@ -14,6 +14,7 @@ from roi_agent.model.dtypes import DTYPES, stored_dtype
 from roi_agent.model.engine import EngineSettings
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 from roi_agent.model.local import LocalRegionModel
+from roi_agent.model.progress import waiting
 from roi_agent.model.protocol import NoRegionModel, RegionModel
 from roi_agent.model.segmenter import PromptedSegmenter, TransformersSegmenter
 from roi_agent.model.weights import load_part
@@ -66,14 +67,9 @@ def load_region_model(
     folder = SHIPPED["ask"].get(str(name), Path(name))
     if not folder.is_dir():
         raise _unknown(str(name))
-    return LocalRegionModel.from_folder(
-        folder,
-        device=_device(name, device),
-        dtype=_dtype(dtype),
-        settings=engine,
-        image_size=image_size,
-        mask_pooling=mask_pooling,
-    )
+    options: dict[str, Any] = {"settings": engine, "image_size": image_size, "mask_pooling": mask_pooling}
+    with waiting(f"loading {name}", show=False):
+        return LocalRegionModel.from_folder(folder, device=_device(name, device), dtype=_dtype(dtype), **options)
 
 
 def load_detector(
@@ -90,7 +86,8 @@ def load_detector(
 
         return RemoteDetector(Connection(str(name), api_key=api_key))
     folder = SHIPPED["detect"].get(str(name), name)
-    return TransformersDetector.load(folder, device=_device(name, device), dtype=_dtype(dtype))
+    with waiting(f"loading {name}", show=False):
+        return TransformersDetector.load(folder, device=_device(name, device), dtype=_dtype(dtype))
 
 
 def load_segmenter(
@@ -107,7 +104,8 @@ def load_segmenter(
 
         return RemoteSegmenter(Connection(str(name), api_key=api_key))
     folder = SHIPPED["segment"].get(str(name), name)
-    return TransformersSegmenter.load(folder, device=_device(name, device), dtype=_dtype(dtype))
+    with waiting(f"loading {name}", show=False):
+        return TransformersSegmenter.load(folder, device=_device(name, device), dtype=_dtype(dtype))
 
 
 def load_models(

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from roi_agent.loading import load_detector, load_models, load_region_model, load_segmenter
 from roi_agent.model import dtypes, progress
+from roi_agent.model.answers import AnswerStream
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from tests import tiny
@@ -126,6 +127,7 @@ def test_a_command_runs_in_the_type_that_is_asked_for(run: Runner) -> None:
 _PEAK = """
 import resource, sys, torch
 from pathlib import Path
+from roi_agent.model.answers import AnswerStream
 from roi_agent.model.local import LocalRegionModel
 import roi_agent.model.checkpoints
 from tests.small import make_model
@@ -195,15 +197,9 @@ def test_only_the_first_answer_of_a_model_is_waited_for_aloud(streamed: bool, ca
     model = load_region_model("nano")
     assert "loading nano ... " in capsys.readouterr().err
     for shown in (True, False):
-        question: dict[str, Any] = {
-            "image": "examples/scene1.png",
-            "question": "What is <region1>?",
-            "regions": [[10, 20, 110, 140]],
-        }
-        if streamed:
-            assert "".join(model.ask_stream(**question))
-        else:
-            assert model.ask(**question).text
+        ask = model.stream if streamed else model.ask
+        answer = ask("examples/scene1.png", "What is <region1>?", [[10, 20, 110, 140]])
+        assert "".join(answer) if isinstance(answer, AnswerStream) else answer.text
         assert ("the first answer ... " in capsys.readouterr().err) == shown
 
 

@@ -27,4 +27,5 @@ def load_windowed(folder: Path, dtype: torch.dtype, device: torch.device) -> GPT
     materialise(model, dtype, device)
     with torch.no_grad():
         copy_weights(model, sources, lambda done, total: None)
-    return model.eval()
+    loaded: GPT4RoIForConditionalGeneration = model.eval()
+    return loaded
