@@ -203,10 +203,6 @@ def test_only_the_first_answer_of_a_model_is_waited_for_aloud(streamed: bool, ca
         assert ("the first answer ... " in capsys.readouterr().err) == shown
 
 
-def test_what_is_quick_is_not_told(run: Runner) -> None:
-    assert not run("ask", "examples/scene1.png", "What is <region1>?", "--box", "10,20,110,140").err
-
-
 def test_a_line_comes_again_and_never_within_another(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(progress, "FIRST_S", 0.0)
     monkeypatch.setattr(progress, "AGAIN_S", 0.0)

@@ -75,7 +75,7 @@ class Report:
         left_out = [each for micro in micros for each in micro.left_out]
         number = self.accelerator.reduce(torch.tensor(len(left_out), device=self.accelerator.device), "sum")
         if int(number):
-            self._leave_out(gather_object([f"{each}: longer than {self.job.settings.length} tokens" for each in left_out]))
+            self._leave_out(gather_object(left_out))
         self.tokens += tokens
         for name, value in (("loss", loss), ("gradient_norm", norm), ("left_out", float(number))):
             self.recent[name].append(value)
