@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from roi_agent.model.data.conversion import TROUBLES, convert
@@ -13,6 +14,7 @@ from roi_agent.model.data.record_files import Card, open_records
 from roi_agent.model.errors import DataRefused, ImageUnreadable
 from roi_agent.model.train.record_settings import EvaluationSettings
 from roi_agent.model.train.record_training import train_on_records
+from tests.commands import Runner
 from tests.conversions import coco, content, settings
 from tests.public_data import write_json
 from tests.record_runs import job, losses, make_root
@@ -84,6 +86,19 @@ def test_a_training_leaves_out_damaged_pictures_and_names_their_records(
     lines = (tmp_path / "left_out.txt").read_text().splitlines()
     assert [line.partition(": ")[0] for line in lines] == about and all("3.png" in line and "cut short" in line for line in lines)
     assert len(losses(tmp_path)) == 8 // batch
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_command_says_how_many_records_were_left_out(root: Path, tmp_path: Path, run: Runner, as_json: bool) -> None:
+    settings = {"model": "nano", "trained": ["projector"], "data": {"toy-train": 1}, "batch": 8, "epochs": 1, "workers": 0}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({**settings, "micro_batch": 8, "precision": "float32"}))
+    where = ["--data", str(root), "--from", str(root / "tiny"), "--out", str(tmp_path / "run")]
+    done = run("train", str(tmp_path / "own.yaml"), *where, *(["--json"] if as_json else []))
+    assert done.code == 0, done.err
+    if as_json:
+        assert json.loads(done.out)["left_out"] == 3
+    else:
+        assert "3 records were left out" in done.out and "left_out.txt" in done.out
 
 
 def test_held_out_records_with_damaged_pictures_are_not_asked(
