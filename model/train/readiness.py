@@ -58,10 +58,9 @@ def check_images(part: Part) -> None:
     """
     places = np.unique(np.linspace(0, max(0, part.num_samples - 1), min(part.num_samples, _IMAGES)).astype(int))
     records = [part.read(int(place))[0] for place in places]
-    names = [record.image for record in records]
-    missing = [name for name in names if not (part.records.images / name).is_file()]
+    missing = [record.image for record in records if not part.records.has_image(record)]
     if missing:
-        problem = f"{len(missing)} of {len(names)} images looked for of {part.name} are not there, the first {missing[0]!r}"
+        problem = f"{len(missing)} of {len(records)} images looked for of {part.name} are not there, the first {missing[0]!r}"
         raise DataNotFound(problem, do=f"put them below {str(part.records.images)!r}, or convert the set again")
     _check_readable(part, records)
 

@@ -134,7 +134,7 @@ class Samples(Dataset[Sample]):
         try:
             image = part.records.image(records[0])
         except UserError as error:
-            if not (part.records.images / records[0].image).is_file():  # a folder that is gone would leave out everything
+            if not part.records.has_image(records[0]):  # a folder that is gone would leave out everything
                 raise
             blank = load_image(Image.new("RGB", (_BLANK, _BLANK)))
             reasons = [f"{each.id}: {error.problem}" for each in records]
