@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModel
+from transformers.initialization import no_init_weights
 
 from roi_agent.model.configuration import GPT4RoIConfig
+from roi_agent.model.dtypes import stored_dtype
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.processing import GPT4RoIProcessor
@@ -30,20 +32,35 @@ def load_adapted(
     mask_pooling: bool | None = None,
     focal_crop: bool | None = None,
     dtype: torch.dtype | None = None,
+    device: str = "cpu",
 ) -> tuple[GPT4RoIForConditionalGeneration, GPT4RoIProcessor]:
     """Model and processor of a folder, under options of one's own; None leaves an option as the folder has it.
 
     For example `load_adapted("gpt4roi-7b", image_size=336)` reads a checkpoint of 224 px at 336 px.  Both can be saved again.
     image_size, scale_pyramid: see `at_image_size`.  mask_pooling, focal_crop: see `GPT4RoIConfig`.
+    dtype: by default what the weights are stored in.  They are read into it, and onto the device, a few megabytes at a time.
     Raises InvalidSetting for an image size that does not fit, and the errors of `load_model`.
     """
-    model = load_model(GPT4RoIForConditionalGeneration, folder, dtype=dtype or "auto")
+    model = _load(Path(folder), dtype, torch.device(device)) if Path(folder).is_dir() else None
+    if model is None:
+        model = load_model(GPT4RoIForConditionalGeneration, folder, dtype=dtype or "auto").to(device)
     processor = load_part(GPT4RoIProcessor, folder)
     options: dict[str, Any] = {"scale_pyramid": scale_pyramid, "mask_pooling": mask_pooling, "focal_crop": focal_crop}
     wanted = with_options(model.config, image_size=image_size, **options)
     adapt_model(model, wanted)
     adapt_processor(processor, wanted)
     return model, processor
+
+
+def _load(folder: Path, dtype: torch.dtype | None, device: torch.device) -> GPT4RoIForConditionalGeneration | None:
+    """The model of a local folder; None where transformers reads it as well: files of the same type are mapped, not copied."""
+    stored, _ = stored_dtype(folder)
+    wanted = dtype or stored
+    if wanted is None or (wanted == stored and device.type == "cpu"):
+        return None
+    from roi_agent.model.checkpoints.saved import load_windowed
+
+    return load_windowed(folder, wanted, device)
 
 
 def with_options(
@@ -118,7 +135,8 @@ def _tower_at(tower: nn.Module, config: Any, num_prefix_tokens: int) -> nn.Modul
     """The same tower made anew for the configuration's image size."""
     weights = tower.state_dict()
     some = next(tower.parameters())
-    made: nn.Module = AutoModel.from_config(config, dtype=some.dtype).to(some.device)
+    with no_init_weights():  # they come from the tower that there is
+        made: nn.Module = AutoModel.from_config(config, dtype=some.dtype).to(some.device)
     for name, new in made.state_dict().items():
         if weights[name].shape != new.shape:
             assert "position_embedding" in name, name

@@ -22,7 +22,7 @@ from roi_agent.model.domain import Domain
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, PromptTooLong
 from roi_agent.model.pixels import shrunk_to, without_vanishing
 from roi_agent.model.shown import shown
-from roi_agent.model.weights import load_model, load_part
+from roi_agent.model.weights import load_on, load_part
 
 GROUNDED = ("grounding-dino", "mm-grounding-dino")
 OPEN_WORLD = ("owlv2", "owlvit")
@@ -114,9 +114,9 @@ class TransformersDetector:
             raise ModelNotFound(
                 f"{Path(folder).name!r} is a {config.model_type}, no detector", do="give a Grounding DINO or OWLv2"
             )
-        model = load_model(AutoModelForZeroShotObjectDetection, folder, dtype=dtype or "auto")
+        model = load_on(AutoModelForZeroShotObjectDetection, folder, device=device, dtype=dtype)
         processor = load_part(AutoProcessor, folder)
-        return cls(model.to(device), processor, name=Path(folder).name, domain=Domain.load(Path(folder)))
+        return cls(model, processor, name=Path(folder).name, domain=Domain.load(Path(folder)))
 
     @property
     def knows(self) -> str | None:

@@ -22,6 +22,7 @@ from roi_agent.model.checkpoints.names import read_json
 from roi_agent.model.checkpoints.shards import WeightFolder
 from roi_agent.model.configuration import PRESETS, GPT4RoIConfig
 from roi_agent.model.detector import GROUNDED, OPEN_WORLD, TransformersDetector
+from roi_agent.model.dtypes import memory
 from roi_agent.model.errors import RoiAgentError
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.segmenter import PADDED, STRETCHED, TransformersSegmenter
@@ -191,7 +192,7 @@ def _torchvision_problems() -> list[str]:
 
 
 def _cpu() -> Device:
-    total, free = _memory()
+    total, free = memory()
     return Device("cpu", f"{platform.machine()}, {os.cpu_count() or 1} cores", total, free)
 
 
@@ -203,7 +204,7 @@ def _gpus() -> tuple[list[Device], list[str]]:
             if torch.cuda.is_available():
                 return [_cuda(index) for index in range(torch.cuda.device_count())], []
             if torch.backends.mps.is_available():
-                total, free = _memory()
+                total, free = memory()
                 return [Device("mps", "shares the memory of the machine", total, free)], []
             driver = Path("/proc/driver/nvidia").exists()
     except Exception as error:  # a broken driver can raise anything
@@ -214,18 +215,6 @@ def _gpus() -> tuple[list[Device], list[str]]:
 def _cuda(index: int) -> Device:
     free, total = torch.cuda.mem_get_info(index)
     return Device(f"cuda:{index}", torch.cuda.get_device_name(index), total, free)
-
-
-def _memory() -> tuple[int, int]:
-    """Bytes of the machine's memory, or of the container's share: in all, and available."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    free, meminfo, limit = total, Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
-    if meminfo.is_file():
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
-        free = int(lines["MemAvailable"].split()[0]) << 10 if "MemAvailable" in lines else total
-    if limit.is_file() and limit.read_text().strip().isdigit():
-        total = min(total, int(limit.read_text()))
-    return total, min(total, free)
 
 
 def _gib(num_bytes: int) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -16,11 +17,13 @@ from roi_agent.model.answers import Answer, AnswerStream, AnswerToken, Choice, D
 from roi_agent.model.cancellation import Cancellation
 from roi_agent.model.conversation import Turn
 from roi_agent.model.domain import Domain
+from roi_agent.model.dtypes import running_dtype, stored_dtype
 from roi_agent.model.engine import Engine, EngineSettings, Pending, Request, Runner, Written
 from roi_agent.model.errors import PromptTooLong
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.processing import GPT4RoIProcessor
+from roi_agent.model.progress import waiting as told_waiting
 from roi_agent.model.protocol import Closed, Question, RegionModel
 from roi_agent.model.regions import Region, small_box_warnings
 
@@ -38,6 +41,7 @@ class LocalRegionModel(RegionModel):
         settings: EngineSettings | None = None,
     ) -> None:
         self.model, self.processor, self._domain = model.eval(), processor, domain
+        self._has_answered = False
         self.engine = Engine(Runner(model, processor, self._inspect), settings)
 
     @classmethod
@@ -53,14 +57,19 @@ class LocalRegionModel(RegionModel):
     ) -> "LocalRegionModel":
         """Model, processor and domain from a folder that `save_pretrained`, `roi-agent train` or `convert` wrote.
 
+        dtype: by default what the weights are stored in, or what is fast on a CPU; see `running_dtype`.
         image_size, mask_pooling: in place of the folder's own; see `load_adapted`.
         Raises ModelNotFound for a folder without a model, CheckpointMismatch where weights and configuration differ,
         InvalidSetting for an image size that does not fit.
         """
         path = Path(folder)
         model: Any
-        model, processor = load_adapted(path, image_size=image_size, mask_pooling=mask_pooling, dtype=dtype)
-        return cls(model.to(device), processor, Domain.load(path), settings)
+        if dtype is None:
+            stored, count = stored_dtype(path)
+            dtype = stored and running_dtype(stored, device, name=path.name, num_parameters=count)
+        options: dict[str, Any] = {"image_size": image_size, "mask_pooling": mask_pooling}
+        model, processor = load_adapted(path, dtype=dtype, device=device, **options)
+        return cls(model, processor, Domain.load(path), settings)
 
     @property
     def knows(self) -> str | None:
@@ -84,7 +93,8 @@ class LocalRegionModel(RegionModel):
         """Answers to several conversations about one image, in batches; greedy answers are those of `reply`."""
         waiting = self._submit(image, questions, decoding)
         try:
-            return [self._answer(each, regions) for each, (_, regions) in zip(waiting, questions, strict=True)]
+            with self._first_told():
+                return [self._answer(each, regions) for each, (_, regions) in zip(waiting, questions, strict=True)]
         finally:
             _let_go(waiting)
 
@@ -92,8 +102,9 @@ class LocalRegionModel(RegionModel):
         """As `reply_all`; a task that is cancelled takes the questions back."""
         waiting = await asyncio.to_thread(self._submit, image, questions, decoding)
         try:
-            for each in waiting:
-                await each.wait()
+            with self._first_told():
+                for each in waiting:
+                    await each.wait()
             return [self._answer(each, regions) for each, (_, regions) in zip(waiting, questions, strict=True)]
         finally:
             _let_go(waiting)
@@ -115,7 +126,8 @@ class LocalRegionModel(RegionModel):
         for requests in _slices(self._scoring(image, questions)):
             waiting = self.engine.submit_all(requests)
             try:
-                scored += [each.result() for each in waiting]
+                with self._first_told():
+                    scored += [each.result() for each in waiting]
             finally:
                 _let_go(waiting)
         return self._choices(image, questions, scored)
@@ -130,10 +142,18 @@ class LocalRegionModel(RegionModel):
             decoding = Decoding(timeout_s=stop.left_s)
             waiting = self.engine.submit_all([replace(each, decoding=decoding) for each in requests])
             try:
-                scored += [await each.wait() for each in waiting]
+                with self._first_told():
+                    scored += [await each.wait() for each in waiting]
             finally:
                 _let_go(waiting)
         return self._choices(image, questions, scored)
+
+    @contextmanager
+    def _first_told(self) -> Iterator[None]:
+        """Within, something is waited for: the first time, when weights may yet be read from the disk, a long wait is told."""
+        with nullcontext() if self._has_answered else told_waiting("the first answer", show=False):
+            yield
+        self._has_answered = True
 
     def _scoring(self, image: LoadedImage, questions: Sequence[Closed]) -> list[Request]:
         """A request for each option of each question."""
@@ -218,10 +238,21 @@ class _LocalStream(AnswerStream):
         self._model, self._pending, self._regions = model, pending, regions
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._pending)
+        pieces = iter(self._pending)
+        with self._model._first_told():
+            first = next(pieces, None)
+        if first is not None:
+            yield first
+            yield from pieces
 
-    def __aiter__(self) -> AsyncIterator[str]:
-        return self._pending.pieces()
+    async def __aiter__(self) -> AsyncIterator[str]:
+        async with aclosing(self._pending.pieces()) as pieces:
+            with self._model._first_told():
+                first = await anext(pieces, None)
+            if first is not None:
+                yield first
+                async for piece in pieces:
+                    yield piece
 
     def answer(self) -> Answer:
         return self._model._answer(self._pending, self._regions)

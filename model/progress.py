@@ -1,11 +1,15 @@
-"""How work that takes a while shows itself: on standard error, and only where a person sees it, in a terminal or a notebook.
+"""How work that takes a while shows itself, always on standard error.
 
-Programs that read our output get none of it.
+Bars and lines that vanish only where a person sees them, in a terminal or a notebook; elsewhere, in a pipe or a log, a plain line
+after some seconds, so that a long silence is no riddle.
 """
 
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.progress import (
@@ -18,6 +22,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+FIRST_S, AGAIN_S = 5.0, 30.0  # until a plain line, and until the next one
+_waiting = ContextVar("_waiting", default=False)
+
 
 def progress_bar(show: bool = True, *columns: ProgressColumn) -> Progress:
     """A bar for each task.  columns: others than the task's name, what is done of how much, and the time."""
@@ -28,13 +35,36 @@ def progress_bar(show: bool = True, *columns: ProgressColumn) -> Progress:
 
 @contextmanager
 def waiting(text: str, show: bool = True) -> Iterator[None]:
-    """A line while something goes on whose end nobody knows; it vanishes."""
-    console = Console(stderr=True)
-    if not (show and _is_seen(console)):
+    """Tell that something goes on whose end nobody knows; within another one nothing is added.
+
+    show: where a person sees it, by a line that is there at once and vanishes; else by a plain one where it takes long.
+    """
+    if _waiting.get():
         yield
         return
-    with console.status(f"{text} ..."):
+    console, before = Console(stderr=True), _waiting.set(True)
+    try:
+        with console.status(f"{text} ...") if show and _is_seen(console) else _told_if_long(text):
+            yield
+    finally:
+        _waiting.reset(before)
+
+
+@contextmanager
+def _told_if_long(text: str) -> Iterator[None]:
+    over = threading.Event()
+    threading.Thread(target=_tell, args=(text, over), daemon=True, name="waiting").start()
+    try:
         yield
+    finally:
+        over.set()
+
+
+def _tell(text: str, over: threading.Event) -> None:
+    begin, patience = time.monotonic(), FIRST_S
+    while not over.wait(patience):
+        print(f"{text} ... {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
+        patience = AGAIN_S
 
 
 def _is_seen(console: Console) -> bool:

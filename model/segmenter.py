@@ -24,7 +24,7 @@ from roi_agent.model.errors import InvalidSetting, ModelNotFound
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.masks import Mask
 from roi_agent.model.pixels import without_vanishing
-from roi_agent.model.weights import load_model, load_part
+from roi_agent.model.weights import load_on, load_part
 
 PADDED = ("sam", "sam_hq")  # fit the longer side and pad; the others stretch the image to a square
 STRETCHED = ("sam2", "sam2_video", "sam3_tracker", "sam3_video", "edgetam", "edgetam_video")
@@ -99,9 +99,9 @@ class TransformersSegmenter:
         config = load_part(AutoConfig, folder)
         if config.model_type not in (*PADDED, *STRETCHED):
             raise ModelNotFound(f"{Path(folder).name!r} is a {config.model_type}, no segmenter", do="give a SAM or SAM 2")
-        model = load_model(AutoModelForMaskGeneration, folder, dtype=dtype or "auto")
+        model = load_on(AutoModelForMaskGeneration, folder, device=device, dtype=dtype)
         processor, domain = load_part(AutoProcessor, folder), Domain.load(Path(folder))
-        return cls(model.to(device), processor, name=Path(folder).name, domain=domain)
+        return cls(model, processor, name=Path(folder).name, domain=domain)
 
     def notes(self, image: LoadedImage) -> tuple[str, ...]:
         """What the reader should know: that the image is none of those that the model knows."""

@@ -1,16 +1,16 @@
-"""Loading with transformers: nothing is missing in silence, and a progress bar stands only where it takes a while."""
+"""Loading with transformers: nothing is missing in silence, and a progress bar stands only where weights are fetched."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from transformers.utils import logging
 
+from roi_agent.model.dtypes import running_dtype
 from roi_agent.model.errors import CheckpointMismatch, ModelNotFound
-
-_LONG_LOAD_BYTES = 500_000_000
 
 
 def load_part(kind: Any, folder: str | Path) -> Any:
@@ -27,13 +27,22 @@ def load_model(kind: Any, folder: str | Path, **options: Any) -> Any:
 
     Errors: those of `load_part`, and CheckpointMismatch where weights and configuration differ.
     """
-    with without_bars(unless=_is_long(Path(folder))):
+    with without_bars(unless=not Path(folder).is_dir()):
         model, report = _load(kind, folder, output_loading_info=True, **options)
     wrong = [f"{len(report[key])} {key.replace('_', ' ')}" for key in sorted(report) if report[key]]
     if wrong:
         problem = f"the weights in {_shown(folder)} do not fit: {', '.join(wrong)}"
         raise CheckpointMismatch(problem, do="convert or train them again")
     return model
+
+
+def load_on(kind: Any, folder: str | Path, *, device: str, dtype: torch.dtype | None) -> Any:
+    """As `load_model`, on a device, in a type: by default that of the file, or what is fast on a CPU; see `running_dtype`."""
+    model = load_model(kind, folder, dtype=dtype or "auto")
+    if dtype is None:
+        count = sum(each.numel() for each in model.parameters())
+        dtype = running_dtype(model.dtype, device, name=Path(folder).name, num_parameters=count)
+    return model.to(device, dtype)
 
 
 def _load(kind: Any, folder: str | Path, **options: Any) -> Any:
@@ -55,7 +64,7 @@ def _load(kind: Any, folder: str | Path, **options: Any) -> Any:
 
 @contextmanager
 def without_bars(*, unless: bool = False) -> Iterator[None]:
-    """Without transformers' progress bars, unless it takes a while."""
+    """Without transformers' progress bars."""
     shown = logging.is_progress_bar_enabled()
     if not unless:
         logging.disable_progress_bar()
@@ -64,10 +73,6 @@ def without_bars(*, unless: bool = False) -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-def _is_long(folder: Path) -> bool:
-    return not folder.is_dir() or sum(file.stat().st_size for file in folder.glob("*.safetensors")) > _LONG_LOAD_BYTES
 
 
 def _shown(folder: str | Path) -> str:

@@ -10,14 +10,16 @@ from transformers import AutoConfig
 
 from roi_agent.model.configuration import PRESETS, GPT4RoIConfig
 from roi_agent.model.detector import PhraseDetector, TransformersDetector
+from roi_agent.model.dtypes import DTYPES, stored_dtype
 from roi_agent.model.engine import EngineSettings
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 from roi_agent.model.local import LocalRegionModel
+from roi_agent.model.progress import waiting
 from roi_agent.model.protocol import NoRegionModel, RegionModel
 from roi_agent.model.segmenter import PromptedSegmenter, TransformersSegmenter
 from roi_agent.model.weights import load_part
 from roi_agent.tools.ask import SecondLook
-from roi_agent.tools.models import Models, ModelSource, parse_devices, weight_bytes
+from roi_agent.tools.models import Models, ModelSource, parse_devices, parse_dtypes, weight_bytes
 from roi_agent.tools.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ SHIPPED = {
     "detect": {"nano": _MODEL / "nano-detector"},
     "segment": {"nano": _MODEL / "nano-segmenter"},
 }
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, None: None}
 
 
 def load_region_model(
@@ -47,7 +48,8 @@ def load_region_model(
     name: `nano`, which is shipped; a folder that `roi-agent train` or `roi-agent convert` wrote; or the address of a server,
         such as http://localhost:8000, which `roi-agent serve` started. None, or "none", is no model: every question is refused.
     device: `cpu`, `cuda`, `cuda:1`, `mps`; by default a GPU where there is one, except for nano.
-    dtype: `float32`, `bfloat16` or `float16`; by default what the weights are stored in.
+    dtype: `float32`, `bfloat16` or `float16`; by default what the weights are stored in; on a CPU that computes half
+        precision slowly, what is fast there, which a line of the log says.
     engine: memory and queue of a model in this process.  api_key: of a server; by default ROI_AGENT_API_KEY.
     image_size: read images at this side, in pixels, as 336 for a checkpoint of 224: position embeddings are interpolated;
         see `roi_agent.model.adapt.at_image_size`.
@@ -65,14 +67,9 @@ def load_region_model(
     folder = SHIPPED["ask"].get(str(name), Path(name))
     if not folder.is_dir():
         raise _unknown(str(name))
-    return LocalRegionModel.from_folder(
-        folder,
-        device=_device(name, device),
-        dtype=_dtype(dtype),
-        settings=engine,
-        image_size=image_size,
-        mask_pooling=mask_pooling,
-    )
+    options: dict[str, Any] = {"settings": engine, "image_size": image_size, "mask_pooling": mask_pooling}
+    with waiting(f"loading {name}", show=False):
+        return LocalRegionModel.from_folder(folder, device=_device(name, device), dtype=_dtype(dtype), **options)
 
 
 def load_detector(
@@ -89,7 +86,8 @@ def load_detector(
 
         return RemoteDetector(Connection(str(name), api_key=api_key))
     folder = SHIPPED["detect"].get(str(name), name)
-    return TransformersDetector.load(folder, device=_device(name, device), dtype=_dtype(dtype))
+    with waiting(f"loading {name}", show=False):
+        return TransformersDetector.load(folder, device=_device(name, device), dtype=_dtype(dtype))
 
 
 def load_segmenter(
@@ -106,7 +104,8 @@ def load_segmenter(
 
         return RemoteSegmenter(Connection(str(name), api_key=api_key))
     folder = SHIPPED["segment"].get(str(name), name)
-    return TransformersSegmenter.load(folder, device=_device(name, device), dtype=_dtype(dtype))
+    with waiting(f"loading {name}", show=False):
+        return TransformersSegmenter.load(folder, device=_device(name, device), dtype=_dtype(dtype))
 
 
 def load_models(
@@ -115,6 +114,7 @@ def load_models(
     detector: object = "nano",
     segmenter: object = "nano",
     device: str | None = None,
+    dtype: str | None = None,
     budget_bytes: int | None = None,
     engine: EngineSettings | None = None,
 ) -> Models:
@@ -123,14 +123,17 @@ def load_models(
     region_model, detector, segmenter: a name as the functions above take it; or an object: a RegionModel, a detector or any
         function image -> boxes, a segmenter or a live SamPredictor; or None, or "none", for a role without a model.
     device: for all of them, or by role: "detect=cpu,ask=cuda:0"; by default as in `load_region_model`.
+    dtype: of their weights, for all of them or by role: "ask=bfloat16"; by default as in `load_region_model`.
     budget_bytes: of weights on one device; see `Models`.  engine: memory and queue of the region model.
     Errors: InvalidSetting, ModelNotFound.
     """
-    devices = parse_devices(device, "")
+    devices, dtypes = parse_devices(device, ""), parse_dtypes(dtype)
+    for each in dtypes.values():
+        _dtype(each or None)
     given = {"ask": region_model, "detect": detector, "segment": segmenter}
     loaders = {"ask": partial(load_region_model, engine=engine), "detect": load_detector, "segment": load_segmenter}
     sources = {
-        role: _source(role, model, loaders[role], devices[role])
+        role: _source(role, model, loaders[role], devices[role], dtypes[role])
         for role, model in given.items()
         if not (_is_none(model) or isinstance(model, NoRegionModel))
     }
@@ -143,21 +146,37 @@ def build_toolbox(
     pictures: bool = False,
     without: Sequence[str] = (),
     second_look: SecondLook = "small",
-    **models: Any,
+    region_model: object = "nano",
+    detector: object = "nano",
+    segmenter: object = "nano",
+    device: str | None = None,
+    dtype: str | None = None,
+    budget_bytes: int | None = None,
+    engine: EngineSettings | None = None,
 ) -> "Toolbox":
     """The tools for a planner over one workspace, a new one by default.
 
     pictures: also show pictures to the planner, for planners that can see.  without: tools to leave out, by name or group:
-    detect, segment, ask, measure, view, list.  second_look: as in `roi_agent.tools.ask`.  models: the arguments of `load_models`.
+    detect, segment, ask, measure, view, list.  second_look: as in `roi_agent.tools.ask`.
+    region_model, detector, segmenter, device, dtype, budget_bytes, engine: as in `load_models`.
     For example `build_toolbox(workspace, detector="nano").tools()` gives LangChain tools, `.openai_tools()` OpenAI schemas.
     """
     from roi_agent.tools.toolbox import Toolbox
 
     held = workspace if workspace is not None else Workspace()
-    return Toolbox(held, load_models(**models), pictures=pictures, without=without, second_look=second_look)
+    models = load_models(
+        region_model=region_model,
+        detector=detector,
+        segmenter=segmenter,
+        device=device,
+        dtype=dtype,
+        budget_bytes=budget_bytes,
+        engine=engine,
+    )
+    return Toolbox(held, models, pictures=pictures, without=without, second_look=second_look)
 
 
-def _source(role: str, given: object, load: Any, device: str) -> ModelSource:
+def _source(role: str, given: object, load: Any, device: str, dtype: str) -> ModelSource:
     if not isinstance(given, str | Path):
         return ModelSource(type(given).__name__, lambda _: given, device or "cpu", weight_bytes(given))
     if _is_address(given):
@@ -166,7 +185,9 @@ def _source(role: str, given: object, load: Any, device: str) -> ModelSource:
     where = _device(given, device or None)
     folder = SHIPPED[role].get(str(given), Path(given))
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder.is_dir() else 0
-    return ModelSource(str(given), lambda device: load(given, device=device), where, size)
+    if dtype and size:
+        size = stored_dtype(folder)[1] * DTYPES[dtype].itemsize
+    return ModelSource(str(given), lambda device: load(given, device=device, dtype=dtype or None), where, size)
 
 
 def _check_there(role: str, name: str | Path) -> None:
@@ -214,6 +235,6 @@ def _device(name: object, device: str | None) -> str:
 
 
 def _dtype(name: str | None) -> torch.dtype | None:
-    if name not in _DTYPES:
+    if name is not None and name not in DTYPES:
         raise InvalidSetting(f"the type {name!r} is unknown", do="use float32, bfloat16 or float16")
-    return _DTYPES[name]
+    return DTYPES[name] if name is not None else None

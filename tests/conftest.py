@@ -30,6 +30,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("benchmark")
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No lines that something takes long, which would come or not by how busy this machine is."""
+    from roi_agent.model import progress
+
+    monkeypatch.setattr(progress, "FIRST_S", 3600.0)
+
+
 @pytest.fixture(scope="session")
 def release(tmp_path_factory: pytest.TempPathFactory) -> "Release":
     from tests.published import Release

@@ -70,7 +70,8 @@ def back_to_step_2(folder: Path, other: Path) -> Path:
 
 def write_bases(folder: Path, text: PreTrainedConfig, monkeypatch: pytest.MonkeyPatch) -> Start:
     """A language model and a vision tower to start from; what is made between them has 20 thousand weights, not 300 million."""
-    sizes = {"region_channels": 16, "region_dim": 12, "num_fusions": 2, "fusion_groups": 4, "roi_size": 3, "position_dim": 8}
+    sizes: dict[str, Any] = {"region_channels": 16, "region_dim": 12, "num_fusions": 2, "fusion_groups": 4}
+    sizes |= {"roi_size": 3, "position_dim": 8}
     monkeypatch.setattr(starting, "GPT4RoIConfig", partial(GPT4RoIConfig, **sizes))
     torch.manual_seed(0)
     make_processor(small_config()).tokenizer.save_pretrained(folder / "language")

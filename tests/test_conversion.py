@@ -16,6 +16,7 @@ from sentencepiece import sentencepiece_model_pb2
 from torch import Tensor
 
 from roi_agent.model.checkpoints import convert, load_published, published_processor
+from roi_agent.model.dtypes import stored_dtype
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 from roi_agent.model.local import LocalRegionModel
 from tests import published
@@ -35,9 +36,9 @@ def test_convert_writes_a_folder_that_answers_questions(release: Release, tmp_pa
     assert json.loads((out / "conversion.json").read_text()) == json.loads(json.dumps(report.to_dict()))
     assert [each.name for each in out.parent.iterdir()] == ["out"] and list(out.glob("*.safetensors"))
     assert len({oct(file.stat().st_mode) for file in out.iterdir()}) == 1
-    model = LocalRegionModel.from_folder(out)
+    model = LocalRegionModel.from_folder(out, dtype=torch.float16)
     direct = load_published(folder, base, release.tower, show_progress=False)
-    assert model.model.dtype == torch.float16
+    assert stored_dtype(out) == (torch.float16, report.num_parameters)
     assert all(torch.equal(value, state(model.model)[name]) for name, value in state(direct).items())
     answer = LocalRegionModel.from_folder(out, dtype=torch.float32).ask(
         Image.new("RGB", (64, 48)), "a <region1>", regions=[[1, 2, 30, 40]], max_new_tokens=2

@@ -74,7 +74,7 @@ def test_an_image_that_is_kept_takes_what_was_measured() -> None:
 
 @pytest.mark.parametrize(("gigabytes", "fitting"), [(1, 2), (18, 3), (33, 5), (80, 6), (0, 0)])
 def test_what_fits_depends_on_what_is_free(monkeypatch: pytest.MonkeyPatch, gigabytes: int, fitting: int) -> None:
-    monkeypatch.setattr(doctor, "_memory", lambda: (gigabytes << 30, gigabytes << 30))
+    monkeypatch.setattr(doctor, "memory", lambda: (gigabytes << 30, gigabytes << 30))
     monkeypatch.setattr(doctor, "_gpus", lambda: ([], []))
     assert sum(fit.fits["cpu"] for fit in examine().fits) == fitting
 

@@ -13,7 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from roi_agent.loading import load_detector, load_models, load_region_model, load_segmenter
-from roi_agent.model import dtypes
+from roi_agent.model import dtypes, progress
+from roi_agent.model.answers import AnswerStream
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from tests import tiny
@@ -25,7 +26,8 @@ HALVES = (torch.float16, torch.bfloat16)
 
 def save_as(folder: Path, dtype: torch.dtype) -> Path:
     """A small random model in a folder, its weights in that type."""
-    model = make_model().to(dtype)
+    model: Any = make_model()
+    model.to(dtype)
     model.save_pretrained(folder)
     make_processor(model.config).save_pretrained(folder)
     return folder
@@ -125,6 +127,7 @@ def test_a_command_runs_in_the_type_that_is_asked_for(run: Runner) -> None:
 _PEAK = """
 import resource, sys, torch
 from pathlib import Path
+from roi_agent.model.answers import AnswerStream
 from roi_agent.model.local import LocalRegionModel
 import roi_agent.model.checkpoints
 from tests.small import make_model
@@ -162,3 +165,49 @@ def test_a_model_that_was_moved_can_still_be_trained() -> None:
     assert model.device.type == "meta"
     assert not [name for name, each in model.named_parameters() if each.is_inference()]
     assert not [name for name, each in model.named_buffers() if each.is_inference()]
+
+
+# ---------------------------------------------------------------- what is shown while it takes its time
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything takes too long."""
+    monkeypatch.setattr(progress, "FIRST_S", 0.0)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        (("ask", "examples/scene1.png", "What is <region1>?", "--box", "10,20,110,140"), ("loading nano", "answering")),
+        (("detect", "examples/scene1.png", "star"), ("loading nano",)),
+        (("run", "examples/scene1.png", "What colour is the umbrella?"), ("loading nano", "the first answer")),
+    ],
+)
+def test_what_takes_long_says_so_beside_the_json(run: Runner, arguments: tuple[str, ...], lines: tuple[str, ...]) -> None:
+    found = run(*arguments, "--json")
+    assert found.code == 0 and json.loads(found.out)
+    assert all(f"{line} ... " in found.err for line in lines), found.err
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("streamed", [False, True])
+def test_only_the_first_answer_of_a_model_is_waited_for_aloud(streamed: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    model = load_region_model("nano")
+    assert "loading nano ... " in capsys.readouterr().err
+    for shown in (True, False):
+        ask = model.stream if streamed else model.ask
+        answer = ask("examples/scene1.png", "What is <region1>?", [[10, 20, 110, 140]])
+        assert "".join(answer) if isinstance(answer, AnswerStream) else answer.text
+        assert ("the first answer ... " in capsys.readouterr().err) == shown
+
+
+def test_a_line_comes_again_and_never_within_another(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "FIRST_S", 0.0)
+    monkeypatch.setattr(progress, "AGAIN_S", 0.0)
+    told = ""
+    with progress.waiting("counting"), progress.waiting("adding"):
+        while told.count("counting ... ") < 3:
+            told += capsys.readouterr().err
+    assert "adding" not in told

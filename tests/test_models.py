@@ -1,6 +1,7 @@
 """The models of the tools: loaded late, once, on their own devices, and moved out when memory is short."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -105,6 +106,70 @@ def test_many_threads_load_a_model_once() -> None:
     for thread in threads:
         thread.join()
     assert sorted(shelf.loads) == ["ask", "detect"]
+
+
+def test_a_model_that_is_loaded_is_there_while_another_one_loads() -> None:
+    begun, may_end, loads = threading.Event(), threading.Event(), list[str]()
+
+    def slow(device: str) -> Holder:
+        loads.append("ask")
+        begun.set()
+        assert may_end.wait(30)
+        return Holder(400, device)
+
+    models = Models({"detect": ModelSource("quick", lambda device: Holder(400, device)), "ask": ModelSource("slow", slow)})
+    with ThreadPoolExecutor(3) as pool:
+
+        def used(role: str) -> Any:
+            with models.use(role) as model:
+                return model
+
+        used("detect")
+        asking = [pool.submit(used, "ask") for _ in range(2)]
+        assert begun.wait(30)
+        finding = pool.submit(used, "detect")
+        planned = pool.submit(models.plan)
+        try:
+            assert finding.result(30).device == "cpu"
+            assert [line.state for line in planned.result(30)] == ["on cpu", "not loaded"]
+        finally:
+            may_end.set()
+        assert asking[0].result(30) is asking[1].result(30) and loads == ["ask"]
+
+
+def test_a_load_that_fails_is_tried_again() -> None:
+    tries = iter([ModelNotFound("gone", do="look"), None])
+
+    def load(device: str) -> Holder:
+        if error := next(tries):
+            raise error
+        return Holder(400, device)
+
+    models = Models({"ask": ModelSource("own", load, "cpu", 400)}, budget_bytes=400)
+    with pytest.raises(ModelNotFound, match="gone"), models.use("ask"):
+        pass
+    with models.use("ask") as model:
+        assert model.device == "cpu"
+
+
+def test_models_that_load_together_keep_the_budget_when_they_are_done() -> None:
+    both = threading.Barrier(2, timeout=30)
+
+    def load(device: str) -> Holder:
+        both.wait()
+        return Holder(400, device)
+
+    sources = {role: ModelSource(role, load, "cpu", 400) for role in ("detect", "ask")}
+    models = Models(sources, budget_bytes=500)
+
+    def used(role: str) -> None:
+        with models.use(role):
+            pass
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(used, role) for role in ("detect", "ask")]:
+            done.result(30)
+    assert sorted(line.state for line in models.plan()) == ["not loaded", "on cpu"]
 
 
 def test_a_role_without_a_model_is_named() -> None:

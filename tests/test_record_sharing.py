@@ -10,9 +10,12 @@ import pytest
 import torch
 
 from roi_agent.model.errors import RoiAgentError, TrainingFailed
+from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.train.divergence import Diverged
 from roi_agent.model.train.processes import launch
 from roi_agent.model.train.record_settings import EvaluationSettings, LoraSettings
 from roi_agent.model.train.record_training import train_on_records
+from roi_agent.model.weights import load_model
 from tests.record_runs import back_to_step_2, job, losses, make_root, weights
 
 
@@ -60,13 +63,14 @@ def test_two_processes_train_adapters_in_bf16(root: Path, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_an_error_in_a_process_is_the_error_of_the_run(root: Path, tmp_path: Path) -> None:
-    broken = tmp_path / "toy-train"
-    shutil.copytree(root / "toy-train", broken)
-    (broken / "images" / "3.png").write_bytes(b"no image")
-    wrong = replace(job(root, tmp_path / "run", micro_batch=2), data=tmp_path)
+    model = load_model(GPT4RoIForConditionalGeneration, root / "tiny")
+    model.projector.weight.data[0, 0] = float("nan")
+    shutil.copytree(root / "tiny", tmp_path / "broken")
+    model.save_pretrained(tmp_path / "broken")
+    wrong = job(root, tmp_path / "run", str(tmp_path / "broken"), micro_batch=2)
     with pytest.raises(RoiAgentError) as error:
         train_on_records(wrong, processes=2, show_progress=False)
-    assert error.value.code == "image_unreadable"
+    assert error.value.code == "training_diverged" and Diverged.load(wrong.folder).steps == (0,)
 
 
 def end_suddenly() -> None:

@@ -12,7 +12,7 @@ from roi_agent.model.train.mixture import open_parts
 from roi_agent.model.train.plan import count_data, make_plan
 from roi_agent.model.train.record_settings import RecordSettings
 from roi_agent.model.train.settings import CONFIGS, read_values
-from roi_agent.model.train.speed import peak_flops, utilisation
+from roi_agent.model.train.speed import peak_flops, peak_of, utilisation
 from roi_agent.model.train.starting import Start
 from tests.commands import Runner
 from tests.training_sets import write_set
@@ -55,6 +55,33 @@ def test_numbers_of_weights_and_bytes_are_those_of_the_model() -> None:
     assert plan.trained == trained and plan.parameters == model.num_parameters()
     assert plan.memory.gradients == 4 * trained and plan.memory.optimiser == 8 * trained
     assert plan.checkpoint == 12 * trained and plan.exported == 4 * plan.parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "teraflops"),
+    [
+        ("NVIDIA L4", 121),
+        ("NVIDIA L40", 181),
+        ("NVIDIA L40S", 362),
+        ("NVIDIA L40G", None),
+        ("NVIDIA A10", 125),
+        ("NVIDIA A10G", None),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", None),
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA H100 NVL", None),
+        ("NVIDIA H200", 989),
+        ("NVIDIA GH200 480GB", None),
+        ("NVIDIA B200", 2250),
+        ("NVIDIA GeForce RTX 4090", 165),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA RTX A6000", 155),
+        ("NVIDIA RTX 6000 Ada Generation", None),
+    ],
+)
+def test_a_peak_is_that_of_the_very_gpu_or_unknown(name: str, teraflops: int | None) -> None:
+    assert peak_of(name) == (None if teraflops is None else teraflops * 1e12)
 
 
 def test_sharing_a_model_takes_less_memory_of_each() -> None:

@@ -55,7 +55,7 @@ class _Loaded:
 
 
 class Models:
-    """The models of the roles. Safe under threads.
+    """The models of the roles. Safe under threads: a model is loaded or moved by one of them, and others are there meanwhile.
 
     budget_bytes: weights that one device may hold at once. Where another model needs the room, the one used longest ago makes
         it: out of a GPU into main memory, out of main memory altogether, to be loaded again when it is needed. A model in use
@@ -69,8 +69,11 @@ class Models:
             raise InvalidSetting(f"the memory budget is {shown(budget_bytes)}", do="give a number of bytes above zero")
         self._sources, self._budget = dict(sources), budget_bytes
         self._loaded: dict[str, _Loaded] = {}
+        self._coming: dict[str, ModelSource] = {}  # what is being loaded
         self._clock = 0
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()  # of what stands above; never held while a model is loaded or moved
+        # Held while the role's model is loaded or moved. Who holds one only tries to get another's: none waits for ever.
+        self._moving = {role: threading.Lock() for role in self._sources}
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -86,15 +89,17 @@ class Models:
     @contextmanager
     def use(self, role: str) -> Iterator[Any]:
         """The model of a role, on its device until the block ends.  Error: ModelNotFound for a role without one."""
-        with self._lock:
+        self.check(role)
+        with self._moving[role]:
             entry = self._loaded.get(role) or self._load(role)
-            self._clock += 1
-            entry.last_used = self._clock
             if entry.device != entry.home:
-                self._make_room(entry.home, entry.weight_bytes)
+                self._make_room(entry.home, entry.weight_bytes, keep=role)
                 entry.model.to(entry.home)
                 entry.device = entry.home
-            entry.users += 1
+            with self._lock:
+                self._clock += 1
+                entry.last_used = self._clock
+                entry.users += 1
         try:
             yield entry.model
         finally:
@@ -115,33 +120,50 @@ class Models:
             return lines
 
     def _load(self, role: str) -> _Loaded:
-        self.check(role)
         source = self._sources[role]
-        self._make_room(source.device, source.weight_bytes)
-        model = source.load(source.device)
-        entry = _Loaded(model, source.device, source.device, weight_bytes(model) or source.weight_bytes)
-        self._loaded[role] = entry
+        with self._lock:
+            self._coming[role] = source
+        try:
+            self._make_room(source.device, 0, keep=role)
+            model = source.load(source.device)
+            entry = _Loaded(model, source.device, source.device, weight_bytes(model) or source.weight_bytes)
+        finally:
+            with self._lock:
+                del self._coming[role]
+        with self._lock:
+            self._loaded[role] = entry
         self._make_room(source.device, 0, keep=role)
         return entry
 
-    def _make_room(self, device: str, needed: int, *, keep: str = "") -> None:
-        """Move out what was used longest ago until `needed` bytes more fit on the device; what is in use stays."""
-        if self._budget is None:
-            return
-        while sum(each.weight_bytes for each in self._loaded.values() if each.device == device) + needed > self._budget:
-            idle = [r for r, each in self._loaded.items() if each.device == device and not each.users and r != keep]
-            if not idle:
-                return
-            oldest = min(idle, key=lambda role: self._loaded[role].last_used)
-            entry = self._loaded[oldest]
-            if device == "cpu" or not hasattr(entry.model, "to"):
-                del self._loaded[oldest]
-            else:
+    def _make_room(self, device: str, needed: int, *, keep: str) -> None:
+        """Move out what was used longest ago until `needed` bytes more fit on the device; what is in use or being moved stays."""
+        while self._budget is not None and (found := self._too_much(device, needed, keep)):
+            role, entry = found
+            try:
+                if device == "cpu" or not hasattr(entry.model, "to"):
+                    with self._lock:
+                        del self._loaded[role]
+                    continue
                 entry.model.to("cpu")
                 entry.device = "cpu"
-                self._make_room("cpu", 0, keep=keep)
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
+            finally:
+                self._moving[role].release()
+            self._make_room("cpu", 0, keep=keep)
+
+    def _too_much(self, device: str, needed: int, keep: str) -> tuple[str, _Loaded] | None:
+        """The model to move out, which is then held; None where all fits, or nothing can be moved."""
+        with self._lock:
+            here = {role: each for role, each in self._loaded.items() if each.device == device}
+            coming = sum(each.weight_bytes for each in self._coming.values() if each.device == device)
+            assert self._budget is not None
+            if sum(each.weight_bytes for each in here.values()) + coming + needed <= self._budget:
+                return None
+            for role in sorted(here, key=lambda role: here[role].last_used):
+                if role != keep and not here[role].users and self._moving[role].acquire(blocking=False):
+                    return role, here[role]
+            return None
 
 
 @contextmanager
@@ -168,14 +190,26 @@ def parse_devices(text: str | None, default: str) -> dict[str, str]:
 
     Error: InvalidSetting.
     """
-    devices = dict.fromkeys(ROLES, default)
-    # A device for all of them first, wherever it stands.
+    return _by_role(text, default, what="device", do="write cuda:0, or detect=cpu,ask=cuda:0")
+
+
+def parse_dtypes(text: str | None) -> dict[str, str]:
+    """The type of every role's weights from "bfloat16", or "detect=float32,ask=bfloat16"; "" for those that are not named.
+
+    Error: InvalidSetting.
+    """
+    return _by_role(text, "", what="type", do="write bfloat16, or detect=float32,ask=bfloat16")
+
+
+def _by_role(text: str | None, default: str, *, what: str, do: str) -> dict[str, str]:
+    values = dict.fromkeys(ROLES, default)
+    # One for all of them first, wherever it stands.
     for part in sorted((text or "").split(","), key=lambda part: "=" in part):
-        role, equals, device = (piece.strip() for piece in part.partition("="))
+        role, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals and role:
-            devices = dict.fromkeys(ROLES, role)
+            values = dict.fromkeys(ROLES, role)
         elif equals:
-            if role not in ROLES or not device:
-                raise InvalidSetting(f"the device {shown(part)} is unclear", do="write cuda:0, or detect=cpu,ask=cuda:0")
-            devices[role] = device
-    return devices
+            if role not in ROLES or not value:
+                raise InvalidSetting(f"the {what} {shown(part)} is unclear", do=do)
+            values[role] = value
+    return values

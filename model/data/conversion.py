@@ -9,14 +9,14 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from roi_agent.model.data.processes import alone_in, in_processes
-from roi_agent.model.data.readers.base import MENDED, Reader, Trouble
+from roi_agent.model.data.readers.base import IMAGE_UNREADABLE, MENDED, Reader, Trouble
 from roi_agent.model.data.record import Record
 from roi_agent.model.data.record_files import CARD, FORMS, Card, num_records, write_records
 from roi_agent.model.errors import DataRefused, InvalidSetting
@@ -83,11 +83,14 @@ def _convert(reader: Reader, folder: Path, settings: ConversionSettings, show_pr
 def _convert_part(reader: Reader, groups: Sequence[Any], folder: Path, settings: ConversionSettings, number: int) -> int:
     """One part, whole or not at all.  Error: DataRefused."""
     troubles: list[Trouble] = []
+    damage = cache(reader.images.damage)  # decoded once for all records about it
 
     def records() -> Iterator[Record]:
         start = number * settings.groups
         for index in range(start, min(start + settings.groups, len(groups))):
             for found in reader.read(groups[index], Random(f"{settings.seed} {reader.name} {reader.split} {index}")):
+                if isinstance(found, Record) and (problem := damage(found.image)):
+                    found = Trouble(IMAGE_UNREADABLE, found.id, problem)
                 if isinstance(found, Record):
                     yield found
                 else:

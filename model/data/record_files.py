@@ -109,6 +109,10 @@ class RecordSet:
             raise RecordInvalid(f"{record.id}: the record says {given} pixels, and {record.image} has {found}")
         return image
 
+    def has_image(self, record: Record) -> bool:
+        """Whether the record's image is there, whole or damaged.  Error: RecordInvalid."""
+        return (self.images / self._file(record)).is_file()
+
     def _file(self, record: Record) -> str:
         """The record's image, below the folder of images.  Error: RecordInvalid where its name leads out of it."""
         if leads_out(record.image):

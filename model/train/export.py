@@ -1,6 +1,7 @@
 """From a finished training on records to a folder that `load_region_model` opens."""
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from roi_agent.model.aside import whole_folder
 from roi_agent.model.domain import Domain, pool
+from roi_agent.model.errors import UserError
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.processing import GPT4RoIProcessor
 from roi_agent.model.train import run_checkpoints
@@ -80,7 +82,8 @@ def _fit_domain(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProces
         part, records = mixture.read(place)
         path = part.records.images / records[0].image
         if path not in found:
-            found[path] = part.records.image(records[0]).pixels
+            with suppress(UserError):  # a damaged image, which was not learned from
+                found[path] = part.records.image(records[0]).pixels
         if len(found) == _MOST:
             break
     model.config.domain = f"images of {', '.join(settings.data)}" if len(found) >= _FEWEST else ""

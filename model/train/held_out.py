@@ -1,5 +1,6 @@
 """Evaluation during training: the loss on held-out records, and how many answers are written exactly right."""
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ from torch.distributed.fsdp import FSDPModule
 
 from roi_agent.model.conversation import Turn
 from roi_agent.model.data.record import Record
+from roi_agent.model.errors import UserError
 from roi_agent.model.processing import GPT4RoIProcessor, batched
 from roi_agent.model.train.mixture import Mixture, Part, open_parts
 from roi_agent.model.train.record_settings import EvaluationSettings
 from roi_agent.model.train.samples import Samples
 
+_log = logging.getLogger(__name__)
 _AT_ONCE = 8  # answers written side by side
 
 
@@ -38,7 +41,7 @@ class HeldOut:
         (part,) = open_parts(root, {settings.data: 1.0}, conversations=1)
         self.settings, self.processor = settings, processor
         count = min(settings.records, part.num_samples)
-        self.records = [part.read(index)[0] for index in range(count)]
+        self.records = [record for index in range(count) if _is_readable(part, record := part.read(index)[0])]
         self.part: Part = part
         self.samples = Samples(Mixture.make([part], epochs=1, batch=1, seed=0), processor, length=length)
 
@@ -88,6 +91,15 @@ class HeldOut:
             "do_sample": False,
             **self.processor.stopping(longest),
         }
+
+
+def _is_readable(part: Part, record: Record) -> bool:
+    try:
+        part.records.image(record)
+    except UserError as error:
+        _log.warning("the held-out record %s is not asked about: %s", record.id, error.problem)
+        return False
+    return True
 
 
 def _same(text: str, record: Record) -> bool:

@@ -98,6 +98,11 @@ def padded(rows: Sequence[Row], *, pad_id: int) -> tuple[Tensor, Tensor, Tensor,
     )
 
 
+def empty_row(prefix: Sequence[int]) -> Row:
+    """A row that shows the image and asks nothing."""
+    return _row(prefix, [])
+
+
 def _row(prefix: Sequence[int], conversations: Sequence[Conversation]) -> Row:
     ids, labels = list(prefix), [IGNORE] * len(prefix)
     positions, segments = list(range(len(prefix))), [0] * len(prefix)

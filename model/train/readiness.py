@@ -1,6 +1,7 @@
 """What would stop a training on records, found before its first step."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -8,7 +9,8 @@ import numpy as np
 
 from roi_agent.model.aside import save_aside
 from roi_agent.model.checkpoints.target import check_disk
-from roi_agent.model.errors import CheckpointMismatch, DataNotFound, InvalidSetting
+from roi_agent.model.data.record import Record
+from roi_agent.model.errors import CheckpointMismatch, DataNotFound, InvalidSetting, UserError
 from roi_agent.model.processing import GPT4RoIProcessor
 from roi_agent.model.train.divergence import Diverged
 from roi_agent.model.train.mixture import Part, open_parts
@@ -50,13 +52,30 @@ def check_ready(job: RecordJob, processes: int) -> Plan:
 
 
 def check_images(part: Part) -> None:
-    """Look for some of a set's images, spread over all of it.  Error: DataNotFound."""
+    """Look for some of a set's images, spread over all of it.
+
+    Errors: DataNotFound where one is not there, ImageUnreadable where none can be decoded.
+    """
     places = np.unique(np.linspace(0, max(0, part.num_samples - 1), min(part.num_samples, _IMAGES)).astype(int))
-    names = [part.read(int(place))[0].image for place in places]
-    missing = [name for name in names if not (part.records.images / name).is_file()]
+    records = [part.read(int(place))[0] for place in places]
+    missing = [record.image for record in records if not part.records.has_image(record)]
     if missing:
-        problem = f"{len(missing)} of {len(names)} images looked for of {part.name} are not there, the first {missing[0]!r}"
+        problem = f"{len(missing)} of {len(records)} images looked for of {part.name} are not there, the first {missing[0]!r}"
         raise DataNotFound(problem, do=f"put them below {str(part.records.images)!r}, or convert the set again")
+    _check_readable(part, records)
+
+
+def _check_readable(part: Part, records: Sequence[Record]) -> None:
+    """That there is something to learn from: damaged images are left out one by one, and not all of them."""
+    damage = None
+    for record in records:
+        try:
+            part.records.image(record)
+            return
+        except UserError as error:
+            damage = damage or error
+    if damage is not None:
+        raise damage
 
 
 def check_fit(config: Any, processor: GPT4RoIProcessor, length: int) -> None:

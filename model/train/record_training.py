@@ -6,6 +6,7 @@ that one lacks: shares of a batch, accumulation, sharded weights and checkpoints
 """
 
 import warnings
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ def run(job: RecordJob, show_progress: bool) -> None:
     parts = open_parts(job.data, settings.data, conversations=settings.conversations)
     mixture = Mixture.make(parts, epochs=settings.epochs, batch=settings.batch, seed=settings.seed)
     steps = len(mixture) // settings.batch
-    model, processor = job.start.load(settings)
+    with waiting("loading the model", show_progress) if accelerator.is_main_process else nullcontext():
+        model, processor = job.start.load(settings)
     parameters = sum(each.numel() for each in model.language_model.parameters())
     prepare(model, settings, job.random)
     module = _placed(PackedLoss(model), settings, accelerator)

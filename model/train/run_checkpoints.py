@@ -2,8 +2,8 @@
 
 A checkpoint is a folder `checkpoints/step-N` that torch.distributed.checkpoint wrote, sharded over the processes and read by any
 number of them. It is written aside and renamed. The noise of a step is drawn from seed and step alone (see `record_training`),
-so no generator's state needs keeping. On a CPU a run goes on to the same bits as one that was never stopped; on CUDA it does not, where sums
-depend on the order in which threads add, as in the gradient of RoIAlign.
+so no generator's state needs keeping. On a CPU a run goes on to the same bits as one that was never stopped.
+On CUDA it need not: there some sums, as in the gradient of RoIAlign, depend on the order in which threads add.
 """
 
 import json

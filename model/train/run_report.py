@@ -3,6 +3,7 @@
 import logging
 import time
 from collections import defaultdict
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -16,9 +17,15 @@ from roi_agent.model.train.samples import Batch
 from roi_agent.model.train.speed import peak_flops, utilisation
 
 _log = logging.getLogger(__name__)
-_LEFT_OUT = "left_out.txt"
+LEFT_OUT = "left_out.txt"
 _PHASE = "records"  # in the log's column of phases
 _FIGURES = ("tokens_per_second", "gradient_norm", "utilisation", "held_out_loss", "held_out_exact", "left_out")
+
+
+def count_left_out(folder: Path) -> int:
+    """How many records a run names that it did not learn from."""
+    file = folder / LEFT_OUT
+    return len({line.partition(": ")[0] for line in file.read_text(encoding="utf-8").splitlines()}) if file.is_file() else 0
 
 
 class Report:
@@ -65,7 +72,7 @@ class Report:
         self.recent["left_out"].append(float(len(ids)))
         self._leave_out([f"{each}: in the batch of step {step}, at which the training diverged" for each in ids])
         if self.main:
-            file = self.job.folder / _LEFT_OUT
+            file = self.job.folder / LEFT_OUT
             _log.warning("the batch of step %d is left out: the training diverged at it; its records are named in %s", step, file)
         if self.task is not None:
             self.bar.update(self.task, advance=1)
@@ -75,7 +82,7 @@ class Report:
         left_out = [each for micro in micros for each in micro.left_out]
         number = self.accelerator.reduce(torch.tensor(len(left_out), device=self.accelerator.device), "sum")
         if int(number):
-            self._leave_out(gather_object([f"{each}: longer than {self.job.settings.length} tokens" for each in left_out]))
+            self._leave_out(gather_object(left_out))
         self.tokens += tokens
         for name, value in (("loss", loss), ("gradient_norm", norm), ("left_out", float(number))):
             self.recent[name].append(value)
@@ -105,7 +112,7 @@ class Report:
 
     def _leave_out(self, lines: list[str]) -> None:
         """Name records, each once: epochs and runs that go on meet them again."""
-        file = self.job.folder / _LEFT_OUT
+        file = self.job.folder / LEFT_OUT
         if self.main:
             known = set(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else set()
             with file.open("a", encoding="utf-8") as named:

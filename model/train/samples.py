@@ -5,26 +5,31 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from roi_agent.model.conversation import Turn, mentioned
 from roi_agent.model.data.lettered import lettered
 from roi_agent.model.data.record import Record
-from roi_agent.model.errors import CheckpointMismatch
+from roi_agent.model.errors import CheckpointMismatch, UserError
 from roi_agent.model.focal import FocalCrops
+from roi_agent.model.images import load_image
 from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, RegionInputs, batched
 from roi_agent.model.regions import Region
 from roi_agent.model.train.mixture import Mixture, Part
-from roi_agent.model.train.packing import Conversation, Row, pack, padded, prefix_ids
+from roi_agent.model.train.packing import Conversation, Row, empty_row, pack, padded, prefix_ids
 from roi_agent.model.train.record_settings import RecordSettings
+
+_BLANK = 32  # pixels, of what stands in for a damaged image
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One image.  pixels: (3, S, S), normalised.  regions: N of them, each once.
 
-    left_out: ids of records whose conversation is too long.
+    left_out: records that are not learned from, each with the reason: those whose conversation is too long, or all of a damaged
+    image.
     """
 
     pixels: Tensor
@@ -109,7 +114,7 @@ class Samples(Dataset[Sample]):
     """The samples of a mixture, each determined by its place in the order.
 
     length: tokens of a row.  forms: those of each part, by its name.
-    Errors, when one is read: those of images and records.
+    Errors, when one is read: those of records, and ImageUnreadable for an image that is not there.
     """
 
     def __init__(
@@ -126,9 +131,17 @@ class Samples(Dataset[Sample]):
 
     def read(self, part: Part, records: Sequence[Record]) -> Sample:
         """The sample of some records of a part, all about one image."""
-        image = part.records.image(records[0])
+        try:
+            image = part.records.image(records[0])
+        except UserError as error:
+            if not part.records.has_image(records[0]):  # a folder that is gone would leave out everything
+                raise
+            blank = load_image(Image.new("RGB", (_BLANK, _BLANK)))
+            reasons = [f"{each.id}: {error.problem}" for each in records]
+            return Sample(self.processor.pixels([blank.pixels])[0], self.processor.region_inputs([], blank), [], reasons)
         conversations, regions = encode_records(self.processor, self.prefix, records, self.forms.get(part.name, Forms()))
-        rows, left_out = pack(self.prefix, conversations, length=self.length)
+        rows, long = pack(self.prefix, conversations, length=self.length)
+        left_out = [f"{each}: longer than {self.length} tokens" for each in long]
         pixels = self.processor.pixels([image.pixels])[0]
         return Sample(pixels, self.processor.region_inputs(regions, image), rows, left_out)
 
@@ -136,6 +149,7 @@ class Samples(Dataset[Sample]):
         """Samples -> one batch."""
         starts = [sum(len(before.regions.boxes) for before in samples[:index]) for index in range(len(samples))]
         rows = [(image, row) for image, sample in enumerate(samples) for row in sample.rows]
+        rows = rows or [(0, empty_row(self.prefix))]  # nothing is learned from it, but every process takes the step
         tables = padded([row for _, row in rows], pad_id=self.processor.tokenizer.pad_token_id or 0)
         boxes, coverage, crops = batched([sample.regions for sample in samples])
         return Batch(

@@ -52,13 +52,14 @@ def build_agent(
     price: Price | None = None,
     folder: str | Path | None = None,
     device: str | None = None,
+    dtype: str | None = None,
     budget_bytes: int | None = None,
 ) -> "Agent":
     """An agent that answers questions about images.
 
     planner: "offline", which works by rules and needs no key; "openai:MODEL" or another provider's name as LangChain writes
         it; or any LangChain chat model with tool calls.  base_url, api_key: of an OpenAI-compatible server.
-    region_model, detector, segmenter, device, budget_bytes: as in `load_models`.
+    region_model, detector, segmenter, device, dtype, budget_bytes: as in `load_models`.
     planner_sees: whether the planner is shown pictures; by default, where its provider says that it can.
     second_look: whether doubtful finds and answers are looked at again.  verify: whether the agent itself asks about finds that
         the planner did not ask about.
@@ -68,7 +69,7 @@ def build_agent(
     Errors: InvalidSetting, ModelNotFound, MissingExtra, WorkspaceUnreadable.
     """
     models = load_models(
-        region_model=region_model, detector=detector, segmenter=segmenter, device=device, budget_bytes=budget_bytes
+        region_model=region_model, detector=detector, segmenter=segmenter, device=device, dtype=dtype, budget_bytes=budget_bytes
     )
     limits = budget or Budget()
     chat = load_planner(planner, base_url=base_url, api_key=api_key, timeout_s=limits.seconds, second_look=second_look)

@@ -12,6 +12,7 @@ import typer
 from roi_agent.cli.options import (
     BoxOption,
     DeviceOption,
+    DtypeOption,
     FormatOption,
     ImageArgument,
     JsonOption,
@@ -56,6 +57,7 @@ def ask(
     model: ModelOption = "nano",
     segmenter: SegmenterOption = "nano",
     device: DeviceOption = None,
+    dtype: DtypeOption = None,
     choose: Annotated[
         list[str] | None,
         typer.Option(help="An option to choose from; give at least two, or one text with commas.", metavar="TEXT"),
@@ -81,7 +83,7 @@ def ask(
     decoding: dict[str, Any] = {"temperature": temperature, "seed": seed, "max_new_tokens": max_new_tokens}
     if question is None and workspace is None:
         raise InvalidSetting("the question is missing", do='write roi-agent ask IMAGE "What is <region1>?" --box 10,20,110,140')
-    pointing = _Pointing(boxes(box), points(point), format, unit, segmenter, device)
+    pointing = _Pointing(boxes(box), points(point), format, unit, segmenter, device, dtype)
     if workspace is not None:
         given = image if question is not None else None
         pixels, answer, record = _ask_in(workspace, given, question or image, pointing, model, choose, decoding)
@@ -89,7 +91,7 @@ def ask(
     else:
         assert question is not None
         loaded = load_image(image)
-        region_model = loaded_model(model, device)
+        region_model = loaded_model(model, device, dtype)
         regions, told = pointing.regions_of(loaded)
         with waiting("answering"):
             if choose:
@@ -131,6 +133,7 @@ class _Pointing:
     unit: str
     segmenter: str
     device: str | None
+    dtype: str | None
 
     def regions_of(self, image: "LoadedImage", *, tell: bool = True) -> tuple[Any, Sequence[str]]:
         """What a region model takes as regions, the boxes first; and notes."""
@@ -155,7 +158,7 @@ class _Pointing:
                 from roi_agent.loading import load_segmenter
                 from roi_agent.tools.segment import point_at
 
-                segmenter = load_segmenter(self.segmenter, device=self.device)
+                segmenter = load_segmenter(self.segmenter, device=self.device, dtype=self.dtype)
                 pointed, told = point_at(workspace, self.points, segmenter=segmenter, image=image)
             added = (*added, *pointed)
         for region in added if tell else ():
@@ -173,7 +176,7 @@ def _ask_in(
     decoding: dict[str, Any],
 ) -> tuple[Any, Any, dict[str, Any]]:
     """The picture that was asked about, the answer, and its record."""
-    region_model = loaded_model(model, pointing.device)
+    region_model = loaded_model(model, pointing.device, pointing.dtype)
     from roi_agent.tools.ask import ask, choose
 
     with opened_workspace(folder, image) as (workspace, name):
@@ -205,6 +208,7 @@ def chat(
     model: ModelOption = "nano",
     segmenter: SegmenterOption = "nano",
     device: DeviceOption = None,
+    dtype: DtypeOption = None,
 ) -> None:
     """Talk about an image, many turns.
 
@@ -213,8 +217,8 @@ def chat(
     from roi_agent.model.images import load_image
     from roi_agent.model.progress import waiting
 
-    loaded, pointing = load_image(image), _Pointing(boxes(box), points(point), format, unit, segmenter, device)
-    region_model = loaded_model(model, device)
+    loaded, pointing = load_image(image), _Pointing(boxes(box), points(point), format, unit, segmenter, device, dtype)
+    region_model = loaded_model(model, device, dtype)
     regions, told_first = pointing.regions_of(loaded)
     conversation = region_model.chat(loaded, regions, format=format, unit=unit)
     width, height = loaded.size_wh

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from roi_agent.cli.options import BudgetOption, JsonOption, RolesOption, num_bytes, out
+from roi_agent.cli.options import BudgetOption, JsonOption, RolesDtypeOption, RolesOption, num_bytes, out
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 
 app = typer.Typer()
@@ -65,6 +65,7 @@ def doctor(
     detector: Annotated[str, typer.Option(help="Plan with this detector.")] = "nano",
     segmenter: Annotated[str, typer.Option(help="Plan with this segmenter.")] = "nano",
     device: RolesOption = None,
+    dtype: RolesDtypeOption = None,
     budget: BudgetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -78,7 +79,7 @@ def doctor(
         from roi_agent.loading import load_models
         from roi_agent.model.doctor import examine
 
-        plan = load_models(**given, device=device, budget_bytes=num_bytes(budget)).plan()
+        plan = load_models(**given, device=device, dtype=dtype, budget_bytes=num_bytes(budget)).plan()
         report = examine(folder=folder)
     if as_json:
         print(json.dumps(report.to_dict() | {"plan": [asdict(line) for line in plan]}))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roi_agent.cli.options import DeviceOption, JsonOption, ModelOption, among, notes, out
+from roi_agent.cli.options import DeviceOption, DtypeOption, JsonOption, ModelOption, among, notes, out
 from roi_agent.model.errors import InvalidSetting
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def _add_bench(name: str, about: str, example: str) -> None:
             bool, typer.Option("--from-outputs", help="Only compute the figures again, from the answers in the run's folder.")
         ] = False,
         device: DeviceOption = None,
+        dtype: DtypeOption = None,
         as_json: JsonOption = False,
     ) -> None:
         from roi_agent.model.progress import waiting
@@ -75,8 +76,8 @@ def _add_bench(name: str, about: str, example: str) -> None:
         if from_outputs:
             _show(running.report(settings), where, as_json)
             return
-        options: dict[str, Any] = {"device": device, "shard": part, "processes": processes, "show_progress": not as_json}
-        _show(running.evaluate(settings, model, **options), where, as_json)
+        options: dict[str, Any] = {"device": device, "dtype": dtype, "shard": part, "processes": processes}
+        _show(running.evaluate(settings, model, show_progress=not as_json, **options), where, as_json)
 
 
 for _name, (_about, _example) in _BENCHES.items():
@@ -117,6 +118,7 @@ def evaluate_toy(
     scenes: Annotated[int, typer.Option(min=1, help="Scenes for the detector; a third of them for the segmenter.")] = 600,
     seed: Annotated[int, typer.Option(min=0, help="The first held-out scene.")] = 0,
     device: DeviceOption = None,
+    dtype: DtypeOption = None,
     folder: FolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -136,14 +138,15 @@ def evaluate_toy(
     parts: dict[str, Any] = {}
     show = not as_json
     if only in (None, "ask"):
-        rows = evaluation.run_toy(model, questions=questions, first_seed=seed, device=device, show_progress=show)
+        asked: dict[str, Any] = {"questions": questions, "first_seed": seed, "device": device, "dtype": dtype}
+        rows = evaluation.run_toy(model, show_progress=show, **asked)
         parts["ask"] = (rows, evaluation.toy_table(rows, model), evaluation.toy_markdown(rows))
     if only in (None, "detect"):
-        finder = load_detector(detector, device=device)
+        finder = load_detector(detector, device=device, dtype=dtype)
         found = evaluation.run_detection(finder, scenes=scenes, first_seed=seed, show_progress=show)
         parts["detect"] = (found, evaluation.detection_table(found, detector), evaluation.detection_markdown(found))
     if only in (None, "segment"):
-        outliner = load_segmenter(segmenter, device=device)
+        outliner = load_segmenter(segmenter, device=device, dtype=dtype)
         outlined = evaluation.run_segmentation(outliner, scenes=max(1, scenes // 3), first_seed=seed, show_progress=show)
         parts["segment"] = (
             outlined,
@@ -174,6 +177,7 @@ def evaluate_agent(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The first held-out scene.")] = 0,
     device: DeviceOption = None,
+    dtype: DtypeOption = None,
     folder: FolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -199,6 +203,7 @@ def evaluate_agent(
         detector=detector,
         segmenter=segmenter,
         device=device,
+        dtype=dtype,
     )
     rows = evaluation.agent_scores(attempts)
     values = [row.to_dict() for row in rows]

@@ -9,6 +9,7 @@ import typer
 from roi_agent.cli.options import (
     BoxOption,
     DeviceOption,
+    DtypeOption,
     FormatOption,
     JsonOption,
     PictureOption,
@@ -44,6 +45,7 @@ def detect(
     overlap: Annotated[float, typer.Option(help="IoU from which the lower of two boxes of one phrase is dropped.")] = 0.6,
     max_regions: Annotated[int, typer.Option(help="Keep the best so many.")] = 100,
     device: DeviceOption = None,
+    dtype: DtypeOption = None,
     workspace: WorkspaceOption = None,
     picture: PictureOption = None,
     as_json: JsonOption = False,
@@ -55,7 +57,7 @@ def detect(
         from roi_agent.loading import load_detector
         from roi_agent.tools.detect import detect as run
 
-        detector = load_detector(model, device=device)
+        detector = load_detector(model, device=device, dtype=dtype)
     with opened_workspace(workspace, image) as (opened, name):
         found = run(
             opened,
@@ -86,6 +88,7 @@ def segment(
     unit: UnitOption = "pixel",
     model: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
     device: DeviceOption = None,
+    dtype: DtypeOption = None,
     workspace: WorkspaceOption = None,
     picture: PictureOption = None,
     as_json: JsonOption = False,
@@ -100,7 +103,7 @@ def segment(
         from roi_agent.loading import load_segmenter
         from roi_agent.tools import segment as tools
 
-        segmenter = load_segmenter(model, device=device)
+        segmenter = load_segmenter(model, device=device, dtype=dtype)
     with opened_workspace(workspace, image) as (opened, name):
         if everything:
             found = tools.segment_everything(opened, segmenter=segmenter, image=name)

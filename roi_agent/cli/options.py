@@ -49,6 +49,14 @@ DeviceOption = Annotated[
     str | None,
     typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.", autocompletion=among("cpu", "cuda", "mps")),
 ]
+DtypeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        help="float32, bfloat16 or float16.  [default: as stored; on a CPU what is fast there]",
+        autocompletion=among("float32", "bfloat16", "float16"),
+    ),
+]
 VersionOption = Annotated[
     bool, typer.Option("--version", help="Print the version.", callback=lambda asked: _print_version(asked), is_eager=True)
 ]
@@ -62,6 +70,14 @@ WorkspaceOption = Annotated[
 
 RolesOption = Annotated[
     str | None, typer.Option("--device", help="For all models, or by role: detect=cpu,segment=cpu,ask=cuda:0.")
+]
+RolesDtypeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        help="For all models, or by role: ask=bfloat16.  [default: as stored; on a CPU what is fast there]",
+        autocompletion=among("float32", "bfloat16", "float16"),
+    ),
 ]
 BudgetOption = Annotated[
     str | None, typer.Option("--budget", help="Weights on one device at once, such as 12GB; the rest is moved out.")
@@ -127,12 +143,12 @@ def loading(name: str) -> Iterator[None]:
         gc.enable()
 
 
-def loaded_model(name: str, device: str | None) -> "RegionModel":
+def loaded_model(name: str, device: str | None, dtype: str | None) -> "RegionModel":
     """A region model; the modules that it needs take longer to load than nano itself."""
     with loading(name):
         from roi_agent.loading import load_region_model
 
-        return load_region_model(name, device=device)
+        return load_region_model(name, device=device, dtype=dtype)
 
 
 def check_picture(picture: Path | None) -> None:

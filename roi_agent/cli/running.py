@@ -12,6 +12,7 @@ from roi_agent.cli.options import (
     FormatOption,
     JsonOption,
     ModelOption,
+    RolesDtypeOption,
     RolesOption,
     UnitOption,
     boxes,
@@ -66,6 +67,7 @@ def run(
     detector: DetectorOption = "nano",
     segmenter: SegmenterOption = "nano",
     device: RolesOption = None,
+    dtype: RolesDtypeOption = None,
     steps: Annotated[int, typer.Option(min=1, help="Turns of the planner at most.")] = 24,
     seconds: Annotated[float, typer.Option(help="Time at most.")] = 300.0,
     tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of the planner at most.")] = None,
@@ -108,6 +110,7 @@ def run(
             price=_price(price),
             folder=folder,
             device=device,
+            dtype=dtype,
         )
     regions = [{"box": each, "format": format, "unit": unit} for each in boxes(box)]
     result = _worked(agent, images, task, show=not as_json, regions=regions, thread=thread)
@@ -187,6 +190,7 @@ def replay(
     planner: Annotated[str | None, typer.Option(help="Ask this planner what it would do at each turn.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server, for --planner.")] = None,
     device: RolesOption = None,
+    dtype: RolesDtypeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a run again; or run its steps again with other models, each where the first run stood, and report differences."""
@@ -207,7 +211,11 @@ def replay(
         return
     with waiting("running the steps again"):
         models = load_models(
-            region_model=model or "nano", detector=detector or "nano", segmenter=segmenter or "nano", device=device
+            region_model=model or "nano",
+            detector=detector or "nano",
+            segmenter=segmenter or "nano",
+            device=device,
+            dtype=dtype,
         )
         other = load_planner(planner, base_url=base_url) if planner else None
         compared = run_again(loaded, models, planner=other)

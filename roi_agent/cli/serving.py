@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from roi_agent.cli.options import BudgetOption, ModelOption, RolesOption, WorkspaceOption, err, loading, num_bytes, require
+from roi_agent.cli.options import (
+    BudgetOption,
+    ModelOption,
+    RolesDtypeOption,
+    RolesOption,
+    WorkspaceOption,
+    err,
+    loading,
+    num_bytes,
+    require,
+)
 from roi_agent.cli.running import DetectorOption, SegmenterOption
 from roi_agent.model.errors import InvalidSetting
 
@@ -31,6 +41,7 @@ def serve(
     detector: DetectorOption = "nano",
     segmenter: SegmenterOption = "nano",
     device: RolesOption = None,
+    dtype: RolesDtypeOption = None,
     budget: BudgetOption = None,
     name: Annotated[str | None, typer.Option(help="What clients call the model; by default its folder's name.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine only with ROI_AGENT_API_KEY set.")] = (
@@ -97,6 +108,7 @@ def serve(
             detector=detector,
             segmenter=segmenter,
             device=device,
+            dtype=dtype,
             budget_bytes=num_bytes(budget),
             engine=engine,
         )
@@ -129,6 +141,7 @@ def mcp(
     detector: DetectorOption = "nano",
     segmenter: SegmenterOption = "nano",
     device: RolesOption = None,
+    dtype: RolesDtypeOption = None,
     budget: BudgetOption = None,
     http: Annotated[bool, typer.Option("--http", help="Serve at http://HOST:PORT/mcp and not over standard input.")] = False,
     host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine only with ROI_AGENT_API_KEY set.")] = (
@@ -151,7 +164,12 @@ def mcp(
     from roi_agent.settings import ServerSettings
 
     models = load_models(
-        region_model=model, detector=detector, segmenter=segmenter, device=device, budget_bytes=num_bytes(budget)
+        region_model=model,
+        detector=detector,
+        segmenter=segmenter,
+        device=device,
+        dtype=dtype,
+        budget_bytes=num_bytes(budget),
     )
     if http:
         if images or workspace:

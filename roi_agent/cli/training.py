@@ -142,7 +142,7 @@ def train(
     from roi_agent.model.progress import waiting
     from roi_agent.model.train.settings import TrainSettings, read_values
 
-    begin = time.monotonic()
+    begin, left_out = time.monotonic(), 0
     folder = folder or Path("runs") / Path(config).stem
     given = (data, start, language_model, vision, projector, reset)
     if "phases" in read_values(config):
@@ -161,16 +161,20 @@ def train(
             from roi_agent.model.train.record_job import RecordJob
             from roi_agent.model.train.record_settings import RecordSettings
             from roi_agent.model.train.record_training import train_on_records
+            from roi_agent.model.train.run_report import LEFT_OUT, count_left_out
             from roi_agent.model.train.starting import Start
 
         if data is None:
             raise InvalidSetting("no data is named", do="give --data, the folder that holds the data sets")
         job = RecordJob(RecordSettings.load(config), Start(start, *bases), data, folder, tuple(reset or ()))
         target = train_on_records(job, processes=processes, show_progress=not as_json)
+        left_out = count_left_out(folder)
     minutes = (time.monotonic() - begin) / 60
     if as_json:
-        print(json.dumps({"model": str(target), "minutes": minutes}))
+        print(json.dumps({"model": str(target), "minutes": minutes, "left_out": left_out}))
     else:
+        if left_out:
+            out.print(f"{left_out} records were left out, for reasons in {folder / LEFT_OUT}", markup=False, soft_wrap=True)
         out.print(f"the model is in {target}, after {minutes:.1f} minutes", markup=False, soft_wrap=True)
 
 

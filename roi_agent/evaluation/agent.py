@@ -117,7 +117,7 @@ def agent_markdown(rows: list[AgentScore]) -> str:
 
 def _loaded(options: dict[str, Any]) -> dict[str, Any]:
     """Every model loaded once, for all variants."""
-    device = options.get("device")
+    where = {"device": options.get("device"), "dtype": options.get("dtype")}
     loaders: dict[str, Callable[..., Any]] = {
         "region_model": load_region_model,
         "detector": load_detector,
@@ -125,7 +125,7 @@ def _loaded(options: dict[str, Any]) -> dict[str, Any]:
     }
     for role, load in loaders.items():
         given = options.get(role, "nano")
-        options = {**options, role: load(given, device=device) if isinstance(given, str) else given}
+        options = {**options, role: load(given, **where) if isinstance(given, str) else given}
     return options
 
 

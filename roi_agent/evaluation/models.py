@@ -21,10 +21,16 @@ from roi_agent.tools.workspace import Workspace
 
 
 def run_toy(
-    name: str | Path = "nano", *, questions: int = 500, first_seed: int = 0, device: str | None = None, show_progress: bool = True
+    name: str | Path = "nano",
+    *,
+    questions: int = 500,
+    first_seed: int = 0,
+    device: str | None = None,
+    dtype: str | None = None,
+    show_progress: bool = True,
 ) -> list[Score]:
     """Load a model and score it on held-out scenes of the toy world; see `model/evaluate/toy.py`."""
-    model = load_region_model(name, device=device)
+    model = load_region_model(name, device=device, dtype=dtype)
     if not isinstance(model, LocalRegionModel):
         raise InvalidSetting(f"{name} does not run in this process", do="give nano or a folder")
     answered = []

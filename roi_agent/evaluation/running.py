@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -74,14 +74,15 @@ def evaluate(
     model: RegionModel | str | Path = "nano",
     *,
     device: str | None = None,
+    dtype: str | None = None,
     shard: Shard | None = None,
     processes: int = 1,
     show_progress: bool = True,
 ) -> Report | None:
     """Ask what has not been answered yet, and report; the same call goes on where an earlier one was stopped.
 
-    model: as `load_region_model` takes it, or a loaded one.  shard: ask only this part of the images; None is returned while
-    other parts are missing.  processes: share the work between so many, each with a model of its own.
+    model, device, dtype: as `load_region_model` takes them; or a loaded model.  shard: ask only this part of the images; None is
+    returned while other parts are missing.  processes: share the work between so many, each with a model of its own.
     Errors: RunConflict where the folder holds answers of another model, data set or option; InvalidSetting, DataNotFound,
     RecordInvalid, MissingExtra; those of the model that are no question's; OutOfMemory where a process was ended.
     """
@@ -92,12 +93,13 @@ def evaluate(
     plan = make_plan(settings)
     plan.bench.check()
     folder = RunFolder(settings.out)
-    folder.begin(_identity(settings) | {"model": model_identity(model)})
+    folder.begin(_identity(settings) | {"model": model_identity(model)} | ({"dtype": dtype} if dtype else {}))
+    where = {"device": device, "dtype": dtype}
     with _shown(settings.bench, len(plan.samples), show_progress) as tell:
         if processes > 1:
-            _in_processes(settings, model, device, processes, lambda: tell(count_outputs(settings.out)))
+            _in_processes(settings, model, where, processes, lambda: tell(count_outputs(settings.out)))
         else:
-            _ask_shard(plan, folder, model, device, shard or Shard(), tell)
+            _ask_shard(plan, folder, model, where, shard or Shard(), tell)
     try:
         return report(settings, plan=plan)
     except RunIncomplete:
@@ -158,7 +160,12 @@ def _identity(settings: EvaluationSettings) -> dict[str, object]:
 
 
 def _ask_shard(
-    plan: Plan, folder: RunFolder, model: RegionModel | str | Path, device: str | None, shard: Shard, tell: Callable[[int], None]
+    plan: Plan,
+    folder: RunFolder,
+    model: RegionModel | str | Path,
+    where: Mapping[str, Any],
+    shard: Shard,
+    tell: Callable[[int], None],
 ) -> None:
     """Answer what is missing of a shard; the model is loaded only where something is."""
     kept = {key for key, output in folder.outputs(plan.samples).items() if not output.trouble}
@@ -169,7 +176,7 @@ def _ask_shard(
     tell(done if shard.count == 1 else count_outputs(folder.path))
     if not missing:
         return
-    loaded = model if isinstance(model, RegionModel) else load_region_model(model, device=device)
+    loaded = model if isinstance(model, RegionModel) else load_region_model(model, **where)
     with folder.writing(shard) as writer:
         for image in missing:
             samples = plan.by_image[image]
@@ -187,12 +194,16 @@ def _ask_image(model: RegionModel, records: RecordSet, record: Record, samples: 
 
 
 def _in_processes(
-    settings: EvaluationSettings, model: RegionModel | str | Path, device: str | None, count: int, tell: Callable[[], None]
+    settings: EvaluationSettings,
+    model: RegionModel | str | Path,
+    where: Mapping[str, Any],
+    count: int,
+    tell: Callable[[], None],
 ) -> None:
     """Each process asks about a shard of its own."""
     context = get_context("spawn")
     failures = context.SimpleQueue()
-    work = (settings, str(model), device, failures)
+    work = (settings, str(model), where, failures)
     started = [context.Process(target=_run_shard, args=(*work, Shard(index, count))) for index in range(count)]
     with deaf_children():
         try:
@@ -214,14 +225,14 @@ def _in_processes(
         raise OutOfMemory(problem, do="run it again with fewer --processes: what is answered is kept")
 
 
-def _run_shard(settings: EvaluationSettings, model: str, device: str | None, failures: Any, shard: Shard) -> None:
+def _run_shard(settings: EvaluationSettings, model: str, where: Mapping[str, Any], failures: Any, shard: Shard) -> None:
     """In a process of its own."""
     end_with_parent()
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // shard.count))
     try:
-        _ask_shard(make_plan(settings), RunFolder(settings.out), model, device, shard, lambda _: None)
+        _ask_shard(make_plan(settings), RunFolder(settings.out), model, where, shard, lambda _: None)
     except RoiAgentError as error:
         failures.put((error.code, error.problem, error.do))
 

@@ -15,7 +15,7 @@ from roi_agent.model.conversation import mentioned
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import BoxEmpty, BoxOutOfBounds, DataNotFound, RecordInvalid, UserError
 from roi_agent.model.image_folder import ImageFolder, last_part, leads_out
-from roi_agent.model.images import image_size
+from roi_agent.model.images import image_size, load_image
 from roi_agent.model.shown import shown
 
 _T = TypeVar("_T")
@@ -202,6 +202,14 @@ class Images:
             told = " x ".join("?" if side is None else str(side) for side in size_wh)
             raise Unusable(IMAGE_SIZE, where, "{} is {} x {} pixels, and not {}".format(name, *found, told))
         return name, found
+
+    def damage(self, name: str) -> str:
+        """Why the whole image cannot be decoded; empty where it can."""
+        try:
+            load_image(self.folder / name)
+        except UserError as error:
+            return error.problem
+        return ""
 
     def size_wh(self, name: str, *, where: str) -> tuple[int, int]:
         """Width and height of the upright image, from the file's header.  Error: Unusable."""

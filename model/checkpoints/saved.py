@@ -1,0 +1,31 @@
+"""A saved GPT4RoI, read window by window: in the type and on the device where it is to run, and never whole in another."""
+
+from pathlib import Path
+
+import torch
+
+from roi_agent.model.checkpoints.merge import copy_weights, make_plan, materialise
+from roi_agent.model.checkpoints.shards import WeightFolder
+from roi_agent.model.configuration import GPT4RoIConfig
+from roi_agent.model.errors import CheckpointMismatch, ModelNotFound
+from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.weights import load_part
+
+
+def load_windowed(folder: Path, dtype: torch.dtype, device: torch.device) -> GPT4RoIForConditionalGeneration | None:
+    """The model of a local folder; None where its files are not as we write them, which transformers may still know to read."""
+    config = load_part(GPT4RoIConfig, folder)
+    config.dtype = dtype
+    with torch.device("meta"):
+        model = GPT4RoIForConditionalGeneration._from_config(config, dtype=dtype)
+    tied = set(model.all_tied_weights_keys)
+    expected = {name: each for name, each in model.state_dict().items() if name not in tied}
+    try:
+        sources, _ = make_plan(expected, WeightFolder(folder), None, None)
+    except (CheckpointMismatch, ModelNotFound):
+        return None
+    materialise(model, dtype, device)
+    with torch.no_grad():
+        copy_weights(model, sources, lambda done, total: None)
+    loaded: GPT4RoIForConditionalGeneration = model.eval()
+    return loaded
