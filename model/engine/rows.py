@@ -58,7 +58,8 @@ class Rows:
         index = torch.arange(len(self), device=keys.device)
         self._keys[layer_idx][index, :, self.lengths] = keys[:, :, 0]
         self._values[layer_idx][index, :, self.lengths] = values[:, :, 0]
-        return self._keys[layer_idx], self._values[layer_idx]
+        # Where memory ran out while the room grew, some layers have more of it than others.
+        return self._keys[layer_idx][:, :, : self._room], self._values[layer_idx][:, :, : self._room]
 
     def make_room(self) -> None:
         """Room for one more token in every row."""

@@ -67,6 +67,34 @@ def test_rows_that_can_never_be_copied_end_no_question(
     assert engine.counters().failed == 0
 
 
+@pytest.mark.parametrize("layer", range(10))
+@torch.inference_mode()
+def test_rows_whose_room_grew_in_some_layers_only_go_on_in_halves(
+    nano: LocalRegionModel, requests: list[Request], monkeypatch: pytest.MonkeyPatch, layer: int
+) -> None:
+    runner = Runner(nano.model, nano.processor)
+    kept = runner.encode(requests[0].image)
+    asked = [requests[0], requests[12]]  # of unlike length: only the second needs more room
+    whole, _ = runner.prefill(asked, [kept] * 2)
+    expected = runner.step(whole, [40, 41])
+    rows, _ = runner.prefill(asked, [kept] * 2)
+    pad, calls = torch.nn.functional.pad, 0
+
+    def full(*given: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls > layer:
+            raise torch.OutOfMemoryError("out of memory")
+        return pad(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.functional, "pad", full)
+        with pytest.raises(torch.OutOfMemoryError):
+            runner.step(rows, [40, 41])
+    halves = torch.cat([runner.step(rows.cut(n, n + 1), [40 + n]) for n in (0, 1)])
+    torch.testing.assert_close(halves, expected, rtol=0, atol=1e-4)
+
+
 def test_a_question_that_never_fits_ends_alone(
     nano: LocalRegionModel, scene: LoadedImage, regions: tuple[Region, ...], requests: list[Request], expected: list[list[int]]
 ) -> None:
