@@ -11,7 +11,7 @@ from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.shown import shown
 
 API_KEY = "ROI_AGENT_API_KEY"
-_HOST = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 _OWN_PATHS = {"ui", "v1", "docs", "redoc", "openapi.json", "healthz", "readyz", "metrics", "favicon.ico", "mcp"}  # of our routes
 
@@ -106,12 +106,11 @@ def _check_public(url: str) -> None:
     try:
         parts = urlsplit(url)
         host, path, _ = parts.hostname or "", parts.path.rstrip("/"), parts.port
-        first = path.split("/")[1] if path else ""
         if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host):
             wrong = "is no web address"
         elif "@" in parts.netloc or parts.query or parts.fragment:
             wrong = "has more than a host, a port and a path"
-        elif not _PATH.fullmatch(path) or first in _OWN_PATHS:
+        elif not _PATH.fullmatch(path) or path.lstrip("/").partition("/")[0] in _OWN_PATHS:
             wrong = "has a path that the server cannot be reached under"
     except ValueError:
         wrong = "is no web address"

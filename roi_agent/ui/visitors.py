@@ -104,7 +104,7 @@ class Visitors:
         def grow(size: int) -> None:
             nonlocal held
             with self._lock:
-                if size > held:
+                while size > held:
                     self._room(name, _MIB).coming += _MIB
                     held += _MIB
 
