@@ -221,5 +221,5 @@ def test_coco_points_to_the_format_for_boxes_of_ones_own(run: Runner, tmp_path: 
         done = run("data", "convert", "coco", str(root), str(tmp_path / "out"), "--images", str(tmp_path / "images"))
         assert done.code == 2 and "boxes-json" in done.err
     for command in (("data", "convert", "--help"), ("data", "formats")):
-        (coco,) = re.findall(r"coco: .*?(?=refcoco)", " ".join(run(*command).out.split()))
-        assert "boxes-json" in coco
+        coco = re.search(r"\bcoco: .*?(?=refcoco:)", " ".join(run(*command).out.split()))
+        assert coco and "boxes-json" in coco[0]
