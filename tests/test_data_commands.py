@@ -212,3 +212,14 @@ def test_labels_with_brackets_are_shown_as_they_are(run: Runner, own: Path, tmp_
     (own / "boxes.csv").write_text("image,x1,y1,x2,y2,text\na.png,1,2,30,20,[red] cup\n", encoding="utf-8")
     run("data", "convert", "boxes-csv", str(own), str(tmp_path / "[bold]"))
     assert "A: [red] cup" in run("data", "inspect", str(tmp_path / "[bold]")).out
+
+
+def test_coco_points_to_the_format_for_boxes_of_ones_own(run: Runner, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "mine.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    for root in (tmp_path, tmp_path / "mine.json"):
+        done = run("data", "convert", "coco", str(root), str(tmp_path / "out"), "--images", str(tmp_path / "images"))
+        assert done.code == 2 and "boxes-json" in done.err
+    for command in (("data", "convert", "--help"), ("data", "formats")):
+        coco = re.search(r"\bcoco: .*?(?=refcoco:)", " ".join(run(*command).out.split()))
+        assert coco and "boxes-json" in coco[0]

@@ -14,6 +14,8 @@ from transformers import Qwen3Config
 from roi_agent.loading import load_region_model
 from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.data.record_files import open_records, write_records
+from roi_agent.model.data.scenes import make_scene, render
+from roi_agent.model.domain import NOT_KNOWN
 from roi_agent.model.processing import GPT4RoIProcessor
 from roi_agent.model.train import run_checkpoints
 from roi_agent.model.train.packed_loss import PackedLoss
@@ -23,9 +25,10 @@ from roi_agent.model.train.record_training import train_on_records
 from roi_agent.model.train.samples import Samples
 from roi_agent.model.train.starting import Start, prepare
 from roi_agent.model.weights import load_part
+from tests import training_sets
 from tests.record_runs import QUICK, job, losses, make_root, weights, write_bases
 from tests.small import END, TEXT, make_inputs
-from tests.training_sets import write_set
+from tests.training_sets import SIDE, write_set
 
 
 @pytest.fixture(scope="module")
@@ -187,10 +190,15 @@ def test_conversations_that_are_too_long_are_left_out_and_named(root: Path, tmp_
 
 
 def test_a_model_that_tells_images_apart_does_so_by_those_it_was_trained_on(root: Path, tmp_path: Path) -> None:
-    """With too few of them it no longer does: a wrong warning is worse than none."""
+    """With too few of them it says that there is no verdict."""
     from PIL import Image
 
-    assert not load_model_config(train_on_records(job(root, tmp_path / "few", "nano", epochs=1), show_progress=False)).domain
+    write_set(tmp_path / "own", "toy-train", scenes=8, each=1)
+    for file in (tmp_path / "own" / "toy-train" / "images").iterdir():
+        Image.effect_noise((SIDE, SIDE), 100).convert("RGB").save(file)
+    few = load_region_model(train_on_records(job(tmp_path / "own", tmp_path / "few", "nano", epochs=1), show_progress=False))
+    unjudged = few.ask(Image.new("RGB", (64, 64)), "What is <region1>?", regions=[[5, 5, 40, 40]], max_new_tokens=2)
+    assert unjudged.in_domain is None and any(note == f"{NOT_KNOWN} (8 images of toy-train)" for note in unjudged.notes)
     write_set(tmp_path, "toy-train", scenes=40, each=1)
     one = job(tmp_path, tmp_path / "run", "nano", epochs=1, batch=40, micro_batch=40)
     folder = train_on_records(one, show_progress=False)
@@ -200,6 +208,17 @@ def test_a_model_that_tells_images_apart_does_so_by_those_it_was_trained_on(root
     noise = Image.effect_noise((64, 64), 100).convert("RGB")
     notes = [model.ask(image, question, regions=[[5, 5, 40, 40]], max_new_tokens=2).notes for image in (known, noise)]
     assert not any("outside" in note for note in notes[0]) and any("toy-train" in note for note in notes[1])
+
+
+def test_a_model_that_is_trained_on_few_scenes_still_knows_scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    monkeypatch.setattr(training_sets, "SIDE", 256)
+    write_set(tmp_path, "toy-train", scenes=3, each=1)
+    folder = train_on_records(job(tmp_path, tmp_path / "run", "nano", epochs=1), show_progress=False)
+    model = load_region_model(folder)
+    scene, photo = render(make_scene(900_000_001), 384).image, Image.effect_noise((300, 300), 100).convert("RGB")
+    assert [model.ask(image, "What?", max_new_tokens=2).in_domain for image in (scene, photo)] == [True, False]
 
 
 def load_model_config(folder: Path) -> GPT4RoIConfig:

@@ -303,5 +303,5 @@ def _datasets() -> Any:
     try:
         import datasets
     except ImportError:
-        raise MissingExtra("tables of records need the package datasets", do="pip install 'roi-agent[train]'") from None
+        raise MissingExtra("tables of records need the package datasets", do="pip install 'roi-agent[data]'") from None
     return datasets

@@ -56,9 +56,8 @@ def _remote(provider: str, model: str, base_url: str | None, api_key: str | None
         made: BaseChatModel = init_chat_model(model, model_provider=provider, **options)
     except ImportError as error:
         package = getattr(error, "name", None) or f"langchain-{provider}"
-        raise MissingExtra(
-            f"the planner {provider}:{model} needs {package}", do=f"pip install {package.replace('_', '-')}"
-        ) from None
+        install = "'roi-agent[openai]'" if package == "langchain_openai" else package.replace("_", "-")
+        raise MissingExtra(f"the planner {provider}:{model} needs {package}", do=f"pip install {install}") from None
     except Exception as error:  # the provider's own checks: an unknown provider, a missing key
         problem = " ".join(str(error).split())[:300]
         raise InvalidSetting(

@@ -29,7 +29,11 @@ class CocoInstances(Reader):
 
     name: ClassVar[str] = "coco"
     about: ClassVar[str] = "COCO instances: what is in this box? Answers are class names"
-    layout: ClassVar[tuple[str, ...]] = ("annotations/instances_train2017.json", "images in --images, such as train2017/")
+    layout: ClassVar[tuple[str, ...]] = (
+        "annotations/instances_train2017.json",
+        "images in --images, such as train2017/",
+        "a JSON file of your own with boxes: use boxes-json instead",
+    )
     source: ClassVar[str] = "COCO"
     licence: ClassVar[str] = "annotations CC-BY-4.0; images under Flickr's terms"
     splits: ClassVar[tuple[str, ...]] = ("train2017", "val2017")
