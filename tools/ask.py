@@ -53,12 +53,17 @@ class Asked:
             return (*self.answer.notes, f"read from a closer look at {seen}; the whole image gave {first}")
         return (*self.answer.notes, "a closer look was less sure and not used")
 
+    @property
+    def outside(self) -> bool:
+        """Whether the image is none of those that the region model knows."""
+        return self.answer.in_domain is False or any(note.startswith(OUTSIDE) for note in self.answer.notes)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         answer = self.answer.to_dict() | {"regions": [region.to_dict() for region in self.regions], "notes": list(self.notes)}
         look = {"text": self.first_look.text, "confidence": self.first_look.confidence} if self.first_look else None
         crop = list(self.crop.xyxy) if self.crop else None
-        told = {"crop": crop, "first_look": look, "outside": any(note.startswith(OUTSIDE) for note in self.notes)}
+        told = {"crop": crop, "first_look": look, "outside": self.outside}
         return {"question": self.question, "image": self.image, **answer, **told}
 
     def sentence(self) -> str:
@@ -113,7 +118,8 @@ def ask(
         # Whether the image is one that the model knows is told by the whole of it.
         notes = [note for note in again.notes if not note.startswith(OUTSIDE)]
         notes += [note for note in answer.notes if note.startswith(OUTSIDE)]
-        return Asked(question, replace(again, regions=chosen, notes=tuple(notes)), seen.name, chosen, crop.box, answer)
+        again = replace(again, regions=chosen, notes=tuple(notes), in_domain=answer.in_domain)
+        return Asked(question, again, seen.name, chosen, crop.box, answer)
     return Asked(question, answer, seen.name, chosen, None, answer)
 
 
