@@ -23,8 +23,8 @@ class Missing(Exception):
 class Thing:
     """A region and what was learned about it.
 
-    box: pixel xyxy.  labels: what the detector found it as, in lower case.  score: the best.  said: the region model's description.
-    facts: attribute -> value.
+    box: pixel xyxy.  labels: what the detector found it as, in lower case.  score: the best.
+    said: the region model's description.  facts: attribute -> value.
     """
 
     handle: str
