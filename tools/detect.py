@@ -41,7 +41,7 @@ class Detection:
     phrases: what was looked for; empty for a detector that takes none.  threshold: the score that a region needs.
     best_scores: for each phrase the highest score of any candidate, also below the threshold.
     notes: what the reader should know.  unknown: phrases with words that are not in the detector's vocabulary; whether there is
-     such a thing is not known.  others: labels of what a function found and was not asked for.
+    such a thing is not known.  others: labels of what a function found and was not asked for.
     in_domain: whether the image is of the kind that the detector was trained on; None where that is not known.
     """
 
