@@ -31,8 +31,9 @@ _PART = 0.7  # of the image's side: a crop that is larger shows nothing new
 class Asked:
     """A question and what was answered.
 
-    image: that was asked about.  regions: those the question is about.  crop: the part of it that the answer was read from, in pixels
-    x1,y1,x2,y2, where a second look was the better one.  first_look: the answer to the whole image, where it was looked at twice.
+    image: that was asked about.  regions: those the question is about.
+    crop: the part of it that the answer was read from, as pixel x1,y1,x2,y2, where a second look was the better one.
+    first_look: the answer to the whole image, where there was a second look.
     """
 
     question: str
