@@ -121,7 +121,7 @@ class TransformersDetector:
     @property
     def knows(self) -> str | None:
         """The only kind of images that the model knows, in words; None for one without such a limit."""
-        return self._domain and self._domain.known
+        return self._domain.known if self._domain else None
 
     def to(self, device: str) -> None:
         """Move the weights."""

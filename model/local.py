@@ -74,7 +74,7 @@ class LocalRegionModel(RegionModel):
     @property
     def knows(self) -> str | None:
         """The only kind of images that the model knows, in words; None for one without such a limit."""
-        return self._domain and self.model.config.domain
+        return str(self.model.config.domain) if self._domain else None
 
     def to(self, device: str) -> None:
         """Move the weights, once the questions that are being answered are done; images are forgotten."""

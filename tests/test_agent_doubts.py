@@ -121,6 +121,14 @@ def test_a_colour_that_nano_cannot_check_is_neither_said_nor_denied(nano: Region
     assert found.said == "one (region1)" and any("could not check that region1 is white" in each for each in found.doubts)
 
 
+def test_labels_are_compared_without_case_and_space(nano: RegionModel) -> None:
+    def loud(image: Image.Image) -> list[dict[str, Any]]:
+        return [cats(image)[0] | {"label": " Cat"}]
+
+    result = build_agent(region_model=nano, detector=loud).run(PHOTO, "How many cats are there?")
+    assert result.said == "one (region1)" and UNCHECKED in result.answer
+
+
 class Scored:
     """A detector of phrases that sees the same boxes everywhere: one above its threshold, one below."""
 

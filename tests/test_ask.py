@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from roi_agent import Workspace, load_region_model
+from roi_agent import Box, Workspace, load_region_model
 from roi_agent.model.data.scenes import make_scene, render
 from roi_agent.model.errors import InvalidSetting, TooManyRegions, UnknownImage, UnknownRegion
 from roi_agent.model.local import LocalRegionModel
@@ -103,10 +103,10 @@ def test_small_regions_get_a_second_look(nano: LocalRegionModel) -> None:
     look = next(each for each in looks if each.crop)
     assert look.first_look is not None and look.first_look.confidence < look.answer.confidence
     assert look.regions[0].image == "image1" == look.image
-    assert look.crop is not None and look.crop.x1 < look.regions[0].box.x1 and look.crop.x2 > look.regions[0].box.x2
-    seen = ",".join(f"{value:g}" for value in look.crop.xyxy)
-    assert any(f"read from a closer look at {seen}; the whole image gave" in note for note in look.notes)
-    assert look.to_dict()["crop"] == list(look.crop.xyxy)
+    assert any(f"read from a closer look at {look.crop}; the whole image gave" in note for note in look.notes)
+    x1, y1, x2, y2 = map(float, str(look.crop).split(","))
+    assert x1 < look.regions[0].box.x1 and y2 > look.regions[0].box.y2 and look.to_dict()["crop"] == look.crop
+    assert x2 - x1 == y2 - y1
     assert len(filled.images) == 1  # what a tool looks at becomes no image of the workspace
     assert ask(filled, "What colour is <region1>?", model=nano, second_look="never").first_look is None
 
@@ -126,7 +126,9 @@ def test_a_second_look_at_the_frame_stays_within_it(nano: LocalRegionModel, corn
     (region,) = filled.add_regions([[x, y, x + 12, y + 12]])
     look = ask(filled, f"What colour is <{region.name}>?", model=nano)
     assert look.first_look is not None and len(filled.images) == 1
-    assert look.crop is None or (look.crop.width == look.crop.height == 48 and look.crop.checked_within((512, 512)))
+    if look.crop:
+        x1, y1, x2, y2 = map(float, look.crop.split(","))
+        assert x2 - x1 == y2 - y1 == 48 and Box(x1, y1, x2, y2).checked_within((512, 512))
 
 
 def test_regions_far_apart_in_a_long_image_are_answered(nano: LocalRegionModel) -> None:

@@ -201,7 +201,8 @@ def test_a_mask_that_is_empty_or_of_another_size_is_left_out_and_its_box_stays()
     good, empty = np.ones((100, 200), bool), np.zeros((100, 200), bool)
 
     def find(image: Image.Image) -> list[dict[str, Any]]:
-        masks = [{"box": BOXES[0], "mask": empty}, {"mask": empty}, {"mask": good}, {"box": BOXES[1], "mask": good[:50]}]
+        masks: list[dict[str, Any]] = [{"box": BOXES[0], "mask": empty}, {"mask": empty}, {"mask": good}]
+        masks.append({"box": BOXES[1], "mask": good[:50]})
         return [{**each, "score": 0.9 - index / 10} for index, each in enumerate(masks)]
 
     result = detect(workspace(), detector=find, image="image1")

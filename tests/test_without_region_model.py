@@ -18,7 +18,7 @@ from tests.commands import Runner
 from tests.test_server import DATA_URL, messages
 
 SCENE = Path(__file__).parent.parent / "examples" / "scene1.png"
-ASKING = {
+ASKING: dict[str, dict[str, Any]] = {
     "ask_about_regions": {"question": "What is <region1>?"},
     "ask_each_region": {"question": "What is <region>?"},
     "choose_answer": {"question": "What is <region1>?", "options": ["a cup", "a ball"]},
@@ -91,7 +91,8 @@ def test_tools_that_ask_are_left_out_and_say_why_where_they_are_called(toolbox: 
 
 @pytest.mark.parametrize("role", ["detector", "segmenter"])
 def test_each_role_may_be_left_out(role: str) -> None:
-    names = build_toolbox(**{role: None}).names
+    left_out: dict[str, Any] = {role: None}
+    names = build_toolbox(**left_out).names
     assert ("find_regions" in names, "segment_regions" in names) == (role != "detector", role != "segmenter")
     assert "ask_about_regions" in names
 

@@ -31,15 +31,16 @@ _PART = 0.7  # of the image's side: a crop that is larger shows nothing new
 class Asked:
     """A question and what was answered.
 
-    image: that was asked about.  regions: those the question is about.  crop: the part of it that the answer was read from, where
-    a second look was the better one.  first_look: the answer to the whole image, where there was a second look.
+    image: that was asked about.  regions: those the question is about.
+    crop: the part of it that the answer was read from, as pixel x1,y1,x2,y2, where a second look was the better one.
+    first_look: the answer to the whole image, where there was a second look.
     """
 
     question: str
     answer: Answer
     image: str
     regions: tuple[Region, ...]
-    crop: Box | None = None
+    crop: str | None = None
     first_look: Answer | None = None
 
     @property
@@ -49,16 +50,19 @@ class Asked:
             return self.answer.notes
         first = f"{self.first_look.text!r} with confidence {self.first_look.confidence:.2f}"
         if self.crop:
-            seen = ",".join(f"{value:g}" for value in self.crop.xyxy)
-            return (*self.answer.notes, f"read from a closer look at {seen}; the whole image gave {first}")
+            return (*self.answer.notes, f"read from a closer look at {self.crop}; the whole image gave {first}")
         return (*self.answer.notes, "a closer look was less sure and not used")
+
+    @property
+    def outside(self) -> bool:
+        """Whether the image is none of those that the region model knows."""
+        return self.answer.in_domain is False or any(note.startswith(OUTSIDE) for note in self.answer.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         answer = self.answer.to_dict() | {"regions": [region.to_dict() for region in self.regions], "notes": list(self.notes)}
         look = {"text": self.first_look.text, "confidence": self.first_look.confidence} if self.first_look else None
-        crop = list(self.crop.xyxy) if self.crop else None
-        told = {"crop": crop, "first_look": look, "outside": any(note.startswith(OUTSIDE) for note in self.notes)}
+        told = {"crop": self.crop, "first_look": look, "outside": self.outside}
         return {"question": self.question, "image": self.image, **answer, **told}
 
     def sentence(self) -> str:
@@ -113,7 +117,9 @@ def ask(
         # Whether the image is one that the model knows is told by the whole of it.
         notes = [note for note in again.notes if not note.startswith(OUTSIDE)]
         notes += [note for note in answer.notes if note.startswith(OUTSIDE)]
-        return Asked(question, replace(again, regions=chosen, notes=tuple(notes)), seen.name, chosen, crop.box, answer)
+        again = replace(again, regions=chosen, notes=tuple(notes), in_domain=answer.in_domain)
+        assert crop.box is not None
+        return Asked(question, again, seen.name, chosen, ",".join(f"{value:g}" for value in crop.box.xyxy), answer)
     return Asked(question, answer, seen.name, chosen, None, answer)
 
 

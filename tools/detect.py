@@ -41,7 +41,7 @@ class Detection:
     phrases: what was looked for; empty for a detector that takes none.  threshold: the score that a region needs.
     best_scores: for each phrase the highest score of any candidate, also below the threshold.
     notes: what the reader should know.  unknown: phrases with words that are not in the detector's vocabulary; whether there is
-     such a thing is not known.  others: labels of what a function found and was not asked for.
+    such a thing is not known.  others: labels of what a function found and was not asked for.
     in_domain: whether the image is of the kind that the detector was trained on; None where that is not known.
     """
 
@@ -168,6 +168,7 @@ class _Draft:
     notes: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    in_domain: bool | None = None
 
     def keep(self, workspace: Workspace, image: WorkspaceImage, phrases: tuple[str, ...], max_regions: int) -> Detection:
         items, notes = self.items, list(self.notes)
@@ -177,8 +178,8 @@ class _Draft:
         prompt = " . ".join(phrases) or None
         regions = workspace.add_regions(items, image=image, source="detect", prompt=prompt, same_iou=_SAME)
         notes += _joined(set(phrases) - {region.label for region in regions})
-        told = {"notes": tuple(notes), "unknown": self.unknown, "others": self.others}
-        return Detection(image.name, regions, phrases, self.threshold, self.best_scores, **told)
+        told: dict[str, Any] = {"in_domain": self.in_domain, "unknown": self.unknown, "others": self.others}
+        return Detection(image.name, regions, phrases, self.threshold, self.best_scores, tuple(notes), **told)
 
 
 def _by_phrases(image: WorkspaceImage, found: Candidates, phrases: tuple[str, ...], threshold: float, overlap: float) -> _Draft:
@@ -194,7 +195,8 @@ def _by_phrases(image: WorkspaceImage, found: Candidates, phrases: tuple[str, ..
     items = [{"box": boxes[i].tolist(), "label": phrases[labels[i]], "score": float(top[i])} for i in kept]
     unknown = [phrase for phrase in found.unknown if not _JOINT.search(phrase)]
     notes = (*found.notes, *(f"the detector never learned a word of {phrase!r}" for phrase in unknown))
-    return _Draft(items, threshold, dict(zip(phrases, map(float, best), strict=True)), notes, found.unknown)
+    scored = dict(zip(phrases, map(float, best), strict=True))
+    return _Draft(items, threshold, scored, notes, found.unknown, in_domain=found.in_domain)
 
 
 def _by_function(

@@ -23,8 +23,8 @@ class Missing(Exception):
 class Thing:
     """A region and what was learned about it.
 
-    box: pixel xyxy.  labels: what the detector found it as.  score: the best one.  said: the region model's description.
-    facts: attribute -> value.
+    box: pixel xyxy.  labels: what the detector found it as, in lower case.  score: the best.
+    said: the region model's description.  facts: attribute -> value.
     """
 
     handle: str
@@ -38,16 +38,17 @@ class Thing:
     @classmethod
     def of(cls, region: Mapping[str, Any]) -> "Thing":
         x1, y1, x2, y2 = (float(value) for value in region["box"])
-        label, score = region.get("label"), region.get("score")
-        return cls(region["name"], region.get("image") or "image1", (x1, y1, x2, y2), {label} if label else set(), score)
+        label = " ".join(str(region.get("label") or "").lower().split())
+        image, score = region.get("image") or "image1", region.get("score")
+        return cls(region["name"], image, (x1, y1, x2, y2), {label} if label else set(), score)
 
     def is_labelled(self, words: str) -> bool:
         """Whether the detector found it under these words; one without labels may be anything."""
         return not self.labels or any(words in label for label in self.labels)
 
     def says(self, value: str) -> bool:
-        """Whether a label holds this word, such as a colour."""
-        return any(value in label.split() for label in self.labels)
+        """Whether a label holds this word, such as a colour, or words."""
+        return any(f" {value} " in f" {label} " for label in self.labels)
 
     @property
     def short(self) -> str:
