@@ -24,9 +24,9 @@ class MdetrCaption:
     where: str
 
 
-def find_mdetr(root: Path, name: str) -> str | None:
-    """Where this file lies below the root, if it is there."""
-    places = (name, f"mdetr_annotations/{name}", f"OpenSource/{name}")
+def find_mdetr(root: Path, *names: str) -> str | None:
+    """Where the first of these files that is there lies below the root."""
+    places = [f"{folder}{name}" for name in names for folder in ("", "mdetr_annotations/", "OpenSource/")]
     return next((place for place in places if (root / place).is_file()), None)
 
 
