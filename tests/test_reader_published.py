@@ -1,4 +1,4 @@
-"""The files that GPT4RoI's authors name for training: Flickr30k merged, Visual Genome with captions, and detections as a pickle."""
+"""Files that GPT4RoI's authors name for training: Flickr30k merged, Visual Genome with captions, detections as a pickle."""
 
 import pickle
 from pathlib import Path
@@ -127,6 +127,7 @@ UNKNOWN = {
     "different lengths": ({FILE: {"boxes": [BUS], "labels": ["a", "b"], "scores": [0.9]}}, "1 boxes, 2 labels and 1 scores"),
     "no images": ([{"boxes": [BUS], "labels": ["bus"], "scores": [0.9]}], "boxes, labels, scores"),
     "arrays": ({FILE: {"boxes": np.array([BUS]), "labels": ["bus"], "scores": [0.9]}}, "could run code"),
+    "corners and sizes": ({FILE: {"boxes": [[70, 10, 20, 20]], "labels": ["bus"], "scores": [0.9]}}, "no two corners"),
     "nothing": ({}, "no detections"),
 }
 

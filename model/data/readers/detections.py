@@ -1,6 +1,6 @@
 """What a detector found in the images of LLaVA-Instruct, as `detections.json` or as a pickle of plain data.
 
-The authors of GPT4RoI name `llava_150k_bbox_pred_results.pkl`, whose layout is published nowhere: the forms that detectors write are
+The authors of GPT4RoI name `llava_150k_bbox_pred_results.pkl`, whose layout we do not know: the forms that detectors write are
 read, and any other is refused with what was found in it.
 """
 
@@ -118,6 +118,8 @@ class _Layout:
                 self._refuse(f"its classes are numbers, such as {label}, and it does not name them")
             label = self._classes[label]
         a, b, c, d = box
+        if corners and (c < a or d < b):
+            self._refuse(f"a box is {shown(box)}, and no two corners")
         return {"box": [a, b, c, d] if corners else [a, b, a + c, b + d], "label": label, "score": score}
 
     def _file(self, image: Any) -> str:
