@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from roi_agent.model.boxes import MAX_PIXELS, MOST_PIXELS
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.shown import shown
 
@@ -24,6 +25,7 @@ class ServerSettings:
     public_url: at which people reach it through a proxy, with the path that the proxy gives it; by default only as it listens.
     max_body_bytes: of a request.  max_requests: in progress at once, 429 beyond.  max_questions: of one call.
     image_bytes, image_s: of decoded images that are kept, and seconds since their last use.
+    max_image_pixels: width x height of an image.
     image_hosts: from which images are fetched by web address, as `WebImages` reads them; from none by default.
     visitors: of the page, whose images and regions are kept.  visitor_bytes, page_bytes: of the images and files of one, and of
     all.  visitor_idle_s: seconds since the last visit after which one makes room for a newcomer.  visitor_s: seconds after
@@ -43,6 +45,7 @@ class ServerSettings:
     max_questions: int = 256
     image_bytes: int = 512 << 20
     image_s: float = 3600.0
+    max_image_pixels: int = MAX_PIXELS
     image_hosts: tuple[str, ...] = ()
     visitors: int = 100
     visitor_bytes: int = 256 << 20
@@ -55,6 +58,8 @@ class ServerSettings:
     drain_s: float = 30.0
 
     def __post_init__(self) -> None:
+        if not 1 <= self.max_image_pixels <= MOST_PIXELS:
+            raise InvalidSetting(f"max_image_pixels is {shown(self.max_image_pixels)}", do=f"give 1 to {MOST_PIXELS}")
         if not 0 <= self.port <= 65535:
             raise InvalidSetting(f"the port is {shown(self.port)}", do="give 0 to 65535")
         numbers = ("max_body_bytes", "max_requests", "max_questions", "image_bytes", "image_s", "visitors", "visitor_s")

@@ -11,6 +11,7 @@ from roi_agent.cli.options import (
     DeviceOption,
     FormatOption,
     JsonOption,
+    MaxPixelsOption,
     PictureOption,
     UnitOption,
     WorkspaceOption,
@@ -45,6 +46,7 @@ def detect(
     max_regions: Annotated[int, typer.Option(help="Keep the best so many.")] = 100,
     device: DeviceOption = None,
     workspace: WorkspaceOption = None,
+    max_pixels: MaxPixelsOption = None,
     picture: PictureOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,7 +58,7 @@ def detect(
         from roi_agent.tools.detect import detect as run
 
         detector = load_detector(model, device=device)
-    with opened_workspace(workspace, image) as (opened, name):
+    with opened_workspace(workspace, image, max_pixels) as (opened, name):
         found = run(
             opened,
             phrases,
@@ -87,6 +89,7 @@ def segment(
     model: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
     device: DeviceOption = None,
     workspace: WorkspaceOption = None,
+    max_pixels: MaxPixelsOption = None,
     picture: PictureOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -101,7 +104,7 @@ def segment(
         from roi_agent.tools import segment as tools
 
         segmenter = load_segmenter(model, device=device)
-    with opened_workspace(workspace, image) as (opened, name):
+    with opened_workspace(workspace, image, max_pixels) as (opened, name):
         if everything:
             found = tools.segment_everything(opened, segmenter=segmenter, image=name)
         else:

@@ -45,7 +45,8 @@ def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI
     with models.use("ask") if "ask" in models.roles else nullcontext(NoRegionModel()) as model:
         engine = model.engine if isinstance(model, LocalRegionModel) else None
         metrics = Metrics(engine)
-        store = ImageStore(settings.image_bytes, settings.image_s, WebImages(settings.image_hosts))
+        web = WebImages(settings.image_hosts)
+        store = ImageStore(settings.image_bytes, settings.image_s, web, max_pixels=settings.max_image_pixels)
         app.state.crowd = Crowd(settings, metrics, engine)
         lanes = Lanes(waiting=settings.max_finding, timeout_s=settings.finding_s)
         app.state.roi = State(name, model, models, settings, store, metrics, lanes)
