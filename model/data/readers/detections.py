@@ -93,7 +93,9 @@ class _Layout:
             yield from self._rows(value)
         elif isinstance(value, list | tuple):
             for each in value:
-                row = tuple(_first(each, keys) if isinstance(each, Mapping) else None for keys in (_BOX, _LABEL, _SCORE))
+                row: tuple[Any, ...] = tuple(
+                    _first(each, keys) if isinstance(each, Mapping) else None for keys in (_BOX, _LABEL, _SCORE)
+                )
                 if None in row or not _is_box(row[0]):
                     self._refuse(f"a detection has {_keys(each)}")
                 yield self._one(row[0], row[1], row[2], corners)

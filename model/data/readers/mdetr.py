@@ -45,9 +45,9 @@ def read_mdetr(reader: Reader, place: str, key: str) -> dict[int | str, list[Mde
             reader.trouble.append(Trouble(MISSING_IMAGE, where, f"its image {shown(image)} is not in the file's list"))
     found: dict[int | str, list[MdetrCaption]] = {}
     for id, entry in entries.items():
-        where, image = f"{name}, image {id}", as_id(entry.get(key, entry.get("file_name")))
-        if image is not None:
-            found.setdefault(image, []).append(MdetrCaption(entry, tuple(annotations.get(id, ())), where))
+        where, of = f"{name}, image {id}", as_id(entry.get(key, entry.get("file_name")))
+        if of is not None:
+            found.setdefault(of, []).append(MdetrCaption(entry, tuple(annotations.get(id, ())), where))
         else:
             reader.trouble.append(Trouble(MALFORMED, where, f"it has no {key}"))
     return found

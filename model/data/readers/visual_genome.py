@@ -117,15 +117,15 @@ class VisualGenome(Reader):
         ids = self.load_json(alone, _SPLITS)
         place = self.files[-1].name
         ids = ids.get(self.split) if isinstance(ids, Mapping) else ids
-        ids = [as_id(each) for each in ids] if isinstance(ids, list) else [None]
-        if None in ids:
+        listed: list[Any] = [as_id(each) for each in ids] if isinstance(ids, list) else [None]
+        if None in listed:
             raise RecordInvalid(
                 f"{place}: there is no list of image ids for {self.split!r}", do="see whether this is the right file"
             )
-        for each in dict.fromkeys(ids):
+        for each in dict.fromkeys(listed):
             if each not in described:
                 self.trouble.append(Trouble(MALFORMED, f"{place}, image {each}", f"there is no such image in {_REGIONS}"))
-        return {each: described[each] for each in dict.fromkeys(ids) if each in described}
+        return {each: described[each] for each in dict.fromkeys(listed) if each in described}
 
     def _list(self, name: str) -> list[Any]:
         found = self.load_json(name)
