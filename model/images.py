@@ -223,7 +223,9 @@ def _read(source: object, max_bytes: int) -> tuple[str, str, bytes]:
     elif isinstance(source, str) and source[:5].lower() == "data:":
         name, shown, data = "data URL", "the data URL", _data_url(source, max_bytes)
     elif isinstance(source, str) and source.split("://")[0].lower() in ("http", "https"):
-        raise ImageUnreadable("an image is given by its web address", do="download it first, and give the file")
+        raise ImageUnreadable(
+            "an image is given by its web address", do="give what roi_agent.fetch_image(address) returns, or the file"
+        )
     elif isinstance(source, str | os.PathLike):
         path = os.fsdecode(source)
         name, shown = os.path.basename(path), repr(path if len(path) <= 200 else path[:200] + "...")

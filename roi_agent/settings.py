@@ -12,6 +12,7 @@ from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.shown import shown
 
 API_KEY = "ROI_AGENT_API_KEY"
+IMAGE_HOSTS = "ROI_AGENT_IMAGE_HOSTS"
 _HOST = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 _OWN_PATHS = {"ui", "v1", "docs", "redoc", "openapi.json", "healthz", "readyz", "metrics", "favicon.ico", "mcp"}  # of our routes
@@ -127,3 +128,8 @@ def _check_public(url: str) -> None:
 def api_key_from_environment() -> str | None:
     """The key of our server, where one is set."""
     return os.environ.get(API_KEY) or None
+
+
+def image_hosts_from_environment() -> tuple[str, ...]:
+    """Hosts of a user's own network from which images are fetched by web address, separated by commas."""
+    return tuple(host.strip() for host in os.environ.get(IMAGE_HOSTS, "").split(",") if host.strip())

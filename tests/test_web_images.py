@@ -208,7 +208,7 @@ def test_an_address_that_a_user_types_is_under_the_rules_of_the_server(host: str
     for url in (f"http://{host}/", "http://169.254.169.254/latest/meta-data", "http://[::1]/a.png", "http://localhost/a.png"):
         assert "not public" in refused_by(web, url).problem
     assert "not fetched from" in refused_by(web, "http://user:secret@example.org/a.png").problem
-    with pytest.raises(ImageUnreadable, match="web address.*fetch_image"):
+    with pytest.raises(ImageUnreadable, match=r"web address.*fetch_image"):
         load_image(f"http://{host}/scene1.png")
 
 

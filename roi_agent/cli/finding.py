@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 ImageOrHandle = Annotated[
-    str | None, typer.Argument(help="An image file, a data: URL, or with --workspace the handle of an image.", metavar="IMAGE")
+    str | None,
+    typer.Argument(
+        help="An image file, its web address, a data: URL, or with --workspace the handle of an image.", metavar="IMAGE"
+    ),
 ]
 
 

@@ -27,9 +27,7 @@ def among(*words: str) -> Callable[[str], list[str]]:
     return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
-ImageArgument = Annotated[
-    str, typer.Argument(help="An image file (PNG, JPEG, WebP, GIF, BMP, TIFF) or a data: URL.", metavar="IMAGE")
-]
+ImageArgument = Annotated[str, typer.Argument(help="An image file, its web address, or a data: URL.", metavar="IMAGE")]
 MaxPixelsOption = Annotated[int | None, typer.Option(help="Width x height of an image.  [default: 50000000]", metavar="NUMBER")]
 BoxOption = Annotated[list[str] | None, typer.Option("--box", help="Four numbers; the first is region1.", metavar="X1,Y1,X2,Y2")]
 PointOption = Annotated[
@@ -157,9 +155,13 @@ def save_picture(picture: "Image.Image", path: Path) -> None:
 
 
 def given_image(image: str, max_pixels: int | None) -> "LoadedImage":
-    """The image that a user names.  Errors: those of `load_image`."""
+    """The image that a user names.  Errors: those of `load_image` and `fetch_image`."""
     from roi_agent.model.images import load_image
 
+    if image[:8].lower().startswith(("http://", "https://")):
+        from roi_agent.web_images import fetch_image
+
+        return fetch_image(image, max_pixels=max_pixels)
     return load_image(image, max_pixels=max_pixels)
 
 

@@ -24,9 +24,9 @@ from roi_agent.server.images import ImageStore
 from roi_agent.server.metrics import Metrics
 from roi_agent.server.public import PublicPath
 from roi_agent.server.state import State, state_of
-from roi_agent.server.web_images import WebImages
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.models import Models
+from roi_agent.web_images import WebImages
 
 _DESCRIPTION = """Point at regions of an image and ask about them.
 

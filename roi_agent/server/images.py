@@ -13,7 +13,7 @@ from roi_agent.model.boxes import MAX_PIXELS
 from roi_agent.model.errors import ImageUnreadable, UnknownImage
 from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.schema import IMAGE_PREFIX
-from roi_agent.server.web_images import WebImages
+from roi_agent.web_images import WebImages, is_address
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class ImageStore:
         What was sent before, byte for byte, is not decoded again; the key is a hash that we make.
         Errors: those of `load_image` and `WebImages.fetch`.
         """
-        if isinstance(source, str) and source[:8].lower().startswith(("http://", "https://")):
+        if isinstance(source, str) and is_address(source):
             source = self._web.fetch(source)
         if isinstance(source, str) and source[:5].lower() != "data:":
             raise ImageUnreadable("an image is neither an uploaded one nor a data: URL", do="upload it to /v1/images first")
