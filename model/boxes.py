@@ -15,7 +15,8 @@ from roi_agent.model.shown import shown
 
 FORMATS = ("xyxy", "xywh", "cxcywh")
 UNITS = ("pixel", "normalised", "thousandths")
-MAX_PIXELS = 50_000_000  # of an image or a mask
+MAX_PIXELS = 50_000_000  # of an image, unless more are allowed
+MOST_PIXELS = 89_478_485  # that may be allowed, and of a mask; beyond, Pillow warns in places that we cannot reach
 BYTES = str | bytes | bytearray | memoryview  # sequences of numbers to Python, never boxes to us
 FOUR_NUMBERS = "give four numbers, such as [10, 20, 110, 220]"
 

@@ -2,6 +2,7 @@
 
 import io
 from itertools import product
+from typing import Any
 
 from PIL import Image, ImageChops, ImageCms
 
@@ -47,5 +48,5 @@ def _converted(rgb: Image.Image, decoded: Image.Image, data: bytes) -> Image.Ima
 def _is_srgb(transform: ImageCms.ImageCmsTransform) -> bool:
     colours = Image.new("RGB", (512, 1))
     colours.putdata(list(product(range(0, 256, 36), repeat=3)))
-    largest = ImageChops.difference(colours, transform.apply(colours)).getextrema()
+    largest: Any = ImageChops.difference(colours, transform.apply(colours)).getextrema()
     return max(high for _, high in largest) <= _UNSEEN

@@ -27,6 +27,7 @@ ALLOWED = "give a PNG, JPEG, WebP, GIF, BMP, TIFF, PPM, AVIF, JPEG 2000 or HEIC 
 HEAD_BYTES = 256  # which tell the format
 
 _MAX_TILES, _MAX_CHANNELS = 4096, 4  # of JPEG 2000: a decoder makes room for each before it sees any
+_DEEP = ("RGB;16B", 0, 1)  # colours of 16 bits, the upper byte first, for Pillow's decoder of plain bytes
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _BITS, _CHANNELS, _PLANAR, _SAMPLE_FORMAT = 258, 277, 284, 339  # tags of TIFF
 
@@ -125,9 +126,10 @@ def _open_jpeg_2000(file: IO[bytes]) -> Image.Image:
 def _open_ppm(file: IO[bytes]) -> Image.Image:
     """A PPM; colours of full 16 bits as plain bytes, which Pillow reads one by one and cuts to 8."""
     image = PpmImageFile(file)
-    plain = {"codec_name": "raw", "args": ("RGB;16B", 0, 1)}
     deep = [tile.codec_name == "ppm" and tile.args == ("RGB", 65535) for tile in image.tile]
-    image.tile = [tile._replace(**plain) if each else tile for tile, each in zip(image.tile, deep, strict=True)]
+    image.tile = [
+        tile._replace(codec_name="raw", args=_DEEP) if each else tile for tile, each in zip(image.tile, deep, strict=True)
+    ]
     return image
 
 

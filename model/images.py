@@ -21,7 +21,7 @@ from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from roi_agent.model.boxes import MAX_PIXELS
+from roi_agent.model.boxes import MAX_PIXELS, MOST_PIXELS
 from roi_agent.model.colour_profiles import to_srgb
 from roi_agent.model.deep_pixels import deep_to_8_bits, is_deep
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, RoiAgentError
@@ -30,9 +30,6 @@ from roi_agent.model.jpeg_endings import NOTE, read_without_end
 from roi_agent.model.pixels import array_size_wh, array_to_rgb, to_rgb, transparent_colour
 
 MAX_BYTES = 64 * 2**20
-
-# From here on Pillow itself warns, in places that we cannot reach; a larger limit of ours would let that out.
-_PILLOW_PIXELS = 89_478_485
 
 # Counting frames walks through these files, slowly where a stranger wants it so: above this size we do not. The others
 # say the number in their header.
@@ -81,20 +78,22 @@ class LoadedImage:
         return stacked(picture(self.pixels, self.source), soft(f"{self.source}, {width} x {height} pixels"), notes(self.notes))
 
 
-def load_image(source: object, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> LoadedImage:
+def load_image(source: object, *, max_pixels: int | None = None, max_bytes: int = MAX_BYTES) -> LoadedImage:
     """The image as upright RGB: EXIF applied, transparency over white, 16 bits scaled to 8, first frame.
 
     source: a path, the bytes of a file, an open binary file (read from its start), a data:image/...;base64 URL, a
         PIL image, a LoadedImage, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16, bool, or
         float in [0, 1].
-    max_pixels: width x height at most, checked before decoding.  max_bytes: size of the file at most.
+    max_pixels: width x height at most, checked before decoding; by default 50 million, and what is loaded already is taken
+        as it is.  max_bytes: size of the file at most.
     Errors: ImageUnreadable, ImageTooLarge, and InvalidSetting for a limit; nothing else for any bytes.
     """
-    if not 1 <= max_pixels <= _PILLOW_PIXELS:
-        raise InvalidSetting(f"max_pixels is {max_pixels}", do=f"give 1 to {_PILLOW_PIXELS}")
+    if max_pixels is not None and not 1 <= max_pixels <= MOST_PIXELS:
+        raise InvalidSetting(f"max_pixels is {max_pixels}", do=f"give 1 to {MOST_PIXELS}")
     if isinstance(source, LoadedImage):
-        _check_pixels(source.size_wh, "the image", max_pixels)
+        _check_pixels(source.size_wh, "the image", max_pixels or MOST_PIXELS)
         return source
+    max_pixels = max_pixels or MAX_PIXELS
     if isinstance(source, Image.Image):
         with _only_ours("the PIL image"):
             return _finish(source, "PIL image", "the PIL image", max_pixels)
@@ -213,7 +212,8 @@ def _check_pixels(size_wh: tuple[int, int], shown: str, max_pixels: int) -> None
     if width < 1 or height < 1:
         raise ImageUnreadable(f"{shown} is {width} x {height} pixels", do="give an image of at least one pixel")
     if width * height > max_pixels:
-        raise ImageTooLarge(f"{shown} is {width} x {height} pixels, over the limit of {max_pixels}", do="make it smaller")
+        more = ", or allow more: max_pixels, --max-pixels of a command" if width * height <= MOST_PIXELS else ""
+        raise ImageTooLarge(f"{shown} is {width} x {height} pixels, over the limit of {max_pixels}", do=f"make it smaller{more}")
 
 
 def _read(source: object, max_bytes: int) -> tuple[str, str, bytes]:
@@ -223,7 +223,9 @@ def _read(source: object, max_bytes: int) -> tuple[str, str, bytes]:
     elif isinstance(source, str) and source[:5].lower() == "data:":
         name, shown, data = "data URL", "the data URL", _data_url(source, max_bytes)
     elif isinstance(source, str) and source.split("://")[0].lower() in ("http", "https"):
-        raise ImageUnreadable("an image is given by its web address", do="download it first, and give the file")
+        raise ImageUnreadable(
+            "an image is given by its web address", do="give what roi_agent.fetch_image(address) returns, or the file"
+        )
     elif isinstance(source, str | os.PathLike):
         path = os.fsdecode(source)
         name, shown = os.path.basename(path), repr(path if len(path) <= 200 else path[:200] + "...")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roi_agent.model.boxes import MAX_PIXELS, Box, checked_size
+from roi_agent.model.boxes import MOST_PIXELS, Box, checked_size
 from roi_agent.model.errors import MaskInvalid
 from roi_agent.model.shown import shown
 
@@ -36,8 +36,8 @@ class Mask:
 
     def __post_init__(self) -> None:
         width, height = checked_size(self.size_wh, "a mask")
-        if width * height > MAX_PIXELS:
-            raise MaskInvalid(f"a mask is {width} x {height} pixels", do=f"give one of at most {MAX_PIXELS} pixels")
+        if width * height > MOST_PIXELS:
+            raise MaskInvalid(f"a mask is {width} x {height} pixels", do=f"give one of at most {MOST_PIXELS} pixels")
         if any(run < 0 for run in self.runs) or sum(self.runs) != width * height:
             problem = f"the runs of a mask sum to {sum(self.runs)}, and {width} x {height} pixels are {width * height}"
             raise MaskInvalid(problem, do=_RLE)
@@ -70,7 +70,7 @@ class Mask:
         except (TypeError, ValueError):
             raise MaskInvalid(f"a mask has the size {shown(rle['size'])}", do=_RLE) from None
         width, height = checked_size((width, height), "a mask")
-        return cls((width, height), _runs(rle["counts"], most=min(width * height, MAX_PIXELS)))
+        return cls((width, height), _runs(rle["counts"], most=min(width * height, MOST_PIXELS)))
 
     def to_coco(self) -> dict[str, Any]:
         """COCO's mapping, "counts" as compressed text."""

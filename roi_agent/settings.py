@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from roi_agent.model.boxes import MAX_PIXELS, MOST_PIXELS
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.shown import shown
 
 API_KEY = "ROI_AGENT_API_KEY"
+IMAGE_HOSTS = "ROI_AGENT_IMAGE_HOSTS"
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 _OWN_PATHS = {"ui", "v1", "docs", "redoc", "openapi.json", "healthz", "readyz", "metrics", "favicon.ico", "mcp"}  # of our routes
@@ -24,6 +26,7 @@ class ServerSettings:
     public_url: at which people reach it through a proxy, with the path that the proxy gives it; by default only as it listens.
     max_body_bytes: of a request.  max_requests: in progress at once, 429 beyond.  max_questions: of one call.
     image_bytes, image_s: of decoded images that are kept, and seconds since their last use.
+    max_image_pixels: width x height of an image.
     image_hosts: from which images are fetched by web address, as `WebImages` reads them; from none by default.
     visitors: of the page, whose images and regions are kept.  visitor_bytes, page_bytes: of the images and files of one, and of
     all.  visitor_idle_s: seconds since the last visit after which one makes room for a newcomer.  visitor_s: seconds after
@@ -43,6 +46,7 @@ class ServerSettings:
     max_questions: int = 256
     image_bytes: int = 512 << 20
     image_s: float = 3600.0
+    max_image_pixels: int = MAX_PIXELS
     image_hosts: tuple[str, ...] = ()
     visitors: int = 100
     visitor_bytes: int = 256 << 20
@@ -55,6 +59,8 @@ class ServerSettings:
     drain_s: float = 30.0
 
     def __post_init__(self) -> None:
+        if not 1 <= self.max_image_pixels <= MOST_PIXELS:
+            raise InvalidSetting(f"max_image_pixels is {shown(self.max_image_pixels)}", do=f"give 1 to {MOST_PIXELS}")
         if not 0 <= self.port <= 65535:
             raise InvalidSetting(f"the port is {shown(self.port)}", do="give 0 to 65535")
         numbers = ("max_body_bytes", "max_requests", "max_questions", "image_bytes", "image_s", "visitors", "visitor_s")
@@ -121,3 +127,8 @@ def _check_public(url: str) -> None:
 def api_key_from_environment() -> str | None:
     """The key of our server, where one is set."""
     return os.environ.get(API_KEY) or None
+
+
+def image_hosts_from_environment() -> tuple[str, ...]:
+    """Hosts of a user's own network from which images are fetched by web address, separated by commas."""
+    return tuple(host.strip() for host in os.environ.get(IMAGE_HOSTS, "").split(",") if host.strip())

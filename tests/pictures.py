@@ -94,8 +94,8 @@ def icc_profile(primaries_xyz: tuple[tuple[float, float, float], ...] = (), gamm
         tags |= {f"{name}XYZ".encode(): b"XYZ " + bytes(4) + fixed(*xyz), f"{name}TRC".encode(): curve}
     tags |= {} if primaries_xyz else {b"kTRC": curve}
     table, body, start = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
-    for name, data in tags.items():
-        table += name + struct.pack(">II", start + len(body), len(data))
+    for key, data in tags.items():
+        table += key + struct.pack(">II", start + len(body), len(data))
         body += data.ljust(-len(data) // 4 * -4, b"\0")
     head = struct.pack(">I4sI", start + len(body), bytes(4), 0x02100000) + b"mntr" + (b"RGB " if primaries_xyz else b"GRAY")
     head += b"XYZ " + bytes(12) + b"acsp" + bytes(28) + fixed(0.9642, 1.0, 0.8249)

@@ -36,7 +36,8 @@ SPACES = {"Adobe RGB": (ADOBE_RGB, 2.2), "ProPhoto": (PROPHOTO, 1.8), "red and g
 def test_colours_are_what_the_profile_says(door: str, primaries: tuple[tuple[float, float, float], ...], gamma: float) -> None:
     large = np.kron(COLOURS, np.ones((16, 16, 1), np.uint8))
     picture, profile = written(large, primaries, gamma), icc_profile(primaries, gamma)
-    options: dict[str, Any] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}.get(door, {})
+    lossless: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}
+    options = lossless.get(door, {})
     source: Any = encoded(picture, "PNG" if door in ("opened", "16-bit") else door, icc_profile=profile, **options)
     if door == "opened":
         source = Image.open(io.BytesIO(source))

@@ -67,7 +67,7 @@ def test_fractions_without_a_unit_are_no_pixels(tmp_path: Path, numbers: list[fl
     line = f"dog.png,{','.join(map(str, numbers))},dog"
     images = table(tmp_path, f"{HEADER},unit", f"{line},", f"{line},pixel", f"{line},normalised", "dog.png,0.5,0.5,1.5,1,dog,")
     (record,), (trouble,) = read("boxes-csv", tmp_path, images)
-    assert [region.box.xyxy for region in record.regions][0] == tuple(numbers) and len(record.regions) == 3
+    assert record.regions[0].box.xyxy == tuple(numbers) and len(record.regions) == 3
     assert (trouble.kind, trouble.where) == ("malformed", "boxes.csv, line 2")
     assert "unit" in trouble.problem and "normalised" in trouble.problem
 

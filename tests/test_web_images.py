@@ -1,5 +1,6 @@
 """Images by web address: from allowed hosts alone, at public addresses alone, within limits of time and size."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -12,12 +13,15 @@ from typing import Any, ClassVar
 import pytest
 from starlette.testclient import TestClient
 
+from roi_agent import build_agent
 from roi_agent.loading import load_models
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, QueueFull, RoiAgentError
+from roi_agent.model.images import load_image
 from roi_agent.server import build_app
 from roi_agent.server.images import ImageStore
-from roi_agent.server.web_images import WebImages, _public
-from roi_agent.settings import ServerSettings
+from roi_agent.settings import IMAGE_HOSTS, ServerSettings
+from roi_agent.web_images import WebImages, _public, fetch_image
+from tests.commands import Runner
 
 SCENE = Path(__file__).parent.parent / "examples" / "scene1.png"
 
@@ -122,7 +126,7 @@ def test_an_allowed_name_at_an_address_that_is_not_public_is_refused(host: str, 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     told = refused(f"pictures.example:{port}", f"http://pictures.example:{port}/scene1.png")
     assert "not public" in told.problem
-    monkeypatch.setattr("roi_agent.server.web_images._public", lambda address: True)
+    monkeypatch.setattr("roi_agent.web_images._public", lambda address: True)
     looked_up.clear()
     web = WebImages([f"pictures.example:{port}"])
     assert web.fetch(f"http://pictures.example:{port}/scene1.png") == SCENE.read_bytes()
@@ -178,6 +182,41 @@ def test_slow_hosts_do_not_take_every_thread(host: str) -> None:
 def test_an_entry_that_is_no_host_is_refused(entry: str) -> None:
     with pytest.raises(InvalidSetting, match=r"give a host, as in example\.org"):
         WebImages([entry])
+
+
+def test_an_address_that_a_user_types_is_fetched_from_public_hosts_and_from_those_of_the_setting(
+    host: str, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"http://{host}/scene1.png"
+    asked = ("ask", address, "What is <region1>?", "--box", "10,20,110,140", "--max-new-tokens", "4")
+    monkeypatch.delenv(IMAGE_HOSTS, raising=False)
+    with pytest.raises(ImageUnreadable, match="not public"):
+        fetch_image(address)
+    refused = run(*asked)
+    assert refused.code == 2 and "not public" in refused.err and IMAGE_HOSTS in refused.err
+    monkeypatch.setenv(IMAGE_HOSTS, f"example.org, {host}")
+    assert fetch_image(address).digest() == load_image(SCENE).digest()
+    assert fetch_image(address).source == "web address"
+    assert run(*asked).out == run("ask", str(SCENE), *asked[2:]).out
+    assert run("detect", address, "flag .").code == 0
+    result = build_agent(planner="offline", models="nano").run(address, "How many flags are there?")
+    assert result.status == "answered"
+
+
+def test_an_address_that_a_user_types_is_under_the_rules_of_the_server(host: str) -> None:
+    web = WebImages(any_public=True)
+    for url in (f"http://{host}/", "http://169.254.169.254/latest/meta-data", "http://[::1]/a.png", "http://localhost/a.png"):
+        assert "not public" in refused_by(web, url).problem
+    assert "not fetched from" in refused_by(web, "http://user:secret@example.org/a.png").problem
+    with pytest.raises(ImageUnreadable, match=r"web address.*fetch_image"):
+        load_image(f"http://{host}/scene1.png")
+
+
+def test_an_address_is_fetched_within_a_running_loop_too(host: str) -> None:
+    async def notebook() -> str:
+        return fetch_image(f"http://{host}/scene1.png", hosts=[host]).digest()
+
+    assert asyncio.run(notebook()) == load_image(SCENE).digest()
 
 
 def test_the_server_fetches_from_its_hosts_alone(host: str) -> None:

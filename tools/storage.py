@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from PIL import Image
 
-from roi_agent.model.boxes import Box
+from roi_agent.model.boxes import MOST_PIXELS, Box
 from roi_agent.model.errors import RoiAgentError, WorkspaceConflict, WorkspaceUnreadable
 from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.model.regions import Region, parse_regions
@@ -165,7 +165,7 @@ def _read_image(path: Path, item: Mapping[str, Any], known: Mapping[str, Workspa
         box = Box.parse(item["box"], size_wh=parent.size_wh)
         pixels = parent.pixels.crop(tuple(map(int, box.xyxy)))  # type: ignore[arg-type]  # four whole numbers
     else:
-        box, pixels = None, load_image(path / _IMAGES / f"{digest}.png").pixels
+        box, pixels = None, load_image(path / _IMAGES / f"{digest}.png", max_pixels=MOST_PIXELS).pixels
     loaded = LoadedImage(pixels, str(item["source"]), notes)
     if loaded.digest() != digest:
         raise WorkspaceUnreadable(f"the pixels of {item['name']} are not those that were saved")

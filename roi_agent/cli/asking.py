@@ -16,6 +16,7 @@ from roi_agent.cli.options import (
     FormatOption,
     ImageArgument,
     JsonOption,
+    MaxPixelsOption,
     ModelOption,
     PointOption,
     SegmenterOption,
@@ -24,6 +25,7 @@ from roi_agent.cli.options import (
     boxes,
     check_picture,
     err,
+    given_image,
     list_regions,
     loaded_model,
     notes,
@@ -66,6 +68,7 @@ def ask(
     seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Length of the answer at most.")] = 64,
     workspace: WorkspaceOption = None,
+    max_pixels: MaxPixelsOption = None,
     picture: Annotated[Path | None, typer.Option(help="Write the image with boxes, question and answer there.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -75,7 +78,6 @@ def ask(
 
     With --workspace, IMAGE may be left out or be the handle of an image: `roi-agent ask --workspace DIR "What is <region2>?"`
     """
-    from roi_agent.model.images import load_image
     from roi_agent.model.progress import waiting
 
     check_picture(picture)
@@ -86,11 +88,11 @@ def ask(
     pointing = _Pointing(boxes(box), points(point), format, unit, segmenter, device, dtype)
     if workspace is not None:
         given = image if question is not None else None
-        pixels, answer, record = _ask_in(workspace, given, question or image, pointing, model, choose, decoding)
+        pixels, answer, record = _ask_in(workspace, given, question or image, pointing, model, choose, decoding, max_pixels)
         question = question or image
     else:
         assert question is not None
-        loaded = load_image(image)
+        loaded = given_image(image, max_pixels)
         region_model = loaded_model(model, device, dtype)
         regions, told = pointing.regions_of(loaded)
         with waiting("answering"):
@@ -174,12 +176,13 @@ def _ask_in(
     model: str,
     options: list[str] | None,
     decoding: dict[str, Any],
+    max_pixels: int | None,
 ) -> tuple[Any, Any, dict[str, Any]]:
     """The picture that was asked about, the answer, and its record."""
     region_model = loaded_model(model, pointing.device, pointing.dtype)
     from roi_agent.tools.ask import ask, choose
 
-    with opened_workspace(folder, image) as (workspace, name):
+    with opened_workspace(folder, image, max_pixels) as (workspace, name):
         added, told = pointing.add_to(workspace, name)
         if options:
             chosen = choose(workspace, question, options, model=region_model, image=name, regions=added)
@@ -209,15 +212,16 @@ def chat(
     segmenter: SegmenterOption = "nano",
     device: DeviceOption = None,
     dtype: DtypeOption = None,
+    max_pixels: MaxPixelsOption = None,
 ) -> None:
     """Talk about an image, many turns.
 
     In it, /box X1,Y1,X2,Y2 and /point X,Y add a region, /regions lists them, /quit ends.
     """
-    from roi_agent.model.images import load_image
     from roi_agent.model.progress import waiting
 
-    loaded, pointing = load_image(image), _Pointing(boxes(box), points(point), format, unit, segmenter, device, dtype)
+    loaded = given_image(image, max_pixels)
+    pointing = _Pointing(boxes(box), points(point), format, unit, segmenter, device, dtype)
     region_model = loaded_model(model, device, dtype)
     regions, told_first = pointing.regions_of(loaded)
     conversation = region_model.chat(loaded, regions, format=format, unit=unit)

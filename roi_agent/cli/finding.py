@@ -12,6 +12,7 @@ from roi_agent.cli.options import (
     DtypeOption,
     FormatOption,
     JsonOption,
+    MaxPixelsOption,
     PictureOption,
     UnitOption,
     WorkspaceOption,
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 ImageOrHandle = Annotated[
-    str | None, typer.Argument(help="An image file, a data: URL, or with --workspace the handle of an image.", metavar="IMAGE")
+    str | None,
+    typer.Argument(
+        help="An image file, its web address, a data: URL, or with --workspace the handle of an image.", metavar="IMAGE"
+    ),
 ]
 
 
@@ -47,6 +51,7 @@ def detect(
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     workspace: WorkspaceOption = None,
+    max_pixels: MaxPixelsOption = None,
     picture: PictureOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,7 +63,7 @@ def detect(
         from roi_agent.tools.detect import detect as run
 
         detector = load_detector(model, device=device, dtype=dtype)
-    with opened_workspace(workspace, image) as (opened, name):
+    with opened_workspace(workspace, image, max_pixels) as (opened, name):
         found = run(
             opened,
             phrases,
@@ -90,6 +95,7 @@ def segment(
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     workspace: WorkspaceOption = None,
+    max_pixels: MaxPixelsOption = None,
     picture: PictureOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -104,7 +110,7 @@ def segment(
         from roi_agent.tools import segment as tools
 
         segmenter = load_segmenter(model, device=device, dtype=dtype)
-    with opened_workspace(workspace, image) as (opened, name):
+    with opened_workspace(workspace, image, max_pixels) as (opened, name):
         if everything:
             found = tools.segment_everything(opened, segmenter=segmenter, image=name)
         else:

@@ -15,6 +15,7 @@ from roi_agent.model.errors import BoxFormatUnknown, InvalidSetting, PointInvali
 if TYPE_CHECKING:
     from PIL import Image
 
+    from roi_agent.model.images import LoadedImage
     from roi_agent.model.protocol import RegionModel
     from roi_agent.tools.workspace import Workspace
 
@@ -26,9 +27,8 @@ def among(*words: str) -> Callable[[str], list[str]]:
     return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
-ImageArgument = Annotated[
-    str, typer.Argument(help="An image file (PNG, JPEG, WebP, GIF, BMP, TIFF) or a data: URL.", metavar="IMAGE")
-]
+ImageArgument = Annotated[str, typer.Argument(help="An image file, its web address, or a data: URL.", metavar="IMAGE")]
+MaxPixelsOption = Annotated[int | None, typer.Option(help="Width x height of an image.  [default: 50000000]", metavar="NUMBER")]
 BoxOption = Annotated[list[str] | None, typer.Option("--box", help="Four numbers; the first is region1.", metavar="X1,Y1,X2,Y2")]
 PointOption = Annotated[
     list[str] | None,
@@ -170,8 +170,21 @@ def save_picture(picture: "Image.Image", path: Path) -> None:
         raise InvalidSetting(f"cannot write {path.name!r}: {error.strerror}", do="name another file") from None
 
 
+def given_image(image: str, max_pixels: int | None) -> "LoadedImage":
+    """The image that a user names.  Errors: those of `load_image` and `fetch_image`."""
+    from roi_agent.model.images import load_image
+
+    if image[:8].lower().startswith(("http://", "https://")):
+        from roi_agent.web_images import fetch_image
+
+        return fetch_image(image, max_pixels=max_pixels)
+    return load_image(image, max_pixels=max_pixels)
+
+
 @contextmanager
-def opened_workspace(folder: Path | None, image: str | None) -> Iterator[tuple["Workspace", str | None]]:
+def opened_workspace(
+    folder: Path | None, image: str | None, max_pixels: int | None = None
+) -> Iterator[tuple["Workspace", str | None]]:
     """The workspace of a folder, or a new one, and the handle of the image in it; saved at the end where nothing failed.
 
     image: a file, which is added, or a handle; None leaves it to the regions, or to the only image there is.
@@ -182,11 +195,11 @@ def opened_workspace(folder: Path | None, image: str | None) -> Iterator[tuple["
         if image is None:
             raise InvalidSetting("no image is given", do="give a file, or --workspace with one that holds images")
         new = Workspace()
-        yield new, new.add_image(image).name
+        yield new, new.add_image(given_image(image, max_pixels)).name
         return
     with Workspace.opened(folder) as opened:
         known = image is None or image in {each.name for each in opened.images}
-        yield opened, image if image is None or known else opened.add_image(image).name
+        yield opened, image if image is None or known else opened.add_image(given_image(image, max_pixels)).name
 
 
 def list_regions(regions: Any) -> None:

@@ -11,12 +11,14 @@ from roi_agent.cli.options import (
     BoxOption,
     FormatOption,
     JsonOption,
+    MaxPixelsOption,
     ModelOption,
     RolesDtypeOption,
     RolesOption,
     UnitOption,
     boxes,
     err,
+    given_image,
     loading,
     out,
 )
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from roi_agent.agent.agent import Agent
     from roi_agent.agent.events import Approval
     from roi_agent.agent.result import Price, Result
+    from roi_agent.model.images import LoadedImage
     from roi_agent.replay import Replay
 
 app = typer.Typer()
@@ -81,6 +84,7 @@ def run(
     ] = None,
     folder: Annotated[Path | None, typer.Option(help="Keep conversations there.")] = None,
     thread: Annotated[str | None, typer.Option(help="The conversation in --folder to begin or to go on with.")] = None,
+    max_pixels: MaxPixelsOption = None,
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Write the trace there: trace.html, trace.json, answer.png.")
     ] = None,
@@ -113,7 +117,8 @@ def run(
             dtype=dtype,
         )
     regions = [{"box": each, "format": format, "unit": unit} for each in boxes(box)]
-    result = _worked(agent, images, task, show=not as_json, regions=regions, thread=thread)
+    given = [given_image(each, max_pixels) for each in images]
+    result = _worked(agent, given, task, show=not as_json, regions=regions, thread=thread)
     if out_folder is not None:
         result.trace.save(out_folder)
     if as_json:
@@ -129,7 +134,7 @@ def _exit_for(status: str) -> None:
         raise typer.Exit(NO_ANSWER)
 
 
-def _worked(agent: "Agent", images: list[str], task: str, *, show: bool, **options: Any) -> "Result":
+def _worked(agent: "Agent", images: "list[LoadedImage]", task: str, *, show: bool, **options: Any) -> "Result":
     """The result of a run whose steps are shown while it goes on: the answer on standard output, the steps beside it."""
     from roi_agent.agent.events import Finished, Stepped
     from roi_agent.trace.terminal import show_answer, show_step

@@ -8,11 +8,13 @@ import typer
 
 from roi_agent.cli.options import (
     BudgetOption,
+    MaxPixelsOption,
     ModelOption,
     RolesDtypeOption,
     RolesOption,
     WorkspaceOption,
     err,
+    given_image,
     loading,
     num_bytes,
     require,
@@ -56,6 +58,7 @@ def serve(
     max_batch: Annotated[int, typer.Option(help="Questions that are answered at once.")] = 32,
     max_waiting: Annotated[int, typer.Option(help="Questions that wait; more are told to try again (429).")] = 1024,
     max_body: Annotated[str, typer.Option(help="Size of a request at most.")] = "32MiB",
+    max_pixels: MaxPixelsOption = None,
     allow_image_host: Annotated[
         list[str] | None,
         typer.Option(help="Fetch images by web address from this host (HOST or HOST:PORT); from no other.", metavar="HOST"),
@@ -88,6 +91,7 @@ def serve(
         public_url=public_url,
         max_body_bytes=num_bytes(max_body),
         image_bytes=num_bytes(image_memory),
+        **({} if max_pixels is None else {"max_image_pixels": max_pixels}),
         image_hosts=tuple(allow_image_host or ()),
         drain_s=drain,
         visitors=visitors,
@@ -143,6 +147,7 @@ def mcp(
     device: RolesOption = None,
     dtype: RolesDtypeOption = None,
     budget: BudgetOption = None,
+    max_pixels: MaxPixelsOption = None,
     http: Annotated[bool, typer.Option("--http", help="Serve at http://HOST:PORT/mcp and not over standard input.")] = False,
     host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine only with ROI_AGENT_API_KEY set.")] = (
         "127.0.0.1"
@@ -176,7 +181,9 @@ def mcp(
             raise InvalidSetting("images and a workspace are given with --http", do="clients open theirs with open_image")
         settings = ServerSettings.from_environment(host=host, port=port)
         err.print(f"roi-agent serves MCP at http://{host}:{port}/mcp", markup=False)
-        run_http(build_server(Workspaces(models, folders=allow_folder or []), version=__version__), settings)
+        run_http(
+            build_server(Workspaces(models, folders=allow_folder or [], max_pixels=max_pixels), version=__version__), settings
+        )
         return
     if allow_folder:
         raise InvalidSetting("--allow-folder is given without --http", do="over standard input any file may be opened")
@@ -184,7 +191,7 @@ def mcp(
 
     with Workspace.opened(workspace) if workspace else nullcontext(Workspace()) as held:
         for image in images or ():
-            held.add_image(image)
-        interrupted = run_stdio(build_server(Workspaces(models, only=held), version=__version__))
+            held.add_image(given_image(image, max_pixels))
+        interrupted = run_stdio(build_server(Workspaces(models, only=held, max_pixels=max_pixels), version=__version__))
     if interrupted:  # told only now, when the workspace is kept
         raise KeyboardInterrupt

@@ -17,6 +17,7 @@ from roi_agent.lanes import Job, Lanes
 from roi_agent.mcp.workspaces import Workspaces
 from roi_agent.model.cancellation import NEVER, Cancellation
 from roi_agent.model.errors import InvalidSetting, RoiAgentError
+from roi_agent.model.images import load_image
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.abilities import ToolReply, png_base64
 from roi_agent.tools.toolbox import Toolbox, kind_of
@@ -143,7 +144,7 @@ def _opened(workspaces: Workspaces, workspace: str | None, arguments: dict[str, 
     workspaces.check_source(source)
     fresh = workspaces.only is None and workspace is None
     name, toolbox = workspaces.open() if fresh else (workspace, workspaces.get(workspace))
-    image = toolbox.workspace.add_image(source)
+    image = toolbox.workspace.add_image(load_image(source, max_pixels=workspaces.max_pixels))
     width, height = image.size_wh
     where = f" in the workspace {name}: name it in every call" if workspaces.only is None else ""
     data = {"image": image.name, "width": width, "height": height, **({"workspace": name} if where else {})}

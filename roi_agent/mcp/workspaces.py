@@ -23,6 +23,7 @@ class Workspaces:
     """Toolboxes by the names of their workspaces. Safe under threads.
 
     only: serve this one, which needs no name; without it, `open` makes new ones.
+    max_pixels: of an image, as `load_image` has it.
     folders: whose files may be opened; None for any, as over stdio, where whoever asks has started the process.
     """
 
@@ -32,9 +33,10 @@ class Workspaces:
         *,
         only: Workspace | None = None,
         folders: Sequence[Path] | None = None,
+        max_pixels: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.models, self._clock = models, clock
+        self.models, self.max_pixels, self._clock = models, max_pixels, clock
         self.only = Toolbox(only, models, pictures=True) if only is not None else None
         self.folders = None if folders is None else [folder.resolve() for folder in folders]
         self._kept: OrderedDict[str, tuple[Toolbox, float]] = OrderedDict()

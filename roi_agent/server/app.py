@@ -24,9 +24,9 @@ from roi_agent.server.images import ImageStore
 from roi_agent.server.metrics import Metrics
 from roi_agent.server.public import PublicPath
 from roi_agent.server.state import State, state_of
-from roi_agent.server.web_images import WebImages
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.models import Models
+from roi_agent.web_images import WebImages
 
 _DESCRIPTION = """Point at regions of an image and ask about them.
 
@@ -45,7 +45,8 @@ def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI
     with models.use("ask") if "ask" in models.roles else nullcontext(NoRegionModel()) as model:
         engine = model.engine if isinstance(model, LocalRegionModel) else None
         metrics = Metrics(engine)
-        store = ImageStore(settings.image_bytes, settings.image_s, WebImages(settings.image_hosts))
+        web = WebImages(settings.image_hosts)
+        store = ImageStore(settings.image_bytes, settings.image_s, web, max_pixels=settings.max_image_pixels)
         app.state.crowd = Crowd(settings, metrics, engine)
         lanes = Lanes(waiting=settings.max_finding, timeout_s=settings.finding_s)
         app.state.roi = State(name, model, models, settings, store, metrics, lanes)

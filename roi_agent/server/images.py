@@ -9,10 +9,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from roi_agent.model.boxes import MAX_PIXELS
 from roi_agent.model.errors import ImageUnreadable, UnknownImage
 from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.schema import IMAGE_PREFIX
-from roi_agent.server.web_images import WebImages
+from roi_agent.web_images import WebImages, is_address
 
 
 @dataclass(slots=True)
@@ -26,12 +27,19 @@ class ImageStore:
     """Decoded images under handles that nobody can guess. Safe under threads.
 
     budget_bytes: of pixels; the image used longest ago goes first.  keep_s: after the last use.  web: fetches web addresses,
-    by default none.  clock: seconds.
+    by default none.  max_pixels: of an image.  clock: seconds.
     """
 
     def __init__(
-        self, budget_bytes: int, keep_s: float, web: WebImages | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        budget_bytes: int,
+        keep_s: float,
+        web: WebImages | None = None,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._max_pixels = max_pixels
         self._budget, self._keep_s, self._clock = budget_bytes, keep_s, clock
         self._web = web or WebImages()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
@@ -52,7 +60,7 @@ class ImageStore:
         What was sent before, byte for byte, is not decoded again; the key is a hash that we make.
         Errors: those of `load_image` and `WebImages.fetch`.
         """
-        if isinstance(source, str) and source[:8].lower().startswith(("http://", "https://")):
+        if isinstance(source, str) and is_address(source):
             source = self._web.fetch(source)
         if isinstance(source, str) and source[:5].lower() != "data:":
             raise ImageUnreadable("an image is neither an uploaded one nor a data: URL", do="upload it to /v1/images first")
@@ -61,7 +69,7 @@ class ImageStore:
             handle = self._by_source.get(known)
             if handle is not None and (kept := self._use(handle)) is not None:
                 return handle, kept
-        image = load_image(source)
+        image = load_image(source, max_pixels=self._max_pixels)
         with self._lock:
             handle = f"img-{secrets.token_hex(16)}"
             self._kept[handle] = _Kept(image, known, self._clock())

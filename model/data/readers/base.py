@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, TypeVar
 
-from roi_agent.model.annotations import annotated_box, as_id, whole_number
+from roi_agent.model.annotations import annotated_box, as_id, is_fractions, whole_number
 from roi_agent.model.boxes import Box
 from roi_agent.model.conversation import mentioned
 from roi_agent.model.data.record import Record
@@ -120,20 +120,20 @@ class Reader(ABC):
 
         So are different entries of one value: which is meant is not known.
         """
-        return self.unique((f"{where}[{number}]", entry) for number, entry in self._keyed(entries, key, where))
+        return self.unique(((f"{where}[{number}]", entry) for number, (_, entry) in self._keyed(entries, key, where)), key)
 
-    def unique(
-        self, entries: Iterable[tuple[str, tuple[int | str, Mapping[str, Any]]]], key: str = "id"
-    ) -> dict[int | str, Mapping[str, Any]]:
-        """As `by_id`, of entries with where they stand and their values."""
+    def unique(self, entries: Iterable[tuple[str, Mapping[str, Any]]], key: str) -> dict[int | str, Mapping[str, Any]]:
+        """As `by_id`, of entries that have such a value, each with where it stands."""
         places: dict[int | str, list[tuple[str, Mapping[str, Any]]]] = {}
-        for where, (value, entry) in entries:
-            places.setdefault(value, []).append((where, entry))
-        for value, found in places.items():
-            if any(entry != found[0][1] for _, entry in found):
-                problem = f"its {key} {shown(value)} is another's"
-                self.trouble += [Trouble(MALFORMED, where, problem) for where, _ in found]
-        return {value: found[0][1] for value, found in places.items() if all(entry == found[0][1] for _, entry in found)}
+        for where, entry in entries:
+            places.setdefault(as_id(entry[key]) or 0, []).append((where, entry))
+        found: dict[int | str, Mapping[str, Any]] = {}
+        for value, same in places.items():
+            if all(entry == same[0][1] for _, entry in same):
+                found[value] = same[0][1]
+            else:
+                self.trouble += [Trouble(MALFORMED, where, f"its {key} {shown(value)} is another's") for where, _ in same]
+        return found
 
     def by_field(self, entries: Sequence[Any], key: str, *, where: str) -> dict[int | str, list[Mapping[str, Any]]]:
         """All entries with a value of a field, in the order of its first appearance; one that has none is noted in `trouble`."""
@@ -191,15 +191,12 @@ class Images:
 
         size_wh: as they state it; None where they do not.
         """
-        stated = [
-            whole(side, where=where, what=what)
-            for side, what in zip(size_wh, ("width", "height"), strict=True)
-            if side is not None
-        ]
+        sides = zip(size_wh, ("width", "height"), strict=True)
+        stated = [None if side is None else whole(side, where=where, what=what) for side, what in sides]
         name = self.find(*names, where=where)
         found = self.size_wh(name, where=where)
-        if stated != [side for side, given in zip(found, size_wh, strict=True) if given is not None]:
-            told = " x ".join("?" if side is None else str(side) for side in size_wh)
+        if any(side not in (None, real) for side, real in zip(stated, found, strict=True)):
+            told = " x ".join("?" if side is None else str(side) for side in stated)
             raise Unusable(IMAGE_SIZE, where, "{} is {} x {} pixels, and not {}".format(name, *found, told))
         return name, found
 
@@ -219,13 +216,18 @@ class Images:
             raise Unusable(IMAGE_UNREADABLE, where, error.problem) from None
 
 
-def fitted(values: object, *, format: str, size_wh: tuple[int, int], where: str) -> tuple[Box, list[Trouble]]:
+def fitted(
+    values: object, *, format: str, size_wh: tuple[int, int], where: str, surely_pixels: bool = False
+) -> tuple[Box, list[Trouble]]:
     """A box in pixels of its image, and a note where it had to be clipped; it may reach over the edge by a pixel at most.
 
-    values: four numbers in pixels.  Error: Unusable.
+    values: four numbers in pixels; fractions only where they are surely pixels all the same.  Error: Unusable.
     """
     try:
-        return Box.parse(values, format=format, size_wh=size_wh), []
+        box = Box.parse(values, format=format, size_wh=size_wh)
+        if not surely_pixels and is_fractions(values):
+            raise Unusable(MALFORMED, where, f"its box {shown(values)} is in fractions of the image, and not in pixels")
+        return box, []
     except BoxOutOfBounds as error:
         problem = error.problem
     except BoxEmpty as error:

@@ -15,7 +15,10 @@ _HEADER = f"the first line names the columns: {','.join(_NEEDED)}, and perhaps {
 
 
 class BoxesCsv(OwnBoxes):
-    """The four numbers are what `format` says (xyxy, xywh, cxcywh), in `unit` (pixel, normalised, thousandths)."""
+    """The four numbers are what `format` says (xyxy, xywh, cxcywh), in `unit` (pixel, normalised, thousandths).
+
+    Without a unit they are pixels; four fractions need one.
+    """
 
     name: ClassVar[str] = "boxes-csv"
     about: ClassVar[str] = "your own boxes as CSV: each with its text, and perhaps a question"
@@ -54,7 +57,7 @@ class BoxesCsv(OwnBoxes):
                 self.trouble.append(Trouble(MALFORMED, f"{where}, column {column}", f"{values[column]!r} is not a number"))
                 return
         question, format, unit = (values.get(key, "").strip() for key in _OPTIONAL)
-        box = OwnBox(where, numbers, values["text"], format or "xyxy", unit or "pixel", question=question or None)
+        box = OwnBox(where, numbers, values["text"], format or "xyxy", unit, question=question or None)
         yield values["image"].strip(), box
 
 

@@ -19,6 +19,7 @@ class BoxesJson(OwnBoxes):
         "ROOT is the .json file, or holds boxes.json",
         '"images": [{"id", "file_name"}]',
         '"annotations": [{"image_id", "bbox": [x, y, width, height], "caption" or "category_id"}]',
+        'boxes in pixels, or as "unit" of an annotation says: normalised, thousandths',
         'where categories are used, "categories": [{"id", "name"}]',
     )
 
@@ -61,6 +62,7 @@ def _box(annotation: Mapping[str, Any], image: Mapping[str, Any], caption: objec
         annotation.get("bbox"),
         caption or label,
         format="xywh",
+        unit=str(annotation.get("unit") or ""),
         wordings="own_text" if caption else "class",
         label=label,
         outline=annotation.get("segmentation"),

@@ -62,7 +62,7 @@ class Flickr30kEntities(Reader):
     about: ClassVar[str] = "Flickr30k Entities: phrases for regions, and captions that name their regions"
     layout: ClassVar[tuple[str, ...]] = (
         "train.txt with Annotations/ID.xml and Sentences/ID.txt, and UNRELATED_CAPTIONS where it is there",
-        "or final_flickr_separateGT_train.json (MDETR)",
+        "or final_flickr_separateGT_train.json or final_flickr_mergedGT_train.json (MDETR)",
         "Flickr30k's images in --images",
     )
     source: ClassVar[str] = "Flickr30k Entities"
@@ -77,7 +77,8 @@ class Flickr30kEntities(Reader):
         self._unrelated: frozenset[tuple[str, int]] = frozenset()
         if (root / _UNRELATED).is_file():
             self._unrelated = read_unrelated(self.find(_UNRELATED))
-        if place := find_mdetr(root, f"final_flickr_separateGT_{split}.json"):
+        forms = (f"final_flickr_separateGT_{split}.json", f"final_flickr_mergedGT_{split}.json")
+        if place := find_mdetr(root, *forms):
             self._mdetr = read_mdetr(self, place, "original_img_id")
             self._ids = list(self._mdetr)
             return

@@ -11,7 +11,18 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
-from roi_agent.model.data.readers.base import MALFORMED, NO_DETECTIONS, Reader, Trouble, Unusable, fitted, sentence, usable
+from roi_agent.model.data.readers.base import (
+    MALFORMED,
+    NO_DETECTIONS,
+    Reader,
+    Trouble,
+    Unusable,
+    fitted,
+    read_json,
+    sentence,
+    usable,
+)
+from roi_agent.model.data.readers.detections import PICKLE, read_pickle
 from roi_agent.model.data.readers.wording import ask
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.data.wording import article, listing
@@ -35,6 +46,7 @@ class LlavaInstruct(Reader):
     layout: ClassVar[tuple[str, ...]] = (
         "llava_instruct_150k.json",
         'detections.json: {"FILE.jpg": [{"box": [x1, y1, x2, y2], "label": "bus", "score": 0.9}]}, boxes in pixels',
+        f"or {PICKLE}, in the forms that detectors write; written in its likely layout, not tried with the download",
         "COCO's images in --images: train2017/ or a folder above it",
     )
     source: ClassVar[str] = "LLaVA-Instruct-150k"
@@ -46,11 +58,17 @@ class LlavaInstruct(Reader):
         # The file is a list; under a name it is read as every other one.
         samples = {"samples": self.load_json("llava_instruct_150k.json")}
         self._groups = [(number, *each) for number, each in enumerate(self.objects(samples, "samples", "id", "image"))]
-        self._detections = self.load_json("detections.json")
-        if not isinstance(self._detections, Mapping):
-            raise RecordInvalid("detections.json: it is no object", do="give a list of detections for each image's file name")
+        self._detections = self._read_detections()
         every = (each for found in self._detections.values() if isinstance(found, list) for each in found)
         self._labels = sorted({_label(each) for each in every} - {""})
+
+    def _read_detections(self) -> Mapping[str, Any]:
+        """Errors: DataNotFound, RecordInvalid."""
+        path = self.find("detections.json", PICKLE)
+        found = read_pickle(path) if path.name == PICKLE else read_json(path)
+        if not isinstance(found, Mapping):
+            raise RecordInvalid("detections.json: it is no object", do="give a list of detections for each image's file name")
+        return found
 
     def groups(self) -> Sequence[tuple[int, str, Mapping[str, Any]]]:
         """The samples, each with its number, for ids are given twice, and where it stands."""
@@ -81,7 +99,7 @@ class LlavaInstruct(Reader):
 
     def _found(self, name: str, size_wh: tuple[int, int]) -> tuple[tuple[Region, ...], set[str], list[Trouble]]:
         """The regions to show, every label that the detector gave at all, and what is wrong with its boxes."""
-        where = f"detections.json, {name}"
+        where = f"{self.files[-1].name}, {name}"
         found = self._detections.get(name)
         if not isinstance(found, list):
             problem = "there are no detections of this image" if found is None else f"it is {shown(found)}"
@@ -140,7 +158,10 @@ def _region(detection: object, size_wh: tuple[int, int], where: str) -> tuple[Re
     score = detection.get("score")
     if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
         raise Unusable(MALFORMED, where, f"its score is {shown(score)}")
-    box, notes = fitted(detection.get("box"), format="xyxy", size_wh=size_wh, where=where)
+    values = detection.get("box")
+    if detection.get("unit") == "normalised" and isinstance(values, list):
+        values = [value * size_wh[index % 2] for index, value in enumerate(values)]
+    box, notes = fitted(values, format="xyxy", size_wh=size_wh, where=where)
     if score <= MIN_SCORE or box.width <= MIN_SIDE * size_wh[0] or box.height <= MIN_SIDE * size_wh[1]:
         return None, notes
     return Region("region1", box, label=label, score=score, source="detector"), notes

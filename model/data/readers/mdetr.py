@@ -24,9 +24,9 @@ class MdetrCaption:
     where: str
 
 
-def find_mdetr(root: Path, name: str) -> str | None:
-    """Where this file lies below the root, if it is there."""
-    places = (name, f"mdetr_annotations/{name}", f"OpenSource/{name}")
+def find_mdetr(root: Path, *names: str) -> str | None:
+    """Where the first of these files that is there lies below the root."""
+    places = [f"{folder}{name}" for name in names for folder in ("", "mdetr_annotations/", "OpenSource/")]
     return next((place for place in places if (root / place).is_file()), None)
 
 
@@ -45,9 +45,9 @@ def read_mdetr(reader: Reader, place: str, key: str) -> dict[int | str, list[Mde
             reader.trouble.append(Trouble(MISSING_IMAGE, where, f"its image {shown(image)} is not in the file's list"))
     found: dict[int | str, list[MdetrCaption]] = {}
     for id, entry in entries.items():
-        where, image = f"{name}, image {id}", as_id(entry.get(key, entry.get("file_name")))
-        if image is not None:
-            found.setdefault(image, []).append(MdetrCaption(entry, tuple(annotations.get(id, ())), where))
+        where, of = f"{name}, image {id}", as_id(entry.get(key, entry.get("file_name")))
+        if of is not None:
+            found.setdefault(of, []).append(MdetrCaption(entry, tuple(annotations.get(id, ())), where))
         else:
             reader.trouble.append(Trouble(MALFORMED, where, f"it has no {key}"))
     return found

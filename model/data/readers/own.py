@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import ClassVar
 
-from roi_agent.model.annotations import annotated_mask
+from roi_agent.model.annotations import annotated_mask, is_fractions
 from roi_agent.model.conversation import mentioned
 from roi_agent.model.data.readers.base import MALFORMED, MASK_INVALID, Reader, Trouble, Unusable, fitted, sentence, usable
 from roi_agent.model.data.readers.wording import ask
@@ -26,7 +26,8 @@ _HERE = "<region>"
 class OwnBox:
     """One box with its text, as written down.
 
-    where: file and line, for notes.  numbers: in the order of `format`, in pixels or, as unit says, in parts of the image.
+    where: file and line, for notes.  numbers: in the order of `format`, in pixels or, as unit says, in parts of the image;
+    where the file names no unit, it is empty.
     text: the answer.  asked: the wordings to ask with, a block of `prompts/data_questions.md`, or a question of its own.
     outline: COCO's segmentation.  size_wh: of the image as the file gives it.
     """
@@ -35,7 +36,7 @@ class OwnBox:
     numbers: object
     text: object
     format: str = "xyxy"
-    unit: str = "pixel"
+    unit: str = ""
     wordings: str = "own_text"
     question: str | None = None
     label: str | None = None
@@ -107,7 +108,7 @@ def _read_box(each: OwnBox, name: str, size_wh: tuple[int, int], rng: Random) ->
     question = _asked(each.question, name) if each.question else ask(each.wordings, rng, a=name)
     if stray := set(mentioned(question)) - {name}:
         raise Unusable(MALFORMED, each.where, f"it mentions <{min(stray)}>: its own box is {_HERE}")
-    box, notes = fitted(_pixels(each, size_wh), format=each.format, size_wh=size_wh, where=each.where)
+    box, notes = fitted(_pixels(each, size_wh), format=each.format, size_wh=size_wh, where=each.where, surely_pixels=True)
     mask: Mask | None = None
     try:
         mask = annotated_mask(each.outline, size_wh, box) if each.outline else None
@@ -125,11 +126,14 @@ def _asked(question: str, name: str) -> str:
 
 def _pixels(each: OwnBox, size_wh: tuple[int, int]) -> object:
     """The four numbers in pixels, in the order they have.  Error: Unusable."""
-    if each.unit not in UNITS:
+    if not each.unit and is_fractions(each.numbers):
+        problem = f"its numbers {shown(each.numbers)} are fractions, and no unit is given: write normalised, or pixel"
+        raise Unusable(MALFORMED, each.where, problem)
+    if each.unit not in ("", *UNITS):
         raise Unusable(MALFORMED, each.where, f"the unit is {shown(each.unit)}: use one of {', '.join(UNITS)}")
     numbers = each.numbers
     plain = isinstance(numbers, list) and all(isinstance(value, int | float) for value in numbers)
-    if each.unit == "pixel" or not isinstance(numbers, list) or not plain:
+    if each.unit in ("", "pixel") or not isinstance(numbers, list) or not plain:
         return numbers
     whole = 1000 if each.unit == "thousandths" else 1
     return [value * size_wh[index % 2] / whole for index, value in enumerate(numbers)]

@@ -6,7 +6,17 @@ from random import Random
 from typing import Any, ClassVar
 
 from roi_agent.model.annotations import as_id
-from roi_agent.model.data.readers.base import MALFORMED, MISSING_IMAGE, Reader, Trouble, Unusable, fitted, sentence
+from roi_agent.model.data.readers.base import (
+    MALFORMED,
+    MISSING_IMAGE,
+    Reader,
+    Trouble,
+    Unusable,
+    file_name,
+    fitted,
+    required,
+    sentence,
+)
 from roi_agent.model.data.readers.described import Described, one_turn_each, usable
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import RecordInvalid
@@ -27,6 +37,7 @@ class VisualGenome(Reader):
     layout: ClassVar[tuple[str, ...]] = (
         "region_descriptions.json",
         "image_data.json",
+        "or train.json in COCO's layout with a caption for each annotation; not tried with the download",
         "for a split other than all: train_ids.json and so on (a list of image ids), or densecap_splits.json",
         "VG_100K/ and VG_100K_2/ in --images",
     )
@@ -36,6 +47,11 @@ class VisualGenome(Reader):
 
     def __init__(self, root: Path, *, images: Path, split: str) -> None:
         super().__init__(root, images=images, split=split)
+        captioned = [name for name in (f"{split}.json", f"visual_genome/{split}.json") if (root / name).is_file()]
+        self._place = _REGIONS
+        if captioned and not (root / _REGIONS).is_file():
+            self._read_captioned(captioned[0])
+            return
         stated = self._list(_IMAGES)
         key = (
             "image_id" if any(isinstance(each, Mapping) and "image_id" in each for each in stated) else "id"
@@ -49,20 +65,33 @@ class VisualGenome(Reader):
             problem = f"there is no such image in {_IMAGES}"
             self.trouble.append(Trouble(MISSING_IMAGE, f"{_REGIONS}, image {image}", problem))
 
+    def _read_captioned(self, name: str) -> None:
+        """COCO's layout, with a `caption` for each annotation."""
+        data = self.load_json(name)
+        where = self._place = self.files[-1].name
+        self._images = self.by_id(required(data, "images", list, where=where), "id", where=f"{where}, images")
+        annotations = required(data, "annotations", list, where=where)
+        described = self.by_field(annotations, "image_id", where=f"{where}, annotations")
+        self._described = {image: {"regions": each} for image, each in described.items() if image in self._images}
+        for image in [image for image in described if image not in self._images]:
+            problem = "there is no such image in the file's list, or more than one"
+            self.trouble.append(Trouble(MISSING_IMAGE, f"{where}, image {image}", problem))
+
     def groups(self) -> Sequence[int | str]:
         """The ids of the split's images."""
         return list(self._described)
 
     def read(self, group: int | str, rng: Random) -> Iterator[Record | Trouble]:
         """One record for each image."""
-        where, image = f"{_REGIONS}, image {group}", self._images[group]
+        where, image = f"{self._place}, image {group}", self._images[group]
         try:
             regions = self._described[group].get("regions")
             if not isinstance(regions, list):
                 raise Unusable(MALFORMED, where, "it has no list of regions")
-            if image.get("width") is None or image.get("height") is None:
+            if self._place == _REGIONS and (image.get("width") is None or image.get("height") is None):
                 raise Unusable(MALFORMED, where, f"{_IMAGES} states no size")
-            names = (f"VG_100K/{group}.jpg", f"VG_100K_2/{group}.jpg", f"{group}.jpg")
+            file = file_name(image.get("file_name", f"{group}.jpg"), where=where)
+            names = (f"VG_100K/{file}", f"VG_100K_2/{file}", file)
             name, size_wh = self.images.sized(*names, size_wh=(image.get("width"), image.get("height")), where=where)
         except Unusable as unusable:
             yield unusable.trouble
@@ -75,8 +104,10 @@ class VisualGenome(Reader):
     def _region(self, entry: Any, where: str, size_wh: tuple[int, int]) -> Described:
         if not isinstance(entry, Mapping):
             raise Unusable(MALFORMED, where, f"it is {shown(entry)}")
-        text = sentence(entry.get("phrase"), where=where, what="phrase")
-        values = [entry.get(key) for key in ("x", "y", "width", "height")]
+        what, values = "phrase", [entry.get(key) for key in ("x", "y", "width", "height")]
+        if self._place != _REGIONS:
+            what, values = "caption", entry.get("bbox")
+        text = sentence(entry.get(what), where=where, what=what)
         box, notes = fitted(values, format="xywh", size_wh=size_wh, where=where)
         return Described(Region("region1", box, source=self.source), (text,), tuple(notes))
 
@@ -86,15 +117,15 @@ class VisualGenome(Reader):
         ids = self.load_json(alone, _SPLITS)
         place = self.files[-1].name
         ids = ids.get(self.split) if isinstance(ids, Mapping) else ids
-        ids = [as_id(each) for each in ids] if isinstance(ids, list) else [None]
-        if None in ids:
+        listed: list[Any] = [as_id(each) for each in ids] if isinstance(ids, list) else [None]
+        if None in listed:
             raise RecordInvalid(
                 f"{place}: there is no list of image ids for {self.split!r}", do="see whether this is the right file"
             )
-        for each in dict.fromkeys(ids):
+        for each in dict.fromkeys(listed):
             if each not in described:
                 self.trouble.append(Trouble(MALFORMED, f"{place}, image {each}", f"there is no such image in {_REGIONS}"))
-        return {each: described[each] for each in dict.fromkeys(ids) if each in described}
+        return {each: described[each] for each in dict.fromkeys(listed) if each in described}
 
     def _list(self, name: str) -> list[Any]:
         found = self.load_json(name)
