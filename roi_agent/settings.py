@@ -28,6 +28,7 @@ class ServerSettings:
     visitors: of the page, whose images and regions are kept.  visitor_bytes, page_bytes: of the images and files of one, and of
     all.  visitor_idle_s: seconds since the last visit after which one makes room for a newcomer.  visitor_s: seconds after
     which one is forgotten anyhow.
+    head_s, body_s: within which a request's headers, and the first part of its body, must come.
     max_finding, finding_s: calls that wait for the detector, and as many for the segmenter, 429 beyond; and seconds of one that
     names no deadline.
     ready_s: within which the model must answer, and a step of finding end, to count as ready.  drain_s: for requests in
@@ -51,6 +52,8 @@ class ServerSettings:
     visitor_s: float = 4 * 3600.0
     max_finding: int = 32
     finding_s: float = 120.0
+    head_s: float = 10.0
+    body_s: float = 20.0
     ready_s: float = 10.0
     drain_s: float = 30.0
 
@@ -59,7 +62,7 @@ class ServerSettings:
             raise InvalidSetting(f"the port is {shown(self.port)}", do="give 0 to 65535")
         numbers = ("max_body_bytes", "max_requests", "max_questions", "image_bytes", "image_s", "visitors", "visitor_s")
         numbers += ("visitor_bytes", "page_bytes", "visitor_idle_s")
-        for name in (*numbers, "max_finding", "finding_s", "ready_s", "drain_s"):
+        for name in (*numbers, "max_finding", "finding_s", "head_s", "body_s", "ready_s", "drain_s"):
             if not getattr(self, name) > 0:
                 raise InvalidSetting(f"{name} is {shown(getattr(self, name))}", do="give a number above 0")
         if self.public_url is not None:

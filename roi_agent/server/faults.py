@@ -35,9 +35,9 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def answer(error: RoiAgentError, *, param: str | None = None) -> JSONResponse:
-    """The HTTP answer of a coded error."""
-    status = _STATUS.get(error.code, 400 if isinstance(error, UserError) else 500)
+def answer(error: RoiAgentError, *, param: str | None = None, status: int | None = None) -> JSONResponse:
+    """The HTTP answer of a coded error.  status: by default that of its code."""
+    status = status or _STATUS.get(error.code, 400 if isinstance(error, UserError) else 500)
     headers = {"retry-after": "1"} if error.code in _RETRY else {}
     if status >= 500 and error.code not in _RETRY:
         headers["x-should-retry"] = "false"  # OpenAI's clients would otherwise ask again
