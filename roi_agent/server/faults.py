@@ -10,8 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
-from roi_agent.model.errors import ModelOutputInvalid, RequestInvalid, RoiAgentError, UserError
+from roi_agent.model.errors import Cancelled, ModelOutputInvalid, RequestInvalid, RoiAgentError, UserError
 from roi_agent.schema import ErrorResponse, WireError
 
 _log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RoiAgentError, _coded)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _broken)
 
 
@@ -98,6 +100,11 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
         do="the routes are described at /docs",
     )
     return JSONResponse(ErrorResponse(error=fault).model_dump(), error.status_code, error.headers)
+
+
+async def _gone(request: Request, error: Exception) -> JSONResponse:
+    """For the log only: there is nobody left to read it."""
+    return answer(Cancelled("the client went away"))
 
 
 async def _broken(request: Request, error: Exception) -> JSONResponse:

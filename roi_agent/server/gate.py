@@ -21,6 +21,7 @@ from roi_agent.server.metrics import Metrics
 from roi_agent.settings import ServerSettings
 
 OPEN = ("/healthz", "/readyz")  # without a key
+WATCHED = (*OPEN, "/metrics")  # answered in a crowd too, since that is when people look
 PAGE = ("/", "/favicon.ico", "/ui")  # the page for people, with all that lies under it
 QUESTIONS = ("/v1/chat/completions", "/v1/regions/ask")  # those that the region model answers
 _log = logging.getLogger("roi_agent.requests")
@@ -38,7 +39,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         path = scope["path"]
-        if path not in OPEN and (self._crowd.too_many_questions() if path in QUESTIONS else self._crowd.too_many):
+        if path not in WATCHED and (self._crowd.too_many_questions() if path in QUESTIONS else self._crowd.too_many):
             self._crowd.turned_away()  # before the key is looked at: it is to cost as little as can be
             await self._crowd.answer(scope, receive, send)
             return
@@ -57,7 +58,8 @@ class Gate:
                 MutableHeaders(scope=message)["x-request-id"] = name
             await send(message)
 
-        self._crowd.inside += 1
+        counts = path not in WATCHED
+        self._crowd.inside += counts
         self._metrics.in_progress.inc()
         try:
             refusal = self._refusal(scope["path"], headers)
@@ -66,7 +68,7 @@ class Gate:
             else:
                 await self._app(scope, self._counted(receive), named)
         finally:
-            self._crowd.inside -= 1
+            self._crowd.inside -= counts
             self._metrics.in_progress.dec()
             self._note(scope, name, status, time.perf_counter() - begin)
 
