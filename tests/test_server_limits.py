@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,16 @@ def test_a_server_whose_engine_hangs_is_live_and_not_ready() -> None:
         held.open.set()
         asked.join(30)
         assert client.get("/readyz").status_code == 200
+
+
+def test_however_often_readiness_is_asked_the_model_answers_once_a_second() -> None:
+    with client_of(app_of()) as client, ThreadPoolExecutor(8) as pool:
+        engine = model_of(client).engine
+        before, begin = engine.counters().answered, time.monotonic()
+        told = list(pool.map(client.get, ["/readyz"] * 40))
+        allowed = 1 + int(time.monotonic() - begin)  # the start asked already
+        assert {each.status_code for each in told} == {200}
+        assert engine.counters().answered - before <= allowed
 
 
 @pytest.mark.parametrize("stream", [False, True])
