@@ -195,7 +195,8 @@ def test_a_server_whose_engine_hangs_is_live_and_not_ready() -> None:
         asked = threading.Thread(target=client.post, args=("/v1/regions/ask",), kwargs={"json": {"image": image, **ASK}})
         asked.start()
         assert held.reached.wait(30)
-        told = client.get("/readyz")
+        while (told := client.get("/readyz")).status_code == 200:  # for a second, from before
+            time.sleep(0.05)
         assert told.status_code == 503 and "did not answer within 2 seconds" in told.json()["error"]["message"]
         assert client.get("/healthz").status_code == 200
         held.open.set()

@@ -1,6 +1,5 @@
 """The application: every route, what they share, and whether it is well."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
@@ -8,13 +7,11 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
-from PIL import Image
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from roi_agent.lanes import Lanes
-from roi_agent.model.errors import DeadlineExceeded, ModelNotFound, RoiAgentError
-from roi_agent.model.images import load_image
+from roi_agent.model.errors import ModelNotFound, RoiAgentError
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.protocol import NoRegionModel
 from roi_agent.server import chat, faults, finding, regions
@@ -23,6 +20,7 @@ from roi_agent.server.gate import Gate
 from roi_agent.server.images import ImageStore
 from roi_agent.server.metrics import Metrics
 from roi_agent.server.public import PublicPath
+from roi_agent.server.readiness import Readiness
 from roi_agent.server.state import State, state_of
 from roi_agent.server.web_images import WebImages
 from roi_agent.settings import ServerSettings
@@ -38,7 +36,7 @@ def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await _check(app.state.roi)  # what Python loads at first use is loaded before the first question
+        await readiness.seconds()  # what Python loads at first use is loaded before the first question
         yield
 
     app = FastAPI(title="roi-agent", description=_DESCRIPTION, lifespan=lifespan)
@@ -48,12 +46,13 @@ def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI
         store = ImageStore(settings.image_bytes, settings.image_s, WebImages(settings.image_hosts))
         app.state.crowd = Crowd(settings, metrics, engine)
         lanes = Lanes(waiting=settings.max_finding, timeout_s=settings.finding_s)
+        readiness = Readiness(model, lanes, settings.ready_s)
         app.state.roi = State(name, model, models, settings, store, metrics, lanes)
     faults.install(app)
     app.include_router(chat.router)
     app.include_router(regions.router)
     app.include_router(finding.router)
-    _add_health(app)
+    _add_health(app, readiness)
     _add_models(app, created=int(time.time()))
     if settings.local:
         # A page of a stranger, opened in a browser on this machine, must not reach it under a name of its own.
@@ -65,17 +64,17 @@ def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI
     return app
 
 
-def _add_health(app: FastAPI) -> None:
+def _add_health(app: FastAPI, readiness: Readiness) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         """Whether the process runs."""
         return {"status": "ok"}
 
     @app.get("/readyz", responses={503: faults.RESPONSES[503]})
-    async def readyz(request: Request) -> JSONResponse:
-        """Whether it can answer: it does so once."""
+    async def readyz() -> JSONResponse:
+        """Whether it can answer: it has done so within the last second, or does so now."""
         try:
-            seconds = await _check(state_of(request))
+            seconds = await readiness.seconds()
         except RoiAgentError as error:
             return JSONResponse(faults.body(error, status=503).model_dump(), 503)
         return JSONResponse({"status": "ready", "seconds": round(seconds, 4)})
@@ -84,24 +83,6 @@ def _add_health(app: FastAPI) -> None:
     async def metrics(request: Request) -> PlainTextResponse:
         """For Prometheus."""
         return PlainTextResponse(generate_latest(state_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-
-async def _check(state: State) -> float:
-    """Seconds of a real question about a small image, 0 where there is no region model.
-
-    Errors: DeadlineExceeded, for a stuck lane too, and those of the model.
-    """
-    state.finding.check(state.settings.ready_s)
-    if isinstance(state.model, NoRegionModel):
-        return 0.0
-    start, image = time.perf_counter(), load_image(Image.new("RGB", (32, 32), "grey"))
-    question = state.model.aask(image, "What is <region1>?", [[4, 4, 28, 28]], max_new_tokens=1)
-    try:
-        await asyncio.wait_for(question, state.settings.ready_s)
-    except TimeoutError:
-        problem = f"the model did not answer within {state.settings.ready_s:g} seconds"
-        raise DeadlineExceeded(problem, do="look at the server's load and its logs") from None
-    return time.perf_counter() - start
 
 
 def _add_models(app: FastAPI, *, created: int) -> None:
