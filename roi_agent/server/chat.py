@@ -20,6 +20,7 @@ from roi_agent.model.regions import Region, parse_regions
 from roi_agent.model.shown import shown
 from roi_agent.schema import WireRegion, wire_regions
 from roi_agent.server import faults
+from roi_agent.server.bodies import JsonRoute
 from roi_agent.server.chat_types import (
     AnswerMessage,
     ChatChoice,
@@ -39,7 +40,7 @@ from roi_agent.server.chat_types import (
 from roi_agent.server.state import State, state_of
 from roi_agent.server.waiting import unless_gone
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 _EVENTS = {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The answer, or its events."}
 
 

@@ -53,11 +53,17 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+class TextFormat(Wire):
+    """The only form of an answer."""
+
+    type: Literal["text"]
+
+
 class ChatRequest(Wire):
     """The fields of OpenAI's request that a region model can follow; an answer is greedy unless a temperature is given."""
 
     model: str
-    messages: Annotated[list[Message], Field(min_length=1, max_length=2 * MAX_TURNS)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=2 * MAX_TURNS, fail_fast=True)]
     roi: Roi | None = None
     stream: bool | None = False
     stream_options: StreamOptions | None = None
@@ -81,7 +87,7 @@ class ChatRequest(Wire):
     tools: Annotated[list[Any], Field(max_length=0)] | None = None
     tool_choice: Literal["none", "auto"] | None = None
     parallel_tool_calls: bool | None = None
-    response_format: dict[Literal["type"], Literal["text"]] | None = None
+    response_format: TextFormat | None = None
     store: Literal[False] | None = None
     user: str | None = None
     metadata: dict[str, str] | None = None

@@ -85,9 +85,14 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """The first fault only, without the value that was given: it may be an image."""
     assert isinstance(error, RequestValidationError)
     fault = error.errors()[0]
-    field = ".".join(str(part) for part in fault["loc"][1:]) or "the body"
-    problem = f"{field[:200]}: {fault['msg']}"
-    return answer(RequestInvalid(problem, do="the fields of every route are described at /docs"), param=field[:200])
+    if fault["type"] == "json_invalid":
+        reason = fault["msg"].removeprefix("Invalid JSON: ")
+        halved = "surrogate" in reason or "hex escape" in reason
+        do = "send texts that are valid Unicode" if halved else "write it with a JSON library"
+        return answer(RequestInvalid(f"the body is not valid JSON: {reason}", do=do))
+    field = ".".join(str(part) for part in fault["loc"][1:] if not str(part).startswith("["))[:200]
+    problem = f"{field or 'the body'}: {fault['msg']}"
+    return answer(RequestInvalid(problem, do="the fields of every route are described at /docs"), param=field or None)
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

@@ -4,11 +4,11 @@ import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import ValidationError
+from pydantic import TypeAdapter
 
 from roi_agent.model.cancellation import Cancellation
 from roi_agent.model.conversation import Turn
-from roi_agent.model.errors import ImageUnreadable, InvalidSetting
+from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.mentions import read_turns
@@ -25,10 +25,12 @@ from roi_agent.schema import (
     wire_regions,
 )
 from roi_agent.server import faults
+from roi_agent.server.bodies import JsonRoute, is_json, read_json
 from roi_agent.server.state import State, state_of
 from roi_agent.server.waiting import unless_gone
 
-router = APIRouter(responses={**faults.RESPONSES})
+router = APIRouter(responses={**faults.RESPONSES}, route_class=JsonRoute)
+_JSON = TypeAdapter(ImageUpload)
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _UPLOAD = {"application/json": {"schema": ImageUpload.model_json_schema()}, "image/*": _BINARY}
 
@@ -38,11 +40,8 @@ async def images(request: Request) -> StoredImage:
     """Upload an image once, as its file's bytes or as JSON with a `data:` URL, and name it in every later question."""
     state, content = state_of(request), await request.body()
     source: str | bytes = content
-    if request.headers.get("content-type", "").startswith("application/json"):
-        try:
-            source = ImageUpload.model_validate_json(content).image
-        except ValidationError as error:
-            raise ImageUnreadable(f"the image is given as JSON that cannot be read: {error.errors()[0]['msg']}") from None
+    if is_json(request):
+        source = (await read_json(_JSON, content)).image
     handle, image = await asyncio.to_thread(state.images.add, source)
     width, height = image.size_wh
     return StoredImage(id=handle, url=IMAGE_PREFIX + handle, width=width, height=height, notes=list(image.notes))
