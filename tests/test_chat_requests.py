@@ -1,4 +1,4 @@
-"""What clients send to the chat route beside a question: turns with tools, hints for other services; and errors that name a field."""
+"""What clients send to the chat route beside a question: turns with tools, hints for others; and errors that name a field."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +10,7 @@ from tests.test_server_limits import app_of, chat, client_of, uploaded
 
 QUESTION = "What colour is <region1>?"
 CALL = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+TOLD: dict[str, Any] = {"role": "tool", "tool_call_id": "call_1", "content": "x"}
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,8 @@ def user(image: str, text: str = QUESTION) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("between", "note"),
     [
-        ([{"role": "assistant", "content": None, "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "call_1", "content": "x"}], True),
-        ([{"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "x"}]}], True),
+        ([{"role": "assistant", "content": None, "tool_calls": [CALL]}, TOLD], True),
+        ([{"role": "assistant", "tool_calls": [CALL]}, TOLD | {"content": [{"type": "text", "text": "x"}]}], True),
         ([{"role": "assistant", "content": "", "tool_calls": []}], False),
         ([{"role": "assistant", "content": None, "refusal": "no", "audio": None, "function_call": None}], False),
         ([{"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}], False),
@@ -82,7 +83,8 @@ def test_hints_that_mean_nothing_here_are_ignored_and_named(client: TestClient, 
     [
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages.0.content.0.text", "Field required"),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": 7}]}]}, "messages.0.content.0.text", "string"),
-        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "loud": 1}]}]}, "messages.0.content.0.loud", "Extra"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "loud": 1}]}]},
+         "messages.0.content.0.loud", "Extra"),
         ({"messages": [{"role": "user", "content": ["x"]}]}, "messages.0.content.0", "'text' or 'image_url'"),
         ({"messages": [{"role": "user", "content": [{"type": "video_url"}]}]}, "messages.0.content.0", "'text' or 'image_url'"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"uri": "x"}}]}]},
