@@ -27,7 +27,7 @@ class JsonRoute(APIRoute):
         handler = super().get_route_handler()
         if self.body_field is None:
             return handler
-        kind: TypeAdapter[Any] = TypeAdapter(self.body_field.field_info.annotation)
+        kind: TypeAdapter[Any] = TypeAdapter(self.body_field.field_info.annotation or Any)
 
         async def read(request: Request) -> Response:
             if not is_json(request):
