@@ -14,6 +14,7 @@ API_KEY = "ROI_AGENT_API_KEY"
 _HOST = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 _OWN_PATHS = {"ui", "v1", "docs", "redoc", "openapi.json", "healthz", "readyz", "metrics", "favicon.ico", "mcp"}  # of our routes
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class ServerSettings:
     max_body_bytes: of a request.  max_requests: in progress at once, 429 beyond.  max_questions: of one call.
     image_bytes, image_s: of decoded images that are kept, and seconds since their last use.
     image_hosts: from which images are fetched by web address, as `WebImages` reads them; from none by default.
+    allow_origins: of pages whose scripts may use the server from a browser, as in https://example.org; none by default.
     visitors: of the page, whose images and regions are kept.  visitor_bytes, page_bytes: of the images and files of one, and of
     all.  visitor_idle_s: seconds since the last visit after which one makes room for a newcomer.  visitor_s: seconds after
     which one is forgotten anyhow.
@@ -45,6 +47,7 @@ class ServerSettings:
     image_bytes: int = 512 << 20
     image_s: float = 3600.0
     image_hosts: tuple[str, ...] = ()
+    allow_origins: tuple[str, ...] = ()
     visitors: int = 100
     visitor_bytes: int = 256 << 20
     page_bytes: int = 1 << 30
@@ -65,6 +68,9 @@ class ServerSettings:
         for name in (*numbers, "max_finding", "finding_s", "head_s", "body_s", "ready_s", "drain_s"):
             if not getattr(self, name) > 0:
                 raise InvalidSetting(f"{name} is {shown(getattr(self, name))}", do="give a number above 0")
+        for origin in self.allow_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise InvalidSetting(f"the origin {shown(origin)}", do="give it as browsers do, as in https://example.org")
         if self.public_url is not None:
             _check_public(self.public_url)
         if self.api_key is not None and (len(self.api_key) < 8 or not self.api_key.isascii() or not self.api_key.isprintable()):

@@ -1,4 +1,4 @@
-"""How clients come in: the key in any spelling, browsers of other origins, the description of the routes, streams behind proxies."""
+"""How clients come in: spellings of the key, browsers of other origins, the description of the routes, streams behind proxies."""
 
 import base64
 import re
@@ -87,7 +87,7 @@ def test_a_page_reads_answers_and_errors_alike(client: TestClient) -> None:
     ["*", "null", "page.example.org", f"{PAGE}/", f"{PAGE}/app", "https://", "ftp://x.org", "https://a b", "https://x:y", ""],
 )
 def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
-    with pytest.raises(InvalidSetting, match="as in https://example.org"):
+    with pytest.raises(InvalidSetting, match="as browsers do"):
         ServerSettings(allow_origins=(origin,))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from roi_agent.lanes import Lanes
@@ -16,7 +17,8 @@ from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.protocol import NoRegionModel
 from roi_agent.server import chat, faults, finding, regions
 from roi_agent.server.crowd import Crowd
-from roi_agent.server.gate import Gate
+from roi_agent.server.description import describe
+from roi_agent.server.gate import OPEN, Gate
 from roi_agent.server.images import ImageStore
 from roi_agent.server.metrics import Metrics
 from roi_agent.server.public import PublicPath
@@ -39,7 +41,7 @@ def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI
         await readiness.seconds()  # what Python loads at first use is loaded before the first question
         yield
 
-    app = FastAPI(title="roi-agent", description=_DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(title="roi-agent", description=_DESCRIPTION, docs_url=None, redoc_url=None, lifespan=lifespan)
     with models.use("ask") if "ask" in models.roles else nullcontext(NoRegionModel()) as model:
         engine = model.engine if isinstance(model, LocalRegionModel) else None
         metrics = Metrics(engine)
@@ -54,11 +56,21 @@ def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI
     app.include_router(finding.router)
     _add_health(app, readiness)
     _add_models(app, created=int(time.time()))
+    describe(app, settings, without_key=OPEN)
     if settings.local:
         # A page of a stranger, opened in a browser on this machine, must not reach it under a name of its own.
         hosts = ["localhost", "127.0.0.1", "[::1]", *filter(None, [settings.public_host])]
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     app.add_middleware(Gate, settings=settings, metrics=metrics, crowd=app.state.crowd)
+    if settings.allow_origins:  # around the gate: browsers ask for leave without a key, and read errors only where they have it
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allow_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after", "mcp-session-id"],
+            allow_private_network=True,
+        )
     if settings.public_path:
         app.add_middleware(PublicPath, path=settings.public_path)
     return app

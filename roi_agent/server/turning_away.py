@@ -11,6 +11,7 @@ from roi_agent.server.crowd import Crowd
 from roi_agent.server.gate import QUESTIONS
 
 _QUESTION = re.compile(b"POST (?:%s) HTTP/1\\.1\r\n" % "|".join(map(re.escape, QUESTIONS)).encode())
+_ORIGIN = re.compile(rb"\r\norigin:", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 
@@ -40,4 +41,5 @@ def _is_whole_question(data: bytes) -> bool:
         return False
     head, ends, body = data.partition(b"\r\n\r\n")
     length = _LENGTH.search(head + b"\r\n")
-    return bool(ends) and length is not None and int(length[1]) == len(body)
+    from_page = _ORIGIN.search(head) is not None  # which reads the answer only with headers that the application adds
+    return bool(ends) and not from_page and length is not None and int(length[1]) == len(body)
