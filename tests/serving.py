@@ -36,11 +36,11 @@ class Serving:
 
 
 @contextmanager
-def serving(*options: str, port: int = 0, key: str | None = None) -> Iterator[Serving]:
-    """`roi-agent serve` with the nano models."""
+def serving(*options: str, port: int = 0, key: str | None = None, command: str = "serve") -> Iterator[Serving]:
+    """`roi-agent serve`, or another command that serves, with the nano models."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)} | ({"ROI_AGENT_API_KEY": key} if key else {})
-    command = [sys.executable, "-c", "from roi_agent.cli import main; main()", "serve", "--port", str(port), *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+    whole = [sys.executable, "-c", "from roi_agent.cli import main; main()", command, "--port", str(port), *options]
+    process = subprocess.Popen(whole, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
     running = Serving(process, "")
     assert process.stderr is not None
     for line in process.stderr:
