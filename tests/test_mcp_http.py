@@ -5,7 +5,8 @@ import io
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,16 @@ def answer_of(address: str, body: bytes | None = None, **headers: str) -> tuple[
             return error.code, error.read().decode()
 
 
+@asynccontextmanager
+async def mcp_at(address: str, **headers: str) -> AsyncIterator[Client]:
+    keyed = httpx2.AsyncClient(headers=BEARER | headers, timeout=60)
+    async with keyed as http, Client(streamable_http_client(f"{address}/mcp", http_client=http)) as client:
+        yield client
+
+
 async def test_a_host_gets_right_answers_over_http(address: str) -> None:
-    async with httpx2.AsyncClient(headers=BEARER, timeout=60) as http:
-        async with Client(streamable_http_client(f"{address}/mcp", http_client=http)) as client:
-            await right_answer(client, DATA_URL)
+    async with mcp_at(address) as client:
+        await right_answer(client, DATA_URL)
 
 
 @pytest.mark.parametrize(
@@ -94,9 +101,8 @@ def test_mcp_stands_behind_the_gate(
 
 
 async def test_a_page_that_is_let_in_may_use_mcp(both: Serving) -> None:
-    async with httpx2.AsyncClient(headers={**BEARER, "origin": "https://a.org"}, timeout=60) as http:
-        async with Client(streamable_http_client(f"{both.address}/mcp", http_client=http)) as client:
-            assert (await client.list_tools()).tools
+    async with mcp_at(both.address, origin="https://a.org") as client:
+        assert (await client.list_tools()).tools
 
 
 async def test_the_server_counts_and_notes_what_mcp_does(both: Serving) -> None:
@@ -111,12 +117,11 @@ def test_mcp_alone_serves_no_other_route(alone: Serving) -> None:
 async def test_an_image_that_was_uploaded_is_opened_by_its_address(both: Serving) -> None:
     picture = (ROOT / "examples/scene1.png").read_bytes()
     status, told = answer_of(f"{both.address}/v1/images", picture, **{"content-type": "image/png"})
-    async with httpx2.AsyncClient(headers=BEARER, timeout=60) as http:
-        async with Client(streamable_http_client(f"{both.address}/mcp", http_client=http)) as client:
-            opened = await call(client, "open_image", {"image": json.loads(told)["url"]})
-            assert status == 200 and opened.structured_content["data"]["width"] == 512
-            gone = await call(client, "open_image", {"image": "roi://images/img-0"})
-            assert gone.is_error and gone.content[0].text.startswith("unknown_image")
+    async with mcp_at(both.address) as client:
+        opened = await call(client, "open_image", {"image": json.loads(told)["url"]})
+        assert status == 200 and opened.structured_content["data"]["width"] == 512
+        gone = await call(client, "open_image", {"image": "roi://images/img-0"})
+        assert gone.is_error and gone.content[0].text.startswith("unknown_image")
 
 
 # -- files
