@@ -16,11 +16,13 @@ from pydantic import (
 
 from roi_agent.model.answers import MAX_NEW_TOKENS, Answer, AnswerToken, Choice, Decoding, Timing, Usage
 from roi_agent.model.conversation import Turn
+from roi_agent.model.errors import RequestTooLarge
 from roi_agent.model.regions import MAX_REGIONS, Region
 
 MAX_TEXT = 20_000  # signs of one text
 MAX_TURNS = 64
 MAX_QUESTIONS = 4096  # of one request, whatever a server allows
+MAX_VALUES = 1_000_000  # of one body; 256 questions with 200 regions each have half as many
 MAX_MASK_TEXT = 1_000_000  # signs of a mask's compressed runs
 MAX_MASK_RUNS = 250_000  # of a mask that is given as a list; a mask of clear outline has a few thousand
 IMAGE_PREFIX = "roi://images/"  # in front of a handle, wherever an image is named
@@ -53,6 +55,12 @@ class Wire(BaseModel):
             fault: Any = {"type": "extra_forbidden", "loc": (str(unknown)[:200],), "input": None}
             raise ValidationError.from_exception_data(cls.__name__, [fault])
         return given
+
+
+def check_values(content: bytes) -> None:
+    """Whether JSON holds few enough values, before as many objects are made.  Error: RequestTooLarge."""
+    if content.count(b",") + content.count(b":") > MAX_VALUES:
+        raise RequestTooLarge(f"the body holds more than {MAX_VALUES} values", do="send less in one request")
 
 
 def text_or_list(given: Any) -> str:

@@ -11,6 +11,7 @@ from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.shown import shown
 
 API_KEY = "ROI_AGENT_API_KEY"
+MCP_PATH = "/mcp"
 _HOST = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 _OWN_PATHS = {"ui", "v1", "docs", "redoc", "openapi.json", "healthz", "readyz", "metrics", "favicon.ico", "mcp"}  # of our routes

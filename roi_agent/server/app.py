@@ -33,8 +33,11 @@ _DESCRIPTION = """Point at regions of an image and ask about them.
 OpenAI's chat completions with boxes under `roi`, questions in batches, and finding regions by words or points."""
 
 
-def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI:
-    """The server over loaded models.  name: of the region model, as clients say it."""
+def build_app(models: Models, settings: ServerSettings, *, name: str, api: bool = True) -> FastAPI:
+    """The server over loaded models.
+
+    name: of the region model, as clients say it.  api: without it only what every server has: its gate, health and metrics.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -51,11 +54,11 @@ def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI
         readiness = Readiness(model, lanes, settings.ready_s)
         app.state.roi = State(name, model, models, settings, store, metrics, lanes)
     faults.install(app)
-    app.include_router(chat.router)
-    app.include_router(regions.router)
-    app.include_router(finding.router)
+    if api:
+        for each in (chat, regions, finding):
+            app.include_router(each.router)
+        _add_models(app, created=int(time.time()))
     _add_health(app, readiness)
-    _add_models(app, created=int(time.time()))
     describe(app, settings, without_key=OPEN)
     if settings.local:
         # A page of a stranger, opened in a browser on this machine, must not reach it under a name of its own.

@@ -13,9 +13,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 
-from roi_agent.model.errors import RequestInvalid, RequestTooLarge
+from roi_agent.model.errors import RequestInvalid
+from roi_agent.schema import check_values
 
-MAX_VALUES = 1_000_000  # 256 questions with 200 regions each have half as many
 _SHORT = 64 << 10  # bytes that are read within a few milliseconds
 _T = TypeVar("_T")
 
@@ -60,8 +60,7 @@ async def read_json(kind: TypeAdapter[_T], content: bytes) -> _T:
 
 
 def _read(kind: TypeAdapter[_T], content: bytes) -> _T:
-    if content.count(b",") + content.count(b":") > MAX_VALUES:  # before as many objects are made
-        raise RequestTooLarge(f"the body holds more than {MAX_VALUES} values", do="send less in one request")
+    check_values(content)
     try:
         return kind.validate_json(content)
     except ValidationError as error:

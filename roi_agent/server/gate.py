@@ -18,7 +18,7 @@ from roi_agent.model.errors import RequestInvalid, RequestTooLarge, RoiAgentErro
 from roi_agent.server import description, faults
 from roi_agent.server.crowd import Crowd
 from roi_agent.server.metrics import Metrics
-from roi_agent.settings import ServerSettings
+from roi_agent.settings import MCP_PATH, ServerSettings
 
 OPEN = ("/healthz", "/readyz", *description.PATHS)  # without a key
 WATCHED = ("/healthz", "/readyz", "/metrics")  # answered in a crowd too, since that is when people look
@@ -58,7 +58,8 @@ class Gate:
                 _unheld(message)["x-request-id"] = name
             await send(message)
 
-        counts = path not in WATCHED
+        # A host that listens for news of MCP does so for hours; how many may is counted there.
+        counts = path not in WATCHED and not (path == MCP_PATH and scope["method"] == "GET")
         self._crowd.inside += counts
         self._metrics.in_progress.inc()
         try:
