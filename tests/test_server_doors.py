@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.settings import ServerSettings
-from tests.test_server_limits import KEY, app_of, chat, client_of, uploaded
+from tests.test_server_limits import KEY, SCENE, app_of, chat, client_of, uploaded
 
 PAGE = "https://page.example.org"
 
@@ -122,3 +122,27 @@ def test_a_stream_is_not_held_back_by_proxies(client: TestClient) -> None:
     assert streamed.headers["content-type"].startswith("text/event-stream")
     assert (streamed.headers["x-accel-buffering"], streamed.headers["cache-control"]) == ("no", "no-cache")
     assert "x-accel-buffering" not in client.get("/v1/models").headers
+
+
+# -- uploads
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "problem"),
+    [
+        ({"files": {"file": ("x.png", SCENE.read_bytes(), "image/png")}}, 200, ""),
+        ({"files": {"picture": ("x", SCENE.read_bytes())}, "data": {"note": "n"}}, 200, ""),
+        ({"files": [("a", ("a.png", SCENE.read_bytes())), ("b", ("b.png", SCENE.read_bytes()))]}, 400, "Too many files"),
+        ({"files": {"file": ("x.png", b"")}}, 400, "is empty"),
+        ({"files": {"file": ("x.png", b"no image")}}, 400, "no image format"),
+        ({"files": {"file": (None, "text")}}, 400, "-F file=@FILE"),
+        ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "boundary"),
+        ({"content": b"x", "headers": {"content-type": "application/x-www-form-urlencoded"}}, 400, "--data-binary @FILE"),
+        ({"content": SCENE.read_bytes(), "headers": {"content-type": "application/x-www-form-urlencoded"}}, 200, ""),
+        ({"content": SCENE.read_bytes()}, 200, ""),
+    ],
+)
+def test_an_image_is_taken_however_curl_sends_it(client: TestClient, given: dict[str, Any], status: int, problem: str) -> None:
+    told = client.post("/v1/images", **given)
+    assert told.status_code == status and problem in told.text, told.text
+    assert status == 400 or told.json()["width"] == 512
