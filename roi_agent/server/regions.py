@@ -5,10 +5,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import TypeAdapter
+from starlette.datastructures import UploadFile
 
 from roi_agent.model.cancellation import Cancellation
 from roi_agent.model.conversation import Turn
-from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.errors import ImageUnreadable, InvalidSetting
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.mentions import read_turns
@@ -32,19 +33,38 @@ from roi_agent.server.waiting import unless_gone
 router = APIRouter(responses={**faults.RESPONSES}, route_class=JsonRoute)
 _JSON = TypeAdapter(ImageUpload)
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-_UPLOAD = {"application/json": {"schema": ImageUpload.model_json_schema()}, "image/*": _BINARY}
+_FORM = {"schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}, "required": ["file"]}}
+_UPLOAD = {"application/json": {"schema": ImageUpload.model_json_schema()}, "image/*": _BINARY, "multipart/form-data": _FORM}
 
 
 @router.post("/v1/images", openapi_extra={"requestBody": {"required": True, "content": _UPLOAD}})
 async def images(request: Request) -> StoredImage:
-    """Upload an image once, as its file's bytes or as JSON with a `data:` URL, and name it in every later question."""
-    state, content = state_of(request), await request.body()
-    source: str | bytes = content
-    if is_json(request):
-        source = (await read_json(_JSON, content)).image
-    handle, image = await asyncio.to_thread(state.images.add, source)
+    """Upload an image once and name it in every later question: as its file's bytes, in a form, or as JSON with a `data:` URL."""
+    kind = request.headers.get("content-type", "").lower()
+    source: str | bytes
+    if kind.startswith("multipart/form-data"):
+        source = await _file(request)
+    elif is_json(request):
+        source = (await read_json(_JSON, await request.body())).image
+    else:
+        source = await request.body()
+    try:
+        handle, image = await asyncio.to_thread(state_of(request).images.add, source)
+    except ImageUnreadable as error:
+        if not kind.startswith("application/x-www-form-urlencoded"):
+            raise
+        raise ImageUnreadable(error.problem, do="with curl, send it with --data-binary @FILE or -F file=@FILE") from None
     width, height = image.size_wh
     return StoredImage(id=handle, url=IMAGE_PREFIX + handle, width=width, height=height, notes=list(image.notes))
+
+
+async def _file(request: Request) -> bytes:
+    """The only file of a form, under any name.  Errors: ImageUnreadable, HTTPException."""
+    async with request.form(max_files=1, max_fields=16) as form:
+        for _, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                return await value.read()
+    raise ImageUnreadable("the form holds no file", do="send one, as curl does with -F file=@FILE")
 
 
 @router.get("/v1/images/{handle}")
