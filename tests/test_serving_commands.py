@@ -16,6 +16,7 @@ from tests.serving import ROOT
         (["serve", "--planner", "openai:gpt-4o-mini"], "--planner", "--ui"),
         (["serve", "--planner", "offline"], "--planner", "--ui"),
         (["serve", "--base-url", "http://localhost:1/v1"], "--base-url", "--ui"),
+        (["serve", "--visitors", "3"], "--visitors", "--ui"),
         (["serve", "--mcp", "--base-url", "http://localhost:1/v1"], "--base-url", "--ui"),
         (["serve", "--allow-folder", "examples"], "--allow-folder", "--mcp"),
         (["mcp", "--port", "8765"], "--port", "--http"),

@@ -90,7 +90,7 @@ def serve(
         require("gradio", "gradio_image_annotation", extra="ui")
     if with_mcp:
         require("mcp", extra="mcp")
-    _only_with(context, "ui", ui, ["planner", "base_url"])
+    _only_with(context, "ui", ui, ["planner", "base_url", "visitors", "visitor_memory", "page_memory", "visitor_idle"])
     _only_with(context, "mcp", with_mcp, ["allow_folder"])
     from roi_agent.settings import ServerSettings
 

@@ -20,8 +20,6 @@ from roi_agent.mcp.workspaces import MOST
 from roi_agent.schema import check_values
 from roi_agent.settings import MCP_PATH, ServerSettings
 
-_LOCAL = ("127.0.0.1", "localhost", "[::1]")
-
 
 def mount(app: FastAPI, server: Server[Any], settings: ServerSettings) -> None:
     """Put the server at /mcp of the application, which asks for the key and keeps the limits.
@@ -48,13 +46,14 @@ def mount(app: FastAPI, server: Server[Any], settings: ServerSettings) -> None:
 
 
 def _security(settings: ServerSettings) -> TransportSecuritySettings:
-    """Hosts are the application's concern."""
-    own = [f"http://{host}{port}" for host in _LOCAL for port in ("", ":*")]
-    origins = [*own, *settings.allow_origins]
+    """Which origins a server on this machine answers; with a key it answers whoever has it. Hosts are checked there as well."""
+    hosts = ["127.0.0.1", "localhost", "[::1]", *filter(None, [settings.public_host])]
+    origins = [f"{scheme}://{host}" for scheme in ("http", "https") for host in hosts]
     return TransportSecuritySettings(
-        enable_dns_rebinding_protection=settings.local, allowed_hosts=[*_LOCAL, *(f"{host}:*" for host in _LOCAL)],
-        allowed_origins=origins,
-    )  # fmt: skip
+        enable_dns_rebinding_protection=settings.local,
+        allowed_hosts=[*hosts, *(f"{host}:*" for host in hosts)],
+        allowed_origins=[*origins, *(f"{origin}:*" for origin in origins), *settings.allow_origins],
+    )
 
 
 class _Read:
