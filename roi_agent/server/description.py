@@ -3,7 +3,7 @@
 from importlib import resources
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, StrictUndefined
 
@@ -33,5 +33,5 @@ def describe(app: FastAPI, settings: ServerSettings, *, without_key: tuple[str, 
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(template)
 
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(page.render(schema=app.openapi()))
+    async def docs(request: Request) -> HTMLResponse:
+        return HTMLResponse(page.render(schema=app.openapi(), root=request.scope.get("root_path", "")))
