@@ -13,6 +13,7 @@ from typing import Any
 
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, UnknownRegion
 from roi_agent.model.regions import Region
+from roi_agent.model.texts import check_text
 from roi_agent.prompts import load_blocks, names
 
 _MENTION = re.compile(r"<(region[1-9][0-9]*)>")
@@ -20,10 +21,15 @@ _MENTION = re.compile(r"<(region[1-9][0-9]*)>")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One question with `<regionN>` mentions, and its answer once there is one."""
+    """One question with `<regionN>` mentions, and its answer once there is one.  Error: InvalidSetting."""
 
     question: str
     answer: str | None = None
+
+    def __post_init__(self) -> None:
+        for text in (self.question, self.answer):
+            if isinstance(text, str):
+                check_text(text, "a turn of the conversation")
 
 
 @dataclass(frozen=True, slots=True)

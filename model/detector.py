@@ -22,6 +22,7 @@ from roi_agent.model.domain import Domain
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, PromptTooLong
 from roi_agent.model.pixels import shrunk_to, without_vanishing
 from roi_agent.model.shown import shown
+from roi_agent.model.texts import check_text
 from roi_agent.model.weights import load_on, load_part
 
 GROUNDED = ("grounding-dino", "mm-grounding-dino")
@@ -76,6 +77,8 @@ def parse_phrases(phrases: object) -> tuple[str, ...]:
     given = [phrases] if isinstance(phrases, str) else phrases
     if not isinstance(given, Sequence) or not all(isinstance(phrase, str) for phrase in given):
         raise InvalidSetting(f"the phrases are {shown(phrases)}", do='give a text such as "red umbrella . star ." or a list')
+    for phrase in given:
+        check_text(phrase, "a phrase")
     parts = [part for phrase in given for part in _PARTING.split(phrase)]
     # A full stop or a question mark would part the phrase inside the model.
     cleaned = [" ".join(_NO_PART.sub(" ", part).lower().split()) for part in parts]

@@ -30,6 +30,7 @@ from roi_agent.model.jpeg_endings import NOTE, read_without_end
 from roi_agent.model.pixels import array_size_wh, array_to_rgb, to_rgb, transparent_colour
 
 MAX_BYTES = 64 * 2**20
+MAX_SIDE = 65_535  # of width and height, as of JPEG: Pillow keeps an address for each row
 
 # Counting frames walks through these files, slowly where a stranger wants it so: above this size we do not. The others
 # say the number in their header.
@@ -61,6 +62,12 @@ class LoadedImage:
     def size_wh(self) -> tuple[int, int]:
         """Width and height in pixels."""
         return self.pixels.size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the pixels take in memory: Pillow keeps four for each, and eight for each row."""
+        width, height = self.size_wh
+        return 4 * width * height + 8 * height
 
     def digest(self) -> str:
         """SHA-256 over mode, size and pixels, in hexadecimal: equal exactly for equal pictures."""
@@ -211,6 +218,9 @@ def _check_pixels(size_wh: tuple[int, int], shown: str, max_pixels: int) -> None
     width, height = size_wh
     if width < 1 or height < 1:
         raise ImageUnreadable(f"{shown} is {width} x {height} pixels", do="give an image of at least one pixel")
+    if max(width, height) > MAX_SIDE:
+        problem = f"{shown} is {width} x {height} pixels, over the limit of {MAX_SIDE} for a side"
+        raise ImageTooLarge(problem, do="make it smaller, or cut it into parts")
     if width * height > max_pixels:
         more = ", or allow more: max_pixels, --max-pixels of a command" if width * height <= MOST_PIXELS else ""
         raise ImageTooLarge(f"{shown} is {width} x {height} pixels, over the limit of {max_pixels}", do=f"make it smaller{more}")

@@ -16,6 +16,7 @@ from roi_agent.model.errors import InvalidSetting, ModelNotFound
 from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.model.mentions import read_turns, with_mentions
 from roi_agent.model.regions import Region, parse_regions
+from roi_agent.model.texts import check_text
 
 _Given = TypeVar("_Given", Answer, Choice)
 Question = tuple[Sequence[Turn], Sequence[Region]]  # a conversation whose last turn is open, and its regions
@@ -283,6 +284,8 @@ def _noted(answer: _Given, notes: tuple[str, ...]) -> _Given:
 def _options(options: Sequence[str]) -> list[str]:
     if isinstance(options, str) or len(options) < 2 or not all(isinstance(each, str) and each.strip() for each in options):
         raise InvalidSetting(f"the options are {options!r}", do="give at least two texts that are not empty")
+    for each in options:
+        check_text(each, "an option")
     return list(options)
 
 

@@ -12,6 +12,7 @@ from roi_agent.model import errors
 from roi_agent.model.boxes import BYTES, FORMATS, FOUR_NUMBERS, UNITS, Box, checked_size
 from roi_agent.model.masks import Mask
 from roi_agent.model.shown import shown
+from roi_agent.model.texts import check_text
 
 __all__ = ["FORMATS", "MAX_REGIONS", "UNITS", "Box", "Region", "parse_regions", "small_box_warnings"]
 
@@ -52,8 +53,10 @@ class Region:
             if not isinstance(getattr(self, key), str | None):
                 problem = f"{self.name} has the {key} {shown(getattr(self, key))}"
                 raise errors.InvalidSetting(problem, do="give a text, or none")
+            check_text(getattr(self, key) or "", f"the {key} of {self.name}")
         if not isinstance(self.source, str):
             raise errors.InvalidSetting(f"{self.name} has the source {shown(self.source)}", do="give a text, such as user")
+        check_text(self.source, f"the source of {self.name}")
         if self.score is not None:
             if isinstance(self.score, bool) or not isinstance(self.score, Real) or not math.isfinite(self.score):
                 raise errors.InvalidSetting(f"{self.name} has the score {shown(self.score)}", do="give a finite number, or none")

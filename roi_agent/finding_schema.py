@@ -3,12 +3,12 @@
 from typing import Annotated, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from roi_agent.model.detector import MAX_PHRASES, Candidates
 from roi_agent.model.masks import Mask
 from roi_agent.model.segmenter import Prompt, ScoredMask
-from roi_agent.schema import ImageName, Number, Regions, Text, Wire, WireMask, WireRegion
+from roi_agent.schema import ImageName, Number, Regions, Text, Wire, WireMask, WireRegion, text_or_list
 
 MAX_PROMPTS = 4096  # a grid of 64 x 64 points
 
@@ -21,7 +21,10 @@ class DetectRequest(Wire):
     """Look for things by words."""
 
     image: ImageName
-    phrases: Text | Annotated[list[Text], Field(max_length=200)]
+    phrases: Annotated[
+        Annotated[Text, Tag("[text]")] | Annotated[list[Text], Field(max_length=200, fail_fast=True), Tag("[list]")],
+        Discriminator(text_or_list),
+    ]
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     overlap: Annotated[float, Field(ge=0, le=1)] | None = None
     max_regions: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -49,7 +52,7 @@ class SegmentRequest(Wire):
 
     image: ImageName
     regions: Regions = Field(default_factory=list)
-    points: Annotated[list[Point], Field(max_length=100)] = Field(default_factory=list)
+    points: Annotated[list[Point], Field(max_length=100, fail_fast=True)] = Field(default_factory=list)
     several: bool = False
     timeout_s: Seconds | None = None
 
@@ -75,7 +78,7 @@ class CandidatesRequest(Wire):
     """Look for phrases, and leave to the client what counts as found."""
 
     image: ImageName
-    phrases: Annotated[list[Text], Field(min_length=1, max_length=MAX_PHRASES)]
+    phrases: Annotated[list[Text], Field(min_length=1, max_length=MAX_PHRASES, fail_fast=True)]
     timeout_s: Seconds | None = None
 
 
@@ -103,9 +106,7 @@ class WireCandidates(Wire):
 class WirePrompt(Wire):
     """What points at one thing: points (x, y, 1 inside or 0 outside), a box xyxy, a mask, or several of them together."""
 
-    points: Annotated[list[Annotated[list[Number], Field(min_length=3, max_length=3)]], Field(max_length=100)] = Field(
-        default_factory=list
-    )
+    points: Annotated[list[MarkedPoint], Field(max_length=100, fail_fast=True)] = Field(default_factory=list)
     box: Annotated[list[Number], Field(min_length=4, max_length=4)] | None = None
     mask: WireMask | None = None
 
@@ -123,7 +124,7 @@ class MasksRequest(Wire):
     """One mask for each prompt, or with `several` the three that the model offers; none below min_score."""
 
     image: ImageName
-    prompts: Annotated[list[WirePrompt], Field(max_length=MAX_PROMPTS)]
+    prompts: Annotated[list[WirePrompt], Field(max_length=MAX_PROMPTS, fail_fast=True)]
     several: bool = False
     min_score: Annotated[float, Field(ge=0, le=1)] | None = None
     timeout_s: Seconds | None = None

@@ -2,14 +2,27 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from roi_agent.model.answers import MAX_NEW_TOKENS, Answer, AnswerToken, Choice, Decoding, Timing, Usage
 from roi_agent.model.conversation import Turn
+from roi_agent.model.errors import RequestTooLarge
 from roi_agent.model.regions import MAX_REGIONS, Region
 
 MAX_TEXT = 20_000  # signs of one text
 MAX_TURNS = 64
+MAX_QUESTIONS = 4096  # of one request, whatever a server allows
+MAX_VALUES = 1_000_000  # of one body; 256 questions with 200 regions each have half as many
 MAX_MASK_TEXT = 1_000_000  # signs of a mask's compressed runs
 MAX_MASK_RUNS = 250_000  # of a mask that is given as a list; a mask of clear outline has a few thousand
 IMAGE_PREFIX = "roi://images/"  # in front of a handle, wherever an image is named
@@ -27,16 +40,43 @@ Number = Annotated[float, Field(strict=True)]
 
 
 class Wire(BaseModel):
-    """Fields that are not known are refused, and so are NaN and infinities."""
+    """Fields that are not known are refused, and so are NaN and infinities.
+
+    Of what is wrong little is listed, since a request may be wrong in a million places: lists stop at their first wrong item.
+    """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stop_at_unknown(cls, given: Any) -> Any:
+        if isinstance(given, dict) and len(given) > len(cls.model_fields):
+            unknown = next(key for key in given if key not in cls.model_fields)
+            fault: Any = {"type": "extra_forbidden", "loc": (str(unknown)[:200],), "input": None}
+            raise ValidationError.from_exception_data(cls.__name__, [fault])
+        return given
+
+
+def check_values(content: bytes) -> None:
+    """Whether JSON holds few enough values, before as many objects are made.  Error: RequestTooLarge."""
+    if content.count(b",") + content.count(b":") > MAX_VALUES:
+        raise RequestTooLarge(f"the body holds more than {MAX_VALUES} values", do="send less in one request")
+
+
+def text_or_list(given: Any) -> str:
+    """The tag of the branch that was meant, of a field that takes a text or a list; errors then name no other."""
+    return "[list]" if isinstance(given, list) else "[text]"
 
 
 class WireMask(Wire):
     """COCO's run lengths."""
 
     size: Annotated[list[int], Field(min_length=2, max_length=2, description="[height, width]")]
-    counts: Annotated[str, Field(max_length=MAX_MASK_TEXT)] | Annotated[list[int], Field(max_length=MAX_MASK_RUNS)]
+    counts: Annotated[
+        Annotated[str, Field(max_length=MAX_MASK_TEXT), Tag("[text]")]
+        | Annotated[list[int], Field(max_length=MAX_MASK_RUNS, fail_fast=True), Tag("[list]")],
+        Discriminator(text_or_list),
+    ]
 
 
 class WireRegion(Wire):
@@ -59,7 +99,7 @@ class WireRegion(Wire):
         return {key: value for key, value in dump(self).items() if value is not None}
 
 
-Regions = Annotated[list[WireRegion], Field(max_length=MAX_REGIONS)]
+Regions = Annotated[list[WireRegion], Field(max_length=MAX_REGIONS, fail_fast=True)]
 
 
 def wire_regions(regions: list[WireRegion]) -> list[dict[str, Any]]:
@@ -103,9 +143,9 @@ class WireTurn(Wire):
 class WireQuestion(Wire):
     """A conversation whose last turn is open.  options: choose the likeliest of these instead of writing."""
 
-    turns: Annotated[list[WireTurn], Field(min_length=1, max_length=MAX_TURNS)]
+    turns: Annotated[list[WireTurn], Field(min_length=1, max_length=MAX_TURNS, fail_fast=True)]
     regions: Regions = []
-    options: Annotated[list[Text], Field(min_length=2, max_length=64)] | None = None
+    options: Annotated[list[Text], Field(min_length=2, max_length=64, fail_fast=True)] | None = None
 
 
 class WireDecoding(Wire):
@@ -128,7 +168,7 @@ class AskRequest(Wire):
     """Questions about one image, which are answered together."""
 
     image: ImageName
-    questions: Annotated[list[WireQuestion], Field(min_length=1)]
+    questions: Annotated[list[WireQuestion], Field(min_length=1, max_length=MAX_QUESTIONS, fail_fast=True)]
     decoding: WireDecoding = WireDecoding()
 
 

@@ -13,9 +13,11 @@ from roi_agent.model.shown import shown
 
 API_KEY = "ROI_AGENT_API_KEY"
 IMAGE_HOSTS = "ROI_AGENT_IMAGE_HOSTS"
+MCP_PATH = "/mcp"
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 _OWN_PATHS = {"ui", "v1", "docs", "redoc", "openapi.json", "healthz", "readyz", "metrics", "favicon.ico", "mcp"}  # of our routes
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +30,11 @@ class ServerSettings:
     image_bytes, image_s: of decoded images that are kept, and seconds since their last use.
     max_image_pixels: width x height of an image.
     image_hosts: from which images are fetched by web address, as `WebImages` reads them; from none by default.
+    allow_origins: of pages whose scripts may use the server from a browser, as in https://example.org; none by default.
     visitors: of the page, whose images and regions are kept.  visitor_bytes, page_bytes: of the images and files of one, and of
     all.  visitor_idle_s: seconds since the last visit after which one makes room for a newcomer.  visitor_s: seconds after
     which one is forgotten anyhow.
+    head_s, body_s: within which a request's headers, and the first part of its body, must come.
     max_finding, finding_s: calls that wait for the detector, and as many for the segmenter, 429 beyond; and seconds of one that
     names no deadline.
     ready_s: within which the model must answer, and a step of finding end, to count as ready.  drain_s: for requests in
@@ -48,6 +52,7 @@ class ServerSettings:
     image_s: float = 3600.0
     max_image_pixels: int = MAX_PIXELS
     image_hosts: tuple[str, ...] = ()
+    allow_origins: tuple[str, ...] = ()
     visitors: int = 100
     visitor_bytes: int = 256 << 20
     page_bytes: int = 1 << 30
@@ -55,6 +60,8 @@ class ServerSettings:
     visitor_s: float = 4 * 3600.0
     max_finding: int = 32
     finding_s: float = 120.0
+    head_s: float = 10.0
+    body_s: float = 20.0
     ready_s: float = 10.0
     drain_s: float = 30.0
 
@@ -65,9 +72,12 @@ class ServerSettings:
             raise InvalidSetting(f"the port is {shown(self.port)}", do="give 0 to 65535")
         numbers = ("max_body_bytes", "max_requests", "max_questions", "image_bytes", "image_s", "visitors", "visitor_s")
         numbers += ("visitor_bytes", "page_bytes", "visitor_idle_s")
-        for name in (*numbers, "max_finding", "finding_s", "ready_s", "drain_s"):
+        for name in (*numbers, "max_finding", "finding_s", "head_s", "body_s", "ready_s", "drain_s"):
             if not getattr(self, name) > 0:
                 raise InvalidSetting(f"{name} is {shown(getattr(self, name))}", do="give a number above 0")
+        for origin in self.allow_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise InvalidSetting(f"the origin {shown(origin)}", do="give it as browsers do, as in https://example.org")
         if self.public_url is not None:
             _check_public(self.public_url)
         if self.api_key is not None and (len(self.api_key) < 8 or not self.api_key.isascii() or not self.api_key.isprintable()):

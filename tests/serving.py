@@ -5,11 +5,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
+
+import uvicorn
+from fastapi import FastAPI
+
+from roi_agent.server.turning_away import turning_away
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,11 +36,11 @@ class Serving:
 
 
 @contextmanager
-def serving(*options: str, port: int = 0, key: str | None = None) -> Iterator[Serving]:
-    """`roi-agent serve` with the nano models."""
+def serving(*options: str, port: int = 0, key: str | None = None, command: str = "serve") -> Iterator[Serving]:
+    """`roi-agent serve`, or another command that serves, with the nano models."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)} | ({"ROI_AGENT_API_KEY": key} if key else {})
-    command = [sys.executable, "-c", "from roi_agent.cli import main; main()", "serve", "--port", str(port), *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+    whole = [sys.executable, "-c", "from roi_agent.cli import main; main()", command, "--port", str(port), *options]
+    process = subprocess.Popen(whole, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
     running = Serving(process, "")
     assert process.stderr is not None
     for line in process.stderr:
@@ -43,7 +49,7 @@ def serving(*options: str, port: int = 0, key: str | None = None) -> Iterator[Se
             running.address = line.split()[-1]
             break
     assert running.address, "".join(running.lines)
-    reader = Thread(target=lambda: running.lines.extend(process.stderr or ()), daemon=True)
+    reader = threading.Thread(target=lambda: running.lines.extend(process.stderr or ()), daemon=True)
     reader.start()
     try:
         yield running
@@ -51,6 +57,22 @@ def serving(*options: str, port: int = 0, key: str | None = None) -> Iterator[Se
         running.stop(signal.SIGKILL)
         reader.join(10)
         process.stderr.close()
+
+
+@contextmanager
+def inside(app: FastAPI) -> Iterator[int]:
+    """The port of a server in this process, with sockets of its own."""
+    config = uvicorn.Config(app, port=free_port(), log_config=None, http=turning_away(app.state.crowd), ws="none")
+    server = uvicorn.Server(config)
+    running = threading.Thread(target=server.run)
+    running.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield config.port
+    finally:
+        server.should_exit = True
+        running.join(30)
 
 
 def free_port() -> int:

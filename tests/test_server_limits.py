@@ -1,19 +1,30 @@
 """The server's keys, limits and faults, in this process where they can be arranged."""
 
 import asyncio
+import io
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from PIL import Image
 from starlette.testclient import TestClient
 
 from roi_agent.loading import load_models
 from roi_agent.model.engine import EngineSettings
-from roi_agent.model.errors import ImageUnreadable, InvalidSetting, QueueFull, RequestTooLarge, Unauthorised, UnknownImage
+from roi_agent.model.errors import (
+    ImageTooLarge,
+    ImageUnreadable,
+    InvalidSetting,
+    QueueFull,
+    RequestTooLarge,
+    Unauthorised,
+    UnknownImage,
+)
 from roi_agent.model.images import load_image
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.server import build_app
@@ -58,7 +69,7 @@ def test_every_route_but_health_wants_the_key() -> None:
     app = app_of(api_key=KEY)
     with client_of(app) as client:
         paths = {path: next(iter(methods)) for path, methods in app.openapi()["paths"].items()}
-        for path, method in {**paths, "/docs": "get", "/openapi.json": "get", "/nowhere": "get"}.items():
+        for path, method in {**paths, "/nowhere": "get"}.items():
             for header in (
                 {},
                 {"authorization": f"Bearer {KEY}x"},
@@ -194,12 +205,23 @@ def test_a_server_whose_engine_hangs_is_live_and_not_ready() -> None:
         asked = threading.Thread(target=client.post, args=("/v1/regions/ask",), kwargs={"json": {"image": image, **ASK}})
         asked.start()
         assert held.reached.wait(30)
-        told = client.get("/readyz")
+        while (told := client.get("/readyz")).status_code == 200:  # for a second, from before
+            time.sleep(0.05)
         assert told.status_code == 503 and "did not answer within 2 seconds" in told.json()["error"]["message"]
         assert client.get("/healthz").status_code == 200
         held.open.set()
         asked.join(30)
         assert client.get("/readyz").status_code == 200
+
+
+def test_however_often_readiness_is_asked_the_model_answers_once_a_second() -> None:
+    with client_of(app_of()) as client, ThreadPoolExecutor(8) as pool:
+        engine = model_of(client).engine
+        before, begin = engine.counters().answered, time.monotonic()
+        told = list(pool.map(client.get, ["/readyz"] * 40))
+        allowed = 1 + int(time.monotonic() - begin)  # the start asked already
+        assert {each.status_code for each in told} == {200}
+        assert engine.counters().answered - before <= allowed
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -233,11 +255,11 @@ def test_a_fault_of_the_server_tells_nothing_of_its_inside(client: TestClient, m
 
 def test_images_are_kept_by_budget_and_time() -> None:
     now = 0.0
-    store = ImageStore(3 * 512 * 512 * 2, 60.0, clock=lambda: now)
+    store = ImageStore(2 * (4 * 512 * 512 + 8 * 512), 60.0, clock=lambda: now)
     first, image = store.add(SCENE.read_bytes())
     assert store.add(SCENE.read_bytes()) == (first, image) and len(store) == 1  # not decoded again
     others = [store.add(SCENE.with_name(f"scene{n}.png").read_bytes())[0] for n in (2, 1, 3)]
-    assert len(store) == 2 and others[1] == first and store.nbytes <= 3 * 512 * 512 * 2
+    assert len(store) == 2 and others[1] == first and store.nbytes <= 2 * image.nbytes
     with pytest.raises(UnknownImage):
         store.get(f"roi://images/{others[0]}")  # used longest ago
     assert store.get(f"roi://images/{first}") is image
@@ -255,3 +277,21 @@ def test_handles_cannot_be_made_from_an_image_nor_paths_be_read(tmp_path: Path) 
         with pytest.raises(ImageUnreadable):
             store.get(name)
     assert load_image(SCENE).digest() == store.get("roi://images/" + store.add(SCENE.read_bytes())[0]).digest()
+
+
+def test_an_image_counts_with_all_that_it_takes() -> None:
+    """Pillow keeps four bytes a pixel of a picture in colours, and an address for each of its rows."""
+    wide, tall = (load_image(Image.new("RGB", size)) for size in ((1000, 10), (10, 1000)))
+    assert (wide.nbytes, tall.nbytes) == (4 * 10_000 + 8 * 10, 4 * 10_000 + 8 * 1000)
+    store = ImageStore(2**30, 60.0)
+    _, image = store.add(SCENE.read_bytes())
+    assert store.nbytes == image.nbytes
+
+
+@pytest.mark.parametrize("size", [(1, 65_536), (65_536, 1), (1, 10_000_000)])
+def test_an_image_with_a_side_that_is_too_long_is_refused_before_it_is_decoded(client: TestClient, size: tuple[int, int]) -> None:
+    file = io.BytesIO()
+    Image.new("1", size).save(file, "PNG")
+    told = client.post("/v1/images", content=file.getvalue(), headers={"content-type": "image/png"})
+    assert (told.status_code, told.json()["error"]["code"]) == (413, ImageTooLarge.code)
+    assert "65535" in told.json()["error"]["message"]

@@ -7,12 +7,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from roi_agent.model.errors import QueueFull
-from roi_agent.server.turning_away import turning_away
-from tests.serving import free_port
+from tests.serving import inside
 from tests.test_server_limits import ASK, SCENE, Held, app_of, hold
 
 QUESTION = "/v1/regions/ask"
@@ -25,15 +23,8 @@ def app() -> FastAPI:
 
 @pytest.fixture(scope="module")
 def port(app: FastAPI) -> Iterator[int]:
-    config = uvicorn.Config(app, port=free_port(), log_config=None, http=turning_away(app.state.crowd))
-    server = uvicorn.Server(config)
-    running = threading.Thread(target=server.run)
-    running.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield config.port
-    server.should_exit = True
-    running.join(30)
+    with inside(app) as port:
+        yield port
 
 
 @pytest.fixture
@@ -55,12 +46,12 @@ def crowd(app: FastAPI, port: int, body: bytes) -> Iterator[Held]:
     step = app.state.roi.model.engine.runner.step
     held = hold(app.state.roi.model)
     first = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    inside = threading.Thread(target=ask, args=(first, body))
-    inside.start()
+    asking = threading.Thread(target=ask, args=(first, body))
+    asking.start()
     assert held.reached.wait(30)
     yield held
     held.open.set()
-    inside.join(30)
+    asking.join(30)
     first.close()
     app.state.roi.model.engine.runner.step = step
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from roi_agent.model.boxes import Box
-from roi_agent.model.errors import InvalidSetting, TooManyRegions, UnknownImage, UnknownRegion
+from roi_agent.model.errors import ImageTooLarge, InvalidSetting, TooManyRegions, UnknownImage, UnknownRegion
 from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.model.regions import Region, parse_regions
 from roi_agent.model.shown import shown
@@ -31,9 +31,12 @@ class Workspace:
 
     Regions always lie in a whole image: what is found in a crop is mapped back to the image that it was cut from.
     Names of things may be given as handles or as the objects that stand for them.
+
+    max_image_bytes: that the pixels of all its images may take in memory; a server's workspaces have such a limit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_image_bytes: int | None = None) -> None:
+        self._max_image_bytes = max_image_bytes
         self._images: dict[str, WorkspaceImage] = {}
         self._regions: dict[str, Region] = {}
         self._lock = threading.RLock()
@@ -51,6 +54,11 @@ class Workspace:
         """All images in the order of their handles, crops too."""
         with self._lock:
             return tuple(self._images.values())
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes that the pixels of all images take in memory."""
+        return sum(each.image.nbytes for each in self.images)
 
     def regions(self, image: ImageName = None) -> tuple[Region, ...]:
         """All regions in the order of their handles; or those of one image, of a crop those that lie in it whole.
@@ -101,7 +109,7 @@ class Workspace:
     def add_image(self, image: object) -> WorkspaceImage:
         """An image under the next handle; one with the same pixels as an earlier whole image keeps that one's handle.
 
-        image: whatever `load_image` takes.  Errors: those of `load_image`.
+        image: whatever `load_image` takes.  Errors: those of `load_image`, and ImageTooLarge where the workspace has a limit.
         """
         loaded = load_image(image)
         digest = loaded.digest()
@@ -251,6 +259,10 @@ class Workspace:
         return self._images[image.parent] if image.parent else image
 
     def _keep_image(self, image: WorkspaceImage) -> WorkspaceImage:
+        most, taken = self._max_image_bytes, self.image_bytes + image.image.nbytes
+        if most is not None and taken > most:
+            problem = f"with this image, those of the workspace take {taken} bytes in memory, over the limit of {most}"
+            raise ImageTooLarge(problem, do="open it in another workspace, or make it smaller")
         self._images[image.name] = image
         return image
 

@@ -131,8 +131,12 @@ def _called(workspaces: Workspaces, name: str, arguments: dict[str, Any], stop: 
         if workspace is not None and not isinstance(workspace, str):
             raise InvalidSetting("the workspace is no text", do="name the one that open_image gave")
         if name == _OPEN:
-            return _opened(workspaces, workspace, arguments)
-        return workspaces.get(workspace).call(name, arguments, stop)
+            reply = _opened(workspaces, workspace, arguments)
+        else:
+            reply = workspaces.get(workspace).call(name, arguments, stop)
+        if name in (_OPEN, "zoom_in"):
+            workspaces.make_room()
+        return reply
     except RoiAgentError as error:
         return ToolReply(str(error), error=error.code)
 
@@ -141,10 +145,11 @@ def _opened(workspaces: Workspaces, workspace: str | None, arguments: dict[str, 
     source = arguments.pop("image", None)
     if not isinstance(source, str) or not source or arguments:
         raise InvalidSetting("open_image takes one image, as text", do=f"give {_source(workspaces)}")
-    workspaces.check_source(source)
     fresh = workspaces.only is None and workspace is None
-    name, toolbox = workspaces.open() if fresh else (workspace, workspaces.get(workspace))
-    image = toolbox.workspace.add_image(load_image(source, max_pixels=workspaces.max_pixels))
+    known = None if fresh else workspaces.get(workspace)
+    loaded = workspaces.load(source)
+    name, toolbox = (workspace, known) if known else workspaces.open()
+    image = toolbox.workspace.add_image(loaded)
     width, height = image.size_wh
     where = f" in the workspace {name}: name it in every call" if workspaces.only is None else ""
     data = {"image": image.name, "width": width, "height": height, **({"workspace": name} if where else {})}

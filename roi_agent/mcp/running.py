@@ -1,19 +1,13 @@
-"""An MCP server over the streams of this process, or over HTTP."""
+"""An MCP server over the streams of this process."""
 
 import asyncio
-import hmac
 import signal
 from collections.abc import Callable
 
-import uvicorn
 from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.server.stdio import stdio_server
-from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from roi_agent.mcp.standard_input import endable_input
-from roi_agent.settings import ServerSettings
 
 
 def run_stdio(server: Server) -> bool:
@@ -40,35 +34,3 @@ def run_stdio(server: Server) -> bool:
     with endable_input() as end:
         asyncio.run(serve(end))
     return signal.SIGINT in heard
-
-
-def run_http(server: Server, settings: ServerSettings) -> None:
-    """At /mcp, until SIGTERM, or until Ctrl-C, after which KeyboardInterrupt is raised."""
-    app = server.streamable_http_app(host=settings.host, max_request_body_size=settings.max_body_bytes)
-    guarded = _Keyed(app, settings.api_key) if settings.api_key else app
-    config = uvicorn.Config(
-        guarded,
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        server_header=False,
-        timeout_graceful_shutdown=round(settings.drain_s),
-    )
-    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn stops at it, and then sends it again, to end the process badly
-    uvicorn.Server(config).run()
-
-
-class _Keyed:
-    """Asks every HTTP request for the key."""
-
-    def __init__(self, app: ASGIApp, key: str) -> None:
-        self._app, self._key = app, key.encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            given = Headers(scope=scope).get("authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), self._key):
-                refusal = {"error": "the API key is missing or wrong; send it as: Authorization: Bearer KEY"}
-                await JSONResponse(refusal, 401, {"www-authenticate": "Bearer"})(scope, receive, send)
-                return
-        await self._app(scope, receive, send)

@@ -3,20 +3,27 @@
 HTTP in MCP's newer form has no sessions, so a client keeps what it works with by naming it.
 """
 
+import os
+import re
 import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 from roi_agent.model.errors import ImageUnreadable, InvalidSetting
+from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.tools.models import Models
 from roi_agent.tools.toolbox import Toolbox
 from roi_agent.tools.workspace import Workspace
 
 MOST = 1000
 KEEP_S = 3600.0
+_ADDRESS = re.compile(r"data:|[A-Za-z][A-Za-z0-9+.-]*://|file:", re.IGNORECASE)
+_ALLOWED = "give a path of this machine, as in /pictures/a.png or file:///pictures/a.png"
 
 
 class Workspaces:
@@ -25,6 +32,7 @@ class Workspaces:
     only: serve this one, which needs no name; without it, `open` makes new ones.
     max_pixels: of an image, as `load_image` has it.
     folders: whose files may be opened; None for any, as over stdio, where whoever asks has started the process.
+    load: reads what is no file, such as a data: URL.  image_bytes: that the pixels of all images may take in memory.
     """
 
     def __init__(
@@ -34,9 +42,13 @@ class Workspaces:
         only: Workspace | None = None,
         folders: Sequence[Path] | None = None,
         max_pixels: int | None = None,
+        load: Callable[[str], LoadedImage] | None = None,
+        image_bytes: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.models, self.max_pixels, self._clock = models, max_pixels, clock
+        self.models, self._max_image_bytes, self._clock = models, image_bytes, clock
+        self._load_file: Callable[[str | Path], LoadedImage] = partial(load_image, max_pixels=max_pixels)
+        self._load = load or self._load_file
         self.only = Toolbox(only, models, pictures=True) if only is not None else None
         self.folders = None if folders is None else [folder.resolve() for folder in folders]
         self._kept: OrderedDict[str, tuple[Toolbox, float]] = OrderedDict()
@@ -52,7 +64,7 @@ class Workspaces:
             for name, (_, used) in list(self._kept.items()):
                 if now - used > KEEP_S or len(self._kept) >= MOST:
                     del self._kept[name]
-            name, toolbox = f"ws-{secrets.token_hex(12)}", Toolbox(Workspace(), self.models, pictures=True)
+            name, toolbox = f"ws-{secrets.token_hex(12)}", Toolbox(self._new(), self.models, pictures=True)
             self._kept[name] = (toolbox, now)
             return name, toolbox
 
@@ -71,13 +83,57 @@ class Workspaces:
             self._kept.move_to_end(name)
             return toolbox
 
-    def check_source(self, source: str) -> None:
-        """Whether an image may be read from there; whether there is a file is not told.  Error: ImageUnreadable."""
-        if source[:5].lower() == "data:" or self.folders is None:
-            return
+    def _new(self) -> Workspace:
+        return Workspace(max_image_bytes=self._max_image_bytes)
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes that the pixels of all images take in memory."""
+        return sum(toolbox.workspace.image_bytes for toolbox, _ in list(self._kept.values()))
+
+    def make_room(self) -> None:
+        """Forget the workspaces used longest ago until the images of all fit; the newest stays."""
+        with self._lock:
+            held = self.image_bytes
+            for name, (toolbox, _) in list(self._kept.items())[:-1]:
+                if self._max_image_bytes is None or held <= self._max_image_bytes:
+                    return
+                held -= toolbox.workspace.image_bytes
+                del self._kept[name]
+
+    def load(self, source: str) -> LoadedImage:
+        """The image of a path, or of an address.  Errors: those of `check_source` and `load_image`."""
+        found = self.check_source(source)
+        return self._load_file(found) if isinstance(found, Path) else self._load(found)
+
+    def check_source(self, source: str) -> str | Path:
+        """The path where the source names a file that may be read, or else the source; whether there is a file is not told.
+
+        Error: ImageUnreadable.
+        """
+        if _ADDRESS.match(source) and source[:5].lower() != "file:":
+            return source
         try:
-            path = Path(source).resolve()
+            path = Path(_file_of(source)).expanduser()
+            resolved = path.resolve()
         except (OSError, ValueError, RuntimeError):
-            path = Path("/")
-        if not any(path.is_relative_to(folder) for folder in self.folders):
+            raise ImageUnreadable("the path cannot be read", do=_ALLOWED) from None
+        if self.folders is not None and not any(resolved.is_relative_to(folder) for folder in self.folders):
             raise ImageUnreadable("the file lies in no folder that this server may read", do="give a data: URL")
+        return path
+
+
+def _file_of(source: str) -> str:
+    """The path that a file: address names; anything else is one already.  Error: ValueError."""
+    if source[:5].lower() != "file:":
+        return source
+    place = source[5:]
+    if place.startswith("//"):
+        host, slash, path = place[2:].partition("/")
+        if host.lower() not in ("", "localhost"):
+            raise ValueError
+        place = slash + path
+    path = os.fsdecode(unquote_to_bytes(place))
+    if not path or "\0" in path:
+        raise ValueError
+    return path

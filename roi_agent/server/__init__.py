@@ -1,6 +1,6 @@
 """The HTTP server: OpenAI's chat completions with regions, questions in batches, detection and segmentation."""
 
 from roi_agent.server.app import build_app
-from roi_agent.server.running import serve
+from roi_agent.server.running import listen, serve
 
-__all__ = ["build_app", "serve"]
+__all__ = ["build_app", "listen", "serve"]

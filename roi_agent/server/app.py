@@ -1,6 +1,5 @@
 """The application: every route, what they share, and whether it is well."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
@@ -8,21 +7,22 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
-from PIL import Image
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from roi_agent.lanes import Lanes
-from roi_agent.model.errors import DeadlineExceeded, ModelNotFound, RoiAgentError
-from roi_agent.model.images import load_image
+from roi_agent.model.errors import ModelNotFound, RoiAgentError
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.protocol import NoRegionModel
 from roi_agent.server import chat, faults, finding, regions
 from roi_agent.server.crowd import Crowd
-from roi_agent.server.gate import Gate
+from roi_agent.server.description import describe
+from roi_agent.server.gate import OPEN, Gate
 from roi_agent.server.images import ImageStore
 from roi_agent.server.metrics import Metrics
 from roi_agent.server.public import PublicPath
+from roi_agent.server.readiness import Readiness
 from roi_agent.server.state import State, state_of
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.models import Models
@@ -33,15 +33,18 @@ _DESCRIPTION = """Point at regions of an image and ask about them.
 OpenAI's chat completions with boxes under `roi`, questions in batches, and finding regions by words or points."""
 
 
-def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI:
-    """The server over loaded models.  name: of the region model, as clients say it."""
+def build_app(models: Models, settings: ServerSettings, *, name: str, api: bool = True) -> FastAPI:
+    """The server over loaded models.
+
+    name: of the region model, as clients say it.  api: without it only what every server has: its gate, health and metrics.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await _check(app.state.roi)  # what Python loads at first use is loaded before the first question
+        await readiness.seconds()  # what Python loads at first use is loaded before the first question
         yield
 
-    app = FastAPI(title="roi-agent", description=_DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(title="roi-agent", description=_DESCRIPTION, docs_url=None, redoc_url=None, lifespan=lifespan)
     with models.use("ask") if "ask" in models.roles else nullcontext(NoRegionModel()) as model:
         engine = model.engine if isinstance(model, LocalRegionModel) else None
         metrics = Metrics(engine)
@@ -49,34 +52,45 @@ def build_app(models: Models, settings: ServerSettings, *, name: str) -> FastAPI
         store = ImageStore(settings.image_bytes, settings.image_s, web, max_pixels=settings.max_image_pixels)
         app.state.crowd = Crowd(settings, metrics, engine)
         lanes = Lanes(waiting=settings.max_finding, timeout_s=settings.finding_s)
+        readiness = Readiness(model, lanes, settings.ready_s)
         app.state.roi = State(name, model, models, settings, store, metrics, lanes)
     faults.install(app)
-    app.include_router(chat.router)
-    app.include_router(regions.router)
-    app.include_router(finding.router)
-    _add_health(app)
-    _add_models(app, created=int(time.time()))
+    if api:
+        for each in (chat, regions, finding):
+            app.include_router(each.router)
+        _add_models(app, created=int(time.time()))
+    _add_health(app, readiness)
+    describe(app, settings, without_key=OPEN)
     if settings.local:
         # A page of a stranger, opened in a browser on this machine, must not reach it under a name of its own.
         hosts = ["localhost", "127.0.0.1", "[::1]", *filter(None, [settings.public_host])]
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     app.add_middleware(Gate, settings=settings, metrics=metrics, crowd=app.state.crowd)
+    if settings.allow_origins:  # around the gate: browsers ask for leave without a key, and read errors only where they have it
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allow_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after", "mcp-session-id"],
+            allow_private_network=True,
+        )
     if settings.public_path:
         app.add_middleware(PublicPath, path=settings.public_path)
     return app
 
 
-def _add_health(app: FastAPI) -> None:
+def _add_health(app: FastAPI, readiness: Readiness) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         """Whether the process runs."""
         return {"status": "ok"}
 
     @app.get("/readyz", responses={503: faults.RESPONSES[503]})
-    async def readyz(request: Request) -> JSONResponse:
-        """Whether it can answer: it does so once."""
+    async def readyz() -> JSONResponse:
+        """Whether it can answer: it has done so within the last second, or does so now."""
         try:
-            seconds = await _check(state_of(request))
+            seconds = await readiness.seconds()
         except RoiAgentError as error:
             return JSONResponse(faults.body(error, status=503).model_dump(), 503)
         return JSONResponse({"status": "ready", "seconds": round(seconds, 4)})
@@ -85,24 +99,6 @@ def _add_health(app: FastAPI) -> None:
     async def metrics(request: Request) -> PlainTextResponse:
         """For Prometheus."""
         return PlainTextResponse(generate_latest(state_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-
-async def _check(state: State) -> float:
-    """Seconds of a real question about a small image, 0 where there is no region model.
-
-    Errors: DeadlineExceeded, for a stuck lane too, and those of the model.
-    """
-    state.finding.check(state.settings.ready_s)
-    if isinstance(state.model, NoRegionModel):
-        return 0.0
-    start, image = time.perf_counter(), load_image(Image.new("RGB", (32, 32), "grey"))
-    question = state.model.aask(image, "What is <region1>?", [[4, 4, 28, 28]], max_new_tokens=1)
-    try:
-        await asyncio.wait_for(question, state.settings.ready_s)
-    except TimeoutError:
-        problem = f"the model did not answer within {state.settings.ready_s:g} seconds"
-        raise DeadlineExceeded(problem, do="look at the server's load and its logs") from None
-    return time.perf_counter() - start
 
 
 def _add_models(app: FastAPI, *, created: int) -> None:

@@ -20,6 +20,7 @@ from roi_agent.model.regions import Region, parse_regions
 from roi_agent.model.shown import shown
 from roi_agent.schema import WireRegion, wire_regions
 from roi_agent.server import faults
+from roi_agent.server.bodies import JsonRoute
 from roi_agent.server.chat_types import (
     AnswerMessage,
     ChatChoice,
@@ -30,6 +31,7 @@ from roi_agent.server.chat_types import (
     ImagePart,
     Logprobs,
     Message,
+    Part,
     PromptDetails,
     RoiAnswer,
     TextPart,
@@ -39,7 +41,7 @@ from roi_agent.server.chat_types import (
 from roi_agent.server.state import State, state_of
 from roi_agent.server.waiting import unless_gone
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 _EVENTS = {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The answer, or its events."}
 
 
@@ -112,27 +114,38 @@ def _read(wanted: ChatRequest, state: State) -> _Asked:
         raise InvalidSetting("roi stands at the image and at the top of the request", do="give it once")
     roi = wanted.roi or part.roi
     regions = parse_regions(wire_regions(roi.regions) if roi else [], size_wh=image.size_wh)
-    has_system = any(message.role in ("system", "developer") for message in wanted.messages)
-    notes = ("the system message was left out: the model was trained without one",) if has_system else ()
     turns, about, told = read_turns(_turns(parts), regions, image.size_wh)
-    return _Asked(image, turns, about, _decoding(wanted, roi.timeout_s if roi else None), (*notes, *told))
+    return _Asked(image, turns, about, _decoding(wanted, roi.timeout_s if roi else None), (*_left_out(wanted), *told))
 
 
-def _parts(message: Message) -> list[TextPart | ImagePart]:
-    return [TextPart(type="text", text=message.content)] if isinstance(message.content, str) else message.content
+def _left_out(wanted: ChatRequest) -> tuple[str, ...]:
+    """Notes on what the answer does not rest on."""
+    notes = []
+    if any(message.role in ("system", "developer") for message in wanted.messages):
+        notes.append("the system message was left out: the model was trained without one")
+    if any(message.of_tools for message in wanted.messages):
+        notes.append("tool calls and their results were left out: the model has no tools")
+    if wanted.ignored:
+        notes.append(f"ignored, since they change no answer here: {', '.join(wanted.ignored)}")
+    return tuple(notes)
 
 
-def _turns(parts: Sequence[tuple[Message, list[TextPart | ImagePart]]]) -> list[Turn]:
+def _parts(message: Message) -> list[Part]:
+    return [TextPart(type="text", text=message.content)] if isinstance(message.content, str) else message.content or []
+
+
+def _turns(parts: Sequence[tuple[Message, list[Part]]]) -> list[Turn]:
     """Questions with their answers; messages of one side that follow one another are one."""
+    spoken = [(message, each) for message, each in parts if message.role not in ("system", "developer")]
     said: list[tuple[str, str]] = []
-    for message, each in parts:
+    for message, each in spoken:
         text = "\n".join(part.text for part in each if isinstance(part, TextPart)).strip()
-        if message.role in ("system", "developer") or not text:
+        if message.role in ("tool", "function") or not text:
             continue
         if said and said[-1][0] == message.role:
             text = f"{said.pop()[1]}\n{text}"
         said.append((message.role, text))
-    if not said or said[-1][0] != "user" or said[0][0] != "user":
+    if not said or said[-1][0] != "user" or said[0][0] != "user" or spoken[-1][0].role != "user":
         raise InvalidSetting("the messages do not begin and end with a question of the user", do="end with one, as text")
     pairs = zip(said[::2], [*said[1::2], ("", None)], strict=True)
     return [Turn(question, answer) for (_, question), (_, answer) in pairs]

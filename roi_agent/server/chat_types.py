@@ -1,10 +1,11 @@
 """OpenAI's chat completions as this server speaks them, with regions under `roi`."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
-from roi_agent.schema import MAX_TURNS, Regions, Text, Wire, WireRegion
+from roi_agent.schema import MAX_TURNS, Regions, Text, Wire, WireRegion, text_or_list
 
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "function_call"]
 
@@ -23,29 +24,69 @@ class ImageURL(Wire):
     detail: str | None = None
 
 
-class TextPart(Wire):
+class _Part(Wire):
+    """cache_control: of other services; every image is kept here."""
+
+    cache_control: Any = None
+
+
+class TextPart(_Part):
     type: Literal["text"]
     text: Text
 
 
-class ImagePart(Wire):
-    """The image; its regions may stand here or at the top of the request."""
+class RefusalPart(_Part):
+    """Of an earlier answer; it is left out."""
+
+    type: Literal["refusal"]
+    refusal: Text
+
+
+class ImagePart(_Part):
+    """The image; its regions may stand here or at the top of the request.  image_url: its address alone will do."""
 
     type: Literal["image_url"]
-    image_url: ImageURL
+    image_url: Annotated[ImageURL, BeforeValidator(lambda given: {"url": given} if isinstance(given, str) else given)]
     roi: Roi | None = None
 
 
-Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+def _kind(part: Any) -> str:
+    return f"[{part.get('type') if isinstance(part, dict) else getattr(part, 'type', None)}]"
+
+
+Part = Annotated[
+    Annotated[TextPart, Tag("[text]")] | Annotated[ImagePart, Tag("[image_url]")] | Annotated[RefusalPart, Tag("[refusal]")],
+    Discriminator(
+        _kind, custom_error_type="part_type", custom_error_message="Input should be a part whose type is 'text' or 'image_url'"
+    ),
+]
+Content = Annotated[
+    Annotated[Text, Tag("[text]")] | Annotated[list[Part], Field(max_length=16, fail_fast=True), Tag("[list]")],
+    Discriminator(text_or_list),
+]
 
 
 class Message(BaseModel):
-    """Fields that clients send back with an earlier answer, such as `refusal`, mean nothing here."""
+    """Fields that clients send back with an earlier answer, such as `refusal`, mean nothing here.
+
+    tool_calls, and messages with results of tools, are left out: the model answers from what it sees.
+    """
 
     model_config = ConfigDict(extra="ignore")
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Text | Annotated[list[Part], Field(max_length=16)]
-    tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: Content | None = None
+    tool_calls: Any = None
+
+    @model_validator(mode="after")
+    def _has_content(self) -> Self:
+        if self.content is None and self.role != "assistant":
+            raise PydanticCustomError("no_content", "The message has no content; give a text or a list of parts")
+        return self
+
+    @property
+    def of_tools(self) -> bool:
+        """Whether it calls tools or is what one returned."""
+        return self.role in ("tool", "function") or bool(self.tool_calls)
 
 
 class StreamOptions(BaseModel):
@@ -53,11 +94,37 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+def _refuse(why: str) -> AfterValidator:
+    """Take zero, nothing and what is empty."""
+
+    def check(given: Any) -> Any:
+        if given:
+            raise PydanticCustomError("unsupported", why)
+        return given
+
+    return AfterValidator(check)
+
+
+Unsupported = Annotated[Any, Field(description="Zero, empty or null."), _refuse("not supported; leave it out")]
+NoTools = Annotated[Any, Field(description="Empty or null."), _refuse("a region model has no tools; leave them out")]
+StopText = Annotated[str, Field(min_length=1, max_length=100)]
+IGNORED = {
+    "audio", "metadata", "prediction", "prompt_cache_key", "prompt_cache_retention", "reasoning_effort", "safety_identifier",
+    "service_tier", "user", "verbosity",
+}  # fmt: skip
+
+
+class TextFormat(Wire):
+    """The only form of an answer."""
+
+    type: Literal["text"]
+
+
 class ChatRequest(Wire):
     """The fields of OpenAI's request that a region model can follow; an answer is greedy unless a temperature is given."""
 
     model: str
-    messages: Annotated[list[Message], Field(min_length=1, max_length=2 * MAX_TURNS)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=2 * MAX_TURNS, fail_fast=True)]
     roi: Roi | None = None
     stream: bool | None = False
     stream_options: StreamOptions | None = None
@@ -67,24 +134,44 @@ class ChatRequest(Wire):
     max_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
     stop: (
-        Annotated[str, Field(min_length=1, max_length=100)]
-        | Annotated[list[Annotated[str, Field(min_length=1, max_length=100)]], Field(max_length=4)]
+        Annotated[
+            Annotated[StopText, Tag("[text]")] | Annotated[list[StopText], Field(max_length=4, fail_fast=True), Tag("[list]")],
+            Discriminator(text_or_list),
+        ]
         | None
     ) = None
     seed: Annotated[int, Field(ge=-(2**62), lt=2**62)] | None = None
     logprobs: bool | None = False
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     # Clients send these with the values that mean nothing; any other value would be dropped in silence, so it is refused.
-    frequency_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
-    presence_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
-    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
-    tools: Annotated[list[Any], Field(max_length=0)] | None = None
+    frequency_penalty: Unsupported = None
+    presence_penalty: Unsupported = None
+    logit_bias: Unsupported = None
+    audio: Unsupported = None
+    web_search_options: Unsupported = None
+    tools: NoTools = None
+    functions: NoTools = None
     tool_choice: Literal["none", "auto"] | None = None
+    function_call: Literal["none", "auto"] | None = None
     parallel_tool_calls: bool | None = None
-    response_format: dict[Literal["type"], Literal["text"]] | None = None
+    response_format: TextFormat | None = None
+    modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
     store: Literal[False] | None = None
-    user: str | None = None
-    metadata: dict[str, str] | None = None
+    # Hints that change no answer here: ignored, and named in the answer's notes.
+    metadata: Any = None
+    prediction: Any = None
+    prompt_cache_key: Any = None
+    prompt_cache_retention: Any = None
+    reasoning_effort: Any = None
+    safety_identifier: Any = None
+    service_tier: Any = None
+    user: Any = None
+    verbosity: Any = None
+
+    @property
+    def ignored(self) -> list[str]:
+        """The fields that were given and mean nothing here."""
+        return sorted(IGNORED & self.model_fields_set)
 
 
 class TopLogprob(BaseModel):

@@ -23,13 +23,13 @@ class Crowd:
     def __init__(self, settings: ServerSettings, metrics: Metrics, engine: Engine | None) -> None:
         self.answer = faults.answer(QueueFull("the server has all the questions that it can answer soon", do="try again"))
         self.inside = 0
-        self._settings, self._metrics, self._engine = settings, metrics, engine
+        self.settings, self._metrics, self._engine = settings, metrics, engine
         self._filled, self._untold, self._told = False, 0, -1.0
 
     @property
     def too_many(self) -> bool:
         """Whether no more requests of any kind may come in."""
-        return self.inside >= self._settings.max_requests
+        return self.inside >= self.settings.max_requests
 
     def too_many_questions(self) -> bool:
         """Whether more questions need not even be read: the queue was nearly full, and is not a quarter empty since."""
@@ -46,3 +46,7 @@ class Crowd:
         if now - self._told > 1:
             _log.warning("%s", json.dumps({"turned_away": self._untold, "in_progress": self.inside}))
             self._untold, self._told = 0, now
+
+    def refused(self, status: int) -> None:
+        """Count a request that was refused before it had a route."""
+        self._metrics.requests.labels("none", str(status)).inc()

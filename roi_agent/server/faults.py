@@ -10,8 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
-from roi_agent.model.errors import ModelOutputInvalid, RequestInvalid, RoiAgentError, UserError
+from roi_agent.model.errors import Cancelled, ModelOutputInvalid, RequestInvalid, RoiAgentError, UserError
 from roi_agent.schema import ErrorResponse, WireError
 
 _log = logging.getLogger(__name__)
@@ -35,9 +36,9 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def answer(error: RoiAgentError, *, param: str | None = None) -> JSONResponse:
-    """The HTTP answer of a coded error."""
-    status = _STATUS.get(error.code, 400 if isinstance(error, UserError) else 500)
+def answer(error: RoiAgentError, *, param: str | None = None, status: int | None = None) -> JSONResponse:
+    """The HTTP answer of a coded error.  status: by default that of its code."""
+    status = status or _STATUS.get(error.code, 400 if isinstance(error, UserError) else 500)
     headers = {"retry-after": "1"} if error.code in _RETRY else {}
     if status >= 500 and error.code not in _RETRY:
         headers["x-should-retry"] = "false"  # OpenAI's clients would otherwise ask again
@@ -71,6 +72,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RoiAgentError, _coded)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _broken)
 
 
@@ -83,9 +85,14 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """The first fault only, without the value that was given: it may be an image."""
     assert isinstance(error, RequestValidationError)
     fault = error.errors()[0]
-    field = ".".join(str(part) for part in fault["loc"][1:]) or "the body"
-    problem = f"{field[:200]}: {fault['msg']}"
-    return answer(RequestInvalid(problem, do="the fields of every route are described at /docs"), param=field[:200])
+    if fault["type"] == "json_invalid":
+        reason = fault["msg"].removeprefix("Invalid JSON: ")
+        halved = "surrogate" in reason or "hex escape" in reason
+        do = "send texts that are valid Unicode" if halved else "write it with a JSON library"
+        return answer(RequestInvalid(f"the body is not valid JSON: {reason}", do=do))
+    field = ".".join(str(part) for part in fault["loc"][1:] if not str(part).startswith("["))[:200]
+    problem = f"{field or 'the body'}: {fault['msg']}"
+    return answer(RequestInvalid(problem, do="the fields of every route are described at /docs"), param=field or None)
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
@@ -98,6 +105,11 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
         do="the routes are described at /docs",
     )
     return JSONResponse(ErrorResponse(error=fault).model_dump(), error.status_code, error.headers)
+
+
+async def _gone(request: Request, error: Exception) -> JSONResponse:
+    """For the log only: there is nobody left to read it."""
+    return answer(Cancelled("the client went away"))
 
 
 async def _broken(request: Request, error: Exception) -> JSONResponse:

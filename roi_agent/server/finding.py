@@ -34,6 +34,7 @@ from roi_agent.model.segmenter import Prompt, masks_of
 from roi_agent.model.shown import shown
 from roi_agent.schema import wire_regions
 from roi_agent.server import faults
+from roi_agent.server.bodies import JsonRoute
 from roi_agent.server.state import state_of
 from roi_agent.server.waiting import unless_gone
 from roi_agent.tools.detect import MAX_REGIONS, OVERLAP, detect
@@ -41,7 +42,7 @@ from roi_agent.tools.segment import segment, segment_everything
 from roi_agent.tools.workspace import Workspace
 
 _T = TypeVar("_T")
-router = APIRouter(responses={**faults.RESPONSES})
+router = APIRouter(responses={**faults.RESPONSES}, route_class=JsonRoute)
 
 
 async def _found(request: Request, kind: str, work: Callable[[Cancellation], _T], timeout_s: float | None = None) -> _T:

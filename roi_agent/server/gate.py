@@ -15,12 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from roi_agent.model.errors import RequestInvalid, RequestTooLarge, RoiAgentError, Unauthorised
-from roi_agent.server import faults
+from roi_agent.server import description, faults
 from roi_agent.server.crowd import Crowd
 from roi_agent.server.metrics import Metrics
-from roi_agent.settings import ServerSettings
+from roi_agent.settings import MCP_PATH, ServerSettings
 
-OPEN = ("/healthz", "/readyz")  # without a key
+OPEN = ("/healthz", "/readyz", *description.PATHS)  # without a key
+WATCHED = ("/healthz", "/readyz", "/metrics")  # answered in a crowd too, since that is when people look
 PAGE = ("/", "/favicon.ico", "/ui")  # the page for people, with all that lies under it
 QUESTIONS = ("/v1/chat/completions", "/v1/regions/ask")  # those that the region model answers
 _log = logging.getLogger("roi_agent.requests")
@@ -38,7 +39,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         path = scope["path"]
-        if path not in OPEN and (self._crowd.too_many_questions() if path in QUESTIONS else self._crowd.too_many):
+        if path not in WATCHED and (self._crowd.too_many_questions() if path in QUESTIONS else self._crowd.too_many):
             self._crowd.turned_away()  # before the key is looked at: it is to cost as little as can be
             await self._crowd.answer(scope, receive, send)
             return
@@ -54,10 +55,12 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = name
+                _unheld(message)["x-request-id"] = name
             await send(message)
 
-        self._crowd.inside += 1
+        # A host that listens for news of MCP does so for hours; how many may is counted there.
+        counts = path not in WATCHED and not (path == MCP_PATH and scope["method"] == "GET")
+        self._crowd.inside += counts
         self._metrics.in_progress.inc()
         try:
             refusal = self._refusal(scope["path"], headers)
@@ -66,7 +69,7 @@ class Gate:
             else:
                 await self._app(scope, self._counted(receive), named)
         finally:
-            self._crowd.inside -= 1
+            self._crowd.inside -= counts
             self._metrics.in_progress.dec()
             self._note(scope, name, status, time.perf_counter() - begin)
 
@@ -76,12 +79,18 @@ class Gate:
         Browsers ask people for the key, as the password of any user (HTTP Basic), and then send it with every request here;
         elsewhere it does not count, so that no page of a stranger can make them use it.
         """
+
+        async def unheld(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _unheld(message)
+            await send(message)
+
         headers = Headers(scope=scope)
         refusal = self._refusal(scope["path"], headers)
         if refusal is None and headers.get("sec-fetch-site") == "cross-site" and scope["method"] not in ("GET", "HEAD"):
             refusal = RequestInvalid("a page of another site sends this", do="use the page itself")
         if refusal is None:
-            await self._app(scope, self._counted(receive), send)
+            await self._app(scope, self._counted(receive), unheld)
             return
         response = faults.answer(refusal)
         if isinstance(refusal, Unauthorised):
@@ -91,8 +100,7 @@ class Gate:
     def _refusal(self, path: str, headers: Headers) -> RoiAgentError | None:
         if path in OPEN:
             return None
-        key, given = self._settings.api_key, headers.get("authorization", "")
-        given = _password(given) if _is_page(path) and given.startswith("Basic ") else given.removeprefix("Bearer ")
+        key, given = self._settings.api_key, _key(headers.get("authorization", ""), page=_is_page(path))
         if key is not None and not hmac.compare_digest(given.encode(), key.encode()):
             return Unauthorised("the API key is missing or wrong", do="send it as: Authorization: Bearer KEY")
         length = headers.get("content-length", "0")
@@ -132,9 +140,26 @@ def _is_page(path: str) -> bool:
     return path in PAGE or path.startswith("/ui/")
 
 
+def _key(authorization: str, *, page: bool) -> str:
+    """The key in that header; of the page also the password of HTTP Basic."""
+    scheme, _, given = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return given.strip()
+    return _password(given) if page and scheme.lower() == "basic" else authorization
+
+
 def _password(basic: str) -> str:
-    """That of an Authorization header as HTTP Basic has it; empty where it is none."""
+    """That of HTTP Basic; empty where it is none."""
     try:
-        return base64.b64decode(basic.removeprefix("Basic "), validate=True).decode().partition(":")[2]
+        return base64.b64decode(basic.strip(), validate=True).decode().partition(":")[2]
     except (binascii.Error, UnicodeDecodeError):
         return ""
+
+
+def _unheld(start: Message) -> MutableHeaders:
+    """The headers of an answer; those of a stream say that proxies must not keep it back."""
+    headers = MutableHeaders(scope=start)
+    if headers.get("content-type", "").startswith("text/event-stream"):
+        headers["x-accel-buffering"] = "no"
+        headers.setdefault("cache-control", "no-cache")
+    return headers

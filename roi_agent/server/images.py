@@ -15,6 +15,8 @@ from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.schema import IMAGE_PREFIX
 from roi_agent.web_images import WebImages, is_address
 
+_AT_ONCE = 2  # images being decoded, which takes some times the memory of one
+
 
 @dataclass(slots=True)
 class _Kept:
@@ -45,6 +47,7 @@ class ImageStore:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._by_source: dict[bytes, str] = {}
         self._lock = threading.Lock()
+        self._decoding = threading.BoundedSemaphore(_AT_ONCE)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -52,7 +55,7 @@ class ImageStore:
     @property
     def nbytes(self) -> int:
         """Of the pixels of all images."""
-        return sum(_nbytes(each.image) for each in list(self._kept.values()))
+        return sum(each.image.nbytes for each in list(self._kept.values()))
 
     def add(self, source: str | bytes) -> tuple[str, LoadedImage]:
         """Decode and keep the bytes of a file, a `data:` URL or what lies at a web address; gives its handle.
@@ -69,7 +72,8 @@ class ImageStore:
             handle = self._by_source.get(known)
             if handle is not None and (kept := self._use(handle)) is not None:
                 return handle, kept
-        image = load_image(source, max_pixels=self._max_pixels)
+        with self._decoding:
+            image = load_image(source, max_pixels=self._max_pixels)
         with self._lock:
             handle = f"img-{secrets.token_hex(16)}"
             self._kept[handle] = _Kept(image, known, self._clock())
@@ -108,15 +112,10 @@ class ImageStore:
         for handle, kept in list(self._kept.items())[:-1]:
             if size <= self._budget and now - kept.used <= self._keep_s:
                 return
-            size -= _nbytes(kept.image)
+            size -= kept.image.nbytes
             self._forget(handle)
 
     def _forget(self, handle: str) -> None:
         gone = self._kept.pop(handle)
         if self._by_source.get(gone.source) == handle:
             del self._by_source[gone.source]
-
-
-def _nbytes(image: LoadedImage) -> int:
-    width, height = image.size_wh
-    return 3 * width * height

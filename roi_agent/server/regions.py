@@ -4,7 +4,8 @@ import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import ValidationError
+from pydantic import TypeAdapter
+from starlette.datastructures import UploadFile
 
 from roi_agent.model.cancellation import Cancellation
 from roi_agent.model.conversation import Turn
@@ -25,27 +26,45 @@ from roi_agent.schema import (
     wire_regions,
 )
 from roi_agent.server import faults
+from roi_agent.server.bodies import JsonRoute, is_json, read_json
 from roi_agent.server.state import State, state_of
 from roi_agent.server.waiting import unless_gone
 
-router = APIRouter(responses={**faults.RESPONSES})
+router = APIRouter(responses={**faults.RESPONSES}, route_class=JsonRoute)
+_JSON = TypeAdapter(ImageUpload)
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-_UPLOAD = {"application/json": {"schema": ImageUpload.model_json_schema()}, "image/*": _BINARY}
+_FORM = {"schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}, "required": ["file"]}}
+_UPLOAD = {"application/json": {"schema": ImageUpload.model_json_schema()}, "image/*": _BINARY, "multipart/form-data": _FORM}
 
 
 @router.post("/v1/images", openapi_extra={"requestBody": {"required": True, "content": _UPLOAD}})
 async def images(request: Request) -> StoredImage:
-    """Upload an image once, as its file's bytes or as JSON with a `data:` URL, and name it in every later question."""
-    state, content = state_of(request), await request.body()
-    source: str | bytes = content
-    if request.headers.get("content-type", "").startswith("application/json"):
-        try:
-            source = ImageUpload.model_validate_json(content).image
-        except ValidationError as error:
-            raise ImageUnreadable(f"the image is given as JSON that cannot be read: {error.errors()[0]['msg']}") from None
-    handle, image = await asyncio.to_thread(state.images.add, source)
+    """Upload an image once and name it in every later question: as its file's bytes, in a form, or as JSON with a `data:` URL."""
+    kind = request.headers.get("content-type", "").lower()
+    source: str | bytes
+    if kind.startswith("multipart/form-data"):
+        source = await _file(request)
+    elif is_json(request):
+        source = (await read_json(_JSON, await request.body())).image
+    else:
+        source = await request.body()
+    try:
+        handle, image = await asyncio.to_thread(state_of(request).images.add, source)
+    except ImageUnreadable as error:
+        if not kind.startswith("application/x-www-form-urlencoded"):
+            raise
+        raise ImageUnreadable(error.problem, do="with curl, send it with --data-binary @FILE or -F file=@FILE") from None
     width, height = image.size_wh
     return StoredImage(id=handle, url=IMAGE_PREFIX + handle, width=width, height=height, notes=list(image.notes))
+
+
+async def _file(request: Request) -> bytes:
+    """The only file of a form, under any name.  Errors: ImageUnreadable, HTTPException."""
+    async with request.form(max_files=1, max_fields=16) as form:
+        for _, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                return await value.read()
+    raise ImageUnreadable("the form holds no file", do="send one, as curl does with -F file=@FILE")
 
 
 @router.get("/v1/images/{handle}")

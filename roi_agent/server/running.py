@@ -5,7 +5,8 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 from fastapi import FastAPI
@@ -14,17 +15,20 @@ from roi_agent.model.errors import InvalidSetting
 from roi_agent.server.turning_away import turning_away
 from roi_agent.settings import ServerSettings
 
+_BACKLOG = 2048
 
-def serve(app: FastAPI, settings: ServerSettings, *, started: Callable[[str], object]) -> None:
+
+def serve(app: FastAPI, settings: ServerSettings, listening: socket.socket, *, started: Callable[[str], object]) -> None:
     """Answer until SIGTERM, or until Ctrl-C, after which KeyboardInterrupt is raised.
 
-    started: called with the address once it listens.  Error: InvalidSetting.
+    listening: from `listen`.  started: called with the address once it listens.  Error: InvalidSetting.
     """
+    with _taken(listening, settings):  # by another that took the address meanwhile, as may be while neither had opened it
+        listening.listen(_BACKLOG)
     _log_lines()
     gc.collect()
     gc.freeze()  # models and modules stay as they are: looking through them again and again takes a quarter of all time
     gc.set_threshold(20_000, 20, 20)
-    listening = _listen(settings.host, settings.port)
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -32,8 +36,9 @@ def serve(app: FastAPI, settings: ServerSettings, *, started: Callable[[str], ob
         server_header=False,
         timeout_graceful_shutdown=round(settings.drain_s),
         timeout_keep_alive=75,
-        backlog=2048,
+        backlog=_BACKLOG,
         http=turning_away(app.state.crowd),
+        ws="none",  # nothing here speaks it, and it would pass by the gate
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn stops at it, and then sends it again, to end the process badly
@@ -62,18 +67,25 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def listen(settings: ServerSettings) -> socket.socket:
+    """Take the address, before models are loaded, which may take minutes; it is opened by `serve`.  Error: InvalidSetting."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # Named TCP, or asyncio would not send small answers at once: 40 ms each.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with _taken(listening, settings):
+        listening.bind((settings.host, settings.port))
+    return listening
+
+
+@contextmanager
+def _taken(listening: socket.socket, settings: ServerSettings) -> Iterator[None]:
     try:
-        listening.bind((host, port))
+        yield
     except OSError as error:
         listening.close()
-        reason = error.strerror or str(error)
-        raise InvalidSetting(f"cannot listen on {host}:{port}: {reason}", do="use another --port, or 0 for any") from None
-    return listening
+        problem = f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
+        raise InvalidSetting(problem, do="use another --port, or 0 for any") from None
 
 
 def _log_lines() -> None:

@@ -57,7 +57,7 @@ class Work:
     def nbytes(self) -> int:
         """Of what grows with use: pixels of the image and of its enlarged parts, masks, pictures of steps, and the chat."""
         with self.lock:
-            pixels = sum(3 * each.size_wh[0] * each.size_wh[1] for each in self.workspace.images)
+            pixels = sum(each.image.nbytes for each in self.workspace.images)
             runs = sum(len(each.mask.runs) for each in self.workspace.regions() if each.mask is not None)
             pictures, words = map(len, self.pictures.values()), (len(str(each["content"])) for each in self.messages)
             return pixels + 32 * runs + sum(pictures) + sum(words)

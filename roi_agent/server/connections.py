@@ -1,0 +1,162 @@
+"""One connection's bounds before the application hears of it: bytes of headers, and time for headers and bodies.
+
+The parser has no limits of its own: it keeps whatever a client sends as a header, in time that grows with the square of it.
+"""
+
+import time
+from asyncio import TimerHandle, Transport
+
+from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from roi_agent.model.errors import RequestInvalid, RequestTooLarge, RoiAgentError
+from roi_agent.server import faults
+from roi_agent.server.crowd import Crowd
+
+MAX_HEAD_BYTES = 64 << 10
+MIN_BYTES_PER_S = 16 << 10  # of a body, once its first seconds have passed
+_LINGER_S = 2.0  # in which a client can read why it was refused, while it still sends
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol for one connection, with bounds.
+
+    crowd: of the server; a subclass sets it.
+    """
+
+    crowd: Crowd
+
+    _reading = False  # a request of which a part has come
+    _headless = False  # its headers are not all here
+    _refused = False
+    _no_body = 0  # bytes since the last that belonged to a body, or began or ended a request
+    _progress = False
+    _arrived = 0  # bytes of the body
+    _since, _allowed_s = 0.0, 0.0
+    _timer: TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait(self.crowd.settings.head_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self._progress = False
+        super().data_received(data)
+        self._no_body = 0 if self._progress else self._no_body + len(data)
+        if self._no_body > MAX_HEAD_BYTES:
+            self._refuse(_too_much(), 431)
+        elif self._timer is None and self._idle and not self.timeout_keep_alive_task:
+            self._wait(self.crowd.settings.head_s)  # empty lines before a request, which begin none
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what the parser does not take; uvicorn calls this."""
+        if self._too_long:
+            self._refuse(_too_much(), 431)
+        else:
+            self._refuse(RequestInvalid("the request is not valid HTTP", do="send HTTP/1.1, without TLS"), 400)
+
+    @property
+    def _idle(self) -> bool:
+        return not self._reading and not self._refused and (self.cycle is None or self.cycle.response_complete)
+
+    # ------------------------------------------------------------ from the parser
+
+    def on_message_begin(self) -> None:
+        self._reading = self._headless = self._progress = True
+        self._arrived = 0
+        self._wait(self.crowd.settings.head_s)
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._headless:  # and not after the body, where nobody reads them
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._too_long:
+            raise ValueError("the headers are too long")  # the parser stops, and uvicorn sends the answer of a bad request
+        self._headless = False
+        self._wait(self.crowd.settings.body_s)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._progress = True
+        self._arrived += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._reading, self._progress = False, True
+        self._stop_waiting()
+        super().on_message_complete()
+
+    @property
+    def _too_long(self) -> bool:
+        """Whether the headers that have come are; also those in one piece with what lies before and after them."""
+        return self._headless and len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers) > MAX_HEAD_BYTES
+
+    # ------------------------------------------------------------ time
+
+    def _wait(self, seconds: float) -> None:
+        """Give the client that long, and more for a body as it comes."""
+        self._stop_waiting()
+        self._since, self._allowed_s = time.monotonic(), seconds
+        self._timer = self.loop.call_later(seconds, self._check_time)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check_time(self) -> None:
+        self._timer = None
+        if self.transport.is_closing():
+            return
+        if self.flow.read_paused:  # it is the server that does not read
+            self._wait(self._allowed_s)
+            return
+        left = self._since + self._allowed_s + self._arrived / MIN_BYTES_PER_S - time.monotonic()
+        if left > 0:
+            self._timer = self.loop.call_later(left, self._check_time)
+        elif self._reading:
+            part = "headers" if self._headless else "body"
+            problem = f"the request's {part} did not come within {self._allowed_s:g} seconds"
+            self._refuse(RequestInvalid(problem, do="send it in one go"), 408)
+        else:
+            self.transport.close()
+
+    # ------------------------------------------------------------ refusing
+
+    def _refuse(self, error: RoiAgentError, status: int) -> None:
+        """Answer, unless another answer has begun, and close. What still comes is dropped, or the client could not read it."""
+        self._refused = True
+        self._stop_waiting()
+        self._unset_keepalive_if_required()
+        self.crowd.refused(status)
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if answering and (self._headless or self.cycle.response_started):
+            self.transport.close()
+            return
+        if answering:
+            self.cycle.disconnected = True  # the application, which waits for the body, says no more
+            self.cycle.message_event.set()
+        self.flow.resume_reading()
+        response = faults.answer(error, status=status)
+        response.headers["connection"] = "close"
+        self.transport.write(as_bytes(response))
+        self.transport.write_eof()
+        self._timer = self.loop.call_later(_LINGER_S, self.transport.close)
+
+
+def as_bytes(response: Response) -> bytes:
+    """A whole answer as it goes over the wire."""
+    lines = [b"%s: %s" % header for header in response.raw_headers]
+    return STATUS_LINE[response.status_code] + b"\r\n".join([*lines, b"", bytes(response.body)])
+
+
+def _too_much() -> RequestTooLarge:
+    return RequestTooLarge(f"the headers have more than {MAX_HEAD_BYTES} bytes", do="send less beside the body")
