@@ -17,7 +17,6 @@ from roi_agent.lanes import Job, Lanes
 from roi_agent.mcp.workspaces import Workspaces
 from roi_agent.model.cancellation import NEVER, Cancellation
 from roi_agent.model.errors import InvalidSetting, RoiAgentError
-from roi_agent.model.images import load_image
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.abilities import ToolReply, png_base64
 from roi_agent.tools.toolbox import Toolbox, kind_of
