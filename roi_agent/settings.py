@@ -18,6 +18,11 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 _OWN_PATHS = {"ui", "v1", "docs", "redoc", "openapi.json", "healthz", "readyz", "metrics", "favicon.ico", "mcp"}  # of our routes
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_POSITIVE = (
+    *("max_body_bytes", "max_requests", "max_questions", "image_bytes", "image_s"),
+    *("visitors", "visitor_bytes", "page_bytes", "visitor_idle_s", "visitor_s"),
+    *("max_finding", "finding_s", "head_s", "body_s", "ready_s", "drain_s"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +75,7 @@ class ServerSettings:
             raise InvalidSetting(f"max_image_pixels is {shown(self.max_image_pixels)}", do=f"give 1 to {MOST_PIXELS}")
         if not 0 <= self.port <= 65535:
             raise InvalidSetting(f"the port is {shown(self.port)}", do="give 0 to 65535")
-        numbers = ("max_body_bytes", "max_requests", "max_questions", "image_bytes", "image_s", "visitors", "visitor_s")
-        numbers += ("visitor_bytes", "page_bytes", "visitor_idle_s")
-        for name in (*numbers, "max_finding", "finding_s", "head_s", "body_s", "ready_s", "drain_s"):
+        for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise InvalidSetting(f"{name} is {shown(getattr(self, name))}", do="give a number above 0")
         for origin in self.allow_origins:

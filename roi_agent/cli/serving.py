@@ -174,7 +174,7 @@ def _mount_mcp(application: "FastAPI", settings: "ServerSettings", folders: Sequ
     from roi_agent.mcp import Workspaces, build_server, mount
 
     state = application.state.roi
-    limits = {"max_pixels": settings.max_image_pixels, "image_bytes": settings.image_bytes}
+    limits: dict[str, Any] = {"max_pixels": settings.max_image_pixels, "image_bytes": settings.image_bytes}
     workspaces = Workspaces(state.models, folders=folders, load=state.images.get, **limits)
     mount(application, build_server(workspaces, version=__version__, lanes=state.finding), settings)
 
