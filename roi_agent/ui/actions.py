@@ -1,6 +1,6 @@
 """What visitors do on the page, without its layout: each action changes a visitor's work and says what is to be seen then."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -121,7 +121,7 @@ class Actions:
         """As `find`, outline what lies at a point.  at: x, y in pixels of `drawing.drawn`."""
         return await self._in_turn(name, "segment", lambda work, stop: finding.point(work, at, self._models, stop))
 
-    def talk(self, name: object, text: str, mode: str) -> Iterator[Seen]:
+    def talk(self, name: object, text: str, mode: str) -> Generator[Seen, None, None]:
         """Ask the region model, or with the mode "agent" let the agent work; each time the chat has grown.
 
         It ends without a word where the visitor has opened another image meanwhile.

@@ -239,7 +239,8 @@ def inputs_of(blocks: gr.Blocks) -> dict[int, int]:
 
 def _visitor(request: gr.Request) -> str | None:
     """The name in the cookie, which the gate has checked."""
-    return request.cookies.get(COOKIE)
+    name = request.cookies.get(COOKIE)
+    return name if isinstance(name, str) else None
 
 
 def _example(path: Path, number: int) -> dict[str, Any]:

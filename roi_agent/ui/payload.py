@@ -98,7 +98,7 @@ def _check_chosen(given: Mapping[str, Any], examples: Collection[str]) -> None:
     if not all(type(each) in (int, float) and abs(each) <= _MAX_NUMBER for each in numbers):
         raise _invalid("its index is no number and no point")
     image = value.get("image") if isinstance(value, dict) else None
-    if isinstance(image, dict):
+    if isinstance(value, dict) and isinstance(image, dict):
         name, address = image.get("path"), image.get("url", "")
         known = name in examples if isinstance(name, str) else False
         if not known or not isinstance(address, str) or not address.endswith(f"/gradio_api/file={name}"):
@@ -123,7 +123,7 @@ def _check_plain(value: object, depth: int = 0) -> None:
     elif isinstance(value, str):
         if not _is_text(value):
             raise _invalid("a text in it is no Unicode")
-    elif type(value) in (int, float) and abs(value) > _MAX_NUMBER:  # type: ignore[operator]  # a number
+    elif isinstance(value, int | float) and abs(value) > _MAX_NUMBER:
         raise _invalid("a number in it is too large")
 
 

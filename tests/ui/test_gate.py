@@ -13,6 +13,7 @@ import fastapi
 import gradio as gr
 import pytest
 from fastapi.testclient import TestClient
+from starlette.routing import Mount
 
 from roi_agent.tools.models import Models
 from roi_agent.ui.actions import SCENES
@@ -266,9 +267,9 @@ async def _all_routes() -> list[tuple[str, str]]:
     with gr.Blocks() as blocks:
         gr.Textbox()
     gr.mount_gradio_app(other, blocks, path="/page")
-    (mounted,) = [route.app for route in other.routes if getattr(route, "path", "") == "/page"]
+    (mounted,) = [route for route in other.routes if isinstance(route, Mount) and route.path == "/page"]
     found: list[tuple[str, str]] = []
-    waiting: list[Any] = list(mounted.routes)
+    waiting: list[Any] = [*mounted.routes]
     while waiting:
         route = waiting.pop()
         if inner := getattr(route, "original_router", None):

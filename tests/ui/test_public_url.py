@@ -72,7 +72,7 @@ def test_under_a_path_every_address_has_it_and_both_ways_of_proxies_are_answered
 
 def test_a_visitor_under_a_path_opens_a_file_and_takes_it_away(models: Models) -> None:
     with served(models, public_url="http://localhost/roi") as client:
-        client.base_url = "http://localhost/roi"  # type: ignore[assignment]  # a text is taken too
+        client.base_url = "http://localhost/roi"
         stranger = Stranger(client)
         (handle,) = stranger.upload(SCENES[0].read_bytes()).json()
         assert f'href=\\"/roi/ui/files/{stranger.name}/regions.json' in stranger.act("_open_file", handle)

@@ -1,6 +1,7 @@
 """Visitors of the page and their limits, and the images that they open."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def visitors_of(**given: Any) -> Visitors:
 def test_limits_are_numbers_above_zero(name: str) -> None:
     for value in (0, -1):
         with pytest.raises(InvalidSetting, match=f"{name} is {value}"):
-            ServerSettings(**{name: value})
+            replace(ServerSettings(), **{name: value})
 
 
 def test_visitors_keep_their_own_work(actions: Actions) -> None:
