@@ -49,4 +49,4 @@ def _is_srgb(transform: ImageCms.ImageCmsTransform) -> bool:
     colours = Image.new("RGB", (512, 1))
     colours.putdata(list(product(range(0, 256, 36), repeat=3)))
     largest: Any = ImageChops.difference(colours, transform.apply(colours)).getextrema()
-    return max(high for _, high in largest) <= _UNSEEN
+    return bool(max(high for _, high in largest) <= _UNSEEN)

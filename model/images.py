@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from roi_agent.model.avif_frames import frame_sizes
 from roi_agent.model.boxes import MAX_PIXELS, MOST_PIXELS
 from roi_agent.model.colour_profiles import to_srgb
 from roi_agent.model.deep_pixels import deep_to_8_bits, is_deep
@@ -156,6 +158,9 @@ def _finish(image: Image.Image, name: str, shown: str, max_pixels: int, file: En
     if _TIFF_TILE_WIDTH in tags and _TIFF_TILE_HEIGHT in tags:
         # A small picture may hide one huge tile, which is decoded whole.
         _check_pixels((int(tags[_TIFF_TILE_WIDTH]), int(tags[_TIFF_TILE_HEIGHT])), f"a tile of {shown}", max_pixels)
+    if isinstance(image, AvifImageFile) and (encoded := file or encoded_of(image)):
+        for size_wh in frame_sizes(encoded.data):
+            _check_pixels(size_wh, f"a frame of {shown}", max_pixels)
     notes: list[str] = []
     # Pillow turns a TIFF itself while decoding and then forgets the tag; other formats may hold it after the pixels.
     before = _orientation(image, []) if tags else 1

@@ -208,3 +208,16 @@ def test_damaged_files_are_an_image_or_a_coded_error(seed: bytes, changes: list[
     for place, value in changes:
         data[place % len(data)] = value
     assert_image_or_coded_error(bytes(data[: len(data) - cut]))
+
+
+@pytest.mark.parametrize("speed", [10, 6])
+def test_a_huge_frame_in_a_small_avif_is_refused_before_decoding(speed: int) -> None:
+    data = bytearray(encoded(Image.new("RGB", (2000, 1500), "red"), "AVIF", speed=speed))
+    assert load_image(bytes(data)).size_wh == (2000, 1500)
+    place = data.index(b"ispe") + 8
+    data[place : place + 8] = struct.pack(">II", 16, 12)
+    with pytest.raises(ImageTooLarge, match="a frame of the image is 2000 x 1500 pixels"):
+        load_image(bytes(data), max_pixels=1_000_000)
+    animated = encoded(PHOTO, "AVIF", save_all=True, append_images=[PHOTO.rotate(180)])
+    with pytest.raises(ImageTooLarge):
+        load_image(animated, max_pixels=47)

@@ -199,7 +199,7 @@ def test_an_address_that_a_user_types_is_fetched_from_public_hosts_and_from_thos
     assert fetch_image(address).source == "web address"
     assert run(*asked).out == run("ask", str(SCENE), *asked[2:]).out
     assert run("detect", address, "flag .").code == 0
-    result = build_agent(planner="offline", models="nano").run(address, "How many flags are there?")
+    result = build_agent(planner="offline").run(address, "How many flags are there?")
     assert result.status == "answered"
 
 

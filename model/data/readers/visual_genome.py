@@ -104,7 +104,8 @@ class VisualGenome(Reader):
     def _region(self, entry: Any, where: str, size_wh: tuple[int, int]) -> Described:
         if not isinstance(entry, Mapping):
             raise Unusable(MALFORMED, where, f"it is {shown(entry)}")
-        what, values = "phrase", [entry.get(key) for key in ("x", "y", "width", "height")]
+        what: str = "phrase"
+        values: object = [entry.get(key) for key in ("x", "y", "width", "height")]
         if self._place != _REGIONS:
             what, values = "caption", entry.get("bbox")
         text = sentence(entry.get(what), where=where, what=what)
