@@ -139,3 +139,26 @@ def test_a_question_that_fits_once_others_have_ended_waits_for_that(
     gate.open.set()
     assert ids_of(first.result()) == expected[0] and ids_of(later[1].result()) == expected[2]
     assert later[0].result().text and engine.counters().failed == 0
+
+
+def test_memory_that_was_short_is_used_again_though_the_engine_is_never_idle(
+    nano: LocalRegionModel, scene: LoadedImage, regions: tuple[Region, ...], requests: list[Request], expected: list[list[int]]
+) -> None:
+    steps, short = list[int](), [True]
+
+    def once(what: str, rows: int) -> None:
+        if what == "step" and rows == 8 and short:
+            short.clear()
+            raise torch.OutOfMemoryError("out of memory")
+        if what == "step":
+            steps.append(rows)
+
+    engine = Engine(Watched(nano, once), EngineSettings(max_batch=8))
+    long = request(nano, scene, regions, "What is <region1>?", temperature=2.0, seed=1, max_new_tokens=900)
+    endless, *first = engine.submit_all([long, *requests[:7]])
+    assert [ids_of(each.result()) for each in first] == expected[:7] and short == []
+    for _ in range(2):
+        steps.clear()
+        assert [ids_of(each.result()) for each in engine.submit_all(requests[:7])] == expected[:7]
+    assert not endless.done and max(steps) >= 7
+    endless.cancel()
