@@ -27,6 +27,7 @@ from roi_agent.loading import build_toolbox, load_models
 from roi_agent.mcp import Workspaces, build_server
 from roi_agent.mcp.workspaces import KEEP_S
 from roi_agent.model.errors import ImageUnreadable, InvalidSetting
+from roi_agent.model.introduction import NANO
 from roi_agent.tools.models import Models
 from tests.serving import ROOT, free_port
 
@@ -347,4 +348,4 @@ async def test_ctrl_c_ends_a_server_that_has_clients() -> None:
             assert (await client.list_tools()).tools
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 130
-        assert process.stderr is not None and process.stderr.read() == f"roi-agent serves MCP at {address}\n"
+        assert process.stderr is not None and process.stderr.read() == f"{NANO}\nroi-agent serves MCP at {address}\n"

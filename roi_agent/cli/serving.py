@@ -101,7 +101,7 @@ def serve(
     )
     called = name or Path(model).name
     with loading(called):
-        from roi_agent.loading import load_models
+        from roi_agent.loading import introduction, load_models
         from roi_agent.model.engine import EngineSettings
         from roi_agent.server import build_app
         from roi_agent.server import serve as run
@@ -123,6 +123,8 @@ def serve(
 
             mount(application, models, settings, load_planner(planner, base_url=base_url), application.state.roi.finding.run)
     page = ", with a page for people at /ui" if ui else ""
+    if about := introduction(models):
+        err.print(about, markup=False)
     run(application, settings, started=lambda address: err.print(f"roi-agent serves {called}{page} at {address}", markup=False))
 
 
@@ -164,7 +166,7 @@ def mcp(
     """
     require("mcp", "uvicorn", extra="mcp")
     from roi_agent import __version__
-    from roi_agent.loading import load_models
+    from roi_agent.loading import introduction, load_models
     from roi_agent.mcp import Workspaces, build_server, run_http, run_stdio
     from roi_agent.settings import ServerSettings
 
@@ -180,6 +182,8 @@ def mcp(
         if images or workspace:
             raise InvalidSetting("images and a workspace are given with --http", do="clients open theirs with open_image")
         settings = ServerSettings.from_environment(host=host, port=port)
+        if about := introduction(models):
+            err.print(about, markup=False)
         err.print(f"roi-agent serves MCP at http://{host}:{port}/mcp", markup=False)
         run_http(
             build_server(Workspaces(models, folders=allow_folder or [], max_pixels=max_pixels), version=__version__), settings
