@@ -72,7 +72,7 @@ class SceneDomain(Domain):
 
     def contains(self, image: Image.Image, maps: Maps) -> bool:
         """By the pixels."""
-        found = measure(image, self.fills.numpy(), self.rims.numpy())
+        found = measure(image, self.fills.numpy(), self.rims.numpy(), most_things=self.limits.things)
         within = all(getattr(found, each.name) <= getattr(self.limits, each.name) for each in fields(found))
         return within and found.things >= self.least
 

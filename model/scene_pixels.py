@@ -44,13 +44,19 @@ class SceneStatistics:
     uneven: float
 
 
-def measure(image: Image.Image, fills: Pixels, rims: Pixels) -> SceneStatistics:
-    """The statistics of an RGB image.  fills, rims: (K, 3) RGB, the known colours of things and of their rims."""
+def measure(image: Image.Image, fills: Pixels, rims: Pixels, *, most_things: float = 1.0) -> SceneStatistics:
+    """The statistics of an RGB image.
+
+    fills, rims: (K, 3) RGB, the known colours of things and of their rims.
+    most_things: an image with more is not looked at any further; its other shares are 1.  Most photos are such.
+    """
     lightness, chroma = _split(_reduced(image))
-    steps = ndimage.maximum_filter(lightness, 3, mode="nearest") - ndimage.minimum_filter(lightness, 3, mode="nearest")
     low, high = _GROUND_LIGHTNESS
     ground = (lightness >= low) & (lightness <= high) & (np.abs(chroma).max(2) <= _GROUND_CHROMA)
     things = ~ground
+    if (share := _share(things)) > most_things:
+        return SceneStatistics(share, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    steps = ndimage.maximum_filter(lightness, 3, mode="nearest") - ndimage.minimum_filter(lightness, 3, mode="nearest")
     fill, rim = (np.full(things.shape, -1) for _ in range(2))
     fill[things] = _nearest(lightness[things], chroma[things], fills)
     rim[things] = _nearest(lightness[things], chroma[things], rims)
@@ -58,7 +64,7 @@ def measure(image: Image.Image, fills: Pixels, rims: Pixels) -> SceneStatistics:
     vivid = np.abs(_split(fills)[1]).max(1) > _VIVID
     scattered, uneven = _pieces(things, fill, lightness, len(fills))
     return SceneStatistics(
-        things=_share(things),
+        things=share,
         strange=_share(things & ~known & (steps <= _FLAT)),
         framed=1 - _share(_frame(ground | ((fill >= 0) & vivid[fill]))),
         rough=_share(steps[ground] > _STEEP),
