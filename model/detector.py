@@ -6,7 +6,7 @@ decided by whoever calls it.  Grounding DINO: arXiv 2303.05499; OWLv2: arXiv 230
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForZeroShotObjectDetection, AutoProcessor
 
 from roi_agent.model.cancellation import NEVER, Cancellation, takes_cancellation
-from roi_agent.model.domain import Domain
+from roi_agent.model.domain import Domain, load_domain
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, PromptTooLong
 from roi_agent.model.pixels import shrunk_to, without_vanishing
 from roi_agent.model.shown import shown
@@ -119,7 +119,7 @@ class TransformersDetector:
             )
         model = load_on(AutoModelForZeroShotObjectDetection, folder, device=device, dtype=dtype)
         processor = load_part(AutoProcessor, folder)
-        return cls(model, processor, name=Path(folder).name, domain=Domain.load(Path(folder)))
+        return cls(model, processor, name=Path(folder).name, domain=load_domain(Path(folder)))
 
     @property
     def knows(self) -> str | None:
@@ -138,7 +138,7 @@ class TransformersDetector:
         unknown = self._unknown(phrases)
         known = [phrase for phrase in phrases if phrase not in unknown]
         if not known:
-            return [Candidates(np.zeros((0, 4)), np.zeros((0, len(phrases))), unknown) for _ in images]
+            return [self._judged(Candidates(np.zeros((0, 4)), np.zeros((0, len(phrases))), unknown), each) for each in images]
         columns = [phrases.index(phrase) for phrase in known]
         found: list[Candidates] = []
         for start in range(0, len(images), _BATCH):
@@ -147,7 +147,7 @@ class TransformersDetector:
             for chunk in self._chunks(known):
                 cancellation.check(_DOING)
                 parts.append(self._run(batch, chunk))
-            for of_image in zip(*parts, strict=True):
+            for image, *of_image in zip(batch, *parts, strict=True):
                 boxes = np.concatenate([each.boxes for each in of_image])
                 scores = np.zeros((len(boxes), len(phrases)))
                 row = column = 0
@@ -155,8 +155,24 @@ class TransformersDetector:
                     rows, width = each.scores.shape
                     scores[row : row + rows, columns[column : column + width]] = each.scores
                     row, column = row + rows, column + width
-                found.append(Candidates(boxes, scores, unknown, of_image[0].notes))
+                found.append(self._judged(Candidates(boxes, scores, unknown), image))
         return found
+
+    @torch.inference_mode()
+    def verdict(self, image: Image.Image) -> tuple[bool | None, tuple[str, ...]]:
+        """Whether an RGB image is of the kind that the detector was trained on, None where that is not known; and a note."""
+        if self._domain is None:
+            return None, ()
+        within = self._domain.contains(image, lambda: self._maps(image))
+        return within, () if within else (self._domain.note("what is found"),)
+
+    def _judged(self, found: Candidates, image: Image.Image) -> Candidates:
+        in_domain, notes = self.verdict(image)
+        return replace(found, in_domain=in_domain, notes=notes)
+
+    def _maps(self, image: Image.Image) -> list[Tensor]:
+        inputs = self.processor(images=[image], text=["."], return_tensors="pt").to(self.model.device, self.model.dtype)
+        return backbone_maps(self.model, inputs["pixel_values"])
 
     def _run(self, images: list[Image.Image], phrases: list[str]) -> list[Candidates]:
         grounded = self.model.config.model_type in GROUNDED
@@ -171,8 +187,8 @@ class TransformersDetector:
             scores = torch.stack([scores[..., span].amax(-1) for span in spans], -1)
         boxes = output.pred_boxes.float().cpu()
         return [
-            Candidates(self._pixels(box, image.size), score.double().numpy(), notes=note)
-            for box, score, image, note in zip(boxes, scores, images, self._notes(inputs["pixel_values"]), strict=True)
+            Candidates(self._pixels(box, image.size), score.double().numpy())
+            for box, score, image in zip(boxes, scores, images, strict=True)
         ]
 
     def _readable(self, image: Image.Image) -> Image.Image:
@@ -182,13 +198,6 @@ class TransformersDetector:
             return shrunk_to(image, _PADDED * max(size["height"], size["width"]))
         longest = size.get("longest_edge")
         return without_vanishing(image, longest) if longest else image
-
-    def _notes(self, pixels: Tensor) -> list[tuple[str, ...]]:
-        """For each image a warning where it is none of those that the model knows."""
-        if self._domain is None:
-            return [()] * len(pixels)
-        maps = [backbone_maps(self.model, each[None]) for each in pixels]
-        return [() if self._domain.contains(each) else (self._domain.note("what is found"),) for each in maps]
 
     def _pixels(self, cxcywh: Tensor, size_wh: tuple[int, int]) -> NDArray[np.float64]:
         """(N, 4) parts of the image, or of OWLv2's padded square, as pixel xyxy."""

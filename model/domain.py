@@ -1,30 +1,93 @@
-"""Whether an image resembles what a model was trained on: the Mahalanobis distance of its pooled features.
+"""Whether an image is of the kind that a model was trained on.
 
 A model that knows rendered scenes only answers about a photo as readily as about a scene; this is how it can tell.
-(Lee et al., "A simple unified framework for detecting out-of-distribution samples", arXiv 1807.03888, section 2.)
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from roi_agent.model.scene_pixels import SceneStatistics, measure
+
 OUTSIDE = "this image lies outside what the model was trained on"  # how every note about such an image begins
+NOT_KNOWN = "whether this image is of the kind that the model was trained on is not known"
+
+Maps = Callable[[], Sequence[Tensor]]  # gives the model's feature maps of the image, each (1, C, h, w)
 
 _FILE = "domain.safetensors"
 _FLOOR = 1e-2  # under the logarithm: a channel that is nearly always silent must not decide
 _RIDGE = 1e-2  # added to the covariance, as a share of its mean variance, so that it can be inverted
+_SLACK = 1.25  # of a limit of scenes: how much farther than the farthest of them an image may lie
 
 
-@dataclass(frozen=True, slots=True)
-class Domain:
-    """mean (C) and precision (C, C) of pooled features over known images, and the largest squared distance allowed.
+class Domain(ABC):
+    """What images a model knows.  known: in words, for the note about an image that lies outside."""
 
-    known: what the model knows, in words, for the note about an image that lies outside.
+    known: str
+
+    @abstractmethod
+    def contains(self, image: Image.Image, maps: Maps) -> bool:
+        """Whether an RGB image is of the kind that the model was trained on.  maps: called only where they are needed."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """What is stored beside a model's weights."""
+
+    def note(self, what: str) -> str:
+        """What the reader of an answer should know about an image outside.  what: is not to be relied on."""
+        return f"{OUTSIDE}: {self.known}; do not rely on {what}"
+
+    def save(self, folder: Path) -> None:
+        """Write the domain beside a model's weights."""
+        save_file(self.tensors(), folder / _FILE, metadata={"known": self.known})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SceneDomain(Domain):
+    """Rendered scenes, told by their pixels alone, so that all models that know them judge an image alike.
+
+    fills, rims: (K, 3) RGB, the colours of things and of their rims.  limits: the largest statistics that a scene has.
+    least: the smallest share of things.
+    """
+
+    fills: Tensor
+    rims: Tensor
+    limits: SceneStatistics
+    least: float
+    known: str = ""
+
+    @classmethod
+    def fit(cls, images: Sequence[Image.Image], fills: Tensor, rims: Tensor, *, known: str = "") -> "SceneDomain":
+        """From scenes alone: what is as far from them as none of them is, and a quarter more, lies outside."""
+        found = [measure(each, fills.numpy(), rims.numpy()) for each in images]
+        limits = {each.name: _SLACK * max(getattr(one, each.name) for one in found) for each in fields(SceneStatistics)}
+        return cls(fills, rims, SceneStatistics(**limits), min(one.things for one in found) / _SLACK, known)
+
+    def contains(self, image: Image.Image, maps: Maps) -> bool:
+        """By the pixels."""
+        found = measure(image, self.fills.numpy(), self.rims.numpy(), most_things=self.limits.things)
+        within = all(getattr(found, each.name) <= getattr(self.limits, each.name) for each in fields(found))
+        return within and found.things >= self.least
+
+    def tensors(self) -> dict[str, Tensor]:
+        """`limits.NAME` for each statistic."""
+        limits = {f"limits.{name}": torch.tensor([value]) for name, value in asdict(self.limits).items()}
+        return {"fills": self.fills, "rims": self.rims, "least": torch.tensor([self.least]), **limits}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureDomain(Domain):
+    """Images whose pooled features lie near those of training, by the Mahalanobis distance.
+
+    mean (C) and precision (C, C) of pooled features over known images, and the largest squared distance allowed.
+    (Lee et al., "A simple unified framework for detecting out-of-distribution samples", arXiv 1807.03888, section 2.)
     """
 
     mean: Tensor
@@ -33,7 +96,7 @@ class Domain:
     known: str = ""
 
     @classmethod
-    def fit(cls, pooled: Tensor, held_out: Tensor, *, slack: float = 1.1, known: str = "") -> "Domain":
+    def fit(cls, pooled: Tensor, held_out: Tensor, *, slack: float = 1.1, known: str = "") -> "FeatureDomain":
         """pooled: (N, C) features of known images; held_out: (M, C) others of the same kind, which set the limit.
 
         slack: how much farther than the farthest held-out image an image may lie.
@@ -50,27 +113,31 @@ class Domain:
         centred = pooled.float().cpu() - self.mean
         return ((centred @ self.precision) * centred).sum(1)
 
-    def contains(self, maps: Sequence[Tensor]) -> bool:
-        """Whether every image of the batch lies within the limit.  maps: as in `pool`."""
-        return bool((self.distances(pool(maps)) <= self.limit).all())
+    def contains(self, image: Image.Image, maps: Maps) -> bool:
+        """By the model's features."""
+        return bool((self.distances(pool(maps())) <= self.limit).all())
 
-    def note(self, what: str) -> str:
-        """What the reader of an answer should know about an image outside.  what: is not to be relied on."""
-        return f"{OUTSIDE}: {self.known}; do not rely on {what}"
+    def tensors(self) -> dict[str, Tensor]:
+        """The three numbers."""
+        return {"mean": self.mean, "precision": self.precision, "limit": torch.tensor([self.limit])}
 
-    def save(self, folder: Path) -> None:
-        """Write the domain beside a model's weights."""
-        tensors = {"mean": self.mean, "precision": self.precision, "limit": torch.tensor([self.limit])}
-        save_file(tensors, folder / _FILE, metadata={"known": self.known})
 
-    @classmethod
-    def load(cls, folder: Path) -> "Domain | None":
-        """The domain beside a model's weights, or None where there is none."""
-        if not (folder / _FILE).is_file():
-            return None
-        with safe_open(folder / _FILE, "pt") as file:
-            mean, precision, limit = (file.get_tensor(name) for name in ("mean", "precision", "limit"))
-            return cls(mean, precision, limit.item(), (file.metadata() or {}).get("known", ""))
+def load_domain(folder: Path) -> Domain | None:
+    """The domain beside a model's weights, or None where there is none."""
+    if not (folder / _FILE).is_file():
+        return None
+    with safe_open(folder / _FILE, "pt") as file:
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
+        known = (file.metadata() or {}).get("known", "")
+    if "mean" in found:
+        return FeatureDomain(found["mean"], found["precision"], found["limit"].item(), known)
+    limits = {each.name: found[f"limits.{each.name}"].item() for each in fields(SceneStatistics)}
+    return SceneDomain(found["fills"], found["rims"], SceneStatistics(**limits), found["least"].item(), known)
+
+
+def is_verdict(note: str) -> bool:
+    """Whether a note says what a domain found, or that it found nothing."""
+    return note.startswith((OUTSIDE, NOT_KNOWN))
 
 
 def pool(maps: Sequence[Tensor]) -> Tensor:

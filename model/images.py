@@ -53,11 +53,13 @@ class LoadedImage:
     pixels: the picture, mode RGB; treat it as read-only, for caches know it by its digest.
     source: where it came from, in a word: a file's name, "bytes", "array", "PIL image", "data URL", "file".
     notes: what was changed on the way in, one sentence each.
+    whole: of a part, the image that it was cut from: a model knows the part if it knows that.
     """
 
     pixels: Image.Image = field(repr=False)
     source: str
     notes: tuple[str, ...] = ()
+    whole: "LoadedImage | None" = field(default=None, repr=False)
     _digest: list[str] = field(default_factory=list, init=False, repr=False)
 
     @property

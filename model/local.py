@@ -16,7 +16,7 @@ from roi_agent.model.adapt import load_adapted
 from roi_agent.model.answers import Answer, AnswerStream, AnswerToken, Choice, Decoding, Timing, Usage
 from roi_agent.model.cancellation import Cancellation
 from roi_agent.model.conversation import Turn
-from roi_agent.model.domain import Domain
+from roi_agent.model.domain import NOT_KNOWN, Domain, is_verdict, load_domain
 from roi_agent.model.dtypes import running_dtype, stored_dtype
 from roi_agent.model.engine import Engine, EngineSettings, Pending, Request, Runner, Written
 from roi_agent.model.errors import PromptTooLong
@@ -69,12 +69,12 @@ class LocalRegionModel(RegionModel):
             dtype = stored and running_dtype(stored, device, name=path.name, num_parameters=count)
         options: dict[str, Any] = {"image_size": image_size, "mask_pooling": mask_pooling}
         model, processor = load_adapted(path, dtype=dtype, device=device, **options)
-        return cls(model, processor, Domain.load(path), settings)
+        return cls(model, processor, load_domain(path), settings)
 
     @property
     def knows(self) -> str | None:
         """The only kind of images that the model knows, in words; None for one without such a limit."""
-        return str(self.model.config.domain) if self._domain else None
+        return str(self.model.config.domain) or None
 
     def to(self, device: str) -> None:
         """Move the weights, once the questions that are being answered are done; images are forgotten."""
@@ -181,6 +181,7 @@ class LocalRegionModel(RegionModel):
             usage=Usage(sum(each.read for each in scored), 0, sum(each.cached for each in scored)),
             timing=replace(_timing(first), total_s=max(each.total_s for each in scored)),
             notes=self._notes(image, regions, first.notes),
+            in_domain=self._in_domain(first.notes),
         )
 
     def _submit(self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding) -> list[Pending]:
@@ -213,6 +214,7 @@ class LocalRegionModel(RegionModel):
             notes=self._notes(request.image, regions, written.notes),
             finish=written.finish,
             tokens=self._tokens(written) if request.decoding.top_logprobs is not None else (),
+            in_domain=self._in_domain(written.notes),
         )
 
     def _tokens(self, written: Written) -> tuple[AnswerToken, ...]:
@@ -222,11 +224,24 @@ class LocalRegionModel(RegionModel):
             for token in written.tokens
         )
 
-    def _inspect(self, maps: list[Tensor]) -> tuple[str, ...]:
-        """Notes on an image, from its fused maps."""
-        if self._domain is None or self._domain.contains(maps):
-            return ()
-        return (replace(self._domain, known=self.model.config.domain).note("the answer"),)
+    def _inspect(self, image: LoadedImage, maps: list[Tensor]) -> tuple[str, ...]:
+        """What there is to say of an image.  maps: its fused maps."""
+        if self._domain is None:
+            known = self.model.config.domain
+            return (f"{NOT_KNOWN} ({known})",) if known else ()
+        whole = image.whole
+
+        def of_whole() -> list[Tensor]:
+            if whole is None:
+                return maps
+            return list(self.model.encode_image(self.processor.pixels([whole.pixels]).to(self.model.device)).maps)
+
+        within = self._domain.contains((whole or image).pixels, of_whole)
+        return () if within else (self._domain.note("the answer"),)
+
+    def _in_domain(self, on_image: tuple[str, ...]) -> bool | None:
+        """The verdict that `_inspect` noted."""
+        return None if self._domain is None else not any(map(is_verdict, on_image))
 
     def _notes(self, image: LoadedImage, regions: Sequence[Region], on_image: tuple[str, ...]) -> tuple[str, ...]:
         side = self.model.config.grid_side

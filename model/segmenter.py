@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForMaskGeneration, AutoProcessor
 
 from roi_agent.model.boxes import Box
 from roi_agent.model.cancellation import NEVER, Cancellation, takes_cancellation
-from roi_agent.model.domain import Domain
+from roi_agent.model.domain import Domain, load_domain
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.masks import Mask
@@ -100,15 +100,16 @@ class TransformersSegmenter:
         if config.model_type not in (*PADDED, *STRETCHED):
             raise ModelNotFound(f"{Path(folder).name!r} is a {config.model_type}, no segmenter", do="give a SAM or SAM 2")
         model = load_on(AutoModelForMaskGeneration, folder, device=device, dtype=dtype)
-        processor, domain = load_part(AutoProcessor, folder), Domain.load(Path(folder))
+        processor, domain = load_part(AutoProcessor, folder), load_domain(Path(folder))
         return cls(model, processor, name=Path(folder).name, domain=domain)
 
     def notes(self, image: LoadedImage) -> tuple[str, ...]:
         """What the reader should know: that the image is none of those that the model knows."""
         if self._domain is None:
             return ()
+        whole = image.whole or image
         with self._lock, torch.inference_mode():
-            inside = self._domain.contains([self._encode(image).embeddings])
+            inside = self._domain.contains(whole.pixels, lambda: [self._encode(whole).embeddings])
         return () if inside else (self._domain.note("the masks"),)
 
     def to(self, device: str) -> None:

@@ -85,22 +85,31 @@ class CandidatesRequest(Wire):
 class WireCandidates(Wire):
     """boxes: pixel xyxy, perhaps reaching over the edges.  scores: of every box, one for each phrase.
 
-    unknown: phrases with words that the detector never learned.
+    unknown: phrases with words that the detector never learned.  in_domain: as in `Candidates`.
     """
 
     boxes: list[list[float]]
     scores: list[list[float]]
     unknown: list[str]
     notes: list[str]
+    in_domain: bool | None = None
 
     @classmethod
     def of(cls, found: Candidates) -> Self:
-        return cls(boxes=found.boxes.tolist(), scores=found.scores.tolist(), unknown=list(found.unknown), notes=list(found.notes))
+        return cls(
+            boxes=found.boxes.tolist(),
+            scores=found.scores.tolist(),
+            unknown=list(found.unknown),
+            notes=list(found.notes),
+            in_domain=found.in_domain,
+        )
 
     def candidates(self, phrases: int) -> Candidates:
         """As a detector in this process gives them.  phrases: their number."""
         boxes, scores = np.array(self.boxes, np.float64), np.array(self.scores, np.float64)
-        return Candidates(boxes.reshape(-1, 4), scores.reshape(-1, phrases), tuple(self.unknown), tuple(self.notes))
+        return Candidates(
+            boxes.reshape(-1, 4), scores.reshape(-1, phrases), tuple(self.unknown), tuple(self.notes), self.in_domain
+        )
 
 
 class WirePrompt(Wire):

@@ -1,7 +1,8 @@
 """From a name to a model: a shipped one, a folder, a server's, or for detectors and segmenters one of the Hugging Face hub."""
 
+import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from roi_agent.model.detector import PhraseDetector, TransformersDetector
 from roi_agent.model.dtypes import DTYPES, stored_dtype
 from roi_agent.model.engine import EngineSettings
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
+from roi_agent.model.introduction import NANO
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.progress import waiting
 from roi_agent.model.protocol import NoRegionModel, RegionModel
@@ -64,6 +66,7 @@ def load_region_model(
         from roi_agent.client import Connection, RemoteRegionModel
 
         return RemoteRegionModel(Connection(str(name), api_key=api_key))
+    _introduce(name)
     folder = SHIPPED["ask"].get(str(name), Path(name))
     if not folder.is_dir():
         raise _unknown(str(name))
@@ -85,6 +88,7 @@ def load_detector(
         from roi_agent.client import Connection, RemoteDetector
 
         return RemoteDetector(Connection(str(name), api_key=api_key))
+    _introduce(name)
     folder = SHIPPED["detect"].get(str(name), name)
     with waiting(f"loading {name}", show=False):
         return TransformersDetector.load(folder, device=_device(name, device), dtype=_dtype(dtype))
@@ -103,6 +107,7 @@ def load_segmenter(
         from roi_agent.client import Connection, RemoteSegmenter
 
         return RemoteSegmenter(Connection(str(name), api_key=api_key))
+    _introduce(name)
     folder = SHIPPED["segment"].get(str(name), name)
     with waiting(f"loading {name}", show=False):
         return TransformersSegmenter.load(folder, device=_device(name, device), dtype=_dtype(dtype))
@@ -182,12 +187,29 @@ def _source(role: str, given: object, load: Any, device: str, dtype: str) -> Mod
     if _is_address(given):
         return ModelSource(str(given), lambda _: load(given))
     _check_there(role, given)
+    _introduce(given)
     where = _device(given, device or None)
     folder = SHIPPED[role].get(str(given), Path(given))
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder.is_dir() else 0
     if dtype and size:
         size = stored_dtype(folder)[1] * DTYPES[dtype].itemsize
     return ModelSource(str(given), lambda device: load(given, device=device, dtype=dtype or None), where, size)
+
+
+def introduction(models: Models) -> str:
+    """What to say before anybody asks these models; empty where none of them is nano."""
+    return NANO if any(each.name == "nano" for each in models.plan()) else ""
+
+
+def _introduce(name: str | Path) -> None:
+    """Say in a notebook what nano is; elsewhere the surface does."""
+    if str(name) == "nano" and "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
+        _say_once()
+
+
+@cache
+def _say_once() -> None:
+    print(NANO)
 
 
 def _check_there(role: str, name: str | Path) -> None:

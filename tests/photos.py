@@ -24,7 +24,8 @@ FILES = sorted(each for folder in _FOLDERS for each in folder.iterdir() if each.
 
 def opened(file: Path) -> Image.Image:
     """RGB, over white."""
-    image = Image.open(file).convert("RGBA")
+    with Image.open(file) as opened_file:
+        image = opened_file.convert("RGBA")
     over = Image.new("RGBA", image.size, "white")
     over.alpha_composite(image)
     return over.convert("RGB")

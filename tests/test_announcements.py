@@ -5,10 +5,13 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
-from roi_agent.loading import NANO, load_detector, load_models, load_region_model, load_segmenter
+from roi_agent.loading import load_models
 from roi_agent.mcp import Workspaces, build_server
+from roi_agent.model.introduction import NANO
 from roi_agent.tools.models import Models
 from tests.commands import Runner
 from tests.serving import serving
@@ -51,8 +54,12 @@ def test_mcp_hosts_are_told(role: str | None) -> None:
     assert NANO not in told(load_models(**OTHERS))
 
 
-def test_notebooks_show_it() -> None:
-    for model in (load_region_model("nano"), load_detector("nano"), load_segmenter("nano")):
-        assert NANO in repr(model)
-    first = json.loads((Path(SCENE).parent / "first_steps.ipynb").read_text())
-    assert NANO in "".join(line for cell in first["cells"] for line in cell["source"])
+def test_a_notebook_shows_it_once_when_nano_is_loaded_there() -> None:
+    cells = [
+        "from roi_agent.loading import *; from roi_agent import *",
+        "load_segmenter(); None",
+        "load_models(); build_agent(); None",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, kernel_name="python3").execute()
+    assert [output["text"] for cell in notebook.cells for output in cell.outputs] == [f"{NANO}\n"]

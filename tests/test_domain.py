@@ -15,10 +15,10 @@ from roi_agent.model.domain import NOT_KNOWN, OUTSIDE, FeatureDomain, SceneDomai
 from roi_agent.model.images import load_image
 from roi_agent.model.protocol import RegionModel
 from roi_agent.model.train.familiar import seen_scene
-from roi_agent.tools import Workspace
 from roi_agent.tools.ask import ask, choose
 from roi_agent.tools.detect import detect
 from roi_agent.tools.segment import segment
+from roi_agent.tools.workspace import Workspace
 from tests import photos
 
 HELD_OUT = 900_000_000  # seeds that no training and no fit has seen
@@ -49,14 +49,16 @@ def scenes() -> SceneDomain:
 
 
 def test_the_three_models_judge_alike(scenes: SceneDomain) -> None:
-    files = [folder / "domain.safetensors" for folder in (SHIPPED[role]["nano"] for role in SHIPPED)]
-    assert len({torch.cat([each.flatten() for each in load_domain(file.parent).tensors().values()]) .sum().item() for file in files}) == 1  # type: ignore[union-attr]  # fmt: skip
+    others = [load_domain(SHIPPED[role]["nano"]) for role in ("detect", "segment")]
+    for other in others:
+        assert other is not None and other.known == scenes.known
+        assert all(torch.equal(other.tensors()[name], tensor) for name, tensor in scenes.tensors().items())
     assert scenes.known == "nano knows only the rendered scenes of the toy world"
 
 
 def test_scenes_of_any_size_shape_and_file_are_known(scenes: SceneDomain) -> None:
-    missed = [seed for seed in range(HELD_OUT, HELD_OUT + 200) if not scenes.contains(seen_scene(seed), nothing)]
-    assert len(missed) <= 2
+    missed = [seed for seed in range(HELD_OUT, HELD_OUT + 150) if not scenes.contains(seen_scene(seed), nothing)]
+    assert len(missed) <= 1
 
 
 @pytest.mark.parametrize("side", [200, 700, 2000])
@@ -71,10 +73,9 @@ def test_photos_and_their_crops_are_outside(scenes: SceneDomain, file: Path) -> 
         assert not scenes.contains(image.convert("L").convert("RGB"), nothing)
 
 
-@pytest.mark.parametrize(("name", "image"), photos.drawn(), ids=lambda each: each if isinstance(each, str) else "")
-def test_plain_and_drawn_pictures_are_outside(scenes: SceneDomain, name: str, image: Image.Image) -> None:
-    for part in photos.halves(image):
-        assert not scenes.contains(part, nothing)
+def test_plain_and_drawn_pictures_are_outside(scenes: SceneDomain) -> None:
+    known = [name for name, image in photos.drawn() for part in photos.halves(image) if scenes.contains(part, nothing)]
+    assert not known
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 900), (900, 2), (5, 5)])
@@ -121,7 +122,7 @@ def test_a_closer_look_has_the_verdict_of_the_whole_image(nano: RegionModel) -> 
     image = workspace.add_image(photos.CHELSEA)
     (region,) = workspace.add_regions([[200, 100, 225, 120]], image=image)
     asked = ask(workspace, f"What is <{region.name}>?", model=nano, second_look="always")
-    assert len(workspace.images) == 2 and asked.answer.in_domain is False and asked.to_dict()["in_domain"] is False
+    assert asked.first_look and asked.answer.in_domain is False and asked.to_dict()["in_domain"] is False
     assert sum(note.startswith(OUTSIDE) for note in asked.notes) == 1
 
 

@@ -19,6 +19,7 @@ from rich.console import Console
 import roi_agent
 from roi_agent.model import progress
 from roi_agent.model.data.record_files import open_records
+from roi_agent.model.introduction import NANO
 from roi_agent.tools.workspace import Workspace
 from roi_agent.trace import Trace
 from tests.commands import Runner
@@ -199,7 +200,7 @@ def test_a_chat_takes_points_from_the_start_and_while_it_goes_on(run: Runner) ->
     result = run("chat", SCENE, "--point", "200,280", stdin=lines)
     assert result.code == 0
     said = result.out.splitlines()
-    assert said[1].startswith("region1: 12") and "a large orange umbrella" in said
+    assert said[2].startswith("region1: 12") and "a large orange umbrella" in said
     assert "region2: 314, 144, 504, 335" in said and "yellow" in said
     assert result.err.count("point_invalid: ") == 2 and "write --point 120,80" in result.err
     assert [line[:7] for line in said[-2:]] == ["region1", "region2"]
@@ -301,7 +302,7 @@ def test_ctrl_c_while_weights_are_written_leaves_nothing(
 def test_ctrl_c_ends_a_server() -> None:
     with serving() as running:
         assert running.stop(signal.SIGINT) == 130
-    assert len(running.lines) == 1, running.lines
+    assert [line.startswith((NANO, "roi-agent serves")) for line in running.lines] == [True, True], running.lines
 
 
 @pytest.mark.slow

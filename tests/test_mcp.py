@@ -27,6 +27,7 @@ from roi_agent.loading import build_toolbox, load_models
 from roi_agent.mcp import Workspaces, build_server
 from roi_agent.mcp.workspaces import KEEP_S
 from roi_agent.model.errors import ImageUnreadable, InvalidSetting
+from roi_agent.model.introduction import NANO
 from roi_agent.tools.models import Models
 from tests.serving import ROOT, free_port
 
@@ -348,5 +349,6 @@ async def test_ctrl_c_ends_a_server_that_has_clients() -> None:
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 130
         assert process.stderr is not None
-        first, *others = process.stderr.read().splitlines()
-        assert first == f"roi-agent serves MCP at {address}" and all('{"request": ' in line for line in others)
+        about, first, *others = process.stderr.read().splitlines()
+        assert about == NANO and first == f"roi-agent serves MCP at {address}"
+        assert all('{"request": ' in line for line in others)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from roi_agent.model.answers import Answer, Choice
 from roi_agent.model.boxes import Box
 from roi_agent.model.conversation import mentioned
-from roi_agent.model.domain import OUTSIDE
+from roi_agent.model.domain import OUTSIDE, is_verdict
 from roi_agent.model.errors import InvalidSetting, TooManyRegions
 from roi_agent.model.mentions import with_mentions
 from roi_agent.model.protocol import RegionModel
@@ -115,8 +115,8 @@ def ask(
         again = model.ask(crop.image, question, [workspace.seen_in(region, crop) for region in chosen], **decoding)
     if again.confidence > answer.confidence:
         # Whether the image is one that the model knows is told by the whole of it.
-        notes = [note for note in again.notes if not note.startswith(OUTSIDE)]
-        notes += [note for note in answer.notes if note.startswith(OUTSIDE)]
+        notes = [note for note in again.notes if not is_verdict(note)]
+        notes += [note for note in answer.notes if is_verdict(note)]
         again = replace(again, regions=chosen, notes=tuple(notes), in_domain=answer.in_domain)
         assert crop.box is not None
         return Asked(question, again, seen.name, chosen, ",".join(f"{value:g}" for value in crop.box.xyxy), answer)

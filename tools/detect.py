@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torchvision.ops import batched_nms
 
 from roi_agent.model.cancellation import NEVER, Cancellation
-from roi_agent.model.detector import Candidates, PhraseDetector, candidates_of, parse_phrases
+from roi_agent.model.detector import Candidates, PhraseDetector, TransformersDetector, candidates_of, parse_phrases
 from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, RoiAgentError
 from roi_agent.model.originals import as_detector
 from roi_agent.model.regions import Region
@@ -152,7 +152,10 @@ def detect_in(
         level = finder.threshold if threshold is None else threshold
         with failures_of("the detector"):
             found = candidates_of(finder, [each.pixels for each in seen], asked, cancellation)
-        drafts = [_by_phrases(each, candidates, asked, level, overlap) for each, candidates in zip(seen, found, strict=True)]
+        drafts = [
+            _by_phrases(each, _as_whole(candidates, each, finder), asked, level, overlap)
+            for each, candidates in zip(seen, found, strict=True)
+        ]
     _check_drafts(seen, drafts)
     cancellation.check("detecting")
     return [draft.keep(workspace, each, asked, max_regions) for each, draft in zip(seen, drafts, strict=True)]
@@ -197,6 +200,14 @@ def _by_phrases(image: WorkspaceImage, found: Candidates, phrases: tuple[str, ..
     notes = (*found.notes, *(f"the detector never learned a word of {phrase!r}" for phrase in unknown))
     scored = dict(zip(phrases, map(float, best), strict=True))
     return _Draft(items, threshold, scored, notes, found.unknown, in_domain=found.in_domain)
+
+
+def _as_whole(found: Candidates, image: WorkspaceImage, finder: PhraseDetector) -> Candidates:
+    """What was found in a crop, judged as the image that it was cut from."""
+    if image.image.whole is None or not isinstance(finder, TransformersDetector):
+        return found
+    in_domain, notes = finder.verdict(image.image.whole.pixels)
+    return replace(found, in_domain=in_domain, notes=notes)
 
 
 def _by_function(

@@ -161,12 +161,12 @@ def _read_image(path: Path, item: Mapping[str, Any], known: Mapping[str, Workspa
     if not _DIGEST.fullmatch(digest):  # it becomes the name of a file
         raise ValueError(digest)
     if "parent" in item:
-        parent = known[item["parent"]].image
-        box = Box.parse(item["box"], size_wh=parent.size_wh)
-        pixels = parent.pixels.crop(tuple(map(int, box.xyxy)))  # type: ignore[arg-type]  # four whole numbers
+        whole = known[item["parent"]].image
+        box = Box.parse(item["box"], size_wh=whole.size_wh)
+        pixels = whole.pixels.crop(tuple(map(int, box.xyxy)))  # type: ignore[arg-type]  # four whole numbers
     else:
-        box, pixels = None, load_image(path / _IMAGES / f"{digest}.png", max_pixels=MOST_PIXELS).pixels
-    loaded = LoadedImage(pixels, str(item["source"]), notes)
+        whole, box, pixels = None, None, load_image(path / _IMAGES / f"{digest}.png", max_pixels=MOST_PIXELS).pixels
+    loaded = LoadedImage(pixels, str(item["source"]), notes, whole)
     if loaded.digest() != digest:
         raise WorkspaceUnreadable(f"the pixels of {item['name']} are not those that were saved")
     return WorkspaceImage(item["name"], loaded, item.get("parent"), box, item.get("region"))

@@ -17,7 +17,7 @@ from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.processing import GPT4RoIProcessor
 from roi_agent.model.regions import Region
 
-Inspect = Callable[[list[Tensor]], tuple[str, ...]]  # an image's fused maps -> notes on it
+Inspect = Callable[[LoadedImage, list[Tensor]], tuple[str, ...]]  # an image and its fused maps -> notes on it
 
 
 class Runner:
@@ -71,7 +71,7 @@ class Runner:
         self.prefix_passes += 1
         layers: list[Any] = list(cache.layers)
         prefix = Prefix([each.keys[0] for each in layers], [each.values[0] for each in layers])
-        return KeptImage(features, prefix, self._inspect(features.maps) if self._inspect else ())
+        return KeptImage(features, prefix, self._inspect(image, features.maps) if self._inspect else ())
 
     @torch.inference_mode()
     def prefill(self, requests: Sequence[Request], kept: Sequence[KeptImage]) -> tuple[Rows, list[Tensor]]:

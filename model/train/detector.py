@@ -1,12 +1,10 @@
 """The nano Grounding DINO as something to train: its configuration, its words, and where it starts from."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from safetensors import safe_open
 from torch import Tensor
 from transformers import (
@@ -22,7 +20,6 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD  # type: 
 
 from roi_agent.model.data.phrases import words
 from roi_agent.model.data.prompted import PromptedBatch, PromptedDataset, PromptedSample, collate_prompted
-from roi_agent.model.detector import backbone_maps
 from roi_agent.model.train.detection_loss import detection_loss
 from roi_agent.model.train.familiar import fit_domain
 from roi_agent.model.train.objectives import Figures
@@ -68,11 +65,7 @@ class DetectorTrainee(Trainee):
         """Model, processor, and what images the model knows."""
         self.model.eval().save_pretrained(target)
         self.processor.save_pretrained(target)
-        fit_domain(self._read, partial(backbone_maps, self.model), known=_KNOWN).save(target)
-
-    def _read(self, image: Image.Image) -> Tensor:
-        pixels: Tensor = self.processor(images=image, text=".", return_tensors="pt")["pixel_values"][0]
-        return pixels
+        fit_domain(known=_KNOWN).save(target)
 
 
 def detector_config() -> GroundingDinoConfig:

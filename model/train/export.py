@@ -1,15 +1,18 @@
 """From a finished training on records to a folder that `load_region_model` opens."""
 
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from roi_agent.model.aside import whole_folder
-from roi_agent.model.domain import Domain, pool
+from roi_agent.model.domain import Domain, FeatureDomain, SceneDomain, load_domain, pool
 from roi_agent.model.errors import UserError
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.processing import GPT4RoIProcessor
@@ -73,7 +76,10 @@ def _save_adapter(adapted: Any, folder: Path) -> None:
 
 
 def _fit_domain(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor, job: RecordJob, folder: Path) -> None:
-    """What the images of training look like to the model now; with too few of them it no longer tells others from them."""
+    """What the images of training look like, where the start knew its own; with too few of them there is no verdict.
+
+    Rendered scenes stay what they are, however few they are.
+    """
     settings = job.settings
     parts = open_parts(job.data, settings.data, conversations=settings.conversations)
     mixture = Mixture.make(parts, epochs=1, batch=1, seed=settings.seed)
@@ -86,11 +92,22 @@ def _fit_domain(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProces
                 found[path] = part.records.image(records[0]).pixels
         if len(found) == _MOST:
             break
-    model.config.domain = f"images of {', '.join(settings.data)}" if len(found) >= _FEWEST else ""
-    if model.config.domain:
-        pixels = processor.pixels(list(found.values()))
-        with torch.inference_mode():
-            pooled = torch.cat([pool(model.encode_image(some).maps).cpu() for some in pixels.split(_AT_ONCE)])
-        order = np.random.default_rng(settings.seed).permutation(len(pooled))
-        inside, held_out = pooled[torch.from_numpy(order)].chunk(2)
-        Domain.fit(inside, held_out, known=model.config.domain).save(folder)
+    images = list(found.values())
+    start = load_domain(job.start.path()) if job.start.folder is not None else None
+    few = len(images) < _FEWEST
+    model.config.domain = f"{f'{len(images)} ' if few else ''}images of {', '.join(settings.data)}"
+    if isinstance(start, SceneDomain) and all(start.contains(each, tuple) for each in images):
+        replace(start, known=model.config.domain).save(folder)
+    elif not few:
+        _features_of(images, model, processor, settings.seed).save(folder)
+
+
+def _features_of(
+    images: Sequence[Image.Image], model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor, seed: int
+) -> Domain:
+    """Half of the images, drawn by the seed, fit, and the others set the limit."""
+    pixels = processor.pixels(images)
+    with torch.inference_mode():
+        pooled = torch.cat([pool(model.encode_image(some).maps).cpu() for some in pixels.split(_AT_ONCE)])
+    inside, held_out = pooled[torch.from_numpy(np.random.default_rng(seed).permutation(len(pooled)))].chunk(2)
+    return FeatureDomain.fit(inside, held_out, known=model.config.domain)

@@ -1,32 +1,55 @@
-"""What the images that a model was trained on look like to it, so that it can tell others from them."""
+"""What the scenes that a model was trained on look like, so that it can tell other images from them."""
 
-from collections.abc import Callable
+import io
+from random import Random
 
 import torch
 from PIL import Image
-from torch import Tensor
 
+from roi_agent.model.data.art import COLOURS, rim_colour
+from roi_agent.model.data.backgrounds import background
 from roi_agent.model.data.questions import TRAINING_SEEDS
 from roi_agent.model.data.scenes import make_scene, render_image
-from roi_agent.model.data.toy import RENDER_SIDES
-from roi_agent.model.domain import Domain, pool
+from roi_agent.model.domain import SceneDomain
 
 SCENES = 2000  # that are looked at
-_AT_ONCE = 50
+_SIDES = (128, 800)  # pixels of a scene
+_RATIO = 3  # of a canvas, at most
+_FILLED = 0.5  # of its shorter side, at least
+_QUALITY = (60, 95)  # of JPEG
+_JPEG_SIDE = 200  # pixels: smaller scenes lose their colours to JPEG
 
 
-@torch.inference_mode()
-def fit_domain(read: Callable[[Image.Image], Tensor], maps: Callable[[Tensor], list[Tensor]], *, known: str) -> Domain:
-    """The domain of a model of the toy world: the first half of the scenes fits, the second sets the limit.
+def fit_domain(*, known: str) -> SceneDomain:
+    """The domain of a model of the toy world.  known: what the model knows, in words."""
+    fills = [list(map(float, colour)) for colour in COLOURS.values()]
+    rims = [list(map(float, rim_colour(colour))) for colour in COLOURS.values()]
+    images = [seen_scene(TRAINING_SEEDS + number) for number in range(SCENES)]
+    return SceneDomain.fit(images, torch.tensor(fills), torch.tensor(rims), known=known)
 
-    read: image -> (3, S, S) as the model reads it.  maps: (B, 3, S, S) -> feature maps, each (B, C, h, w).
-    known: what the model knows, in words.
-    """
-    pooled = []
-    for start in range(0, SCENES, _AT_ONCE):
-        seeds = range(TRAINING_SEEDS + start, TRAINING_SEEDS + start + _AT_ONCE)
-        sides = [RENDER_SIDES[seed % len(RENDER_SIDES)] for seed in seeds]
-        images = [Image.fromarray(render_image(make_scene(seed), side)) for seed, side in zip(seeds, sides, strict=True)]
-        pooled.append(pool(maps(torch.stack([read(image) for image in images]))).cpu())
-    inside, held_out = torch.cat(pooled).chunk(2)
-    return Domain.fit(inside, held_out, known=known)
+
+def seen_scene(seed: int) -> Image.Image:
+    """A scene as people may have it: of any size, every second on a canvas of another shape, every second as a JPEG."""
+    rng = Random(f"seen {seed}")
+    low, high = _SIDES
+    side = round(low * (high / low) ** rng.random())
+    image = Image.fromarray(render_image(make_scene(seed), side))
+    if rng.random() < 0.5:
+        image = _on_canvas(image, rng)
+    return _as_jpeg(image, rng.randint(*_QUALITY)) if rng.random() < 0.5 and side >= _JPEG_SIDE else image
+
+
+def _on_canvas(scene: Image.Image, rng: Random) -> Image.Image:
+    """The scene somewhere on a larger ground of the toy world, wide or tall."""
+    short = round(scene.width / rng.uniform(_FILLED, 1))
+    long = round(short * _RATIO ** rng.random())
+    width, height = (long, short) if rng.random() < 0.5 else (short, long)
+    ground = Image.fromarray(background(rng, long)).crop((0, 0, width, height))
+    ground.paste(scene, (rng.randint(0, width - scene.width), rng.randint(0, height - scene.height)))
+    return ground
+
+
+def _as_jpeg(image: Image.Image, quality: int) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return Image.open(file).convert("RGB")

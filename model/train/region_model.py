@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -58,13 +57,7 @@ class RegionModelTrainee(Trainee):
         self.model.eval().save_pretrained(target)
         self.processor.save_pretrained(target)
         if self.model.config.domain:
-            fit_domain(self._read, self._maps, known=self.model.config.domain).save(target)
-
-    def _read(self, image: Image.Image) -> Tensor:
-        return self.processor.pixels([image])[0]
-
-    def _maps(self, pixels: Tensor) -> list[Tensor]:
-        return self.model.encode_image(pixels.to(self.model.device)).maps
+            fit_domain(known=self.model.config.domain).save(target)
 
 
 def _tokenizer(folder: Path, vocab_size: int) -> PreTrainedTokenizerBase:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from transformers import (
     SamConfig,
@@ -55,11 +54,7 @@ class SegmenterTrainee(Trainee):
         """Model, processor, and what images the model knows."""
         self.model.eval().save_pretrained(target)
         self.processor.save_pretrained(target)
-        fit_domain(self._read, lambda pixels: [self.model.get_image_embeddings(pixels)], known=_KNOWN).save(target)
-
-    def _read(self, image: Image.Image) -> Tensor:
-        pixels: Tensor = self.processor(images=image, return_tensors="pt")["pixel_values"][0]
-        return pixels
+        fit_domain(known=_KNOWN).save(target)
 
 
 def segmenter_config() -> SamConfig:

@@ -26,6 +26,7 @@ from roi_agent.cli.options import (
     check_picture,
     err,
     given_image,
+    introduce,
     list_regions,
     loaded_model,
     notes,
@@ -36,6 +37,7 @@ from roi_agent.cli.options import (
     save_picture,
 )
 from roi_agent.model.errors import InvalidSetting, UserError
+from roi_agent.model.introduction import NANO
 
 if TYPE_CHECKING:
     from roi_agent.model.images import LoadedImage
@@ -82,6 +84,7 @@ def ask(
 
     check_picture(picture)
     choose = _options(choose)
+    introduce(model)
     decoding: dict[str, Any] = {"temperature": temperature, "seed": seed, "max_new_tokens": max_new_tokens}
     if question is None and workspace is None:
         raise InvalidSetting("the question is missing", do='write roi-agent ask IMAGE "What is <region1>?" --box 10,20,110,140')
@@ -227,6 +230,8 @@ def chat(
     conversation = region_model.chat(loaded, regions, format=format, unit=unit)
     width, height = loaded.size_wh
     out.print(f"{loaded.source}, {width} x {height} pixels; /box X1,Y1,X2,Y2, /point X,Y, /regions, /quit", markup=False)
+    if model == "nano":
+        out.print(NANO)
     list_regions(conversation.regions)
     notes(told_first)
     told = set(told_first)

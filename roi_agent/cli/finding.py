@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from roi_agent.cli.options import (
+    NANO_HELP,
     BoxOption,
     DeviceOption,
     DtypeOption,
@@ -18,6 +19,7 @@ from roi_agent.cli.options import (
     WorkspaceOption,
     boxes,
     check_picture,
+    introduce,
     loading,
     notes,
     opened_workspace,
@@ -44,7 +46,7 @@ ImageOrHandle = Annotated[
 def detect(
     image: ImageOrHandle,
     phrases: Annotated[str, typer.Argument(help='What to look for: "red umbrella . star .".')],
-    model: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
+    model: Annotated[str, typer.Option(help=f"{NANO_HELP}, a folder, or a name on the hub.")] = "nano",
     threshold: Annotated[float | None, typer.Option(help="Lowest score, 0 to 1.  [default: the model's own]")] = None,
     overlap: Annotated[float, typer.Option(help="IoU from which the lower of two boxes of one phrase is dropped.")] = 0.6,
     max_regions: Annotated[int, typer.Option(help="Keep the best so many.")] = 100,
@@ -58,6 +60,7 @@ def detect(
     """Find things by words; each gets a handle: region1, region2, ..."""
 
     check_picture(picture)
+    introduce(model)
     with loading(model):
         from roi_agent.loading import load_detector
         from roi_agent.tools.detect import detect as run
@@ -91,7 +94,7 @@ def segment(
     several: Annotated[bool, typer.Option("--several", help="Keep the three masks that the model offers.")] = False,
     format: FormatOption = "xyxy",
     unit: UnitOption = "pixel",
-    model: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
+    model: Annotated[str, typer.Option(help=f"{NANO_HELP}, a folder, or a name on the hub.")] = "nano",
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     workspace: WorkspaceOption = None,
@@ -102,6 +105,7 @@ def segment(
     """Masks of what boxes, points or regions point at; each gets a handle."""
 
     check_picture(picture)
+    introduce(model)
     if everything and (box or point or outside or region):
         raise InvalidSetting("--everything together with a prompt", do="leave out one of them")
     marked = [(*each, 1) for each in points(point)] + [(*each, 0) for each in points(outside)]

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from roi_agent.model.errors import BoxFormatUnknown, InvalidSetting, PointInvalid
+from roi_agent.model.introduction import NANO
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from roi_agent.tools.workspace import Workspace
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+
+NANO_HELP = NANO.replace(": ", " (") + ")"
 
 
 def among(*words: str) -> Callable[[str], list[str]]:
@@ -34,7 +37,9 @@ PointOption = Annotated[
     list[str] | None,
     typer.Option("--point", help="On a thing, which is segmented; numbered after the boxes.", metavar="X,Y"),
 ]
-SegmenterOption = Annotated[str, typer.Option(help="What finds the thing at a point: nano, a folder, or a name on the hub.")]
+SegmenterOption = Annotated[
+    str, typer.Option(help=f"What finds the thing at a point: {NANO_HELP}, a folder, or a name on the hub.")
+]
 FormatOption = Annotated[
     str, typer.Option(help="What the four numbers are: xyxy, xywh or cxcywh.", autocompletion=among("xyxy", "xywh", "cxcywh"))
 ]
@@ -44,7 +49,7 @@ UnitOption = Annotated[
         help="Their unit: pixel, normalised or thousandths.", autocompletion=among("pixel", "normalised", "thousandths")
     ),
 ]
-ModelOption = Annotated[str, typer.Option(help="nano, a folder with a model, a server's address, or none.")]
+ModelOption = Annotated[str, typer.Option(help=f"{NANO_HELP}, a folder with a model, a server's address, or none.")]
 DeviceOption = Annotated[
     str | None,
     typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.", autocompletion=among("cpu", "cuda", "mps")),
@@ -141,6 +146,12 @@ def loading(name: str) -> Iterator[None]:
             yield
     finally:
         gc.enable()
+
+
+def introduce(name: str) -> None:
+    """Say on a terminal what nano is; a program's standard error stays empty."""
+    if name == "nano" and err.is_terminal:
+        err.print(NANO, style="dim")
 
 
 def loaded_model(name: str, device: str | None, dtype: str | None) -> "RegionModel":

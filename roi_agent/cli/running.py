@@ -101,6 +101,7 @@ def run(
     with loading("the agent"):
         from roi_agent.agent.agent import build_agent
         from roi_agent.agent.result import Budget
+        from roi_agent.loading import introduction
 
         agent = build_agent(
             planner,
@@ -116,6 +117,8 @@ def run(
             device=device,
             dtype=dtype,
         )
+    if not as_json and (about := introduction(agent.models)):
+        err.print(about, markup=False)
     regions = [{"box": each, "format": format, "unit": unit} for each in boxes(box)]
     given = [given_image(each, max_pixels) for each in images]
     result = _worked(agent, given, task, show=not as_json, regions=regions, thread=thread)

@@ -128,7 +128,7 @@ def serve(
 
     with closing(listen(settings)) as listening:
         with loading(called):
-            from roi_agent.loading import load_models
+            from roi_agent.loading import introduction, load_models
             from roi_agent.model.engine import EngineSettings
             from roi_agent.server import build_app
             from roi_agent.server import serve as run
@@ -151,6 +151,8 @@ def serve(
                 mount(application, models, settings, load_planner(planner, base_url=base_url), application.state.roi.finding.run)
             if with_mcp:
                 _mount_mcp(application, settings, allow_folder or ())
+        if about := introduction(models):
+            err.print(about, markup=False)
         more = ", with a page for people at /ui" * ui + ", with MCP at /mcp" * with_mcp
         run(
             application,
@@ -237,12 +239,15 @@ def _mcp_over_http(options: dict[str, Any], settings: "ServerSettings", name: st
     from roi_agent.server import listen
 
     with closing(listen(settings)) as listening:
-        from roi_agent.loading import load_models
+        from roi_agent.loading import introduction, load_models
         from roi_agent.server import build_app
         from roi_agent.server import serve as run
 
-        application = build_app(load_models(**options), settings, name=name, api=False)
+        models = load_models(**options)
+        application = build_app(models, settings, name=name, api=False)
         _mount_mcp(application, settings, folders)
+        if about := introduction(models):
+            err.print(about, markup=False)
         started = "roi-agent serves MCP at {}/mcp"
         run(application, settings, listening, started=lambda address: err.print(started.format(address), markup=False))
 

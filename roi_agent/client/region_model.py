@@ -108,7 +108,7 @@ class _RemoteStream(AnswerStream):
                 for choice in chunk.choices:
                     if choice.finish_reason:
                         self._end = choice.model_dump()
-                    if choice.delta.content:
+                    if choice.delta.content and not (choice.model_extra or {}).get("roi"):  # that is in the notes, too
                         self._text.append(choice.delta.content)
                         yield choice.delta.content
 
@@ -142,6 +142,7 @@ class _RemoteStream(AnswerStream):
             notes=(*self._image.notes, *roi["notes"]),
             finish=self._end["finish_reason"],
             tokens=tuple(tokens),
+            in_domain=roi.get("in_domain"),
         )
 
     def cancel(self) -> None:

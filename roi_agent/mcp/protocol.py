@@ -14,6 +14,7 @@ from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
 from roi_agent.lanes import Job, Lanes
+from roi_agent.loading import introduction
 from roi_agent.mcp.workspaces import Workspaces
 from roi_agent.model.cancellation import NEVER, Cancellation
 from roi_agent.model.errors import InvalidSetting, RoiAgentError
@@ -65,7 +66,7 @@ def build_server(workspaces: Workspaces, *, version: str, lanes: Lanes | None = 
     return Server(
         "roi-agent",
         version=version,
-        instructions=load_blocks("mcp")["system"],
+        instructions="\n".join(filter(None, (load_blocks("mcp")["system"], introduction(workspaces.models)))),
         on_list_tools=list_tools,
         on_call_tool=call_tool,
         on_list_resources=list_resources,

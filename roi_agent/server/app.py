@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from roi_agent.lanes import Lanes
+from roi_agent.loading import introduction
 from roi_agent.model.errors import ModelNotFound, RoiAgentError
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.protocol import NoRegionModel
@@ -102,17 +103,19 @@ def _add_health(app: FastAPI, readiness: Readiness) -> None:
 
 
 def _add_models(app: FastAPI, *, created: int) -> None:
-    def described(name: str) -> dict[str, Any]:
-        return {"id": name, "object": "model", "created": created, "owned_by": "roi-agent"}
+    def described(state: State) -> dict[str, Any]:
+        about = introduction(state.models)
+        model = {"id": state.name, "object": "model", "created": created, "owned_by": "roi-agent"}
+        return model | ({"description": about} if about else {})
 
     @app.get("/v1/models", responses={401: faults.RESPONSES[401]})
     async def models(request: Request) -> dict[str, Any]:
         """The region model's name."""
-        return {"object": "list", "data": [described(state_of(request).name)]}
+        return {"object": "list", "data": [described(state_of(request))]}
 
     @app.get("/v1/models/{name}", responses={401: faults.RESPONSES[401], 404: faults.RESPONSES[404]})
     async def model(name: str, request: Request) -> dict[str, Any]:
         """Whether there is a model of that name."""
         if name != state_of(request).name:
             raise ModelNotFound(f"there is no model {name[:80]!r}", do=f"use {state_of(request).name}")
-        return described(name)
+        return described(state_of(request))

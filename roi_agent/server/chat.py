@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from roi_agent.model.answers import MAX_NEW_TOKENS, Answer, AnswerStream, Decoding
 from roi_agent.model.conversation import Turn
+from roi_agent.model.domain import OUTSIDE
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, RoiAgentError
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.mentions import read_turns
@@ -42,6 +43,7 @@ from roi_agent.server.state import State, state_of
 from roi_agent.server.waiting import unless_gone
 
 router = APIRouter(route_class=JsonRoute)
+_NOTE = "\n\nNote: "
 _EVENTS = {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The answer, or its events."}
 
 
@@ -142,6 +144,8 @@ def _turns(parts: Sequence[tuple[Message, list[Part]]]) -> list[Turn]:
         text = "\n".join(part.text for part in each if isinstance(part, TextPart)).strip()
         if message.role in ("tool", "function") or not text:
             continue
+        if message.role == "assistant":
+            text = text.partition(f"{_NOTE}{OUTSIDE}")[0]  # no words of the model
         if said and said[-1][0] == message.role:
             text = f"{said.pop()[1]}\n{text}"
         said.append((message.role, text))
@@ -172,7 +176,7 @@ def _decoding(wanted: ChatRequest, timeout_s: float | None) -> Decoding:
 def _choice(index: int, answer: Answer, notes: tuple[str, ...]) -> ChatChoice:
     finish, told = _finish(answer.finish)
     with faults.of_model():
-        message, roi = AnswerMessage(content=answer.text), _roi(answer, (*notes, *told))
+        message, roi = AnswerMessage(content=answer.text + _warning(answer)), _roi(answer, (*notes, *told))
         return ChatChoice(index=index, message=message, finish_reason=finish, logprobs=_logprobs(answer), roi=roi)
 
 
@@ -184,10 +188,17 @@ def _finish(reason: object) -> tuple[FinishReason, tuple[str, ...]]:
     return "stop", (f"the model ended for the reason {shown(reason)}",)
 
 
+def _warning(answer: Answer) -> str:
+    """What the text of an answer says of an image that the model does not know: many clients drop `roi`."""
+    return "".join(f"{_NOTE}{note}." for note in answer.notes if note.startswith(OUTSIDE))
+
+
 def _roi(answer: Answer, notes: tuple[str, ...]) -> RoiAnswer:
     regions = [WireRegion.model_validate(region.to_dict()) for region in answer.regions]
     timing = asdict(answer.timing)
-    return RoiAnswer(confidence=answer.confidence, regions=regions, notes=[*answer.notes, *notes], timing=timing)
+    return RoiAnswer(
+        confidence=answer.confidence, regions=regions, notes=[*answer.notes, *notes], timing=timing, in_domain=answer.in_domain
+    )
 
 
 def _logprobs(answer: Answer) -> Logprobs | None:
@@ -234,6 +245,8 @@ async def _events(
                 yield part(index, {"content": piece})
                 continue
             answers[index] = await asyncio.to_thread(streams[index].answer)
+            if warning := _warning(answers[index]):
+                yield part(index, {"content": warning}, roi={"note": True})  # a client that reads roi has it in the notes
             end = _choice(index, answers[index], asked.notes)
             logprobs = end.logprobs.model_dump() if end.logprobs else None
             yield part(index, {}, finish_reason=end.finish_reason, logprobs=logprobs, roi=end.roi.model_dump())

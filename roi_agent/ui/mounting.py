@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse, Response
 from langchain_core.language_models import BaseChatModel
 from starlette.routing import Mount
 
+from roi_agent.loading import introduction
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.models import Models
 from roi_agent.ui.actions import SCENES, Actions, Lane
@@ -53,7 +54,8 @@ def mount(app: FastAPI, models: Models, settings: ServerSettings, planner: BaseC
     files = settings.public_path + FOLDER
 
     async def build() -> None:
-        _mount(app, build_page(Actions(visitors, models, planner, lane, files=files), settings), visitors, settings)
+        actions = Actions(visitors, models, planner, lane, files=files)
+        _mount(app, build_page(actions, settings, introduction(models)), visitors, settings)
 
     asyncio.run(build())  # outside of a loop, Gradio makes some that nobody closes
 

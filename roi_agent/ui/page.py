@@ -33,11 +33,11 @@ _EDIT = "(value) => roi.edited(value)"
 _REGIONS = "roi.follow(element, trigger);"
 
 
-def build_page(actions: Actions, settings: ServerSettings) -> gr.Blocks:
-    """The components and what they call."""
+def build_page(actions: Actions, settings: ServerSettings, about: str = "") -> gr.Blocks:
+    """The components and what they call.  about: the models, in a sentence below the title."""
     blocks = gr.Blocks(analytics_enabled=False, title="roi-agent", fill_width=True)
     with blocks:
-        _Page(actions).build(blocks)
+        _Page(actions).build(blocks, about)
     blocks.queue(api_open=False, default_concurrency_limit=32, max_size=settings.max_requests)
     return blocks
 
@@ -48,9 +48,9 @@ class _Page:
     def __init__(self, actions: Actions) -> None:
         self.actions = actions
 
-    def build(self, blocks: gr.Blocks) -> None:
+    def build(self, blocks: gr.Blocks, about: str) -> None:
         self.marks, self.sent = gr.JSON(visible="hidden"), gr.Textbox(visible="hidden")
-        gr.Markdown(_HEAD, elem_id="roi-head")
+        gr.Markdown(f"{_HEAD}\n\n{about}".strip(), elem_id="roi-head")
         with gr.Row():
             with gr.Column(scale=6, min_width=340):
                 self._picture()

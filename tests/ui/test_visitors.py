@@ -75,7 +75,7 @@ def test_images_and_files_of_one_take_a_limited_memory(actions: Actions, work: W
     visitors = visitors_of(visitor_bytes=work.nbytes + 100)
     visitors.put(NAME, work)
     visitors.send(NAME, b"x" * 100)
-    with pytest.raises(PageFull, match=r"over the limit of 0\.8 MiB; send a smaller one"):
+    with pytest.raises(PageFull, match=r"over the limit of 1\.0 MiB; send a smaller one"):
         visitors.send(NAME, b"x" * 101)
     grown = opened(actions, "1" * 32)
     grown.pictures["step-1.jpg"] = b"x" * 101

@@ -1,0 +1,121 @@
+"""What rendered scenes look like in their pixels: flat things of few colours, each in one piece, on a muted ground.
+
+Seven shares between 0 and 1 say how far an image is from that. A photo has pixels of many colours, which run into each other.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+Pixels = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+_SIDE = 224  # pixels of the shorter side at most: a larger image is made smaller, a smaller one stays
+_TO_YCC = np.array([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]], np.float32)
+_GROUND_LIGHTNESS, _GROUND_CHROMA = (80, 190), 18  # of 255
+_LIGHTNESS, _CHROMA = 15, 11  # how far a pixel may be from its colour
+_FADED = 0.65  # of a colour's chroma, which a JPEG takes from the edges of things
+_VIVID = 20  # chroma of a colour that is neither black nor white nor grey
+_FLAT, _STEEP, _EVEN = 12, 36, 5  # differences of lightness: between neighbours; from the lightness of a thing
+_LEAST = 0.0006  # of the shorter side's square: a piece that is smaller is a speck
+_OWN = 0.3  # of a piece: so much must have a known colour
+
+
+@dataclass(frozen=True, slots=True)
+class SceneStatistics:
+    """Shares of an image.
+
+    things: of all pixels, those that are not ground.  strange: of all pixels, those that are even and of no known colour.
+    framed: of the pixels at the frame, those that are neither ground nor of a vivid known colour.
+    rough: of the ground, what is steep.  unknown: of the things, the pixels of no known colour.
+    scattered: of the things, what lies in no piece that has a known colour.
+    uneven: of the pixels of known colours, those that have not the lightness of their thing.
+    """
+
+    things: float
+    strange: float
+    framed: float
+    rough: float
+    unknown: float
+    scattered: float
+    uneven: float
+
+
+def measure(image: Image.Image, fills: Pixels, rims: Pixels, *, most_things: float = 1.0) -> SceneStatistics:
+    """The statistics of an RGB image.
+
+    fills, rims: (K, 3) RGB, the known colours of things and of their rims.
+    most_things: an image with more is not looked at any further; its other shares are 1.  Most photos are such.
+    """
+    lightness, chroma = _split(_reduced(image))
+    low, high = _GROUND_LIGHTNESS
+    ground = (lightness >= low) & (lightness <= high) & (np.abs(chroma).max(2) <= _GROUND_CHROMA)
+    things = ~ground
+    if (share := _share(things)) > most_things:
+        return SceneStatistics(share, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    steps = ndimage.maximum_filter(lightness, 3, mode="nearest") - ndimage.minimum_filter(lightness, 3, mode="nearest")
+    fill, rim = (np.full(things.shape, -1) for _ in range(2))
+    fill[things] = _nearest(lightness[things], chroma[things], fills)
+    rim[things] = _nearest(lightness[things], chroma[things], rims)
+    known = (fill >= 0) | (rim >= 0)
+    vivid = np.abs(_split(fills)[1]).max(1) > _VIVID
+    scattered, uneven = _pieces(things, fill, lightness, len(fills))
+    return SceneStatistics(
+        things=share,
+        strange=_share(things & ~known & (steps <= _FLAT)),
+        framed=1 - _share(_frame(ground | ((fill >= 0) & vivid[fill]))),
+        rough=_share(steps[ground] > _STEEP),
+        unknown=1 - _share(known[things]),
+        scattered=scattered,
+        uneven=uneven,
+    )
+
+
+def _reduced(image: Image.Image) -> Pixels:
+    factor = _SIDE / min(image.size)
+    if factor < 1:
+        width, height = (max(1, round(side * factor)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BOX)
+    return np.asarray(image, np.float32)
+
+
+def _split(rgb: Pixels) -> tuple[Pixels, Pixels]:
+    """Lightness (...) and chroma (..., 2) of RGB values (..., 3), as in JPEG."""
+    values: Pixels = rgb @ _TO_YCC.T
+    return values[..., 0], values[..., 1:]
+
+
+def _nearest(lightness: Pixels, chroma: Pixels, colours: Pixels) -> NDArray[np.intp]:
+    """Of each of N pixels the number of its colour, -1 where it is near none.  colours: (K, 3) RGB."""
+    of_colour, hues = _split(colours)
+    strength = (hues**2).sum(1)
+    fade = np.where(strength > 100, ((chroma @ hues.T) / np.maximum(strength, 1)).clip(_FADED, 1), 1)  # greys do not fade
+    apart = np.abs(chroma[..., None, :] - fade[..., None] * hues).max(-1)
+    apart[(np.abs(lightness[..., None] - of_colour) > _LIGHTNESS) | (apart > _CHROMA)] = np.inf
+    return np.where(np.isfinite(apart.min(-1)), apart.argmin(-1), -1)
+
+
+def _pieces(things: Mask, fill: NDArray[np.intp], lightness: Pixels, num_colours: int) -> tuple[float, float]:
+    """`scattered` and `uneven`, from the connected pieces of what is not ground."""
+    labels, _ = ndimage.label(things, np.ones((3, 3)))
+    sizes, coloured = np.bincount(labels.ravel()), np.bincount(labels.ravel(), (fill >= 0).ravel())
+    own = (sizes >= _LEAST * min(things.shape) ** 2) & (coloured >= _OWN * sizes)
+    own[0] = False  # the ground
+    inside = own[labels] & (fill >= 0)
+    if not inside.any():
+        return 1.0, 1.0
+    values = lightness[inside]
+    _, group = np.unique(labels[inside] * num_colours + fill[inside], return_inverse=True)
+    middle = np.asarray(ndimage.median(values, group, np.arange(group.max() + 1)))
+    return 1 - float(sizes[own].sum() / things.sum()), _share(np.abs(values - middle[group]) > _EVEN)
+
+
+def _frame(mask: Mask) -> Mask:
+    return np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+
+
+def _share(mask: Mask) -> float:
+    return float(mask.mean()) if mask.size else 0.0
