@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
 from rich.console import Console
@@ -53,17 +53,20 @@ def waiting(text: str, show: bool = True) -> Iterator[None]:
 @contextmanager
 def _told_if_long(text: str) -> Iterator[None]:
     over = threading.Event()
-    threading.Thread(target=_tell, args=(text, over), daemon=True, name="waiting").start()
+    teller = threading.Thread(target=_tell, args=(text, over), daemon=True, name="waiting")
+    teller.start()
     try:
         yield
     finally:
         over.set()
+        teller.join()  # no line comes after the end, when standard error may be closed
 
 
 def _tell(text: str, over: threading.Event) -> None:
     begin, patience = time.monotonic(), FIRST_S
     while not over.wait(patience):
-        print(f"{text} ... {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
+        with suppress(OSError, ValueError):  # nobody reads standard error any more
+            print(f"{text} ... {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
         patience = AGAIN_S
 
 
