@@ -28,7 +28,7 @@ class Batch:
     Work that fails is done again in halves, down to the single question whose fault it is.
     max_questions: at once.  over: what has ended; whoever empties it tells those who wait.
     later: questions that wait again, for the memory that others take.
-    fits: questions at once, in all and in one part; fewer than max_questions while memory is short.
+    fits: questions at once, in all and in one part; fewer than max_questions while memory is short, and one more for each answer.
     """
 
     def __init__(self, runner: Runner, cache: ImageCache, max_questions: int) -> None:
@@ -196,6 +196,7 @@ class Batch:
             score=score,
         )
         self.over.append((pending, written))
+        self.fits = min(self._max, self.fits + 1)  # memory that was short may be there again
 
     def _kept(self, part: Part, going: list[Question]) -> list[Part]:
         """A part with these of its questions only, which are in their order; in several parts where memory is short."""
@@ -215,7 +216,7 @@ class Batch:
     def tried(self, work: Callable[[], _T], count: int, *, again: bool = False) -> _T | RoiAgentError:
         """What the work for so many questions gives, or the error that it ends with.
 
-        Where memory ran out, images are forgotten, and fewer questions are taken until these are answered.
+        Where memory ran out, images are forgotten, and fewer questions are taken for a while.
         again: do the work once more then.
         """
         done = _attempted(work)

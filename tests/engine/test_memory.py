@@ -144,17 +144,24 @@ def test_a_question_that_fits_once_others_have_ended_waits_for_that(
 def test_memory_that_was_short_is_used_again_though_the_engine_is_never_idle(
     nano: LocalRegionModel, scene: LoadedImage, regions: tuple[Region, ...], requests: list[Request], expected: list[list[int]]
 ) -> None:
+    (end,) = nano.processor.end_ids()
     steps, short = list[int](), [True]
 
-    def once(what: str, rows: int) -> None:
-        if what == "step" and rows == 8 and short:
-            short.clear()
-            raise torch.OutOfMemoryError("out of memory")
-        if what == "step":
-            steps.append(rows)
+    class Endless(Runner):
+        """Memory runs out once; the longest question never ends."""
 
-    engine = Engine(Watched(nano, once), EngineSettings(max_batch=8))
-    long = request(nano, scene, regions, "What is <region1>?", temperature=2.0, seed=1, max_new_tokens=900)
+        def step(self, rows: Rows, tokens: Sequence[int]) -> torch.Tensor:
+            if len(rows) == 8 and short:
+                short.clear()
+                raise torch.OutOfMemoryError("out of memory")
+            steps.append(len(rows))
+            logits = super().step(rows, tokens)
+            logits[rows.lengths > 30, end] = -torch.inf
+            return logits
+
+    long = request(nano, scene, regions, "What is <region1>, " * 4 + "and <region2>?", max_new_tokens=1500)
+    assert len(long.ids) - len(nano.engine.runner.prefix_ids) > 30
+    engine = Engine(Endless(nano.model, nano.processor), EngineSettings(max_batch=8))
     endless, *first = engine.submit_all([long, *requests[:7]])
     assert [ids_of(each.result()) for each in first] == expected[:7] and short == []
     for _ in range(2):
