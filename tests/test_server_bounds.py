@@ -152,6 +152,22 @@ def status_of(port: int, path: str, headers: dict[str, str]) -> int:
         return error.code
 
 
+@pytest.mark.parametrize("size", [100_000, 17 * MIB])
+@pytest.mark.parametrize("connection", [b"close", b"keep-alive"])
+def test_a_client_that_sends_all_before_it_reads_gets_the_answer(port: int, size: int, connection: bytes) -> None:
+    head = b"POST /v1/nowhere HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: %s\r\ncontent-length: %d\r\n\r\n" % (connection, size)
+    with connected(port) as client:
+        client.sendall(head + b"x" * size)
+        assert client.recv(65536).split()[1] == (b"404" if size < 16 * MIB else b"413")
+
+
+def test_a_refused_body_is_read_for_a_while_only(hurried: int) -> None:
+    with connected(hurried) as client:
+        client.sendall(BODY.replace(b"100", b"1000000000") + b"x")
+        came = b"".join(iter(lambda: client.recv(65536), b""))
+    assert came.count(b"HTTP/1.1 ") == 1 and b" 413 " in came
+
+
 def test_a_body_that_comes_slowly_and_does_come_is_read(hurried: int) -> None:
     with connected(hurried) as connection:
         connection.sendall(BODY.replace(b"100", b"%d" % (40 << 10)))

@@ -29,6 +29,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _reading = False  # a request of which a part has come
     _headless = False  # its headers are not all here
     _refused = False
+    _last = False  # the client wants the connection closed after the answer
     _no_body = 0  # bytes since the last that belonged to a body, or began or ended a request
     _progress = False
     _arrived = 0  # bytes of the body
@@ -61,6 +62,9 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self._refuse(RequestInvalid("the request is not valid HTTP", do="send HTTP/1.1, without TLS"), 400)
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing of a wish for WebSocket, which nothing here speaks: whoever may connect could fill the log."""
+
     @property
     def _idle(self) -> bool:
         return not self._reading and not self._refused and (self.cycle is None or self.cycle.response_complete)
@@ -83,16 +87,29 @@ class BoundedProtocol(HttpToolsProtocol):
         self._headless = False
         self._wait(self.crowd.settings.body_s)
         super().on_headers_complete()
+        if not self.cycle.keep_alive:  # uvicorn would close under a client that still sends, and so cannot read the answer
+            self._last = self.cycle.keep_alive = True
 
     def on_body(self, body: bytes) -> None:
         self._progress = True
         self._arrived += len(body)
+        if self.cycle.response_complete and self._arrived > 2 * self.crowd.settings.max_body_bytes:
+            self.transport.close()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._reading, self._progress = False, True
         self._stop_waiting()
         super().on_message_complete()
+        self._close_after_the_last()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._close_after_the_last()
+
+    def _close_after_the_last(self) -> None:
+        if self._last and self._idle and not self.pipeline:
+            self.transport.close()
 
     @property
     def _too_long(self) -> bool:
@@ -138,7 +155,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self.crowd.refused(status)
         answering = self.cycle is not None and not self.cycle.response_complete
-        if answering and (self._headless or self.cycle.response_started):
+        answered = self._reading and not self._headless and self.cycle.response_started
+        if answered or (answering and self._headless):
             self.transport.close()
             return
         if answering:

@@ -129,7 +129,7 @@ class Gate:
     def _note(self, scope: Scope, name: str, status: int, seconds: float) -> None:
         """Neither contents nor keys; the route and not the path, of which there are endlessly many."""
         route: Any = scope.get("route")
-        path = getattr(route, "path", "none")
+        path = getattr(route, "path", MCP_PATH if scope["path"] == MCP_PATH else "none")
         self._metrics.requests.labels(path, str(status)).inc()
         self._metrics.seconds.labels(path).observe(seconds)
         line = {"request": name, "method": scope["method"], "route": path, "status": status, "ms": round(1000 * seconds, 1)}
