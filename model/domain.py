@@ -25,6 +25,7 @@ _FILE = "domain.safetensors"
 _FLOOR = 1e-2  # under the logarithm: a channel that is nearly always silent must not decide
 _RIDGE = 1e-2  # added to the covariance, as a share of its mean variance, so that it can be inverted
 _SLACK = 1.25  # of a limit of scenes: how much farther than the farthest of them an image may lie
+_FRAMED = 0.05  # of the frame: so much may be black and white things that a crop of a scene cuts
 
 
 class Domain(ABC):
@@ -65,9 +66,10 @@ class SceneDomain(Domain):
 
     @classmethod
     def fit(cls, images: Sequence[Image.Image], fills: Tensor, rims: Tensor, *, known: str = "") -> "SceneDomain":
-        """From scenes alone: what is as far from them as none of them is, and a quarter more, lies outside."""
+        """From scenes alone: what is farther from them than any of them by a quarter lies outside."""
         found = [measure(each, fills.numpy(), rims.numpy()) for each in images]
         limits = {each.name: _SLACK * max(getattr(one, each.name) for one in found) for each in fields(SceneStatistics)}
+        limits["framed"] = _FRAMED
         return cls(fills, rims, SceneStatistics(**limits), min(one.things for one in found) / _SLACK, known)
 
     def contains(self, image: Image.Image, maps: Maps) -> bool:

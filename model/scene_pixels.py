@@ -1,6 +1,6 @@
 """What rendered scenes look like in their pixels: flat things of few colours, each in one piece, on a muted ground.
 
-Seven shares between 0 and 1 say how far an image is from that. A photo has pixels of many colours, which run into each other.
+Five statistics say how far an image is from that. A photo has pixels of many colours, which run into each other.
 """
 
 from dataclasses import dataclass
@@ -26,51 +26,46 @@ _OWN = 0.3  # of a piece: so much must have a known colour
 
 @dataclass(frozen=True, slots=True)
 class SceneStatistics:
-    """Shares of an image.
+    """Shares of an image, in [0, 1].
 
     things: of all pixels, those that are not ground.  strange: of all pixels, those that are even and of no known colour.
     framed: of the pixels at the frame, those that are neither ground nor of a vivid known colour.
-    rough: of the ground, what is steep.  unknown: of the things, the pixels of no known colour.
-    scattered: of the things, what lies in no piece that has a known colour.
-    uneven: of the pixels of known colours, those that have not the lightness of their thing.
+    rough: of the ground, what is steep.
+    vague: three shares added up, in [0, 3]: of the things, the pixels of no known colour; of the things, what lies in no piece
+    that has a known colour; of the pixels of known colours, those that have not the lightness of their thing.
     """
 
     things: float
     strange: float
     framed: float
     rough: float
-    unknown: float
-    scattered: float
-    uneven: float
+    vague: float
 
 
 def measure(image: Image.Image, fills: Pixels, rims: Pixels, *, most_things: float = 1.0) -> SceneStatistics:
     """The statistics of an RGB image.
 
     fills, rims: (K, 3) RGB, the known colours of things and of their rims.
-    most_things: an image with more is not looked at any further; its other shares are 1.  Most photos are such.
+    most_things: an image with more, such as most photos, is not looked at any further; its other statistics are at their largest.
     """
     lightness, chroma = _split(_reduced(image))
     low, high = _GROUND_LIGHTNESS
     ground = (lightness >= low) & (lightness <= high) & (np.abs(chroma).max(2) <= _GROUND_CHROMA)
     things = ~ground
     if (share := _share(things)) > most_things:
-        return SceneStatistics(share, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+        return SceneStatistics(share, 1.0, 1.0, 1.0, 3.0)
     steps = ndimage.maximum_filter(lightness, 3, mode="nearest") - ndimage.minimum_filter(lightness, 3, mode="nearest")
     fill, rim = (np.full(things.shape, -1) for _ in range(2))
     fill[things] = _nearest(lightness[things], chroma[things], fills)
     rim[things] = _nearest(lightness[things], chroma[things], rims)
     known = (fill >= 0) | (rim >= 0)
     vivid = np.abs(_split(fills)[1]).max(1) > _VIVID
-    scattered, uneven = _pieces(things, fill, lightness, len(fills))
     return SceneStatistics(
         things=share,
         strange=_share(things & ~known & (steps <= _FLAT)),
         framed=1 - _share(_frame(ground | ((fill >= 0) & vivid[fill]))),
         rough=_share(steps[ground] > _STEEP),
-        unknown=1 - _share(known[things]),
-        scattered=scattered,
-        uneven=uneven,
+        vague=1 - _share(known[things]) + _scattered_and_uneven(things, fill, lightness, len(fills)),
     )
 
 
@@ -98,19 +93,20 @@ def _nearest(lightness: Pixels, chroma: Pixels, colours: Pixels) -> NDArray[np.i
     return np.where(np.isfinite(apart.min(-1)), apart.argmin(-1), -1)
 
 
-def _pieces(things: Mask, fill: NDArray[np.intp], lightness: Pixels, num_colours: int) -> tuple[float, float]:
-    """`scattered` and `uneven`, from the connected pieces of what is not ground."""
+def _scattered_and_uneven(things: Mask, fill: NDArray[np.intp], lightness: Pixels, num_colours: int) -> float:
+    """Two of the three shares of `vague`, from the connected pieces of what is not ground."""
     labels, _ = ndimage.label(things, np.ones((3, 3)))
     sizes, coloured = np.bincount(labels.ravel()), np.bincount(labels.ravel(), (fill >= 0).ravel())
     own = (sizes >= _LEAST * min(things.shape) ** 2) & (coloured >= _OWN * sizes)
     own[0] = False  # the ground
     inside = own[labels] & (fill >= 0)
     if not inside.any():
-        return 1.0, 1.0
+        return 2.0
     values = lightness[inside]
     _, group = np.unique(labels[inside] * num_colours + fill[inside], return_inverse=True)
     middle = np.asarray(ndimage.median(values, group, np.arange(group.max() + 1)))
-    return 1 - float(sizes[own].sum() / things.sum()), _share(np.abs(values - middle[group]) > _EVEN)
+    scattered = 1 - float(sizes[own].sum() / things.sum())
+    return scattered + _share(np.abs(values - middle[group]) > _EVEN)
 
 
 def _frame(mask: Mask) -> Mask:
