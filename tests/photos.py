@@ -47,7 +47,7 @@ def drawn() -> Iterator[tuple[str, Image.Image]]:
     yield "grey noise", Image.fromarray(noise.integers(100, 160, (240, 320), np.uint8)).convert("RGB")
     yield "ramp", Image.linear_gradient("L").convert("RGB")
     yield "rings", Image.radial_gradient("L").convert("RGB")
-    yield "checks", Image.fromarray(np.uint8(np.indices((256, 256)).sum(0) // 32 % 2 * 255)).convert("RGB")
+    yield "checks", Image.fromarray((np.indices((256, 256)).sum(0) // 32 % 2 * 255).astype(np.uint8)).convert("RGB")
     yield "chart", _chart("white")
     yield "chart on grey", _chart("#808080")
     for ground in ("white", "#808080"):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,8 +76,9 @@ def test_a_replay_with_a_model_that_is_not_there_is_2(run: Runner) -> None:
 @pytest.mark.parametrize("role", ["region_model", "detector", "segmenter"])
 @pytest.mark.parametrize("name", ["missing", "./missing", "no/such/folder", "gpt4roi-7b", "", "tests"])
 def test_an_agent_is_not_built_with_a_model_that_is_not_there(role: str, name: str) -> None:
+    given: dict[str, Any] = {role: name}
     with pytest.raises(ModelNotFound):
-        build_agent(**{role: name})
+        build_agent(**given)
 
 
 @pytest.mark.parametrize("folder", ["missing", "file.txt"])

@@ -10,6 +10,7 @@ from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 from openai import OpenAI
 from PIL import Image
+from pydantic import SecretStr
 
 from roi_agent.loading import load_region_model
 from roi_agent.model.data.scenes import make_scene, render
@@ -67,7 +68,7 @@ def test_streams_say_it_at_their_end(openai: OpenAI) -> None:
 
 
 def test_langchains_client_gets_it_too(served: Serving) -> None:
-    chat = ChatOpenAI(model="nano", base_url=f"{served.address}/v1", api_key="none", extra_body={"roi": ROI})
+    chat = ChatOpenAI(model="nano", base_url=f"{served.address}/v1", api_key=SecretStr("none"), extra_body={"roi": ROI})
     message = HumanMessage(asked(PHOTO)[0]["content"])
     assert chat.invoke([message]).text.endswith(WARNING)
     assert "".join(chunk.text for chunk in chat.stream([message])).endswith(WARNING)

@@ -132,8 +132,9 @@ def visitors_of(**given: Any) -> Visitors:
 @pytest.mark.parametrize("name", ["visitors", "visitor_bytes", "page_bytes", "visitor_idle_s", "visitor_s"])
 def test_limits_are_numbers_above_zero(name: str) -> None:
     for value in (0, -1):
+        given: dict[str, Any] = {name: value}
         with pytest.raises(InvalidSetting, match=f"{name} is {value}"):
-            replace(ServerSettings(), **{name: value})
+            replace(ServerSettings(), **given)
 
 
 def test_visitors_keep_their_own_work(actions: Actions) -> None:
