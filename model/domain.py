@@ -137,6 +137,12 @@ def load_domain(folder: Path) -> Domain | None:
     return SceneDomain(found["fills"], found["rims"], SceneStatistics(**limits), found["least"].item(), known)
 
 
+def limit_of(model: object) -> str | None:
+    """The only kind of images that a model knows, in words; None for one without such a limit."""
+    knows = getattr(model, "knows", None)
+    return knows if isinstance(knows, str) and knows else None
+
+
 def is_verdict(note: str) -> bool:
     """Whether a note says what a domain found, or that it found nothing."""
     return note.startswith((OUTSIDE, NOT_KNOWN))

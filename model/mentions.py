@@ -23,18 +23,21 @@ _BARE = re.compile(rf"(?<!\w)region(s?){_NUMBER}\b", re.IGNORECASE)
 _LIKE_A_NAME = re.compile(r"/?(?:region.*|\w+|[\w\s-]*[0-9]+)", re.IGNORECASE | re.DOTALL)
 
 
-def with_mentions(question: str, given: Collection[str] = (), *, each: bool = False) -> str:
+def with_mentions(question: str, given: Collection[str] = (), *, each: bool = False, bare: bool = False) -> str:
     """The question with every mention as `<region1>`.
 
     given: names of regions that are part of the question anyway, which may stand there without brackets.
     each: `<region>` stands for each of many.
+    bare: a handle without brackets brings its region along, for people who see the names beside the boxes.
     Errors: UnknownRegion for what stands in brackets and names no region, InvalidSetting for a bare handle of one not given.
     """
     parts = [_mention(part, each) if index % 2 else part for index, part in enumerate(_TAG.split(question))]
     known = {*given, *mentioned("".join(parts))}
-    return "".join(
-        part if index % 2 else _BARE.sub(lambda bare: _handle(bare, known, each), part) for index, part in enumerate(parts)
-    )
+
+    def handle(found: re.Match[str]) -> str:
+        return f"<region{found[2]}>" if bare and not found[1] else _handle(found, known, each)
+
+    return "".join(part if index % 2 else _BARE.sub(handle, part) for index, part in enumerate(parts))
 
 
 def read_turns(

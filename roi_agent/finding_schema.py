@@ -68,10 +68,15 @@ class SegmentResponse(Wire):
 
 
 class FinderInfo(Wire):
-    """The model that finds.  threshold: of a detector, the score that a region needs unless another is given."""
+    """The model that finds.
+
+    threshold: of a detector, the score that a region needs unless another is given.
+    knows: the only kind of images that it knows, in words; None for one without such a limit.
+    """
 
     name: str
     threshold: float | None = None
+    knows: str | None = None
 
 
 class CandidatesRequest(Wire):

@@ -16,6 +16,7 @@ from roi_agent.agent.result import Budget
 from roi_agent.agent.running import Run
 from roi_agent.model.detector import Candidates
 from roi_agent.model.protocol import RegionModel
+from tests import photos
 
 SCENE = Path(__file__).parent.parent / "examples" / "scene1.png"
 PHOTO = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
@@ -50,6 +51,14 @@ def test_an_answer_about_a_photo_is_refused_or_doubted_once(agent: Agent, questi
     assert result.status == "refused" or told, result.answer
     assert len(set(told)) == len(told) <= 2  # of the detector, and of the region model
     assert all(doubt in result.answer for doubt in told)
+
+
+@pytest.mark.parametrize("file", photos.FILES, ids=lambda file: file.name)
+def test_no_photo_is_answered_about_as_if_it_were_a_scene(agent: Agent, file: Path) -> None:
+    photo = photos.opened(file)
+    for question in ("Where is the flag?", "What colour is the largest thing?"):
+        result = agent.run(photo, question)
+        assert result.status == "refused" or "the rendered scenes of the toy world" in result.answer, result.answer
 
 
 @pytest.mark.parametrize(

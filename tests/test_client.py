@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from roi_agent.client import Connection, RemoteRegionModel
 from roi_agent.loading import load_models
 from roi_agent.model.answers import Answer
 from roi_agent.model.conversation import Turn
+from roi_agent.model.detector import Candidates
 from roi_agent.model.errors import (
     BoxOutOfBounds,
     Cancelled,
@@ -255,6 +256,43 @@ def test_an_agent_needs_no_model_in_its_own_process(served: Serving, monkeypatch
     monkeypatch.setenv("ROI_AGENT_API_KEY", KEY)
     agent = build_agent(region_model=served.address, detector=served.address, segmenter=served.address)
     assert agent.run(SCENE, "What colour is the largest thing right of the umbrella?").answer == "yellow (region8)"
+
+
+def test_what_a_model_is_limited_to_goes_over_the_wire(served: Serving, local: RegionModel, remote: RegionModel) -> None:
+    limit = "nano knows only the rendered scenes of the toy world"
+    detectors = [load_detector(each, api_key=KEY) for each in ("nano", served.address)]
+    assert [getattr(each, "knows", None) for each in (local, remote, *detectors)] == [limit] * 4
+
+
+def test_a_limited_model_on_a_server_overrules_no_detector_of_the_users_own(remote: RegionModel) -> None:
+    def cats(image: Image.Image) -> list[dict[str, Any]]:
+        return [{"box": UMBRELLA, "label": "cat", "score": 0.93}]
+
+    result = build_agent(region_model=remote, detector=cats).run(SCENE, "How many cats are there?")
+    assert (result.status, result.said) == ("answered", "one (region1)")
+    assert any("the region model does not see that region1 is a cat" in doubt for doubt in result.doubts)
+
+
+def test_a_limited_model_on_a_server_still_overrules_a_detector_of_the_same_limit(served: Serving, remote: RegionModel) -> None:
+    for detector in (load_detector("nano"), load_detector(served.address, api_key=KEY)):
+        result = build_agent(region_model=remote, detector=detector).run(SCENE, "Is there a star?")
+        assert result.said == "no, no star was found"
+
+
+class Anywhere:
+    """A detector of phrases without a limit, which finds nothing."""
+
+    name, threshold = "anywhere", 0.5
+
+    def candidates(self, images: Sequence[Image.Image], phrases: Sequence[str]) -> list[Candidates]:
+        return [Candidates(np.zeros((0, 4)), np.zeros((0, len(phrases))))] * len(images)
+
+
+def test_a_server_names_no_limit_of_models_that_have_none() -> None:
+    app = build_app(load_models(region_model=None, detector=Anywhere()), ServerSettings(), name="mine")
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        assert "knows" not in client.get("/v1/models").json()["data"][0]
+        assert client.get("/v1/detect").json()["knows"] is None
 
 
 @pytest.mark.parametrize(

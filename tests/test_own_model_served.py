@@ -148,3 +148,27 @@ async def test_choices_of_our_model_end_with_their_client_and_their_deadline() -
     while engine.counters().waiting or engine.counters().running:
         await asyncio.sleep(0.01)
     assert engine.counters().answered <= 1 and engine.counters().failed == 0
+
+
+HOT: dict[str, Any] = CHAT | {"n": 8, "stream": True, "temperature": 2.0, "max_tokens": 1500}  # answers that run to their length
+
+
+async def test_a_stream_whose_client_left_before_it_began_is_taken_back() -> None:
+    app = app_of("nano")
+    engine = app.state.roi.model.engine
+    gone = Leaving(app, "POST", "/v1/chat/completions", HOT)
+    gone.leave()
+    await gone.content()
+    while engine.counters().waiting or engine.counters().running:
+        await asyncio.sleep(0.01)
+    assert (engine.counters().cancelled, engine.counters().answered) == (8, 0)
+
+
+async def test_of_several_streams_that_find_no_room_together_none_goes_on() -> None:
+    app = app_of("nano", EngineSettings(max_batch=1, max_waiting=1))
+    engine = app.state.roi.model.engine
+    refused = Leaving(app, "POST", "/v1/chat/completions", HOT)
+    assert (await refused.answer())["error"]["code"] == "queue_full" and refused.status == 429
+    while engine.counters().waiting or engine.counters().running:
+        await asyncio.sleep(0.01)
+    assert engine.counters().cancelled >= 1 and engine.counters().answered == 0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from roi_agent.model.cancellation import NEVER, Cancellation
+from roi_agent.model.domain import limit_of
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.regions import Region
 from roi_agent.tools import arguments as schemas
@@ -180,7 +181,7 @@ def _zoom(box: "Toolbox", given: schemas.ZoomArguments) -> ToolReply:
 
 def _limit(model: object) -> dict[str, Any]:
     """The only kind of images that a model knows, such as nano the toy world: it must not overrule one that knows more."""
-    return {"knows": getattr(model, "knows", None)}
+    return {"knows": limit_of(model)}
 
 
 # Those of the groups detect and segment, whose work may take long, also take a cancellation.

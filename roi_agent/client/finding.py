@@ -18,13 +18,14 @@ _AT_ONCE = 64  # prompts of one request
 class RemoteDetector:
     """Finds things by words with the detector of a server. Safe under threads.
 
+    knows: the only kind of images that it knows, in words; None for one without such a limit.
     Errors: those of the server by their codes, ServerUnreachable.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         info = FinderInfo.model_validate(connection.get("/detect"))
-        self.name, self.threshold = info.name, info.threshold or 0.0
+        self.name, self.threshold, self.knows = info.name, info.threshold or 0.0, info.knows
 
     def candidates(
         self, images: Sequence[Image.Image], phrases: Sequence[str], *, cancellation: Cancellation = NEVER

@@ -19,12 +19,15 @@ _GRACE_S = 5.0  # for the way there and back, beyond the time that the answer it
 class RemoteRegionModel(RegionModel):
     """Answers with a model that `roi-agent serve` serves. Safe under threads.
 
+    knows: the only kind of images that the model knows, in words; None for one without such a limit.
     connection: to the server.  Errors: those of the server by their codes, ServerUnreachable.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection, self.address = connection, connection.address
-        self.name: str = connection.get("/models")["data"][0]["id"]
+        served: dict[str, Any] = connection.get("/models")["data"][0]
+        self.name: str = served["id"]
+        self.knows: str | None = served.get("knows")
 
     def reply(self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding) -> Answer:
         """The answer to the last turn, given the earlier ones."""

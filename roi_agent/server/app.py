@@ -13,6 +13,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from roi_agent.lanes import Lanes
 from roi_agent.loading import introduction
+from roi_agent.model.domain import limit_of
 from roi_agent.model.errors import ModelNotFound, RoiAgentError
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.protocol import NoRegionModel
@@ -104,13 +105,13 @@ def _add_health(app: FastAPI, readiness: Readiness) -> None:
 
 def _add_models(app: FastAPI, *, created: int) -> None:
     def described(state: State) -> dict[str, Any]:
-        about = introduction(state.models)
+        about, knows = introduction(state.models), limit_of(state.model)
         model = {"id": state.name, "object": "model", "created": created, "owned_by": "roi-agent"}
-        return model | ({"description": about} if about else {})
+        return model | ({"description": about} if about else {}) | ({"knows": knows} if knows else {})
 
     @app.get("/v1/models", responses={401: faults.RESPONSES[401]})
     async def models(request: Request) -> dict[str, Any]:
-        """The region model's name."""
+        """The region model's name, and where it is limited to one kind of images, which."""
         return {"object": "list", "data": [described(state_of(request))]}
 
     @app.get("/v1/models/{name}", responses={401: faults.RESPONSES[401], 404: faults.RESPONSES[404]})

@@ -26,6 +26,7 @@ from roi_agent.finding_schema import (
 from roi_agent.lanes import Job
 from roi_agent.model.cancellation import Cancellation
 from roi_agent.model.detector import PhraseDetector, candidates_of, parse_phrases
+from roi_agent.model.domain import limit_of
 from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, PointInvalid
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.originals import as_detector, as_segmenter
@@ -106,13 +107,13 @@ def _without_image(found: dict[str, Any]) -> dict[str, Any]:
 
 @router.get("/v1/detect")
 async def detector_info(request: Request) -> FinderInfo:
-    """The detector's name and its own threshold."""
+    """The detector's name, its own threshold, and what it knows only."""
     state = state_of(request)
 
     def work(stop: Cancellation) -> FinderInfo:
         with state.models.use("detect") as model:
             detector = _phrase_detector(model)
-            return FinderInfo(name=detector.name, threshold=detector.threshold)
+            return FinderInfo(name=detector.name, threshold=detector.threshold, knows=limit_of(detector))
 
     return await _found(request, "detect", work)
 

@@ -132,12 +132,11 @@ class Actions:
         except RoiAgentError as error:
             yield replace(seen, status=markup.status(error=error))
             return
-        with self._models.use("ask") as model:
-            steps = talking.work_on(work, text) if mode == "agent" else talking.ask(work, text, model)
-            for _ in steps:
-                if self._visitors.find(name) not in (work, None):
-                    return
-                yield replace(seen, work=work, talking=True)
+        steps = talking.work_on(work, text) if mode == "agent" else talking.ask(work, text, self._models)
+        for _ in steps:
+            if self._visitors.find(name) not in (work, None):
+                return
+            yield replace(seen, work=work, talking=True)
         yield replace(seen, work=work)
 
     def stop(self, name: object) -> Seen:

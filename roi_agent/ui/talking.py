@@ -2,8 +2,9 @@
 
 import io
 import logging
-import re
 from collections.abc import Iterator, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
@@ -13,8 +14,10 @@ from roi_agent.model.answers import Answer, Decoding
 from roi_agent.model.conversation import Turn, mentioned
 from roi_agent.model.display import shrunk
 from roi_agent.model.errors import Cancelled, InvalidSetting, RoiAgentError
-from roi_agent.model.protocol import RegionModel
+from roi_agent.model.mentions import read_turns, with_mentions
+from roi_agent.model.protocol import NoRegionModel, RegionModel
 from roi_agent.model.regions import Region
+from roi_agent.tools.models import Models
 from roi_agent.trace import Step
 from roi_agent.trace.record import arguments_text, step_picture
 from roi_agent.ui.markup import linked, plain
@@ -23,36 +26,47 @@ from roi_agent.ui.work import THREAD, Message, Work
 MAX_QUESTION = 2000  # characters
 _ENDED = {"partial": "stopped before an answer", "refused": "refused"}  # of an agent's run
 _log = logging.getLogger(__name__)
-_MENTION = re.compile(r"<?\b(region[1-9][0-9]*)\b>?")
 
 
-def ask(work: Work, text: str, model: RegionModel) -> Iterator[None]:
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A question with those before it, as a region model takes them.
+
+    implied: the region that the first of them is about without naming it.  notes: on what it is about.
+    """
+
+    turns: list[Turn]
+    regions: tuple[Region, ...]
+    implied: str | None
+    notes: tuple[str, ...]
+
+
+def ask(work: Work, text: str, models: Models) -> Iterator[None]:
     """Ask the region model; after each piece the chat's last message has grown.
 
-    text: names regions as `region1` or `<region1>`.  A question that names some stands for itself; one that names none, such as
-    "Why?", goes on from those before it.  A first question that names none is about the only region there is, or about the
-    whole image.  What goes wrong is told in the chat, and the conversation goes on as if it had not been asked.
+    text: names regions as `region1`, or by the rule of `mentions.py`.  A question that names some stands for itself; one that
+    names none, such as "Why?", goes on from those before it.  A first question that names none is about the only region there
+    is, or about the whole image.  What goes wrong is told in the chat, and the conversation goes on as if it had not been asked.
     """
     if not _begun(work, text):
         yield
         return
-    question = _MENTION.sub(r"<\1>", text.strip())
-    earlier = [] if mentioned(question) else list(work.turns)
-    implied = work.implied if earlier else _implied(work, question)
     reply = _say(work, "")
     stream = None
     try:
         yield
-        turns = [*earlier, Turn(question)]
-        stream = model.reply_stream(work.image.image, turns, _about(work, turns, implied), Decoding())
-        with work.going_on(stream.cancel):
-            for piece in stream:
-                reply["content"] += plain(piece)
-                yield
-            answer = stream.answer()
+        asked = _read(work, text.strip())
+        *earlier, last = asked.turns
+        with _region_model(models) as model:
+            stream = model.reply_stream(work.image.image, asked.turns, asked.regions, Decoding())
+            with work.going_on(stream.cancel):
+                for piece in stream:
+                    reply["content"] += plain(piece)
+                    yield
+                answer = stream.answer()
         if answer.text.strip():
-            work.turns, work.implied = [*earlier, Turn(question, answer.text)], implied
-        reply["content"] = _answered(answer, None if earlier else implied)
+            work.turns, work.implied = [*earlier, Turn(last.question, answer.text)], asked.implied
+        reply["content"] = _answered(answer, None if earlier else asked.implied, asked.notes)
     except Cancelled:
         reply["content"] += _small(["stopped"])
     except GeneratorExit:  # the visitor has left, and may come back
@@ -113,6 +127,20 @@ def _begun(work: Work, text: str) -> bool:
     return False
 
 
+def _read(work: Work, text: str) -> _Question:
+    """Errors: those of `read_turns`, and UnknownRegion for a region that there is not."""
+    question = with_mentions(text, bare=True)
+    earlier = [] if mentioned(question) else work.turns
+    implied = work.implied if earlier else _implied(work, question)
+    turns = [*earlier, Turn(question)]
+    turns, regions, notes = read_turns(turns, _about(work, turns, implied), work.image.size_wh)
+    return _Question(turns, regions, implied, notes)
+
+
+def _region_model(models: Models) -> AbstractContextManager[RegionModel]:
+    return models.use("ask") if "ask" in models.roles else nullcontext(NoRegionModel())
+
+
 def _implied(work: Work, question: str) -> str | None:
     """The region that a question is about without naming it."""
     return work.regions[0].name if len(work.regions) == 1 and not mentioned(question) else None
@@ -124,10 +152,10 @@ def _about(work: Work, turns: Sequence[Turn], implied: str | None) -> tuple[Regi
     return work.workspace.pick(list(dict.fromkeys([implied, *named] if implied else named)))
 
 
-def _answered(answer: Answer, implied: str | None) -> str:
+def _answered(answer: Answer, implied: str | None, notes: Sequence[str]) -> str:
     about, said = f"about {implied}" if implied else "", bool(answer.text.strip())
     sure = _sure(answer.confidence if said else None)
-    return (linked(answer.text) if said else "*The model gave no answer.*") + _small([about, sure, *answer.notes])
+    return (linked(answer.text) if said else "*The model gave no answer.*") + _small([about, sure, *answer.notes, *notes])
 
 
 def _sure(confidence: float | None) -> str:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from roi_agent.agent.planners import load_planner
 from roi_agent.lanes import Job
+from roi_agent.loading import load_models
 from roi_agent.model.boxes import Box
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.regions import Region
@@ -15,7 +16,7 @@ from roi_agent.ui import drawing, markup, talking
 from roi_agent.ui.actions import Actions
 from roi_agent.ui.visitors import Visitors
 from roi_agent.ui.work import Work
-from tests.ui.visit import NAME, SQUARE, UMBRELLA, T, drawn, last, names, opened, said
+from tests.ui.visit import NAME, SQUARE, UMBRELLA, T, at_once, drawn, last, names, opened, said
 
 # -- finding and talking
 
@@ -54,6 +55,51 @@ def test_the_chat_streams_and_goes_on_over_turns(actions: Actions, work: Work) -
     assert last(work).startswith("a large yellow square") and len(work.messages) == 8
     actions.restart(NAME)
     assert work.messages == [] and work.turns == [] and names(work) == ["region1", "region2"]
+
+
+@pytest.mark.parametrize(
+    "text", ["What is <Region1>?", "What is <1>?", "What is <region_01/>?", "What is Region 1?", "What is region1?"]
+)
+def test_a_region_may_be_named_in_many_ways(actions: Actions, work: Work, text: str) -> None:
+    drawing.edit(work, drawn(UMBRELLA, SQUARE))
+    said(actions, text)
+    assert last(work).startswith("a large orange umbrella") and work.turns[0].question == "What is <region1>?"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("What is <star>?", "**unknown region**: the question names &lt;star&gt;"),
+        ("What is <region>?", "**unknown region**"),
+        ("What is <7>?", "**unknown region**"),
+        ("What are regions 1 and 2?", "**invalid setting**: the question names regions 1 without brackets"),
+    ],
+)
+def test_a_mention_that_is_none_is_told_and_no_question(actions: Actions, work: Work, text: str, told: str) -> None:
+    drawing.edit(work, drawn(UMBRELLA, SQUARE))
+    said(actions, text)
+    assert last(work).startswith(told) and len(work.messages) == 2 and work.turns == []
+
+
+@pytest.mark.parametrize(("boxes", "whole"), [((), True), ((UMBRELLA,), False), ((UMBRELLA, SQUARE), True)])
+def test_a_question_that_names_no_region_says_what_it_was_asked_about(
+    actions: Actions, work: Work, boxes: tuple[tuple[float, ...], ...], whole: bool
+) -> None:
+    drawing.edit(work, drawn(*boxes))
+    said(actions, "What is this?")
+    assert ("asked about the whole image" in last(work), "about [region1]" in last(work)) == (whole, not whole)
+    assert len(work.turns) == 1
+    said(actions, "Why?")
+    assert ("asked about the whole image" in last(work)) == whole and not last(work).startswith("**")
+
+
+def test_without_a_region_model_the_agent_works_and_a_question_is_told_that_there_is_none(visitors: Visitors) -> None:
+    actions = Actions(visitors, load_models(region_model=None), load_planner("offline"), at_once)
+    work = opened(actions)
+    said(actions, "How many flags are there?", "agent")
+    assert last(work).startswith("two")
+    said(actions, "What is this?")
+    assert last(work).startswith("**model not found**: there is no region model") and work.turns == []
 
 
 @pytest.mark.parametrize(("text", "told"), [("", "the question is empty"), ("x" * 2001, "2001 characters")])
