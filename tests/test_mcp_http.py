@@ -81,7 +81,7 @@ async def test_a_host_gets_right_answers_over_http(address: str) -> None:
         ("/mcp", b"{}", {"authorization": ""}, 401, "unauthorised"),
         ("/mcp", b"{}", {"authorization": f"bearer {KEY}"}, 400, "jsonrpc"),
         ("/mcp", b"x" * ((32 << 20) + 1), {}, 413, "request_too_large"),
-        ("/mcp", b"[" + b"0," * 1_000_001 + b"0]", {}, 413, "1000000 values"),
+        ("/mcp", b"[" + b"0," * 100_001 + b"0]", {}, 413, "100000 values"),
         ("/mcp", b'{"method": "\\ud83d"}', {}, 400, "not valid JSON"),
         ("/mcp", b"{}", {"a": "x" * 70_000}, 431, "request_too_large"),
         ("/mcp", b"{}", {"host": "evil.example.org"}, 400, "Invalid host"),

@@ -20,6 +20,8 @@ from roi_agent.mcp.workspaces import MOST
 from roi_agent.schema import check_values
 from roi_agent.settings import MCP_PATH, ServerSettings
 
+_MAX_VALUES = 100_000  # of a message: the SDK lists everything that is wrong with one; 200 boxes are a thousand
+
 
 def mount(app: FastAPI, server: Server[Any], settings: ServerSettings) -> None:
     """Put the server at /mcp of the application, which asks for the key and keeps the limits.
@@ -86,7 +88,7 @@ class _Read:
 
 def _check(content: bytes) -> None:
     """Errors: RequestTooLarge, ValueError."""
-    check_values(content)
+    check_values(content, _MAX_VALUES)
     pydantic_core.from_json(content)
 
 
