@@ -2,6 +2,7 @@
 
 import asyncio
 from importlib import resources
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
@@ -57,7 +58,11 @@ def mount(app: FastAPI, models: Models, settings: ServerSettings, planner: BaseC
         actions = Actions(visitors, models, planner, lane, files=files)
         _mount(app, build_page(actions, settings, introduction(models)), visitors, settings)
 
-    asyncio.run(build())  # outside of a loop, Gradio makes some that nobody closes
+    with (
+        TemporaryDirectory() as folder
+    ):  # Gradio makes one for its editor, which is closed, where all users of a machine share it
+        vars(gradio.routes)["DEFAULT_TEMP_DIR"] = folder
+        asyncio.run(build())  # outside of a loop, Gradio makes some that nobody closes
 
 
 def _mount(app: FastAPI, blocks: gr.Blocks, visitors: Visitors, settings: ServerSettings) -> None:

@@ -83,7 +83,7 @@ def test_images_and_files_of_one_take_a_limited_memory(actions: Actions, work: W
         visitors.put(new_name(), grown)
     assert visitors.get(NAME) is work is visitors.growing(NAME)
     work.pictures["step-1.jpg"] = b"x" * 101
-    with pytest.raises(PageFull, match=r"the work on this picture takes 0\.8 MiB.*; open the picture again"):
+    with pytest.raises(PageFull, match=r"the work on this picture takes 1\.0 MiB.*; open the picture again"):
         visitors.growing(NAME)
 
 
