@@ -8,9 +8,10 @@ from fastapi import FastAPI
 
 
 class Leaving:
-    """One request; `leave` closes its connection."""
+    """One request; `leave` closes its connection.  reads: without it nothing of the answer goes out, as through a full buffer."""
 
-    def __init__(self, app: FastAPI, method: str, path: str, body: Any = None) -> None:
+    def __init__(self, app: FastAPI, method: str, path: str, body: Any = None, *, reads: bool = True) -> None:
+        self._reads = reads
         self.status, self.headers, self._content = 0, dict[str, str](), b""
         self._body = b"" if body is None else json.dumps(body).encode()
         self._sent, self._gone = False, asyncio.Event()
@@ -43,6 +44,8 @@ class Leaving:
         return {"type": "http.disconnect"}
 
     async def _send(self, message: Any) -> None:
+        if not self._reads:
+            await asyncio.Event().wait()
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.headers = {name.decode(): value.decode() for name, value in message["headers"]}

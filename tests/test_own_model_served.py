@@ -16,7 +16,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from roi_agent.loading import load_models
 from roi_agent.model.answers import Answer, Choice, Decoding, Timing, Usage
 from roi_agent.model.conversation import Turn
-from roi_agent.model.engine import EngineSettings
+from roi_agent.model.engine import Counters, Engine, EngineSettings
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.protocol import RegionModel
 from roi_agent.model.regions import Region
@@ -123,18 +123,24 @@ async def test_questions_end_between_two_of_them_with_their_client_and_their_dea
         assert model.asked == 1
 
 
-async def test_choices_of_our_model_end_with_their_client_and_their_deadline() -> None:
-    app = app_of("nano", EngineSettings(max_batch=1))
-    engine = app.state.roi.model.engine
+def held(engine: Engine) -> tuple[threading.Event, threading.Event]:
+    """Hold what the engine reads first: when it has been reached, and what lets it go."""
     step = engine.runner.prefill
     reached, go = threading.Event(), threading.Event()
 
-    def held(*given: Any) -> Any:
+    def hold(*given: Any) -> Any:
         reached.set()
         assert go.wait(60)
         return step(*given)
 
-    engine.runner.prefill = held
+    engine.runner.prefill = hold  # type: ignore[method-assign]
+    return reached, go
+
+
+async def test_choices_of_our_model_end_with_their_client_and_their_deadline() -> None:
+    app = app_of("nano", EngineSettings(max_batch=1))
+    engine = app.state.roi.model.engine
+    reached, go = held(engine)
     body = {"image": IMAGE, "questions": [QUESTION | OPTIONS] * 20}
     gone = Leaving(app, "POST", "/v1/regions/ask", body)
     late = Leaving(app, "POST", "/v1/regions/ask", body | {"decoding": {"timeout_s": 0.3}})
@@ -150,25 +156,32 @@ async def test_choices_of_our_model_end_with_their_client_and_their_deadline() -
     assert engine.counters().answered <= 1 and engine.counters().failed == 0
 
 
-HOT: dict[str, Any] = CHAT | {"n": 8, "stream": True, "temperature": 2.0, "max_tokens": 1500}  # answers that run to their length
+async def ended(engine: Engine, count: int) -> Counters:
+    """The counters, once so many questions have ended in whichever way."""
+    while (now := engine.counters()).answered + now.cancelled + now.failed < count:
+        await asyncio.sleep(0.01)
+    return now
 
 
 async def test_a_stream_whose_client_left_before_it_began_is_taken_back() -> None:
     app = app_of("nano")
     engine = app.state.roi.model.engine
-    gone = Leaving(app, "POST", "/v1/chat/completions", HOT)
+    reached, go = held(engine)
+    gone = Leaving(app, "POST", "/v1/chat/completions", CHAT | {"n": 8, "stream": True}, reads=False)
+    while not reached.is_set():
+        await asyncio.sleep(0.01)
     gone.leave()
     await gone.content()
-    while engine.counters().waiting or engine.counters().running:
-        await asyncio.sleep(0.01)
-    assert (engine.counters().cancelled, engine.counters().answered) == (8, 0)
+    go.set()
+    assert (await ended(engine, 8)).cancelled == 8
 
 
 async def test_of_several_streams_that_find_no_room_together_none_goes_on() -> None:
     app = app_of("nano", EngineSettings(max_batch=1, max_waiting=1))
     engine = app.state.roi.model.engine
-    refused = Leaving(app, "POST", "/v1/chat/completions", HOT)
+    _, go = held(engine)
+    refused = Leaving(app, "POST", "/v1/chat/completions", CHAT | {"n": 8, "stream": True})
     assert (await refused.answer())["error"]["code"] == "queue_full" and refused.status == 429
-    while engine.counters().waiting or engine.counters().running:
-        await asyncio.sleep(0.01)
-    assert engine.counters().cancelled >= 1 and engine.counters().answered == 0
+    go.set()
+    counters = await ended(engine, 1)
+    assert counters.cancelled and not counters.answered
