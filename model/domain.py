@@ -4,7 +4,7 @@ A model that knows rendered scenes only answers about a photo as readily as abou
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -65,7 +65,7 @@ class SceneDomain(Domain):
     known: str = ""
 
     @classmethod
-    def fit(cls, images: Sequence[Image.Image], fills: Tensor, rims: Tensor, *, known: str = "") -> "SceneDomain":
+    def fit(cls, images: Iterable[Image.Image], fills: Tensor, rims: Tensor, *, known: str = "") -> "SceneDomain":
         """From scenes alone: what is farther from them than any of them by a quarter lies outside."""
         found = [measure(each, fills.numpy(), rims.numpy()) for each in images]
         limits = {each.name: _SLACK * max(getattr(one, each.name) for one in found) for each in fields(SceneStatistics)}

@@ -24,7 +24,7 @@ def fit_domain(*, known: str) -> SceneDomain:
     """The domain of a model of the toy world.  known: what the model knows, in words."""
     fills = [list(map(float, colour)) for colour in COLOURS.values()]
     rims = [list(map(float, rim_colour(colour))) for colour in COLOURS.values()]
-    images = [seen_scene(TRAINING_SEEDS + number) for number in range(SCENES)]
+    images = (seen_scene(TRAINING_SEEDS + number) for number in range(SCENES))  # one at a time: together they take gigabytes
     return SceneDomain.fit(images, torch.tensor(fills), torch.tensor(rims), known=known)
 
 
