@@ -156,6 +156,13 @@ async def test_choices_of_our_model_end_with_their_client_and_their_deadline() -
     assert engine.counters().answered <= 1 and engine.counters().failed == 0
 
 
+ASKED = [{"type": "image_url", "image_url": {"url": IMAGE}}, {"type": "text", "text": "What is <region1>?"}]
+LONG: dict[str, Any] = {  # answers of several words
+    "model": "own", "n": 8, "stream": True, "messages": [{"role": "user", "content": ASKED}],
+    "roi": {"regions": [{"box": [123, 194, 303, 377]}]},
+}  # fmt: skip
+
+
 async def ended(engine: Engine, count: int) -> Counters:
     """The counters, once so many questions have ended in whichever way."""
     while (now := engine.counters()).answered + now.cancelled + now.failed < count:
@@ -167,7 +174,7 @@ async def test_a_stream_whose_client_left_before_it_began_is_taken_back() -> Non
     app = app_of("nano")
     engine = app.state.roi.model.engine
     reached, go = held(engine)
-    gone = Leaving(app, "POST", "/v1/chat/completions", CHAT | {"n": 8, "stream": True}, reads=False)
+    gone = Leaving(app, "POST", "/v1/chat/completions", LONG, reads=False)
     while not reached.is_set():
         await asyncio.sleep(0.01)
     gone.leave()
@@ -180,7 +187,7 @@ async def test_of_several_streams_that_find_no_room_together_none_goes_on() -> N
     app = app_of("nano", EngineSettings(max_batch=1, max_waiting=1))
     engine = app.state.roi.model.engine
     _, go = held(engine)
-    refused = Leaving(app, "POST", "/v1/chat/completions", CHAT | {"n": 8, "stream": True})
+    refused = Leaving(app, "POST", "/v1/chat/completions", LONG)
     assert (await refused.answer())["error"]["code"] == "queue_full" and refused.status == 429
     go.set()
     counters = await ended(engine, 1)

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from roi_agent.model.answers import MAX_NEW_TOKENS, Answer, AnswerStream, Decoding
 from roi_agent.model.conversation import Turn
@@ -69,14 +70,45 @@ async def chat_completions(wanted: ChatRequest, request: Request) -> Any:
     head: dict[str, Any] = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": state.name}
     if wanted.stream:
         # Before the answer begins, so that a full queue is a 429 and not the first event of a stream.
-        streams = [await asyncio.to_thread(_begin, state, asked, each) for each in ways]
-        return StreamingResponse(_events(state, streams, asked, wanted, head), media_type="text/event-stream")
+        streams = await _begin_all(state, asked, ways)
+        return _StreamedAnswers(_events(state, streams, asked, wanted, head), streams)
     question = [(asked.turns, asked.regions)]
     answers = await unless_gone(request, _all([state.model.areply_all(asked.image, question, each) for each in ways]))
     told = [each for (each,) in answers]
     state.metrics.answered(told)
     choices = [_choice(index, each, asked.notes) for index, each in enumerate(told)]
     return ChatCompletion(**head, choices=choices, usage=_usage(told))
+
+
+class _StreamedAnswers(StreamingResponse):
+    """Events of streams, which are taken back at its end: a client may leave before the first event is asked for."""
+
+    def __init__(self, events: AsyncIterator[str], streams: Sequence[AnswerStream]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._streams = streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            _take_back(self._streams)
+
+
+async def _begin_all(state: State, asked: _Asked, ways: Sequence[Decoding]) -> list[AnswerStream]:
+    """All streams or none.  Errors: those of the model, such as QueueFull."""
+    streams: list[AnswerStream] = []
+    try:
+        for each in ways:
+            streams.append(await asyncio.to_thread(_begin, state, asked, each))
+    except BaseException:
+        _take_back(streams)
+        raise
+    return streams
+
+
+def _take_back(streams: Sequence[AnswerStream]) -> None:
+    for each in streams:
+        each.cancel()
 
 
 def _begin(state: State, asked: _Asked, decoding: Decoding) -> AnswerStream:
@@ -256,9 +288,6 @@ async def _events(
         yield "data: [DONE]\n\n"
     except RoiAgentError as error:
         yield _event(faults.body(error).model_dump())
-    finally:
-        for each in streams:
-            each.cancel()
 
 
 async def _merged(streams: Sequence[AnswerStream]) -> AsyncIterator[tuple[int, str | None]]:
