@@ -30,8 +30,12 @@ QUESTION = {"turns": [{"question": "What is <region1>?"}], "regions": [{"box": [
 CHAT: dict[str, Any] = {
     "model": "own",
     "messages": [
-        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": IMAGE}}, {"type": "text", "text": "?"}]}
+        {
+            "role": "user",
+            "content": [{"type": "image_url", "image_url": {"url": IMAGE}}, {"type": "text", "text": "What is <region1>?"}],
+        }
     ],
+    "roi": {"regions": [{"box": [1, 1, 50, 50]}]},
 }
 TIMING = Timing(0.0, 0.0, False)
 

@@ -208,7 +208,8 @@ def _decoding(wanted: ChatRequest, timeout_s: float | None) -> Decoding:
 def _choice(index: int, answer: Answer, notes: tuple[str, ...]) -> ChatChoice:
     finish, told = _finish(answer.finish)
     with faults.of_model():
-        message, roi = AnswerMessage(content=answer.text + _warning(answer)), _roi(answer, (*notes, *told))
+        message, roi = AnswerMessage(content=answer.text), _roi(answer, (*notes, *told))
+        message = AnswerMessage(content=message.content + _warning(answer))
         return ChatChoice(index=index, message=message, finish_reason=finish, logprobs=_logprobs(answer), roi=roi)
 
 
@@ -277,9 +278,9 @@ async def _events(
                 yield part(index, {"content": piece})
                 continue
             answers[index] = await asyncio.to_thread(streams[index].answer)
+            end = _choice(index, answers[index], asked.notes)
             if warning := _warning(answers[index]):
                 yield part(index, {"content": warning}, roi={"note": True})  # a client that reads roi has it in the notes
-            end = _choice(index, answers[index], asked.notes)
             logprobs = end.logprobs.model_dump() if end.logprobs else None
             yield part(index, {}, finish_reason=end.finish_reason, logprobs=logprobs, roi=end.roi.model_dump())
         state.metrics.answered(answers.values())
