@@ -137,7 +137,7 @@ def held(engine: Engine) -> tuple[threading.Event, threading.Event]:
         assert go.wait(60)
         return step(*given)
 
-    engine.runner.prefill = hold  # type: ignore[method-assign]
+    engine.runner.prefill = hold  # type: ignore[method-assign, assignment]
     return reached, go
 
 
