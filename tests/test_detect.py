@@ -262,7 +262,8 @@ def test_what_is_labelled_otherwise_than_asked_is_told() -> None:
 
     result = detect(workspace(), "man", detector=find, image="image1")
     assert [region.label for region in result.regions] == ["Man "]
-    assert result.notes == ("2 more were found under other names than asked for: person",)
+    assert result.notes == ("2 more were found under other names than asked for",)
+    assert result.sentence().endswith("; 2 more were found under other names than asked for; the other names: person")
     assert result.to_dict()["others"] == ["person"]
 
 

@@ -24,7 +24,7 @@ from roi_agent.tools.workspace import ImageName, Workspace
 MAX_REGIONS = 100  # found in one image, unless another number is given
 _SAME = 0.85  # IoU from which a thing found again under the same name keeps its handle
 _GENERIC = ("thing", "object", "item")
-_NAMED = 5  # other labels that a note lists
+_NAMED = 5  # other labels that a sentence lists
 _JOINT = re.compile(r"\s(?:and|or|&|\+)\s(?:(?:an?|the)\s)?")
 OVERLAP = 0.6  # IoU from which the lower of two boxes of one phrase is dropped
 
@@ -77,7 +77,8 @@ class Detection:
         # A detector that labels nothing says nothing of single phrases; and whatever was found is a thing.
         told = {*labels, *self.unknown, *(filter(_is_generic, self.phrases) if self.regions else ())}
         missing = [phrase for phrase in self.phrases if phrase not in told and None not in labels]
-        return "; ".join([*parts, *map(self._missing, missing), *self.notes])
+        others = [f"the other names: {', '.join(self.others[:_NAMED])}"] if self.others else []
+        return "; ".join([*parts, *map(self._missing, missing), *self.notes, *others])
 
     def _repr_html_(self) -> str:
         from roi_agent.model.display import regions_table, soft, stacked
@@ -231,8 +232,8 @@ def _by_function(
     kept, notes = usable([item for item in wanted if not score_of(item) < level], image.name, image.size_wh)
     if others:
         names = tuple(dict.fromkeys(others))
-        more = f"{len(others)} more {'was' if len(others) == 1 else 'were'} found under other names than asked for"
-        notes.append(f"{more}: {', '.join(names[:_NAMED])}")
+        # Notes reach the answer of an agent as doubts; labels are a stranger's text, and do not.
+        notes.append(f"{len(others)} more {'was' if len(others) == 1 else 'were'} found under other names than asked for")
         return _Draft(kept, level, best, tuple(notes), others=names)
     return _Draft(kept, level, best, tuple(notes))
 
