@@ -7,10 +7,11 @@ has fast convolutions in float16.
 import json
 import logging
 import os
+from math import prod
 from pathlib import Path
-from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _HALVES = (torch.float16, torch.bfloat16)
@@ -49,7 +50,7 @@ def stored_dtype(folder: Path) -> tuple[torch.dtype | None, int]:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         sizes = _sizes(folder)
         said = DTYPES.get(str(config.get("dtype", config.get("torch_dtype"))))
-    except (OSError, ValueError, AttributeError, TypeError, KeyError):  # loading says what is wrong
+    except (OSError, ValueError, AttributeError, TypeError, KeyError, SafetensorError):  # loading says what is wrong
         return None, 0
     usual = max(sizes, key=sizes.__getitem__, default=None)
     return said or DTYPES.get({"F32": "float32", "F16": "float16", "BF16": "bfloat16"}.get(usual or "", "")), sum(sizes.values())
@@ -71,11 +72,10 @@ def _sizes(folder: Path) -> dict[str, int]:
     """How many numbers of each type the safetensors hold, from their headers."""
     sizes: dict[str, int] = {}
     for file in folder.glob("*.safetensors"):
-        with file.open("rb") as opened:
-            header: dict[str, Any] = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-        for name, entry in header.items():
-            if name != "__metadata__":
-                sizes[entry["dtype"]] = sizes.get(entry["dtype"], 0) + torch.Size(entry["shape"]).numel()
+        with safe_open(file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118  # it is no dict
+                part = opened.get_slice(name)
+                sizes[part.get_dtype()] = sizes.get(part.get_dtype(), 0) + prod(part.get_shape())
     return sizes
 
 
