@@ -24,6 +24,7 @@ from roi_agent.model.segmenter import Prompt, PromptedSegmenter, ScoredMask, fra
 
 # How the original package prepares an image: groundingdino/util/inference.py.
 _SHORTER, _LONGER = 800, 1333
+_SAM_SIDE = 1024
 _MEAN, _SPREAD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
@@ -82,7 +83,7 @@ class OriginalSegmenter:
         """As `TransformersSegmenter.masks`, one prompt after another."""
         with self._lock:
             if self._digest != image.digest():
-                seen = without_vanishing(image.pixels, self.predictor.model.image_encoder.img_size)
+                seen = without_vanishing(image.pixels, _side(self.predictor))
                 self.predictor.set_image(np.asarray(seen))
                 self._digest, self._seen_wh = image.digest(), seen.size
             found = []
@@ -149,3 +150,9 @@ def as_segmenter(given: object) -> PromptedSegmenter:
     raise InvalidSetting(
         f"a {type(given).__name__} is no segmenter", do="give one that load_segmenter returns, or a SamPredictor"
     )
+
+
+def _side(predictor: Any) -> int:
+    """The longer side at which a predictor's encoder reads an image, in pixels; SAM's own where it does not say."""
+    encoder = getattr(getattr(predictor, "model", None), "image_encoder", None)
+    return int(getattr(encoder, "img_size", _SAM_SIDE))
