@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from roi_agent.model.introduction import NANO
 from roi_agent.trace import Trace
 from tests.commands import Runner
 
@@ -81,7 +82,7 @@ def test_a_person_at_the_terminal_is_asked(run: Runner, tmp_path: Path) -> None:
     allowed = run(*command, stdin="y\n")
     assert allowed.out.startswith("yes (region1)") and "run it? [y/N]" in allowed.err
     refused = run(*command)
-    assert refused.code == 0 and "find_regions was not approved" in refused.out
+    assert refused.code == 3 and "find_regions was not approved" in refused.out
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,8 @@ def test_a_person_at_the_terminal_is_asked(run: Runner, tmp_path: Path) -> None:
 def test_mistakes_are_one_line_and_exit_with_two(run: Runner, tmp_path: Path, words: tuple[str, ...], said: str) -> None:
     (tmp_path / "something").touch()
     done = run("run", *words)
-    assert done.code == 2 and said in done.err and done.err.count("\n") == 1 and "Traceback" not in done.err
+    mistake = done.err.removeprefix(f"{NANO}\n")
+    assert done.code == 2 and said in mistake and mistake.count("\n") == 1 and "Traceback" not in mistake
 
 
 def test_a_trace_that_is_none_is_refused(run: Runner, tmp_path: Path) -> None:

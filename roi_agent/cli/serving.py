@@ -223,7 +223,7 @@ def mcp(
     if http:
         if images or workspace:
             raise InvalidSetting("images and a workspace are given with --http", do="clients open theirs with open_image")
-        require("fastapi", "httpx2", "uvicorn", "prometheus_client", extra="mcp")
+        require("fastapi", "httpx2", "uvicorn", "prometheus_client", extra="serve")
         from roi_agent.settings import ServerSettings
 
         memory, origins = num_bytes(image_memory), tuple(allow_origin or ())
