@@ -58,9 +58,8 @@ def mount(app: FastAPI, models: Models, settings: ServerSettings, planner: BaseC
         actions = Actions(visitors, models, planner, lane, files=files)
         _mount(app, build_page(actions, settings, introduction(models)), visitors, settings)
 
-    with (
-        TemporaryDirectory() as folder
-    ):  # Gradio makes one for its editor, which is closed, where all users of a machine share it
+    # Gradio makes one for its editor, which is closed, where all users of a machine share it.
+    with TemporaryDirectory() as folder:
         vars(gradio.routes)["DEFAULT_TEMP_DIR"] = folder
         asyncio.run(build())  # outside of a loop, Gradio makes some that nobody closes
 
