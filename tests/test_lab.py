@@ -12,6 +12,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from roi_agent import Box, Region
+from roi_agent.model.introduction import NANO
 from roi_agent.model.masks import Mask
 from tests.browser import browser
 from tests.lab import Reader, lab, write_notebook
@@ -67,7 +68,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     write_notebook(folder / "picking.ipynb", CELLS)
     with browser() as chromium, lab(folder, tmp_path_factory.mktemp("lab")) as address:
         opened = Reader(chromium, address.format("picking.ipynb"))
-        assert opened.run(0) == "ready"
+        assert opened.run(0) == f"{NANO}\nready"
         yield opened
         home = address.partition("/lab/")[0]
         assert [url for url in opened.requests if not url.startswith((home, "data:", "blob:"))] == []
