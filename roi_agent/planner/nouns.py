@@ -9,24 +9,18 @@ from dataclasses import replace
 from functools import lru_cache
 
 from roi_agent.planner.language import COLOURS, GENERIC, NUMBERS, PRONOUNS, SIZES, is_plural, singular
-from roi_agent.planner.query import Extreme, Filter, Is, Lies, Noun, Placed, Shares, Unlike
+from roi_agent.planner.noun_parts import Words, filtered, image_parts, look_parts, place_parts, superlative_at
+from roi_agent.planner.query import Extreme, Filter, Is, Lies, Noun, Shares, Unlike
 from roi_agent.planner.vocabulary import (
     ARTICLES,
     FAR,
-    FURTHEST,
-    IMAGES,
     NEAR,
     NO_HEADS,
-    ORDINALS,
-    RANKS,
     RELATION_WORDS,
     RELATIVE,
     SHARED,
-    SIDES,
     SUPERLATIVES,
 )
-
-Words = tuple[str, ...]
 
 
 @lru_cache(maxsize=4096)
@@ -122,29 +116,21 @@ def _adjectives(words: Words, so_far: Noun) -> Noun | None:
     """Colours, sizes and superlatives in any order, then the head."""
     if words:
         word, rest = words[0], words[1:]
-        if word in COLOURS and (found := _adjectives(rest, _with(so_far, Is("colour", word)))):
+        if word in COLOURS and (found := _adjectives(rest, filtered(so_far, Is("colour", word)))):
             return found
-        if word in SIZES and (found := _adjectives(rest, _with(so_far, Is("size", SIZES[word])))):
+        if word in SIZES and (found := _adjectives(rest, filtered(so_far, Is("size", SIZES[word])))):
             return found
         if word in ("and", ",") and so_far.filters and (found := _adjectives(rest, so_far)):
             return found
         if word.startswith("non-") and (colour := word[4:]) in COLOURS:
-            return _adjectives(rest, _with(so_far, Is("colour", colour, True)))
-        if so_far.pick is None and (picked := _picked(words)):
+            return _adjectives(rest, filtered(so_far, Is("colour", colour, True)))
+        if so_far.pick is None and (picked := superlative_at(words)):
             extreme, after = picked
             if found := _adjectives(after, replace(so_far, pick=extreme)):
                 return found
         if so_far.pick is None and word in ("nearest", "closest") and (found := _nearest(rest, so_far)):
             return found
     return _headed(words, so_far)
-
-
-def _picked(words: Words) -> tuple[Extreme, Words] | None:
-    rank = RANKS.get(words[0], 1)
-    rest = words[1:] if words[0] in RANKS else words
-    if rest and rest[0] in SUPERLATIVES:
-        return Extreme(SUPERLATIVES[rest[0]], rank), rest[1:]
-    return None
 
 
 def _nearest(words: Words, so_far: Noun) -> Noun | None:
@@ -195,80 +181,22 @@ def _parts(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
         for found, rest in _parts(words[1:], Noun()) if words[1:] else ():
             if len(found.filters) == 1 and found.pick is None:
                 only = found.filters[0]
-                yield _with(so_far, replace(only, negated=not only.negated)), rest
+                yield filtered(so_far, replace(only, negated=not only.negated)), rest
         return
-    yield from _looks(words, so_far)
-    yield from _places(words, so_far)
-    yield from _pictures(words, so_far)
+    yield from look_parts(words, so_far)
+    yield from place_parts(words, so_far)
+    yield from image_parts(words, so_far)
     yield from _shared(words, so_far)
     yield from _unlike(words, so_far)
     yield from _nearness(words, so_far)
     yield from _lies(words, so_far)
 
 
-def _looks(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
-    if words[0] in COLOURS:
-        yield _with(so_far, Is("colour", words[0])), words[1:]
-    if words[0] in SIZES:
-        yield _with(so_far, Is("size", SIZES[words[0]])), words[1:]
-    if so_far.pick is None:
-        article = words[0] == "the"
-        if (rest := words[article:]) and (picked := _picked(rest)):
-            extreme, after = picked
-            yield replace(so_far, pick=extreme), after[1:] if after[:1] in (("one",), ("thing",)) else after
-        if rest and rest[0] in ("furthest", "farthest"):
-            tail = rest[1:]
-            for skip in (("to", "the"), ("towards", "the"), ("to",), ()):
-                if tail[: len(skip)] == skip and len(tail) > len(skip) and tail[len(skip)] in FURTHEST:
-                    yield replace(so_far, pick=Extreme(FURTHEST[tail[len(skip)]])), _after_image(tail[len(skip) + 1 :])
-
-
-def _places(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
-    """ "in the top left corner of the image", "on the right", "at the bottom"."""
-    if words[0] not in ("in", "on", "at", "near", "to", "towards"):
-        return
-    rest = words[2:] if words[1:2] == ("the",) else words[1:]
-    sides = []
-    while rest and rest[0] in SIDES:
-        sides.append(SIDES[rest[0]])
-        rest = rest[1:]
-    if not sides:
-        return
-    if rest[:1] in (("half",), ("side",), ("part",), ("corner",), ("edge",), ("third",)):
-        rest = rest[1:]
-    yield (
-        _with(so_far, Placed(" ".join(sorted(sides, key=("top", "bottom", "middle", "left", "right").index)))),
-        _after_image(rest),
-    )
-
-
-def _after_image(words: Words) -> Words:
-    """Without "of the image" at the beginning."""
-    if words[:1] in (("of",), ("in",)) and (rest := words[2:] if words[1:2] == ("the",) else words[1:]) and rest[0] in IMAGES:
-        return rest[1:]
-    return words
-
-
-def _pictures(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
-    """ "in the image", "in image2", "in the second picture", "here"."""
-    if words[0] in ("here", "there"):
-        yield so_far, words[1:]
-    if words[0] not in ("in", "on", "of", "at", "from"):
-        return
-    rest = words[2:] if words[1:2] in (("the",), ("this",), ("that",)) else words[1:]
-    if rest and rest[0] in IMAGES:
-        yield so_far, rest[1:]
-    if rest and rest[0].startswith("image") and rest[0][5:].isdecimal():
-        yield replace(so_far, image=rest[0]), rest[1:]
-    if len(rest) > 1 and rest[0] in ORDINALS and rest[1] in IMAGES:
-        yield replace(so_far, image=f"image{ORDINALS[rest[0]]}"), rest[2:]
-
-
 def _shared(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
     """ "of the same colour as the cup", "with another kind than the cup"."""
     if words[0] in ("shares", "share") and words[1:2] in (("its",), ("their",), ("the",)) and words[3:4] == ("with",):
         for with_, left in _operands(words[4:]) if words[2] in SHARED else ():
-            yield _with(so_far, Shares(SHARED[words[2]], with_)), left
+            yield filtered(so_far, Shares(SHARED[words[2]], with_)), left
     rest = words[1:] if words[0] in ("of", "with", "has", "have", "having", "in") else words
     rest = rest[1:] if rest[:1] in (("the",), ("a",)) else rest
     if len(rest) < 4 or rest[0] not in ("same", "different", "another", "other") or rest[1] not in SHARED:
@@ -279,7 +207,7 @@ def _shared(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
     if after[:1] in (("as",), ("than",), ("from",)):
         for with_, left in _operands(after[1:]):
             shared = Shares(SHARED[rest[1]], with_, negated)
-            yield _with(so_far, Unlike(shared.attribute, not negated) if _others(with_) else shared), left
+            yield filtered(so_far, Unlike(shared.attribute, not negated) if _others(with_) else shared), left
 
 
 def _unlike(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
@@ -301,7 +229,7 @@ def _unlike(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
                     rest = left
                     break
     if rest != words[1:] and not (attribute and rest[:1] == ("from",)):
-        yield _with(so_far, Unlike(attribute)), rest
+        yield filtered(so_far, Unlike(attribute)), rest
 
 
 def _others(thing: Noun) -> bool:
@@ -327,7 +255,7 @@ def _lies(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
             if rest[: len(form)] != form:
                 continue
             for to, left in _operands(rest[len(form) :]):
-                found = _with(so_far, Lies(relation, to))
+                found = filtered(so_far, Lies(relation, to))
                 yield (replace(found, pick=Extreme("nearest first", 1, to)) if nearest and not so_far.pick else found), left
 
 
@@ -340,7 +268,3 @@ def _operands(words: Words) -> Iterator[tuple[Noun, Words]]:
     for end in sorted(ends, key=lambda end: "and" in words[:end]):
         if found := noun(words[:end]):
             yield found, words[end:]
-
-
-def _with(so_far: Noun, more: Filter) -> Noun:
-    return replace(so_far, filters=(*so_far.filters, more))
