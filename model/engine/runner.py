@@ -19,7 +19,8 @@ from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.processing import GPT4RoIProcessor
 from roi_agent.model.regions import Region
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 Inspect = Callable[[LoadedImage, list[Tensor]], tuple[str, ...]]  # an image and its fused maps -> notes on it
 
 
@@ -27,7 +28,7 @@ def _inference(run: Callable[Concatenate["Runner", P], T]) -> Callable[Concatena
     """A pass of the model: nothing is kept for gradients, and products take the type that is fast."""
 
     @wraps(run)
-    def passed(self: "Runner", *args: P.args, **kwargs: P.kwargs) -> T:
+    def passed(self: "Runner", /, *args: P.args, **kwargs: P.kwargs) -> T:
         with torch.inference_mode(), fast_products(self.model.dtype, self.device):
             return run(self, *args, **kwargs)
 
