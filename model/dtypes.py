@@ -41,6 +41,11 @@ def has_bfloat16() -> bool:
     return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+def slow_dtypes() -> set[torch.dtype]:
+    """The types that a CPU multiplies slowly: no processor has fast convolutions in float16."""
+    return {torch.float16} if has_bfloat16() else set(_HALVES)
+
+
 def stored_dtype(folder: Path) -> tuple[torch.dtype | None, int]:
     """The type of a local folder's weights, and how many numbers they are; (None, 0) where that cannot be told.
 

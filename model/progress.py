@@ -7,8 +7,8 @@ after some seconds, so that a long silence is no riddle.
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 
 from rich.console import Console
@@ -27,10 +27,15 @@ _waiting = ContextVar("_waiting", default=False)
 
 
 def progress_bar(show: bool = True, *columns: ProgressColumn) -> Progress:
-    """A bar for each task.  columns: others than the task's name, what is done of how much, and the time."""
+    """A bar for each task, or plain lines about the first one.
+
+    columns: others than the task's name, what is done of how much, and the time.
+    """
     console = Console(stderr=True)
+    if not _is_seen(console):
+        return _Lines(console=console, disable=True)
     usual = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(*(columns or usual), console=console, disable=not (show and _is_seen(console)))
+    return Progress(*(columns or usual), console=console, disable=not show)
 
 
 @contextmanager
@@ -44,14 +49,36 @@ def waiting(text: str, show: bool = True) -> Iterator[None]:
         return
     console, before = Console(stderr=True), _waiting.set(True)
     try:
-        with console.status(f"{text} ...") if show and _is_seen(console) else _told_if_long(text):
+        with console.status(f"{text} ...") if show and _is_seen(console) else _told_if_long(lambda: text):
             yield
     finally:
         _waiting.reset(before)
 
 
+class _Lines(Progress):
+    """Bars that nobody sees."""
+
+    def start(self) -> None:
+        super().start()
+        self._told = ExitStack()
+        if not _waiting.get():
+            before = _waiting.set(True)
+            self._told.callback(_waiting.reset, before)
+            self._told.enter_context(_told_if_long(self._so_far))
+
+    def stop(self) -> None:
+        self._told.close()
+        super().stop()
+
+    def _so_far(self) -> str:
+        task = next(iter(self.tasks), None)
+        if task is None:
+            return "working"
+        return f"{task.description}, {task.percentage:.0f} %" if task.total and task.completed else task.description
+
+
 @contextmanager
-def _told_if_long(text: str) -> Iterator[None]:
+def _told_if_long(text: Callable[[], str]) -> Iterator[None]:
     over = threading.Event()
     teller = threading.Thread(target=_tell, args=(text, over), daemon=True, name="waiting")
     teller.start()
@@ -62,11 +89,11 @@ def _told_if_long(text: str) -> Iterator[None]:
         teller.join()  # no line comes after the end, when standard error may be closed
 
 
-def _tell(text: str, over: threading.Event) -> None:
+def _tell(text: Callable[[], str], over: threading.Event) -> None:
     begin, patience = time.monotonic(), FIRST_S
     while not over.wait(patience):
         with suppress(OSError, ValueError):  # nobody reads standard error any more
-            print(f"{text} ... {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
+            print(f"{text()} ... {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
         patience = AGAIN_S
 
 

@@ -211,3 +211,18 @@ def test_a_line_comes_again_and_never_within_another(monkeypatch: pytest.MonkeyP
         while told.count("counting ... ") < 3:
             told += capsys.readouterr().err
     assert "adding" not in told
+
+
+def test_a_bar_that_nobody_sees_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "FIRST_S", 0.0)
+    monkeypatch.setattr(progress, "AGAIN_S", 0.0)
+    told = ""
+    with progress.progress_bar() as bar, progress.waiting("reading"):
+        task = bar.add_task("loading weights", total=None)
+        while "loading weights ... " not in told:
+            told += capsys.readouterr().err
+        bar.update(task, total=4, completed=1)
+        while "loading weights, 25 % ... " not in told:
+            told += capsys.readouterr().err
+    capsys.readouterr()
+    assert "reading" not in told and "loading" not in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Runs questions together: a thread takes in what waits, moves every question on by one token, and tells what has ended."""
 
 import atexit
+import ctypes
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from roi_agent.model.errors import Cancelled, DeadlineExceeded, InvalidSetting, 
 
 _running: "WeakSet[Engine]" = WeakSet()  # those whose thread must end before the interpreter does
 _STOP_S = 10.0  # for the pass that is being done
+_BREAK_S = 60.0  # for the product that is being computed, where the pass is broken off
 _IDLE_S = 5.0  # after which the thread ends; the next question starts another
 
 
@@ -119,6 +121,7 @@ class Engine:
             self._wake.notify()
         if thread is not None:
             thread.join(_STOP_S)
+            _break_off(thread)
 
     def counters(self) -> Counters:
         """What was done and what is held."""
@@ -152,17 +155,19 @@ class Engine:
     @torch.inference_mode()
     def _work(self) -> None:
         while True:
-            with self._wake:
-                if not self._batch:
-                    self._wake.wait_for(lambda: self._waiting or self._errands or self._stopping, _IDLE_S)
-                if self._stopping or not (self._batch or self._waiting or self._errands):
-                    self._give_up(Cancelled("the engine was stopped"))
-                    self._thread = None
-                    return
             try:
+                with self._wake:
+                    if not self._batch:
+                        self._wake.wait_for(lambda: self._waiting or self._errands or self._stopping, _IDLE_S)
+                    if self._stopping or not (self._batch or self._waiting or self._errands):
+                        self._give_up(Cancelled("the engine was stopped"))
+                        self._thread = None
+                        return
                 self._turn()
             except Exception as error:  # a fault of the engine itself: whoever waits must not wait for ever
                 self._give_up(coded(error))
+            except SystemExit:  # from `_break_off`
+                continue
 
     def _turn(self) -> None:
         """Let go of what is over, take in what waits, and move every question on by one token."""
@@ -236,7 +241,11 @@ class Engine:
                 self._waiting.popleft()
             if image is None:
                 encoded = True
-                made = self._batch.tried(lambda pending=pending: self._encode(pending), 1, again=True)  # type: ignore[misc]
+                try:
+                    made = self._batch.tried(lambda pending=pending: self._encode(pending), 1, again=True)  # type: ignore[misc]
+                except SystemExit:
+                    self._waiting.appendleft(pending)
+                    raise
                 if isinstance(made, RoiAgentError):
                     self._batch.refuse(pending, made, others=len(self._batch) + len(self._admitted))
                     continue
@@ -268,6 +277,13 @@ class Engine:
         self.cache.put(pending.request.image.digest(), image)
         pending.image_s = pending.seconds() - start
         return image
+
+
+def _break_off(thread: threading.Thread) -> None:
+    """End the pass that a thread is in, at its next line of Python: on a CPU, one of a large model takes minutes."""
+    if thread.is_alive() and thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+        thread.join(_BREAK_S)
 
 
 def _ending(outcome: Outcome) -> str:

@@ -1,7 +1,8 @@
 """Puts images and rows of questions through the model; knows tensors, and nothing of time, queues or text."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,12 +13,26 @@ from roi_agent.model.engine.cache import KeptImage, RegionKey
 from roi_agent.model.engine.request import Request
 from roi_agent.model.engine.rows import Prefix, Rows
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting
+from roi_agent.model.half_precision import fast_products
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.processing import GPT4RoIProcessor
 from roi_agent.model.regions import Region
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Inspect = Callable[[LoadedImage, list[Tensor]], tuple[str, ...]]  # an image and its fused maps -> notes on it
+
+
+def _inference(run: Callable[Concatenate["Runner", P], T]) -> Callable[Concatenate["Runner", P], T]:
+    """A pass of the model: nothing is kept for gradients, and products take the type that is fast."""
+
+    @wraps(run)
+    def passed(self: "Runner", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with torch.inference_mode(), fast_products(self.model.dtype, self.device):
+            return run(self, *args, **kwargs)
+
+    return passed
 
 
 class Runner:
@@ -59,7 +74,7 @@ class Runner:
         heads: int = self.model.config.text_config.num_attention_heads
         return heads
 
-    @torch.inference_mode()
+    @_inference
     def encode(self, image: LoadedImage) -> KeptImage:
         """Everything that depends on the image alone: fused maps, and the keys and values of the prompt's beginning."""
         features = self.model.encode_image(self.processor.pixels([image.pixels]).to(self.device))
@@ -73,7 +88,7 @@ class Runner:
         prefix = Prefix([each.keys[0] for each in layers], [each.values[0] for each in layers])
         return KeptImage(features, prefix, self._inspect(image, features.maps) if self._inspect else ())
 
-    @torch.inference_mode()
+    @_inference
     def prefill(self, requests: Sequence[Request], kept: Sequence[KeptImage]) -> tuple[Rows, list[Tensor]]:
         """Read the questions; rows of one image stand side by side.
 
@@ -101,7 +116,7 @@ class Runner:
         rows.lengths = lengths
         return rows, list(logits.view(-1, logits.shape[-1]).split(wanted.sum(1).tolist()))
 
-    @torch.inference_mode()
+    @_inference
     def step(self, rows: Rows, tokens: Sequence[int]) -> Tensor:
         """One more token for every row -> logits (B, V).  The rows' lengths stay: whoever takes the result adds one."""
         rows.make_room()

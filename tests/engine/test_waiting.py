@@ -4,17 +4,21 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from roi_agent.model.engine import Engine, EngineSettings, Request
+from roi_agent.model.engine import Engine, EngineSettings, Request, Runner
+from roi_agent.model.engine import engine as engine_module
+from roi_agent.model.engine.cache import KeptImage
 from roi_agent.model.errors import (
     Cancelled,
     DeadlineExceeded,
     QueueFull,
 )
+from roi_agent.model.images import LoadedImage
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.regions import Region
 from tests.engine.asked import SCENE, SIXTEEN, UMBRELLA, Gate, Watched, ids_of, request
@@ -175,3 +179,29 @@ for n in range(20):
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+class _Endless(Runner):
+    """A pass that goes on and on, as one of a large model on a CPU."""
+
+    def encode(self, image: LoadedImage) -> KeptImage:
+        reached.set()
+        while True:
+            time.sleep(0.01)
+
+
+reached = threading.Event()
+
+
+def test_a_pass_that_takes_too_long_is_broken_off_where_the_engine_stops(
+    nano: LocalRegionModel, requests: list[Request], expected: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "_STOP_S", 0.1)
+    engine = Engine(_Endless(nano.model, nano.processor))
+    asked = engine.submit(requests[0])
+    assert reached.wait(30)
+    engine.stop()
+    with pytest.raises(Cancelled, match="the engine was stopped"):
+        asked.result()
+    engine.runner = engine._batch._runner = Runner(nano.model, nano.processor)
+    assert ids_of(engine.submit(requests[0]).result()) == expected[0]
