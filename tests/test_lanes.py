@@ -2,8 +2,7 @@
 
 import asyncio
 import base64
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
 from tests.leaving import Leaving
 from tests.stepping import SteppingDetector, SteppingSegmenter, Steps
+from tests.waiting import until
 
 SCENE = Path(__file__).parent.parent / "examples" / "scene1.png"
 IMAGE = "data:image/png;base64," + base64.b64encode(SCENE.read_bytes()).decode()
@@ -64,13 +64,6 @@ async def served() -> AsyncIterator[Served]:
     yield made
     made.detector.go.set()
     made.segmenter.go.set()
-
-
-async def until(happens: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not happens():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("kind", SLOW)
