@@ -33,7 +33,7 @@ class Steps:
 class SteppingSegmenter(Steps):
     """A segmenter that takes a step for each prompt, and knows what a cancellation is."""
 
-    name = "stepping"
+    name, cancellation = "stepping", NEVER  # of the last call
 
     def masks(
         self,
@@ -44,7 +44,7 @@ class SteppingSegmenter(Steps):
         min_score: float | None = None,
         cancellation: Cancellation = NEVER,
     ) -> list[list[ScoredMask]]:
-        found = []
+        found, self.cancellation = [], cancellation
         try:
             for prompt in prompts:
                 cancellation.check("segmenting")

@@ -103,14 +103,14 @@ async def test_a_task_that_is_cancelled_ends_a_tool_at_its_next_step(held: Calla
 
 
 async def test_a_stream_that_is_closed_ends_a_tool_at_its_next_step(held: Callable[..., Held]) -> None:
-    run, stop = held(COUNT, EVERYTHING), threading.Event()
-    events = run.agent.stream(SCENE, "Look.", stop=stop)
+    run = held(COUNT, EVERYTHING)
+    events = run.agent.stream(SCENE, "Look.")
     while not (isinstance(event := next(events), Stepped) and event.step.name == "count_regions"):
         pass
     model = await run.reached()
     with ThreadPoolExecutor(1) as pool:
         closing = pool.submit(events.close)  # type: ignore[attr-defined]
-        await until(stop.is_set)
+        await until(lambda: run.segmenter.cancellation.cancelled)
         model.go.set()
         closing.result(60)
     assert (model.taken, model.ended) == (1, 1)
