@@ -111,11 +111,11 @@ class Lanes:
     """
 
     def __init__(self, *, waiting: int = 32, timeout_s: float = 120.0) -> None:
-        self._timeout_s, self._lanes = timeout_s, {kind: Lane(at_once=1, waiting=waiting) for kind in KINDS}
+        self.timeout_s, self._lanes = timeout_s, {kind: Lane(at_once=1, waiting=waiting) for kind in KINDS}
 
     async def run(self, job: Job[_T]) -> _T:
         """The result of a job.  Errors: as of `Lane.run`."""
-        stop = Cancellation(job.timeout_s or self._timeout_s)
+        stop = Cancellation(job.timeout_s or self.timeout_s)
         return await self._lanes[job.kind].run(lambda: job.work(stop), stop)
 
     def call(self, kind: str, work: Callable[[], _T], cancellation: Cancellation) -> _T:
