@@ -13,7 +13,11 @@ import pytest
 from roi_agent import build_agent, load_region_model
 from roi_agent.agent.agent import Agent
 from roi_agent.agent.events import Finished, Stepped
+from roi_agent.agent.planners import load_planner
 from roi_agent.agent.result import Budget, Result
+from roi_agent.lanes import Lanes
+from roi_agent.loading import load_models
+from roi_agent.tools.models import Models
 from tests.chat_server import ChatServer, call, calls, says
 from tests.stepping import SteppingDetector, SteppingSegmenter, Steps
 from tests.waiting import until
@@ -136,3 +140,33 @@ async def test_stop_takes_back_a_question_to_the_region_model(server: ChatServer
     go.set()
     assert isinstance(last, Finished) and "it was cancelled" in last.result.answer
     await until(lambda: model.engine.counters().cancelled == 2)
+
+
+# -- agents of one server
+
+
+def agent_in(lanes: Lanes, server: ChatServer, models: Models) -> Agent:
+    planner = load_planner(f"openai:{server.script(calls(EVERYTHING), says('done'))}", base_url=server.url, api_key="k")
+    options: dict[str, Any] = {"pictures": False, "second_look": True, "verify": True, "price": None, "folder": None}
+    return Agent(planner, models, budget=Budget(), without=(), approve=(), in_turn=lanes.call, **options)
+
+
+def tool_of(result: Result) -> str:
+    return next(step.text for step in result.trace.steps if step.kind == "tool")
+
+
+async def test_agents_of_one_server_find_things_one_after_another(server: ChatServer) -> None:
+    lanes, segmenter, stop = Lanes(waiting=1), SteppingSegmenter(), threading.Event()
+    models, inside = load_models(segmenter=segmenter), lanes._lanes["segment"]._inside
+    first = asyncio.ensure_future(agent_in(lanes, server, models).arun(SCENE, "Look."))
+    await until(segmenter.reached.is_set)
+    second = agent_in(lanes, server, models)
+    waits = asyncio.ensure_future(asyncio.to_thread(lambda: list(second.stream(SCENE, "Look.", stop=stop))))
+    await until(lambda: len(inside) == 2)
+    assert tool_of(await agent_in(lanes, server, models).arun(SCENE, "Look.")).startswith("queue_full: ")
+    stop.set()  # whoever waits leaves its place
+    last = (await waits)[-1]
+    assert isinstance(last, Finished) and len(inside) == 1
+    check_stopped(last.result, "it was cancelled", "cancelled")
+    segmenter.go.set()
+    assert "mask" in tool_of(await first) and segmenter.ended == 1 and not inside
