@@ -68,7 +68,7 @@ class Actions:
         files: str = FOLDER,
         in_turn: InTurn | None = None,
     ) -> None:
-        self._files, self._in_turn = files, in_turn
+        self._files, self._tools_in_turn = files, in_turn
         self._visitors, self._models, self._planner, self._lane = visitors, models, planner, lane
 
     def visit(self, name: object) -> Seen:
@@ -186,7 +186,7 @@ class Actions:
             approve=(),
             price=None,
             folder=None,
-            in_turn=self._in_turn,
+            in_turn=self._tools_in_turn,
         )
 
     async def _in_turn(self, name: object, kind: str, act: Callable[[Work, Cancellation], str]) -> Seen:
