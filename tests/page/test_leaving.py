@@ -5,6 +5,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -52,7 +53,8 @@ def until(happens: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def site(chromium: Browser, server: ChatServer) -> Iterator[Site]:
-    made = Site(server)
+    with ThreadPoolExecutor(1) as pool:  # Playwright has an event loop in this one, in which no other can be run
+        made = pool.submit(Site, server).result()
     with ExitStack() as stack:
         stack.callback(made.segmenter.go.set)
         made.address = f"http://127.0.0.1:{stack.enter_context(inside(made.app))}"
