@@ -192,8 +192,8 @@ class _Page:
         begun: Updates = {self.question: gr.update(value="", **_GOING_ON)}
         leaving = Cancellation()
         talk = self.actions.talk(_visitor(request), text or "", mode or "", leaving)
-        async with aclosing(told_while_here(talk, leaving)) as told:
-            async for seen in told:
+        async with aclosing(stream_while_here(talk, leaving)) as stream:
+            async for seen in stream:
                 if seen is None:
                     yield {self.words: gr.skip()}
                     continue
@@ -241,37 +241,37 @@ async def while_here(acting: Coroutine[Any, Any, Seen]) -> AsyncIterator[Seen | 
         await asyncio.wait([working])
 
 
-async def told_while_here(talk: Generator[Seen, None, None], leaving: Cancellation) -> AsyncGenerator[Seen | None, None]:
-    """As `while_here`, what a talk tells from a thread of its own; one that is left is cancelled, and not waited for."""
-    loop, told = asyncio.get_running_loop(), asyncio.Queue[Seen | BaseException | None]()
+async def stream_while_here(talk: Generator[Seen, None, None], leaving: Cancellation) -> AsyncGenerator[Seen | None, None]:
+    """As `while_here`, for a talk, which runs in a thread of its own; one that is left is cancelled and not waited for."""
+    loop, news = asyncio.get_running_loop(), asyncio.Queue[Seen | BaseException | None]()
 
-    def tell(news: Seen | BaseException | None) -> None:
+    def put(item: Seen | BaseException | None) -> None:
         with suppress(RuntimeError):  # the server has stopped
-            loop.call_soon_threadsafe(told.put_nowait, news)
+            loop.call_soon_threadsafe(news.put_nowait, item)
 
     def work() -> None:
         try:
             for seen in talk:
-                tell(seen)
+                put(seen)
                 if leaving.cancelled:
                     talk.close()
-            tell(None)
+            put(None)
         except BaseException as error:
-            tell(error)
+            put(error)
 
     threading.Thread(target=work, daemon=True, name="talk").start()
     try:
         while True:
             try:
-                news = await asyncio.wait_for(told.get(), _TICK_S)
+                item = await asyncio.wait_for(news.get(), _TICK_S)
             except TimeoutError:
                 yield None
                 continue
-            if news is None:
+            if item is None:
                 return
-            if isinstance(news, BaseException):
-                raise news
-            yield news
+            if isinstance(item, BaseException):
+                raise item
+            yield item
     finally:
         leaving.cancel()
 
