@@ -82,7 +82,7 @@ def takes_cancellation(function: Callable[..., Any]) -> bool:
     return "cancellation" in parameters or any(each.kind is Parameter.VAR_KEYWORD for each in parameters.values())
 
 
-def passed_on(function: Callable[..., Any], cancellation: Cancellation) -> dict[str, Cancellation]:
+def passed_on(function: Callable[..., Any], cancellation: Cancellation) -> dict[str, Any]:
     """The argument for a model's method, where it takes one and somebody may end the work."""
     return {"cancellation": cancellation} if cancellation is not NEVER and takes_cancellation(function) else {}
 
