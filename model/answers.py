@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from roi_agent.model.errors import InvalidSetting
@@ -42,6 +42,12 @@ class Decoding:
             raise InvalidSetting(f"timeout_s is {self.timeout_s}", do="give seconds above 0")
         if self.top_logprobs is not None and not 0 <= self.top_logprobs <= 20:
             raise InvalidSetting(f"top_logprobs is {self.top_logprobs}", do="give 0 to 20")
+
+    def within(self, left_s: float | None) -> "Decoding":
+        """The same with no more time than is left; None sets no limit."""
+        if left_s is None or (self.timeout_s is not None and self.timeout_s <= left_s):
+            return self
+        return replace(self, timeout_s=max(left_s, 1e-3))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """Whether work goes on: it may be cancelled from another thread, and it may have a deadline."""
 
 import asyncio
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from inspect import Parameter, signature
 from typing import Any, TypeVar
 
@@ -12,12 +14,15 @@ _T = TypeVar("_T")
 
 
 class Cancellation:
-    """Ends work between two of its steps, at which it calls `check`.  timeout_s: seconds from now that it has."""
+    """Ends work between two of its steps, at which it calls `check`.
 
-    def __init__(self, timeout_s: float | None = None) -> None:
-        self.timeout_s = timeout_s
+    timeout_s: seconds from now that it has.  stop: a signal of somebody else, which cancels it too.
+    """
+
+    def __init__(self, timeout_s: float | None = None, *, stop: threading.Event | None = None) -> None:
+        self.timeout_s, self._stop = timeout_s, stop
         self._begun = self._checked = time.monotonic()
-        self._cancelled = False
+        self._cancelled, self._endings = False, list[Callable[[], object]]()
 
     @property
     def left_s(self) -> float | None:
@@ -29,14 +34,32 @@ class Cancellation:
         """Seconds since the last check: how long the work has been at its present step."""
         return time.monotonic() - self._checked
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether the work must end."""
+        return self._cancelled or (self._stop is not None and self._stop.is_set())
+
     def cancel(self) -> None:
         """End the work at its next check."""
         self._cancelled = True
+        for end in tuple(self._endings):
+            end()
+
+    @contextmanager
+    def ending(self, end: Callable[[], object]) -> Iterator[None]:
+        """Within, `cancel` also calls this, for work that checks nothing itself; at once where it came before."""
+        self._endings.append(end)
+        try:
+            if self._cancelled:
+                end()
+            yield
+        finally:
+            self._endings.remove(end)
 
     def check(self, doing: str) -> None:
         """Go on, or not.  doing: what is done, in words.  Errors: Cancelled, DeadlineExceeded."""
         self._checked = time.monotonic()
-        if self._cancelled:
+        if self.cancelled:
             raise Cancelled(f"the work was cancelled while {doing}")
         if self.left_s == 0:
             raise self.too_late(doing)
@@ -47,6 +70,7 @@ class Cancellation:
 
 
 NEVER = Cancellation()  # of work that nobody ends
+LOOK_UP_S = 0.1  # seconds between two looks of work that waits for something else
 
 
 def takes_cancellation(function: Callable[..., Any]) -> bool:
@@ -56,6 +80,11 @@ def takes_cancellation(function: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):
         return False
     return "cancellation" in parameters or any(each.kind is Parameter.VAR_KEYWORD for each in parameters.values())
+
+
+def passed_on(function: Callable[..., Any], cancellation: Cancellation) -> dict[str, Any]:
+    """The argument for a model's method, where it takes one and somebody may end the work."""
+    return {"cancellation": cancellation} if cancellation is not NEVER and takes_cancellation(function) else {}
 
 
 async def in_thread(work: Callable[[], _T], cancellation: Cancellation, doing: str) -> _T:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from roi_agent.model.adapt import load_adapted
 from roi_agent.model.answers import Answer, AnswerStream, AnswerToken, Choice, Decoding, Timing, Usage
-from roi_agent.model.cancellation import Cancellation
+from roi_agent.model.cancellation import NEVER, Cancellation
 from roi_agent.model.conversation import Turn
 from roi_agent.model.domain import NOT_KNOWN, Domain, is_verdict, load_domain
 from roi_agent.model.dtypes import running_dtype, stored_dtype
@@ -89,11 +89,18 @@ class LocalRegionModel(RegionModel):
         """The answer to the last turn, given the earlier ones."""
         return self.reply_all(image, [(turns, regions)], decoding)[0]
 
-    def reply_all(self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding) -> list[Answer]:
-        """Answers to several conversations about one image, in batches; greedy answers are those of `reply`."""
+    def reply_all(
+        self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding, *, cancellation: Cancellation = NEVER
+    ) -> list[Answer]:
+        """Answers to several conversations about one image, in batches; greedy answers are those of `reply`.
+
+        cancellation: takes the questions back.
+        """
         waiting = self._submit(image, questions, decoding)
         try:
             with self._first_told():
+                for each in waiting:
+                    each.result(cancellation)
                 return [self._answer(each, regions) for each, (_, regions) in zip(waiting, questions, strict=True)]
         finally:
             _let_go(waiting)
@@ -120,14 +127,17 @@ class LocalRegionModel(RegionModel):
         """The option with the highest length-normalised likelihood; all options run as one batch."""
         return self.choose_all(image, [([Turn(question)], regions, options)])[0]
 
-    def choose_all(self, image: LoadedImage, questions: Sequence[Closed]) -> list[Choice]:
-        """As `choose_for`, at the last turn of several conversations; the options of all of them run in the same batches."""
+    def choose_all(self, image: LoadedImage, questions: Sequence[Closed], *, cancellation: Cancellation = NEVER) -> list[Choice]:
+        """As `choose_for`, at the last turn of several conversations; the options of all of them run in the same batches.
+
+        cancellation: takes the questions back.
+        """
         scored: list[Written] = []
         for requests in _slices(self._scoring(image, questions)):
             waiting = self.engine.submit_all(requests)
             try:
                 with self._first_told():
-                    scored += [each.result() for each in waiting]
+                    scored += [each.result(cancellation) for each in waiting]
             finally:
                 _let_go(waiting)
         return self._choices(image, questions, scored)

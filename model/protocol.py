@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from roi_agent.model.answers import Answer, AnswerStream, Choice, Decoding
-from roi_agent.model.cancellation import Cancellation, in_thread
+from roi_agent.model.cancellation import NEVER, Cancellation, in_thread, passed_on
 from roi_agent.model.conversation import Turn
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
 from roi_agent.model.images import LoadedImage, load_image
@@ -35,12 +35,23 @@ class RegionModel(ABC):
     # ------------------------------------------------------------ for whoever asks
 
     def ask(
-        self, image: object, question: str, regions: object = (), *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
+        self,
+        image: object,
+        question: str,
+        regions: object = (),
+        *,
+        format: str = "xyxy",
+        unit: str = "pixel",
+        cancellation: Cancellation = NEVER,
+        **decoding: Any,
     ) -> Answer:
-        """Answer one question in which `<region1>`, `<region2>`, ... point at regions."""
+        """Answer one question in which `<region1>`, `<region2>`, ... point at regions.
+
+        cancellation: takes the question back, where the model can; its deadline is that of the answer.
+        """
         loaded, known = _given(image, regions, format, unit)
         turns, about, notes = _read([Turn(question)], known, loaded)
-        return _noted(self.reply(loaded, turns, about, _decoding(decoding)), notes)
+        return _noted(self._replied(loaded, [(turns, about)], _decoding(decoding), cancellation)[0], notes)
 
     async def aask(
         self, image: object, question: str, regions: object = (), *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
@@ -60,14 +71,23 @@ class RegionModel(ABC):
         return _NotedStream(stream, notes) if notes else stream
 
     def ask_each(
-        self, image: object, question: str, regions: object, *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
+        self,
+        image: object,
+        question: str,
+        regions: object,
+        *,
+        format: str = "xyxy",
+        unit: str = "pixel",
+        cancellation: Cancellation = NEVER,
+        **decoding: Any,
     ) -> list[Answer]:
         """Answer one question about each of many regions, as a batch; `<region>` stands for the region.
 
         For example "What is <region>?".  Without it, each question is asked about the region given with it.
+        cancellation: as in `ask`.
         """
         loaded, known = _given(image, regions, format, unit)
-        return self.reply_all(loaded, _about_each(question, known), _decoding(decoding))
+        return self._replied(loaded, _about_each(question, known), _decoding(decoding), cancellation)
 
     async def aask_each(
         self, image: object, question: str, regions: object, *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
@@ -89,11 +109,13 @@ class RegionModel(ABC):
         *,
         format: str = "xyxy",
         unit: str = "pixel",
+        cancellation: Cancellation = NEVER,
     ) -> Choice:
-        """Choose among options by how likely the model finds each as the answer."""
+        """Choose among options by how likely the model finds each as the answer.  cancellation: as in `ask`."""
         loaded, known = _given(image, regions, format, unit)
-        (turn,), about, notes = _read([Turn(question)], known, loaded)
-        return _noted(self.choose_for(loaded, turn.question, _options(options), about), notes)
+        turns, about, notes = _read([Turn(question)], known, loaded)
+        closed = [(turns, about, _options(options))]
+        return _noted(self.choose_all(loaded, closed, **passed_on(self.choose_all, cancellation))[0], notes)
 
     async def achoose(
         self,
@@ -118,18 +140,33 @@ class RegionModel(ABC):
     def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:
         """The option with the highest length-normalised likelihood."""
 
-    def choose_all(self, image: LoadedImage, questions: Sequence[Closed]) -> list[Choice]:
+    def choose_all(self, image: LoadedImage, questions: Sequence[Closed], *, cancellation: Cancellation = NEVER) -> list[Choice]:
         """Choices at the last turn of several conversations about one image, as `choose_for` makes them.
 
-        A model that can runs them as a batch, and reads earlier turns; this one refuses those.  Error: InvalidSetting.
+        A model that can runs them as a batch, and reads earlier turns; this one refuses those.  cancellation: as in `reply_all`.
+        Error: InvalidSetting.
         """
         if any(len(turns) > 1 for turns, _, _ in questions):
             raise InvalidSetting("a choice has earlier turns, which this model cannot read", do="choose at the first turn")
-        return [self.choose_for(image, turns[0].question, options, regions) for turns, regions, options in questions]
+        choices = []
+        for turns, regions, options in questions:
+            cancellation.check("choosing")
+            choices.append(self.choose_for(image, turns[0].question, options, regions))
+        return choices
 
-    def reply_all(self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding) -> list[Answer]:
-        """Answers to several conversations about one image; a model that can answers them as a batch."""
-        return [self.reply(image, turns, regions, decoding) for turns, regions in questions]
+    def reply_all(
+        self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding, *, cancellation: Cancellation = NEVER
+    ) -> list[Answer]:
+        """Answers to several conversations about one image; a model that can answers them as a batch.
+
+        cancellation: ends the work after an answer; a model that can stops writing at once.  One of the user's own need not take
+        it.
+        """
+        answers = []
+        for turns, regions in questions:
+            cancellation.check("answering")
+            answers.append(self.reply(image, turns, regions, decoding.within(cancellation.left_s)))
+        return answers
 
     async def areply_all(self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding) -> list[Answer]:
         """As `reply_all`; where the task is cancelled or its time is over, it ends after the answer that is being written.
@@ -138,16 +175,7 @@ class RegionModel(ABC):
         """
         stop = Cancellation(decoding.timeout_s)
 
-        def work() -> list[Answer]:
-            if type(self).reply_all is not RegionModel.reply_all:
-                return self.reply_all(image, questions, decoding)
-            answers = []
-            for turns, regions in questions:
-                stop.check("answering")
-                answers.append(self.reply(image, turns, regions, decoding))
-            return answers
-
-        return await in_thread(work, stop, "answering")
+        return await in_thread(lambda: self._replied(image, questions, decoding, stop), stop, "answering")
 
     async def achoose_all(
         self, image: LoadedImage, questions: Sequence[Closed], *, timeout_s: float | None = None
@@ -155,22 +183,23 @@ class RegionModel(ABC):
         """As `choose_all`; it ends as `areply_all` does.  timeout_s: seconds until all choices must be there."""
         stop = Cancellation(timeout_s)
 
-        def work() -> list[Choice]:
-            if type(self).choose_all is not RegionModel.choose_all:
-                return self.choose_all(image, questions)
-            choices = []
-            for question in questions:
-                stop.check("choosing")
-                choices += self.choose_all(image, [question])
-            return choices
-
-        return await in_thread(work, stop, "choosing")
+        stopping = passed_on(self.choose_all, stop)
+        return await in_thread(lambda: self.choose_all(image, questions, **stopping), stop, "choosing")
 
     def reply_stream(
         self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding
     ) -> AnswerStream:
         """As `reply`; a model that can gives the text in more than one piece."""
         return _WholeAnswer(self.reply(image, turns, regions, decoding))
+
+    def _replied(
+        self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding, cancellation: Cancellation
+    ) -> list[Answer]:
+        """As `reply_all`; a model that takes no cancellation is told its deadline."""
+        cancellation.check("answering")
+        stopping = passed_on(self.reply_all, cancellation)
+        timed = decoding if stopping else decoding.within(cancellation.left_s)
+        return self.reply_all(image, questions, timed, **stopping)
 
 
 class NoRegionModel(RegionModel):

@@ -1,23 +1,28 @@
 """Lanes for blocking work of one kind, such as finding regions by words: bounded, and each call with a deadline."""
 
 import asyncio
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from roi_agent.model.cancellation import Cancellation, in_thread
+from roi_agent.model.cancellation import LOOK_UP_S, Cancellation, in_thread
 from roi_agent.model.errors import DeadlineExceeded, QueueFull
 
 KINDS = ("detect", "segment")
+_WAITING = "waiting for its turn"
 _T = TypeVar("_T")
 
 
 class Lane:
-    """Runs blocking work in threads: so much at once, and so much waiting."""
+    """Runs blocking work: so much at once, and so much waiting.  Safe under threads and event loops."""
 
     def __init__(self, *, at_once: int, waiting: int) -> None:
-        self._room, self._most, self._inside = asyncio.Semaphore(at_once), at_once + waiting, 0
+        self._at_once, self._most = at_once, at_once + waiting
+        self._inside: list[Future[None]] = []  # the turns of all, in their order; those that have come are done
         self._running: set[Cancellation] = set()
+        self._lock = threading.Lock()
 
     @property
     def step_s(self) -> float:
@@ -27,38 +32,63 @@ class Lane:
     async def run(self, work: Callable[[], _T], cancellation: Cancellation | None = None) -> _T:
         """The result of the work, which looks at the cancellation; a task that is cancelled here cancels it.
 
+        The work is done in a thread, and whoever no longer waits for it does not wait for its step either.
         Errors: QueueFull, and DeadlineExceeded, for which waiting counts.
         """
-        if self._inside >= self._most:
-            raise QueueFull(f"{self._inside} calls wait already", do="try again in a moment")
-        stop, loop = cancellation or Cancellation(), asyncio.get_running_loop()
-
-        def working() -> _T:
-            try:
-                stop.check("waiting for its turn")
-                self._running.add(stop)
-                return work()
-            finally:
-                self._running.discard(stop)
-                if not loop.is_closed():
-                    loop.call_soon_threadsafe(self._leave)
-
-        self._inside += 1
+        stop, turn = cancellation or Cancellation(), self._enter()
         try:
             async with asyncio.timeout(stop.left_s):
-                await self._room.acquire()
+                await asyncio.wrap_future(turn)
         except TimeoutError:
-            self._inside -= 1
-            raise stop.too_late("waiting for its turn") from None
+            self._leave(turn)
+            raise stop.too_late(_WAITING) from None
         except BaseException:
-            self._inside -= 1
+            self._leave(turn)
             raise
-        return await in_thread(working, stop, "at work")
+        return await in_thread(lambda: self._done(work, stop, turn), stop, "at work")
 
-    def _leave(self) -> None:
-        """Once the work itself has ended: one that was given up takes its place until then."""
-        self._inside -= 1
-        self._room.release()
+    def call(self, work: Callable[[], _T], cancellation: Cancellation) -> _T:
+        """As `run`, in the thread that calls.  Errors: those of `run`, and Cancelled."""
+        turn = self._enter()
+        try:
+            while not turn.done():
+                cancellation.check(_WAITING)
+                wait([turn], LOOK_UP_S)
+        except BaseException:
+            self._leave(turn)
+            raise
+        return self._done(work, cancellation, turn)
+
+    def _done(self, work: Callable[[], _T], stop: Cancellation, turn: "Future[None]") -> _T:
+        """Do it; one that was given up takes its place until it ends."""
+        try:
+            stop.check(_WAITING)
+            self._running.add(stop)
+            return work()
+        finally:
+            self._running.discard(stop)
+            self._leave(turn)
+
+    def _enter(self) -> "Future[None]":
+        """A turn, which is done once it has come.  Error: QueueFull."""
+        turn: Future[None] = Future()
+        turn.set_running_or_notify_cancel()  # from now on nobody but the lane ends it
+        with self._lock:
+            if len(self._inside) >= self._most:
+                raise QueueFull(f"{len(self._inside)} calls wait already", do="try again in a moment")
+            self._inside.append(turn)
+            self._call_next()
+        return turn
+
+    def _leave(self, turn: "Future[None]") -> None:
+        with self._lock:
+            self._inside.remove(turn)
+            self._call_next()
+
+    def _call_next(self) -> None:
+        for turn in self._inside[: self._at_once]:
+            if not turn.done():
+                turn.set_result(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +111,16 @@ class Lanes:
     """
 
     def __init__(self, *, waiting: int = 32, timeout_s: float = 120.0) -> None:
-        self._timeout_s, self._lanes = timeout_s, {kind: Lane(at_once=1, waiting=waiting) for kind in KINDS}
+        self.timeout_s, self._lanes = timeout_s, {kind: Lane(at_once=1, waiting=waiting) for kind in KINDS}
 
     async def run(self, job: Job[_T]) -> _T:
         """The result of a job.  Errors: as of `Lane.run`."""
-        stop = Cancellation(job.timeout_s or self._timeout_s)
+        stop = Cancellation(job.timeout_s or self.timeout_s)
         return await self._lanes[job.kind].run(lambda: job.work(stop), stop)
+
+    def call(self, kind: str, work: Callable[[], _T], cancellation: Cancellation) -> _T:
+        """The result of work that looks at the cancellation, done in this thread.  Errors: as of `Lane.call`."""
+        return self._lanes[kind].call(work, cancellation)
 
     def check(self, patience_s: float) -> None:
         """Whether work goes on in every lane: none is at one step for longer.  Error: DeadlineExceeded."""

@@ -17,8 +17,10 @@ from roi_agent.model.segmenter import Prompt, ScoredMask
 class Steps:
     """The steps of a model.  `reached` is set at each, and none goes on until `go` is set.
 
-    taken: steps so far.  ended: how many calls have ended, well or not.
+    taken: steps so far.  ended: how many calls have ended, well or not.  cancellation: of the last call.
     """
+
+    cancellation = NEVER
 
     def __init__(self) -> None:
         self.reached, self.go = threading.Event(), threading.Event()
@@ -44,7 +46,7 @@ class SteppingSegmenter(Steps):
         min_score: float | None = None,
         cancellation: Cancellation = NEVER,
     ) -> list[list[ScoredMask]]:
-        found = []
+        self.cancellation, found = cancellation, []
         try:
             for prompt in prompts:
                 cancellation.check("segmenting")
@@ -75,6 +77,7 @@ class SteppingDetector(Steps):
     def candidates(
         self, images: Sequence[Image.Image], phrases: Sequence[str], *, cancellation: Cancellation = NEVER
     ) -> list[Candidates]:
+        self.cancellation = cancellation
         try:
             for _ in phrases:
                 cancellation.check("detecting")

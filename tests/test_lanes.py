@@ -2,8 +2,7 @@
 
 import asyncio
 import base64
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,16 @@ from mcp.client.client import Client
 
 from roi_agent import Workspace, __version__
 from roi_agent.lanes import Job, Lane, Lanes
-from roi_agent.loading import load_models
+from roi_agent.loading import load_models, load_region_model
 from roi_agent.mcp import Workspaces, build_server
 from roi_agent.model.cancellation import Cancellation
 from roi_agent.model.errors import DeadlineExceeded, QueueFull
+from roi_agent.model.local import LocalRegionModel
 from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
 from tests.leaving import Leaving
 from tests.stepping import SteppingDetector, SteppingSegmenter, Steps
+from tests.waiting import until
 
 SCENE = Path(__file__).parent.parent / "examples" / "scene1.png"
 IMAGE = "data:image/png;base64," + base64.b64encode(SCENE.read_bytes()).decode()
@@ -64,13 +65,6 @@ async def served() -> AsyncIterator[Served]:
     yield made
     made.detector.go.set()
     made.segmenter.go.set()
-
-
-async def until(happens: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not happens():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("kind", SLOW)
@@ -208,6 +202,71 @@ async def test_a_call_of_mcp_has_a_deadline_and_its_lane_is_bounded() -> None:
         segmenter.go.set()
         await until(lambda: segmenter.ended == 1)
         assert segmenter.taken == 1 and held.regions() == ()
+
+
+ASKS: dict[str, dict[str, Any]] = {
+    "ask_about_regions": {"question": "What is <region1>?"},
+    "ask_each_region": {"question": "What is <region>?"},
+    "choose_answer": {"question": "What is <region1>?", "options": ["a star", "a flag"]},
+}
+
+
+@pytest.fixture(scope="module")
+def region_model() -> Any:
+    return load_region_model()
+
+
+@pytest.fixture
+async def busy(region_model: LocalRegionModel, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Steps]:
+    """The region model's engine, held at a step for a question of somebody else: others wait."""
+    steps, step = Steps(), region_model.engine.runner.step
+
+    def held(*given: Any) -> Any:
+        steps.step()
+        return step(*given)
+
+    monkeypatch.setattr(region_model.engine.runner, "step", held)
+    asking = asyncio.ensure_future(region_model.aask(SCENE, "What is <region1>?", [[315, 145, 504, 334]]))
+    await until(steps.reached.is_set)
+    yield steps
+    steps.go.set()
+    assert (await asking).text == "a large yellow square"
+
+
+def asked_of(model: LocalRegionModel, **lanes: Any) -> Client:
+    held = Workspace()
+    held.add_regions([[123, 194, 303, 377]], image=held.add_image(SCENE))
+    workspaces = Workspaces(load_models(region_model=model), only=held)
+    return Client(build_server(workspaces, version=__version__, lanes=Lanes(**lanes)))
+
+
+@pytest.mark.parametrize("tool", ASKS)
+async def test_a_question_of_mcp_has_a_deadline(region_model: LocalRegionModel, busy: Steps, tool: str) -> None:
+    counted = region_model.engine.counters
+    before = counted().cancelled
+    async with asked_of(region_model, timeout_s=0.5) as client:
+        told: Any = await client.call_tool(tool, ASKS[tool])
+        assert told.is_error and told.content[0].text.startswith("deadline_exceeded: the 0.5 seconds were over while ")
+        busy.go.set()
+        await until(lambda: counted().cancelled > before)
+
+
+@pytest.mark.parametrize("tool", ASKS)
+async def test_a_question_that_an_mcp_client_takes_back_leaves_the_engine(
+    region_model: LocalRegionModel, busy: Steps, tool: str
+) -> None:
+    counted = region_model.engine.counters
+    before = counted().cancelled
+    async with asked_of(region_model) as client:
+        calling = asyncio.ensure_future(client.call_tool(tool, ASKS[tool]))
+        await until(lambda: counted().waiting > 0)
+        calling.cancel()
+        with suppress(asyncio.CancelledError):
+            await calling
+        await asyncio.sleep(0.2)  # until the server has heard of it
+        busy.go.set()
+        await until(lambda: counted().cancelled > before)
+        assert not (await client.call_tool(tool, ASKS[tool])).is_error
 
 
 # -- the page

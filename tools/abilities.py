@@ -92,7 +92,7 @@ def _list(box: "Toolbox", given: schemas.ListArguments) -> ToolReply:
     return ToolReply(text, regions, {"images": images})
 
 
-def _ask(box: "Toolbox", given: schemas.AskArguments) -> ToolReply:
+def _ask(box: "Toolbox", given: schemas.AskArguments, cancellation: Cancellation = NEVER) -> ToolReply:
     with box.models.use("ask") as model:
         asked = ask(
             box.workspace,
@@ -101,21 +101,24 @@ def _ask(box: "Toolbox", given: schemas.AskArguments) -> ToolReply:
             image=given.image,
             regions=given.regions,
             second_look="always" if given.closer else box.second_look,
+            cancellation=cancellation,
         )
     return ToolReply(asked.sentence(), asked.regions, asked.to_dict() | _limit(model))
 
 
-def _ask_each(box: "Toolbox", given: schemas.AskEachArguments) -> ToolReply:
+def _ask_each(box: "Toolbox", given: schemas.AskEachArguments, cancellation: Cancellation = NEVER) -> ToolReply:
     with box.models.use("ask") as model:
-        asked = ask_each(box.workspace, given.question, given.regions, model=model, image=given.image)
+        options: dict[str, Any] = {"image": given.image, "cancellation": cancellation}
+        asked = ask_each(box.workspace, given.question, given.regions, model=model, **options)
     text = "\n".join(f"{each.regions[0].name}: {each.sentence()}" for each in asked)
     answers = [each.to_dict() | _limit(model) for each in asked]
     return ToolReply(text, tuple(each.regions[0] for each in asked), {"answers": answers})
 
 
-def _choose(box: "Toolbox", given: schemas.ChooseArguments) -> ToolReply:
+def _choose(box: "Toolbox", given: schemas.ChooseArguments, cancellation: Cancellation = NEVER) -> ToolReply:
     with box.models.use("ask") as model:
-        chosen = choose(box.workspace, given.question, given.options, model=model, image=given.image, regions=given.regions)
+        options: dict[str, Any] = {"image": given.image, "regions": given.regions, "cancellation": cancellation}
+        chosen = choose(box.workspace, given.question, given.options, model=model, **options)
     text = "; ".join([f"{chosen.text} (confidence {chosen.confidence:.2f})", *chosen.notes])
     return ToolReply(text, chosen.regions, chosen.to_dict())
 
@@ -184,7 +187,7 @@ def _limit(model: object) -> dict[str, Any]:
     return {"knows": limit_of(model)}
 
 
-# Those of the groups detect and segment, whose work may take long, also take a cancellation.
+# Those of the groups detect, segment and ask, whose work may take long, also take a cancellation.
 ABILITIES: dict[str, tuple[type[schemas.Arguments], Callable[..., ToolReply]]] = {
     "find_regions": (schemas.FindArguments, _find),
     "segment_regions": (schemas.SegmentArguments, _segment),

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from roi_agent.model.answers import Answer, Choice
 from roi_agent.model.boxes import Box
+from roi_agent.model.cancellation import NEVER, Cancellation, passed_on
 from roi_agent.model.conversation import mentioned
 from roi_agent.model.domain import OUTSIDE, is_verdict
 from roi_agent.model.errors import InvalidSetting, TooManyRegions
@@ -88,6 +89,7 @@ def ask(
     points: object = (),
     segmenter: object = None,
     second_look: SecondLook = "small",
+    cancellation: Cancellation = NEVER,
     **decoding: Any,
 ) -> Asked:
     """One question about one or several regions.
@@ -99,12 +101,13 @@ def ask(
         under the next handle, which the question may name. So "What is <region1>?" with one point asks about a click.
     second_look: ask again about a crop and keep the answer that the model is surer of: where every region is small, "always"
         where a crop shows more than the whole image, or "never".
-    decoding: the fields of `Decoding`.
+    cancellation: takes the question back, where the model can.  decoding: the fields of `Decoding`.
     Errors: UnknownRegion, UnknownImage, InvalidSetting for regions of several images or a handle without brackets, PointInvalid,
     and those of the model.
     """
-    pointed, told = _pointed(workspace, points, segmenter, image)
+    pointed, told = _pointed(workspace, points, segmenter, image, cancellation)
     question, seen, chosen = _about(workspace, question, image, [*workspace.pick(regions), *pointed])
+    decoding |= passed_on(model.ask, cancellation)
     with failures_of("the region model"):
         answer = model.ask(seen.image, question, chosen, **decoding)
     answer = replace(answer, regions=chosen, notes=(*answer.notes, *told))
@@ -130,12 +133,13 @@ def ask_each(
     *,
     model: RegionModel,
     image: ImageName = None,
+    cancellation: Cancellation = NEVER,
     **decoding: Any,
 ) -> list[Asked]:
     """One question about each of many regions, as one batch for each image.
 
     question: `<region>` stands for the region, as in "What is <region>?".
-    regions: all of the image's where none are given.
+    regions: all of the image's where none are given.  cancellation, decoding: as in `ask`.
     Errors: UnknownRegion, UnknownImage, InvalidSetting, TooManyRegions, and those of the model.
     """
     chosen = workspace.pick(regions) if regions is not None else workspace.regions(workspace.image(image))
@@ -146,6 +150,7 @@ def ask_each(
         raise InvalidSetting(f"the question names <{named[0]}>", do="write <region>, which stands for each of them")
     if len(chosen) > MAX_REGIONS:
         raise TooManyRegions(f"{len(chosen)} regions, and {MAX_REGIONS} are allowed at once", do="name fewer of them")
+    decoding |= passed_on(model.ask_each, cancellation)
     asked: dict[str, Asked] = {}
     for name in dict.fromkeys(region.image for region in chosen):
         group = [region for region in chosen if region.image == name]
@@ -165,22 +170,23 @@ def choose(
     model: RegionModel,
     image: ImageName = None,
     regions: Sequence[RegionName] = (),
+    cancellation: Cancellation = NEVER,
 ) -> Choice:
     """The likeliest of several answers; the arguments are those of `ask`.  Errors: those of `ask`."""
     question, seen, chosen = _about(workspace, question, image, regions)
     with failures_of("the region model"):
-        choice = model.choose(seen.image, question, options, chosen)
+        choice = model.choose(seen.image, question, options, chosen, **passed_on(model.choose, cancellation))
     return replace(choice, regions=chosen)
 
 
 def _pointed(
-    workspace: Workspace, points: object, segmenter: object, image: ImageName
+    workspace: Workspace, points: object, segmenter: object, image: ImageName, cancellation: Cancellation
 ) -> tuple[tuple[Region, ...], tuple[str, ...]]:
     if isinstance(points, Sequence) and not points:
         return (), ()
     if segmenter is None:
         raise InvalidSetting("points are given without a segmenter", do='give one, such as load_segmenter("nano")')
-    return point_at(workspace, points, segmenter=segmenter, image=image)
+    return point_at(workspace, points, segmenter=segmenter, image=image, cancellation=cancellation)
 
 
 def _about(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ValidationError
@@ -25,6 +26,11 @@ from roi_agent.tools.models import ROLES, Models
 from roi_agent.tools.workspace import Workspace
 
 _log = logging.getLogger(__name__)
+CANCELLATION = "cancellation"  # in a LangChain configuration
+_STOPPABLE = {name for role in ROLES for name in GROUPS[role]}
+
+# Runs the work of a kind, `detect` or `segment`, when its turn comes.  Errors: QueueFull, Cancelled, DeadlineExceeded.
+InTurn = Callable[[str, Callable[[], ToolReply], Cancellation], ToolReply]
 
 
 class Toolbox:
@@ -32,6 +38,7 @@ class Toolbox:
 
     pictures: whether a tool that makes a picture also shows it to the planner, for planners that can see.
     without: tools that are left out, by name or group; see `tool_names`.  second_look: as in `ask`.
+    in_turn: runs what finds things, in a server whose detector and segmenter others use too; by default it runs at once.
     Tools whose role has no model are left out too.
     """
 
@@ -43,8 +50,10 @@ class Toolbox:
         pictures: bool = False,
         without: Sequence[str] = (),
         second_look: SecondLook = "small",
+        in_turn: InTurn | None = None,
     ) -> None:
         self.workspace, self.models, self.pictures, self.second_look = workspace, models, pictures, second_look
+        self._in_turn = in_turn
         texts, left_out = load_blocks("tools"), {*tool_names(without), *_without_model(models)}
         kept = {name: tool for name, tool in ABILITIES.items() if name not in left_out}
         self._tools = {name: _Tool(name, texts[name], schema, run) for name, (schema, run) in kept.items()}
@@ -55,7 +64,10 @@ class Toolbox:
         return tuple(self._tools)
 
     def tools(self) -> list[BaseTool]:
-        """LangChain tools with content and artifact; bad arguments and failures are messages with status "error"."""
+        """LangChain tools with content and artifact; bad arguments and failures are messages with status "error".
+
+        A configuration whose `configurable` has a `CANCELLATION` ends them as `call` does.
+        """
         return [self._langchain(tool) for tool in self._tools.values()]
 
     def openai_tools(self) -> list[dict[str, Any]]:
@@ -65,7 +77,7 @@ class Toolbox:
     def call(self, name: str, arguments: Mapping[str, Any] | str, cancellation: Cancellation = NEVER) -> ToolReply:
         """Run one tool.  arguments: a mapping, or its JSON as a model writes it.  Never raises: see `ToolReply.error`.
 
-        cancellation: ends the work of the groups detect and segment at its next step.
+        cancellation: ends the work of the groups detect, segment and ask at its next step.
         """
         try:
             if name not in self._tools:
@@ -75,9 +87,7 @@ class Toolbox:
             given = json.loads(arguments or "{}") if isinstance(arguments, str) else arguments
             if not isinstance(given, Mapping):
                 raise InvalidSetting(f"the arguments are a {type(given).__name__}", do="give an object")
-            tool = self._tools[name]
-            stopping = {"cancellation": cancellation} if kind_of(name) else {}
-            return tool.run(self, tool.schema.model_validate(dict(given)), **stopping)
+            return self._run(self._tools[name], given, cancellation)
         except json.JSONDecodeError as error:
             return ToolReply(f"invalid_arguments: no JSON: {error.msg} at sign {error.pos}", error="invalid_arguments")
         except ValidationError as error:
@@ -88,9 +98,16 @@ class Toolbox:
             _log.exception("the tool %s failed", name)
             return ToolReply(f"internal_error: {name} failed; try other arguments or another tool", error="internal_error")
 
+    def _run(self, tool: "_Tool", given: Mapping[str, Any], cancellation: Cancellation) -> ToolReply:
+        stopping = {"cancellation": cancellation} if tool.name in _STOPPABLE else {}
+        arguments, kind = tool.schema.model_validate(dict(given)), kind_of(tool.name)
+        if kind is None or self._in_turn is None:
+            return tool.run(self, arguments, **stopping)
+        return self._in_turn(kind, lambda: tool.run(self, arguments, **stopping), cancellation)
+
     def _langchain(self, tool: "_Tool") -> BaseTool:
-        def run(**given: Any) -> tuple[Any, dict[str, Any]]:
-            reply = self.call(tool.name, given)
+        def run(config: RunnableConfig, **given: Any) -> tuple[Any, dict[str, Any]]:
+            reply = self.call(tool.name, given, config.get("configurable", {}).get(CANCELLATION, NEVER))
             if reply.error:
                 raise ToolException(reply.text)
             return self._content(reply), reply.artifact()

@@ -4,11 +4,12 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 from roi_agent.model.answers import Decoding
+from roi_agent.model.cancellation import LOOK_UP_S, NEVER, Cancellation
 from roi_agent.model.errors import Cancelled, DeadlineExceeded
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.regions import Region
@@ -83,9 +84,12 @@ class Pending:
 
     # ------------------------------------------------------------ for whoever asks
 
-    def result(self) -> Written:
-        """Wait for the whole answer.  Errors: DeadlineExceeded, Cancelled, and those of the model."""
+    def result(self, cancellation: Cancellation = NEVER) -> Written:
+        """Wait for the whole answer, while the cancellation allows.  Errors: DeadlineExceeded, Cancelled, those of the model."""
         try:
+            while cancellation is not NEVER and not self.done:
+                cancellation.check("answering")
+                wait([self._future], LOOK_UP_S)
             return self._future.result()
         except KeyboardInterrupt:
             self.cancel()

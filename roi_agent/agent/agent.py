@@ -27,7 +27,7 @@ from roi_agent.model.shown import shown
 from roi_agent.planner.chat import OfflinePlanner
 from roi_agent.tools.ask import SecondLook
 from roi_agent.tools.models import Models
-from roi_agent.tools.toolbox import Toolbox, tool_names
+from roi_agent.tools.toolbox import InTurn, Toolbox, tool_names
 from roi_agent.tools.workspace import Workspace
 
 _FREE = Price(0.0, 0.0)
@@ -88,7 +88,10 @@ def build_agent(
 
 
 class Agent:
-    """Answers questions about images; see `build_agent`.  Safe under threads: runs of one conversation wait for each other."""
+    """Answers questions about images; see `build_agent`.  Safe under threads: runs of one conversation wait for each other.
+
+    in_turn: as `Toolbox` has it.
+    """
 
     def __init__(
         self,
@@ -103,13 +106,15 @@ class Agent:
         approve: Sequence[str],
         price: Price | None,
         folder: str | Path | None,
+        in_turn: InTurn | None = None,
     ) -> None:
         self.planner, self.models, self.budget, self.price = planner, models, budget, price
         self.planner_name = planner_name(planner)
         self._pictures, self._verify, self._approve = pictures, verify and second_look, tool_names(approve)
         look: SecondLook = "small" if second_look else "never"
         left_out = tool_names(without)
-        self._threads = Threads(lambda workspace: Toolbox(workspace, models, without=left_out, second_look=look), folder)
+        options: dict[str, Any] = {"without": left_out, "second_look": look, "in_turn": in_turn}
+        self._threads = Threads(lambda workspace: Toolbox(workspace, models, **options), folder)
 
     def run(
         self,
@@ -138,13 +143,13 @@ class Agent:
         return _last(events)
 
     async def arun(self, image: object = None, task: str = "", **options: Any) -> Result:
-        """As `run`, without holding up the event loop; where the task is cancelled, the run ends as soon as its tool does."""
+        """As `run`, without holding up the event loop; where the task is cancelled, the run ends at the next step of its tool."""
         run = Run(self.budget, self.planner_name)
         events = self._stream(image, task, run=run, words=False, **options)
         try:
             return await asyncio.to_thread(_last, events)
         except asyncio.CancelledError:
-            run.cancelled.set()
+            run.cancellation.cancel()
             raise
 
     def stream(
@@ -153,9 +158,9 @@ class Agent:
         """As `run`, as events while it goes on; the last one is `Finished` with the result.
 
         words: also tell what the planner writes while it writes it.
-        stop: a `threading.Event`; once it is set, the run ends as soon as its tool does, with what it has found.
+        stop: a `threading.Event`; once it is set, the run ends at the next step of its tool, with what it has found.
         """
-        run = Run(self.budget, self.planner_name, cancelled=stop or Signal())
+        run = Run(self.budget, self.planner_name, stopping=stop)
         return self._stream(image, task, run=run, words=words, **options)
 
     def resume(

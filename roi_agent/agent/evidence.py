@@ -147,7 +147,7 @@ def _unconfirmed(regions: Sequence[Region], run: Run, toolbox: Toolbox) -> Itera
         thing = f"{'an' if label[0] in 'aeiou' else 'a'} {label}"
         question = load_blocks("agent")["is_it"].format(handle=region.name, thing=thing)
         begun, arguments = run.begin(), {"question": question}
-        reply = toolbox.call("ask_about_regions", arguments)
+        reply = toolbox.call("ask_about_regions", arguments, run.cancellation)
         record_reply(run, "check", "ask_about_regions", arguments, reply.text, reply.artifact(), reply.error is not None, begun)
         if reply.error or not mentioned(question):
             continue

@@ -26,6 +26,7 @@ from roi_agent.agent.running import Deadline, Run
 from roi_agent.agent.threads import Conversation
 from roi_agent.planner.chat import OfflinePlanner
 from roi_agent.prompts import load_blocks
+from roi_agent.tools.toolbox import CANCELLATION
 
 _SUMMARISE_AT = 30_000  # tokens of a conversation from which its older part is summarised
 _KEPT = 10_000  # tokens of its newer part that a summary leaves as they are
@@ -70,7 +71,8 @@ def build_graph(
 
 def settings_of(conversation: Conversation, config: dict[str, Any] | None, run: Run) -> RunnableConfig:
     """The configuration of a run: the caller's, with what the agent needs."""
-    own = RunnableConfig(configurable={"thread_id": conversation.thread}, recursion_limit=20 * run.budget.steps + 50)
+    named = {"thread_id": conversation.thread, CANCELLATION: run.cancellation}
+    own = RunnableConfig(configurable=named, recursion_limit=20 * run.budget.steps + 50)
     # Those of the graph that the agent is a node of come along, as they do where a configuration names none.
     callbacks, deadline = ensure_config(cast("RunnableConfig", config or {})).get("callbacks"), Deadline(run)
     if isinstance(callbacks, BaseCallbackManager):
@@ -82,18 +84,25 @@ def settings_of(conversation: Conversation, config: dict[str, Any] | None, run: 
 
 
 def graph_events(graph: Graph, given: Any, run: Run, settings: RunnableConfig, words: bool) -> Iterator[Event]:
-    """Run the graph and tell what happens.  words: also what the planner writes while it writes it."""
+    """Run the graph and tell what happens.  words: also what the planner writes while it writes it.
+
+    Whoever closes this cancels the run: LangGraph waits for the tool that is at work.
+    """
     modes: list[Any] = ["updates", "messages"] if words else ["updates"]
     chunks: Iterator[tuple[str, Any]] = graph.stream(given, settings, context=run, stream_mode=modes)  # type: ignore[assignment]
-    for mode, chunk in chunks:
-        if mode == "messages":
-            message, about = chunk
-            if isinstance(message, AIMessageChunk) and message.text and about.get("langgraph_node") == "model":
-                yield Words(message.text)
-            continue
-        yield from run.told()
-        for interrupt in chunk.get("__interrupt__", ()):
-            yield Waiting(approvals(interrupt.value))
+    try:
+        for mode, chunk in chunks:
+            if mode == "messages":
+                message, about = chunk
+                if isinstance(message, AIMessageChunk) and message.text and about.get("langgraph_node") == "model":
+                    yield Words(message.text)
+                continue
+            yield from run.told()
+            for interrupt in chunk.get("__interrupt__", ()):
+                yield Waiting(approvals(interrupt.value))
+    except GeneratorExit:
+        run.cancellation.cancel()
+        raise
 
 
 def approvals(value: Any) -> tuple[Approval, ...]:

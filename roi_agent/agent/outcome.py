@@ -97,7 +97,7 @@ def conclude(
 
 def why_failed(error: Exception, run: Run) -> str:
     """Why a run ended before its answer, in words."""
-    if isinstance(error, TimeoutError) and run.cancelled.is_set():
+    if isinstance(error, TimeoutError) and run.cancellation.cancelled:
         return CANCELLED
     if isinstance(error, TimeoutError) and not run.seconds_left:
         return f"the planner did not answer within the budget of {run.budget.seconds:g} seconds"

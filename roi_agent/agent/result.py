@@ -18,7 +18,8 @@ class Budget:
     """What one run may take at most.
 
     steps: turns of the planner; in the last one it has no tools and must answer.  seconds: from start to answer; a tool that
-    is running is waited for.  tokens: of the planner, read and written; None is no limit.  calls_per_step: tools of one turn.
+    is running ends at its next step.  tokens: of the planner, read and written; None is no limit.  calls_per_step: tools of one
+    turn.
     Error: InvalidSetting.
     """
 

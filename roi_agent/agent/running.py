@@ -15,13 +15,13 @@ from langchain_core.callbacks import BaseCallbackHandler
 
 from roi_agent.agent.events import Event, Stepped
 from roi_agent.agent.result import Budget
+from roi_agent.model.cancellation import LOOK_UP_S, Cancellation
 from roi_agent.tools.workspace import Workspace
 from roi_agent.trace import Step, Usage
 
 T = TypeVar("T")
 
 CANCELLED = "it was cancelled"
-_LOOK_UP_S = 0.1  # seconds between two looks at whether a run was cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Run:
     """The state of one run, which LangGraph hands to every hook.
 
     planner: its name.  workspace: that it works in.  nudges: empty messages so far.
+    stopping: a signal of whoever started it.  cancellation: ends the tool that is at work, at that signal or the end of the time.
     summaries: tokens read and written to summarise a long conversation.
     data: the answer in the form that was asked for.
     """
@@ -47,7 +48,7 @@ class Run:
     workspace: Workspace = field(default_factory=Workspace)
     steps: list[Step] = field(default_factory=list)
     events: deque[Event] = field(default_factory=deque)
-    cancelled: Signal = field(default_factory=Signal)
+    stopping: Signal | None = None
     nudges: int = 0
     summaries: tuple[int, int] = (0, 0)
     data: Any = None
@@ -56,6 +57,9 @@ class Run:
     _done: set[str] = field(default_factory=set)
     _started: float = field(default_factory=time.monotonic)
     _stopped: str | None = None
+
+    def __post_init__(self) -> None:
+        self.cancellation = Cancellation(self.budget.seconds, stop=self.stopping)
 
     def begin(self) -> Mark:
         """The beginning of a step, for `record`."""
@@ -97,7 +101,7 @@ class Run:
     def why_stopped(self) -> str | None:
         """Why the run must end, in words; None while it may go on."""
         usage = self.usage
-        if self._stopped is None and self.cancelled.is_set():
+        if self._stopped is None and self.cancellation.cancelled:
             self._stopped = CANCELLED
         if self._stopped is None and self.steps_left <= 0:
             self._stopped = f"the budget of {self.budget.steps} steps is used up"
@@ -156,8 +160,8 @@ class Run:
 
         Thread(target=work, daemon=True, name="planner").start()
         while not done.done():
-            wait([done], timeout=min(_LOOK_UP_S, self.seconds_left))
-            if not done.done() and (self.cancelled.is_set() or not self.seconds_left):
+            wait([done], timeout=min(LOOK_UP_S, self.seconds_left))
+            if not done.done() and (self.cancellation.cancelled or not self.seconds_left):
                 raise TimeoutError
         try:
             return done.result()
@@ -175,7 +179,7 @@ class Deadline(BaseCallbackHandler):
 
     def on_llm_new_token(self, token: Any, **_: Any) -> None:
         """Called for every piece of a streamed answer."""
-        if self._run.cancelled.is_set() or not self._run.seconds_left:
+        if self._run.cancellation.cancelled or not self._run.seconds_left:
             raise _GivenUp
 
 

@@ -148,7 +148,8 @@ def serve(
                 from roi_agent.agent.planners import load_planner
                 from roi_agent.ui import mount
 
-                mount(application, models, settings, load_planner(planner, base_url=base_url), application.state.roi.finding.run)
+                lanes, chat = application.state.roi.finding, load_planner(planner, base_url=base_url)
+                mount(application, models, settings, chat, lanes.run, lanes.call)
             if with_mcp:
                 _mount_mcp(application, settings, allow_folder or ())
         if about := introduction(models):

@@ -6,6 +6,7 @@ from typing import Any
 
 from roi_agent.client.connection import Connection, coded
 from roi_agent.model.answers import Answer, AnswerStream, AnswerToken, Choice, Decoding, Timing, Usage
+from roi_agent.model.cancellation import NEVER, Cancellation
 from roi_agent.model.conversation import Turn
 from roi_agent.model.errors import Cancelled, ServerUnreachable
 from roi_agent.model.images import LoadedImage
@@ -33,24 +34,28 @@ class RemoteRegionModel(RegionModel):
         """The answer to the last turn, given the earlier ones."""
         return self.reply_all(image, [(turns, regions)], decoding)[0]
 
-    def reply_all(self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding) -> list[Answer]:
-        """Answers to several conversations about one image, as one batch."""
+    def reply_all(
+        self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding, *, cancellation: Cancellation = NEVER
+    ) -> list[Answer]:
+        """Answers to several conversations about one image, as one batch.  cancellation: gives the request its deadline."""
         if not questions:
             return []
+        cancellation.check("answering")
         asked = [_question(turns, regions) for turns, regions in questions]
-        answers = self._ask(image, asked, decoding)
+        answers = self._ask(image, asked, decoding.within(cancellation.left_s))
         return [_answer(each, regions, image) for each, (_, regions) in zip(answers, questions, strict=True)]
 
     def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:
         """The option with the highest length-normalised likelihood."""
         return self.choose_all(image, [([Turn(question)], regions, options)])[0]
 
-    def choose_all(self, image: LoadedImage, questions: Sequence[Closed]) -> list[Choice]:
-        """As `choose_for`, at the last turn of several conversations, as one request."""
+    def choose_all(self, image: LoadedImage, questions: Sequence[Closed], *, cancellation: Cancellation = NEVER) -> list[Choice]:
+        """As `choose_for`, at the last turn of several conversations, as one request.  cancellation: gives it its deadline."""
         if not questions:
             return []
+        cancellation.check("choosing")
         asked = [_question(turns, regions) | {"options": list(options)} for turns, regions, options in questions]
-        chosen = self._ask(image, asked, Decoding())
+        chosen = self._ask(image, asked, Decoding().within(cancellation.left_s))
         return [
             choice_of(each | {"notes": [*image.notes, *each["notes"]]}, tuple(regions))
             for each, (_, regions, _) in zip(chosen, questions, strict=True)

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from roi_agent.mcp.protocol import GONE
 from roi_agent.mcp.workspaces import MOST
 from roi_agent.schema import check_values
 from roi_agent.settings import MCP_PATH, ServerSettings
@@ -59,7 +60,10 @@ def _security(settings: ServerSettings) -> TransportSecuritySettings:
 
 
 class _Read:
-    """Looks at every message before the SDK does: how many values it holds, and whether its texts can be written again."""
+    """Looks at every message before the SDK does: how many values it holds, and whether its texts can be written again.
+
+    It also notes that a client goes away, for `GONE`.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -74,16 +78,19 @@ class _Read:
         except ValueError as error:
             await _refusal(error)(scope, receive, send)
             return
-        sent = False
+        sent, gone = False, asyncio.Event()
 
         async def again() -> Message:
             nonlocal sent
-            if sent:
-                return await receive()
-            sent = True
-            return {"type": "http.request", "body": content, "more_body": False}
+            if not sent:
+                sent = True
+                return {"type": "http.request", "body": content, "more_body": False}
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                gone.set()
+            return message
 
-        await self._app(scope, again, send)
+        await self._app({**scope, GONE: gone}, again, send)
 
 
 def _check(content: bytes) -> None:

@@ -16,13 +16,15 @@ from mcp.shared.exceptions import MCPError
 from roi_agent.lanes import Job, Lanes
 from roi_agent.loading import introduction
 from roi_agent.mcp.workspaces import Workspaces
-from roi_agent.model.cancellation import NEVER, Cancellation
-from roi_agent.model.errors import InvalidSetting, RoiAgentError
+from roi_agent.model.cancellation import Cancellation, in_thread
+from roi_agent.model.errors import Cancelled, InvalidSetting, RoiAgentError
+from roi_agent.model.shown import shown
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.abilities import ToolReply, png_base64
 from roi_agent.tools.toolbox import Toolbox, kind_of
 from roi_agent.tools.workspace import Workspace
 
+GONE = "roi_agent.gone"  # in the scope of a request over HTTP: an event that is set once its client has gone
 _OPEN = "open_image"
 _TICK_S = 1.0  # between two notes that a tool is still at work
 _ADDING = {"find_regions", "segment_regions", "segment_everything", "add_region", "zoom_in"}  # they make handles
@@ -114,19 +116,23 @@ def _tool(name: str, description: str, schema: dict[str, Any]) -> types.Tool:
 
 
 async def _in_turn(lanes: Lanes, workspaces: Workspaces, name: str, arguments: dict[str, Any]) -> ToolReply:
-    """The reply of a tool, from a thread; one that finds things waits for its turn, and ends where its call is taken back."""
-    kind = kind_of(name)
-    if kind is None:
-        return await asyncio.to_thread(_called, workspaces, name, arguments)
+    """The reply of a tool, from a thread, within the deadline of the lanes; it ends where its call is taken back.
+
+    One that finds things waits for its turn.
+    """
+    kind, stop = kind_of(name), Cancellation(lanes.timeout_s)
     try:
+        if kind is None:
+            return await in_thread(lambda: _called(workspaces, name, arguments, stop), stop, f"{shown(name)} was at work")
         return await lanes.run(Job(kind, lambda stop: _called(workspaces, name, arguments, stop)))
     except RoiAgentError as error:
         return ToolReply(str(error), error=error.code)
 
 
-def _called(workspaces: Workspaces, name: str, arguments: dict[str, Any], stop: Cancellation = NEVER) -> ToolReply:
+def _called(workspaces: Workspaces, name: str, arguments: dict[str, Any], stop: Cancellation) -> ToolReply:
     """Never raises: what goes wrong is a reply that a model can act on."""
     try:
+        stop.check("waiting for its turn")
         workspace = arguments.pop("workspace", None) if workspaces.only is None else None
         if workspace is not None and not isinstance(workspace, str):
             raise InvalidSetting("the workspace is no text", do="name the one that open_image gave")
@@ -166,13 +172,16 @@ def _result(reply: ToolReply) -> types.CallToolResult:
 
 
 async def _with_progress(context: _Context, name: str, work: Coroutine[Any, Any, ToolReply]) -> ToolReply:
-    """The work; meanwhile whoever asked for progress hears once a second that it goes on."""
-    working = asyncio.ensure_future(work)
+    """The work, which ends where the client goes away; whoever asked for progress hears once a second that it goes on."""
+    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(context))
     seconds = 0.0
     try:
         await context.session.report_progress(seconds, None, f"{name} has begun")
         while not working.done():
-            await asyncio.wait([working], timeout=_TICK_S)
+            await asyncio.wait([working, gone], timeout=_TICK_S, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                error = Cancelled("the client went away")
+                return ToolReply(str(error), error=error.code)
             if not working.done():
                 seconds += _TICK_S
                 await context.session.report_progress(seconds, None, f"{name} is at work for {seconds:.0f} s")
@@ -180,6 +189,16 @@ async def _with_progress(context: _Context, name: str, work: Coroutine[Any, Any,
         return working.result()
     finally:
         working.cancel()
+        gone.cancel()
+
+
+async def _gone(context: _Context) -> None:
+    """Wait until the client of a request over HTTP has gone.
+
+    The SDK ends the call itself in the newest form of the protocol only; in the older ones nobody would read the answer.
+    """
+    left: asyncio.Event = getattr(context.request, "scope", {}).get(GONE) or asyncio.Event()
+    await left.wait()
 
 
 # ------------------------------------------------------------ resources

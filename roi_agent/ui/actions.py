@@ -16,6 +16,7 @@ from roi_agent.model.errors import InvalidSetting, RoiAgentError
 from roi_agent.model.images import load_image
 from roi_agent.model.shown import shown
 from roi_agent.tools.models import Models
+from roi_agent.tools.toolbox import InTurn
 from roi_agent.ui import drawing, finding, markup, talking
 from roi_agent.ui.downloads import FOLDER
 from roi_agent.ui.visitors import Visitors, is_name, new_name
@@ -52,12 +53,22 @@ class Actions:
     """The actions of all visitors.
 
     models, planner: of the server, shared by everybody.  lane: runs blocking work of detector and segmenter in its turn.
+    in_turn: the same for the agent's tools.
     files: path of visitors' files as browsers know it.
     Every action takes the visitor's name first, as the browser gave it; what goes wrong is told in `Seen.status`.
     """
 
-    def __init__(self, visitors: Visitors, models: Models, planner: BaseChatModel, lane: Lane, *, files: str = FOLDER) -> None:
-        self._files = files
+    def __init__(
+        self,
+        visitors: Visitors,
+        models: Models,
+        planner: BaseChatModel,
+        lane: Lane,
+        *,
+        files: str = FOLDER,
+        in_turn: InTurn | None = None,
+    ) -> None:
+        self._files, self._tools_in_turn = files, in_turn
         self._visitors, self._models, self._planner, self._lane = visitors, models, planner, lane
 
     def visit(self, name: object) -> Seen:
@@ -121,9 +132,10 @@ class Actions:
         """As `find`, outline what lies at a point.  at: x, y in pixels of `drawing.drawn`."""
         return await self._in_turn(name, "segment", lambda work, stop: finding.point(work, at, self._models, stop))
 
-    def talk(self, name: object, text: str, mode: str) -> Generator[Seen, None, None]:
+    def talk(self, name: object, text: str, mode: str, leaving: Cancellation | None = None) -> Generator[Seen, None, None]:
         """Ask the region model, or with the mode "agent" let the agent work; each time the chat has grown.
 
+        leaving: ends it where the visitor leaves.
         It ends without a word where the visitor has opened another image meanwhile.
         """
         seen = self.look(name)
@@ -132,7 +144,8 @@ class Actions:
         except RoiAgentError as error:
             yield replace(seen, status=markup.status(error=error))
             return
-        steps = talking.work_on(work, text) if mode == "agent" else talking.ask(work, text, self._models)
+        gone = leaving or Cancellation()
+        steps = talking.work_on(work, text, gone) if mode == "agent" else talking.ask(work, text, self._models, gone)
         for _ in steps:
             if self._visitors.find(name) not in (work, None):
                 return
@@ -173,6 +186,7 @@ class Actions:
             approve=(),
             price=None,
             folder=None,
+            in_turn=self._tools_in_turn,
         )
 
     async def _in_turn(self, name: object, kind: str, act: Callable[[Work, Cancellation], str]) -> Seen:

@@ -15,6 +15,7 @@ from starlette.routing import Mount
 from roi_agent.loading import introduction
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.models import Models
+from roi_agent.tools.toolbox import InTurn
 from roi_agent.ui.actions import SCENES, Actions, Lane
 from roi_agent.ui.downloads import FOLDER, add_downloads
 from roi_agent.ui.gate import PATH, PageGate
@@ -28,10 +29,18 @@ _ICON = (
 )
 
 
-def mount(app: FastAPI, models: Models, settings: ServerSettings, planner: BaseChatModel, lane: Lane) -> None:
+def mount(
+    app: FastAPI,
+    models: Models,
+    settings: ServerSettings,
+    planner: BaseChatModel,
+    lane: Lane,
+    in_turn: InTurn | None = None,
+) -> None:
     """Put the page at /ui of the server.
 
     models: those of the server.  planner: of the agent.  lane: runs blocking work of detector and segmenter in its turn.
+    in_turn: the same for the agent's tools.
     """
     vars(gradio.routes)["print"] = _print
     visitors = Visitors(
@@ -55,7 +64,7 @@ def mount(app: FastAPI, models: Models, settings: ServerSettings, planner: BaseC
     files = settings.public_path + FOLDER
 
     async def build() -> None:
-        actions = Actions(visitors, models, planner, lane, files=files)
+        actions = Actions(visitors, models, planner, lane, files=files, in_turn=in_turn)
         _mount(app, build_page(actions, settings, introduction(models)), visitors, settings)
 
     # Gradio makes one for its editor, which is closed, where all users of a machine share it.

@@ -1,7 +1,9 @@
 """The layout: which component stands where, and which function each of them calls."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator
+from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import gradio as gr
 from gradio_image_annotation import image_annotator
 
+from roi_agent.model.cancellation import Cancellation
 from roi_agent.settings import ServerSettings
 from roi_agent.ui import drawing, markup
 from roi_agent.ui.actions import SCENES, Actions, Seen
@@ -185,11 +188,17 @@ class _Page:
         async for seen in while_here(self.actions.point(_visitor(request), (x, y))):
             yield self._shown(seen) if seen else {self.words: gr.skip()}
 
-    def _talk(self, text: str | None, mode: str | None, request: gr.Request) -> Iterator[Updates]:
+    async def _talk(self, text: str | None, mode: str | None, request: gr.Request) -> AsyncIterator[Updates]:
         begun: Updates = {self.question: gr.update(value="", **_GOING_ON)}
-        for seen in self.actions.talk(_visitor(request), text or "", mode or ""):
-            yield (self._shown(seen) if seen.work is None or not seen.talking else {self.chat: seen.work.messages}) | begun
-            begun = {}
+        leaving = Cancellation()
+        talk = self.actions.talk(_visitor(request), text or "", mode or "", leaving)
+        async with aclosing(stream_while_here(talk, leaving)) as stream:
+            async for seen in stream:
+                if seen is None:
+                    yield {self.words: gr.skip()}
+                    continue
+                yield (self._shown(seen) if seen.work is None or not seen.talking else {self.chat: seen.work.messages}) | begun
+                begun = {}
 
     def _stop(self, request: gr.Request) -> Updates:
         return self._shown(self.actions.stop(_visitor(request)))
@@ -230,6 +239,41 @@ async def while_here(acting: Coroutine[Any, Any, Seen]) -> AsyncIterator[Seen | 
     finally:
         working.cancel()
         await asyncio.wait([working])
+
+
+async def stream_while_here(talk: Generator[Seen, None, None], leaving: Cancellation) -> AsyncGenerator[Seen | None, None]:
+    """As `while_here`, for a talk, which runs in a thread of its own; one that is left is cancelled and not waited for."""
+    loop, news = asyncio.get_running_loop(), asyncio.Queue[Seen | BaseException | None]()
+
+    def put(item: Seen | BaseException | None) -> None:
+        with suppress(RuntimeError):  # the server has stopped
+            loop.call_soon_threadsafe(news.put_nowait, item)
+
+    def work() -> None:
+        try:
+            for seen in talk:
+                put(seen)
+                if leaving.cancelled:
+                    talk.close()
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    threading.Thread(target=work, daemon=True, name="talk").start()
+    try:
+        while True:
+            try:
+                item = await asyncio.wait_for(news.get(), _TICK_S)
+            except TimeoutError:
+                yield None
+                continue
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        leaving.cancel()
 
 
 def inputs_of(blocks: gr.Blocks) -> dict[int, int]:

@@ -11,6 +11,7 @@ from typing import Any
 from roi_agent.agent.events import Finished, Stepped
 from roi_agent.agent.result import Result
 from roi_agent.model.answers import Answer, Decoding
+from roi_agent.model.cancellation import Cancellation
 from roi_agent.model.conversation import Turn, mentioned
 from roi_agent.model.display import shrunk
 from roi_agent.model.errors import Cancelled, InvalidSetting, RoiAgentError
@@ -41,12 +42,13 @@ class _Question:
     notes: tuple[str, ...]
 
 
-def ask(work: Work, text: str, models: Models) -> Iterator[None]:
+def ask(work: Work, text: str, models: Models, leaving: Cancellation) -> Iterator[None]:
     """Ask the region model; after each piece the chat's last message has grown.
 
     text: names regions as `region1`, or by the rule of `mentions.py`.  A question that names some stands for itself; one that
     names none, such as "Why?", goes on from those before it.  A first question that names none is about the only region there
     is, or about the whole image.  What goes wrong is told in the chat, and the conversation goes on as if it had not been asked.
+    leaving: cancelled where the visitor leaves.
     """
     if not _begun(work, text):
         yield
@@ -59,7 +61,7 @@ def ask(work: Work, text: str, models: Models) -> Iterator[None]:
         *earlier, last = asked.turns
         with _region_model(models) as model:
             stream = model.reply_stream(work.image.image, asked.turns, asked.regions, Decoding())
-            with work.going_on(stream.cancel):
+            with work.going_on(stream.cancel), leaving.ending(stream.cancel):
                 for piece in stream:
                     reply["content"] += plain(piece)
                     yield
@@ -80,15 +82,18 @@ def ask(work: Work, text: str, models: Models) -> Iterator[None]:
     yield
 
 
-def work_on(work: Work, task: str) -> Iterator[None]:
-    """Let the agent work on a task; after each step the chat has one more message.  What goes wrong is told in the chat."""
+def work_on(work: Work, task: str, leaving: Cancellation) -> Iterator[None]:
+    """Let the agent work on a task; after each step the chat has one more message.  What goes wrong is told in the chat.
+
+    leaving: cancelled where the visitor leaves.
+    """
     if not _begun(work, task):
         yield
         return
     before, stop = {region.name for region in work.regions}, Event()
     yield
     try:
-        with work.going_on(stop.set):
+        with work.going_on(stop.set), leaving.ending(stop.set):
             for event in work.agent.stream(None, task, thread=THREAD, words=False, stop=stop):
                 if isinstance(event, Stepped):
                     yield from _stepped(work, event.step)

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
+from langchain_core.language_models import BaseChatModel
 
 from roi_agent.agent.planners import load_planner
 from roi_agent.server import build_app
@@ -20,11 +21,12 @@ from roi_agent.ui.visitors import COOKIE
 JOIN = "/ui/gradio_api/queue/join"
 
 
-def page(models: Models, **given: Any) -> FastAPI:
-    """A server with the page.  given: of its settings."""
+def page(models: Models, planner: BaseChatModel | None = None, **given: Any) -> FastAPI:
+    """A server with the page.  planner: of its agent, by default the offline one.  given: of its settings."""
     settings = ServerSettings(**given)
     application = build_app(models, settings, name="nano")
-    mount(application, models, settings, load_planner("offline"), application.state.roi.finding.run)
+    lanes = application.state.roi.finding
+    mount(application, models, settings, planner or load_planner("offline"), lanes.run, lanes.call)
     return application
 
 
