@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, RoiAgentError
-from roi_agent.model.images import MAX_BYTES, load_image
+from roi_agent.model.formats import MAX_BYTES
+from roi_agent.model.images import load_image
 from tests.pictures import EVERY_FORMAT, NOISE, PHOTO, encoded, raw_gif, raw_png
 
 

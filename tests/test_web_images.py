@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,10 +16,11 @@ from starlette.testclient import TestClient
 
 from roi_agent import Workspace, build_agent, fetch_image, load_region_model
 from roi_agent.loading import load_models
+from roi_agent.mcp import Workspaces
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, QueueFull, RoiAgentError
 from roi_agent.model.images import load_image
+from roi_agent.model.protocol import RegionModel
 from roi_agent.model.web_images import IMAGE_HOSTS, WebImages, _public
-from roi_agent.mcp import Workspaces
 from roi_agent.notebook import gallery, pick
 from roi_agent.server import build_app
 from roi_agent.server.images import ImageStore
@@ -215,20 +217,28 @@ def test_an_address_that_a_user_types_is_under_the_rules_of_the_server(host: str
     assert "not fetched from" in refused_by(web, "http://user:secret@example.org/a.png").problem
 
 
+@cache
+def _nano() -> RegionModel:
+    model = load_region_model("nano")
+    assert model is not None
+    return model
+
+
 DOORS: dict[str, Callable[[str], object]] = {
     "load_image": lambda address: load_image(address).size_wh,
     "Workspace.add_image": lambda address: Workspace().add_image(address).size_wh,
-    "ask": lambda address: load_region_model("nano").ask(address, "What is <region1>?", [BOX], max_new_tokens=4).text,
-    "chat": lambda address: load_region_model("nano").chat(address, [BOX]).ask("What is <region1>?").text,
-    "choose": lambda address: load_region_model("nano").choose(address, "What is <region1>?", ["a flag", "a ball"], [BOX]).text,
-    "ask_each": lambda address: [each.text for each in load_region_model("nano").ask_each(address, "What is <region>?", [BOX])],
+    "ask": lambda address: _nano().ask(address, "What is <region1>?", [BOX], max_new_tokens=4).text,
+    "chat": lambda address: _nano().chat(address, [BOX]).ask("What is <region1>?").text,
+    "choose": lambda address: _nano().choose(address, "What is <region1>?", ["a flag", "a ball"], [BOX]).text,
+    "ask_each": lambda address: [each.text for each in _nano().ask_each(address, "What is <region>?", [BOX])],
     "agent.run": lambda address: build_agent(planner="offline").run(address, "How many flags are there?").answer,
     "pick": lambda address: pick(address, [BOX]).boxes,
-    "gallery": lambda address: gallery(address, load_region_model("nano").ask_each(address, "What is <region>?", [BOX])),
+    "gallery": lambda address: gallery(address, _nano().ask_each(address, "What is <region>?", [BOX])),
     "add_coco": lambda address: len(add_coco(Workspace(), COCO, {"a.png": address})),
 }
 
 
+@pytest.mark.filterwarnings("ignore:Traits should be given as instances:DeprecationWarning")  # the notebook widget's own
 @pytest.mark.parametrize("door", DOORS)
 def test_a_web_address_stands_for_an_image_in_python(host: str, door: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(IMAGE_HOSTS, raising=False)
@@ -253,7 +263,8 @@ def test_where_strangers_name_images_the_setting_of_a_user_opens_no_host(host: s
     Handler.hosts.clear()
     address, workspaces = f"http://{host}/scene1.png", Workspaces(load_models(), only=Workspace())
     with TestClient(build_app(load_models(), ServerSettings(), name="nano"), base_url="http://127.0.0.1") as client:
-        asked = {"regions": [BOX], "questions": ["What is <region1>?"]}
+        region = {"name": "region1", "box": BOX}
+        asked = {"questions": [{"turns": [{"question": "What is <region1>?"}], "regions": [region]}]}
         for route, body in {"/v1/detect": {"phrases": "flag ."}, "/v1/regions/ask": asked}.items():
             answer = client.post(route, json={"image": address, **body})
             assert answer.status_code == 400 and answer.json()["error"]["code"] == "image_unreadable"

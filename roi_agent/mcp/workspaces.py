@@ -47,7 +47,7 @@ class Workspaces:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.models, self._max_image_bytes, self._clock = models, image_bytes, clock
-        self._load_file: Callable[[str | Path], LoadedImage] = partial(load_image, max_pixels=max_pixels)
+        self._load_file: Callable[[str | Path], LoadedImage] = partial(load_image, max_pixels=max_pixels, web=False)
         self._load = load or self._load_file
         self.only = Toolbox(only, models, pictures=True) if only is not None else None
         self.folders = None if folders is None else [folder.resolve() for folder in folders]
