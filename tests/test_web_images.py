@@ -170,6 +170,11 @@ def test_a_host_that_fails_is_named_without_what_it_said(host: str) -> None:
     assert "cannot be reached" in refused("nowhere.invalid", "http://nowhere.invalid/").problem
 
 
+@pytest.mark.parametrize("name", ["a" * 70, "a b", "\0", "[::1", "\ud800", "host:99999"])
+def test_a_name_that_no_host_can_have_is_refused(name: str) -> None:
+    assert "cannot be reached" in refused_by(WebImages(any_public=True), f"http://{name}/a.png").problem
+
+
 def test_slow_hosts_do_not_take_every_thread(host: str) -> None:
     web = WebImages([host], seconds=1.0)
     waiting = [threading.Thread(target=refused_by, args=(web, f"http://{host}/slow")) for _ in range(4)]
