@@ -69,7 +69,8 @@ class WebImages:
         except TimeoutError:
             problem = f"the image's host did not send it within {self._seconds:g} seconds"
             raise ImageUnreadable(problem, do=f"try again later, or {self._instead}") from None
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError):  # their texts may tell of a network that is not the client's
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError):
+            # Their texts may tell of a network that is not the client's.
             raise ImageUnreadable("the image's host cannot be reached", do=f"check the address, or {self._instead}") from None
         finally:
             self._free.release()
