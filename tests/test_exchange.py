@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib import pyplot
 from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
@@ -114,6 +115,10 @@ def test_regions_without_masks_have_what_pycocotools_needs(tmp_path: Path, capsy
     assert theirs.getAnnIds(areaRng=[300, 500], iscrowd=False) == [1]
     assert theirs.getCatIds(supNms=["thing"]) == theirs.getCatIds()
     theirs.info()
+    theirs.showAnns([boxed, masked])
+    pyplot.close("all")
+    with pytest.raises(IndexError):  # it knows no form of "there is no mask" here; ours is the one that readers take for it
+        theirs.annToMask(boxed)
     results = theirs.loadRes(
         [{key: each[key] for key in ("image_id", "category_id", "bbox")} | {"score": 1.0} for each in (boxed, masked)]
     )
