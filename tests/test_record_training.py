@@ -213,7 +213,7 @@ def test_a_model_that_tells_images_apart_does_so_by_those_it_was_trained_on(root
     assert not any("outside" in note for note in notes[0]) and any("toy-train" in note for note in notes[1])
 
 
-def test_an_image_with_two_names_is_one_image_for_a_training(root: Path, tmp_path: Path) -> None:
+def test_an_image_with_two_names_is_one_image_for_a_training(tmp_path: Path) -> None:
     """A name of another system is looked for, and counted, as the file that it means."""
     records = write_set(tmp_path, "toy-train", scenes=4, each=2)
     names = {"0.png": "images\\0.png", "1.png": "%31.png"}
