@@ -235,8 +235,10 @@ def _check_pixels(size_wh: tuple[int, int], shown: str, max_pixels: int) -> None
         problem = f"{shown} is {width} x {height} pixels, over the limit of {MAX_SIDE} for a side"
         raise ImageTooLarge(problem, do="make it smaller, or cut it into parts")
     if width * height > max_pixels:
-        more = ", or allow more: max_pixels, --max-pixels of a command" if width * height <= MOST_PIXELS else ""
-        raise ImageTooLarge(f"{shown} is {width} x {height} pixels, over the limit of {max_pixels}", do=f"make it smaller{more}")
+        do = "make it smaller"
+        if width * height <= MOST_PIXELS:
+            do += ", or allow more: max_pixels in Python, --max-pixels of commands and servers"
+        raise ImageTooLarge(f"{shown} is {width} x {height} pixels, over the limit of {max_pixels}", do=do)
 
 
 def _read(source: object, max_bytes: int, web: bool) -> tuple[str, str, bytes]:

@@ -52,12 +52,21 @@ class Actions:
     """The actions of all visitors.
 
     models, planner: of the server, shared by everybody.  lane: runs blocking work of detector and segmenter in its turn.
-    files: path of visitors' files as browsers know it.
+    files: path of visitors' files as browsers know it.  max_pixels: of an image, as `load_image` has it.
     Every action takes the visitor's name first, as the browser gave it; what goes wrong is told in `Seen.status`.
     """
 
-    def __init__(self, visitors: Visitors, models: Models, planner: BaseChatModel, lane: Lane, *, files: str = FOLDER) -> None:
-        self._files = files
+    def __init__(
+        self,
+        visitors: Visitors,
+        models: Models,
+        planner: BaseChatModel,
+        lane: Lane,
+        *,
+        files: str = FOLDER,
+        max_pixels: int | None = None,
+    ) -> None:
+        self._files, self._max_pixels = files, max_pixels
         self._visitors, self._models, self._planner, self._lane = visitors, models, planner, lane
 
     def visit(self, name: object) -> Seen:
@@ -155,7 +164,7 @@ class Actions:
 
     def _open(self, seen: Seen, source: object) -> Seen:
         """Errors: PageFull, and those of `load_image`; the earlier work is then kept."""
-        loaded = load_image(source)
+        loaded = load_image(source, max_pixels=self._max_pixels, web=False)
         work = Work(loaded, self._agent(), f"{self._files}/{seen.visitor}")
         self._visitors.put(seen.visitor, work)
         return replace(seen, work=work, status=markup.status("; ".join(loaded.notes)), opened=True)

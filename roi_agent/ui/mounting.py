@@ -55,7 +55,7 @@ def mount(app: FastAPI, models: Models, settings: ServerSettings, planner: BaseC
     files = settings.public_path + FOLDER
 
     async def build() -> None:
-        actions = Actions(visitors, models, planner, lane, files=files)
+        actions = Actions(visitors, models, planner, lane, files=files, max_pixels=settings.max_image_pixels)
         _mount(app, build_page(actions, settings, introduction(models)), visitors, settings)
 
     # Gradio makes one for its editor, which is closed, where all users of a machine share it.
