@@ -27,6 +27,7 @@ from roi_agent.model.boxes import MAX_PIXELS, MOST_PIXELS
 from roi_agent.model.colour_profiles import to_srgb
 from roi_agent.model.deep_pixels import deep_to_8_bits, is_deep
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, RoiAgentError
+from roi_agent.model.file_addresses import path_of
 from roi_agent.model.formats import ALLOWED, HEAD_BYTES, MAX_BYTES, EncodedImage, encoded_of, gif_size, opener_of
 from roi_agent.model.jpeg_endings import NOTE, read_without_end
 from roi_agent.model.pixels import array_size_wh, array_to_rgb, to_rgb, transparent_colour
@@ -92,9 +93,10 @@ class LoadedImage:
 def load_image(source: object, *, max_pixels: int | None = None, max_bytes: int = MAX_BYTES, web: bool = True) -> LoadedImage:
     """The image as upright RGB: EXIF applied, transparency over white, 16 bits scaled to 8, first frame.
 
-    source: a path, the bytes of a file, an open binary file (read from its start), a data:image/...;base64 URL, a web
-        address (http:// or https://) of a public host or of one that ROI_AGENT_IMAGE_HOSTS names, a PIL image, a
-        LoadedImage, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16, bool, or float in [0, 1].
+    source: a path (a text may begin with ~/ or file:), the bytes of a file, an open binary file (read from its start), a
+        data:image/...;base64 URL, a web address (http:// or https://) of a public host or of one that ROI_AGENT_IMAGE_HOSTS
+        names, a PIL image, a LoadedImage, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16, bool, or
+        float in [0, 1].
     max_pixels: width x height at most, checked before decoding; by default 50 million, and what is loaded already is taken
         as it is.  max_bytes: size of the file at most.
     web: whether a web address is fetched; False where the source is a stranger's.
@@ -255,8 +257,10 @@ def _read(source: object, max_bytes: int, web: bool) -> tuple[str, str, bytes]:
         name, shown, data = "web address", "the image", fetch(source, max_bytes=max_bytes)
     elif isinstance(source, str | os.PathLike):
         path = os.fsdecode(source)
-        name, shown = os.path.basename(path), repr(path if len(path) <= 200 else path[:200] + "...")
-        data = _read_file(path, shown, max_bytes)
+        shown = repr(path if len(path) <= 200 else path[:200] + "...")
+        if isinstance(source, str):  # a Path may be a folder and a name below it that must not lead elsewhere
+            path = _path_of(path, shown)
+        name, data = os.path.basename(path), _read_file(path, shown, max_bytes)
     elif hasattr(source, "read"):
         name, shown, data = "file", "the open file", _read_open(source, max_bytes)
     else:
@@ -264,6 +268,13 @@ def _read(source: object, max_bytes: int, web: bool) -> tuple[str, str, bytes]:
     if len(data) > max_bytes:
         raise ImageTooLarge(f"{shown} has more than {max_bytes} bytes", do="make the image smaller")
     return name, shown, data
+
+
+def _path_of(source: str, shown: str) -> str:
+    try:
+        return path_of(source)
+    except ValueError:
+        raise ImageUnreadable(f"{shown} is of no file of this machine", do="give a path, or file:///path") from None
 
 
 def _read_file(path: str, shown: str, max_bytes: int) -> bytes:

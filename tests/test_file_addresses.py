@@ -29,7 +29,7 @@ def test_a_file_is_given_by_its_address_or_below_the_home_folder(
     "given", ["file://example.org/a.png", "file:", "file:///a%00.png", "file://", "~nobody-of-that-name/a.png"]
 )
 def test_an_address_of_no_file_here_is_refused(given: str) -> None:
-    with pytest.raises(ImageUnreadable, match="give a path|check the path"):
+    with pytest.raises(ImageUnreadable, match=r"give a path|check the path"):
         load_image(given)
 
 
