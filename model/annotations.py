@@ -78,7 +78,9 @@ def _mask(segmentation: object, size_wh: tuple[int, int]) -> Mask:
             raise MaskInvalid(f"the mask is {given} pixels, and the image {wanted}", do="give a mask of the image's size")
         return mask
     inside = np.zeros((size_wh[1], size_wh[0]), bool)
-    for polygon in segmentation if isinstance(segmentation, list) else [None]:
+    if not isinstance(segmentation, list):
+        raise InvalidSetting(f"a segmentation is {shown(segmentation)}", do="give polygons, or run lengths as COCO has them")
+    for polygon in segmentation:
         if not isinstance(polygon, list) or not _is_polygon(polygon):
             raise InvalidSetting(f"a polygon is {shown(polygon)}", do="give at least three points: x1, y1, x2, y2, x3, y3")
         inside |= _filled(np.array(polygon, np.float64).reshape(-1, 2), size_wh)

@@ -25,6 +25,7 @@ Opener = Callable[[IO[bytes]], Image.Image]
 
 ALLOWED = "give a PNG, JPEG, WebP, GIF, BMP, TIFF, PPM, AVIF, JPEG 2000 or HEIC image"
 HEAD_BYTES = 256  # which tell the format
+MAX_BYTES = 64 * 2**20  # of a file, unless more are allowed
 
 _MAX_TILES, _MAX_CHANNELS = 4096, 4  # of JPEG 2000: a decoder makes room for each before it sees any
 _DEEP = ("RGB;16B", 0, 1)  # colours of 16 bits, the upper byte first, for Pillow's decoder of plain bytes

@@ -27,11 +27,11 @@ from roi_agent.model.boxes import MAX_PIXELS, MOST_PIXELS
 from roi_agent.model.colour_profiles import to_srgb
 from roi_agent.model.deep_pixels import deep_to_8_bits, is_deep
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, RoiAgentError
-from roi_agent.model.formats import ALLOWED, HEAD_BYTES, EncodedImage, encoded_of, gif_size, opener_of
+from roi_agent.model.file_addresses import path_of
+from roi_agent.model.formats import ALLOWED, HEAD_BYTES, MAX_BYTES, EncodedImage, encoded_of, gif_size, opener_of
 from roi_agent.model.jpeg_endings import NOTE, read_without_end
 from roi_agent.model.pixels import array_size_wh, array_to_rgb, to_rgb, transparent_colour
 
-MAX_BYTES = 64 * 2**20
 MAX_SIDE = 65_535  # of width and height, as of JPEG: Pillow keeps an address for each row
 
 # Counting frames walks through these files, slowly where a stranger wants it so: above this size we do not. The others
@@ -51,7 +51,8 @@ class LoadedImage:
     """An upright RGB image.
 
     pixels: the picture, mode RGB; treat it as read-only, for caches know it by its digest.
-    source: where it came from, in a word: a file's name, "bytes", "array", "PIL image", "data URL", "file".
+    source: where it came from, in a word: a file's name, "bytes", "array", "PIL image", "data URL",
+        "web address", "file".
     notes: what was changed on the way in, one sentence each.
     whole: of a part, the image that it was cut from: a model knows the part if it knows that.
     """
@@ -89,15 +90,17 @@ class LoadedImage:
         return stacked(picture(self.pixels, self.source), soft(f"{self.source}, {width} x {height} pixels"), notes(self.notes))
 
 
-def load_image(source: object, *, max_pixels: int | None = None, max_bytes: int = MAX_BYTES) -> LoadedImage:
+def load_image(source: object, *, max_pixels: int | None = None, max_bytes: int = MAX_BYTES, web: bool = True) -> LoadedImage:
     """The image as upright RGB: EXIF applied, transparency over white, 16 bits scaled to 8, first frame.
 
-    source: a path, the bytes of a file, an open binary file (read from its start), a data:image/...;base64 URL, a
-        PIL image, a LoadedImage, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16, bool, or
+    source: a path (a text may begin with ~/ or file:), the bytes of a file, an open binary file (read from its start), a
+        data:image/...;base64 URL, a web address (http:// or https://) of a public host or of one that ROI_AGENT_IMAGE_HOSTS
+        names, a PIL image, a LoadedImage, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16, bool, or
         float in [0, 1].
     max_pixels: width x height at most, checked before decoding; by default 50 million, and what is loaded already is taken
         as it is.  max_bytes: size of the file at most.
-    Errors: ImageUnreadable, ImageTooLarge, and InvalidSetting for a limit; nothing else for any bytes.
+    web: whether a web address is fetched; False where the source is a stranger's.
+    Errors: ImageUnreadable, ImageTooLarge, and InvalidSetting for a limit or a host; nothing else for any bytes.
     """
     if max_pixels is not None and not 1 <= max_pixels <= MOST_PIXELS:
         raise InvalidSetting(f"max_pixels is {max_pixels}", do=f"give 1 to {MOST_PIXELS}")
@@ -114,7 +117,7 @@ def load_image(source: object, *, max_pixels: int | None = None, max_bytes: int 
         with _only_ours("the array"):
             rgb = array_to_rgb(source, notes)
         return LoadedImage(rgb, "array", tuple(notes))
-    name, shown, data = _read(source, max_bytes)
+    name, shown, data = _read(source, max_bytes, web)
     if not data:
         raise ImageUnreadable(f"{shown} is empty", do=ALLOWED)
     opener = opener_of(data, shown)
@@ -123,6 +126,11 @@ def load_image(source: object, *, max_pixels: int | None = None, max_bytes: int 
             _check_pixels(gif_size(data), shown, max_pixels)
         file = EncodedImage(opener, data)
         return _finish(file.opened(), name, shown, max_pixels, file)
+
+
+def is_address(source: object) -> bool:
+    """Whether an image is given by its web address."""
+    return isinstance(source, str) and source[:8].lower().startswith(("http://", "https://"))
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -229,24 +237,30 @@ def _check_pixels(size_wh: tuple[int, int], shown: str, max_pixels: int) -> None
         problem = f"{shown} is {width} x {height} pixels, over the limit of {MAX_SIDE} for a side"
         raise ImageTooLarge(problem, do="make it smaller, or cut it into parts")
     if width * height > max_pixels:
-        more = ", or allow more: max_pixels, --max-pixels of a command" if width * height <= MOST_PIXELS else ""
-        raise ImageTooLarge(f"{shown} is {width} x {height} pixels, over the limit of {max_pixels}", do=f"make it smaller{more}")
+        do = "make it smaller"
+        if width * height <= MOST_PIXELS:
+            do += ", or allow more: max_pixels in Python, --max-pixels of commands and servers"
+        raise ImageTooLarge(f"{shown} is {width} x {height} pixels, over the limit of {max_pixels}", do=do)
 
 
-def _read(source: object, max_bytes: int) -> tuple[str, str, bytes]:
+def _read(source: object, max_bytes: int, web: bool) -> tuple[str, str, bytes]:
     """Source in a word, the same for messages, and the bytes, at most max_bytes of them."""
     if isinstance(source, bytes | bytearray | memoryview):
         name, shown, data = "bytes", "the image", bytes(source)
     elif isinstance(source, str) and source[:5].lower() == "data:":
         name, shown, data = "data URL", "the data URL", _data_url(source, max_bytes)
-    elif isinstance(source, str) and source.split("://")[0].lower() in ("http", "https"):
-        raise ImageUnreadable(
-            "an image is given by its web address", do="give what roi_agent.fetch_image(address) returns, or the file"
-        )
+    elif isinstance(source, str) and is_address(source):
+        if not web:
+            raise ImageUnreadable("the image is given by its web address", do="give the file, or a data: URL")
+        from roi_agent.model.web_images import fetch  # only here: nobody else pays for an HTTP client
+
+        name, shown, data = "web address", "the image", fetch(source, max_bytes=max_bytes)
     elif isinstance(source, str | os.PathLike):
         path = os.fsdecode(source)
-        name, shown = os.path.basename(path), repr(path if len(path) <= 200 else path[:200] + "...")
-        data = _read_file(path, shown, max_bytes)
+        shown = repr(path if len(path) <= 200 else path[:200] + "...")
+        if isinstance(source, str):  # a Path may be a folder and a name below it that must not lead elsewhere
+            path = _path_of(path, shown)
+        name, data = os.path.basename(path), _read_file(path, shown, max_bytes)
     elif hasattr(source, "read"):
         name, shown, data = "file", "the open file", _read_open(source, max_bytes)
     else:
@@ -254,6 +268,13 @@ def _read(source: object, max_bytes: int) -> tuple[str, str, bytes]:
     if len(data) > max_bytes:
         raise ImageTooLarge(f"{shown} has more than {max_bytes} bytes", do="make the image smaller")
     return name, shown, data
+
+
+def _path_of(source: str, shown: str) -> str:
+    try:
+        return path_of(source)
+    except ValueError:
+        raise ImageUnreadable(f"{shown} is of no file of this machine", do="give a path, or file:///path") from None
 
 
 def _read_file(path: str, shown: str, max_bytes: int) -> bytes:

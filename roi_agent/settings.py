@@ -1,4 +1,4 @@
-"""What the server may use, and the only place that reads environment variables."""
+"""What the server may use, with its key from the environment."""
 
 import ipaddress
 import os
@@ -12,7 +12,6 @@ from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.shown import shown
 
 API_KEY = "ROI_AGENT_API_KEY"
-IMAGE_HOSTS = "ROI_AGENT_IMAGE_HOSTS"
 MCP_PATH = "/mcp"
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
@@ -140,8 +139,3 @@ def _check_public(url: str) -> None:
 def api_key_from_environment() -> str | None:
     """The key of our server, where one is set."""
     return os.environ.get(API_KEY) or None
-
-
-def image_hosts_from_environment() -> tuple[str, ...]:
-    """Hosts of a user's own network from which images are fetched by web address, separated by commas."""
-    return tuple(host.strip() for host in os.environ.get(IMAGE_HOSTS, "").split(",") if host.strip())

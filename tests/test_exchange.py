@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib import pyplot
 from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
@@ -114,6 +115,10 @@ def test_regions_without_masks_have_what_pycocotools_needs(tmp_path: Path, capsy
     assert theirs.getAnnIds(areaRng=[300, 500], iscrowd=False) == [1]
     assert theirs.getCatIds(supNms=["thing"]) == theirs.getCatIds()
     theirs.info()
+    theirs.showAnns([boxed, masked])
+    pyplot.close("all")
+    with pytest.raises(IndexError):  # it knows no form of "there is no mask" here; ours is the one that readers take for it
+        theirs.annToMask(boxed)
     results = theirs.loadRes(
         [{key: each[key] for key in ("image_id", "category_id", "bbox")} | {"score": 1.0} for each in (boxed, masked)]
     )
@@ -234,7 +239,11 @@ def test_a_box_a_little_over_the_edge_is_cut_there() -> None:
         (document(segmentation=[[1, 2, 3]]), InvalidSetting, "annotation 2.*three points"),
         (document(segmentation=[[-9, -9, -5, -9, -5, -5]]), MaskInvalid, "annotation 2: a mask is empty"),
         (document(segmentation={"size": [60, 80], "counts": [1]}), MaskInvalid, "annotation 2"),
-        (document(segmentation=7), InvalidSetting, "annotation 2"),
+        (document(segmentation=7), InvalidSetting, "annotation 2: a segmentation is 7"),
+        (document(), InvalidSetting, "annotation 2: .*neither a box nor a mask"),
+        (document(segmentation=[]), InvalidSetting, "annotation 2: .*neither a box nor a mask"),
+        (document(bbox=[0, 0, 5, 5], score="0.5"), InvalidSetting, "annotation 2: its score is '0.5'"),
+        (document(bbox=[0, 0, 5, 5], score=float("nan")), InvalidSetting, "annotation 2: its score is nan"),
         (document(bbox=[0, 0, 5, 5], image_id=99), InvalidSetting, "annotation 2 is of an image that is not listed"),
         ({"images": []}, InvalidSetting, "no COCO instances document"),
         ([], InvalidSetting, "no COCO instances document"),

@@ -1,6 +1,7 @@
 """Photos over the limit of 50 megapixels: refused as long as nobody allows them, and read whole where somebody does."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from roi_agent.model.masks import Mask
 from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
 from tests.commands import Runner
+from tests.ui.stranger import Stranger, served
 
 WIDE = (8000, 6400)  # 51 megapixels
 LIMIT = 60_000_000
@@ -57,3 +59,19 @@ def test_a_server_allows_them_by_a_setting(photo: Path) -> None:
     for pixels in (0, 10**9):
         with pytest.raises(InvalidSetting, match="max_image_pixels"):
             ServerSettings(max_image_pixels=pixels)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, "image_too_large.*over the limit of 50000000; make it smaller, or allow more.*--max-pixels of commands and servers"),
+        ({"max_image_pixels": LIMIT, "visitor_bytes": 1 << 27}, "page_full.*send a smaller one, or allow more.*--visitor-memory"),
+        ({"max_image_pixels": LIMIT}, "large.jpg|data:image|picture"),
+    ],
+)
+def test_the_page_takes_the_setting_of_its_server_and_says_what_to_do(photo: Path, given: dict[str, int], told: str) -> None:
+    with served(load_models(), **given) as client:
+        stranger = Stranger(client)
+        (handle,) = stranger.upload(photo.read_bytes()).json()
+        seen = stranger.act("_open_file", handle)
+        assert re.search(told, seen) and ("roi-error" in seen) == ("--" in told)

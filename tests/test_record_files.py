@@ -28,11 +28,13 @@ def test_the_image_of_a_record_does_not_lead_out_of_its_folder(tmp_path: Path, n
 
 
 def test_the_image_of_a_record_is_found_under_the_name_of_another_system(tmp_path: Path) -> None:
-    picture(tmp_path / "cats" / "my photo.png", (WIDTH, HEIGHT))
+    file = picture(tmp_path / "cats" / "my photo.png", (WIDTH, HEIGHT))
     for name in ("cats/my photo.png", "cats\\my photo.png", "cats/my%20photo.png"):
         named = replace(record(), image=name)
         write_records(tmp_path / "mine.jsonl", [named])
-        assert open_records(tmp_path / "mine.jsonl").image(named).size_wh == (WIDTH, HEIGHT)
+        records = open_records(tmp_path / "mine.jsonl")
+        assert records.image(named).size_wh == (WIDTH, HEIGHT)
+        assert records.has_image(named) and records.image_path(named) == file
 
 
 NO_JSON = {

@@ -18,7 +18,10 @@ from roi_agent.model.data.scenes import make_scene, render
 from roi_agent.model.domain import NOT_KNOWN
 from roi_agent.model.processing import GPT4RoIProcessor
 from roi_agent.model.train import run_checkpoints
+from roi_agent.model.train.export import training_images
+from roi_agent.model.train.mixture import open_parts
 from roi_agent.model.train.packed_loss import PackedLoss
+from roi_agent.model.train.readiness import check_images
 from roi_agent.model.train.record_job import RecordJob
 from roi_agent.model.train.record_settings import EvaluationSettings, LoraSettings, RecordSettings
 from roi_agent.model.train.record_training import train_on_records
@@ -208,6 +211,22 @@ def test_a_model_that_tells_images_apart_does_so_by_those_it_was_trained_on(root
     noise = Image.effect_noise((64, 64), 100).convert("RGB")
     notes = [model.ask(image, question, regions=[[5, 5, 40, 40]], max_new_tokens=2).notes for image in (known, noise)]
     assert not any("outside" in note for note in notes[0]) and any("toy-train" in note for note in notes[1])
+
+
+def test_an_image_with_two_names_is_one_image_for_a_training(tmp_path: Path) -> None:
+    """A name of another system is looked for, and counted, as the file that it means."""
+    records = write_set(tmp_path, "toy-train", scenes=4, each=2)
+    names = {"0.png": "images\\0.png", "1.png": "%31.png"}
+    other = [
+        replace(each, image=names.get(each.image, each.image) if number % 2 else each.image)
+        for number, each in enumerate(records)
+    ]
+    assert {each.image for each in other} >= {"images\\0.png", "%31.png", "0.png", "1.png"}
+    write_records(tmp_path / "toy-train" / "records-00000.jsonl", other)
+    run = job(tmp_path, tmp_path / "run")
+    for part in open_parts(run.data, run.settings.data, conversations=1):
+        check_images(part)
+    assert len(training_images(run)) == 4
 
 
 def test_a_model_that_is_trained_on_few_scenes_still_knows_scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

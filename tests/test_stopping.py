@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from transformers import StopStringCriteria
 
 from roi_agent.model.answers import Answer
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.processing import GPT4RoIProcessor
+from roi_agent.model.stopping import StopStrings
 from roi_agent.model.train.held_out import HeldOut
 from roi_agent.model.train.packed_loss import PackedLoss
 from roi_agent.model.train.record_settings import EvaluationSettings
@@ -102,6 +104,16 @@ def test_rows_that_end_apart_are_each_cut_where_they_end(processor: GPT4RoIProce
     ids = torch.tensor([[1, 5, end] for end in ends])
     written = model.model.generate(ids, **processor.stopping(3), max_new_tokens=9, do_sample=False, pad_token_id=0)[:, 3:]
     assert written.shape[1] == 4 and [processor.decode_answer(row.tolist()) for row in written] == ["dog", "cat"]
+
+
+def test_a_stop_string_counts_as_the_answer_shows_it(processor: GPT4RoIProcessor) -> None:
+    """Where transformers' own criterion differs: at the end of the prompt, and around a token that no text shows."""
+    known = processor.tokenizer.get_vocab()
+    for tokens, prompt_length, ours in ((("##", "#"), 1, False), (("#", "<s>", "##"), 0, True), (("##", "#"), 0, True)):
+        ids = torch.tensor([[known[token] for token in tokens]])
+        assert bool(StopStrings(processor._decode, ["###"], prompt_length)(ids, torch.empty(0))) is ours
+        theirs = StopStringCriteria(processor.tokenizer, ["###"])(ids, None)
+        assert bool(theirs) is (ours if not prompt_length and "<s>" not in tokens else not ours)
 
 
 def test_held_out_answers_are_not_written_beyond_the_marker(

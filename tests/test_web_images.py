@@ -4,8 +4,9 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,16 +14,22 @@ from typing import Any, ClassVar
 import pytest
 from starlette.testclient import TestClient
 
-from roi_agent import build_agent
+from roi_agent import Workspace, build_agent, fetch_image, load_region_model
 from roi_agent.loading import load_models
+from roi_agent.mcp import Workspaces
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, QueueFull, RoiAgentError
 from roi_agent.model.images import load_image
+from roi_agent.model.protocol import RegionModel
+from roi_agent.model.web_images import IMAGE_HOSTS, WebImages, _public
+from roi_agent.notebook import gallery, pick
 from roi_agent.server import build_app
 from roi_agent.server.images import ImageStore
-from roi_agent.settings import IMAGE_HOSTS, ServerSettings
-from roi_agent.web_images import WebImages, _public, fetch_image
+from roi_agent.settings import ServerSettings
+from roi_agent.tools.exchange import add_coco
 from tests.commands import Runner
 
+BOX = [10, 20, 110, 140]
+COCO = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [{"id": 1, "image_id": 1, "bbox": [1, 2, 3, 4]}]}
 SCENE = Path(__file__).parent.parent / "examples" / "scene1.png"
 
 
@@ -126,7 +133,7 @@ def test_an_allowed_name_at_an_address_that_is_not_public_is_refused(host: str, 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     told = refused(f"pictures.example:{port}", f"http://pictures.example:{port}/scene1.png")
     assert "not public" in told.problem
-    monkeypatch.setattr("roi_agent.web_images._public", lambda address: True)
+    monkeypatch.setattr("roi_agent.model.web_images._public", lambda address: True)
     looked_up.clear()
     web = WebImages([f"pictures.example:{port}"])
     assert web.fetch(f"http://pictures.example:{port}/scene1.png") == SCENE.read_bytes()
@@ -161,6 +168,11 @@ def test_a_host_that_fails_is_named_without_what_it_said(host: str) -> None:
         gone = f"127.0.0.1:{closed.getsockname()[1]}"
         assert "cannot be reached" in refused(gone, f"http://{gone}/").problem
     assert "cannot be reached" in refused("nowhere.invalid", "http://nowhere.invalid/").problem
+
+
+@pytest.mark.parametrize("name", ["a" * 70, "a b", "\0", "[::1", "\ud800", "host:99999"])
+def test_a_name_that_no_host_can_have_is_refused(name: str) -> None:
+    assert "cannot be reached" in refused_by(WebImages(any_public=True), f"http://{name}/a.png").problem
 
 
 def test_slow_hosts_do_not_take_every_thread(host: str) -> None:
@@ -208,8 +220,63 @@ def test_an_address_that_a_user_types_is_under_the_rules_of_the_server(host: str
     for url in (f"http://{host}/", "http://169.254.169.254/latest/meta-data", "http://[::1]/a.png", "http://localhost/a.png"):
         assert "not public" in refused_by(web, url).problem
     assert "not fetched from" in refused_by(web, "http://user:secret@example.org/a.png").problem
-    with pytest.raises(ImageUnreadable, match=r"web address.*fetch_image"):
-        load_image(f"http://{host}/scene1.png")
+
+
+@cache
+def _nano() -> RegionModel:
+    model = load_region_model("nano")
+    assert model is not None
+    return model
+
+
+DOORS: dict[str, Callable[[str], object]] = {
+    "load_image": lambda address: load_image(address).size_wh,
+    "Workspace.add_image": lambda address: Workspace().add_image(address).size_wh,
+    "ask": lambda address: _nano().ask(address, "What is <region1>?", [BOX], max_new_tokens=4).text,
+    "chat": lambda address: _nano().chat(address, [BOX]).ask("What is <region1>?").text,
+    "choose": lambda address: _nano().choose(address, "What is <region1>?", ["a flag", "a ball"], [BOX]).text,
+    "ask_each": lambda address: [each.text for each in _nano().ask_each(address, "What is <region>?", [BOX])],
+    "agent.run": lambda address: build_agent(planner="offline").run(address, "How many flags are there?").answer,
+    "pick": lambda address: pick(address, [BOX]).boxes,
+    "gallery": lambda address: gallery(address, _nano().ask_each(address, "What is <region>?", [BOX])),
+    "add_coco": lambda address: len(add_coco(Workspace(), COCO, {"a.png": address})),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Traits should be given as instances:DeprecationWarning")  # the notebook widget's own
+@pytest.mark.parametrize("door", DOORS)
+def test_a_web_address_stands_for_an_image_in_python(host: str, door: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(IMAGE_HOSTS, raising=False)
+    with pytest.raises(ImageUnreadable, match=f"not public.*{IMAGE_HOSTS}"):
+        DOORS[door](f"http://{host}/scene1.png")
+    monkeypatch.setenv(IMAGE_HOSTS, host)
+    found, known = DOORS[door](f"HTTP://{host}/scene1.png"), DOORS[door](str(SCENE))
+    assert found == known or door == "gallery"
+
+
+def test_limits_of_an_image_hold_for_one_from_the_web(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(IMAGE_HOSTS, host)
+    with pytest.raises(ImageTooLarge, match="pixels, over the limit of 1000"):
+        load_image(f"http://{host}/scene1.png", max_pixels=1000)
+    with pytest.raises(ImageTooLarge, match="more than 1000 bytes"):
+        load_image(f"http://{host}/scene1.png", max_bytes=1000)
+
+
+def test_where_strangers_name_images_the_setting_of_a_user_opens_no_host(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers fetch from the hosts of their own list, MCP over stdio from none."""
+    monkeypatch.setenv(IMAGE_HOSTS, host)
+    Handler.hosts.clear()
+    address, workspaces = f"http://{host}/scene1.png", Workspaces(load_models(), only=Workspace())
+    with TestClient(build_app(load_models(), ServerSettings(), name="nano"), base_url="http://127.0.0.1") as client:
+        region = {"name": "region1", "box": BOX}
+        asked = {"questions": [{"turns": [{"question": "What is <region1>?"}], "regions": [region]}]}
+        for route, body in {"/v1/detect": {"phrases": "flag ."}, "/v1/regions/ask": asked}.items():
+            answer = client.post(route, json={"image": address, **body})
+            assert answer.status_code == 400 and answer.json()["error"]["code"] == "image_unreadable"
+    for source in (address, f"HTTPS://{host}/scene1.png", "http://example.org/a.png"):
+        with pytest.raises(ImageUnreadable, match="web address"):
+            workspaces.load(source)
+    assert not Handler.hosts
 
 
 def test_an_address_is_fetched_within_a_running_loop_too(host: str) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class CocoDocument:
     def _item(self, item: Mapping[str, Any], size_wh: tuple[int, int], notes: list[str]) -> dict[str, Any]:
         ours = item.get(OURS) or {}
         wire: dict[str, Any] = {key: ours[key] for key in ("source", "prompt") if key in ours}
-        wire |= {"label": ours.get("label") if OURS in item else self._label(item, notes), "score": item.get("score")}
+        wire |= {"label": ours.get("label") if OURS in item else self._label(item, notes), "score": _score(item.get("score"))}
         if "bbox" in item:
             if is_fractions(item["bbox"]):
                 raise InvalidSetting(f"the box {shown(item['bbox'])} is in fractions", do="give pixels: x, y, width, height")
@@ -84,6 +85,8 @@ class CocoDocument:
             if "box" not in wire:
                 raise
             notes.append(f"annotation {shown(item.get('id'))}: its mask was left out: {error.problem}")
+        if not wire.keys() & {"box", "mask"}:
+            raise InvalidSetting("it has neither a box nor a mask", do="give bbox, or segmentation")
         return wire
 
     def _label(self, item: Mapping[str, Any], notes: list[str]) -> str | None:
@@ -94,6 +97,13 @@ class CocoDocument:
             unknown = f"its category {shown(category)} is not in the document, so that it has no label"
             notes.append(f"annotation {shown(item.get('id'))}: {unknown}")
         return label
+
+
+def _score(score: object) -> float | None:
+    """Error: InvalidSetting for what is no finite number."""
+    if score is None or (isinstance(score, int | float) and not isinstance(score, bool) and -inf < score < inf):
+        return score
+    raise InvalidSetting(f"its score is {shown(score)}", do="give a finite number, or leave it out")
 
 
 def _parsed(document: object) -> Mapping[str, Any]:

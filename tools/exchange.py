@@ -119,8 +119,9 @@ def _listed(values: Any) -> list[Any]:
 def to_coco(workspace: Workspace) -> dict[str, Any]:
     """Every whole image and its regions as a COCO instances document.
 
-    Masks stand as compressed run lengths, and where there is none an empty list, boxes as xywh in pixels. An image's file_name
-    is the name of the file that `Workspace.save` writes.  What COCO has no field for stands under "roi_agent".
+    Masks stand as compressed run lengths, boxes as xywh in pixels. Where there is no mask, "segmentation" is an empty list:
+    pycocotools draws and evaluates such boxes, but its `annToMask` and evaluation of masks raise IndexError at them. An image's
+    file_name is the name of the file that `Workspace.save` writes.  What COCO has no field for stands under "roi_agent".
     """
     images = [image for image in workspace.images if image.parent is None]
     numbers = {image.name: number for number, image in enumerate(images, start=1)}

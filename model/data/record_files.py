@@ -86,6 +86,7 @@ class RecordSet:
         self.images = Path(images) if images is not None else self.images
         if not self.images.is_dir():
             raise DataNotFound(f"there is no folder of images {str(self.images)!r}", do="name it: --images FOLDER")
+        self._found = ImageFolder(self.images)
 
     def __iter__(self) -> Iterator[Record]:
         for path in self.files:
@@ -103,7 +104,7 @@ class RecordSet:
 
     def image(self, record: Record) -> LoadedImage:
         """The record's image.  Errors: those of `load_image`; RecordInvalid where it has another size than the record says."""
-        image = load_image(self.images / self._file(record))
+        image = load_image(self.image_path(record))
         if image.size_wh != record.size_wh:
             given, found = ("{} x {}".format(*size) for size in (record.size_wh, image.size_wh))
             raise RecordInvalid(f"{record.id}: the record says {given} pixels, and {record.image} has {found}")
@@ -111,14 +112,17 @@ class RecordSet:
 
     def has_image(self, record: Record) -> bool:
         """Whether the record's image is there, whole or damaged.  Error: RecordInvalid."""
-        return (self.images / self._file(record)).is_file()
+        return self.image_path(record).is_file()
 
-    def _file(self, record: Record) -> str:
-        """The record's image, below the folder of images.  Error: RecordInvalid where its name leads out of it."""
+    def image_path(self, record: Record) -> Path:
+        """The file that the record's image means, as `ImageFolder` finds it, whether or not it is there.
+
+        Error: RecordInvalid where its name leads out of the folder of images.
+        """
         if leads_out(record.image):
             raise RecordInvalid(f"{record.id}: its image {shown(record.image)} is not below the folder of images")
-        found = ImageFolder(self.images).find(record.image)
-        return found[0] if len(found) == 1 else record.image
+        found = self._found.find(record.image)
+        return self.images / (found[0] if len(found) == 1 else record.image)
 
     def dataset(self) -> "Dataset":
         """All records as a `datasets.Dataset` of their JSON forms: checked, on disk, read at any place at once."""

@@ -80,19 +80,7 @@ def _fit_domain(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProces
 
     Rendered scenes stay what they are, however few they are.
     """
-    settings = job.settings
-    parts = open_parts(job.data, settings.data, conversations=settings.conversations)
-    mixture = Mixture.make(parts, epochs=1, batch=1, seed=settings.seed)
-    found: dict[Path, Any] = {}
-    for place in range(len(mixture)):
-        part, records = mixture.read(place)
-        path = part.records.images / records[0].image
-        if path not in found:
-            with suppress(UserError):  # a damaged image, which was not learned from
-                found[path] = part.records.image(records[0]).pixels
-        if len(found) == _MOST:
-            break
-    images = list(found.values())
+    settings, images = job.settings, training_images(job)
     start = load_domain(job.start.path()) if job.start.folder is not None else None
     few = len(images) < _FEWEST
     model.config.domain = f"{f'{len(images)} ' if few else ''}images of {', '.join(settings.data)}"
@@ -100,6 +88,23 @@ def _fit_domain(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProces
         replace(start, known=model.config.domain).save(folder)
     elif not few:
         _features_of(images, model, processor, settings.seed).save(folder)
+
+
+def training_images(job: RecordJob) -> list[Image.Image]:
+    """Images of the training, each once, in its order; only so many as a domain is fitted to."""
+    settings = job.settings
+    parts = open_parts(job.data, settings.data, conversations=settings.conversations)
+    mixture = Mixture.make(parts, epochs=1, batch=1, seed=settings.seed)
+    found: dict[Path, Image.Image] = {}
+    for place in range(len(mixture)):
+        part, records = mixture.read(place)
+        with suppress(UserError):  # a damaged image, which was not learned from
+            path = part.records.image_path(records[0])
+            if path not in found:
+                found[path] = part.records.image(records[0]).pixels
+        if len(found) == _MOST:
+            break
+    return list(found.values())
 
 
 def _features_of(

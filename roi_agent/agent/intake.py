@@ -5,7 +5,6 @@ from roi_agent.agent.threads import Conversation
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.workspace import Workspace
-from roi_agent.web_images import fetch_image, is_address
 
 MAX_TASK = 20_000  # characters
 
@@ -23,11 +22,10 @@ def add_given(conversation: Conversation, image: object, regions: object) -> tup
     """Add what the run brings; the handles of its images.  Nothing is added where anything of it is wrong."""
     workspace = conversation.workspace
     images = [] if image is None else list(image) if isinstance(image, list | tuple) else [image]
-    given = [fetch_image(each) if isinstance(each, str) and is_address(each) else each for each in images]
-    if not given and not workspace.images:
+    if not images and not workspace.images:
         raise InvalidSetting("there is no image", do="give one, or the thread of a conversation that has one")
     trial = Workspace.of(workspace.images, workspace.regions())
-    added = [trial.add_image(each) for each in given]
+    added = [trial.add_image(each) for each in images]
     first = added[0] if added else next(each for each in workspace.images if each.parent is None)
     trial.add_regions(regions, image=first)
     names = tuple(workspace.add_image(each.image).name for each in added)

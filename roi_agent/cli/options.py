@@ -182,13 +182,9 @@ def save_picture(picture: "Image.Image", path: Path) -> None:
 
 
 def given_image(image: str, max_pixels: int | None) -> "LoadedImage":
-    """The image that a user names.  Errors: those of `load_image` and `fetch_image`."""
+    """The image that a user names.  Errors: those of `load_image`."""
     from roi_agent.model.images import load_image
 
-    if image[:8].lower().startswith(("http://", "https://")):
-        from roi_agent.web_images import fetch_image
-
-        return fetch_image(image, max_pixels=max_pixels)
     return load_image(image, max_pixels=max_pixels)
 
 

@@ -99,7 +99,7 @@ def serve(
 
     /docs describes every route. The key for clients is read from ROI_AGENT_API_KEY; browsers ask for it as the password.
     """
-    require("fastapi", "httpx2", "uvicorn", "prometheus_client", extra="serve")
+    require("fastapi", "uvicorn", "prometheus_client", extra="serve")
     if ui:
         require("gradio", "gradio_image_annotation", extra="ui")
     if with_mcp:
@@ -224,7 +224,7 @@ def mcp(
     if http:
         if images or workspace:
             raise InvalidSetting("images and a workspace are given with --http", do="clients open theirs with open_image")
-        require("fastapi", "httpx2", "uvicorn", "prometheus_client", extra="serve")
+        require("fastapi", "uvicorn", "prometheus_client", extra="serve")
         from roi_agent.settings import ServerSettings
 
         memory, origins = num_bytes(image_memory), tuple(allow_origin or ())

@@ -3,7 +3,6 @@
 HTTP in MCP's newer form has no sessions, so a client keeps what it works with by naming it.
 """
 
-import os
 import re
 import secrets
 import threading
@@ -12,9 +11,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 from roi_agent.model.errors import ImageUnreadable, InvalidSetting
+from roi_agent.model.file_addresses import path_of
 from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.tools.models import Models
 from roi_agent.tools.toolbox import Toolbox
@@ -47,7 +46,7 @@ class Workspaces:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.models, self._max_image_bytes, self._clock = models, image_bytes, clock
-        self._load_file: Callable[[str | Path], LoadedImage] = partial(load_image, max_pixels=max_pixels)
+        self._load_file: Callable[[str | Path], LoadedImage] = partial(load_image, max_pixels=max_pixels, web=False)
         self._load = load or self._load_file
         self.only = Toolbox(only, models, pictures=True) if only is not None else None
         self.folders = None if folders is None else [folder.resolve() for folder in folders]
@@ -114,26 +113,10 @@ class Workspaces:
         if _ADDRESS.match(source) and source[:5].lower() != "file:":
             return source
         try:
-            path = Path(_file_of(source)).expanduser()
+            path = Path(path_of(source))
             resolved = path.resolve()
-        except (OSError, ValueError, RuntimeError):
+        except (OSError, ValueError):
             raise ImageUnreadable("the path cannot be read", do=_ALLOWED) from None
         if self.folders is not None and not any(resolved.is_relative_to(folder) for folder in self.folders):
             raise ImageUnreadable("the file lies in no folder that this server may read", do="give a data: URL")
         return path
-
-
-def _file_of(source: str) -> str:
-    """The path that a file: address names; anything else is one already.  Error: ValueError."""
-    if source[:5].lower() != "file:":
-        return source
-    place = source[5:]
-    if place.startswith("//"):
-        host, slash, path = place[2:].partition("/")
-        if host.lower() not in ("", "localhost"):
-            raise ValueError
-        place = slash + path
-    path = os.fsdecode(unquote_to_bytes(place))
-    if not path or "\0" in path:
-        raise ValueError
-    return path

@@ -17,6 +17,7 @@ from roi_agent.model.domain import limit_of
 from roi_agent.model.errors import ModelNotFound, RoiAgentError
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.protocol import NoRegionModel
+from roi_agent.model.web_images import WebImages
 from roi_agent.server import chat, faults, finding, regions
 from roi_agent.server.crowd import Crowd
 from roi_agent.server.description import describe
@@ -28,7 +29,6 @@ from roi_agent.server.readiness import Readiness
 from roi_agent.server.state import State, state_of
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.models import Models
-from roi_agent.web_images import WebImages
 
 _DESCRIPTION = """Point at regions of an image and ask about them.
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from roi_agent.model.boxes import MAX_PIXELS
 from roi_agent.model.errors import ImageUnreadable, UnknownImage
-from roi_agent.model.images import LoadedImage, load_image
+from roi_agent.model.images import LoadedImage, is_address, load_image
+from roi_agent.model.web_images import WebImages
 from roi_agent.schema import IMAGE_PREFIX
-from roi_agent.web_images import WebImages, is_address
 
 _AT_ONCE = 2  # images being decoded, which takes some times the memory of one
 
@@ -73,7 +73,7 @@ class ImageStore:
             if handle is not None and (kept := self._use(handle)) is not None:
                 return handle, kept
         with self._decoding:
-            image = load_image(source, max_pixels=self._max_pixels)
+            image = load_image(source, max_pixels=self._max_pixels, web=False)
         with self._lock:
             handle = f"img-{secrets.token_hex(16)}"
             self._kept[handle] = _Kept(image, known, self._clock())

@@ -54,7 +54,7 @@ class Actions:
 
     models, planner: of the server, shared by everybody.  lane: runs blocking work of detector and segmenter in its turn.
     in_turn: the same for the agent's tools.
-    files: path of visitors' files as browsers know it.
+    files: path of visitors' files as browsers know it.  max_pixels: of an image, as `load_image` has it.
     Every action takes the visitor's name first, as the browser gave it; what goes wrong is told in `Seen.status`.
     """
 
@@ -67,8 +67,9 @@ class Actions:
         *,
         files: str = FOLDER,
         in_turn: InTurn | None = None,
+        max_pixels: int | None = None,
     ) -> None:
-        self._files, self._tools_in_turn = files, in_turn
+        self._files, self._tools_in_turn, self._max_pixels = files, in_turn, max_pixels
         self._visitors, self._models, self._planner, self._lane = visitors, models, planner, lane
 
     def visit(self, name: object) -> Seen:
@@ -168,7 +169,7 @@ class Actions:
 
     def _open(self, seen: Seen, source: object) -> Seen:
         """Errors: PageFull, and those of `load_image`; the earlier work is then kept."""
-        loaded = load_image(source)
+        loaded = load_image(source, max_pixels=self._max_pixels, web=False)
         work = Work(loaded, self._agent(), f"{self._files}/{seen.visitor}")
         self._visitors.put(seen.visitor, work)
         return replace(seen, work=work, status=markup.status("; ".join(loaded.notes)), opened=True)

@@ -64,7 +64,8 @@ def mount(
     files = settings.public_path + FOLDER
 
     async def build() -> None:
-        actions = Actions(visitors, models, planner, lane, files=files, in_turn=in_turn)
+        most = settings.max_image_pixels
+        actions = Actions(visitors, models, planner, lane, files=files, in_turn=in_turn, max_pixels=most)
         _mount(app, build_page(actions, settings, introduction(models)), visitors, settings)
 
     # Gradio makes one for its editor, which is closed, where all users of a machine share it.

@@ -141,7 +141,7 @@ class Visitors:
         visit = self._kept.get(name) or _Visit(self._clock())
         if more > 0 and visit.nbytes + more > self._visitor_bytes:
             problem = f"the picture takes {_mib(visit.nbytes + more)}, over the limit of {_mib(self._visitor_bytes)}"
-            raise PageFull(problem, do="send a smaller one")
+            raise PageFull(problem, do="send a smaller one, or allow more: --visitor-memory of the server")
         for idle in [other for other, each in self._kept.items() if self._clock() - each.seen > self._idle_s and other != name]:
             if self._fits(name, more):
                 break
