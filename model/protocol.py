@@ -40,7 +40,7 @@ class RegionModel(ABC):
         """Answer one question in which `<region1>`, `<region2>`, ... point at regions."""
         loaded, known = _given(image, regions, format, unit)
         turns, about, notes = _read([Turn(question)], known, loaded)
-        return _noted(self.reply(loaded, turns, about, _decoding(decoding)), notes)
+        return noted(self.reply(loaded, turns, about, _decoding(decoding)), loaded, notes)
 
     async def aask(
         self, image: object, question: str, regions: object = (), *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
@@ -48,7 +48,7 @@ class RegionModel(ABC):
         """As `ask`; a task that is cancelled takes the question back."""
         loaded, known = await asyncio.to_thread(_given, image, regions, format, unit)
         turns, about, notes = _read([Turn(question)], known, loaded)
-        return _noted((await self.areply_all(loaded, [(turns, about)], _decoding(decoding)))[0], notes)
+        return noted((await self.areply_all(loaded, [(turns, about)], _decoding(decoding)))[0], loaded, notes)
 
     def stream(
         self, image: object, question: str, regions: object = (), *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
@@ -57,7 +57,7 @@ class RegionModel(ABC):
         loaded, known = _given(image, regions, format, unit)
         turns, about, notes = _read([Turn(question)], known, loaded)
         stream = self.reply_stream(loaded, turns, about, _decoding(decoding))
-        return _NotedStream(stream, notes) if notes else stream
+        return _NotedStream(stream, loaded, notes)
 
     def ask_each(
         self, image: object, question: str, regions: object, *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
@@ -67,14 +67,15 @@ class RegionModel(ABC):
         For example "What is <region>?".  Without it, each question is asked about the region given with it.
         """
         loaded, known = _given(image, regions, format, unit)
-        return self.reply_all(loaded, _about_each(question, known), _decoding(decoding))
+        return [noted(each, loaded) for each in self.reply_all(loaded, _about_each(question, known), _decoding(decoding))]
 
     async def aask_each(
         self, image: object, question: str, regions: object, *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
     ) -> list[Answer]:
         """As `ask_each`."""
         loaded, known = await asyncio.to_thread(_given, image, regions, format, unit)
-        return await self.areply_all(loaded, _about_each(question, known), _decoding(decoding))
+        answers = await self.areply_all(loaded, _about_each(question, known), _decoding(decoding))
+        return [noted(each, loaded) for each in answers]
 
     def chat(self, image: object, regions: object = (), *, format: str = "xyxy", unit: str = "pixel") -> "Chat":
         """A conversation about one image."""
@@ -93,7 +94,7 @@ class RegionModel(ABC):
         """Choose among options by how likely the model finds each as the answer."""
         loaded, known = _given(image, regions, format, unit)
         (turn,), about, notes = _read([Turn(question)], known, loaded)
-        return _noted(self.choose_for(loaded, turn.question, _options(options), about), notes)
+        return noted(self.choose_for(loaded, turn.question, _options(options), about), loaded, notes)
 
     async def achoose(
         self,
@@ -185,6 +186,11 @@ class NoRegionModel(RegionModel):
         raise ModelNotFound("there is no region model", do="give one to ask questions; finding and measuring need none")
 
 
+def noted(answer: _Given, image: LoadedImage, notes: Sequence[str] = ()) -> _Given:
+    """An answer or a choice with the notes of its image, each once: models need not repeat them.  notes: more of them."""
+    return replace(answer, notes=tuple(dict.fromkeys((*image.notes, *answer.notes, *notes))))
+
+
 class Chat:
     """A conversation: questions and answers about one image and its regions."""
 
@@ -209,7 +215,7 @@ class Chat:
         turns, about, notes = _read([*self.turns, Turn(question)], self.regions, self.image)
         answer = self._model.reply(self.image, turns, about, _decoding(decoding))
         self.turns.append(Turn(turns[-1].question, answer.text))
-        return _noted(answer, notes)
+        return noted(answer, self.image, notes)
 
     def _repr_html_(self) -> str:
         from roi_agent.model.display import picture, regions_table, stacked, table
@@ -244,8 +250,8 @@ class _WholeAnswer(AnswerStream):
 class _NotedStream(AnswerStream):
     """An answer with more notes than the model's own."""
 
-    def __init__(self, stream: AnswerStream, notes: tuple[str, ...]) -> None:
-        self._stream, self._notes = stream, notes
+    def __init__(self, stream: AnswerStream, image: LoadedImage, notes: tuple[str, ...]) -> None:
+        self._stream, self._image, self._notes = stream, image, notes
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._stream)
@@ -254,7 +260,7 @@ class _NotedStream(AnswerStream):
         return aiter(self._stream)
 
     def answer(self) -> Answer:
-        return _noted(self._stream.answer(), self._notes)
+        return noted(self._stream.answer(), self._image, self._notes)
 
     def cancel(self) -> None:
         self._stream.cancel()
@@ -275,10 +281,6 @@ def _read(
 ) -> tuple[list[Turn], tuple[Region, ...], tuple[str, ...]]:
     _asked(turns[-1].question)
     return read_turns(turns, regions, image.size_wh)
-
-
-def _noted(answer: _Given, notes: tuple[str, ...]) -> _Given:
-    return replace(answer, notes=(*answer.notes, *notes)) if notes else answer
 
 
 def _options(options: Sequence[str]) -> list[str]:

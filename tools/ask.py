@@ -3,7 +3,7 @@
 A small region is looked at a second time, in an enlarged crop, where the model sees more of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -65,9 +65,10 @@ class Asked:
         told = {"crop": self.crop, "first_look": look, "outside": self.outside}
         return {"question": self.question, "image": self.image, **answer, **told}
 
-    def sentence(self) -> str:
-        """For example: red (confidence 0.98)."""
-        return "; ".join([f"{self.answer.text} (confidence {self.answer.confidence:.2f})", *self.notes])
+    def sentence(self, *, without: Collection[str] = ()) -> str:
+        """For example: red (confidence 0.98).  without: notes to leave out."""
+        notes = [note for note in self.notes if note not in without]
+        return "; ".join([f"{self.answer.text} (confidence {self.answer.confidence:.2f})", *notes])
 
     def _repr_html_(self) -> str:
         from markupsafe import Markup

@@ -40,8 +40,9 @@ class Detection:
     image: its handle.  regions: the best first; empty where nothing passed the threshold.
     phrases: what was looked for; empty for a detector that takes none.  threshold: the score that a region needs.
     best_scores: for each phrase the highest score of any candidate, also below the threshold.
-    notes: what the reader should know.  unknown: phrases with words that are not in the detector's vocabulary; whether there is
-    such a thing is not known.  others: labels of what a function found and was not asked for.
+    notes: what the reader should know, such as how the image was read.
+    unknown: phrases with words that are not in the detector's vocabulary; whether there is such a thing is not known.
+    others: labels of what a function found and was not asked for.
     in_domain: whether the image is of the kind that the detector was trained on; None where that is not known.
     """
 
@@ -175,7 +176,7 @@ class _Draft:
     in_domain: bool | None = None
 
     def keep(self, workspace: Workspace, image: WorkspaceImage, phrases: tuple[str, ...], max_regions: int) -> Detection:
-        items, notes = self.items, list(self.notes)
+        items, notes = self.items, [*image.image.notes, *self.notes]
         if len(items) > max_regions:
             notes.append(f"{len(items) - max_regions} more were left out: at most {max_regions} are kept")
             items = items[:max_regions]
@@ -183,7 +184,7 @@ class _Draft:
         regions = workspace.add_regions(items, image=image, source="detect", prompt=prompt, same_iou=_SAME)
         notes += _joined(set(phrases) - {region.label for region in regions})
         told: dict[str, Any] = {"in_domain": self.in_domain, "unknown": self.unknown, "others": self.others}
-        return Detection(image.name, regions, phrases, self.threshold, self.best_scores, tuple(notes), **told)
+        return Detection(image.name, regions, phrases, self.threshold, self.best_scores, tuple(dict.fromkeys(notes)), **told)
 
 
 def _by_phrases(image: WorkspaceImage, found: Candidates, phrases: tuple[str, ...], threshold: float, overlap: float) -> _Draft:

@@ -18,6 +18,7 @@ from roi_agent.model.domain import OUTSIDE
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, RoiAgentError
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.mentions import read_turns
+from roi_agent.model.protocol import noted
 from roi_agent.model.regions import Region, parse_regions
 from roi_agent.model.shown import shown
 from roi_agent.schema import WireRegion, wire_regions
@@ -74,7 +75,7 @@ async def chat_completions(wanted: ChatRequest, request: Request) -> Any:
         return _StreamedAnswers(_events(state, streams, asked, wanted, head), streams)
     question = [(asked.turns, asked.regions)]
     answers = await unless_gone(request, _all([state.model.areply_all(asked.image, question, each) for each in ways]))
-    told = [each for (each,) in answers]
+    told = [noted(each, asked.image) for (each,) in answers]
     state.metrics.answered(told)
     choices = [_choice(index, each, asked.notes) for index, each in enumerate(told)]
     return ChatCompletion(**head, choices=choices, usage=_usage(told))
@@ -277,7 +278,7 @@ async def _events(
             if piece is not None:
                 yield part(index, {"content": piece})
                 continue
-            answers[index] = await asyncio.to_thread(streams[index].answer)
+            answers[index] = noted(await asyncio.to_thread(streams[index].answer), asked.image)
             end = _choice(index, answers[index], asked.notes)
             if warning := _warning(answers[index]):
                 yield part(index, {"content": warning}, roi={"note": True})  # a client that reads roi has it in the notes

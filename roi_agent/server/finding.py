@@ -5,6 +5,7 @@ Detector and segmenter each have a lane; the work of a client that goes away, or
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -131,7 +132,7 @@ async def detect_candidates(wanted: CandidatesRequest, request: Request) -> Wire
             (found,) = candidates_of(_phrase_detector(model), [seen.pixels], phrases, stop)
         if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
             raise ModelOutputInvalid("the detector gave numbers that are not finite", do="use other weights or fp32")
-        return WireCandidates.of(found)
+        return WireCandidates.of(replace(found, notes=(*seen.notes, *found.notes)))
 
     return await _found(request, "detect", work, wanted.timeout_s)
 
@@ -160,7 +161,7 @@ async def segment_masks(wanted: MasksRequest, request: Request) -> MasksResponse
             segmenter = as_segmenter(model)
             options: dict[str, Any] = {"several": wanted.several, "min_score": wanted.min_score}
             found = masks_of(segmenter, seen, prompts, stop, **options) if prompts else []
-            notes = list(segmenter.notes(seen))
+            notes = [*seen.notes, *segmenter.notes(seen)]
         scored = [mask for masks in found for mask in masks]
         if not all(math.isfinite(mask.score) and math.isfinite(mask.stability) for mask in scored):
             raise ModelOutputInvalid("the segmenter gave a score that is not finite", do="use other weights or fp32")

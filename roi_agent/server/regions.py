@@ -13,6 +13,7 @@ from roi_agent.model.errors import ImageUnreadable, InvalidSetting
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.mentions import read_turns
+from roi_agent.model.protocol import noted
 from roi_agent.model.regions import Region, parse_regions
 from roi_agent.schema import (
     IMAGE_PREFIX,
@@ -96,7 +97,7 @@ async def _answers(state: State, image: LoadedImage, wanted: AskRequest) -> list
     choices = [(turns, regions, each.options) for each, turns, regions, _ in read if each.options is not None]
     written = iter(await state.model.areply_all(image, asked, wanted.decoding.to_decoding()) if asked else [])
     chosen = iter(await state.model.achoose_all(image, choices, timeout_s=stop.left_s) if choices else [])
-    answers = [next(written) if each.options is None else next(chosen) for each in wanted.questions]
+    answers = [noted(next(written if each.options is None else chosen), image) for each in wanted.questions]
     state.metrics.answered(answers)
     told = [each.to_dict() | {"notes": [*each.notes, *notes]} for each, (*_, notes) in zip(answers, read, strict=True)]
     with faults.of_model():
