@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForZeroShotObjectDetection, AutoPr
 
 from roi_agent.model.cancellation import NEVER, Cancellation, takes_cancellation
 from roi_agent.model.domain import Domain, load_domain
-from roi_agent.model.errors import InvalidSetting, ModelNotFound, PromptTooLong
+from roi_agent.model.errors import InvalidSetting, ModelNotFound, ModelOutputInvalid, PromptTooLong
 from roi_agent.model.pixels import shrunk_to, without_vanishing
 from roi_agent.model.shown import shown
 from roi_agent.model.texts import check_text
@@ -234,16 +234,36 @@ class TransformersDetector:
 def candidates_of(
     detector: PhraseDetector, images: Sequence[Image.Image], phrases: Sequence[str], cancellation: Cancellation
 ) -> list[Candidates]:
-    """As `detector.candidates`, ended between two steps; one that takes no cancellation is asked image by image."""
+    """As `detector.candidates`, ended between two steps; one that takes no cancellation is asked image by image.
+
+    Error: ModelOutputInvalid for what are no candidates.
+    """
     method: Any = detector.candidates
     if takes_cancellation(method):
-        found: list[Candidates] = method(images, phrases, cancellation=cancellation)
-        return found
-    found = []
+        return _checked(method(images, phrases, cancellation=cancellation), len(images), len(phrases))
+    found: list[Candidates] = []
     for image in images:
         cancellation.check(_DOING)
-        found += method([image], phrases)
+        found += _checked(method([image], phrases), 1, len(phrases))
     return found
+
+
+def _checked(found: Any, num_images: int, num_phrases: int) -> list[Candidates]:
+    """What a detector, perhaps the user's own, returned, as arrays.  Error: ModelOutputInvalid."""
+    do = f"return a Candidates for each image, with boxes (N, 4) and scores (N, {num_phrases})"
+    if not isinstance(found, list | tuple) or len(found) != num_images or not all(isinstance(each, Candidates) for each in found):
+        raise ModelOutputInvalid(f"the detector returned {shown(found)} for {num_images} images", do=do)
+    return [_as_arrays(each, num_phrases, do) for each in found]
+
+
+def _as_arrays(found: Candidates, num_phrases: int, do: str) -> Candidates:
+    try:
+        boxes, scores = np.asarray(found.boxes, np.float64), np.asarray(found.scores, np.float64)
+    except (TypeError, ValueError):
+        raise ModelOutputInvalid("the detector returned boxes or scores that are no numbers", do=do) from None
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != (len(boxes), num_phrases):
+        raise ModelOutputInvalid(f"the detector returned boxes {boxes.shape} and scores {scores.shape}", do=do)
+    return replace(found, boxes=boxes, scores=scores)
 
 
 def backbone_maps(model: Any, pixels: Tensor) -> list[Tensor]:

@@ -4,21 +4,33 @@ GPT4RoI in this process is one; whatever speaks this protocol can take its place
 """
 
 import asyncio
+import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any, TypeVar
 
-from roi_agent.model.answers import Answer, AnswerStream, Choice, Decoding
+from roi_agent.model.answers import Answer, AnswerStream, Choice, Decoding, Timing, Usage
 from roi_agent.model.cancellation import Cancellation, in_thread
 from roi_agent.model.conversation import Turn
-from roi_agent.model.errors import InvalidSetting, ModelNotFound
+from roi_agent.model.errors import InvalidSetting, ModelNotFound, ModelOutputInvalid
 from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.model.mentions import read_turns, with_mentions
 from roi_agent.model.regions import Region, parse_regions
+from roi_agent.model.shown import shown
 from roi_agent.model.texts import check_text
 
 _Given = TypeVar("_Given", Answer, Choice)
+# What the fields of an answer must be, so that every door can show them.
+_KINDS: dict[str, Any] = {
+    "text": str,
+    "confidence": Real,
+    "regions": tuple | list,
+    "usage": Usage,
+    "timing": Timing,
+    "notes": tuple | list,
+}
 Question = tuple[Sequence[Turn], Sequence[Region]]  # a conversation whose last turn is open, and its regions
 Closed = tuple[Sequence[Turn], Sequence[Region], Sequence[str]]  # the same, and the options for its last turn
 
@@ -171,7 +183,7 @@ class RegionModel(ABC):
         self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding
     ) -> AnswerStream:
         """As `reply`; a model that can gives the text in more than one piece."""
-        return _WholeAnswer(self.reply(image, turns, regions, decoding))
+        return _WholeAnswer(_checked(self.reply(image, turns, regions, decoding)))
 
 
 class NoRegionModel(RegionModel):
@@ -187,8 +199,11 @@ class NoRegionModel(RegionModel):
 
 
 def noted(answer: _Given, image: LoadedImage, notes: Sequence[str] = ()) -> _Given:
-    """An answer or a choice with the notes of its image, each once: models need not repeat them.  notes: more of them."""
-    return replace(answer, notes=tuple(dict.fromkeys((*image.notes, *answer.notes, *notes))))
+    """An answer or a choice with the notes of its image, each once: models need not repeat them.
+
+    notes: more of them.  Error: ModelOutputInvalid for what is no answer.
+    """
+    return replace(answer, notes=tuple(dict.fromkeys((*image.notes, *_checked(answer).notes, *notes))))
 
 
 class Chat:
@@ -281,6 +296,18 @@ def _read(
 ) -> tuple[list[Turn], tuple[Region, ...], tuple[str, ...]]:
     _asked(turns[-1].question)
     return read_turns(turns, regions, image.size_wh)
+
+
+def _checked(answer: _Given) -> _Given:
+    """What a model, perhaps the user's own, returned.  Error: ModelOutputInvalid where that is no answer."""
+    if not isinstance(answer, Answer | Choice):
+        raise ModelOutputInvalid(f"the region model returned {shown(answer)}", do="return an Answer, or a Choice of options")
+    for name, kind in _KINDS.items():
+        value = getattr(answer, name)
+        if not isinstance(value, kind) or (name == "confidence" and not math.isfinite(value)):
+            problem = f"the region model failed: the {name} of its answer is {shown(value)}"
+            raise ModelOutputInvalid(problem, do="fill the fields of Answer as their types say")
+    return answer
 
 
 def _options(options: Sequence[str]) -> list[str]:

@@ -144,7 +144,7 @@ def test_a_failing_region_model_is_named_by_its_tools_the_agent_and_the_page(giv
     result = build_agent(**models).run(SCENE, "What colour is the umbrella?")
     assert result.status == "refused" and said in result.answer
     assert any(step.error and said in step.text for step in result.trace.steps)
-    work = Work(box.workspace.image().image, agent=None, files="")  # type: ignore[arg-type]
+    work = Work(box.workspace.image().image, build_agent(**models), files="")
     list(talking.ask(work, "What is it?", box.models))
     assert said in str(work.messages[-1]["content"]).replace("&#39;", "'")
 

@@ -15,7 +15,7 @@ from roi_agent.model.errors import InvalidSetting, TooManyRegions
 from roi_agent.model.mentions import with_mentions
 from roi_agent.model.protocol import RegionModel
 from roi_agent.model.regions import MAX_REGIONS, Region
-from roi_agent.tools.models import failures_of
+from roi_agent.tools.models import REGION_MODEL, failures_of
 from roi_agent.tools.segment import point_at
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, RegionName, Workspace
@@ -106,13 +106,13 @@ def ask(
     """
     pointed, told = _pointed(workspace, points, segmenter, image)
     question, seen, chosen = _about(workspace, question, image, [*workspace.pick(regions), *pointed])
-    with failures_of("the region model"):
+    with failures_of(REGION_MODEL):
         answer = model.ask(seen.image, question, chosen, **decoding)
     answer = replace(answer, regions=chosen, notes=(*answer.notes, *told))
     crop = _crop(workspace, seen, chosen, any_size=second_look == "always") if second_look != "never" and chosen else None
     if crop is None:
         return Asked(question, answer, seen.name, chosen)
-    with failures_of("the region model"):
+    with failures_of(REGION_MODEL):
         again = model.ask(crop.image, question, [workspace.seen_in(region, crop) for region in chosen], **decoding)
     if again.confidence > answer.confidence:
         # Whether the image is one that the model knows is told by the whole of it.
@@ -150,7 +150,7 @@ def ask_each(
     asked: dict[str, Asked] = {}
     for name in dict.fromkeys(region.image for region in chosen):
         group = [region for region in chosen if region.image == name]
-        with failures_of("the region model"):
+        with failures_of(REGION_MODEL):
             answers = model.ask_each(workspace.image(name).image, question, group, **decoding)
         for region, answer in zip(group, answers, strict=True):
             said = question.replace("<region>", f"<{region.name}>")
@@ -169,7 +169,7 @@ def choose(
 ) -> Choice:
     """The likeliest of several answers; the arguments are those of `ask`.  Errors: those of `ask`."""
     question, seen, chosen = _about(workspace, question, image, regions)
-    with failures_of("the region model"):
+    with failures_of(REGION_MODEL):
         choice = model.choose(seen.image, question, options, chosen)
     return replace(choice, regions=chosen)
 

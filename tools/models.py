@@ -15,6 +15,7 @@ from roi_agent.model.errors import InvalidSetting, ModelFailed, ModelNotFound, R
 from roi_agent.model.shown import cause, shown
 
 ROLES = ("detect", "segment", "ask")
+REGION_MODEL = "the region model"  # as errors call it
 
 
 @dataclass(frozen=True, slots=True)

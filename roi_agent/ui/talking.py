@@ -17,7 +17,7 @@ from roi_agent.model.errors import Cancelled, InvalidSetting, RoiAgentError
 from roi_agent.model.mentions import read_turns, with_mentions
 from roi_agent.model.protocol import NoRegionModel, RegionModel, noted
 from roi_agent.model.regions import Region
-from roi_agent.tools.models import Models
+from roi_agent.tools.models import REGION_MODEL, Models, failures_of
 from roi_agent.trace import Step
 from roi_agent.trace.record import arguments_text, step_picture
 from roi_agent.ui.markup import linked, plain
@@ -57,16 +57,16 @@ def ask(work: Work, text: str, models: Models) -> Iterator[None]:
         yield
         asked = _read(work, text.strip())
         *earlier, last = asked.turns
-        with _region_model(models) as model:
+        with _region_model(models) as model, failures_of(REGION_MODEL):
             stream = model.reply_stream(work.image.image, asked.turns, asked.regions, Decoding())
             with work.going_on(stream.cancel):
                 for piece in stream:
                     reply["content"] += plain(piece)
                     yield
-                answer = stream.answer()
+                answer = noted(stream.answer(), work.image.image, asked.notes)
         if answer.text.strip():
             work.turns, work.implied = [*earlier, Turn(last.question, answer.text)], asked.implied
-        reply["content"] = _answered(noted(answer, work.image.image, asked.notes), None if earlier else asked.implied)
+        reply["content"] = _answered(answer, None if earlier else asked.implied)
     except Cancelled:
         reply["content"] += _small(["stopped"])
     except GeneratorExit:  # the visitor has left, and may come back
