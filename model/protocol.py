@@ -305,7 +305,7 @@ def _checked(answer: _Given) -> _Given:
     for name, kind in _KINDS.items():
         value = getattr(answer, name)
         if not isinstance(value, kind) or (name == "confidence" and not math.isfinite(value)):
-            problem = f"the region model failed: the {name} of its answer is {shown(value)}"
+            problem = f"the region model returned an answer whose {name} is {shown(value)}"
             raise ModelOutputInvalid(problem, do="fill the fields of Answer as their types say")
     return answer
 

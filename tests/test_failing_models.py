@@ -82,11 +82,11 @@ FAILURES: dict[str, tuple[Any, str, str]] = {
     "ends an iteration": (StopIteration(), "model_failed", "the region model failed: "),
     "none": (None, "model_output_invalid", "the region model returned None"),
     "text": ("a cup", "model_output_invalid", "the region model returned 'a cup'"),
-    "no text": (replace(ANSWER, text=None), "model_output_invalid", "text of its answer is None"),  # type: ignore[arg-type]
-    "no confidence": (replace(ANSWER, confidence=None), "model_output_invalid", "confidence of its answer is None"),  # type: ignore[arg-type]
-    "NaN": (replace(ANSWER, confidence=float("nan")), "model_output_invalid", "confidence of its answer is nan"),
-    "no usage": (replace(ANSWER, usage=None), "model_output_invalid", "usage of its answer is None"),  # type: ignore[arg-type]
-    "no notes": (replace(ANSWER, notes=None), "model_output_invalid", "notes of its answer is None"),  # type: ignore[arg-type]
+    "no text": (replace(ANSWER, text=None), "model_output_invalid", "an answer whose text is None"),  # type: ignore[arg-type]
+    "no confidence": (replace(ANSWER, confidence=None), "model_output_invalid", "an answer whose confidence is None"),  # type: ignore[arg-type]
+    "NaN": (replace(ANSWER, confidence=float("nan")), "model_output_invalid", "an answer whose confidence is nan"),
+    "no usage": (replace(ANSWER, usage=None), "model_output_invalid", "an answer whose usage is None"),  # type: ignore[arg-type]
+    "no notes": (replace(ANSWER, notes=None), "model_output_invalid", "an answer whose notes is None"),  # type: ignore[arg-type]
 }
 BODIES: list[tuple[str, dict[str, Any]]] = [
     ("/v1/chat/completions", CHAT),
