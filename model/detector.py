@@ -33,8 +33,11 @@ MAX_PHRASE_CHARACTERS = 200
 _BATCH = 8  # images at once
 _DOING = "detecting"
 _PADDED = 8  # times the size that OWLv2 reads: the longest side of an image that is padded to a square at its own size
-_PARTING = re.compile(r"[;|\n]|(?<![0-9])[.,/]|[.,/](?![0-9])")
+_PARTING = re.compile(r"[;|\n\uff0c\u3001\u3002\uff1b\uff0f\uff5c]|(?<![0-9])[.,/]|[.,/](?![0-9])")
 _NO_PART = re.compile(r"[.?!()\[\]{}<>\"“”„«»\x00-\x1f]")
+
+
+_AROUND = " '`\u2018\u2019*-\u2013\u2014\u2022:=_"  # marks of lists and quotations, which a phrase holds only between its words
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +74,7 @@ def parse_phrases(phrases: object) -> tuple[str, ...]:
     """The phrases of a prompt: "red umbrella . star ." or a list of such, in lower case, each once.
 
     Full stops, commas, semicolons, slashes, bars and line breaks part phrases, but not within a number; brackets and quotation
-    marks are left out. "and" parts nothing, as in "black and white cat".
+    marks are left out, and so are marks of lists. "and" parts nothing, as in "black and white cat".
     Errors: InvalidSetting for no phrase, too many, or what is no text; PromptTooLong for one that is.
     """
     given = [phrases] if isinstance(phrases, str) else phrases
@@ -81,7 +84,7 @@ def parse_phrases(phrases: object) -> tuple[str, ...]:
         check_text(phrase, "a phrase")
     parts = [part for phrase in given for part in _PARTING.split(phrase)]
     # A full stop or a question mark would part the phrase inside the model.
-    cleaned = [" ".join(_NO_PART.sub(" ", part).lower().split()) for part in parts]
+    cleaned = [" ".join(_NO_PART.sub(" ", part).lower().split()).strip(_AROUND) for part in parts]
     found = tuple(dict.fromkeys(phrase for phrase in cleaned if re.search(r"\w", phrase)))
     if not found:
         raise InvalidSetting("there is no phrase to look for", do='name things, for example "red umbrella . star ."')

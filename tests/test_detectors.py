@@ -43,7 +43,7 @@ def detector(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         ('"flag", [umbrella]', ("flag", "umbrella")),
         ("'flag', `umbrella`", ("flag", "umbrella")),
         ("- flag\n* **umbrella**", ("flag", "umbrella")),
-        ("flag，umbrella、star。cup", ("flag", "umbrella", "star", "cup")),
+        ("flag\uff0cumbrella\u3001star\u3002cup", ("flag", "umbrella", "star", "cup")),
         ("child's t-shirt", ("child's t-shirt",)),
         ("umbrella and flag", ("umbrella and flag",)),
     ],

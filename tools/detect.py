@@ -25,6 +25,7 @@ MAX_REGIONS = 100  # found in one image, unless another number is given
 _SAME = 0.85  # IoU from which a thing found again under the same name keeps its handle
 _GENERIC = ("thing", "object", "item")
 _NAMED = 5  # other labels that a sentence lists
+_NAME = 80  # characters of one of them
 _JOINT = re.compile(r"\s(?:and|or|&|\+)\s(?:(?:an?|the)\s)?")
 OVERLAP = 0.6  # IoU from which the lower of two boxes of one phrase is dropped
 
@@ -229,7 +230,7 @@ def _by_function(
     wanted = [item for item in items if not phrases or name_of(item) in (None, *phrases) or any(map(_is_generic, phrases))]
     best = {phrase: max((score_of(item) for item in wanted if _is(item, phrase)), default=0.0) for phrase in phrases}
     passed = [item for item in items if not score_of(item) < level]
-    others = [str(name_of(item)) for item in passed if not any(item is each for each in wanted)]
+    others = [_sendable(str(name_of(item))) for item in passed if not any(item is each for each in wanted)]
     kept, notes = usable([item for item in wanted if not score_of(item) < level], image.name, image.size_wh)
     if others:
         names = tuple(dict.fromkeys(others))
@@ -237,6 +238,11 @@ def _by_function(
         notes.append(f"{len(others)} more {'was' if len(others) == 1 else 'were'} found under other names than asked for")
         return _Draft(kept, level, best, tuple(notes), others=names)
     return _Draft(kept, level, best, tuple(notes))
+
+
+def _sendable(name: str) -> str:
+    """A label of somebody else's as an answer can hold it."""
+    return name[:_NAME].encode(errors="replace").decode()
 
 
 def _is(item: dict[str, Any], phrase: str) -> bool:
