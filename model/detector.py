@@ -35,8 +35,6 @@ _DOING = "detecting"
 _PADDED = 8  # times the size that OWLv2 reads: the longest side of an image that is padded to a square at its own size
 _PARTING = re.compile(r"[;|\n\uff0c\u3001\u3002\uff1b\uff0f\uff5c]|(?<![0-9])[.,/]|[.,/](?![0-9])")
 _NO_PART = re.compile(r"[.?!()\[\]{}<>\"“”„«»\x00-\x1f]")
-
-
 _AROUND = " '`\u2018\u2019*-\u2013\u2014\u2022:=_"  # marks of lists and quotations, which a phrase holds only between its words
 
 
