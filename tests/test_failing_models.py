@@ -22,6 +22,8 @@ from roi_agent.model.protocol import RegionModel
 from roi_agent.model.segmenter import ScoredMask
 from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
+from roi_agent.tools.models import Models, ModelSource
+from roi_agent.tools.toolbox import Toolbox
 from roi_agent.ui import talking
 from roi_agent.ui.work import Work
 from tests.leaving import Leaving
@@ -241,3 +243,13 @@ async def test_a_failing_segmenter_is_named(segmenter: OwnSegmenter, code: str, 
         asked = Leaving(app, "POST", path, {"image": IMAGE, **body})
         error = last_error(await asked.content())
         assert error["code"] == code and said in error["message"] and asked.status == 500
+
+
+def test_a_model_that_cannot_be_loaded_is_named() -> None:
+    def load(device: str) -> Any:
+        raise OSError("the disk is gone")
+
+    box = Toolbox(Workspace(), Models({"detect": ModelSource("own", load)}))
+    box.workspace.add_image(SCENE)
+    reply = box.call("find_regions", {"phrases": ["flag"]})
+    assert reply.text.startswith("model_failed: loading own failed: OSError: the disk is gone; ")
