@@ -228,9 +228,9 @@ class Chat:
     def ask(self, question: str, **decoding: Any) -> Answer:
         """Answer a question in the light of the earlier ones. A question that fails leaves the conversation as it was."""
         turns, about, notes = _read([*self.turns, Turn(question)], self.regions, self.image)
-        answer = self._model.reply(self.image, turns, about, _decoding(decoding))
+        answer = noted(self._model.reply(self.image, turns, about, _decoding(decoding)), self.image, notes)
         self.turns.append(Turn(turns[-1].question, answer.text))
-        return noted(answer, self.image, notes)
+        return answer
 
     def _repr_html_(self) -> str:
         from roi_agent.model.display import picture, regions_table, stacked, table
