@@ -25,7 +25,7 @@ _Given = TypeVar("_Given", Answer, Choice)
 # What the fields of an answer must be, so that every door can show them.
 _KINDS: dict[str, Any] = {
     "text": str,
-    "confidence": Real,
+    "confidence": Real | None,
     "regions": tuple | list,
     "usage": Usage,
     "timing": Timing,
@@ -304,7 +304,7 @@ def _checked(answer: _Given) -> _Given:
         raise ModelOutputInvalid(f"the region model returned {shown(answer)}", do="return an Answer, or a Choice of options")
     for name, kind in _KINDS.items():
         value = getattr(answer, name)
-        if not isinstance(value, kind) or (name == "confidence" and not math.isfinite(value)):
+        if not isinstance(value, kind) or (isinstance(value, Real) and not math.isfinite(value)):
             problem = f"the region model returned an answer whose {name} is {shown(value)}"
             raise ModelOutputInvalid(problem, do="fill the fields of Answer as their types say")
     return answer

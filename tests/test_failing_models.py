@@ -85,7 +85,6 @@ FAILURES: dict[str, tuple[Any, str, str]] = {
     "none": (None, "model_output_invalid", "the region model returned None"),
     "text": ("a cup", "model_output_invalid", "the region model returned 'a cup'"),
     "no text": (replace(ANSWER, text=None), "model_output_invalid", "an answer whose text is None"),  # type: ignore[arg-type]
-    "no confidence": (replace(ANSWER, confidence=None), "model_output_invalid", "an answer whose confidence is None"),  # type: ignore[arg-type]
     "NaN": (replace(ANSWER, confidence=float("nan")), "model_output_invalid", "an answer whose confidence is nan"),
     "no usage": (replace(ANSWER, usage=None), "model_output_invalid", "an answer whose usage is None"),  # type: ignore[arg-type]
     "no notes": (replace(ANSWER, notes=None), "model_output_invalid", "an answer whose notes is None"),  # type: ignore[arg-type]
@@ -149,6 +148,19 @@ def test_a_failing_region_model_is_named_by_its_tools_the_agent_and_the_page(giv
     work = Work(box.workspace.image().image, build_agent(**models), files="")
     list(talking.ask(work, "What is it?", box.models))
     assert said in str(work.messages[-1]["content"]).replace("&#39;", "'")
+
+
+async def test_where_a_confidence_is_weighed_a_model_without_one_is_named() -> None:
+    model = Own(replace(ANSWER, confidence=None))  # type: ignore[arg-type]
+    box = build_toolbox(region_model=model)
+    box.workspace.add_image(SCENE)
+    box.workspace.add_regions([[1, 2, 300, 400]])
+    for name, arguments in TOOLS.items():
+        reply = box.call(name, arguments)
+        assert reply.error == "model_output_invalid" and "whose confidence is None" in reply.text
+    for path, body in BODIES[:1] + BODIES[-1:]:
+        error = last_error(await Leaving(app_over(region_model=model, detector=None), "POST", path, body).content())
+        assert error["code"] == "model_output_invalid" and "confidence" in error["message"]
 
 
 async def test_a_failing_region_model_is_named_over_mcp() -> None:

@@ -5,13 +5,13 @@ A small region is looked at a second time, in an enlarged crop, where the model 
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from roi_agent.model.answers import Answer, Choice
 from roi_agent.model.boxes import Box
 from roi_agent.model.conversation import mentioned
 from roi_agent.model.domain import OUTSIDE, is_verdict
-from roi_agent.model.errors import InvalidSetting, TooManyRegions
+from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, TooManyRegions
 from roi_agent.model.mentions import with_mentions
 from roi_agent.model.protocol import RegionModel
 from roi_agent.model.regions import MAX_REGIONS, Region
@@ -20,6 +20,7 @@ from roi_agent.tools.segment import point_at
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, RegionName, Workspace
 
+_Given = TypeVar("_Given", Answer, Choice)
 SecondLook = Literal["small", "always", "never"]
 SMALL = 1 / 12  # of the image's side: a region that is smaller both ways is looked at again
 _CONTEXT = 1.5  # of the region's longer side, around it in the crop
@@ -107,13 +108,14 @@ def ask(
     pointed, told = _pointed(workspace, points, segmenter, image)
     question, seen, chosen = _about(workspace, question, image, [*workspace.pick(regions), *pointed])
     with failures_of(REGION_MODEL):
-        answer = model.ask(seen.image, question, chosen, **decoding)
+        answer = _sure(model.ask(seen.image, question, chosen, **decoding))
     answer = replace(answer, regions=chosen, notes=(*answer.notes, *told))
     crop = _crop(workspace, seen, chosen, any_size=second_look == "always") if second_look != "never" and chosen else None
     if crop is None:
         return Asked(question, answer, seen.name, chosen)
     with failures_of(REGION_MODEL):
-        again = model.ask(crop.image, question, [workspace.seen_in(region, crop) for region in chosen], **decoding)
+        placed = [workspace.seen_in(region, crop) for region in chosen]
+        again = _sure(model.ask(crop.image, question, placed, **decoding))
     if again.confidence > answer.confidence:
         # Whether the image is one that the model knows is told by the whole of it.
         notes = [note for note in again.notes if not is_verdict(note)]
@@ -152,7 +154,7 @@ def ask_each(
         group = [region for region in chosen if region.image == name]
         with failures_of(REGION_MODEL):
             answers = model.ask_each(workspace.image(name).image, question, group, **decoding)
-        for region, answer in zip(group, answers, strict=True):
+        for region, answer in zip(group, map(_sure, answers), strict=True):
             said = question.replace("<region>", f"<{region.name}>")
             asked[region.name] = Asked(said, answer, str(name), (region,))
     return [asked[region.name] for region in chosen]
@@ -170,8 +172,16 @@ def choose(
     """The likeliest of several answers; the arguments are those of `ask`.  Errors: those of `ask`."""
     question, seen, chosen = _about(workspace, question, image, regions)
     with failures_of(REGION_MODEL):
-        choice = model.choose(seen.image, question, options, chosen)
+        choice = _sure(model.choose(seen.image, question, options, chosen))
     return replace(choice, regions=chosen)
+
+
+def _sure(given: _Given) -> _Given:
+    """The same, with a confidence, which tools weigh.  Error: ModelOutputInvalid for a model that gives none."""
+    confidence: object = given.confidence
+    if confidence is None:
+        raise ModelOutputInvalid("the region model returned an answer whose confidence is None", do="give one in [0, 1]")
+    return given
 
 
 def _pointed(
