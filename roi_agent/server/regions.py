@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from pydantic import TypeAdapter
 from starlette.datastructures import UploadFile
 
+from roi_agent.model.answers import Answer, Choice
 from roi_agent.model.cancellation import Cancellation
 from roi_agent.model.conversation import Turn
 from roi_agent.model.errors import ImageUnreadable, InvalidSetting
@@ -99,7 +100,9 @@ async def _answers(state: State, image: LoadedImage, wanted: AskRequest) -> list
     with failures_of(REGION_MODEL):
         written = iter(await state.model.areply_all(image, asked, wanted.decoding.to_decoding()) if asked else [])
         chosen = iter(await state.model.achoose_all(image, choices, timeout_s=stop.left_s) if choices else [])
-        answers = [noted(next(written if each.options is None else chosen), image) for each in wanted.questions]
+        answers: list[Answer | Choice] = [
+            noted(next(written), image) if each.options is None else noted(next(chosen), image) for each in wanted.questions
+        ]
     state.metrics.answered(answers)
     told = [each.to_dict() | {"notes": [*each.notes, *notes]} for each, (*_, notes) in zip(answers, read, strict=True)]
     with faults.of_model():
