@@ -135,7 +135,7 @@ TOOLS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize(("given", "code", "said"), FAILURES.values(), ids=FAILURES)
 def test_a_failing_region_model_is_named_by_its_tools_the_agent_and_the_page(given: Any, code: str, said: str) -> None:
-    models = {"region_model": Own(given), "detector": lambda image: [[123, 194, 303, 377]]}
+    models: dict[str, Any] = {"region_model": Own(given), "detector": lambda image: [[123, 194, 303, 377]]}
     box = build_toolbox(**models)
     box.workspace.add_image(SCENE)
     box.workspace.add_regions([[1, 2, 300, 400]])
@@ -231,7 +231,7 @@ SEGMENTERS: dict[str, tuple[Any, str, str]] = {
 
 @pytest.mark.parametrize(("given", "code", "said"), DETECTORS.values(), ids=DETECTORS)
 async def test_a_failing_detector_is_named(given: Any, code: str, said: str) -> None:
-    models = {"region_model": None, "detector": OwnDetector(given)}
+    models: dict[str, Any] = {"region_model": None, "detector": OwnDetector(given)}
     box = build_toolbox(**models)
     box.workspace.add_image(SCENE)
     reply = box.call("find_regions", {"phrases": ["flag"]})
@@ -245,7 +245,7 @@ async def test_a_failing_detector_is_named(given: Any, code: str, said: str) -> 
 
 @pytest.mark.parametrize(("segmenter", "code", "said"), SEGMENTERS.values(), ids=SEGMENTERS)
 async def test_a_failing_segmenter_is_named(segmenter: OwnSegmenter, code: str, said: str) -> None:
-    models = {"region_model": None, "segmenter": segmenter}
+    models: dict[str, Any] = {"region_model": None, "segmenter": segmenter}
     box = build_toolbox(**models)
     box.workspace.add_image(SCENE)
     reply = box.call("segment_regions", {"points": [[200, 60]]})
