@@ -93,7 +93,14 @@ async def in_thread(work: Callable[[], _T], cancellation: Cancellation, doing: s
     A task that is cancelled here cancels it, and so does the deadline; neither waits for the step that the work is at.
     doing: what is done, in words.  Error: DeadlineExceeded.
     """
-    working = asyncio.ensure_future(asyncio.to_thread(work))
+
+    def done() -> _T:
+        try:
+            return work()
+        except StopIteration as error:  # which a future cannot hold: whoever waits for it would wait for ever
+            raise RuntimeError("StopIteration") from error
+
+    working = asyncio.ensure_future(asyncio.to_thread(done))
     try:
         await asyncio.wait([working], timeout=cancellation.left_s)
         if working.done():

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForZeroShotObjectDetection, AutoPr
 
 from roi_agent.model.cancellation import NEVER, Cancellation, takes_cancellation
 from roi_agent.model.domain import Domain, load_domain
-from roi_agent.model.errors import InvalidSetting, ModelNotFound, PromptTooLong
+from roi_agent.model.errors import InvalidSetting, ModelNotFound, ModelOutputInvalid, PromptTooLong
 from roi_agent.model.pixels import shrunk_to, without_vanishing
 from roi_agent.model.shown import shown
 from roi_agent.model.texts import check_text
@@ -33,8 +33,9 @@ MAX_PHRASE_CHARACTERS = 200
 _BATCH = 8  # images at once
 _DOING = "detecting"
 _PADDED = 8  # times the size that OWLv2 reads: the longest side of an image that is padded to a square at its own size
-_PARTING = re.compile(r"[;|\n]|(?<![0-9])[.,/]|[.,/](?![0-9])")
+_PARTING = re.compile(r"[;|\n\uff0c\u3001\u3002\uff1b\uff0f\uff5c]|(?<![0-9])[.,/]|[.,/](?![0-9])")
 _NO_PART = re.compile(r"[.?!()\[\]{}<>\"“”„«»\x00-\x1f]")
+_AROUND = " '`\u2018\u2019*-\u2013\u2014\u2022:=_"  # marks of lists and quotations, which a phrase holds only between its words
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +72,7 @@ def parse_phrases(phrases: object) -> tuple[str, ...]:
     """The phrases of a prompt: "red umbrella . star ." or a list of such, in lower case, each once.
 
     Full stops, commas, semicolons, slashes, bars and line breaks part phrases, but not within a number; brackets and quotation
-    marks are left out. "and" parts nothing, as in "black and white cat".
+    marks are left out, and so are marks of lists. "and" parts nothing, as in "black and white cat".
     Errors: InvalidSetting for no phrase, too many, or what is no text; PromptTooLong for one that is.
     """
     given = [phrases] if isinstance(phrases, str) else phrases
@@ -81,7 +82,7 @@ def parse_phrases(phrases: object) -> tuple[str, ...]:
         check_text(phrase, "a phrase")
     parts = [part for phrase in given for part in _PARTING.split(phrase)]
     # A full stop or a question mark would part the phrase inside the model.
-    cleaned = [" ".join(_NO_PART.sub(" ", part).lower().split()) for part in parts]
+    cleaned = [" ".join(_NO_PART.sub(" ", part).lower().split()).strip(_AROUND) for part in parts]
     found = tuple(dict.fromkeys(phrase for phrase in cleaned if re.search(r"\w", phrase)))
     if not found:
         raise InvalidSetting("there is no phrase to look for", do='name things, for example "red umbrella . star ."')
@@ -234,16 +235,36 @@ class TransformersDetector:
 def candidates_of(
     detector: PhraseDetector, images: Sequence[Image.Image], phrases: Sequence[str], cancellation: Cancellation
 ) -> list[Candidates]:
-    """As `detector.candidates`, ended between two steps; one that takes no cancellation is asked image by image."""
+    """As `detector.candidates`, ended between two steps; one that takes no cancellation is asked image by image.
+
+    Error: ModelOutputInvalid for what are no candidates.
+    """
     method: Any = detector.candidates
     if takes_cancellation(method):
-        found: list[Candidates] = method(images, phrases, cancellation=cancellation)
-        return found
-    found = []
+        return _checked(method(images, phrases, cancellation=cancellation), len(images), len(phrases))
+    found: list[Candidates] = []
     for image in images:
         cancellation.check(_DOING)
-        found += method([image], phrases)
+        found += _checked(method([image], phrases), 1, len(phrases))
     return found
+
+
+def _checked(found: Any, num_images: int, num_phrases: int) -> list[Candidates]:
+    """What a detector, perhaps the user's own, returned, as arrays.  Error: ModelOutputInvalid."""
+    do = f"return a Candidates for each image, with boxes (N, 4) and scores (N, {num_phrases})"
+    if not isinstance(found, list | tuple) or len(found) != num_images or not all(isinstance(each, Candidates) for each in found):
+        raise ModelOutputInvalid(f"the detector returned {shown(found)} for {num_images} images", do=do)
+    return [_as_arrays(each, num_phrases, do) for each in found]
+
+
+def _as_arrays(found: Candidates, num_phrases: int, do: str) -> Candidates:
+    try:
+        boxes, scores = np.asarray(found.boxes, np.float64), np.asarray(found.scores, np.float64)
+    except (TypeError, ValueError):
+        raise ModelOutputInvalid("the detector returned boxes or scores that are no numbers", do=do) from None
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != (len(boxes), num_phrases):
+        raise ModelOutputInvalid(f"the detector returned boxes {boxes.shape} and scores {scores.shape}", do=do)
+    return replace(found, boxes=boxes, scores=scores)
 
 
 def backbone_maps(model: Any, pixels: Tensor) -> list[Tensor]:

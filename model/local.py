@@ -255,7 +255,7 @@ class LocalRegionModel(RegionModel):
 
     def _notes(self, image: LoadedImage, regions: Sequence[Region], on_image: tuple[str, ...]) -> tuple[str, ...]:
         side = self.model.config.grid_side
-        return (*image.notes, *small_box_warnings(regions, size_wh=image.size_wh, grid_wh=(side, side)), *on_image)
+        return (*small_box_warnings(regions, size_wh=image.size_wh, grid_wh=(side, side)), *on_image)
 
 
 class _LocalStream(AnswerStream):

@@ -4,21 +4,33 @@ GPT4RoI in this process is one; whatever speaks this protocol can take its place
 """
 
 import asyncio
+import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any, TypeVar
 
-from roi_agent.model.answers import Answer, AnswerStream, Choice, Decoding
+from roi_agent.model.answers import Answer, AnswerStream, Choice, Decoding, Timing, Usage
 from roi_agent.model.cancellation import NEVER, Cancellation, in_thread, passed_on
 from roi_agent.model.conversation import Turn
-from roi_agent.model.errors import InvalidSetting, ModelNotFound
+from roi_agent.model.errors import InvalidSetting, ModelNotFound, ModelOutputInvalid
 from roi_agent.model.images import LoadedImage, load_image
 from roi_agent.model.mentions import read_turns, with_mentions
 from roi_agent.model.regions import Region, parse_regions
+from roi_agent.model.shown import shown
 from roi_agent.model.texts import check_text
 
 _Given = TypeVar("_Given", Answer, Choice)
+# What the fields of an answer must be, so that every door can show them.
+_KINDS: dict[str, Any] = {
+    "text": str,
+    "confidence": Real | None,
+    "regions": tuple | list,
+    "usage": Usage,
+    "timing": Timing,
+    "notes": tuple | list,
+}
 Question = tuple[Sequence[Turn], Sequence[Region]]  # a conversation whose last turn is open, and its regions
 Closed = tuple[Sequence[Turn], Sequence[Region], Sequence[str]]  # the same, and the options for its last turn
 
@@ -51,7 +63,7 @@ class RegionModel(ABC):
         """
         loaded, known = _given(image, regions, format, unit)
         turns, about, notes = _read([Turn(question)], known, loaded)
-        return _noted(self._replied(loaded, [(turns, about)], _decoding(decoding), cancellation)[0], notes)
+        return noted(self._replied(loaded, [(turns, about)], _decoding(decoding), cancellation)[0], loaded, notes)
 
     async def aask(
         self, image: object, question: str, regions: object = (), *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
@@ -59,7 +71,7 @@ class RegionModel(ABC):
         """As `ask`; a task that is cancelled takes the question back."""
         loaded, known = await asyncio.to_thread(_given, image, regions, format, unit)
         turns, about, notes = _read([Turn(question)], known, loaded)
-        return _noted((await self.areply_all(loaded, [(turns, about)], _decoding(decoding)))[0], notes)
+        return noted((await self.areply_all(loaded, [(turns, about)], _decoding(decoding)))[0], loaded, notes)
 
     def stream(
         self, image: object, question: str, regions: object = (), *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
@@ -68,7 +80,7 @@ class RegionModel(ABC):
         loaded, known = _given(image, regions, format, unit)
         turns, about, notes = _read([Turn(question)], known, loaded)
         stream = self.reply_stream(loaded, turns, about, _decoding(decoding))
-        return _NotedStream(stream, notes) if notes else stream
+        return _NotedStream(stream, loaded, notes)
 
     def ask_each(
         self,
@@ -87,14 +99,16 @@ class RegionModel(ABC):
         cancellation: as in `ask`.
         """
         loaded, known = _given(image, regions, format, unit)
-        return self._replied(loaded, _about_each(question, known), _decoding(decoding), cancellation)
+        answers = self._replied(loaded, _about_each(question, known), _decoding(decoding), cancellation)
+        return [noted(each, loaded) for each in answers]
 
     async def aask_each(
         self, image: object, question: str, regions: object, *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
     ) -> list[Answer]:
         """As `ask_each`."""
         loaded, known = await asyncio.to_thread(_given, image, regions, format, unit)
-        return await self.areply_all(loaded, _about_each(question, known), _decoding(decoding))
+        answers = await self.areply_all(loaded, _about_each(question, known), _decoding(decoding))
+        return [noted(each, loaded) for each in answers]
 
     def chat(self, image: object, regions: object = (), *, format: str = "xyxy", unit: str = "pixel") -> "Chat":
         """A conversation about one image."""
@@ -115,7 +129,7 @@ class RegionModel(ABC):
         loaded, known = _given(image, regions, format, unit)
         turns, about, notes = _read([Turn(question)], known, loaded)
         closed = [(turns, about, _options(options))]
-        return _noted(self.choose_all(loaded, closed, **passed_on(self.choose_all, cancellation))[0], notes)
+        return noted(self.choose_all(loaded, closed, **passed_on(self.choose_all, cancellation))[0], loaded, notes)
 
     async def achoose(
         self,
@@ -190,7 +204,7 @@ class RegionModel(ABC):
         self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding
     ) -> AnswerStream:
         """As `reply`; a model that can gives the text in more than one piece."""
-        return _WholeAnswer(self.reply(image, turns, regions, decoding))
+        return _WholeAnswer(_checked(self.reply(image, turns, regions, decoding)))
 
     def _replied(
         self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding, cancellation: Cancellation
@@ -212,6 +226,14 @@ class NoRegionModel(RegionModel):
     def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:
         """Refused."""
         raise ModelNotFound("there is no region model", do="give one to ask questions; finding and measuring need none")
+
+
+def noted(answer: _Given, image: LoadedImage, notes: Sequence[str] = ()) -> _Given:
+    """An answer or a choice with the notes of its image, each once: models need not repeat them.
+
+    notes: more of them.  Error: ModelOutputInvalid for what is no answer.
+    """
+    return replace(answer, notes=tuple(dict.fromkeys((*image.notes, *_checked(answer).notes, *notes))))
 
 
 class Chat:
@@ -236,9 +258,9 @@ class Chat:
     def ask(self, question: str, **decoding: Any) -> Answer:
         """Answer a question in the light of the earlier ones. A question that fails leaves the conversation as it was."""
         turns, about, notes = _read([*self.turns, Turn(question)], self.regions, self.image)
-        answer = self._model.reply(self.image, turns, about, _decoding(decoding))
+        answer = noted(self._model.reply(self.image, turns, about, _decoding(decoding)), self.image, notes)
         self.turns.append(Turn(turns[-1].question, answer.text))
-        return _noted(answer, notes)
+        return answer
 
     def _repr_html_(self) -> str:
         from roi_agent.model.display import picture, regions_table, stacked, table
@@ -273,8 +295,8 @@ class _WholeAnswer(AnswerStream):
 class _NotedStream(AnswerStream):
     """An answer with more notes than the model's own."""
 
-    def __init__(self, stream: AnswerStream, notes: tuple[str, ...]) -> None:
-        self._stream, self._notes = stream, notes
+    def __init__(self, stream: AnswerStream, image: LoadedImage, notes: tuple[str, ...]) -> None:
+        self._stream, self._image, self._notes = stream, image, notes
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._stream)
@@ -283,7 +305,7 @@ class _NotedStream(AnswerStream):
         return aiter(self._stream)
 
     def answer(self) -> Answer:
-        return _noted(self._stream.answer(), self._notes)
+        return noted(self._stream.answer(), self._image, self._notes)
 
     def cancel(self) -> None:
         self._stream.cancel()
@@ -306,8 +328,16 @@ def _read(
     return read_turns(turns, regions, image.size_wh)
 
 
-def _noted(answer: _Given, notes: tuple[str, ...]) -> _Given:
-    return replace(answer, notes=(*answer.notes, *notes)) if notes else answer
+def _checked(answer: _Given) -> _Given:
+    """What a model, perhaps the user's own, returned.  Error: ModelOutputInvalid where that is no answer."""
+    if not isinstance(answer, Answer | Choice):
+        raise ModelOutputInvalid(f"the region model returned {shown(answer)}", do="return an Answer, or a Choice of options")
+    for name, kind in _KINDS.items():
+        value = getattr(answer, name)
+        if not isinstance(value, kind) or (isinstance(value, Real) and not math.isfinite(value)):
+            problem = f"the region model returned an answer whose {name} is {shown(value)}"
+            raise ModelOutputInvalid(problem, do="fill the fields of Answer as their types say")
+    return answer
 
 
 def _options(options: Sequence[str]) -> list[str]:

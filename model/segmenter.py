@@ -20,10 +20,11 @@ from transformers import AutoConfig, AutoModelForMaskGeneration, AutoProcessor
 from roi_agent.model.boxes import Box
 from roi_agent.model.cancellation import NEVER, Cancellation, takes_cancellation
 from roi_agent.model.domain import Domain, load_domain
-from roi_agent.model.errors import InvalidSetting, ModelNotFound
+from roi_agent.model.errors import InvalidSetting, ModelNotFound, ModelOutputInvalid
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.masks import Mask
 from roi_agent.model.pixels import without_vanishing
+from roi_agent.model.shown import shown
 from roi_agent.model.weights import load_on, load_part
 
 PADDED = ("sam", "sam_hq")  # fit the longer side and pad; the others stretch the image to a square
@@ -221,17 +222,34 @@ def masks_of(
     several: bool = False,
     min_score: float | None = None,
 ) -> list[list[ScoredMask]]:
-    """As `segmenter.masks`, ended between two steps; one that takes no cancellation is asked for a few masks at a time."""
+    """As `segmenter.masks`, ended between two steps; one that takes no cancellation is asked for a few masks at a time.
+
+    Error: ModelOutputInvalid for what are no masks of the image.
+    """
     options: dict[str, Any] = {"several": several, "min_score": min_score}
     method: Any = segmenter.masks
     if takes_cancellation(method):
-        found: list[list[ScoredMask]] = method(image, prompts, **options, cancellation=cancellation)
-        return found
-    found = []
+        return _checked(method(image, prompts, **options, cancellation=cancellation), len(prompts), image.size_wh)
+    found: list[list[ScoredMask]] = []
     for start in range(0, len(prompts), _AT_ONCE):
         cancellation.check(_DOING)
-        found += method(image, prompts[start : start + _AT_ONCE], **options)
+        some = prompts[start : start + _AT_ONCE]
+        found += _checked(method(image, some, **options), len(some), image.size_wh)
     return found
+
+
+def _checked(found: Any, num_prompts: int, size_wh: tuple[int, int]) -> list[list[ScoredMask]]:
+    """What a segmenter, perhaps the user's own, returned.  Error: ModelOutputInvalid."""
+    lists = isinstance(found, list | tuple) and all(isinstance(each, list | tuple) for each in found)
+    if not lists or len(found) != num_prompts or not all(isinstance(mask, ScoredMask) for masks in found for mask in masks):
+        problem = f"the segmenter returned {shown(found)} for {num_prompts} prompts"
+        raise ModelOutputInvalid(problem, do="return a list of ScoredMask for each prompt")
+    for mask in (each.mask for masks in found for each in masks if each.mask is not None):
+        if mask.size_wh != size_wh:
+            width, height = mask.size_wh
+            problem = f"the segmenter returned a mask of {width} x {height} pixels"
+            raise ModelOutputInvalid(problem, do=f"return masks of the image's size, {size_wh[0]} x {size_wh[1]} pixels")
+    return [list(masks) for masks in found]
 
 
 def framed_logits(mask: Mask, inner_wh: tuple[int, int], frame_wh: tuple[int, int], side: int) -> Tensor:

@@ -267,6 +267,18 @@ def test_what_is_labelled_otherwise_than_asked_is_told() -> None:
     assert result.to_dict()["others"] == ["person"]
 
 
+def test_other_names_can_be_sent_and_are_short() -> None:
+    found = [{"box": BOXES[0], "label": label} for label in ("\ud83d", "x" * 5000, "star")]
+    result = detect(workspace(), "star", detector=lambda image: found, image="image1")
+    assert len(result.sentence().encode()) < 500 and len(result.others) == 2
+
+
+@pytest.mark.parametrize("labels", [[None, "star"], np.array([None, "star"], object)])
+def test_a_list_of_one_dictionary_is_read_and_a_missing_label_is_none(labels: Any) -> None:
+    result = detect(workspace(), detector=lambda image: [{"boxes": BOXES[:2], "labels": labels}], image="image1")
+    assert [region.label for region in result.regions] == [None, "star"]
+
+
 def test_a_fault_in_a_function_is_a_coded_error_that_keeps_its_cause() -> None:
     def find(image: Image.Image) -> list[Any]:
         raise ConnectionError("no route to host\nhttp://10.0.0.1")

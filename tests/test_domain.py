@@ -99,6 +99,14 @@ def test_every_box_of_a_photo_is_noted_and_no_box_of_a_scene(nano: RegionModel) 
     assert chosen.to_dict()["in_domain"] is False
 
 
+@pytest.mark.parametrize("phrases", [["gramophone"], ["gramophone", "flag"], ["flag"]])
+def test_a_photo_is_noted_once_whatever_words_the_detector_knows(phrases: list[str]) -> None:
+    workspace = Workspace()
+    workspace.add_image(photos.CHELSEA)
+    found = detect(workspace, phrases, detector=load_detector("nano"))
+    assert found.in_domain is False and found.sentence().count(OUTSIDE) == 1
+
+
 def test_a_crop_is_judged_as_the_image_that_it_was_cut_from(nano: RegionModel, tmp_path: Path) -> None:
     detector, segmenter = load_detector("nano"), load_segmenter("nano")
     photo, scene = photos.opened(photos.CHELSEA), render(make_scene(HELD_OUT), 384)

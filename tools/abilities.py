@@ -110,9 +110,11 @@ def _ask_each(box: "Toolbox", given: schemas.AskEachArguments, cancellation: Can
     with box.models.use("ask") as model:
         options: dict[str, Any] = {"image": given.image, "cancellation": cancellation}
         asked = ask_each(box.workspace, given.question, given.regions, model=model, **options)
-    text = "\n".join(f"{each.regions[0].name}: {each.sentence()}" for each in asked)
+    shared = [note for note in asked[0].notes if all(note in each.notes for each in asked)] if len(asked) > 1 else []
+    lines = [f"{each.regions[0].name}: {each.sentence(without=shared)}" for each in asked]
     answers = [each.to_dict() | _limit(model) for each in asked]
-    return ToolReply(text, tuple(each.regions[0] for each in asked), {"answers": answers})
+    regions = tuple(each.regions[0] for each in asked)
+    return ToolReply("\n".join([*lines, *(f"of all: {note}" for note in shared)]), regions, {"answers": answers})
 
 
 def _choose(box: "Toolbox", given: schemas.ChooseArguments, cancellation: Cancellation = NEVER) -> ToolReply:

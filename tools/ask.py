@@ -3,24 +3,25 @@
 A small region is looked at a second time, in an enlarged crop, where the model sees more of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from roi_agent.model.answers import Answer, Choice
 from roi_agent.model.boxes import Box
 from roi_agent.model.cancellation import NEVER, Cancellation, passed_on
 from roi_agent.model.conversation import mentioned
 from roi_agent.model.domain import OUTSIDE, is_verdict
-from roi_agent.model.errors import InvalidSetting, TooManyRegions
+from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, TooManyRegions
 from roi_agent.model.mentions import with_mentions
 from roi_agent.model.protocol import RegionModel
 from roi_agent.model.regions import MAX_REGIONS, Region
-from roi_agent.tools.models import failures_of
+from roi_agent.tools.models import REGION_MODEL, failures_of
 from roi_agent.tools.segment import point_at
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, RegionName, Workspace
 
+_Given = TypeVar("_Given", Answer, Choice)
 SecondLook = Literal["small", "always", "never"]
 SMALL = 1 / 12  # of the image's side: a region that is smaller both ways is looked at again
 _CONTEXT = 1.5  # of the region's longer side, around it in the crop
@@ -66,9 +67,10 @@ class Asked:
         told = {"crop": self.crop, "first_look": look, "outside": self.outside}
         return {"question": self.question, "image": self.image, **answer, **told}
 
-    def sentence(self) -> str:
-        """For example: red (confidence 0.98)."""
-        return "; ".join([f"{self.answer.text} (confidence {self.answer.confidence:.2f})", *self.notes])
+    def sentence(self, *, without: Collection[str] = ()) -> str:
+        """For example: red (confidence 0.98).  without: notes to leave out."""
+        notes = [note for note in self.notes if note not in without]
+        return "; ".join([f"{self.answer.text} (confidence {self.answer.confidence:.2f})", *notes])
 
     def _repr_html_(self) -> str:
         from markupsafe import Markup
@@ -108,14 +110,15 @@ def ask(
     pointed, told = _pointed(workspace, points, segmenter, image, cancellation)
     question, seen, chosen = _about(workspace, question, image, [*workspace.pick(regions), *pointed])
     decoding |= passed_on(model.ask, cancellation)
-    with failures_of("the region model"):
-        answer = model.ask(seen.image, question, chosen, **decoding)
+    with failures_of(REGION_MODEL):
+        answer = _sure(model.ask(seen.image, question, chosen, **decoding))
     answer = replace(answer, regions=chosen, notes=(*answer.notes, *told))
     crop = _crop(workspace, seen, chosen, any_size=second_look == "always") if second_look != "never" and chosen else None
     if crop is None:
         return Asked(question, answer, seen.name, chosen)
-    with failures_of("the region model"):
-        again = model.ask(crop.image, question, [workspace.seen_in(region, crop) for region in chosen], **decoding)
+    with failures_of(REGION_MODEL):
+        placed = [workspace.seen_in(region, crop) for region in chosen]
+        again = _sure(model.ask(crop.image, question, placed, **decoding))
     if again.confidence > answer.confidence:
         # Whether the image is one that the model knows is told by the whole of it.
         notes = [note for note in again.notes if not is_verdict(note)]
@@ -154,9 +157,9 @@ def ask_each(
     asked: dict[str, Asked] = {}
     for name in dict.fromkeys(region.image for region in chosen):
         group = [region for region in chosen if region.image == name]
-        with failures_of("the region model"):
+        with failures_of(REGION_MODEL):
             answers = model.ask_each(workspace.image(name).image, question, group, **decoding)
-        for region, answer in zip(group, answers, strict=True):
+        for region, answer in zip(group, map(_sure, answers), strict=True):
             said = question.replace("<region>", f"<{region.name}>")
             asked[region.name] = Asked(said, answer, str(name), (region,))
     return [asked[region.name] for region in chosen]
@@ -174,9 +177,17 @@ def choose(
 ) -> Choice:
     """The likeliest of several answers; the arguments are those of `ask`.  Errors: those of `ask`."""
     question, seen, chosen = _about(workspace, question, image, regions)
-    with failures_of("the region model"):
-        choice = model.choose(seen.image, question, options, chosen, **passed_on(model.choose, cancellation))
+    with failures_of(REGION_MODEL):
+        choice = _sure(model.choose(seen.image, question, options, chosen, **passed_on(model.choose, cancellation)))
     return replace(choice, regions=chosen)
+
+
+def _sure(given: _Given) -> _Given:
+    """The same, with a confidence, which tools weigh.  Error: ModelOutputInvalid for a model that gives none."""
+    confidence: object = given.confidence
+    if confidence is None:
+        raise ModelOutputInvalid("the region model returned an answer whose confidence is None", do="give one in [0, 1]")
+    return given
 
 
 def _pointed(

@@ -25,6 +25,7 @@ MAX_REGIONS = 100  # found in one image, unless another number is given
 _SAME = 0.85  # IoU from which a thing found again under the same name keeps its handle
 _GENERIC = ("thing", "object", "item")
 _NAMED = 5  # other labels that a sentence lists
+_NAME = 80  # characters of one of them
 _JOINT = re.compile(r"\s(?:and|or|&|\+)\s(?:(?:an?|the)\s)?")
 OVERLAP = 0.6  # IoU from which the lower of two boxes of one phrase is dropped
 
@@ -40,8 +41,9 @@ class Detection:
     image: its handle.  regions: the best first; empty where nothing passed the threshold.
     phrases: what was looked for; empty for a detector that takes none.  threshold: the score that a region needs.
     best_scores: for each phrase the highest score of any candidate, also below the threshold.
-    notes: what the reader should know.  unknown: phrases with words that are not in the detector's vocabulary; whether there is
-    such a thing is not known.  others: labels of what a function found and was not asked for.
+    notes: what the reader should know, such as how the image was read.
+    unknown: phrases with words that are not in the detector's vocabulary; whether there is such a thing is not known.
+    others: labels of what a function found and was not asked for.
     in_domain: whether the image is of the kind that the detector was trained on; None where that is not known.
     """
 
@@ -175,7 +177,7 @@ class _Draft:
     in_domain: bool | None = None
 
     def keep(self, workspace: Workspace, image: WorkspaceImage, phrases: tuple[str, ...], max_regions: int) -> Detection:
-        items, notes = self.items, list(self.notes)
+        items, notes = self.items, [*image.image.notes, *self.notes]
         if len(items) > max_regions:
             notes.append(f"{len(items) - max_regions} more were left out: at most {max_regions} are kept")
             items = items[:max_regions]
@@ -183,7 +185,7 @@ class _Draft:
         regions = workspace.add_regions(items, image=image, source="detect", prompt=prompt, same_iou=_SAME)
         notes += _joined(set(phrases) - {region.label for region in regions})
         told: dict[str, Any] = {"in_domain": self.in_domain, "unknown": self.unknown, "others": self.others}
-        return Detection(image.name, regions, phrases, self.threshold, self.best_scores, tuple(notes), **told)
+        return Detection(image.name, regions, phrases, self.threshold, self.best_scores, tuple(dict.fromkeys(notes)), **told)
 
 
 def _by_phrases(image: WorkspaceImage, found: Candidates, phrases: tuple[str, ...], threshold: float, overlap: float) -> _Draft:
@@ -228,7 +230,7 @@ def _by_function(
     wanted = [item for item in items if not phrases or name_of(item) in (None, *phrases) or any(map(_is_generic, phrases))]
     best = {phrase: max((score_of(item) for item in wanted if _is(item, phrase)), default=0.0) for phrase in phrases}
     passed = [item for item in items if not score_of(item) < level]
-    others = [str(name_of(item)) for item in passed if not any(item is each for each in wanted)]
+    others = [_sendable(str(name_of(item))) for item in passed if not any(item is each for each in wanted)]
     kept, notes = usable([item for item in wanted if not score_of(item) < level], image.name, image.size_wh)
     if others:
         names = tuple(dict.fromkeys(others))
@@ -236,6 +238,11 @@ def _by_function(
         notes.append(f"{len(others)} more {'was' if len(others) == 1 else 'were'} found under other names than asked for")
         return _Draft(kept, level, best, tuple(notes), others=names)
     return _Draft(kept, level, best, tuple(notes))
+
+
+def _sendable(name: str) -> str:
+    """A label of somebody else's as an answer can hold it."""
+    return name[:_NAME].encode(errors="replace").decode()
 
 
 def _is(item: dict[str, Any], phrase: str) -> bool:

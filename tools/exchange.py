@@ -93,11 +93,13 @@ def region_items(found: object) -> object:
     """What a detector returned, as `Workspace.add_regions` takes it, a list where it can be one.
 
     found: supervision.Detections; a mapping with "boxes" (N, 4), pixel xyxy, and perhaps "scores", "labels" or "text_labels"
-        and "masks", as torchvision and transformers give it; or anything that `add_regions` takes already.
+        and "masks", as torchvision and transformers give it, or a list of one; or anything that `add_regions` takes already.
     Error: ModelOutputInvalid for lists of different lengths.
     """
     if hasattr(found, "xyxy") and hasattr(found, "confidence"):
         return from_supervision(found)  # type: ignore[arg-type]  # told by what it has: supervision may not be installed
+    if isinstance(found, list | tuple) and len(found) == 1 and isinstance(found[0], Mapping) and "boxes" in found[0]:
+        found = found[0]  # of a batch of one image
     if isinstance(found, Mapping) and "boxes" in found:
         columns = {"box": found["boxes"], "score": found.get("scores"), "mask": found.get("masks")}
         columns["label"] = found.get("text_labels", found.get("labels"))
@@ -106,7 +108,7 @@ def region_items(found: object) -> object:
             lengths = ", ".join(f"{len(values)} of {key}" for key, values in listed.items())
             raise ModelOutputInvalid(f"a detector gave {lengths}", do="give as many of each")
         items = [dict(zip(listed, row, strict=True)) for row in zip(*listed.values(), strict=True)]
-        return [item | ({"label": str(item["label"])} if "label" in item else {}) for item in items]
+        return [item | ({"label": str(item["label"])} if item.get("label") is not None else {}) for item in items]
     if hasattr(found, "tolist") and getattr(found, "ndim", 0) == 2:
         return list(found.tolist())
     return list(found) if isinstance(found, tuple) else found

@@ -15,6 +15,7 @@ from roi_agent.model.errors import InvalidSetting, ModelFailed, ModelNotFound, R
 from roi_agent.model.shown import cause, shown
 
 ROLES = ("detect", "segment", "ask")
+REGION_MODEL = "the region model"  # as errors call it
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,10 @@ class Models:
 
     @contextmanager
     def use(self, role: str) -> Iterator[Any]:
-        """The model of a role, on its device until the block ends.  Error: ModelNotFound for a role without one."""
+        """The model of a role, on its device until the block ends.
+
+        Errors: ModelNotFound for a role without one, those of loading it, and ModelFailed.
+        """
         self.check(role)
         with self._moving[role]:
             entry = self._loaded.get(role) or self._load(role)
@@ -125,7 +129,8 @@ class Models:
             self._coming[role] = source
         try:
             self._make_room(source.device, 0, keep=role)
-            model = source.load(source.device)
+            with failures_of(f"loading {source.name}"):
+                model = source.load(source.device)
             entry = _Loaded(model, source.device, source.device, weight_bytes(model) or source.weight_bytes)
         finally:
             with self._lock:

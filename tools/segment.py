@@ -37,7 +37,7 @@ _DOUBLE = 0.7  # IoU of boxes from which two masks of everything count as one
 class Segmentation:
     """Regions with masks and tight boxes; a region's score is the IoU that the model expects its mask to have.
 
-    notes: what the reader should know, such as a prompt that gave no mask.
+    notes: what the reader should know, such as how the image was read, or a prompt that gave no mask.
     """
 
     image: str
@@ -96,7 +96,7 @@ def segment(
     finder = as_segmenter(segmenter)
     with failures_of("the segmenter"):
         found = masks_of(finder, seen.image, prompts, cancellation, several=several)
-        notes = list(finder.notes(seen.image))
+        notes = list(dict.fromkeys((*seen.image.notes, *finder.notes(seen.image))))
     items = []
     for number, masks in enumerate(found):
         origin = chosen[number] if number < len(chosen) else None
@@ -164,7 +164,7 @@ def segment_everything(
     finder = as_segmenter(segmenter)
     with failures_of("the segmenter"):
         found = masks_of(finder, seen.image, prompts, cancellation, several=True, min_score=min_score)
-        notes = list(finder.notes(seen.image))
+        notes = list(dict.fromkeys((*seen.image.notes, *finder.notes(seen.image))))
     useful = [each for masks in found for each in masks if _usable(each, seen) and each.stability >= min_stability]
     kept = _without_doubles(_cleaned(_without_doubles(useful, cancellation), cancellation), cancellation)
     if len(kept) > max_regions:

@@ -146,7 +146,7 @@ class Workspace:
                 box = _moved(Box.parse(place, size_wh=seen.size_wh), seen.box)
         part = _widened(box, margin, parent.size_wh)
         pixels = parent.pixels.crop(tuple(map(int, part.xyxy)))  # type: ignore[arg-type]  # four whole numbers
-        loaded = LoadedImage(pixels, f"part of {parent.name}", whole=parent.image)
+        loaded = LoadedImage(pixels, f"part of {parent.name}", parent.image.notes, whole=parent.image)
         return WorkspaceImage(parent.name, loaded, parent.name, part, region.name if region else None)
 
     def add_regions(

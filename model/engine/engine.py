@@ -50,6 +50,7 @@ class Counters:
 
     steps: turns that gave every running question its next token.
     failed: questions that ended with an error; cancelled, deadline_exceeded: those that were taken back, or whose time was over.
+    waiting: questions in the queue; running: those that have left it, while they are read, too, and have not ended.
     """
 
     vision_passes: int
@@ -80,7 +81,7 @@ class Engine:
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._ended: Counter[str] = Counter()
+        self._submitted, self._ended = 0, Counter[str]()
 
     def submit(self, request: Request) -> Pending:
         """Hand in a question.  Error: QueueFull."""
@@ -92,6 +93,7 @@ class Engine:
         with self._wake:
             self.check_room(len(pending))
             self._waiting.extend(pending)
+            self._submitted += len(pending)
             self._start()
         return pending
 
@@ -125,7 +127,10 @@ class Engine:
 
     def counters(self) -> Counters:
         """What was done and what is held."""
-        runner, cache, ended = self.runner, self.cache, self._ended
+        runner, cache = self.runner, self.cache
+        with self._wake:
+            ended, waiting = self._ended.copy(), len(self._waiting)
+            running = self._submitted - ended.total() - waiting
         return Counters(
             vision_passes=runner.vision_passes,
             fusions=runner.fusions,
@@ -135,8 +140,8 @@ class Engine:
             failed=ended["failed"],
             cancelled=ended[Cancelled.code],
             deadline_exceeded=ended[DeadlineExceeded.code],
-            waiting=len(self._waiting),
-            running=len(self._batch),
+            waiting=waiting,
+            running=running,
             kept_images=len(cache),
             kept_bytes=cache.nbytes,
             evicted=cache.evicted,
@@ -194,7 +199,8 @@ class Engine:
         """Tell what has ended; only now, so that whoever hears of it finds its place free."""
         for pending, outcome in self._batch.over:
             if not pending.done:
-                self._ended[_ending(outcome)] += 1
+                with self._wake:
+                    self._ended[_ending(outcome)] += 1
                 pending.finish(outcome)
         self._batch.over.clear()
 

@@ -21,7 +21,6 @@ from roi_agent.cli.options import (
     check_picture,
     introduce,
     loading,
-    notes,
     opened_workspace,
     out,
     points,
@@ -145,4 +144,3 @@ def _show(workspace: "Workspace", found: Any, *, picture: Path | None, as_json: 
     for region in found.regions:
         place = ", ".join(f"{value:g}" for value in region.box.xyxy)
         out.print(f"{region.name}: {region.label or 'thing'} at {place}", markup=False, soft_wrap=True)
-    notes(workspace.image(found.image).image.notes)

@@ -1,6 +1,7 @@
 """A detector and a segmenter on a server of ours: the same objects as those in this process."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image
@@ -36,7 +37,8 @@ class RemoteDetector:
     def _candidates(self, image: LoadedImage, phrases: list[str], cancellation: Cancellation) -> Candidates:
         cancellation.check("detecting")
         found = self._connection.post("/detect/candidates", image, {"phrases": phrases, **_deadline(cancellation)})
-        return WireCandidates.model_validate(found).candidates(len(phrases))
+        candidates = WireCandidates.model_validate(found).candidates(len(phrases))
+        return replace(candidates, notes=(*image.notes, *candidates.notes))
 
 
 class RemoteSegmenter:

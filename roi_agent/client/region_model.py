@@ -43,7 +43,7 @@ class RemoteRegionModel(RegionModel):
         cancellation.check("answering")
         asked = [_question(turns, regions) for turns, regions in questions]
         answers = self._ask(image, asked, decoding.within(cancellation.left_s))
-        return [_answer(each, regions, image) for each, (_, regions) in zip(answers, questions, strict=True)]
+        return [answer_of(each, tuple(regions)) for each, (_, regions) in zip(answers, questions, strict=True)]
 
     def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:
         """The option with the highest length-normalised likelihood."""
@@ -56,17 +56,14 @@ class RemoteRegionModel(RegionModel):
         cancellation.check("choosing")
         asked = [_question(turns, regions) | {"options": list(options)} for turns, regions, options in questions]
         chosen = self._ask(image, asked, Decoding().within(cancellation.left_s))
-        return [
-            choice_of(each | {"notes": [*image.notes, *each["notes"]]}, tuple(regions))
-            for each, (_, regions, _) in zip(chosen, questions, strict=True)
-        ]
+        return [choice_of(each, tuple(regions)) for each, (_, regions, _) in zip(chosen, questions, strict=True)]
 
     def reply_stream(
         self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding
     ) -> AnswerStream:
         """As `reply`, piece by piece."""
         events = self._connection.with_image(image, lambda url: self._chat(url, turns, regions, decoding))
-        return _RemoteStream(events, regions, image, self.address)
+        return _RemoteStream(events, regions, self.address)
 
     def _ask(self, image: LoadedImage, questions: list[dict[str, Any]], decoding: Decoding) -> list[dict[str, Any]]:
         body = {"questions": questions, "decoding": asdict(decoding)}
@@ -102,8 +99,8 @@ class RemoteRegionModel(RegionModel):
 class _RemoteStream(AnswerStream):
     """OpenAI's chunks as an answer; read once, by whoever comes first."""
 
-    def __init__(self, events: Any, regions: Sequence[Region], image: LoadedImage, address: str) -> None:
-        self._events, self._regions, self._image, self._address = events, regions, image, address
+    def __init__(self, events: Any, regions: Sequence[Region], address: str) -> None:
+        self._events, self._regions, self._address = events, regions, address
         self._text: list[str] = []
         self._end: dict[str, Any] = {}
         self._usage: Any = None
@@ -147,7 +144,7 @@ class _RemoteStream(AnswerStream):
             regions=tuple(self._regions),
             usage=usage,
             timing=Timing(**roi["timing"]),
-            notes=(*self._image.notes, *roi["notes"]),
+            notes=tuple(roi["notes"]),
             finish=self._end["finish_reason"],
             tokens=tuple(tokens),
             in_domain=roi.get("in_domain"),
@@ -160,8 +157,3 @@ class _RemoteStream(AnswerStream):
 
 def _question(turns: Sequence[Turn], regions: Sequence[Region]) -> dict[str, Any]:
     return {"turns": [asdict(turn) for turn in turns], "regions": [region.to_dict() for region in regions]}
-
-
-def _answer(wire: dict[str, Any], regions: Sequence[Region], image: LoadedImage) -> Answer:
-    """The server saw the upright picture only; what was done to the file is known here."""
-    return answer_of(wire | {"notes": [*image.notes, *wire["notes"]]}, tuple(regions))

@@ -158,9 +158,10 @@ def _opened(workspaces: Workspaces, workspace: str | None, arguments: dict[str, 
     image = toolbox.workspace.add_image(loaded)
     width, height = image.size_wh
     where = f" in the workspace {name}: name it in every call" if workspaces.only is None else ""
-    data = {"image": image.name, "width": width, "height": height, **({"workspace": name} if where else {})}
-    notes = "".join(f"; {note}" for note in image.image.notes)
-    return ToolReply(f"{image.name} ({width} x {height} pixels){where}{notes}", data=data)
+    notes = list(image.image.notes)
+    data = {"image": image.name, "width": width, "height": height, "notes": notes}
+    text = "; ".join([f"{image.name} ({width} x {height} pixels){where}", *notes])
+    return ToolReply(text, data=data | ({"workspace": name} if where else {}))
 
 
 def _result(reply: ToolReply) -> types.CallToolResult:

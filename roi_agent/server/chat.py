@@ -18,6 +18,7 @@ from roi_agent.model.domain import OUTSIDE
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, RoiAgentError
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.mentions import read_turns
+from roi_agent.model.protocol import noted
 from roi_agent.model.regions import Region, parse_regions
 from roi_agent.model.shown import shown
 from roi_agent.schema import WireRegion, wire_regions
@@ -42,6 +43,7 @@ from roi_agent.server.chat_types import (
 )
 from roi_agent.server.state import State, state_of
 from roi_agent.server.waiting import unless_gone
+from roi_agent.tools.models import REGION_MODEL, failures_of
 
 router = APIRouter(route_class=JsonRoute)
 _NOTE = "\n\nNote: "
@@ -73,8 +75,9 @@ async def chat_completions(wanted: ChatRequest, request: Request) -> Any:
         streams = await _begin_all(state, asked, ways)
         return _StreamedAnswers(_events(state, streams, asked, wanted, head), streams)
     question = [(asked.turns, asked.regions)]
-    answers = await unless_gone(request, _all([state.model.areply_all(asked.image, question, each) for each in ways]))
-    told = [each for (each,) in answers]
+    with failures_of(REGION_MODEL):
+        answers = await unless_gone(request, _all([state.model.areply_all(asked.image, question, each) for each in ways]))
+        told = [noted(each, asked.image) for (each,) in answers]
     state.metrics.answered(told)
     choices = [_choice(index, each, asked.notes) for index, each in enumerate(told)]
     return ChatCompletion(**head, choices=choices, usage=_usage(told))
@@ -106,13 +109,19 @@ async def _begin_all(state: State, asked: _Asked, ways: Sequence[Decoding]) -> l
     return streams
 
 
+def _ended(stream: AnswerStream, image: LoadedImage) -> Answer:
+    with failures_of(REGION_MODEL):
+        return noted(stream.answer(), image)
+
+
 def _take_back(streams: Sequence[AnswerStream]) -> None:
     for each in streams:
         each.cancel()
 
 
 def _begin(state: State, asked: _Asked, decoding: Decoding) -> AnswerStream:
-    return state.model.reply_stream(asked.image, asked.turns, asked.regions, decoding)
+    with failures_of(REGION_MODEL):
+        return state.model.reply_stream(asked.image, asked.turns, asked.regions, decoding)
 
 
 async def _all(work: Sequence[Any]) -> list[list[Answer]]:
@@ -277,7 +286,7 @@ async def _events(
             if piece is not None:
                 yield part(index, {"content": piece})
                 continue
-            answers[index] = await asyncio.to_thread(streams[index].answer)
+            answers[index] = await asyncio.to_thread(_ended, streams[index], asked.image)
             end = _choice(index, answers[index], asked.notes)
             if warning := _warning(answers[index]):
                 yield part(index, {"content": warning}, roi={"note": True})  # a client that reads roi has it in the notes
@@ -297,8 +306,9 @@ async def _merged(streams: Sequence[AnswerStream]) -> AsyncIterator[tuple[int, s
 
     async def follow(index: int) -> None:
         try:
-            async for piece in streams[index]:
-                await pieces.put((index, piece))
+            with failures_of(REGION_MODEL):
+                async for piece in streams[index]:
+                    await pieces.put((index, piece))
             await pieces.put((index, None))
         except Exception as error:
             await pieces.put((index, error))

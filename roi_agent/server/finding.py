@@ -5,6 +5,7 @@ Detector and segmenter each have a lane; the work of a client that goes away, or
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,6 +40,7 @@ from roi_agent.server.bodies import JsonRoute
 from roi_agent.server.state import state_of
 from roi_agent.server.waiting import unless_gone
 from roi_agent.tools.detect import MAX_REGIONS, OVERLAP, detect
+from roi_agent.tools.models import failures_of
 from roi_agent.tools.segment import segment, segment_everything
 from roi_agent.tools.workspace import Workspace
 
@@ -111,7 +113,7 @@ async def detector_info(request: Request) -> FinderInfo:
     state = state_of(request)
 
     def work(stop: Cancellation) -> FinderInfo:
-        with state.models.use("detect") as model:
+        with state.models.use("detect") as model, failures_of("the detector"):
             detector = _phrase_detector(model)
             return FinderInfo(name=detector.name, threshold=detector.threshold, knows=limit_of(detector))
 
@@ -127,11 +129,11 @@ async def detect_candidates(wanted: CandidatesRequest, request: Request) -> Wire
     seen = await state.images.aget(wanted.image)
 
     def work(stop: Cancellation) -> WireCandidates:
-        with state.models.use("detect") as model:
+        with state.models.use("detect") as model, failures_of("the detector"):
             (found,) = candidates_of(_phrase_detector(model), [seen.pixels], phrases, stop)
         if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
             raise ModelOutputInvalid("the detector gave numbers that are not finite", do="use other weights or fp32")
-        return WireCandidates.of(found)
+        return WireCandidates.of(replace(found, notes=(*seen.notes, *found.notes)))
 
     return await _found(request, "detect", work, wanted.timeout_s)
 
@@ -142,7 +144,7 @@ async def segmenter_info(request: Request) -> FinderInfo:
     state = state_of(request)
 
     def work(stop: Cancellation) -> FinderInfo:
-        with state.models.use("segment") as model:
+        with state.models.use("segment") as model, failures_of("the segmenter"):
             return FinderInfo(name=as_segmenter(model).name)
 
     return await _found(request, "segment", work)
@@ -156,11 +158,11 @@ async def segment_masks(wanted: MasksRequest, request: Request) -> MasksResponse
     prompts = [_prompt(each, seen) for each in wanted.prompts]
 
     def work(stop: Cancellation) -> MasksResponse:
-        with state.models.use("segment") as model:
+        with state.models.use("segment") as model, failures_of("the segmenter"):
             segmenter = as_segmenter(model)
             options: dict[str, Any] = {"several": wanted.several, "min_score": wanted.min_score}
             found = masks_of(segmenter, seen, prompts, stop, **options) if prompts else []
-            notes = list(segmenter.notes(seen))
+            notes = [*seen.notes, *segmenter.notes(seen)]
         scored = [mask for masks in found for mask in masks]
         if not all(math.isfinite(mask.score) and math.isfinite(mask.stability) for mask in scored):
             raise ModelOutputInvalid("the segmenter gave a score that is not finite", do="use other weights or fp32")

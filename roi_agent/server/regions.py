@@ -7,12 +7,14 @@ from fastapi import APIRouter, Request
 from pydantic import TypeAdapter
 from starlette.datastructures import UploadFile
 
+from roi_agent.model.answers import Answer, Choice
 from roi_agent.model.cancellation import Cancellation
 from roi_agent.model.conversation import Turn
 from roi_agent.model.errors import ImageUnreadable, InvalidSetting
 from roi_agent.model.images import LoadedImage
 from roi_agent.model.local import LocalRegionModel
 from roi_agent.model.mentions import read_turns
+from roi_agent.model.protocol import noted
 from roi_agent.model.regions import Region, parse_regions
 from roi_agent.schema import (
     IMAGE_PREFIX,
@@ -29,6 +31,7 @@ from roi_agent.server import faults
 from roi_agent.server.bodies import JsonRoute, is_json, read_json
 from roi_agent.server.state import State, state_of
 from roi_agent.server.waiting import unless_gone
+from roi_agent.tools.models import REGION_MODEL, failures_of
 
 router = APIRouter(responses={**faults.RESPONSES}, route_class=JsonRoute)
 _JSON = TypeAdapter(ImageUpload)
@@ -94,9 +97,12 @@ async def _answers(state: State, image: LoadedImage, wanted: AskRequest) -> list
     read = [(each, *_read(each, image)) for each in wanted.questions]
     asked = [(turns, regions) for each, turns, regions, _ in read if each.options is None]
     choices = [(turns, regions, each.options) for each, turns, regions, _ in read if each.options is not None]
-    written = iter(await state.model.areply_all(image, asked, wanted.decoding.to_decoding()) if asked else [])
-    chosen = iter(await state.model.achoose_all(image, choices, timeout_s=stop.left_s) if choices else [])
-    answers = [next(written) if each.options is None else next(chosen) for each in wanted.questions]
+    with failures_of(REGION_MODEL):
+        written = iter(await state.model.areply_all(image, asked, wanted.decoding.to_decoding()) if asked else [])
+        chosen = iter(await state.model.achoose_all(image, choices, timeout_s=stop.left_s) if choices else [])
+        answers: list[Answer | Choice] = [
+            noted(next(written), image) if each.options is None else noted(next(chosen), image) for each in wanted.questions
+        ]
     state.metrics.answered(answers)
     told = [each.to_dict() | {"notes": [*each.notes, *notes]} for each, (*_, notes) in zip(answers, read, strict=True)]
     with faults.of_model():

@@ -16,9 +16,9 @@ from roi_agent.model.conversation import Turn, mentioned
 from roi_agent.model.display import shrunk
 from roi_agent.model.errors import Cancelled, InvalidSetting, RoiAgentError
 from roi_agent.model.mentions import read_turns, with_mentions
-from roi_agent.model.protocol import NoRegionModel, RegionModel
+from roi_agent.model.protocol import NoRegionModel, RegionModel, noted
 from roi_agent.model.regions import Region
-from roi_agent.tools.models import Models
+from roi_agent.tools.models import REGION_MODEL, Models, failures_of
 from roi_agent.trace import Step
 from roi_agent.trace.record import arguments_text, step_picture
 from roi_agent.ui.markup import linked, plain
@@ -59,16 +59,16 @@ def ask(work: Work, text: str, models: Models, leaving: Cancellation) -> Iterato
         yield
         asked = _read(work, text.strip())
         *earlier, last = asked.turns
-        with _region_model(models) as model:
+        with _region_model(models) as model, failures_of(REGION_MODEL):
             stream = model.reply_stream(work.image.image, asked.turns, asked.regions, Decoding())
             with work.going_on(stream.cancel), leaving.ending(stream.cancel):
                 for piece in stream:
                     reply["content"] += plain(piece)
                     yield
-                answer = stream.answer()
+                answer = noted(stream.answer(), work.image.image, asked.notes)
         if answer.text.strip():
             work.turns, work.implied = [*earlier, Turn(last.question, answer.text)], asked.implied
-        reply["content"] = _answered(answer, None if earlier else asked.implied, asked.notes)
+        reply["content"] = _answered(answer, None if earlier else asked.implied)
     except Cancelled:
         reply["content"] += _small(["stopped"])
     except GeneratorExit:  # the visitor has left, and may come back
@@ -157,10 +157,10 @@ def _about(work: Work, turns: Sequence[Turn], implied: str | None) -> tuple[Regi
     return work.workspace.pick(list(dict.fromkeys([implied, *named] if implied else named)))
 
 
-def _answered(answer: Answer, implied: str | None, notes: Sequence[str]) -> str:
+def _answered(answer: Answer, implied: str | None) -> str:
     about, said = f"about {implied}" if implied else "", bool(answer.text.strip())
     sure = _sure(answer.confidence if said else None)
-    return (linked(answer.text) if said else "*The model gave no answer.*") + _small([about, sure, *answer.notes, *notes])
+    return (linked(answer.text) if said else "*The model gave no answer.*") + _small([about, sure, *answer.notes])
 
 
 def _sure(confidence: float | None) -> str:

@@ -55,6 +55,19 @@ def test_a_question_is_taken_back_in_any_phase(
 
 
 @PHASES
+def test_a_question_that_is_worked_on_is_counted_in_any_phase(gated: tuple[Engine, Gate], requests: list[Request]) -> None:
+    engine, gate = gated
+    both = engine.submit_all(requests[:2])
+    assert gate.reached.wait(30)
+    now = engine.counters()
+    assert now.running >= 1 and now.running + now.waiting == 2
+    gate.open.set()
+    for each in both:
+        each.result()
+    assert engine.counters().answered == 2 and engine.counters().running == engine.counters().waiting == 0
+
+
+@PHASES
 def test_a_deadline_holds_in_any_phase(
     nano: LocalRegionModel,
     gated: tuple[Engine, Gate],
