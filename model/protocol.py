@@ -196,7 +196,6 @@ class RegionModel(ABC):
     ) -> list[Choice]:
         """As `choose_all`; it ends as `areply_all` does.  timeout_s: seconds until all choices must be there."""
         stop = Cancellation(timeout_s)
-
         stopping = passed_on(self.choose_all, stop)
         return await in_thread(lambda: self.choose_all(image, questions, **stopping), stop, "choosing")
 
