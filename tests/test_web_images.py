@@ -269,7 +269,7 @@ def test_where_strangers_name_images_the_setting_of_a_user_opens_no_host(host: s
     address, workspaces = f"http://{host}/scene1.png", Workspaces(load_models(), only=Workspace())
     with TestClient(build_app(load_models(), ServerSettings(), name="nano"), base_url="http://127.0.0.1") as client:
         region = {"name": "region1", "box": BOX}
-        asked = {"questions": [{"turns": [{"question": "What is <region1>?"}], "regions": [region]}]}
+        asked: dict[str, Any] = {"questions": [{"turns": [{"question": "What is <region1>?"}], "regions": [region]}]}
         for route, body in {"/v1/detect": {"phrases": "flag ."}, "/v1/regions/ask": asked}.items():
             answer = client.post(route, json={"image": address, **body})
             assert answer.status_code == 400 and answer.json()["error"]["code"] == "image_unreadable"
