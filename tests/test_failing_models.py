@@ -16,6 +16,7 @@ from roi_agent import Workspace, __version__, build_agent, build_toolbox
 from roi_agent.loading import load_models
 from roi_agent.mcp import Workspaces, build_server
 from roi_agent.model.answers import Answer, AnswerStream, Timing, Usage
+from roi_agent.model.cancellation import NEVER
 from roi_agent.model.detector import Candidates
 from roi_agent.model.masks import Mask
 from roi_agent.model.protocol import RegionModel
@@ -146,7 +147,7 @@ def test_a_failing_region_model_is_named_by_its_tools_the_agent_and_the_page(giv
     assert result.status == "refused" and said in result.answer
     assert any(step.error and said in step.text for step in result.trace.steps)
     work = Work(box.workspace.image().image, build_agent(**models), files="")
-    list(talking.ask(work, "What is it?", box.models))
+    list(talking.ask(work, "What is it?", box.models, NEVER))
     assert said in str(work.messages[-1]["content"]).replace("&#39;", "'")
 
 
