@@ -165,6 +165,12 @@ def test_terminals_get_bars_and_waiting_unless_nobody_asked(monkeypatch: pytest.
         assert ("rendering" in errors.getvalue() and "loading ..." in errors.getvalue()) == show
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing takes so long that a line says so, on however slow a machine."""
+    monkeypatch.setattr(progress, "FIRST_S", 600.0)
+
+
 SETTINGS = {
     "model": "nano", "trained": ["region_encoder"], "data": {"toy-train": 1}, "batch": 2, "micro_batch": 2, "epochs": 1,
     "learning_rate": 1e-3, "precision": "float32", "log_every": 1, "save_every": 1, "workers": 0,
@@ -178,6 +184,7 @@ def training(tmp_path: Path, *, scenes: int = 4, **changed: Any) -> list[str]:
     return ["train", str(tmp_path / "own.yaml"), "--data", str(tmp_path / "sets"), "--from", "nano"]
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_training_writes_nothing_but_its_result_into_pipes(run: Runner, tmp_path: Path, form: list[str]) -> None:
     result = run(*training(tmp_path), "--out", str(tmp_path / "run"), *form)
@@ -185,6 +192,7 @@ def test_training_writes_nothing_but_its_result_into_pipes(run: Runner, tmp_path
     assert json.loads(result.out)["model"] if form else result.out.count("\n") == 1
 
 
+@pytest.mark.usefixtures("patient")
 def test_converting_weights_writes_nothing_but_its_report_into_pipes(run: Runner, release: Release, tmp_path: Path) -> None:
     folder = release.write(tmp_path / "merged")
     release.copy_tokenizer(folder)
