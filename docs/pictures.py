@@ -6,9 +6,9 @@ import torch
 from PIL import Image, ImageOps
 
 from roi_agent import build_agent, load_region_model
-from roi_agent.model.images import load_image
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.regions import parse_regions
+from roi_agent.model.engine.local import LocalRegionModel
+from roi_agent.model.geometry.regions import parse_regions
+from roi_agent.model.images.loading import load_image
 from roi_agent.tools.view import contact_sheet, draw_regions
 
 HERE = Path(__file__).parent

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from roi_agent import Box, load_region_model
-from roi_agent.model.images import load_image
+from roi_agent.model.images.loading import load_image
 from roi_agent.tools.view import draw_regions
 
 image = load_image(Path(__file__).parent / "scene3.png")

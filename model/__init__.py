@@ -1,25 +1,41 @@
 """GPT4RoI as a Hugging Face model: a vision-language model that takes boxes as part of the question.
 
-Names are loaded when they are first used: `roi_agent.model.regions` and its like need no torch.
+Names are loaded when they are first used: `roi_agent.model.geometry.regions` and its like need no torch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from roi_agent.model.configuration import GPT4RoIConfig
-    from roi_agent.model.modeling import GPT4RoIForConditionalGeneration, ImageFeatures
-    from roi_agent.model.processing import GPT4RoIProcessor
-    from roi_agent.model.region_encoder import RegionEncoder
+    from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
+    from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration, ImageFeatures
+    from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
+    from roi_agent.model.gpt4roi.region_encoder import RegionEncoder
+    from roi_agent.model.protocol.answers import Answer, Choice, Decoding
+    from roi_agent.model.protocol.region_model import RegionModel
 
-__all__ = ["GPT4RoIConfig", "GPT4RoIForConditionalGeneration", "GPT4RoIProcessor", "ImageFeatures", "RegionEncoder"]
+__all__ = [
+    "Answer",
+    "Choice",
+    "Decoding",
+    "GPT4RoIConfig",
+    "GPT4RoIForConditionalGeneration",
+    "GPT4RoIProcessor",
+    "ImageFeatures",
+    "RegionEncoder",
+    "RegionModel",
+]
 
 _HOMES = {
-    "GPT4RoIConfig": "roi_agent.model.configuration",
-    "GPT4RoIForConditionalGeneration": "roi_agent.model.modeling",
-    "GPT4RoIProcessor": "roi_agent.model.processing",
-    "ImageFeatures": "roi_agent.model.modeling",
-    "RegionEncoder": "roi_agent.model.region_encoder",
+    "Answer": "roi_agent.model.protocol.answers",
+    "Choice": "roi_agent.model.protocol.answers",
+    "Decoding": "roi_agent.model.protocol.answers",
+    "GPT4RoIConfig": "roi_agent.model.gpt4roi.configuration",
+    "GPT4RoIForConditionalGeneration": "roi_agent.model.gpt4roi.modeling",
+    "GPT4RoIProcessor": "roi_agent.model.gpt4roi.processing",
+    "ImageFeatures": "roi_agent.model.gpt4roi.modeling",
+    "RegionEncoder": "roi_agent.model.gpt4roi.region_encoder",
+    "RegionModel": "roi_agent.model.protocol.region_model",
 }
 
 

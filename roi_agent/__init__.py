@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from roi_agent.agent.agent import build_agent
     from roi_agent.loading import build_toolbox, load_detector, load_region_model, load_segmenter
-    from roi_agent.model.regions import Box, Region
+    from roi_agent.model.geometry.regions import Box, Region
     from roi_agent.tools.workspace import Workspace
     from roi_agent.web_images import fetch_image
 
@@ -29,8 +29,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Box": "roi_agent.model.regions",
-    "Region": "roi_agent.model.regions",
+    "Box": "roi_agent.model.geometry.regions",
+    "Region": "roi_agent.model.geometry.regions",
     "Workspace": "roi_agent.tools.workspace",
     "build_agent": "roi_agent.agent.agent",
     "build_toolbox": "roi_agent.loading",

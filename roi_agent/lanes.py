@@ -7,8 +7,8 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from roi_agent.model.cancellation import LOOK_UP_S, Cancellation, in_thread
 from roi_agent.model.errors import DeadlineExceeded, QueueFull
+from roi_agent.model.utils.cancellation import LOOK_UP_S, Cancellation, in_thread
 
 KINDS = ("detect", "segment")
 _WAITING = "waiting for its turn"

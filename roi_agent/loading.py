@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AutoConfig
 
-from roi_agent.model.configuration import PRESETS, GPT4RoIConfig
-from roi_agent.model.detector import PhraseDetector, TransformersDetector
-from roi_agent.model.dtypes import DTYPES, stored_dtype
+from roi_agent.model.checkpoints.dtypes import DTYPES, stored_dtype
+from roi_agent.model.checkpoints.loading import load_part
+from roi_agent.model.detection.detector import PhraseDetector, TransformersDetector
+from roi_agent.model.domain.introduction import NANO
 from roi_agent.model.engine import EngineSettings
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
-from roi_agent.model.introduction import NANO
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.progress import waiting
-from roi_agent.model.protocol import NoRegionModel, RegionModel
-from roi_agent.model.segmenter import PromptedSegmenter, TransformersSegmenter
-from roi_agent.model.weights import load_part
+from roi_agent.model.gpt4roi.configuration import PRESETS, GPT4RoIConfig
+from roi_agent.model.protocol.region_model import NoRegionModel, RegionModel
+from roi_agent.model.segmentation.segmenter import PromptedSegmenter, TransformersSegmenter
+from roi_agent.model.utils.progress import waiting
 from roi_agent.tools.ask import SecondLook
 from roi_agent.tools.models import Models, ModelSource, parse_devices, parse_dtypes, weight_bytes
 from roi_agent.tools.workspace import Workspace
@@ -54,7 +54,7 @@ def load_region_model(
         precision slowly, what is fast there, which a line of the log says.
     engine: memory and queue of a model in this process.  api_key: of a server; by default ROI_AGENT_API_KEY.
     image_size: read images at this side, in pixels, as 336 for a checkpoint of 224: position embeddings are interpolated;
-        see `roi_agent.model.adapt.at_image_size`.
+        see `roi_agent.model.checkpoints.adapt.at_image_size`.
     mask_pooling: pool regions that have a mask by their mask; by default as the model was made.
     Raises ModelNotFound, CheckpointMismatch, InvalidSetting; for a server ServerUnreachable, Unauthorised and MissingExtra.
     """

@@ -11,12 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from roi_agent.model.answers import Answer, Choice
-from roi_agent.model.boxes import Box
-from roi_agent.model.display import regions_table, shrunk, stacked
 from roi_agent.model.errors import InvalidSetting, MissingExtra
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.regions import Region, parse_regions
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.regions import Region, parse_regions
+from roi_agent.model.images.loading import LoadedImage, load_image
+from roi_agent.model.protocol.answers import Answer, Choice
+from roi_agent.model.utils.display import regions_table, shrunk, stacked
 
 if TYPE_CHECKING:
     from roi_agent.tools.ask import Asked

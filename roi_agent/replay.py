@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemM
 
 from roi_agent.agent.intake import context_of
 from roi_agent.agent.planners import explained
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.measure import relate
 from roi_agent.tools.models import Models

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from roi_agent.model.boxes import MAX_PIXELS, MOST_PIXELS
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.boxes import MAX_PIXELS, MOST_PIXELS
+from roi_agent.model.utils.messages import shown
 
 API_KEY = "ROI_AGENT_API_KEY"
 MCP_PATH = "/mcp"

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.web_images import fetch
+from roi_agent.model.images.loading import LoadedImage, load_image
+from roi_agent.model.images.web import fetch
 
 
 def fetch_image(address: str, *, hosts: Iterable[str] | None = None, max_pixels: int | None = None) -> LoadedImage:

@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No lines that something takes long, which would come or not by how busy this machine is."""
-    from roi_agent.model import progress
+    from roi_agent.model.utils import progress
 
     monkeypatch.setattr(progress, "FIRST_S", 3600.0)
 

@@ -5,10 +5,10 @@ from roi_agent.generation.describing import Described, Description
 from roi_agent.generation.relating import Layout
 from roi_agent.generation.supporting import THERE, UNSURE, Support
 from roi_agent.generation.vocabulary import Vocabulary
-from roi_agent.model.boxes import Box
-from roi_agent.model.data.art import COLOURS, KINDS
 from roi_agent.model.data.record import Evidence
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.toy.world.art import COLOURS, KINDS
 
 VOCABULARY = Vocabulary(KINDS, tuple(COLOURS), ("small", "medium", "large"))
 

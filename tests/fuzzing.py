@@ -15,7 +15,7 @@ from PIL import Image
 
 from roi_agent import load_region_model
 from roi_agent.model.errors import RoiAgentError
-from roi_agent.model.images import load_image
+from roi_agent.model.images.loading import load_image
 from tests.pictures import EVERY_FORMAT
 
 MOST_MB = 1500  # of memory: the models and a picture take less than half

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from roi_agent.model.boxes import Box
-from roi_agent.model.masks import Mask
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.geometry.regions import Region
 
 
 def region(array: NDArray[np.bool_], box: Box | None = None) -> Region:

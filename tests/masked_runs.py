@@ -7,16 +7,16 @@ from typing import Any
 
 import torch
 
-from roi_agent.model.adapt import load_adapted
-from roi_agent.model.data.questions import TRAINING_SEEDS
+from roi_agent.model.checkpoints.adapt import load_adapted
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.data.record_files import Card, write_records
-from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.processing import GPT4RoIProcessor
+from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
+from roi_agent.model.toy.questions.questions import TRAINING_SEEDS
+from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.mixture import Mixture, open_parts
-from roi_agent.model.train.record_job import RecordJob
-from roi_agent.model.train.record_settings import RecordSettings
 from roi_agent.model.train.samples import Batch, Samples
+from roi_agent.model.train.settings import RecordSettings
 from roi_agent.model.train.starting import Start
 from tests.benchmarks.ablation_scenes import FAMILIES, overlapping_scene, picture_of, questions_of, regions_of
 from tests.small import make_model, make_processor

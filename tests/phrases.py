@@ -1,9 +1,9 @@
 """What a phrase means, read from its words alone: a second opinion on what the data says."""
 
-from roi_agent.model.data.art import COLOURS, KINDS
-from roi_agent.model.data.phrases import words
-from roi_agent.model.data.scenes import Thing
 from roi_agent.model.data.wording import plural
+from roi_agent.model.toy.questions.phrases import words
+from roi_agent.model.toy.world.art import COLOURS, KINDS
+from roi_agent.model.toy.world.scenes import Thing
 
 SIZE_WORDS = {"small": "small", "little": "small", "medium": "medium", "large": "large", "big": "large"}
 NOUNS = {noun: kind for kind in KINDS for noun in (kind, plural(kind))}

@@ -7,12 +7,12 @@ from functools import cache, partial
 from itertools import pairwise
 from math import dist
 
-from roi_agent.model.data.art import COLOURS, KINDS, SIZES
-from roi_agent.model.data.compositional import VisualQuestion
-from roi_agent.model.data.families import COUNTS
-from roi_agent.model.data.geometry import area, centre
-from roi_agent.model.data.scenes import Scene, Thing
 from roi_agent.model.data.wording import plural
+from roi_agent.model.toy.questions.compositional import VisualQuestion
+from roi_agent.model.toy.questions.families import COUNTS
+from roi_agent.model.toy.world.art import COLOURS, KINDS, SIZES
+from roi_agent.model.toy.world.relations import area, centre
+from roi_agent.model.toy.world.scenes import Scene, Thing
 from roi_agent.prompts import load_blocks
 
 Measure = Callable[[Thing], float]

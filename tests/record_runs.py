@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, CLIPVisionConfig, CLIPVisionModel, PreTrainedConfig
 
-from roi_agent.model.configuration import GPT4RoIConfig
+from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
 from roi_agent.model.train import starting
-from roi_agent.model.train.record_job import RecordJob
-from roi_agent.model.train.record_settings import RecordSettings
+from roi_agent.model.train.job import RecordJob
+from roi_agent.model.train.settings import RecordSettings
 from roi_agent.model.train.starting import Start
 from tests.small import PATCHES, make_model, make_processor, small_config
 from tests.training_sets import write_set

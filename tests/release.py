@@ -14,8 +14,8 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlamaTokenizer, PreTrain
 
 from roi_agent.model import GPT4RoIConfig, GPT4RoIForConditionalGeneration, GPT4RoIProcessor
 from roi_agent.model.checkpoints.vocabulary import load_tokenizer
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.processing import new_processor, register_special_tokens
+from roi_agent.model.engine.local import LocalRegionModel
+from roi_agent.model.gpt4roi.processing import new_processor, register_special_tokens
 from tests.small import PATCHES
 
 TOKENS = ("[PAD]", "<im_patch>", "<bbox>", "<point>", "<im_start>", "<im_end>")

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import cache
 
 from roi_agent.generation.claims import EXTREMES
-from roi_agent.model.data.families import COUNTS
-from roi_agent.model.data.geometry import area, centre, gap
 from roi_agent.model.data.record import Record
-from roi_agent.model.data.scenes import Scene, Thing
 from roi_agent.model.data.wording import article, plural
+from roi_agent.model.toy.questions.families import COUNTS
+from roi_agent.model.toy.world.relations import area, centre, gap
+from roi_agent.model.toy.world.scenes import Scene, Thing
 from roi_agent.prompts import load_blocks
 
 _SAME = 0.5  # IoU from which a region is a thing of the scene

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from roi_agent.model import GPT4RoIConfig, GPT4RoIForConditionalGeneration, GPT4RoIProcessor
-from roi_agent.model.processing import new_processor, register_special_tokens
+from roi_agent.model.gpt4roi.processing import new_processor, register_special_tokens
 
 PAD, IMAGE, REGION, START, END = 9, 10, 11, 12, 13
 VOCABULARY = 40

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from roi_agent.model.cancellation import NEVER, Cancellation
-from roi_agent.model.detector import Candidates
-from roi_agent.model.images import LoadedImage
-from roi_agent.model.masks import Mask
-from roi_agent.model.segmenter import Prompt, ScoredMask
+from roi_agent.model.detection.detector import Candidates
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.images.loading import LoadedImage
+from roi_agent.model.segmentation.segmenter import Prompt, ScoredMask
+from roi_agent.model.utils.cancellation import NEVER, Cancellation
 
 
 class Steps:

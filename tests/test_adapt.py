@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from roi_agent import load_region_model
-from roi_agent.model.adapt import at_image_size, load_adapted
-from roi_agent.model.configuration import GPT4RoIConfig
-from roi_agent.model.costs import costs
+from roi_agent.model.checkpoints.adapt import at_image_size, load_adapted
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, RoiAgentError
-from roi_agent.model.local import LocalRegionModel
+from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
+from roi_agent.model.gpt4roi.costs import costs
 from tests.small import clip, dinov2, make_model, make_processor, resnet, siglip, vit
 
 ROOT = Path(__file__).parent.parent

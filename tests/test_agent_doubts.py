@@ -14,8 +14,8 @@ from roi_agent.agent.agent import Agent
 from roi_agent.agent.evidence import weigh
 from roi_agent.agent.result import Budget
 from roi_agent.agent.running import Run
-from roi_agent.model.detector import Candidates
-from roi_agent.model.protocol import RegionModel
+from roi_agent.model.detection.detector import Candidates
+from roi_agent.model.protocol.region_model import RegionModel
 from tests import photos
 
 SCENE = Path(__file__).parent.parent / "examples" / "scene1.png"

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from roi_agent.evaluation.agent import DIRECT, GOAL, VARIANTS, Attempt, agent_markdown, agent_scores, agent_table, run_agent
-from roi_agent.model.data.compositional import COMPOSITIONAL, VisualQuestion
 from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.toy.questions.compositional import COMPOSITIONAL, VisualQuestion
 
 PAGE = Path(__file__).parent.parent / "docs" / "measured.md"
 COLUMNS = (*VARIANTS, DIRECT)

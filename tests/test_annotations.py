@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from roi_agent.model.annotations import annotated_box, annotated_mask
-from roi_agent.model.boxes import Box
 from roi_agent.model.errors import InvalidSetting, MaskInvalid, UserError
+from roi_agent.model.geometry.annotations import annotated_box, annotated_mask
+from roi_agent.model.geometry.boxes import Box
 
 SIZE = (60, 40)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from roi_agent.model.aside import is_free, remove_leftovers, save_aside, whole_folder
+from roi_agent.model.utils.atomic_files import is_free, remove_leftovers, save_aside, whole_folder
 
 ROOT = Path(__file__).parent.parent
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from roi_agent.model.aside import whole_folder
+from roi_agent.model.utils.atomic_files import whole_folder
 with whole_folder(Path(sys.argv[1])) as folder:
     (folder / "below").mkdir()
     (folder / "below" / "half").write_text("ha")

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from roi_agent import Box, Workspace, load_region_model
-from roi_agent.model.data.scenes import make_scene, render
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import InvalidSetting, TooManyRegions, UnknownImage, UnknownRegion
-from roi_agent.model.local import LocalRegionModel
+from roi_agent.model.toy.world.scenes import make_scene, render
 from roi_agent.tools.ask import ask, ask_each, choose
 
 SCENE = Path(__file__).parent.parent / "examples" / "scene1.png"

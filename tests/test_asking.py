@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from roi_agent import Box, load_region_model
-from roi_agent.model.conversation import Turn
-from roi_agent.model.data.scenes import make_scene, render
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import (
     CheckpointMismatch,
     InvalidSetting,
@@ -20,10 +19,11 @@ from roi_agent.model.errors import (
     TooManyRegions,
     UnknownRegion,
 )
-from roi_agent.model.images import load_image
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.protocol import RegionModel
-from roi_agent.model.regions import parse_regions
+from roi_agent.model.geometry.regions import parse_regions
+from roi_agent.model.images.loading import load_image
+from roi_agent.model.protocol.conversation import Turn
+from roi_agent.model.protocol.region_model import RegionModel
+from roi_agent.model.toy.world.scenes import make_scene, render
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SCENE = EXAMPLES / "scene1.png"

@@ -7,8 +7,6 @@ import pytest
 
 from roi_agent.evaluation.running import EvaluationSettings, evaluate
 from roi_agent.loading import load_region_model
-from roi_agent.model.boxes import Box
-from roi_agent.model.conversation import Turn, mentioned
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.data.record_files import open_records
 from roi_agent.model.errors import DataNotFound
@@ -20,8 +18,10 @@ from roi_agent.model.evaluate.benches.pope import OWN, WRONG, Pope
 from roi_agent.model.evaluate.benches.vcr import Vcr, letter
 from roi_agent.model.evaluate.benches.visual7w import Visual7W
 from roi_agent.model.evaluate.sample import Answered, Output, Sample
-from roi_agent.model.protocol import RegionModel
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.protocol.conversation import Turn, mentioned
+from roi_agent.model.protocol.region_model import RegionModel
 from tests import toy_records
 from tests.test_evaluation import published
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from roi_agent import Workspace
-from roi_agent.model.cancellation import Cancellation
-from roi_agent.model.detector import TransformersDetector
+from roi_agent.model.detection.detector import TransformersDetector
 from roi_agent.model.errors import Cancelled, DeadlineExceeded
-from roi_agent.model.originals import as_segmenter
-from roi_agent.model.segmenter import ScoredMask, TransformersSegmenter
+from roi_agent.model.segmentation.original import as_segmenter
+from roi_agent.model.segmentation.segmenter import ScoredMask, TransformersSegmenter
+from roi_agent.model.utils.cancellation import Cancellation
 from roi_agent.tools.detect import detect, detect_in
 from roi_agent.tools.segment import point_at, segment, segment_everything
 from tests import tiny

@@ -14,7 +14,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig
 from roi_agent.model.checkpoints import convert, load_published, load_with_report, published_processor, rename_published
 from roi_agent.model.checkpoints.shards import WeightFolder
 from roi_agent.model.errors import CheckpointMismatch, ModelNotFound
-from roi_agent.model.processing import GPT4RoIProcessor
+from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
 from tests import published
 from tests.published import BASE_ROWS, ROWS, Release
 

@@ -18,7 +18,7 @@ PROGRAM = """
 import time
 from multiprocessing import get_context
 from pathlib import Path
-from roi_agent.model.children import deaf_children, end_with_parent
+from roi_agent.model.utils.child_processes import deaf_children, end_with_parent
 
 if __name__ != "__main__":
     Path("importing").touch()

@@ -17,9 +17,7 @@ from starlette.testclient import TestClient
 from roi_agent import Workspace, build_agent, load_detector, load_region_model, load_segmenter
 from roi_agent.client import Connection, RemoteRegionModel
 from roi_agent.loading import load_models
-from roi_agent.model.answers import Answer
-from roi_agent.model.conversation import Turn
-from roi_agent.model.detector import Candidates
+from roi_agent.model.detection.detector import Candidates
 from roi_agent.model.errors import (
     BoxOutOfBounds,
     Cancelled,
@@ -33,9 +31,11 @@ from roi_agent.model.errors import (
     UserError,
     all_errors,
 )
-from roi_agent.model.images import load_image
-from roi_agent.model.protocol import Closed, RegionModel
-from roi_agent.model.regions import parse_regions
+from roi_agent.model.geometry.regions import parse_regions
+from roi_agent.model.images.loading import load_image
+from roi_agent.model.protocol.answers import Answer
+from roi_agent.model.protocol.conversation import Turn
+from roi_agent.model.protocol.region_model import Closed, RegionModel
 from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.detect import detect

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from roi_agent import Workspace
-from roi_agent.model.images import LoadedImage, load_image
+from roi_agent.model.images.loading import LoadedImage, load_image
 from tests.pictures import ADOBE_RGB, PHOTO, PROPHOTO, SRGB, encoded, icc_profile
 
 CONVERTED = "colours converted from the picture's own profile to sRGB"

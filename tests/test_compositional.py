@@ -7,12 +7,18 @@ from random import Random
 
 import pytest
 
-from roi_agent.model.data.art import COLOURS, KINDS, SIZES
-from roi_agent.model.data.compositional import COMPOSITIONAL, VisualQuestion, make_visual_question, same_answer, visual_questions
-from roi_agent.model.data.families import COUNTS
-from roi_agent.model.data.questions import TRAINING_SEEDS
-from roi_agent.model.data.scenes import Scene, Thing, make_scene
 from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.toy.questions.compositional import (
+    COMPOSITIONAL,
+    VisualQuestion,
+    make_visual_question,
+    same_answer,
+    visual_questions,
+)
+from roi_agent.model.toy.questions.families import COUNTS
+from roi_agent.model.toy.questions.questions import TRAINING_SEEDS
+from roi_agent.model.toy.world.art import COLOURS, KINDS, SIZES
+from roi_agent.model.toy.world.scenes import Scene, Thing, make_scene
 from roi_agent.prompts import load_blocks
 from tests.question_reader import MEANINGS, NOUNS, readings
 

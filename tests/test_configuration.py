@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from roi_agent.model import GPT4RoIConfig, GPT4RoIForConditionalGeneration
-from roi_agent.model.configuration import PRESETS
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, RoiAgentError
+from roi_agent.model.gpt4roi.configuration import PRESETS
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roi_agent.model.conversation import ConversationTemplate, Prompt, Turn, mentioned
 from roi_agent.model.errors import ModelNotFound, UnknownRegion
-from roi_agent.model.regions import Box, Region
+from roi_agent.model.geometry.regions import Box, Region
+from roi_agent.model.protocol.conversation import ConversationTemplate, Prompt, Turn, mentioned
 
 PLAIN = ConversationTemplate(
     opening="",

@@ -16,9 +16,9 @@ from sentencepiece import sentencepiece_model_pb2
 from torch import Tensor
 
 from roi_agent.model.checkpoints import convert, load_published, published_processor
-from roi_agent.model.dtypes import stored_dtype
+from roi_agent.model.checkpoints.dtypes import stored_dtype
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import InvalidSetting, ModelNotFound
-from roi_agent.model.local import LocalRegionModel
 from tests import published
 from tests.published import BASE_ROWS, ROWS, Release
 
@@ -65,7 +65,7 @@ def test_convert_leaves_nothing_when_it_fails_late(release: Release, tmp_path: P
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("roi_agent.model.processing.GPT4RoIProcessor.save_pretrained", fail)
+    monkeypatch.setattr("roi_agent.model.gpt4roi.processing.GPT4RoIProcessor.save_pretrained", fail)
     with pytest.raises(OSError, match="no space"):
         convert(folder, tmp_path / "out" / "model", vision=release.tower, show_progress=False)
     assert not list((tmp_path / "out").iterdir())

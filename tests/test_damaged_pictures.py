@@ -12,8 +12,8 @@ from PIL import Image
 from roi_agent.model.data.conversion import TROUBLES, convert
 from roi_agent.model.data.record_files import Card, open_records
 from roi_agent.model.errors import DataRefused, ImageUnreadable
-from roi_agent.model.train.record_settings import EvaluationSettings
-from roi_agent.model.train.record_training import train_on_records
+from roi_agent.model.train.settings import EvaluationSettings
+from roi_agent.model.train.training import train_on_records
 from tests.commands import Runner
 from tests.conversions import coco, content, settings
 from tests.public_data import write_json

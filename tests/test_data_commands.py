@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from roi_agent.cli.data import RECORD_EXAMPLE
-from roi_agent.model.data.layouts import LAYOUTS
 from roi_agent.model.data.readers import READERS
 from roi_agent.model.data.record import Record
 from roi_agent.model.data.record_files import open_records
+from roi_agent.model.toy.layouts import LAYOUTS
 from tests.commands import Runner
 from tests.public_data import picture, write_json
 

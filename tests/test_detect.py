@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from roi_agent import Box
-from roi_agent.model.detector import Candidates
+from roi_agent.model.detection.detector import Candidates
 from roi_agent.model.errors import InvalidSetting, ModelFailed, ModelOutputInvalid, UnknownImage
 from roi_agent.tools.detect import detect, detect_in
 from tests.two_images import workspace

@@ -8,12 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from roi_agent.evaluation.models import detection_markdown, detection_table, run_detection
-from roi_agent.model.data.phrases import FORMS, Phrase
-from roi_agent.model.data.questions import TRAINING_SEEDS
-from roi_agent.model.data.scenes import Scene, Thing, make_scene
-from roi_agent.model.detector import Candidates
+from roi_agent.model.detection.detector import Candidates
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.evaluate.detection import (
+from roi_agent.model.toy.evaluate.detection import (
     ALONE,
     EVERY,
     FAR,
@@ -28,6 +25,9 @@ from roi_agent.model.evaluate.detection import (
     hits,
     ious,
 )
+from roi_agent.model.toy.questions.phrases import FORMS, Phrase
+from roi_agent.model.toy.questions.questions import TRAINING_SEEDS
+from roi_agent.model.toy.world.scenes import Scene, Thing, make_scene
 from tests.phrases import true_of
 
 A, B, C = [0.0, 0.0, 0.2, 0.2], [0.5, 0.5, 0.9, 0.9], [0.1, 0.0, 0.3, 0.2]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from roi_agent.model.data.prompted import PromptedBatch
-from roi_agent.model.train.detection_loss import cell_centres, dense_targets, matched, set_loss
+from roi_agent.model.toy.samples.phrases import PromptedBatch
+from roi_agent.model.toy.train.detection_loss import cell_centres, dense_targets, matched, set_loss
 
 STAR, DISC = [0.25, 0.25, 0.16, 0.16], [0.75, 0.75, 0.4, 0.2]
 

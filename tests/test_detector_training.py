@@ -10,16 +10,17 @@ import torch
 from transformers import AutoProcessor, GroundingDinoForObjectDetection
 
 from roi_agent.loading import SHIPPED
-from roi_agent.model.data.phrases import vocabulary, words
-from roi_agent.model.data.prompted import PromptedDataset, PromptedSample, collate_prompted, prompted
-from roi_agent.model.data.scenes import make_scene
-from roi_agent.model.data.toy import scene_pixels
-from roi_agent.model.detector import TransformersDetector, token_spans
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.train import familiar, loop
-from roi_agent.model.train.detection_loss import detection_loss
-from roi_agent.model.train.detector import DetectorTrainee
-from roi_agent.model.train.settings import PhaseSettings, TrainSettings
+from roi_agent.model.detection.detector import TransformersDetector, token_spans
+from roi_agent.model.engine.local import LocalRegionModel
+from roi_agent.model.toy.questions.phrases import vocabulary, words
+from roi_agent.model.toy.samples.phrases import PromptedDataset, PromptedSample, collate_prompted, prompted
+from roi_agent.model.toy.samples.questions import scene_pixels
+from roi_agent.model.toy.train import domain as familiar
+from roi_agent.model.toy.train import loop
+from roi_agent.model.toy.train.detection_loss import detection_loss
+from roi_agent.model.toy.train.detector import DetectorTrainee
+from roi_agent.model.toy.train.settings import PhaseSettings, TrainSettings
+from roi_agent.model.toy.world.scenes import make_scene
 
 QUICK = TrainSettings(
     preset="nano-detector",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from roi_agent.model.detector import TransformersDetector, parse_phrases, prompt_of, token_spans
+from roi_agent.model.detection.detector import TransformersDetector, parse_phrases, prompt_of, token_spans
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound, PromptTooLong
 from roi_agent.tools.detect import detect
 from tests import tiny

@@ -12,11 +12,11 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, LlamaConfig
 
+from roi_agent import doctor
+from roi_agent.doctor import Device, check_weights, examine, working_bytes
 from roi_agent.loading import SHIPPED
-from roi_agent.model import doctor
-from roi_agent.model.configuration import PRESETS, GPT4RoIConfig
-from roi_agent.model.doctor import Device, check_weights, examine, working_bytes
-from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.gpt4roi.configuration import PRESETS, GPT4RoIConfig
+from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
 
 
 @pytest.fixture

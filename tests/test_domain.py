@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from roi_agent.loading import SHIPPED, load_detector, load_region_model, load_segmenter
-from roi_agent.model.data.scenes import make_scene, render
-from roi_agent.model.domain import NOT_KNOWN, OUTSIDE, FeatureDomain, SceneDomain, load_domain, pool
-from roi_agent.model.images import load_image
-from roi_agent.model.protocol import RegionModel
-from roi_agent.model.train.familiar import seen_scene
+from roi_agent.model.domain.verdict import NOT_KNOWN, OUTSIDE, FeatureDomain, SceneDomain, load_domain, pool
+from roi_agent.model.images.loading import load_image
+from roi_agent.model.protocol.region_model import RegionModel
+from roi_agent.model.toy.train.domain import seen_scene
+from roi_agent.model.toy.world.scenes import make_scene, render
 from roi_agent.tools.ask import ask, choose
 from roi_agent.tools.detect import detect
 from roi_agent.tools.segment import segment

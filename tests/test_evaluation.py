@@ -8,10 +8,10 @@ import pytest
 
 from roi_agent.evaluation.models import run_toy, toy_markdown
 from roi_agent.loading import SHIPPED, load_region_model
-from roi_agent.model.data.questions import FAMILY_NAMES, TRAINING_SEEDS
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.evaluate.toy import GOALS, GROUPS, Score, ask_families, evaluate_toy, scores
-from roi_agent.model.local import LocalRegionModel
+from roi_agent.model.toy.evaluate.questions import GOALS, GROUPS, Score, ask_families, evaluate_toy, scores
+from roi_agent.model.toy.questions.questions import FAMILY_NAMES, TRAINING_SEEDS
 from tests.commands import Runner
 
 ROOT = Path(__file__).parent.parent
@@ -42,7 +42,7 @@ def test_families_are_asked_as_often_as_wanted() -> None:
 def test_batched_answers_are_those_of_asking_one_by_one() -> None:
     model = load_region_model("nano")
     assert isinstance(model, LocalRegionModel)
-    from roi_agent.model.data.scenes import render
+    from roi_agent.model.toy.world.scenes import render
 
     (answered, *_) = evaluate_toy(model, questions=1, first_seed=40)
     for asked in answered:
@@ -99,10 +99,10 @@ def test_the_tables_are_written_as_a_report(run: Runner, tmp_path: Path) -> None
 
 
 def test_chance_is_the_most_frequent_answer() -> None:
-    from roi_agent.model.conversation import Turn
-    from roi_agent.model.data.questions import Example
-    from roi_agent.model.data.scenes import make_scene
-    from roi_agent.model.evaluate.toy import Asked
+    from roi_agent.model.protocol.conversation import Turn
+    from roi_agent.model.toy.evaluate.questions import Asked
+    from roi_agent.model.toy.questions.questions import Example
+    from roi_agent.model.toy.world.scenes import make_scene
 
     scene = make_scene(1)
     asked = [

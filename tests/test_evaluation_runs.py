@@ -19,7 +19,7 @@ from roi_agent.evaluation.report import Report
 from roi_agent.evaluation.running import EvaluationSettings, evaluate, report
 from roi_agent.loading import SHIPPED, load_region_model
 from roi_agent.model.errors import CheckpointMismatch, DataNotFound, InvalidSetting, RecordInvalid, RunConflict, RunIncomplete
-from roi_agent.model.protocol import RegionModel
+from roi_agent.model.protocol.region_model import RegionModel
 from tests import toy_records
 from tests.commands import Runner
 from tests.serving import serving

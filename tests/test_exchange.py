@@ -16,9 +16,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from roi_agent import Region, Workspace
-from roi_agent.model.boxes import FORMATS, UNITS, Box
 from roi_agent.model.errors import BoxFormatUnknown, BoxOutOfBounds, InvalidSetting, MaskInvalid, RoiAgentError, UserError
-from roi_agent.model.regions import parse_regions
+from roi_agent.model.geometry.boxes import FORMATS, UNITS, Box
+from roi_agent.model.geometry.regions import parse_regions
 from roi_agent.tools.exchange import add_coco, from_supervision, to_array, to_coco, to_supervision
 from tests.test_workspace import DISC, PICTURE, filled
 

@@ -15,12 +15,12 @@ from mcp.client.client import Client
 from roi_agent import Workspace, __version__, build_agent, build_toolbox
 from roi_agent.loading import load_models
 from roi_agent.mcp import Workspaces, build_server
-from roi_agent.model.answers import Answer, AnswerStream, Timing, Usage
-from roi_agent.model.cancellation import NEVER
-from roi_agent.model.detector import Candidates
-from roi_agent.model.masks import Mask
-from roi_agent.model.protocol import RegionModel
-from roi_agent.model.segmenter import ScoredMask
+from roi_agent.model.detection.detector import Candidates
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.protocol.answers import Answer, AnswerStream, Timing, Usage
+from roi_agent.model.protocol.region_model import RegionModel
+from roi_agent.model.segmentation.segmenter import ScoredMask
+from roi_agent.model.utils.cancellation import NEVER
 from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.models import Models, ModelSource

@@ -7,7 +7,7 @@ from PIL import Image
 
 from roi_agent import Workspace
 from roi_agent.model.errors import ImageUnreadable
-from roi_agent.model.images import load_image
+from roi_agent.model.images.loading import load_image
 from tests.commands import Runner
 
 

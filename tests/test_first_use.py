@@ -17,9 +17,9 @@ import yaml
 from rich.console import Console
 
 import roi_agent
-from roi_agent.model import progress
 from roi_agent.model.data.record_files import open_records
-from roi_agent.model.introduction import NANO
+from roi_agent.model.domain.introduction import NANO
+from roi_agent.model.utils import progress
 from roi_agent.tools.workspace import Workspace
 from roi_agent.trace import Trace
 from tests.commands import Runner

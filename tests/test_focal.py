@@ -12,15 +12,15 @@ from PIL import Image
 from torch import Tensor
 
 from roi_agent.model import GPT4RoIForConditionalGeneration
-from roi_agent.model.adapt import load_adapted
-from roi_agent.model.boxes import Box
+from roi_agent.model.checkpoints.adapt import load_adapted
 from roi_agent.model.engine import Engine, Runner
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.focal import FocalCrops, focal_crops
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.processing import GPT4RoIProcessor
-from roi_agent.model.regions import Region, parse_regions
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.regions import Region, parse_regions
+from roi_agent.model.gpt4roi.focal import FocalCrops, focal_crops
+from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
+from roi_agent.model.images.loading import LoadedImage, load_image
 from tests.engine.asked import BOXES, SCENE, ids_of, request, without_end
 
 NANO = Path(__file__).parent.parent / "model" / "nano"

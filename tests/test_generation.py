@@ -15,17 +15,17 @@ from roi_agent.generation.rules import FAMILIES
 from roi_agent.generation.settings import GenerationSettings
 from roi_agent.generation.supporting import CHOOSE, DETECTOR, SECOND_LOOK, THERE, UNSURE
 from roi_agent.generation.verifying import REPEATED, UNCLEAR, Verifier
-from roi_agent.model.answers import Answer, Choice, Decoding, Timing, Usage
-from roi_agent.model.boxes import Box
-from roi_agent.model.conversation import Turn
-from roi_agent.model.data.art import KINDS
 from roi_agent.model.data.record import Record
-from roi_agent.model.data.scenes import make_scene, render_image
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.masks import Mask
-from roi_agent.model.protocol import RegionModel
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.images.loading import LoadedImage, load_image
+from roi_agent.model.protocol.answers import Answer, Choice, Decoding, Timing, Usage
+from roi_agent.model.protocol.conversation import Turn
+from roi_agent.model.protocol.region_model import RegionModel
+from roi_agent.model.toy.world.art import KINDS
+from roi_agent.model.toy.world.scenes import make_scene, render_image
 from tests.described import CUP, STAR, SUPPORT, asked, layout
 from tests.scene_truth import Share, is_true
 

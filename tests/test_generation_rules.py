@@ -12,9 +12,9 @@ from roi_agent.generation.rules import ABOUT_ONE, FAMILIES, SINGLE
 from roi_agent.generation.supporting import THERE, Support
 from roi_agent.generation.verifying import Verifier
 from roi_agent.generation.writing import OfflineWriter
-from roi_agent.model.conversation import mentioned
 from roi_agent.model.data.record import Evidence, Record, RecordTurn
-from roi_agent.model.data.scenes import Scene, Thing
+from roi_agent.model.protocol.conversation import mentioned
+from roi_agent.model.toy.world.scenes import Scene, Thing
 from tests.described import CUP, PROOF, STAR, VOCABULARY, layout, thing
 from tests.scene_truth import is_true
 

@@ -6,8 +6,8 @@ import pytest
 
 from roi_agent import load_detector
 from roi_agent.generation.vocabulary import Vocabulary
-from roi_agent.model.data.art import KINDS
 from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.toy.world.art import KINDS
 from tests.described import VOCABULARY
 
 

@@ -13,9 +13,9 @@ from roi_agent.generation.making import Made, Maker
 from roi_agent.generation.settings import GenerationSettings
 from roi_agent.generation.supporting import CHOOSE, DESCRIPTION
 from roi_agent.generation.verifying import FAILED, GEOMETRY, MALFORMED, REPEATED, UNKNOWN, UNSUPPORTED
-from roi_agent.model.data.scenes import make_scene, render_image
 from roi_agent.model.errors import PlannerFailed
-from roi_agent.model.images import load_image
+from roi_agent.model.images.loading import load_image
+from roi_agent.model.toy.world.scenes import make_scene, render_image
 from tests.chat_server import ChatServer, Reply, call, calls, says
 from tests.scene_truth import is_true
 

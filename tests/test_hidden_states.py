@@ -24,7 +24,7 @@ from transformers import (
     ViTConfig,
 )
 
-from roi_agent.model.hidden_states import hidden_states
+from roi_agent.model.gpt4roi.hidden_states import hidden_states
 
 PLAIN: dict[str, Any] = {
     "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2,

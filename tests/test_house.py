@@ -55,7 +55,7 @@ def test_the_import_contract_holds() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["roi_agent", "roi_agent.model", "roi_agent.model.errors", "roi_agent.model.regions", "roi_agent.prompts"]
+    "module", ["roi_agent", "roi_agent.model", "roi_agent.model.errors", "roi_agent.model.geometry.regions", "roi_agent.prompts"]
 )
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     heavy = {"torch", "torchvision", "transformers", "langchain", "langchain_core", "PIL"}

@@ -15,11 +15,11 @@ from PIL import Image
 from roi_agent import Workspace, __version__, build_agent, build_toolbox
 from roi_agent.loading import load_models
 from roi_agent.mcp import Workspaces, build_server
-from roi_agent.model.answers import Answer, Choice, Decoding, Timing, Usage
-from roi_agent.model.conversation import Turn
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.protocol import RegionModel
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.images.loading import LoadedImage, load_image
+from roi_agent.model.protocol.answers import Answer, Choice, Decoding, Timing, Usage
+from roi_agent.model.protocol.conversation import Turn
+from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.ask import ask

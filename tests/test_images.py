@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps
 
 from roi_agent.model.errors import ImageUnreadable, MissingExtra
-from roi_agent.model.images import LoadedImage, image_size, load_image
+from roi_agent.model.images.loading import LoadedImage, image_size, load_image
 from tests.pictures import BLACK, EVERY_FORMAT, NOISE, PHOTO, RED, WHITE, encoded, raw_gif, raw_png
 
 

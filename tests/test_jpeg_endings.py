@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from roi_agent.model.errors import ImageUnreadable
-from roi_agent.model.images import load_image
+from roi_agent.model.images.loading import load_image
 from tests.pictures import NOISE, encoded
 
 NOTE = "JPEG without an end mark: read to its last pixel"

@@ -12,8 +12,8 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from roi_agent import Box, Region
-from roi_agent.model.introduction import NANO
-from roi_agent.model.masks import Mask
+from roi_agent.model.domain.introduction import NANO
+from roi_agent.model.geometry.masks import Mask
 from tests.browser import browser
 from tests.lab import Reader, lab, write_notebook
 from tests.serving import ROOT

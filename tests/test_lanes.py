@@ -16,9 +16,9 @@ from roi_agent import Workspace, __version__
 from roi_agent.lanes import Job, Lane, Lanes
 from roi_agent.loading import load_models, load_region_model
 from roi_agent.mcp import Workspaces, build_server
-from roi_agent.model.cancellation import Cancellation
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import DeadlineExceeded, QueueFull
-from roi_agent.model.local import LocalRegionModel
+from roi_agent.model.utils.cancellation import Cancellation
 from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
 from tests.leaving import Leaving

@@ -11,8 +11,8 @@ from starlette.testclient import TestClient
 from roi_agent import Workspace, load_region_model
 from roi_agent.loading import load_models
 from roi_agent.model.errors import ImageTooLarge, InvalidSetting
-from roi_agent.model.images import load_image
-from roi_agent.model.masks import Mask
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.images.loading import load_image
 from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
 from tests.commands import Runner

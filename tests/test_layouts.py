@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roi_agent.model.data.layouts import LAYOUTS
-from roi_agent.model.data.layouts.expressions import by_looks, by_place
-from roi_agent.model.data.layouts.flickr30k import chains, phrases
-from roi_agent.model.data.layouts.refcoco import EXPRESSIONS
-from roi_agent.model.data.questions import TRAINING_SEEDS
 from roi_agent.model.data.readers import READERS
 from roi_agent.model.data.readers.base import Reader
 from roi_agent.model.data.record import Record
 from roi_agent.model.data.record_files import RecordSet
-from roi_agent.model.data.scenes import RenderedScene, Thing, make_scene, render
 from roi_agent.model.data.wording import article
-from roi_agent.model.images import load_image
+from roi_agent.model.images.loading import load_image
+from roi_agent.model.toy.layouts import LAYOUTS
+from roi_agent.model.toy.layouts.expressions import by_looks, by_place
+from roi_agent.model.toy.layouts.flickr30k import chains, phrases
+from roi_agent.model.toy.layouts.refcoco import EXPRESSIONS
+from roi_agent.model.toy.questions.questions import TRAINING_SEEDS
+from roi_agent.model.toy.world.scenes import RenderedScene, Thing, make_scene, render
 from tests.commands import Runner
 from tests.public_data import answers, read_all
 
@@ -167,7 +167,7 @@ def test_ctrl_c_while_a_layout_is_written_leaves_nothing(run: Runner, tmp_path: 
 
     command = ("scenes", str(tmp_path / "toy"), "--layout", "coco", "--count", "1", "--side", "64")
     with monkeypatch.context() as patched:
-        patched.setattr("roi_agent.model.data.layouts.coco.write_json", stopped)
+        patched.setattr("roi_agent.model.toy.layouts.coco.write_json", stopped)
         assert run(*command).code == 130
     assert list(tmp_path.iterdir()) == []
     assert run(*command).code == 0 and (tmp_path / "toy" / "annotations").is_dir()

@@ -7,15 +7,15 @@ from random import Random
 
 import pytest
 
-from roi_agent.model.conversation import mentioned
-from roi_agent.model.data.art import COLOURS, KINDS, SIZES
-from roi_agent.model.data.families import COUNTS
-from roi_agent.model.data.geometry import area, centre
-from roi_agent.model.data.layouts import LAYOUTS
-from roi_agent.model.data.layouts.vcr import ASKED, make_problem
 from roi_agent.model.data.record import Record
-from roi_agent.model.data.scenes import Scene, Thing, make_scene, render
 from roi_agent.model.data.wording import plural
+from roi_agent.model.protocol.conversation import mentioned
+from roi_agent.model.toy.layouts import LAYOUTS
+from roi_agent.model.toy.layouts.vcr import ASKED, make_problem
+from roi_agent.model.toy.questions.families import COUNTS
+from roi_agent.model.toy.world.art import COLOURS, KINDS, SIZES
+from roi_agent.model.toy.world.relations import area, centre
+from roi_agent.model.toy.world.scenes import Scene, Thing, make_scene, render
 from tests.annotations import read
 
 SIDE = 128

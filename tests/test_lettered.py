@@ -2,10 +2,10 @@
 
 import pytest
 
-from roi_agent.model.boxes import Box
 from roi_agent.model.data.lettered import drawn, letter_read, lettered, with_letters
 from roi_agent.model.data.record import Record, RecordTurn
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.regions import Region
 
 OPTIONS = ("red", "blue", "C", "no: it is not")
 

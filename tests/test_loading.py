@@ -13,10 +13,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from roi_agent.loading import load_detector, load_models, load_region_model, load_segmenter
-from roi_agent.model import dtypes, progress
-from roi_agent.model.answers import AnswerStream
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.checkpoints import dtypes
+from roi_agent.model.engine.local import LocalRegionModel
+from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.protocol.answers import AnswerStream
+from roi_agent.model.utils import progress
 from tests import tiny
 from tests.commands import Runner
 from tests.small import make_model, make_processor
@@ -127,8 +128,8 @@ def test_a_command_runs_in_the_type_that_is_asked_for(run: Runner) -> None:
 _PEAK = """
 import resource, sys, torch
 from pathlib import Path
-from roi_agent.model.answers import AnswerStream
-from roi_agent.model.local import LocalRegionModel
+from roi_agent.model.protocol.answers import AnswerStream
+from roi_agent.model.engine.local import LocalRegionModel
 import roi_agent.model.checkpoints
 from tests.small import make_model
 

@@ -13,13 +13,13 @@ from starlette.testclient import TestClient
 
 from roi_agent import Workspace, load_region_model, load_segmenter
 from roi_agent.loading import load_models
-from roi_agent.model.adapt import load_adapted
+from roi_agent.model.checkpoints.adapt import load_adapted
 from roi_agent.model.engine import Engine, Runner
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, PointInvalid, RoiAgentError
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.masks import Mask
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.images.loading import LoadedImage, load_image
 from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.ask import ask

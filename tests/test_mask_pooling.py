@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from roi_agent.model.boxes import Box
-from roi_agent.model.coverage import mask_coverage
 from roi_agent.model.errors import InvalidSetting, MaskInvalid, RoiAgentError
-from roi_agent.model.region_encoder import RegionEncoder
-from roi_agent.model.regions import Region, parse_regions
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.regions import Region, parse_regions
+from roi_agent.model.gpt4roi.coverage import mask_coverage
+from roi_agent.model.gpt4roi.region_encoder import RegionEncoder
 from tests.masked import filled, masked_regions, region
 from tests.test_region_encoder import features_for, make_encoder
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from roi_agent.model.errors import MaskInvalid, RoiAgentError
-from roi_agent.model.masks import Mask
-from roi_agent.model.regions import Region, parse_regions
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.geometry.regions import Region, parse_regions
 
 SOME = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=40)).filter(lambda array: bool(array.any()))
 RING = np.array([[0, 1, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0]], dtype=bool)

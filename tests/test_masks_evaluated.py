@@ -8,15 +8,15 @@ import pytest
 
 from roi_agent.evaluation.outputs import RunFolder
 from roi_agent.evaluation.running import EvaluationSettings, make_plan
-from roi_agent.model.adapt import load_adapted
-from roi_agent.model.boxes import Box
+from roi_agent.model.checkpoints.adapt import load_adapted
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.data.record_files import Card, write_records
 from roi_agent.model.evaluate.benches import BENCHES
 from roi_agent.model.evaluate.sample import RIGHT, SHUFFLED, Output, Sample
 from roi_agent.model.evaluate.shuffling import shuffled
-from roi_agent.model.masks import Mask
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.geometry.regions import Region
 from tests.benchmarks.ablation_scenes import SIDE, overlapping_scene, picture_of
 from tests.commands import Runner
 

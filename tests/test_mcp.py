@@ -26,8 +26,8 @@ from roi_agent import Workspace, __version__
 from roi_agent.loading import build_toolbox, load_models
 from roi_agent.mcp import Workspaces, build_server
 from roi_agent.mcp.workspaces import KEEP_S
+from roi_agent.model.domain.introduction import NANO
 from roi_agent.model.errors import ImageUnreadable, InvalidSetting
-from roi_agent.model.introduction import NANO
 from roi_agent.tools.models import Models
 from tests.serving import ROOT, free_port
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roi_agent.model.boxes import Box
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.masks import Mask
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.geometry.regions import Region
 from roi_agent.tools.measure import ORDERS, area, count_by_label, extent, in_order, nearest, placed, relate, related
 
 

@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 from roi_agent import Workspace, load_region_model
 from roi_agent.loading import build_toolbox, load_models
 from roi_agent.model.errors import InvalidSetting, RoiAgentError, UnknownRegion, all_errors
-from roi_agent.model.mentions import WHOLE_IMAGE, with_mentions
-from roi_agent.model.protocol import RegionModel
+from roi_agent.model.protocol.mentions import WHOLE_IMAGE, with_mentions
+from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
 from tests.commands import runner

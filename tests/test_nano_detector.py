@@ -13,9 +13,9 @@ from transformers import AutoProcessor, GroundingDinoForObjectDetection, Groundi
 
 from roi_agent.evaluation.models import detection_markdown, run_detection
 from roi_agent.loading import SHIPPED
-from roi_agent.model.data.scenes import Scene, Thing, make_scene, render_image
-from roi_agent.model.detector import TransformersDetector
-from roi_agent.model.evaluate.detection import ALONE, EVERY, FAR, GOALS, MEAN, NEAR, STRANGE, DetectionScore, ious
+from roi_agent.model.detection.detector import TransformersDetector
+from roi_agent.model.toy.evaluate.detection import ALONE, EVERY, FAR, GOALS, MEAN, NEAR, STRANGE, DetectionScore, ious
+from roi_agent.model.toy.world.scenes import Scene, Thing, make_scene, render_image
 
 FOLDER = SHIPPED["detect"]["nano"]
 

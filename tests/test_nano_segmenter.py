@@ -12,9 +12,9 @@ from transformers import SamModel, SamProcessor
 from roi_agent import Workspace, load_segmenter
 from roi_agent.evaluation.models import run_segmentation, segmentation_markdown
 from roi_agent.loading import SHIPPED
-from roi_agent.model.data.scenes import make_scene, render
-from roi_agent.model.evaluate.segmentation import BOX, EVERYTHING, GOALS, POINT, SegmentationScore
-from roi_agent.model.segmenter import TransformersSegmenter
+from roi_agent.model.segmentation.segmenter import TransformersSegmenter
+from roi_agent.model.toy.evaluate.segmentation import BOX, EVERYTHING, GOALS, POINT, SegmentationScore
+from roi_agent.model.toy.world.scenes import make_scene, render
 from roi_agent.tools.measure import relate
 from roi_agent.tools.segment import segment, segment_everything
 

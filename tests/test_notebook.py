@@ -20,13 +20,13 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from roi_agent import Box, Region, Workspace
-from roi_agent.model.answers import Answer, Choice, Timing, Usage
-from roi_agent.model.conversation import Turn
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import BoxOutOfBounds, InvalidSetting, MissingExtra
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.masks import Mask
-from roi_agent.model.protocol import Chat
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.images.loading import LoadedImage, load_image
+from roi_agent.model.protocol.answers import Answer, Choice, Timing, Usage
+from roi_agent.model.protocol.conversation import Turn
+from roi_agent.model.protocol.region_model import Chat
 from roi_agent.notebook import Picker, gallery, pick
 from roi_agent.tools.ask import Asked, ask_each
 from roi_agent.tools.detect import Detection
@@ -334,7 +334,7 @@ def run_cell(client: NotebookClient, source: str) -> Any:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_a_front_end_draws_and_the_next_cell_has_the_boxes(kernel: NotebookClient) -> None:
     scene = Path(__file__).parent.parent / "examples" / "scene1.png"
-    imports = "from roi_agent.notebook import pick\nfrom roi_agent.model.images import load_image"
+    imports = "from roi_agent.notebook import pick\nfrom roi_agent.model.images.loading import load_image"
     assert run_cell(kernel, f"{imports}\nimage = load_image({str(scene)!r})") == []
     (shown,) = run_cell(kernel, "picker = pick(image, labels=['umbrella', 'square'])\npicker")
     view = shown["data"]["application/vnd.jupyter.widget-view+json"]

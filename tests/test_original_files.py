@@ -16,10 +16,10 @@ from transformers import GroundingDinoConfig, GroundingDinoForObjectDetection, S
 from roi_agent import Box, cli, load_detector, load_segmenter
 from roi_agent.model.checkpoints import convert_original, grounding_dino, sam
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
-from roi_agent.model.images import load_image
-from roi_agent.model.masks import Mask
-from roi_agent.model.originals import as_segmenter
-from roi_agent.model.segmenter import Prompt, TransformersSegmenter
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.images.loading import load_image
+from roi_agent.model.segmentation.original import as_segmenter
+from roi_agent.model.segmentation.segmenter import Prompt, TransformersSegmenter
 from tests import original_dino, tiny
 from tests.original_sam import original_sam
 

@@ -14,12 +14,12 @@ from fastapi import FastAPI
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from roi_agent.loading import load_models
-from roi_agent.model.answers import Answer, Choice, Decoding, Timing, Usage
-from roi_agent.model.conversation import Turn
 from roi_agent.model.engine import Counters, Engine, EngineSettings
-from roi_agent.model.images import LoadedImage
-from roi_agent.model.protocol import RegionModel
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.images.loading import LoadedImage
+from roi_agent.model.protocol.answers import Answer, Choice, Decoding, Timing, Usage
+from roi_agent.model.protocol.conversation import Turn
+from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
 from tests.leaving import Leaving

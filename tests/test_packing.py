@@ -10,14 +10,14 @@ from torch import Tensor
 
 from roi_agent.loading import SHIPPED
 from roi_agent.model.data.record import Record, RecordTurn
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, RegionInputs, normalised_boxes
-from roi_agent.model.regions import Box, Region
+from roi_agent.model.engine.local import LocalRegionModel
+from roi_agent.model.geometry.regions import Box, Region
+from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.gpt4roi.processing import IGNORE, GPT4RoIProcessor, RegionInputs, normalised_boxes
 from roi_agent.model.train.packed_loss import PackedLoss
 from roi_agent.model.train.packing import PADDING, Conversation, attention, pack, prefix_ids
-from roi_agent.model.train.record_settings import RecordSettings
 from roi_agent.model.train.samples import Batch, Forms, Sample, Samples, encode_records
+from roi_agent.model.train.settings import RecordSettings
 from tests.small import clip, gpt2, llama, make_model, make_processor, qwen2, resnet
 from tests.training_sets import scene_records
 

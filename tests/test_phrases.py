@@ -6,8 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roi_agent.model.data.phrases import FORMS, UNKNOWN, Phrase, make_phrases, swapped_phrase, true_phrase, unknown_phrase, words
-from roi_agent.model.data.scenes import Scene, Thing, make_scene
+from roi_agent.model.toy.questions.phrases import (
+    FORMS,
+    UNKNOWN,
+    Phrase,
+    make_phrases,
+    swapped_phrase,
+    true_phrase,
+    unknown_phrase,
+    words,
+)
+from roi_agent.model.toy.world.scenes import Scene, Thing, make_scene
 from tests.phrases import true_of
 
 

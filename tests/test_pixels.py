@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from roi_agent.model.errors import ImageUnreadable
-from roi_agent.model.images import LoadedImage, image_size, load_image
+from roi_agent.model.images.loading import LoadedImage, image_size, load_image
 from tests.pictures import raw_png, raw_tiff
 
 WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (255, 0, 0)

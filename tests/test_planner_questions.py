@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roi_agent.model.data.compositional import visual_questions
+from roi_agent.model.toy.questions.compositional import visual_questions
 from roi_agent.planner.language import described, number, sentences, singular, tokens
 from roi_agent.planner.nouns import noun
 from roi_agent.planner.query import (

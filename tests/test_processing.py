@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from roi_agent.loading import SHIPPED
-from roi_agent.model.conversation import Turn
 from roi_agent.model.errors import BoxOutOfBounds, CheckpointMismatch, UnknownRegion
-from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, new_processor
-from roi_agent.model.regions import Box, Region
+from roi_agent.model.geometry.regions import Box, Region
+from roi_agent.model.gpt4roi.processing import IGNORE, GPT4RoIProcessor, new_processor
+from roi_agent.model.protocol.conversation import Turn
 from tests.small import make_processor, small_config
 
 
@@ -119,7 +119,7 @@ def test_coded_errors_come_through(processor: GPT4RoIProcessor) -> None:
 
 
 def test_a_tokenizer_with_other_ids_is_refused(processor: GPT4RoIProcessor) -> None:
-    from roi_agent.model.configuration import GPT4RoIConfig
+    from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
 
     config = GPT4RoIConfig.preset("nano")
     config.region_token_id = 99

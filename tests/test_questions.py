@@ -5,12 +5,12 @@ from random import Random
 
 import pytest
 
-from roi_agent.model.conversation import mentioned
-from roi_agent.model.data.families import COUNTS
-from roi_agent.model.data.geometry import area, centre, place
-from roi_agent.model.data.questions import FAMILY_NAMES, Example, make_example
-from roi_agent.model.data.scenes import Scene, Thing, make_scene
 from roi_agent.model.data.wording import article, plural
+from roi_agent.model.protocol.conversation import mentioned
+from roi_agent.model.toy.questions.families import COUNTS
+from roi_agent.model.toy.questions.questions import FAMILY_NAMES, Example, make_example
+from roi_agent.model.toy.world.relations import area, centre, place
+from roi_agent.model.toy.world.scenes import Scene, Thing, make_scene
 
 
 def examples(family: str, count: int = 150) -> list[tuple[Scene, Example]]:

@@ -10,17 +10,17 @@ import pytest
 import torch
 from PIL import Image
 
+from roi_agent.model.checkpoints.loading import load_model
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.data.record_files import Card, write_records
 from roi_agent.model.errors import TrainingDiverged
-from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.regions import Box, Region
+from roi_agent.model.geometry.regions import Box, Region
+from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.train import run_checkpoints
 from roi_agent.model.train.divergence import Diverged, LossGuard
+from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.readiness import check_ready
-from roi_agent.model.train.record_job import RecordJob
-from roi_agent.model.train.record_training import train_on_records
-from roi_agent.model.weights import load_model
+from roi_agent.model.train.training import train_on_records
 from tests.record_runs import job, make_root
 
 

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from roi_agent.model.adapt import load_adapted
-from roi_agent.model.configuration import GPT4RoIConfig
+from roi_agent.model.checkpoints.adapt import load_adapted
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting
+from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
+from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.plan import make_plan
 from roi_agent.model.train.readiness import check_fit, check_ready
-from roi_agent.model.train.record_job import RecordJob
-from roi_agent.model.train.record_settings import EvaluationSettings, RecordSettings
-from roi_agent.model.train.record_training import train_on_records
+from roi_agent.model.train.settings import EvaluationSettings, RecordSettings
 from roi_agent.model.train.starting import Start
+from roi_agent.model.train.training import train_on_records
 from tests.masked_runs import BOTH, job, make_root
 from tests.record_runs import losses, weights
 

@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 import torch
 
-from roi_agent.model.adapt import load_adapted
-from roi_agent.model.boxes import Box
+from roi_agent.model.checkpoints.adapt import load_adapted
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.data.record_files import open_records
-from roi_agent.model.masks import Mask
-from roi_agent.model.processing import batched
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.gpt4roi.processing import batched
 from roi_agent.model.train.held_out import HeldOut
 from roi_agent.model.train.packed_loss import PackedLoss
 from roi_agent.model.train.packing import prefix_ids
-from roi_agent.model.train.record_settings import EvaluationSettings
 from roi_agent.model.train.samples import Batch, encode_records
+from roi_agent.model.train.settings import EvaluationSettings
 from roi_agent.model.train.starting import Start, prepare
 from tests.masked_runs import BOTH, NANO, QUICK, batch_of, make_root, opened, samples_of
 

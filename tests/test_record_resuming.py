@@ -16,10 +16,10 @@ import yaml
 
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, TrainingFailed
 from roi_agent.model.train import run_checkpoints
+from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.readiness import check_ready
-from roi_agent.model.train.record_job import RecordJob
-from roi_agent.model.train.record_training import train_on_records
 from roi_agent.model.train.starting import Start
+from roi_agent.model.train.training import train_on_records
 from tests.record_runs import ALL, back_to_step_2, job, losses, make_root, weights
 
 

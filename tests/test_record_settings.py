@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from roi_agent.model.checkpoints.loading import load_part
 from roi_agent.model.errors import CheckpointMismatch, DataNotFound, InvalidSetting, ModelNotFound, RoiAgentError
-from roi_agent.model.processing import GPT4RoIProcessor
+from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
+from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.readiness import check_ready
-from roi_agent.model.train.record_job import RecordJob
-from roi_agent.model.train.record_settings import RecordSettings
+from roi_agent.model.train.settings import RecordSettings
 from roi_agent.model.train.starting import Start
-from roi_agent.model.weights import load_part
 from tests.commands import Runner
 from tests.record_runs import QUICK, job, make_root
 

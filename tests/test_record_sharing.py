@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from roi_agent.model.checkpoints.loading import load_model
 from roi_agent.model.errors import RoiAgentError, TrainingFailed
-from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.train.divergence import Diverged
 from roi_agent.model.train.processes import launch
-from roi_agent.model.train.record_settings import EvaluationSettings, LoraSettings
-from roi_agent.model.train.record_training import train_on_records
-from roi_agent.model.weights import load_model
+from roi_agent.model.train.settings import EvaluationSettings, LoraSettings
+from roi_agent.model.train.training import train_on_records
 from tests.record_runs import back_to_step_2, job, losses, make_root, weights
 
 

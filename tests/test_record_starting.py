@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig
 
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
+from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.readiness import check_ready
-from roi_agent.model.train.record_job import RecordJob
-from roi_agent.model.train.record_settings import LoraSettings
+from roi_agent.model.train.settings import LoraSettings
 from roi_agent.model.train.starting import Start, prepare
 from tests.record_runs import QUICK, make_root, write_bases
 from tests.small import TEXT, clip, make_model

@@ -12,22 +12,22 @@ from safetensors.torch import load_file
 from transformers import Qwen3Config
 
 from roi_agent.loading import load_region_model
-from roi_agent.model.configuration import GPT4RoIConfig
+from roi_agent.model.checkpoints.loading import load_part
 from roi_agent.model.data.record_files import open_records, write_records
-from roi_agent.model.data.scenes import make_scene, render
-from roi_agent.model.domain import NOT_KNOWN
-from roi_agent.model.processing import GPT4RoIProcessor
+from roi_agent.model.domain.verdict import NOT_KNOWN
+from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
+from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
+from roi_agent.model.toy.world.scenes import make_scene, render
 from roi_agent.model.train import run_checkpoints
 from roi_agent.model.train.export import training_images
+from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.mixture import open_parts
 from roi_agent.model.train.packed_loss import PackedLoss
 from roi_agent.model.train.readiness import check_images
-from roi_agent.model.train.record_job import RecordJob
-from roi_agent.model.train.record_settings import EvaluationSettings, LoraSettings, RecordSettings
-from roi_agent.model.train.record_training import train_on_records
 from roi_agent.model.train.samples import Samples
+from roi_agent.model.train.settings import EvaluationSettings, LoraSettings, RecordSettings
 from roi_agent.model.train.starting import Start, prepare
-from roi_agent.model.weights import load_part
+from roi_agent.model.train.training import train_on_records
 from tests import training_sets
 from tests.record_runs import QUICK, job, losses, make_root, weights, write_bases
 from tests.small import END, TEXT, make_inputs

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roi_agent.model.boxes import Box
-from roi_agent.model.conversation import Turn
 from roi_agent.model.data.record import Evidence, Record, RecordTurn
 from roi_agent.model.data.record_files import read_records, write_records
 from roi_agent.model.errors import RecordInvalid
-from roi_agent.model.masks import Mask
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.protocol.conversation import Turn
 from tests.public_data import Json
 from tests.whole_record import HEIGHT, WIDTH, record
 

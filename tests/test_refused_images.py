@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, RoiAgentError
-from roi_agent.model.formats import MAX_BYTES
-from roi_agent.model.images import load_image
+from roi_agent.model.images.formats import MAX_BYTES
+from roi_agent.model.images.loading import load_image
 from tests.pictures import EVERY_FORMAT, NOISE, PHOTO, encoded, raw_gif, raw_png
 
 
@@ -103,7 +103,7 @@ def test_a_png_bomb_is_not_decoded() -> None:
     packed = b"".join(packer.compress(bytes(2**20)) for _ in range(480)) + packer.flush()
     bomb = raw_png((20_000, 21_500), 8, 0, packed)
     assert 400_000 < len(bomb) < 600_000
-    code = "import resource, sys; from roi_agent.model.images import load_image\n"
+    code = "import resource, sys; from roi_agent.model.images.loading import load_image\n"
     code += "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
     code += "try: load_image(sys.stdin.buffer.read())\n"
     code += "except Exception as error: print(error.code)\n"

@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPVisionConfig, LlamaConfig
 
-from roi_agent.model import resized_conv
 from roi_agent.model.checkpoints import rename_published
-from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.errors import BoxNotFinite, BoxOutOfBounds, RoiAgentError
-from roi_agent.model.region_encoder import RegionEncoder
+from roi_agent.model.gpt4roi import resized_conv
+from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
+from roi_agent.model.gpt4roi.region_encoder import RegionEncoder
 
 DATA = Path(__file__).parent / "data"
 BOXES = torch.tensor([[0.1, 0.2, 0.5, 0.6], [0.0, 0.0, 1.0, 1.0], [0.93, 0.9, 0.99, 0.97]])

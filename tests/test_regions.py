@@ -21,7 +21,7 @@ from roi_agent.model.errors import (
     RoiAgentError,
     TooManyRegions,
 )
-from roi_agent.model.regions import FORMATS, MAX_REGIONS, UNITS, Box, Region, parse_regions, small_box_warnings
+from roi_agent.model.geometry.regions import FORMATS, MAX_REGIONS, UNITS, Box, Region, parse_regions, small_box_warnings
 
 SIZE = (640, 480)
 NAN, INF = math.nan, math.inf
@@ -309,6 +309,6 @@ def test_small_boxes_are_warned_about() -> None:
 
 
 def test_regions_import_neither_torch_nor_pillow() -> None:
-    code = "import sys, roi_agent.model.regions; print(sorted({'torch', 'PIL', 'transformers'} & set(sys.modules)))"
+    code = "import sys, roi_agent.model.geometry.regions; print(sorted({'torch', 'PIL', 'transformers'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from roi_agent.model import resized_conv
-from roi_agent.model.region_encoder import RegionEncoder
-from roi_agent.model.resized_conv import Resized, conv_of_resized
+from roi_agent.model.gpt4roi import resized_conv
+from roi_agent.model.gpt4roi.region_encoder import RegionEncoder
+from roi_agent.model.gpt4roi.resized_conv import Resized, conv_of_resized
 from tests.test_region_encoder import features_for, make_encoder
 
 Way = Callable[[str], None]

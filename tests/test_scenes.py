@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from roi_agent.model.data.art import COLOURS, KINDS, SIZES, extent, glyph
-from roi_agent.model.data.scenes import (
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.toy.world.art import COLOURS, KINDS, SIZES, extent, glyph
+from roi_agent.model.toy.world.scenes import (
     MAX_COVERED,
     Scene,
     Thing,
@@ -20,7 +21,6 @@ from roi_agent.model.data.scenes import (
     save_scene,
     scene_record,
 )
-from roi_agent.model.errors import InvalidSetting
 
 SCENES = [make_scene(seed) for seed in range(200)]
 SIDES = [96, 128, 384, 513]

@@ -19,10 +19,10 @@ from roi_agent.model.errors import (
     PointInvalid,
     UnknownRegion,
 )
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.masks import Mask
-from roi_agent.model.originals import OriginalSegmenter, as_segmenter
-from roi_agent.model.segmenter import Prompt, ScoredMask, TransformersSegmenter
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.images.loading import LoadedImage, load_image
+from roi_agent.model.segmentation.original import OriginalSegmenter, as_segmenter
+from roi_agent.model.segmentation.segmenter import Prompt, ScoredMask, TransformersSegmenter
 from roi_agent.tools.segment import segment, segment_everything
 from tests import tiny
 from tests.original_sam import original_sam

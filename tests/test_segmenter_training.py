@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from roi_agent.model.data.pointed import POINTS, PointedDataset, collate_pointed, pixel_of, pointed
-from roi_agent.model.data.scenes import make_scene, render
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.evaluate.segmentation import (
+from roi_agent.model.images.loading import LoadedImage
+from roi_agent.model.segmentation.segmenter import Prompt, ScoredMask, TransformersSegmenter
+from roi_agent.model.toy.evaluate.segmentation import (
     BOX,
     EVERYTHING,
     GOALS,
@@ -23,12 +23,13 @@ from roi_agent.model.evaluate.segmentation import (
     iou,
     segmentation_scores,
 )
-from roi_agent.model.images import LoadedImage
-from roi_agent.model.segmenter import Prompt, ScoredMask, TransformersSegmenter
-from roi_agent.model.train import familiar, loop
-from roi_agent.model.train.segmentation_loss import decoded_loss, mask_ious, prompts_loss
-from roi_agent.model.train.segmenter import SegmenterTrainee
-from roi_agent.model.train.settings import PhaseSettings, TrainSettings
+from roi_agent.model.toy.samples.prompts import POINTS, PointedDataset, collate_pointed, pixel_of, pointed
+from roi_agent.model.toy.train import domain as familiar
+from roi_agent.model.toy.train import loop
+from roi_agent.model.toy.train.segmentation_loss import decoded_loss, mask_ious, prompts_loss
+from roi_agent.model.toy.train.segmenter import SegmenterTrainee
+from roi_agent.model.toy.train.settings import PhaseSettings, TrainSettings
+from roi_agent.model.toy.world.scenes import make_scene, render
 
 PARTS = ("shared_image_embedding", "vision_encoder", "prompt_encoder", "mask_decoder")
 QUICK = TrainSettings(

@@ -18,7 +18,7 @@ import pytest
 from langchain_openai import ChatOpenAI
 
 from roi_agent import load_region_model
-from roi_agent.model.protocol import RegionModel
+from roi_agent.model.protocol.region_model import RegionModel
 from tests.serving import Serving, serving
 
 SCENE = Path(__file__).parent.parent / "examples" / "scene1.png"

@@ -8,9 +8,9 @@ import pytest
 from pydantic import ValidationError
 from starlette.testclient import TestClient
 
-from roi_agent.finding_schema import CandidatesRequest, DetectRequest, MasksRequest, SegmentRequest
-from roi_agent.schema import AskRequest, ImageUpload, Wire
-from roi_agent.server.chat_types import ChatRequest
+from roi_agent.wire.chat import ChatRequest
+from roi_agent.wire.finding import CandidatesRequest, DetectRequest, MasksRequest, SegmentRequest
+from roi_agent.wire.regions import AskRequest, ImageUpload, Wire
 from tests.test_server_limits import app_of, chat, client_of, uploaded
 
 MANY = {f"k{n}": n for n in range(5000)}

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from roi_agent.loading import load_models
 from roi_agent.model.engine import EngineSettings
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import (
     ImageTooLarge,
     ImageUnreadable,
@@ -25,8 +26,7 @@ from roi_agent.model.errors import (
     Unauthorised,
     UnknownImage,
 )
-from roi_agent.model.images import load_image
-from roi_agent.model.local import LocalRegionModel
+from roi_agent.model.images.loading import load_image
 from roi_agent.server import build_app
 from roi_agent.server.images import ImageStore
 from roi_agent.server.waiting import Lane

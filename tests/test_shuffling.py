@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roi_agent.model.boxes import Box
-from roi_agent.model.conversation import Turn
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.evaluate.sample import SHUFFLED, Sample
 from roi_agent.model.evaluate.shuffling import shuffled
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.protocol.conversation import Turn
 
 SIZE = (100, 80)
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from roi_agent.model.data.conversion import ConversionSettings, convert
-from roi_agent.model.data.layouts import LAYOUTS
 from roi_agent.model.data.readers import READERS
 from roi_agent.model.data.record_files import RecordSet
 from roi_agent.model.errors import UserError
+from roi_agent.model.toy.layouts import LAYOUTS
 from tests import test_reader_flickr30k as flickr30k
 from tests import test_reader_refcoco as refcoco
 from tests.public_data import picture, read_all, write_json

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from roi_agent.model.train.settings import read_values
+from roi_agent.model.train.config_files import read_values
 from roi_agent.model.train.starting import NANO
 from tests.commands import Runner
 

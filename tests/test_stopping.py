@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from transformers import StopStringCriteria
 
-from roi_agent.model.answers import Answer
 from roi_agent.model.data.record import Record, RecordTurn
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.processing import GPT4RoIProcessor
-from roi_agent.model.stopping import StopStrings
+from roi_agent.model.engine.local import LocalRegionModel
+from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
+from roi_agent.model.gpt4roi.stopping import StopStrings
+from roi_agent.model.protocol.answers import Answer
 from roi_agent.model.train.held_out import HeldOut
 from roi_agent.model.train.packed_loss import PackedLoss
-from roi_agent.model.train.record_settings import EvaluationSettings
+from roi_agent.model.train.settings import EvaluationSettings
 from tests import training_sets
 from tests.release import chain, load_processor, write_tokenizer
 

@@ -10,11 +10,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from roi_agent.loading import SHIPPED
-from roi_agent.model.conversation import ConversationTemplate, Turn
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, register_special_tokens
-from roi_agent.model.regions import Box, Region
+from roi_agent.model.geometry.regions import Box, Region
+from roi_agent.model.gpt4roi.processing import IGNORE, GPT4RoIProcessor, register_special_tokens
+from roi_agent.model.protocol.conversation import ConversationTemplate, Turn
 from tests.release import chain, make_processor
 
 IMAGE, BOX = Image.new("RGB", (40, 30), "red"), [1, 2, 20, 22]

@@ -8,7 +8,7 @@ import pytest
 from roi_agent import Workspace, load_region_model
 from roi_agent.loading import build_toolbox
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.protocol import RegionModel
+from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.tools.toolbox import Toolbox
 
 SCENE = Path(__file__).parent.parent / "examples" / "scene1.png"

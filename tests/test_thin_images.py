@@ -8,10 +8,11 @@ import torch
 from transformers import GroundingDinoImageProcessor
 
 from roi_agent import Workspace
-from roi_agent.model.detector import TransformersDetector
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.originals import OriginalDetector, as_segmenter
-from roi_agent.model.segmenter import Prompt, TransformersSegmenter
+from roi_agent.model.detection.detector import TransformersDetector
+from roi_agent.model.detection.original import OriginalDetector
+from roi_agent.model.images.loading import LoadedImage, load_image
+from roi_agent.model.segmentation.original import as_segmenter
+from roi_agent.model.segmentation.segmenter import Prompt, TransformersSegmenter
 from roi_agent.tools.detect import detect
 from roi_agent.tools.segment import segment, segment_everything
 from tests import tiny

@@ -10,15 +10,15 @@ import torch
 from PIL import Image
 from sentencepiece import SentencePieceProcessor
 
-from roi_agent.model.answers import Decoding
 from roi_agent.model.checkpoints import convert
 from roi_agent.model.checkpoints.vocabulary import load_tokenizer
-from roi_agent.model.conversation import ConversationTemplate, Turn
 from roi_agent.model.data.record import Record, RecordTurn
-from roi_agent.model.images import load_image
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, register_special_tokens
-from roi_agent.model.regions import Box, Region
+from roi_agent.model.engine.local import LocalRegionModel
+from roi_agent.model.geometry.regions import Box, Region
+from roi_agent.model.gpt4roi.processing import IGNORE, GPT4RoIProcessor, register_special_tokens
+from roi_agent.model.images.loading import load_image
+from roi_agent.model.protocol.answers import Decoding
+from roi_agent.model.protocol.conversation import ConversationTemplate, Turn
 from roi_agent.model.train.packing import prefix_ids
 from roi_agent.model.train.samples import encode_records
 from tests import published

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from roi_agent import build_agent
 from roi_agent.agent.result import Budget
-from roi_agent.model.display import shrunk
 from roi_agent.model.errors import RoiAgentError, TraceUnreadable
+from roi_agent.model.utils.display import shrunk
 from roi_agent.trace import Step, Trace
 from roi_agent.trace.terminal import show_step, show_trace
 

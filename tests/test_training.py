@@ -9,17 +9,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from roi_agent.model.configuration import GPT4RoIConfig
-from roi_agent.model.data.questions import FAMILY_NAMES
-from roi_agent.model.data.toy import ToyDataset, collate
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, TrainingDiverged
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, new_processor
-from roi_agent.model.train import familiar, loop, region_model
-from roi_agent.model.train.objectives import OBJECTIVES, answer_loss, freeze_all_but, region_codes
-from roi_agent.model.train.settings import PhaseSettings, TrainSettings
-from roi_agent.model.train.tokenizer import train_tokenizer
+from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
+from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.gpt4roi.processing import IGNORE, GPT4RoIProcessor, new_processor
+from roi_agent.model.toy.questions.questions import FAMILY_NAMES
+from roi_agent.model.toy.samples.questions import ToyDataset, collate
+from roi_agent.model.toy.train import domain as familiar
+from roi_agent.model.toy.train import loop, region_model
+from roi_agent.model.toy.train.objectives import OBJECTIVES, answer_loss, region_codes
+from roi_agent.model.toy.train.settings import PhaseSettings, TrainSettings
+from roi_agent.model.toy.train.tokenizer import train_tokenizer
+from roi_agent.model.train.parameters import freeze_all_but
 
 QUICK = TrainSettings(
     preset="nano",

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from roi_agent.model.configuration import GPT4RoIConfig
+from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
+from roi_agent.model.train.config_files import CONFIGS, read_values
 from roi_agent.model.train.mixture import open_parts
 from roi_agent.model.train.plan import count_data, make_plan
-from roi_agent.model.train.record_settings import RecordSettings
-from roi_agent.model.train.settings import CONFIGS, read_values
+from roi_agent.model.train.settings import RecordSettings
 from roi_agent.model.train.speed import peak_flops, peak_of, utilisation
 from roi_agent.model.train.starting import Start
 from tests.commands import Runner

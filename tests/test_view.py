@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from roi_agent import Box, Region, Workspace
-from roi_agent.model.data.scenes import make_scene, render
 from roi_agent.model.errors import InvalidSetting, UnknownImage, UnknownRegion
+from roi_agent.model.toy.world.scenes import make_scene, render
 from roi_agent.tools.view import contact_sheet, draw_regions, overview, zoom
 
 GREY = Image.new("RGB", (600, 600), (128, 128, 128))

@@ -18,9 +18,9 @@ from roi_agent import Workspace, build_agent, fetch_image, load_region_model
 from roi_agent.loading import load_models
 from roi_agent.mcp import Workspaces
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, QueueFull, RoiAgentError
-from roi_agent.model.images import load_image
-from roi_agent.model.protocol import RegionModel
-from roi_agent.model.web_images import IMAGE_HOSTS, WebImages, _public
+from roi_agent.model.images.loading import load_image
+from roi_agent.model.images.web import IMAGE_HOSTS, WebImages, _public
+from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.notebook import gallery, pick
 from roi_agent.server import build_app
 from roi_agent.server.images import ImageStore
@@ -133,7 +133,7 @@ def test_an_allowed_name_at_an_address_that_is_not_public_is_refused(host: str, 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     told = refused(f"pictures.example:{port}", f"http://pictures.example:{port}/scene1.png")
     assert "not public" in told.problem
-    monkeypatch.setattr("roi_agent.model.web_images._public", lambda address: True)
+    monkeypatch.setattr("roi_agent.model.images.web._public", lambda address: True)
     looked_up.clear()
     web = WebImages([f"pictures.example:{port}"])
     assert web.fetch(f"http://pictures.example:{port}/scene1.png") == SCENE.read_bytes()

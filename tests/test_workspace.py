@@ -27,7 +27,7 @@ from roi_agent.model.errors import (
     WorkspaceConflict,
     WorkspaceUnreadable,
 )
-from roi_agent.model.masks import Mask
+from roi_agent.model.geometry.masks import Mask
 from roi_agent.tools import storage
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)

@@ -5,14 +5,14 @@ from itertools import permutations
 from pathlib import Path
 from random import Random
 
-from roi_agent.model.data.art import COLOURS
-from roi_agent.model.data.families import MARGIN
-from roi_agent.model.data.questions import TRAINING_SEEDS, Example, make_example
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.data.record_files import Card, write_records
-from roi_agent.model.data.scenes import RenderedScene, make_scene, render
 from roi_agent.model.data.wording import article
-from roi_agent.model.regions import Box, Region
+from roi_agent.model.geometry.regions import Box, Region
+from roi_agent.model.toy.questions.families import MARGIN
+from roi_agent.model.toy.questions.questions import TRAINING_SEEDS, Example, make_example
+from roi_agent.model.toy.world.art import COLOURS
+from roi_agent.model.toy.world.scenes import RenderedScene, make_scene, render
 
 SIDE = 384
 Maker = Callable[[RenderedScene, Random], Iterator[tuple[tuple[Region, ...], tuple[RecordTurn, ...]]]]

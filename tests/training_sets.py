@@ -6,11 +6,11 @@ from random import Random
 
 from PIL import Image
 
-from roi_agent.model.data.questions import FAMILY_NAMES, TRAINING_SEEDS, make_example
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.data.record_files import Card, write_records
-from roi_agent.model.data.scenes import make_scene, render_image
-from roi_agent.model.regions import Box, Region
+from roi_agent.model.geometry.regions import Box, Region
+from roi_agent.model.toy.questions.questions import FAMILY_NAMES, TRAINING_SEEDS, make_example
+from roi_agent.model.toy.world.scenes import make_scene, render_image
 
 SIDE = 64
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from roi_agent.model.boxes import Box
 from roi_agent.model.data.record import Evidence, Record, RecordTurn
-from roi_agent.model.masks import Mask
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.geometry.regions import Region
 
 WIDTH, HEIGHT = 64, 48
 MASK = np.zeros((HEIGHT, WIDTH), bool)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from roi_agent.model.cancellation import NEVER, Cancellation
-from roi_agent.model.domain import limit_of
+from roi_agent.model.domain.verdict import limit_of
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.utils.cancellation import NEVER, Cancellation
 from roi_agent.tools import arguments as schemas
 from roi_agent.tools.ask import ask, ask_each, choose
 from roi_agent.tools.detect import detect

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from roi_agent.model.regions import MAX_REGIONS
+from roi_agent.model.geometry.regions import MAX_REGIONS
 from roi_agent.tools.measure import NEARNESS, ORDERS, PLACES, RELATIONS
 
 _Handle = Annotated[str, Field(pattern=r"^<?region[1-9][0-9]{0,3}>?$", description="A region's handle, such as region1.")]

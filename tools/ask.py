@@ -7,15 +7,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
-from roi_agent.model.answers import Answer, Choice
-from roi_agent.model.boxes import Box
-from roi_agent.model.cancellation import NEVER, Cancellation, passed_on
-from roi_agent.model.conversation import mentioned
-from roi_agent.model.domain import OUTSIDE, is_verdict
+from roi_agent.model.domain.verdict import OUTSIDE, is_verdict
 from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, TooManyRegions
-from roi_agent.model.mentions import with_mentions
-from roi_agent.model.protocol import RegionModel
-from roi_agent.model.regions import MAX_REGIONS, Region
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.regions import MAX_REGIONS, Region
+from roi_agent.model.protocol.answers import Answer, Choice
+from roi_agent.model.protocol.conversation import mentioned
+from roi_agent.model.protocol.mentions import with_mentions
+from roi_agent.model.protocol.region_model import RegionModel
+from roi_agent.model.utils.cancellation import NEVER, Cancellation, passed_on
 from roi_agent.tools.models import REGION_MODEL, failures_of
 from roi_agent.tools.segment import point_at
 from roi_agent.tools.storage import WorkspaceImage
@@ -75,7 +75,7 @@ class Asked:
     def _repr_html_(self) -> str:
         from markupsafe import Markup
 
-        from roi_agent.model.display import soft, stacked
+        from roi_agent.model.utils.display import soft, stacked
 
         answer = replace(self.answer, regions=self.regions, notes=self.notes)
         return stacked(soft(self.question), Markup(answer._repr_html_()))

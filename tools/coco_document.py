@@ -7,11 +7,11 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from roi_agent.model.annotations import annotated_box, annotated_mask, as_id, is_fractions, whole_number
 from roi_agent.model.errors import ImageUnreadable, InvalidSetting, RoiAgentError, UserError
-from roi_agent.model.image_folder import ImageFolder, last_part, leads_out
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.annotations import annotated_box, annotated_mask, as_id, is_fractions, whole_number
+from roi_agent.model.images.folder import ImageFolder, last_part, leads_out
+from roi_agent.model.images.loading import LoadedImage, load_image
+from roi_agent.model.utils.messages import shown
 
 OURS = "roi_agent"  # the key of what COCO has no field for
 _Id = int | str

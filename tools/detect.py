@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torchvision.ops import batched_nms
 
-from roi_agent.model.cancellation import NEVER, Cancellation
-from roi_agent.model.detector import Candidates, PhraseDetector, TransformersDetector, candidates_of, parse_phrases
+from roi_agent.model.detection.detector import Candidates, PhraseDetector, TransformersDetector, candidates_of, parse_phrases
+from roi_agent.model.detection.original import as_detector
 from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, RoiAgentError
-from roi_agent.model.originals import as_detector
-from roi_agent.model.regions import Region
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.utils.cancellation import NEVER, Cancellation
+from roi_agent.model.utils.messages import shown
 from roi_agent.tools.exchange import region_items
 from roi_agent.tools.finds import as_item, name_of, returned, score_of, usable
 from roi_agent.tools.models import failures_of
@@ -83,7 +83,7 @@ class Detection:
         return "; ".join([*parts, *map(self._missing, missing), *self.notes, *others])
 
     def _repr_html_(self) -> str:
-        from roi_agent.model.display import regions_table, soft, stacked
+        from roi_agent.model.utils.display import regions_table, soft, stacked
 
         return stacked(soft(self.sentence()), regions_table(self.regions))
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roi_agent.model.boxes import FORMATS, UNITS
 from roi_agent.model.errors import (
     BoxFormatUnknown,
     InvalidSetting,
@@ -15,8 +14,9 @@ from roi_agent.model.errors import (
     ModelOutputInvalid,
     TooManyRegions,
 )
-from roi_agent.model.regions import Region
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.boxes import FORMATS, UNITS
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.utils.messages import shown
 from roi_agent.tools.coco_document import OURS, CocoDocument
 from roi_agent.tools.workspace import MAX_NAMES, Workspace
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from roi_agent.model.boxes import Box
 from roi_agent.model.errors import ModelOutputInvalid, UserError
-from roi_agent.model.masks import Mask
-from roi_agent.model.regions import Region, parse_regions
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.geometry.regions import Region, parse_regions
 from roi_agent.tools.models import failures_of
 
 _OVER = 1.0  # pixels over the edge: rounding of detectors that work in other sizes

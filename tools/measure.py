@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.regions import Region
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.utils.messages import shown
 
 _SAME = 0.5  # pixels: what differs by less is the same place
 

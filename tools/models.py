@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from roi_agent.model.errors import InvalidSetting, ModelFailed, ModelNotFound, RoiAgentError
-from roi_agent.model.shown import cause, shown
+from roi_agent.model.utils.messages import cause, shown
 
 ROLES = ("detect", "segment", "ask")
 REGION_MODEL = "the region model"  # as errors call it

@@ -11,14 +11,14 @@ import torch
 from scipy import ndimage
 from torchvision.ops import nms
 
-from roi_agent.model.boxes import Box
-from roi_agent.model.cancellation import NEVER, Cancellation
 from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, PointInvalid
-from roi_agent.model.masks import Mask
-from roi_agent.model.originals import as_segmenter
-from roi_agent.model.regions import Region, parse_regions
-from roi_agent.model.segmenter import Prompt, ScoredMask, masks_of
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.geometry.regions import Region, parse_regions
+from roi_agent.model.segmentation.original import as_segmenter
+from roi_agent.model.segmentation.segmenter import Prompt, ScoredMask, masks_of
+from roi_agent.model.utils.cancellation import NEVER, Cancellation
+from roi_agent.model.utils.messages import shown
 from roi_agent.tools.models import failures_of
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, RegionName, Workspace
@@ -59,7 +59,7 @@ class Segmentation:
         return "; ".join([f"{masks}: {', '.join(named)}" if named else f"no mask in {self.image}", *self.notes])
 
     def _repr_html_(self) -> str:
-        from roi_agent.model.display import regions_table, soft, stacked
+        from roi_agent.model.utils.display import regions_table, soft, stacked
 
         return stacked(soft(self.sentence()), regions_table(self.regions))
 

@@ -21,10 +21,10 @@ from typing import IO, Any
 
 from PIL import Image
 
-from roi_agent.model.boxes import MOST_PIXELS, Box
 from roi_agent.model.errors import RoiAgentError, WorkspaceConflict, WorkspaceUnreadable
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.regions import Region, parse_regions
+from roi_agent.model.geometry.boxes import MOST_PIXELS, Box
+from roi_agent.model.geometry.regions import Region, parse_regions
+from roi_agent.model.images.loading import LoadedImage, load_image
 
 SCHEMA_VERSION = 1
 WAIT_S = 300.0  # for another program to finish
@@ -59,7 +59,7 @@ class WorkspaceImage:
         return self.image.pixels
 
     def _repr_html_(self) -> str:
-        from roi_agent.model.display import picture, soft, stacked
+        from roi_agent.model.utils.display import picture, soft, stacked
 
         width, height = self.size_wh
         return stacked(picture(self.pixels, self.name), soft(f"{self.name}: {self.image.source}, {width} x {height} pixels"))

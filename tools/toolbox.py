@@ -15,9 +15,9 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ValidationError
 
-from roi_agent.model.cancellation import NEVER, Cancellation
 from roi_agent.model.errors import InvalidSetting, RoiAgentError
-from roi_agent.model.shown import shown
+from roi_agent.model.utils.cancellation import NEVER, Cancellation
+from roi_agent.model.utils.messages import shown
 from roi_agent.prompts import load_blocks
 from roi_agent.tools import arguments as schemas
 from roi_agent.tools.abilities import ABILITIES, GROUPS, ToolReply, png_base64

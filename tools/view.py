@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.masks import Mask
-from roi_agent.model.regions import Region
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.utils.messages import shown
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, RegionName, Workspace
 
@@ -37,7 +37,7 @@ class View:
     regions: tuple[Region, ...]
 
     def _repr_png_(self) -> bytes:
-        from roi_agent.model.display import png
+        from roi_agent.model.utils.display import png
 
         return png(self.picture, _SHOWN_SIDE)
 
@@ -119,7 +119,7 @@ def contact_sheet(pictures: Sequence[Image.Image], *, width: int = 640, gap: int
 
 def workspace_html(workspace: Workspace) -> str:
     """What a notebook shows of a workspace: its whole images with their regions."""
-    from roi_agent.model.display import picture, regions_table, soft, stacked
+    from roi_agent.model.utils.display import picture, regions_table, soft, stacked
 
     whole = [image for image in workspace.images if image.parent is None]
     parts: list[str] = [soft(f"{len(whole)} images, {len(workspace.regions())} regions")]

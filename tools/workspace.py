@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from roi_agent.model.boxes import Box
 from roi_agent.model.errors import ImageTooLarge, InvalidSetting, TooManyRegions, UnknownImage, UnknownRegion
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.regions import Region, parse_regions
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.regions import Region, parse_regions
+from roi_agent.model.images.loading import LoadedImage, load_image
+from roi_agent.model.utils.messages import shown
 from roi_agent.tools import storage
 from roi_agent.tools.measure import relate
 from roi_agent.tools.storage import WorkspaceImage

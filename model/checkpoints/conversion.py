@@ -14,18 +14,18 @@ import torch
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from transformers import CLIPVisionConfig, PreTrainedConfig
 
-from roi_agent.model.aside import whole_folder
+from roi_agent.model.checkpoints.loading import without_bars
 from roi_agent.model.checkpoints.merge import OnProgress, Source, copy_weights, make_plan, materialise
 from roi_agent.model.checkpoints.names import our_name, published_config, read_config, vision_config
 from roi_agent.model.checkpoints.report import REPORT_NAME, LoadReport
 from roi_agent.model.checkpoints.shards import WeightFolder, is_weight_folder
 from roi_agent.model.checkpoints.target import check_disk, check_empty
 from roi_agent.model.checkpoints.vocabulary import published_processor, token_ids
-from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
-from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.progress import progress_bar, waiting
-from roi_agent.model.weights import without_bars
+from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
+from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.utils.atomic_files import whole_folder
+from roi_agent.model.utils.progress import progress_bar, waiting
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _SHARD_SIZE = "2GB"

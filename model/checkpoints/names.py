@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, LlamaConfig, PreTrainedConfig
 
-from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
+from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
 
 Value = TypeVar("Value")
 Shape = tuple[int, ...]

@@ -20,16 +20,16 @@ from transformers import (
     SamModel,
 )
 
-from roi_agent.model.aside import whole_folder
 from roi_agent.model.checkpoints import grounding_dino, sam
+from roi_agent.model.checkpoints.loading import without_bars
 from roi_agent.model.checkpoints.nametable import NameTable
 from roi_agent.model.checkpoints.report import REPORT_NAME, LoadReport, refuse
 from roi_agent.model.checkpoints.shards import open_weights
 from roi_agent.model.checkpoints.target import check_disk, check_empty
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
-from roi_agent.model.progress import waiting
-from roi_agent.model.shown import shown
-from roi_agent.model.weights import without_bars
+from roi_agent.model.utils.atomic_files import whole_folder
+from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.progress import waiting
 
 TOKENIZER = "google-bert/bert-base-uncased"  # of the published Grounding DINO
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 
+from roi_agent.model.checkpoints.loading import load_part
 from roi_agent.model.checkpoints.merge import copy_weights, make_plan, materialise
 from roi_agent.model.checkpoints.shards import WeightFolder
-from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.errors import CheckpointMismatch, ModelNotFound
-from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.weights import load_part
+from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
+from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
 
 
 def load_windowed(folder: Path, dtype: torch.dtype, device: torch.device) -> GPT4RoIForConditionalGeneration | None:

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from roi_agent.model.aside import is_free, remove_leftovers
 from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.utils.atomic_files import is_free, remove_leftovers
 
 
 def check_empty(out: Path) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 from transformers import LlamaTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from roi_agent.model.checkpoints.names import ID_FIELDS, read_json
-from roi_agent.model.configuration import GPT4RoIConfig
 from roi_agent.model.errors import CheckpointMismatch, ModelNotFound
-from roi_agent.model.processing import SPECIAL_TOKENS, GPT4RoIProcessor, new_processor, register_special_tokens
+from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
+from roi_agent.model.gpt4roi.processing import SPECIAL_TOKENS, GPT4RoIProcessor, new_processor, register_special_tokens
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 _PUBLISHED_IDS = {"[PAD]": 32000, "<im_patch>": 32001, "<bbox>": 32002, "<point>": 32003, "<im_start>": 32004, "<im_end>": 32005}

@@ -1,1 +1,1 @@
-"""Data: the toy world (rendered scenes with exact truth) and readers of public data sets."""
+"""Data sets: records, their files, and readers of public data sets.  No torch."""

@@ -20,7 +20,7 @@ from roi_agent.model.data.readers.base import IMAGE_UNREADABLE, MENDED, Reader, 
 from roi_agent.model.data.record import Record
 from roi_agent.model.data.record_files import CARD, FORMS, Card, num_records, write_records
 from roi_agent.model.errors import DataRefused, InvalidSetting
-from roi_agent.model.progress import progress_bar
+from roi_agent.model.utils.progress import progress_bar
 
 STATE, TROUBLES = "conversion.json", "troubles.jsonl"
 GROUPS = 1000  # of a reader in one part: an image each, mostly

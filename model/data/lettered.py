@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from random import Random
 
-from roi_agent.model.conversation import Turn
 from roi_agent.model.data.record import Record
+from roi_agent.model.protocol.conversation import Turn
 from roi_agent.prompts import load_blocks
 
 _LETTER = re.compile(r"\(?([A-Z])\)?[.:]?(?:\s+(?P<words>.*))?|\(?([a-z])\)?[.:]?", re.DOTALL)

@@ -12,8 +12,8 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from roi_agent.model.children import end_with_parent
 from roi_agent.model.errors import InvalidSetting, OutOfMemory
+from roi_agent.model.utils.child_processes import end_with_parent
 
 _PATIENCE_S = 5.0
 

@@ -14,11 +14,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from roi_agent.model.conversation import Turn, mentioned
 from roi_agent.model.errors import RecordInvalid, UserError
-from roi_agent.model.masks import Mask
-from roi_agent.model.regions import Region, parse_regions
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.geometry.regions import Region, parse_regions
+from roi_agent.model.protocol.conversation import Turn, mentioned
+from roi_agent.model.utils.messages import shown
 
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 

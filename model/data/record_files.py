@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import DataNotFound, InvalidSetting, MissingExtra, RecordInvalid, UserError
-from roi_agent.model.image_folder import ImageFolder, leads_out
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.shown import shown
+from roi_agent.model.images.folder import ImageFolder, leads_out
+from roi_agent.model.images.loading import LoadedImage, load_image
+from roi_agent.model.utils.messages import shown
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset

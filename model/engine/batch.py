@@ -15,7 +15,7 @@ from roi_agent.model.engine.request import Pending, Written
 from roi_agent.model.engine.rows import side_by_side
 from roi_agent.model.engine.runner import Runner
 from roi_agent.model.errors import EngineFailed, OutOfMemory, RoiAgentError
-from roi_agent.model.shown import shown
+from roi_agent.model.utils.messages import shown
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")

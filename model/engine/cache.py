@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from roi_agent.model.engine.rows import Prefix
-from roi_agent.model.modeling import ImageFeatures
+from roi_agent.model.gpt4roi.modeling import ImageFeatures
 
 RegionKey = tuple[float | str, ...]
 

@@ -8,11 +8,11 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
-from roi_agent.model.answers import Decoding
-from roi_agent.model.cancellation import LOOK_UP_S, NEVER, Cancellation
 from roi_agent.model.errors import Cancelled, DeadlineExceeded
-from roi_agent.model.images import LoadedImage
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.images.loading import LoadedImage
+from roi_agent.model.protocol.answers import Decoding
+from roi_agent.model.utils.cancellation import LOOK_UP_S, NEVER, Cancellation
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,14 @@ from transformers import DynamicCache
 
 from roi_agent.model.engine.attention import SHARED
 from roi_agent.model.engine.cache import KeptImage, RegionKey
+from roi_agent.model.engine.half_precision import fast_products
 from roi_agent.model.engine.request import Request
 from roi_agent.model.engine.rows import Prefix, Rows
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting
-from roi_agent.model.half_precision import fast_products
-from roi_agent.model.images import LoadedImage
-from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.processing import GPT4RoIProcessor
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
+from roi_agent.model.images.loading import LoadedImage
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -5,11 +5,11 @@ import math
 import torch
 from torch import Tensor
 
-from roi_agent.model.answers import Decoding
 from roi_agent.model.engine.request import Token
 from roi_agent.model.errors import ModelOutputInvalid
-from roi_agent.model.processing import GPT4RoIProcessor
-from roi_agent.model.stopping import begun_stop, first_stop
+from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
+from roi_agent.model.gpt4roi.stopping import begun_stop, first_stop
+from roi_agent.model.protocol.answers import Decoding
 
 _UNFINISHED = "\ufffd"  # what a tokenizer shows for a character of which bytes are missing
 

@@ -1,0 +1,1 @@
+"""Benchmarks on records: questions, measures and intervals."""

@@ -5,11 +5,11 @@ from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
-from roi_agent.model.answers import Answer, Decoding
 from roi_agent.model.errors import UserError
 from roi_agent.model.evaluate.sample import Output, Sample
-from roi_agent.model.images import LoadedImage
-from roi_agent.model.protocol import RegionModel
+from roi_agent.model.images.loading import LoadedImage
+from roi_agent.model.protocol.answers import Answer, Decoding
+from roi_agent.model.protocol.region_model import RegionModel
 
 _QUESTIONS = 64  # in one call: servers take so many, and the same slices give the same answers to the last bit
 _OPTIONS = 64  # of one choice: a longer list of classes is scored in parts

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from roi_agent.model.conversation import Turn
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.protocol.conversation import Turn
 
 RIGHT, SHUFFLED = "right", "shuffled"  # boxes: where the regions are, or where they are not
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from random import Random
 
-from roi_agent.model.boxes import Box
 from roi_agent.model.data.record import Record
 from roi_agent.model.evaluate.sample import SHUFFLED, Sample
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.regions import Region
 
 
 def shuffled(samples: Iterable[Sample], records: Sequence[Record], *, seed: int) -> Iterator[Sample]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from roi_agent.model.aside import save_aside
 from roi_agent.model.errors import CheckpointMismatch, TrainingDiverged
+from roi_agent.model.utils.atomic_files import save_aside
 
 WINDOW = 100  # losses behind the running median
 _FEWEST = 10  # of them, before a spike can be told

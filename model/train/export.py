@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from roi_agent.model.aside import whole_folder
-from roi_agent.model.domain import Domain, FeatureDomain, SceneDomain, load_domain, pool
+from roi_agent.model.checkpoints.loading import without_bars
+from roi_agent.model.domain.verdict import Domain, FeatureDomain, SceneDomain, load_domain, pool
 from roi_agent.model.errors import UserError
-from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.processing import GPT4RoIProcessor
+from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
 from roi_agent.model.train import run_checkpoints
+from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.mixture import Mixture, open_parts
 from roi_agent.model.train.packed_loss import PackedLoss
-from roi_agent.model.train.record_job import RecordJob
 from roi_agent.model.train.starting import cast, prepare
-from roi_agent.model.weights import without_bars
+from roi_agent.model.utils.atomic_files import whole_folder
 
 ADAPTER = "adapter"
 _FEWEST, _MOST = 20, 400  # images that a domain is fitted to

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
-from roi_agent.model.conversation import Turn
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import UserError
-from roi_agent.model.processing import GPT4RoIProcessor, batched
+from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor, batched
+from roi_agent.model.protocol.conversation import Turn
 from roi_agent.model.train.mixture import Mixture, Part, open_parts
-from roi_agent.model.train.record_settings import EvaluationSettings
 from roi_agent.model.train.samples import Samples
+from roi_agent.model.train.settings import EvaluationSettings
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 8  # answers written side by side

@@ -6,10 +6,10 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from roi_agent.model.aside import save_aside
-from roi_agent.model.progress import progress_bar
-from roi_agent.model.train.objectives import Figures
+from roi_agent.model.utils.atomic_files import save_aside
+from roi_agent.model.utils.progress import progress_bar
 
+Figures = dict[str, float]
 _COLUMNS = ("phase", "step", "seconds", "learning_rate", "loss")
 
 

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.processing import IGNORE
+from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.gpt4roi.processing import IGNORE
 from roi_agent.model.train.packing import attention
 from roi_agent.model.train.samples import Batch
 

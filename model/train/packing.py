@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from roi_agent.model.errors import CheckpointMismatch
-from roi_agent.model.processing import IGNORE, GPT4RoIProcessor
+from roi_agent.model.gpt4roi.processing import IGNORE, GPT4RoIProcessor
 
 PADDING = -1  # the segment of what fills a row up; 0 is the prefix, 1 and on are conversations
 

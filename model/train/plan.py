@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from roi_agent.model.configuration import GPT4RoIConfig
-from roi_agent.model.modeling import CROPS_AT_ONCE, GPT4RoIForConditionalGeneration
-from roi_agent.model.processing import GPT4RoIProcessor
+from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
+from roi_agent.model.gpt4roi.modeling import CROPS_AT_ONCE, GPT4RoIForConditionalGeneration
+from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
 from roi_agent.model.train.mixture import Mixture, Part
 from roi_agent.model.train.packing import pack, prefix_ids
-from roi_agent.model.train.record_settings import RecordSettings
 from roi_agent.model.train.samples import Forms, encode_records
+from roi_agent.model.train.settings import RecordSettings
 from roi_agent.model.train.starting import adapted, decoder_layers, prepare
 
 _SAMPLED = 200  # samples whose tokens are counted; the rest is taken to be like them

@@ -13,8 +13,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, r
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from roi_agent.model.children import deaf_children, end_with_parent
 from roi_agent.model.errors import InvalidSetting, RoiAgentError, TrainingFailed, all_errors
+from roi_agent.model.utils.child_processes import deaf_children, end_with_parent
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)  # what the launcher ends all processes at, beside Ctrl-C
 

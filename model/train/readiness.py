@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from roi_agent.model.aside import save_aside
 from roi_agent.model.checkpoints.target import check_disk
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import CheckpointMismatch, DataNotFound, InvalidSetting, UserError
-from roi_agent.model.processing import GPT4RoIProcessor
+from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
 from roi_agent.model.train.divergence import Diverged
+from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.mixture import Part, open_parts
 from roi_agent.model.train.packing import prefix_ids
 from roi_agent.model.train.plan import Plan, make_plan
-from roi_agent.model.train.record_job import RecordJob
 from roi_agent.model.train.run_checkpoints import KEPT, saved
+from roi_agent.model.utils.atomic_files import save_aside
 
 _IMAGES = 100  # of each set, that are looked for
 _RUN = "run.json"

@@ -4,7 +4,7 @@ import signal
 
 import torch
 
-from roi_agent.model.children import end_with_parent
+from roi_agent.model.utils.child_processes import end_with_parent
 
 
 def begin_reading(_: int) -> None:

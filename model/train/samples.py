@@ -9,17 +9,17 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from roi_agent.model.conversation import Turn, mentioned
 from roi_agent.model.data.lettered import lettered
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import CheckpointMismatch, UserError
-from roi_agent.model.focal import FocalCrops
-from roi_agent.model.images import load_image
-from roi_agent.model.processing import IGNORE, GPT4RoIProcessor, RegionInputs, batched
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.gpt4roi.focal import FocalCrops
+from roi_agent.model.gpt4roi.processing import IGNORE, GPT4RoIProcessor, RegionInputs, batched
+from roi_agent.model.images.loading import load_image
+from roi_agent.model.protocol.conversation import Turn, mentioned
 from roi_agent.model.train.mixture import Mixture, Part
 from roi_agent.model.train.packing import Conversation, Row, empty_row, pack, padded, prefix_ids
-from roi_agent.model.train.record_settings import RecordSettings
+from roi_agent.model.train.settings import RecordSettings
 
 _BLANK = 32  # pixels, of what stands in for a damaged image
 

@@ -1,119 +1,199 @@
-"""The settings of a training run, read from a YAML file; unknown keys and impossible values fail."""
+"""The settings of a training on records, read from a YAML file; unknown keys and impossible values fail."""
 
-from dataclasses import dataclass, field, fields
+import math
+from dataclasses import dataclass, fields
+from numbers import Real
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import yaml
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.gpt4roi.configuration import PRESETS
+from roi_agent.model.train.config_files import build, read_values
 
-from roi_agent.model.data.scenery import ALONE, MOST
-from roi_agent.model.errors import InvalidSetting, ModelNotFound
-
-OBJECTIVES = ("words", "tower", "questions", "vocabulary", "phrases", "boxes", "prompts")
-T = TypeVar("T")
-CONFIGS = Path(__file__).parent / "configs"
+PARTS = ("vision_tower", "region_encoder", "projector", "language_model")
+_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 @dataclass(frozen=True, slots=True)
-class PhaseSettings:
-    """One phase of training.
+class LoraSettings:
+    """Low-rank adapters (arXiv 2106.09685) on the language model's linear layers, in place of training the layers themselves.
 
-    objective: `words` (questions over symbolic regions, without images), `tower` (what is in each box, without the
-        language model) or `questions` (the paper's loss: answers about pixels); for a detector `vocabulary` (prompts of every
-        word) or `phrases` (prompts of some phrases, true and false); for a segmenter `boxes` (masks from boxes alone) or
-        `prompts` (from boxes, points and masks).
-    trained: names of the modules that learn; all others are frozen.
-    precision: `no` (float32) or `bf16`; on a CPU, bf16 pays for convolutions and not for a small language model.
-    warmup: share of the steps in which the learning rate rises.  final_rate: what is left of it at the end, as a share of the
-        peak; 1 keeps it up, in a phase that must find a rule and not polish it.
-    scenes: scenes in a batch; questions: conversations about each, or the most phrases that are looked for, or
-        prompts; steps: batches.
-    rates: by the start of their names, modules that learn at a share of the learning rate.
-    family_weights: how often a family is asked, 1 where it is not named; alone: the share of questions asked with no other
-        regions given than those they mention; most_regions: in one question.
+    rank, alpha, dropout: as in PEFT.  modules: names of the layers.
     """
 
-    name: str
-    objective: str
-    trained: tuple[str, ...]
-    steps: int
-    scenes: int
-    questions: int
-    learning_rate: float
-    warmup: float = 0.03
-    final_rate: float = 0.02
-    weight_decay: float = 0.01
-    precision: str = "no"
-    alone: float = ALONE
-    most_regions: int = MOST
-    family_weights: dict[str, float] = field(default_factory=dict)
-    rates: dict[str, float] = field(default_factory=dict)
+    rank: int = 64
+    alpha: int = 128
+    dropout: float = 0.05
+    modules: tuple[str, ...] = _LINEAR
 
     def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise InvalidSetting(f"phase {self.name}: objective {self.objective!r}", do=f"choose one of {', '.join(OBJECTIVES)}")
-        if self.precision not in ("no", "bf16"):
-            raise InvalidSetting(f"phase {self.name}: precision {self.precision!r}", do="use no or bf16")
-        for key in ("warmup", "final_rate", "alone"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise InvalidSetting(f"phase {self.name}: {key} is {getattr(self, key)}", do="give a share from 0 to 1")
-        if self.objective == "phrases" and self.questions < 1:
-            raise InvalidSetting(f"phase {self.name}: questions is {self.questions}", do="give the most phrases of a prompt")
-        if wrong := {name: share for name, share in self.rates.items() if not 0 < share <= 1}:
-            raise InvalidSetting(f"phase {self.name}: rates are {wrong}", do="give shares above 0 and up to 1")
-        if not 2 <= self.most_regions <= MOST:
-            raise InvalidSetting(f"phase {self.name}: most_regions is {self.most_regions}", do=f"give 2 to {MOST}")
-        for key in ("steps", "scenes", "learning_rate"):
-            if getattr(self, key) <= 0:
-                raise InvalidSetting(f"phase {self.name}: {key} is {getattr(self, key)}", do="give a number above zero")
+        _check_numbers(self, above=("rank", "alpha"), shares=("dropout",))
 
 
 @dataclass(frozen=True, slots=True)
-class TrainSettings:
-    """A whole run: a preset, a seed, and its phases in order."""
+class EvaluationSettings:
+    """What is held out.  data: folder of the record set.  every: steps.  records: how many are asked.  max_new_tokens: of an
+    answer."""
 
-    preset: str
-    phases: tuple[PhaseSettings, ...]
+    data: str
+    every: int = 500
+    records: int = 32
+    max_new_tokens: int = 32
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, above=("every", "records", "max_new_tokens"))
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSettings:
+    """A training on records.
+
+    model: the preset that it is made for; `--plan` counts with it.
+    trained: parts that learn, or modules of them; all others are frozen.  lora: adapters in place of the language model's layers.
+    image_size, mask_pooling, focal_crop: in place of those of the model that it starts from, which may have been trained without
+        them; see `load_adapted`.  The model that comes out keeps them.
+    data: weights by the folder names of record sets: how often each sample is seen in an epoch.
+    batch: images in a step, over all processes.  micro_batch: images that a process holds at once; the rest is accumulated.
+    conversations: about one image in one sample, at most.  length: tokens of a row.
+    letters: closed questions are asked a second time, with their options written out after letters.
+    single_turns: names of sets of which each turn is a conversation of its own: those whose questions need none before them.
+    warmup_steps: steps in which the learning rate rises, or `warmup`, their share of all; then a cosine falls to zero.
+    weight_decay: of matrices; biases and norms have none.  clip: norm of the gradient at most.
+    precision: float32; or bf16: what learns is kept in float32 and computed in bfloat16, what is frozen is bfloat16.
+    gradient_checkpointing: of language model and region encoder: a third more arithmetic for far less memory.
+    compile: compile the language model's layers.
+    spike: a loss above so many times the running median, once warm, stops the training.
+    evaluate: on held-out records.  save_every, log_every: steps.  workers: processes that read images, for each that trains.
+    Errors: InvalidSetting.
+    """
+
+    model: str
+    trained: tuple[str, ...]
+    data: dict[str, float]
+    batch: int
+    micro_batch: int = 1
+    epochs: int = 2
+    image_size: int | None = None
+    mask_pooling: bool | None = None
+    focal_crop: bool | None = None
+    learning_rate: float = 2e-5
+    warmup: float = 0.003
+    warmup_steps: int | None = None
+    weight_decay: float = 0.0
+    conversations: int = 8
+    length: int = 2048
+    letters: bool = False
+    single_turns: tuple[str, ...] = ()
+    precision: str = "bf16"
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    clip: float = 1.0
+    spike: float = 5.0
     seed: int = 0
     save_every: int = 500
-    log_every: int = 25
-    workers: int = 1
+    log_every: int = 10
+    workers: int = 2
+    lora: LoraSettings | None = None
+    evaluate: EvaluationSettings | None = None
+
+    def __post_init__(self) -> None:
+        if self.model not in PRESETS:
+            raise InvalidSetting(f"model is {self.model!r}", do=f"choose one of {', '.join(PRESETS)}")
+        if unknown := [each for each in self.trained if each.split(".")[0] not in PARTS]:
+            raise InvalidSetting(f"trained names {unknown[0]!r}", do=f"name parts of {', '.join(PARTS)}")
+        if not self.trained and self.lora is None:
+            raise InvalidSetting("nothing is trained", do="name parts under trained, or give lora")
+        if self.lora and any(each.startswith("language_model") for each in self.trained):
+            raise InvalidSetting(
+                "the language model is trained and has adapters", do="leave it out of trained, or leave out lora"
+            )
+        for name in ("mask_pooling", "focal_crop"):
+            if not isinstance(getattr(self, name), bool | None):
+                raise InvalidSetting(f"{name} is {getattr(self, name)!r}", do="use true or false, or leave it out")
+        if self.precision not in ("float32", "bf16"):
+            raise InvalidSetting(f"precision is {self.precision!r}", do="use float32 or bf16")
+        _check_numbers(
+            self,
+            above=(
+                "batch",
+                "micro_batch",
+                "epochs",
+                "learning_rate",
+                "conversations",
+                "length",
+                "clip",
+                "save_every",
+                "log_every",
+            ),
+            shares=("warmup",),
+        )
+        for name, weight in self.data.items():
+            if not isinstance(weight, Real) or isinstance(weight, bool) or not 0 < weight < math.inf:
+                raise InvalidSetting(f"the weight of {name} is {weight!r}", do="give a number above zero")
+        if not isinstance(self.single_turns, tuple) or any(each not in self.data for each in self.single_turns):
+            raise InvalidSetting(f"single_turns is {self.single_turns!r}", do=f"give a list of some of {', '.join(self.data)}")
+        if not isinstance(self.spike, Real) or not self.spike > 1:
+            raise InvalidSetting(f"spike is {self.spike!r}", do="give a factor above 1")
 
     @classmethod
-    def load(cls, config: str | Path) -> "TrainSettings":
-        """A YAML file, or the name of one in `model/train/configs/`.  Raises ModelNotFound and InvalidSetting."""
-        values = read_values(config)
-        phases = tuple(
-            build(PhaseSettings, {**each, "trained": tuple(each.get("trained", ()))}) for each in values.pop("phases", ())
-        )
-        return build(cls, {**values, "phases": phases})
+    def load(cls, config: str | Path) -> "RecordSettings":
+        """A YAML file, or the name of a shipped one.  Errors: ModelNotFound, InvalidSetting."""
+        return cls.of(read_values(config))
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "RecordSettings":
+        """The settings from what a YAML file holds.  Error: InvalidSetting."""
+        values = dict(values)
+        for key, kind in (("lora", LoraSettings), ("evaluate", EvaluationSettings)):
+            given = values.get(key)
+            if given is not None:
+                if not isinstance(given, dict):
+                    raise InvalidSetting(f"{key} is {given!r}", do="give a mapping, perhaps an empty one: {}")
+                values[key] = build(kind, {name: _tupled(each) for name, each in given.items()})
+        if not isinstance(values.get("data", {}), dict):
+            raise InvalidSetting(f"data is {values['data']!r}", do="give weights by the names of data sets")
+        return build(cls, {name: _tupled(each) for name, each in values.items()})
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the model gets options other than its own."""
+        return any(each is not None for each in (self.image_size, self.mask_pooling, self.focal_crop))
+
+    def accumulation(self, processes: int) -> int:
+        """Micro-batches of a process in one step.  Error: InvalidSetting where batches cannot be shared out."""
+        if self.batch % (processes * self.micro_batch):
+            problem = f"a batch of {self.batch} cannot be cut into micro-batches of {self.micro_batch} for {processes} processes"
+            raise InvalidSetting(problem, do="choose a batch that their product divides")
+        return self.batch // (processes * self.micro_batch)
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate: it rises in a line, then falls along half a cosine."""
+        warm = max(1, self.warmup_steps if self.warmup_steps is not None else round(steps * self.warmup))
+        if step < warm:
+            return self.learning_rate * (step + 1) / warm
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+    def warm(self, steps: int) -> int:
+        """Steps of the warm-up."""
+        return self.warmup_steps if self.warmup_steps is not None else round(steps * self.warmup)
 
 
-def read_values(config: str | Path) -> dict[str, Any]:
-    """What a configuration holds: a YAML file, or the name of one in `model/train/configs/`.
-
-    Raises ModelNotFound and InvalidSetting.
-    """
-    path = Path(config) if Path(config).suffix in (".yaml", ".yml") else CONFIGS / f"{config}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(each.stem for each in CONFIGS.glob("*.yaml")))
-        raise ModelNotFound(f"no training configuration {config!r}", do=f"give a YAML file or one of {known}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InvalidSetting(f"{path.name} is not YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise InvalidSetting(f"{path.name} holds {type(values).__name__}, not a mapping", do="start it with preset: nano")
-    return values
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
-def build(kind: type[T], values: dict[str, Any]) -> T:
-    """A dataclass from a mapping.  Raises InvalidSetting for unknown and missing keys."""
-    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise InvalidSetting(f"unknown keys {', '.join(unknown)}", do=f"allowed are {', '.join(sorted(known))}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise InvalidSetting(f"{kind.__name__}: {error}") from None
+def _check_numbers(settings: Any, *, above: tuple[str, ...] = (), shares: tuple[str, ...] = ()) -> None:
+    """Numbers of the annotated kind; YAML reads 2e-5, without a point, as a text."""
+    for each in fields(settings):
+        value, kind = getattr(settings, each.name), each.type
+        wrong = kind is int and (not isinstance(value, int) or isinstance(value, bool))
+        if wrong or (kind is float and (not isinstance(value, Real) or isinstance(value, bool))):
+            raise InvalidSetting(f"{each.name} is {value!r}, not a number", do="write numbers as 16 or 2.0e-5")
+        if kind is bool and not isinstance(value, bool):
+            raise InvalidSetting(f"{each.name} is {value!r}", do="use true or false")
+    for name in above:
+        if not 0 < getattr(settings, name) < math.inf:
+            raise InvalidSetting(f"{name} is {getattr(settings, name)}", do="give a number above zero")
+    for name in shares:
+        if not 0 <= getattr(settings, name) < 1:
+            raise InvalidSetting(f"{name} is {getattr(settings, name)}", do="give a share from 0, below 1")

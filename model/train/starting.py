@@ -11,18 +11,18 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from roi_agent.model.adapt import adapt_model, adapt_processor, with_options
+from roi_agent.model.checkpoints.adapt import adapt_model, adapt_processor, with_options
+from roi_agent.model.checkpoints.loading import load_model, load_part
 from roi_agent.model.checkpoints.merge import copy_weights, make_plan, materialise
 from roi_agent.model.checkpoints.names import our_name, read_config, text_config, vision_config
 from roi_agent.model.checkpoints.shards import WeightFolder, open_weights
 from roi_agent.model.checkpoints.vocabulary import load_tokenizer
-from roi_agent.model.configuration import PRESETS, GPT4RoIConfig
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
-from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.processing import GPT4RoIProcessor, new_processor, register_special_tokens
-from roi_agent.model.train.objectives import freeze_all_but
-from roi_agent.model.train.record_settings import LoraSettings, RecordSettings
-from roi_agent.model.weights import load_model, load_part
+from roi_agent.model.gpt4roi.configuration import PRESETS, GPT4RoIConfig
+from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor, new_processor, register_special_tokens
+from roi_agent.model.train.parameters import freeze_all_but
+from roi_agent.model.train.settings import LoraSettings, RecordSettings
 
 NANO = Path(__file__).parent.parent / "nano"
 _ATTENTION = "sdpa"  # takes the masks of packed rows

@@ -23,7 +23,7 @@ from roi_agent.agent.running import Run
 from roi_agent.agent.threads import Conversation, Threads
 from roi_agent.loading import load_models
 from roi_agent.model.errors import InvalidSetting, RoiAgentError, UnknownThread
-from roi_agent.model.shown import shown
+from roi_agent.model.utils.messages import shown
 from roi_agent.planner.chat import OfflinePlanner
 from roi_agent.tools.ask import SecondLook
 from roi_agent.tools.models import Models

@@ -11,9 +11,9 @@ from typing import Any
 
 from roi_agent.agent.middleware import record_reply
 from roi_agent.agent.running import Run
-from roi_agent.model.conversation import mentioned
 from roi_agent.model.errors import UserError, all_errors
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.protocol.conversation import mentioned
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.measure import RELATIONS, relate
 from roi_agent.tools.toolbox import Toolbox

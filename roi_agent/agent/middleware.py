@@ -21,7 +21,7 @@ from langgraph.types import Command
 from roi_agent.agent.events import Calling
 from roi_agent.agent.mending import mended, refusal
 from roi_agent.agent.running import Mark, Run
-from roi_agent.model.display import shrunk
+from roi_agent.model.utils.display import shrunk
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.abilities import png_base64
 from roi_agent.tools.view import overview

@@ -6,7 +6,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 
 from roi_agent.model.errors import InvalidSetting, MissingExtra, ModelNotFound, PlannerFailed
-from roi_agent.model.shown import shown
+from roi_agent.model.utils.messages import shown
 from roi_agent.planner.chat import OfflinePlanner
 
 _TRIES = 2  # more, of a request that the server could not take just then

@@ -8,8 +8,8 @@ from pydantic import BaseModel
 
 from roi_agent.agent.events import Approval
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.regions import Region
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.utils.messages import shown
 from roi_agent.trace import Trace, Usage
 
 

@@ -15,7 +15,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 
 from roi_agent.agent.events import Event, Stepped
 from roi_agent.agent.result import Budget
-from roi_agent.model.cancellation import LOOK_UP_S, Cancellation
+from roi_agent.model.utils.cancellation import LOOK_UP_S, Cancellation
 from roi_agent.tools.workspace import Workspace
 from roi_agent.trace import Step, Usage
 

@@ -17,7 +17,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from roi_agent.model.errors import InvalidSetting, WorkspaceUnreadable
-from roi_agent.model.shown import shown
+from roi_agent.model.utils.messages import shown
 from roi_agent.tools import storage
 from roi_agent.tools.toolbox import Toolbox
 from roi_agent.tools.workspace import Workspace

@@ -36,12 +36,12 @@ from roi_agent.cli.options import (
     points,
     save_picture,
 )
+from roi_agent.model.domain.introduction import NANO
 from roi_agent.model.errors import InvalidSetting, UserError
-from roi_agent.model.introduction import NANO
 
 if TYPE_CHECKING:
-    from roi_agent.model.images import LoadedImage
-    from roi_agent.model.regions import Region
+    from roi_agent.model.geometry.regions import Region
+    from roi_agent.model.images.loading import LoadedImage
     from roi_agent.tools.workspace import Workspace
 
 app = typer.Typer()
@@ -80,7 +80,7 @@ def ask(
 
     With --workspace, IMAGE may be left out or be the handle of an image: `roi-agent ask --workspace DIR "What is <region2>?"`
     """
-    from roi_agent.model.progress import waiting
+    from roi_agent.model.utils.progress import waiting
 
     check_picture(picture)
     choose = _options(choose)
@@ -157,7 +157,7 @@ class _Pointing:
         added = workspace.add_regions(self.boxes, image=image, format=format, unit=unit) if self.boxes else ()
         told: Sequence[str] = ()
         if self.points:
-            from roi_agent.model.progress import waiting
+            from roi_agent.model.utils.progress import waiting
 
             with waiting("looking at the points"):
                 from roi_agent.loading import load_segmenter
@@ -221,7 +221,7 @@ def chat(
 
     In it, /box X1,Y1,X2,Y2 and /point X,Y add a region, /regions lists them, /quit ends.
     """
-    from roi_agent.model.progress import waiting
+    from roi_agent.model.utils.progress import waiting
 
     loaded = given_image(image, max_pixels)
     pointing = _Pointing(boxes(box), points(point), format, unit, segmenter, device, dtype)

@@ -38,7 +38,7 @@ def convert(
     as_json: JsonOption = False,
 ) -> None:
     """Published weights of GPT4RoI, SAM or Grounding DINO -> a folder that the other commands take; whole or not at all."""
-    from roi_agent.model.progress import waiting
+    from roi_agent.model.utils.progress import waiting
 
     with waiting("starting", not as_json):
         from roi_agent.model.checkpoints import convert as convert_folder
@@ -70,14 +70,14 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """What this machine can run: devices, memory, versions, whether weights are complete, and where the tools' models go."""
-    from roi_agent.model.progress import waiting
+    from roi_agent.model.utils.progress import waiting
 
     if folder is not None and not folder.is_dir():
         raise ModelNotFound(f"there is no folder {str(folder)!r}", do="give the folder of a model")
     given: dict[str, Any] = {"region_model": region_model, "detector": detector, "segmenter": segmenter}
     with waiting("looking at this machine", not as_json):
+        from roi_agent.doctor import examine
         from roi_agent.loading import load_models
-        from roi_agent.model.doctor import examine
 
         plan = load_models(**given, device=device, dtype=dtype, budget_bytes=num_bytes(budget)).plan()
         report = examine(folder=folder)

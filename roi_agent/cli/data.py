@@ -93,7 +93,7 @@ def convert(
     from roi_agent.model.data.conversion import ConversionSettings
     from roi_agent.model.data.conversion import convert as run
     from roi_agent.model.data.readers import READERS
-    from roi_agent.model.progress import waiting
+    from roi_agent.model.utils.progress import waiting
 
     if name not in READERS:
         raise InvalidSetting(f"there is no format {name!r}", do=f"use one of {', '.join(READERS)}")
@@ -149,7 +149,7 @@ def stats(path: RecordsArgument, as_json: JsonOption = False) -> None:
     """What a data set holds: records, regions, turns, sizes, labels, sources, licences, and what was left out."""
     from roi_agent.model.data.record_files import open_records, read_values
     from roi_agent.model.data.statistics import count_records
-    from roi_agent.model.progress import waiting
+    from roi_agent.model.utils.progress import waiting
 
     records = open_records(path, images=path if path.is_dir() else path.parent)  # the images are not looked at
     with waiting("counting", not as_json):

@@ -65,7 +65,7 @@ def _add_bench(name: str, about: str, example: str) -> None:
         dtype: DtypeOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        from roi_agent.model.progress import waiting
+        from roi_agent.model.utils.progress import waiting
 
         with waiting("starting", not as_json):
             from roi_agent.evaluation import running
@@ -123,7 +123,7 @@ def evaluate_toy(
     as_json: JsonOption = False,
 ) -> None:
     """How well the three models answer, find and outline in held-out scenes of the toy world, beside chance."""
-    from roi_agent.model.progress import waiting
+    from roi_agent.model.utils.progress import waiting
 
     with waiting("starting", not as_json):
         from roi_agent.evaluation import models as evaluation
@@ -182,7 +182,7 @@ def evaluate_agent(
     as_json: JsonOption = False,
 ) -> None:
     """How well the agent answers compositional questions about held-out scenes, beside itself with parts left out."""
-    from roi_agent.model.progress import waiting
+    from roi_agent.model.utils.progress import waiting
 
     with waiting("starting", not as_json):
         from roi_agent.evaluation import agent as evaluation

@@ -110,7 +110,7 @@ def _generate(
 
     where: device and type of all models.
     """
-    from roi_agent.model.progress import waiting
+    from roi_agent.model.utils.progress import waiting
 
     with waiting("starting", not as_json):
         from roi_agent.generation.generating import generate, image_files
@@ -137,7 +137,7 @@ def _generate(
 
 
 def _phrases(given: str | None) -> tuple[str, ...]:
-    from roi_agent.model.detector import parse_phrases
+    from roi_agent.model.detection.detector import parse_phrases
 
     return tuple(parse_phrases(given)) if given else ()
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from roi_agent.model.domain.introduction import NANO
 from roi_agent.model.errors import BoxFormatUnknown, InvalidSetting, PointInvalid
-from roi_agent.model.introduction import NANO
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from roi_agent.model.images import LoadedImage
-    from roi_agent.model.protocol import RegionModel
+    from roi_agent.model.images.loading import LoadedImage
+    from roi_agent.model.protocol.region_model import RegionModel
     from roi_agent.tools.workspace import Workspace
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
@@ -138,7 +138,7 @@ def loading(name: str) -> Iterator[None]:
 
     They make some hundred thousand objects that stay; looking for garbage among them took a tenth of the time.
     """
-    from roi_agent.model.progress import waiting
+    from roi_agent.model.utils.progress import waiting
 
     gc.disable()
     try:
@@ -183,7 +183,7 @@ def save_picture(picture: "Image.Image", path: Path) -> None:
 
 def given_image(image: str, max_pixels: int | None) -> "LoadedImage":
     """The image that a user names.  Errors: those of `load_image`."""
-    from roi_agent.model.images import load_image
+    from roi_agent.model.images.loading import load_image
 
     return load_image(image, max_pixels=max_pixels)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from roi_agent.agent.agent import Agent
     from roi_agent.agent.events import Approval
     from roi_agent.agent.result import Price, Result
-    from roi_agent.model.images import LoadedImage
+    from roi_agent.model.images.loading import LoadedImage
     from roi_agent.replay import Replay
 
 app = typer.Typer()
@@ -176,7 +176,7 @@ def _price(text: str | None) -> "Price | None":
 
 
 def _check_out(folder: Path | None) -> None:
-    from roi_agent.model.aside import is_free
+    from roi_agent.model.utils.atomic_files import is_free
 
     if folder is not None and not is_free(folder):
         raise InvalidSetting(f"{str(folder)!r} is there already", do="name a new folder for the trace")
@@ -204,7 +204,7 @@ def replay(
     """Show a run again; or run its steps again with other models, each where the first run stood, and report differences."""
     from roi_agent.agent.planners import load_planner
     from roi_agent.loading import load_models
-    from roi_agent.model.progress import waiting
+    from roi_agent.model.utils.progress import waiting
     from roi_agent.replay import replay as run_again
     from roi_agent.trace import Trace
     from roi_agent.trace.terminal import show_trace

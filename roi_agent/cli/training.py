@@ -13,7 +13,7 @@ app = typer.Typer()
 
 
 def _layouts(incomplete: str) -> list[str]:
-    from roi_agent.model.data.layouts import LAYOUTS
+    from roi_agent.model.toy.layouts import LAYOUTS
 
     return among(*LAYOUTS)(incomplete)
 
@@ -52,8 +52,8 @@ def scenes(
     With --layout, `roi-agent data convert LAYOUT FOLDER OUT` reads them back. COUNT scenes are then for training, with seeds of
     their own, which count on from SEED too.
     """
-    from roi_agent.model.data.scenes import make_scene, save_scene
-    from roi_agent.model.progress import progress_bar
+    from roi_agent.model.toy.world.scenes import make_scene, save_scene
+    from roi_agent.model.utils.progress import progress_bar
 
     if layout is not None:
         _write_layout(layout, folder, range(seed, seed + count), range(seed, seed + (held_out or 0)), side, as_json)
@@ -75,10 +75,10 @@ def scenes(
 
 
 def _write_layout(layout: str, folder: Path, train: range, held_out: range, side: int, as_json: bool) -> None:
-    from roi_agent.model.aside import is_free, whole_folder
-    from roi_agent.model.data.layouts import LAYOUTS
-    from roi_agent.model.data.questions import TRAINING_SEEDS
-    from roi_agent.model.progress import waiting
+    from roi_agent.model.toy.layouts import LAYOUTS
+    from roi_agent.model.toy.questions.questions import TRAINING_SEEDS
+    from roi_agent.model.utils.atomic_files import is_free, whole_folder
+    from roi_agent.model.utils.progress import waiting
 
     if layout not in LAYOUTS:
         raise InvalidSetting(f"there is no layout {layout!r}", do=f"use one of {', '.join(LAYOUTS)}")
@@ -139,8 +139,9 @@ def train(
     require("accelerate", "datasets", "peft", "tensorboard", "yaml", extra="train")
     import time
 
-    from roi_agent.model.progress import waiting
-    from roi_agent.model.train.settings import TrainSettings, read_values
+    from roi_agent.model.toy.train.settings import TrainSettings
+    from roi_agent.model.train.config_files import read_values
+    from roi_agent.model.utils.progress import waiting
 
     begin, left_out = time.monotonic(), 0
     folder = folder or Path("runs") / Path(config).stem
@@ -149,7 +150,7 @@ def train(
         if any(given) or processes > 1 or plan:
             raise InvalidSetting(f"{config} trains on the toy world", do="leave out the options for records")
         with waiting("starting", not as_json):
-            from roi_agent.model.train.loop import train as run
+            from roi_agent.model.toy.train.loop import train as run
         target = run(TrainSettings.load(config), folder, only=phase, show_progress=not as_json)
     else:
         if phase is not None:
@@ -158,11 +159,11 @@ def train(
         if plan:
             return _plan(config, data, start, bases, reset, processes, as_json)
         with waiting("starting", not as_json):
-            from roi_agent.model.train.record_job import RecordJob
-            from roi_agent.model.train.record_settings import RecordSettings
-            from roi_agent.model.train.record_training import train_on_records
-            from roi_agent.model.train.run_report import LEFT_OUT, count_left_out
+            from roi_agent.model.train.job import RecordJob
+            from roi_agent.model.train.report import LEFT_OUT, count_left_out
+            from roi_agent.model.train.settings import RecordSettings
             from roi_agent.model.train.starting import Start
+            from roi_agent.model.train.training import train_on_records
 
         if data is None:
             raise InvalidSetting("no data is named", do="give --data, the folder that holds the data sets")
@@ -187,10 +188,10 @@ def _plan(
     processes: int,
     as_json: bool,
 ) -> None:
-    from roi_agent.model.configuration import GPT4RoIConfig
+    from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
     from roi_agent.model.train.mixture import open_parts
     from roi_agent.model.train.plan import count_data, make_plan
-    from roi_agent.model.train.record_settings import RecordSettings
+    from roi_agent.model.train.settings import RecordSettings
     from roi_agent.model.train.starting import Start
 
     settings, counted, processor = RecordSettings.load(config), None, None

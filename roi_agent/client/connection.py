@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from roi_agent.model.errors import DeadlineExceeded, MissingExtra, RoiAgentError, ServerUnreachable, UnknownImage, all_errors
-from roi_agent.model.images import LoadedImage
+from roi_agent.model.images.loading import LoadedImage
 from roi_agent.settings import api_key_from_environment
 
 _T = TypeVar("_T")

@@ -7,11 +7,11 @@ from typing import Any
 from PIL import Image
 
 from roi_agent.client.connection import Connection
-from roi_agent.finding_schema import FinderInfo, MasksResponse, WireCandidates, WirePrompt
-from roi_agent.model.cancellation import NEVER, Cancellation
-from roi_agent.model.detector import Candidates
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.segmenter import Prompt, ScoredMask
+from roi_agent.model.detection.detector import Candidates
+from roi_agent.model.images.loading import LoadedImage, load_image
+from roi_agent.model.segmentation.segmenter import Prompt, ScoredMask
+from roi_agent.model.utils.cancellation import NEVER, Cancellation
+from roi_agent.wire.finding import FinderInfo, MasksResponse, WireCandidates, WirePrompt
 
 _AT_ONCE = 64  # prompts of one request
 

@@ -5,14 +5,14 @@ from dataclasses import asdict
 from typing import Any
 
 from roi_agent.client.connection import Connection, coded
-from roi_agent.model.answers import Answer, AnswerStream, AnswerToken, Choice, Decoding, Timing, Usage
-from roi_agent.model.cancellation import NEVER, Cancellation
-from roi_agent.model.conversation import Turn
 from roi_agent.model.errors import Cancelled, ServerUnreachable
-from roi_agent.model.images import LoadedImage
-from roi_agent.model.protocol import Closed, Question, RegionModel
-from roi_agent.model.regions import Region
-from roi_agent.schema import answer_of, choice_of
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.images.loading import LoadedImage
+from roi_agent.model.protocol.answers import Answer, AnswerStream, AnswerToken, Choice, Decoding, Timing, Usage
+from roi_agent.model.protocol.conversation import Turn
+from roi_agent.model.protocol.region_model import Closed, Question, RegionModel
+from roi_agent.model.utils.cancellation import NEVER, Cancellation
+from roi_agent.wire.regions import answer_of, choice_of
 
 _GRACE_S = 5.0  # for the way there and back, beyond the time that the answer itself may take
 

@@ -15,11 +15,11 @@ from rich.table import Table
 from roi_agent.agent.agent import build_agent
 from roi_agent.evaluation.tables import markdown, table
 from roi_agent.loading import load_detector, load_region_model, load_segmenter
-from roi_agent.model.data.compositional import COMPOSITIONAL, VisualQuestion, same_answer, visual_questions
-from roi_agent.model.data.scenes import Scene, render_image
 from roi_agent.model.errors import InvalidSetting, PlannerFailed
-from roi_agent.model.progress import progress_bar
-from roi_agent.model.protocol import RegionModel
+from roi_agent.model.protocol.region_model import RegionModel
+from roi_agent.model.toy.questions.compositional import COMPOSITIONAL, VisualQuestion, same_answer, visual_questions
+from roi_agent.model.toy.world.scenes import Scene, render_image
+from roi_agent.model.utils.progress import progress_bar
 from roi_agent.prompts import load_blocks
 
 GOAL = 0.90  # of the offline planner, over all families

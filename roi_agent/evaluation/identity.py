@@ -6,7 +6,7 @@ from pathlib import Path
 
 from roi_agent.loading import SHIPPED, load_region_model
 from roi_agent.model.data.record_files import open_records
-from roi_agent.model.protocol import RegionModel
+from roi_agent.model.protocol.region_model import RegionModel
 
 
 def model_identity(model: RegionModel | str | Path) -> dict[str, str]:

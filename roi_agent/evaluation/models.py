@@ -7,15 +7,15 @@ from rich.table import Table
 
 from roi_agent.evaluation.tables import markdown, table
 from roi_agent.loading import load_region_model
-from roi_agent.model.detector import PhraseDetector
+from roi_agent.model.detection.detector import PhraseDetector
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.evaluate.detection import DetectionScore, detection_scores, evaluate_detection
-from roi_agent.model.evaluate.segmentation import SegmentationScore, evaluate_segmentation, segmentation_scores
-from roi_agent.model.evaluate.toy import Score, evaluate_toy, scores, total_questions
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.masks import Mask
-from roi_agent.model.progress import progress_bar
-from roi_agent.model.segmenter import PromptedSegmenter
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.segmentation.segmenter import PromptedSegmenter
+from roi_agent.model.toy.evaluate.detection import DetectionScore, detection_scores, evaluate_detection
+from roi_agent.model.toy.evaluate.questions import Score, evaluate_toy, scores, total_questions
+from roi_agent.model.toy.evaluate.segmentation import SegmentationScore, evaluate_segmentation, segmentation_scores
+from roi_agent.model.utils.progress import progress_bar
 from roi_agent.tools.segment import segment_everything
 from roi_agent.tools.workspace import Workspace
 
@@ -29,7 +29,7 @@ def run_toy(
     dtype: str | None = None,
     show_progress: bool = True,
 ) -> list[Score]:
-    """Load a model and score it on held-out scenes of the toy world; see `model/evaluate/toy.py`."""
+    """Load a model and score it on held-out scenes of the toy world; see `model/toy/evaluate/questions.py`."""
     model = load_region_model(name, device=device, dtype=dtype)
     if not isinstance(model, LocalRegionModel):
         raise InvalidSetting(f"{name} does not run in this process", do="give nano or a folder")
@@ -65,7 +65,7 @@ def _toy_cells(row: Score) -> list[str]:
 def run_detection(
     detector: PhraseDetector, *, scenes: int = 500, first_seed: int = 0, show_progress: bool = True
 ) -> list[DetectionScore]:
-    """Score a detector on held-out scenes of the toy world, at its own threshold; see `model/evaluate/detection.py`."""
+    """Score a detector on held-out scenes of the toy world, at its own threshold; see `model/toy/evaluate/detection.py`."""
     looked = []
     with progress_bar(show_progress) as progress:
         task = progress.add_task("looking", total=scenes)
@@ -99,7 +99,7 @@ def _detection_cells(row: DetectionScore) -> list[str]:
 def run_segmentation(
     segmenter: PromptedSegmenter, *, scenes: int = 200, first_seed: int = 0, show_progress: bool = True
 ) -> list[SegmentationScore]:
-    """Score a segmenter on held-out scenes of the toy world; see `model/evaluate/segmentation.py`."""
+    """Score a segmenter on held-out scenes of the toy world; see `model/toy/evaluate/segmentation.py`."""
 
     def find_all(image: Image.Image) -> list[Mask]:
         workspace = Workspace()

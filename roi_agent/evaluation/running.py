@@ -14,7 +14,6 @@ from roi_agent.evaluation.identity import data_identity, model_identity
 from roi_agent.evaluation.outputs import REPORT, SCORES, RunFolder, Shard, count_outputs
 from roi_agent.evaluation.report import Report, make_report
 from roi_agent.loading import load_region_model
-from roi_agent.model.children import deaf_children, end_with_parent
 from roi_agent.model.data.record import Record
 from roi_agent.model.data.record_files import RecordSet, open_records
 from roi_agent.model.errors import InvalidSetting, OutOfMemory, RoiAgentError, RunIncomplete, UserError, all_errors
@@ -23,8 +22,9 @@ from roi_agent.model.evaluate.benches import BENCHES
 from roi_agent.model.evaluate.benches.base import Bench
 from roi_agent.model.evaluate.sample import Output, Sample
 from roi_agent.model.evaluate.shuffling import shuffled
-from roi_agent.model.progress import progress_bar
-from roi_agent.model.protocol import RegionModel
+from roi_agent.model.protocol.region_model import RegionModel
+from roi_agent.model.utils.child_processes import deaf_children, end_with_parent
+from roi_agent.model.utils.progress import progress_bar
 
 _LOOK_S = 0.2  # between two looks at what other processes have done
 

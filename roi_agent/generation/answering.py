@@ -5,7 +5,7 @@ from collections import Counter
 
 from roi_agent.generation.claims import EXTREMES, PLACE, RELATIONS, Claim, WrittenTurn
 from roi_agent.generation.describing import ATTRIBUTES
-from roi_agent.model.conversation import mentioned
+from roi_agent.model.protocol.conversation import mentioned
 
 YES_NO = re.compile(r"(yes|no)\b", re.IGNORECASE)
 _NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}

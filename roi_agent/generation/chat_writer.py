@@ -11,7 +11,7 @@ from roi_agent.agent.planners import explained, is_unreadable, planner_name
 from roi_agent.generation.claims import Claim, Written, WrittenTurn
 from roi_agent.generation.page import Page
 from roi_agent.generation.verifying import FAILED, MALFORMED
-from roi_agent.model.conversation import mentioned
+from roi_agent.model.protocol.conversation import mentioned
 from roi_agent.prompts import load_blocks
 
 _IN_A_ROW = 5  # requests that fail, after which the writer is given up

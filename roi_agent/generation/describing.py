@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from roi_agent.generation.vocabulary import Vocabulary
-from roi_agent.model.protocol import RegionModel
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.ask import ask_each
 from roi_agent.tools.workspace import Workspace

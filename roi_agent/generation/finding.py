@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from roi_agent.generation.settings import MOST_REGIONS
-from roi_agent.model.detector import PhraseDetector
-from roi_agent.model.regions import Region
-from roi_agent.model.segmenter import PromptedSegmenter
+from roi_agent.model.detection.detector import PhraseDetector
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.segmentation.segmenter import PromptedSegmenter
 from roi_agent.tools.detect import detect_in
 from roi_agent.tools.measure import area, relate
 from roi_agent.tools.segment import segment_everything

@@ -16,8 +16,8 @@ from roi_agent.generation.making import Made, Maker
 from roi_agent.model.data.readers.base import IMAGE_UNREADABLE
 from roi_agent.model.data.record_files import CARD, Card
 from roi_agent.model.errors import DataNotFound, InvalidSetting, UserError
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.progress import progress_bar
+from roi_agent.model.images.loading import LoadedImage, load_image
+from roi_agent.model.utils.progress import progress_bar
 
 STATE, JOURNAL, RECORDS, TROUBLES = "generation.json", "journal.jsonl", "records-00000.jsonl", "troubles.jsonl"
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")

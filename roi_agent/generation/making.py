@@ -18,11 +18,11 @@ from roi_agent.generation.verifying import REPEATED, Verifier
 from roi_agent.generation.vocabulary import Vocabulary
 from roi_agent.generation.writing import OfflineWriter, Writer
 from roi_agent.model.data.record import Evidence, Record
-from roi_agent.model.detector import PhraseDetector
-from roi_agent.model.images import LoadedImage
-from roi_agent.model.protocol import RegionModel
-from roi_agent.model.regions import Region
-from roi_agent.model.segmenter import PromptedSegmenter
+from roi_agent.model.detection.detector import PhraseDetector
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.images.loading import LoadedImage
+from roi_agent.model.protocol.region_model import RegionModel
+from roi_agent.model.segmentation.segmenter import PromptedSegmenter
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import Workspace
 

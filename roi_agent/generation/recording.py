@@ -7,7 +7,7 @@ from random import Random
 
 from roi_agent.generation.claims import Written
 from roi_agent.model.data.record import Evidence, Record, RecordTurn
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
 
 _HIGH = 0.25  # of the conversations have regions with high numbers, as they get in long ones
 _LAST_NUMBER = 30

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from roi_agent.generation.claims import EXTREMES, PLACE, RELATIONS, Claim
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
 from roi_agent.tools.measure import RELATIONS as MEASURES
 from roi_agent.tools.measure import Relation, in_order, relate
 

@@ -13,10 +13,10 @@ from roi_agent.generation.describing import ATTRIBUTES, Described, question_abou
 from roi_agent.generation.settings import GenerationSettings
 from roi_agent.generation.vocabulary import Vocabulary, worded
 from roi_agent.model.data.record import Evidence
-from roi_agent.model.detector import MAX_PHRASE_CHARACTERS, MAX_PHRASES, PhraseDetector
+from roi_agent.model.detection.detector import MAX_PHRASE_CHARACTERS, MAX_PHRASES, PhraseDetector
 from roi_agent.model.errors import UserError
-from roi_agent.model.protocol import RegionModel
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.tools.ask import choose
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import Workspace

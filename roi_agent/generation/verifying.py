@@ -11,8 +11,8 @@ from roi_agent.generation.claims import Claim, Written, WrittenTurn
 from roi_agent.generation.describing import ATTRIBUTES, Described
 from roi_agent.generation.relating import Layout
 from roi_agent.generation.supporting import Support, Verdict
-from roi_agent.model.conversation import mentioned
 from roi_agent.model.data.record import Evidence
+from roi_agent.model.protocol.conversation import mentioned
 
 # Why something written is dropped; those of descriptions stand in `supporting`.
 UNCLEAR, GEOMETRY = "geometry_unclear", "geometry_disagrees"

@@ -7,7 +7,7 @@ from random import Random
 from PIL import Image
 
 from roi_agent.model.data.wording import article
-from roi_agent.model.detector import PhraseDetector, parse_phrases
+from roi_agent.model.detection.detector import PhraseDetector, parse_phrases
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.prompts import load_blocks
 

@@ -7,7 +7,7 @@ from roi_agent.generation.claims import Written, WrittenTurn
 from roi_agent.generation.facts import Fact
 from roi_agent.generation.page import Page
 from roi_agent.generation.rules import ABOUT_ONE, FAMILIES, SINGLE, WITH_REASON
-from roi_agent.model.conversation import mentioned
+from roi_agent.model.protocol.conversation import mentioned
 
 _TRIES = 4  # draws for each question: not every image offers every family
 _MOST_TURNS = 6

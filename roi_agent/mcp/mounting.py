@@ -18,8 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from roi_agent.mcp.protocol import GONE
 from roi_agent.mcp.workspaces import MOST
-from roi_agent.schema import check_values
 from roi_agent.settings import MCP_PATH, ServerSettings
+from roi_agent.wire.regions import check_values
 
 _MAX_VALUES = 100_000  # of a message: the SDK lists everything that is wrong with one; 200 boxes are a thousand
 

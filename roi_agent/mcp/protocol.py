@@ -16,9 +16,9 @@ from mcp.shared.exceptions import MCPError
 from roi_agent.lanes import Job, Lanes
 from roi_agent.loading import introduction
 from roi_agent.mcp.workspaces import Workspaces
-from roi_agent.model.cancellation import Cancellation, in_thread
 from roi_agent.model.errors import Cancelled, InvalidSetting, RoiAgentError
-from roi_agent.model.shown import shown
+from roi_agent.model.utils.cancellation import Cancellation, in_thread
+from roi_agent.model.utils.messages import shown
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.abilities import ToolReply, png_base64
 from roi_agent.tools.toolbox import Toolbox, kind_of

@@ -13,11 +13,11 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from roi_agent.lanes import Lanes
 from roi_agent.loading import introduction
-from roi_agent.model.domain import limit_of
+from roi_agent.model.domain.verdict import limit_of
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import ModelNotFound, RoiAgentError
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.protocol import NoRegionModel
-from roi_agent.model.web_images import WebImages
+from roi_agent.model.images.web import WebImages
+from roi_agent.model.protocol.region_model import NoRegionModel
 from roi_agent.server import chat, faults, finding, regions
 from roi_agent.server.crowd import Crowd
 from roi_agent.server.description import describe

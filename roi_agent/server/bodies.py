@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 
 from roi_agent.model.errors import RequestInvalid
-from roi_agent.schema import check_values
+from roi_agent.wire.regions import check_values
 
 _SHORT = 64 << 10  # bytes that are read within a few milliseconds
 _T = TypeVar("_T")

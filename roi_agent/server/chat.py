@@ -12,19 +12,21 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from roi_agent.model.answers import MAX_NEW_TOKENS, Answer, AnswerStream, Decoding
-from roi_agent.model.conversation import Turn
-from roi_agent.model.domain import OUTSIDE
+from roi_agent.model.domain.verdict import OUTSIDE
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, RoiAgentError
-from roi_agent.model.images import LoadedImage
-from roi_agent.model.mentions import read_turns
-from roi_agent.model.protocol import noted
-from roi_agent.model.regions import Region, parse_regions
-from roi_agent.model.shown import shown
-from roi_agent.schema import WireRegion, wire_regions
+from roi_agent.model.geometry.regions import Region, parse_regions
+from roi_agent.model.images.loading import LoadedImage
+from roi_agent.model.protocol.answers import MAX_NEW_TOKENS, Answer, AnswerStream, Decoding
+from roi_agent.model.protocol.conversation import Turn
+from roi_agent.model.protocol.mentions import read_turns
+from roi_agent.model.protocol.region_model import noted
+from roi_agent.model.utils.messages import shown
 from roi_agent.server import faults
 from roi_agent.server.bodies import JsonRoute
-from roi_agent.server.chat_types import (
+from roi_agent.server.state import State, state_of
+from roi_agent.server.waiting import unless_gone
+from roi_agent.tools.models import REGION_MODEL, failures_of
+from roi_agent.wire.chat import (
     AnswerMessage,
     ChatChoice,
     ChatCompletion,
@@ -41,9 +43,7 @@ from roi_agent.server.chat_types import (
     TokenLogprob,
     TopLogprob,
 )
-from roi_agent.server.state import State, state_of
-from roi_agent.server.waiting import unless_gone
-from roi_agent.tools.models import REGION_MODEL, failures_of
+from roi_agent.wire.regions import WireRegion, wire_regions
 
 router = APIRouter(route_class=JsonRoute)
 _NOTE = "\n\nNote: "

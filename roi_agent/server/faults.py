@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from roi_agent.model.errors import Cancelled, ModelOutputInvalid, RequestInvalid, RoiAgentError, UserError
-from roi_agent.schema import ErrorResponse, WireError
+from roi_agent.wire.regions import ErrorResponse, WireError
 
 _log = logging.getLogger(__name__)
 _STATUS = {

@@ -11,7 +11,26 @@ from typing import Any, TypeVar
 import numpy as np
 from fastapi import APIRouter, Request
 
-from roi_agent.finding_schema import (
+from roi_agent.lanes import Job
+from roi_agent.model.detection.detector import PhraseDetector, candidates_of, parse_phrases
+from roi_agent.model.detection.original import as_detector
+from roi_agent.model.domain.verdict import limit_of
+from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, PointInvalid
+from roi_agent.model.geometry.regions import parse_regions
+from roi_agent.model.images.loading import LoadedImage
+from roi_agent.model.segmentation.original import as_segmenter
+from roi_agent.model.segmentation.segmenter import Prompt, masks_of
+from roi_agent.model.utils.cancellation import Cancellation
+from roi_agent.model.utils.messages import shown
+from roi_agent.server import faults
+from roi_agent.server.bodies import JsonRoute
+from roi_agent.server.state import state_of
+from roi_agent.server.waiting import unless_gone
+from roi_agent.tools.detect import MAX_REGIONS, OVERLAP, detect
+from roi_agent.tools.models import failures_of
+from roi_agent.tools.segment import segment, segment_everything
+from roi_agent.tools.workspace import Workspace
+from roi_agent.wire.finding import (
     CandidatesRequest,
     DetectRequest,
     DetectResponse,
@@ -24,25 +43,7 @@ from roi_agent.finding_schema import (
     WirePrompt,
     WireScoredMask,
 )
-from roi_agent.lanes import Job
-from roi_agent.model.cancellation import Cancellation
-from roi_agent.model.detector import PhraseDetector, candidates_of, parse_phrases
-from roi_agent.model.domain import limit_of
-from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, PointInvalid
-from roi_agent.model.images import LoadedImage
-from roi_agent.model.originals import as_detector, as_segmenter
-from roi_agent.model.regions import parse_regions
-from roi_agent.model.segmenter import Prompt, masks_of
-from roi_agent.model.shown import shown
-from roi_agent.schema import wire_regions
-from roi_agent.server import faults
-from roi_agent.server.bodies import JsonRoute
-from roi_agent.server.state import state_of
-from roi_agent.server.waiting import unless_gone
-from roi_agent.tools.detect import MAX_REGIONS, OVERLAP, detect
-from roi_agent.tools.models import failures_of
-from roi_agent.tools.segment import segment, segment_everything
-from roi_agent.tools.workspace import Workspace
+from roi_agent.wire.regions import wire_regions
 
 _T = TypeVar("_T")
 router = APIRouter(responses={**faults.RESPONSES}, route_class=JsonRoute)

@@ -9,11 +9,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from roi_agent.model.boxes import MAX_PIXELS
 from roi_agent.model.errors import ImageUnreadable, UnknownImage
-from roi_agent.model.images import LoadedImage, is_address, load_image
-from roi_agent.model.web_images import WebImages
-from roi_agent.schema import IMAGE_PREFIX
+from roi_agent.model.geometry.boxes import MAX_PIXELS
+from roi_agent.model.images.loading import LoadedImage, is_address, load_image
+from roi_agent.model.images.web import WebImages
+from roi_agent.wire.regions import IMAGE_PREFIX
 
 _AT_ONCE = 2  # images being decoded, which takes some times the memory of one
 

@@ -7,8 +7,8 @@ from PIL import Image
 
 from roi_agent.lanes import Lanes
 from roi_agent.model.errors import DeadlineExceeded
-from roi_agent.model.images import load_image
-from roi_agent.model.protocol import NoRegionModel, RegionModel
+from roi_agent.model.images.loading import load_image
+from roi_agent.model.protocol.region_model import NoRegionModel, RegionModel
 
 _KEPT_S = 1.0
 

@@ -7,16 +7,21 @@ from fastapi import APIRouter, Request
 from pydantic import TypeAdapter
 from starlette.datastructures import UploadFile
 
-from roi_agent.model.answers import Answer, Choice
-from roi_agent.model.cancellation import Cancellation
-from roi_agent.model.conversation import Turn
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import ImageUnreadable, InvalidSetting
-from roi_agent.model.images import LoadedImage
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.mentions import read_turns
-from roi_agent.model.protocol import noted
-from roi_agent.model.regions import Region, parse_regions
-from roi_agent.schema import (
+from roi_agent.model.geometry.regions import Region, parse_regions
+from roi_agent.model.images.loading import LoadedImage
+from roi_agent.model.protocol.answers import Answer, Choice
+from roi_agent.model.protocol.conversation import Turn
+from roi_agent.model.protocol.mentions import read_turns
+from roi_agent.model.protocol.region_model import noted
+from roi_agent.model.utils.cancellation import Cancellation
+from roi_agent.server import faults
+from roi_agent.server.bodies import JsonRoute, is_json, read_json
+from roi_agent.server.state import State, state_of
+from roi_agent.server.waiting import unless_gone
+from roi_agent.tools.models import REGION_MODEL, failures_of
+from roi_agent.wire.regions import (
     IMAGE_PREFIX,
     AskRequest,
     AskResponse,
@@ -27,11 +32,6 @@ from roi_agent.schema import (
     turns_of,
     wire_regions,
 )
-from roi_agent.server import faults
-from roi_agent.server.bodies import JsonRoute, is_json, read_json
-from roi_agent.server.state import State, state_of
-from roi_agent.server.waiting import unless_gone
-from roi_agent.tools.models import REGION_MODEL, failures_of
 
 router = APIRouter(responses={**faults.RESPONSES}, route_class=JsonRoute)
 _JSON = TypeAdapter(ImageUpload)

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Request
 
 from roi_agent.lanes import Lanes
-from roi_agent.model.protocol import RegionModel
+from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.server.images import ImageStore
 from roi_agent.server.metrics import Metrics
 from roi_agent.settings import ServerSettings

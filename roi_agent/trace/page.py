@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from PIL import Image
 
-from roi_agent.model.display import data_url
+from roi_agent.model.utils.display import data_url
 from roi_agent.trace.record import Trace, arguments_text
 
 _OPEN = 12  # steps whose pictures are open from the start

@@ -17,8 +17,8 @@ from typing import Any
 
 from PIL import Image
 
-from roi_agent.model.aside import is_free, save_aside, whole_folder
 from roi_agent.model.errors import RoiAgentError, TraceUnreadable
+from roi_agent.model.utils.atomic_files import is_free, save_aside, whole_folder
 from roi_agent.tools.ask import SecondLook
 from roi_agent.tools.view import overview, zoom
 from roi_agent.tools.workspace import Workspace

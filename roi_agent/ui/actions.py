@@ -11,10 +11,10 @@ from roi_agent.agent.agent import Agent
 from roi_agent.agent.planners import sees
 from roi_agent.agent.result import Budget
 from roi_agent.lanes import Job
-from roi_agent.model.cancellation import Cancellation
 from roi_agent.model.errors import InvalidSetting, RoiAgentError
-from roi_agent.model.images import load_image
-from roi_agent.model.shown import shown
+from roi_agent.model.images.loading import load_image
+from roi_agent.model.utils.cancellation import Cancellation
+from roi_agent.model.utils.messages import shown
 from roi_agent.tools.models import Models
 from roi_agent.tools.toolbox import InTurn
 from roi_agent.ui import drawing, finding, markup, talking

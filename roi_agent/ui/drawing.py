@@ -8,11 +8,11 @@ from typing import Any
 
 from PIL import Image
 
-from roi_agent.model.boxes import Box
-from roi_agent.model.display import shrunk
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.regions import MAX_REGIONS, Region
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.regions import MAX_REGIONS, Region
+from roi_agent.model.utils.display import shrunk
+from roi_agent.model.utils.messages import shown
 from roi_agent.tools.view import colour, draw_masks, draw_regions
 from roi_agent.ui.work import Work
 

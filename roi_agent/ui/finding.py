@@ -1,7 +1,7 @@
 """Finding regions by words and by pointing."""
 
-from roi_agent.model.cancellation import Cancellation
 from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.utils.cancellation import Cancellation
 from roi_agent.tools.detect import detect
 from roi_agent.tools.models import Models
 from roi_agent.tools.segment import segment

@@ -17,9 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from roi_agent.model.errors import RequestInvalid, RoiAgentError
-from roi_agent.schema import ErrorResponse, WireError
 from roi_agent.ui import payload, uploads
 from roi_agent.ui.visitors import COOKIE, Visitors, is_name, new_name
+from roi_agent.wire.regions import ErrorResponse, WireError
 
 PATH = "/ui"
 _API = "/gradio_api"

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from roi_agent.model.errors import RoiAgentError
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
 from roi_agent.tools.view import colour
 
 _HANDLE = re.compile(r"(?:&lt;)?\b(region[1-9][0-9]*)\b(?:&gt;)?")

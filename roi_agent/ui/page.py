@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 from gradio_image_annotation import image_annotator
 
-from roi_agent.model.cancellation import Cancellation
+from roi_agent.model.utils.cancellation import Cancellation
 from roi_agent.settings import ServerSettings
 from roi_agent.ui import drawing, markup
 from roi_agent.ui.actions import SCENES, Actions, Seen

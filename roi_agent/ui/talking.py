@@ -10,14 +10,14 @@ from typing import Any
 
 from roi_agent.agent.events import Finished, Stepped
 from roi_agent.agent.result import Result
-from roi_agent.model.answers import Answer, Decoding
-from roi_agent.model.cancellation import Cancellation
-from roi_agent.model.conversation import Turn, mentioned
-from roi_agent.model.display import shrunk
 from roi_agent.model.errors import Cancelled, InvalidSetting, RoiAgentError
-from roi_agent.model.mentions import read_turns, with_mentions
-from roi_agent.model.protocol import NoRegionModel, RegionModel, noted
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.protocol.answers import Answer, Decoding
+from roi_agent.model.protocol.conversation import Turn, mentioned
+from roi_agent.model.protocol.mentions import read_turns, with_mentions
+from roi_agent.model.protocol.region_model import NoRegionModel, RegionModel, noted
+from roi_agent.model.utils.cancellation import Cancellation
+from roi_agent.model.utils.display import shrunk
 from roi_agent.tools.models import REGION_MODEL, Models, failures_of
 from roi_agent.trace import Step
 from roi_agent.trace.record import arguments_text, step_picture

@@ -7,10 +7,10 @@ from secrets import token_hex
 from typing import Any
 
 from roi_agent.agent.agent import Agent
-from roi_agent.model.boxes import Box
-from roi_agent.model.conversation import Turn
-from roi_agent.model.images import LoadedImage
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.images.loading import LoadedImage
+from roi_agent.model.protocol.conversation import Turn
 from roi_agent.tools.workspace import Workspace
 from roi_agent.trace import Trace
 

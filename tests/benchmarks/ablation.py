@@ -12,15 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from roi_agent.model.adapt import load_adapted
-from roi_agent.model.answers import Decoding
-from roi_agent.model.conversation import Turn
-from roi_agent.model.data.questions import TRAINING_SEEDS, Example
-from roi_agent.model.data.toy import collate, encode_example, to_sample
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.processing import GPT4RoIProcessor, RegionInputs
-from roi_agent.model.train.objectives import answer_loss, freeze_all_but
+from roi_agent.model.checkpoints.adapt import load_adapted
+from roi_agent.model.engine.local import LocalRegionModel
+from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
+from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor, RegionInputs
+from roi_agent.model.protocol.answers import Decoding
+from roi_agent.model.protocol.conversation import Turn
+from roi_agent.model.toy.questions.questions import TRAINING_SEEDS, Example
+from roi_agent.model.toy.samples.questions import collate, encode_example, to_sample
+from roi_agent.model.toy.train.objectives import answer_loss
+from roi_agent.model.train.parameters import freeze_all_but
 from tests.benchmarks.ablation_scenes import FAMILIES, SCENES, Picture, picture_of, questions_of, regions_of
 
 NANO = Path(__file__).parents[2] / "model" / "nano"

@@ -6,12 +6,12 @@ from random import Random
 
 import numpy as np
 
-from roi_agent.model.data.art import COLOURS, KINDS, extent
-from roi_agent.model.data.questions import Example, make_example
-from roi_agent.model.data.scenes import Scene, Thing, make_scene, render
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.masks import Mask
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.images.loading import LoadedImage, load_image
+from roi_agent.model.toy.questions.questions import Example, make_example
+from roi_agent.model.toy.world.art import COLOURS, KINDS, extent
+from roi_agent.model.toy.world.scenes import Scene, Thing, make_scene, render
 
 SIDE = 384  # pixels of a render: three times what nano reads
 FAMILIES = ("colour", "kind", "presence", "same_colour", "same_kind")  # whose truth neither overlap nor size changes

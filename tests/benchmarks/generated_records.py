@@ -12,16 +12,16 @@ from roi_agent import load_detector, load_region_model, load_segmenter
 from roi_agent.generation.generating import generate, image_files
 from roi_agent.generation.making import Maker
 from roi_agent.generation.settings import GenerationSettings
-from roi_agent.model.conversation import Turn
-from roi_agent.model.data.questions import FAMILY_NAMES, TRAINING_SEEDS, Example, make_example
 from roi_agent.model.data.record_files import open_records, write_records
-from roi_agent.model.data.scenes import make_scene, save_scene
-from roi_agent.model.evaluate.toy import Asked, answered, ask_families
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.train.record_job import RecordJob
-from roi_agent.model.train.record_settings import RecordSettings
-from roi_agent.model.train.record_training import train_on_records
+from roi_agent.model.engine.local import LocalRegionModel
+from roi_agent.model.protocol.conversation import Turn
+from roi_agent.model.toy.evaluate.questions import Asked, answered, ask_families
+from roi_agent.model.toy.questions.questions import FAMILY_NAMES, TRAINING_SEEDS, Example, make_example
+from roi_agent.model.toy.world.scenes import make_scene, save_scene
+from roi_agent.model.train.job import RecordJob
+from roi_agent.model.train.settings import RecordSettings
 from roi_agent.model.train.starting import Start
+from roi_agent.model.train.training import train_on_records
 from roi_agent.prompts import load_blocks
 from tests.benchmarks.ablation import difference
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from roi_agent.model.adapt import at_image_size
-from roi_agent.model.answers import Decoding
-from roi_agent.model.configuration import GPT4RoIConfig
-from roi_agent.model.conversation import Turn
-from roi_agent.model.costs import costs
-from roi_agent.model.images import LoadedImage
-from roi_agent.model.local import LocalRegionModel
+from roi_agent.model.checkpoints.adapt import at_image_size
+from roi_agent.model.engine.local import LocalRegionModel
+from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
+from roi_agent.model.gpt4roi.costs import costs
+from roi_agent.model.images.loading import LoadedImage
+from roi_agent.model.protocol.answers import Decoding
+from roi_agent.model.protocol.conversation import Turn
 from tests.benchmarks.ablation import JUDGED, Asked, Variant, chance, compare, difference
 from tests.benchmarks.ablation_report import write_section
 from tests.benchmarks.ablation_scenes import FAMILIES
@@ -70,8 +70,9 @@ def test_what_the_options_cost() -> None:
             cells = [f"{number / 1e9:,.3g}" if number < 1e12 else f"{number / 1e9:,.0f}" for number in numbers]
             whole = f"{each.first_token / 1e9:,.4g}" if each.first_token < 1e12 else f"{each.first_token / 1e9:,.0f}"
             lines.append(f"| {preset}{name} | {' | '.join(cells)} | {each.image_tokens} | {each.map_bytes / 1e6:.2f} | {whole} |")
-    note = """GFLOP, counted by `roi_agent.model.costs` while the code runs; a multiplication with its addition is 2. The prompt
-has 94 tokens beside those of the image. mask_pooling adds no product of matrices, and so nothing that is counted here."""
+    note = """GFLOP, counted by `roi_agent.model.gpt4roi.costs` while the code runs; a multiplication with its addition is 2.
+The prompt has 94 tokens beside those of the image. mask_pooling adds no product of matrices, and so
+nothing that is counted here."""
     write_section("Costs", "\n".join([note, "", *lines]))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from roi_agent import Workspace, build_agent, build_toolbox, load_detector, load_region_model, load_segmenter
-from roi_agent.model.data.scenes import make_scene, render_image
+from roi_agent.model.toy.world.scenes import make_scene, render_image
 from tests.benchmarks.conftest import Table
 
 ROUNDS = 12

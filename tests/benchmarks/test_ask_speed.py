@@ -3,7 +3,7 @@
 import time
 
 from roi_agent import load_region_model
-from roi_agent.model.data.scenes import make_scene, render
+from roi_agent.model.toy.world.scenes import make_scene, render
 from tests.benchmarks.conftest import Table
 
 ROUNDS = 20

@@ -15,13 +15,13 @@ from transformers import CLIPVisionConfig, LlamaConfig
 
 from roi_agent import load_region_model
 from roi_agent.model import GPT4RoIConfig, GPT4RoIForConditionalGeneration
-from roi_agent.model.answers import Decoding
-from roi_agent.model.conversation import Turn
 from roi_agent.model.engine import Engine, EngineSettings, Request, Runner
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.processing import new_processor, normalised_boxes
-from roi_agent.model.regions import parse_regions
+from roi_agent.model.engine.local import LocalRegionModel
+from roi_agent.model.geometry.regions import parse_regions
+from roi_agent.model.gpt4roi.processing import new_processor, normalised_boxes
+from roi_agent.model.images.loading import LoadedImage, load_image
+from roi_agent.model.protocol.answers import Decoding
+from roi_agent.model.protocol.conversation import Turn
 from tests.benchmarks.conftest import Table, abba
 
 SCENE = Path(__file__).parent.parent.parent / "examples" / "scene1.png"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import cycle
 
 from roi_agent import Workspace, load_detector, load_region_model, load_segmenter
-from roi_agent.model.data.scenes import make_scene, render
+from roi_agent.model.toy.world.scenes import make_scene, render
 from roi_agent.tools.ask import ask, ask_each
 from roi_agent.tools.detect import detect
 from roi_agent.tools.segment import segment, segment_everything

@@ -12,9 +12,9 @@ from roi_agent.generation.making import Made, Maker
 from roi_agent.generation.rules import FAMILIES
 from roi_agent.generation.settings import GenerationSettings
 from roi_agent.model.data.record import Record
-from roi_agent.model.data.scenes import make_scene, render_image
-from roi_agent.model.images import load_image
-from roi_agent.model.local import LocalRegionModel
+from roi_agent.model.engine.local import LocalRegionModel
+from roi_agent.model.images.loading import load_image
+from roi_agent.model.toy.world.scenes import make_scene, render_image
 from tests.benchmarks.ablation_report import write_section
 from tests.benchmarks.generated_records import (
     FIRST_IMAGE,

@@ -16,12 +16,12 @@ from PIL import Image
 from roi_agent import build_agent, load_detector, load_region_model, load_segmenter
 from roi_agent.agent.agent import Agent
 from roi_agent.agent.result import Budget
-from roi_agent.model.answers import Decoding
-from roi_agent.model.conversation import Turn
-from roi_agent.model.data.scenes import make_scene, render, render_image
 from roi_agent.model.errors import RoiAgentError
-from roi_agent.model.images import load_image
-from roi_agent.model.regions import parse_regions
+from roi_agent.model.geometry.regions import parse_regions
+from roi_agent.model.images.loading import load_image
+from roi_agent.model.protocol.answers import Decoding
+from roi_agent.model.protocol.conversation import Turn
+from roi_agent.model.toy.world.scenes import make_scene, render, render_image
 from tests.benchmarks.conftest import Table
 from tests.benchmarks.http_load import Load, Requests
 from tests.benchmarks.test_engine_speed import mid_size

@@ -14,9 +14,9 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from roi_agent.model.configuration import GPT4RoIConfig
-from roi_agent.model.hidden_states import hidden_states
-from roi_agent.model.region_encoder import RegionEncoder
+from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
+from roi_agent.model.gpt4roi.hidden_states import hidden_states
+from roi_agent.model.gpt4roi.region_encoder import RegionEncoder
 from tests.benchmarks.conftest import Table, abba
 from tests.test_resized_conv import plainly_fused
 

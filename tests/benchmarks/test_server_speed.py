@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from roi_agent import load_region_model
-from roi_agent.model.images import load_image
+from roi_agent.model.images.loading import load_image
 from tests.benchmarks.conftest import Table, abba
 from tests.serving import serving
 

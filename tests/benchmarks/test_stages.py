@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from roi_agent.model.data.record_files import CARD
-from roi_agent.model.train.record_settings import RecordSettings
+from roi_agent.model.train.settings import RecordSettings
 from roi_agent.model.train.starting import Start, prepare
 
 FOLDER = Path("runs") / "stages"

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from roi_agent.model.answers import Decoding
-from roi_agent.model.conversation import Turn
 from roi_agent.model.engine import Request, Runner, Written
 from roi_agent.model.engine.cache import KeptImage
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.engine.rows import Rows
-from roi_agent.model.images import LoadedImage
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.processing import normalised_boxes
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.gpt4roi.processing import normalised_boxes
+from roi_agent.model.images.loading import LoadedImage
+from roi_agent.model.protocol.answers import Decoding
+from roi_agent.model.protocol.conversation import Turn
 
 SCENE = Path(__file__).parents[2] / "examples" / "scene1.png"
 UMBRELLA, FLAG, SMALL_FLAG, SQUARE = [123, 194, 303, 377], [141, 9, 246, 134], [16, 54, 84, 135], [315, 145, 504, 334]

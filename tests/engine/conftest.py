@@ -4,9 +4,9 @@ import pytest
 
 from roi_agent import load_region_model
 from roi_agent.model.engine import Request
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.regions import Region, parse_regions
+from roi_agent.model.engine.local import LocalRegionModel
+from roi_agent.model.geometry.regions import Region, parse_regions
+from roi_agent.model.images.loading import LoadedImage, load_image
 from tests.engine.asked import BOXES, SCENE, SIXTEEN, generated, request
 
 

@@ -8,15 +8,15 @@ from torch import Tensor
 
 from roi_agent.model.engine import Engine, Request, Runner
 from roi_agent.model.engine.cache import KeptImage
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.engine.rows import Rows
 from roi_agent.model.errors import (
     EngineFailed,
     ModelOutputInvalid,
     OutOfMemory,
 )
-from roi_agent.model.images import LoadedImage
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.images.loading import LoadedImage
 from tests.engine.asked import Watched, ids_of, request
 
 

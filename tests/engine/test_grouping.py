@@ -4,9 +4,9 @@ import pytest
 
 from roi_agent.model.engine import Engine, Request
 from roi_agent.model.engine.grouping import PREFILL_TOKENS, alike, computed, groups
-from roi_agent.model.images import LoadedImage
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.regions import Region
+from roi_agent.model.engine.local import LocalRegionModel
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.images.loading import LoadedImage
 from tests.engine.asked import Gate, Watched, ids_of, request
 
 SHAPE = {"prefix": 260, "heads": 32}  # of the published 7B

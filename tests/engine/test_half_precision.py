@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from roi_agent.model import dtypes
+from roi_agent.model.checkpoints import dtypes
 from roi_agent.model.engine import Runner
-from roi_agent.model.half_precision import fast_products
-from roi_agent.model.images import load_image
+from roi_agent.model.engine.half_precision import fast_products
+from roi_agent.model.images.loading import load_image
 from tests.engine.asked import SCENE
 from tests.small import make_model, make_processor
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from roi_agent.model.answers import Decoding
 from roi_agent.model.engine import Engine, EngineSettings, Pending, Request, Runner
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.engine.rows import Rows
 from roi_agent.model.errors import OutOfMemory
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.images.loading import LoadedImage, load_image
+from roi_agent.model.protocol.answers import Decoding
 from tests.engine.asked import Gate, Watched, ids_of, request
 from tests.engine.memory import Memory, under
 

@@ -8,18 +8,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roi_agent.model.data.scenes import make_scene, render
 from roi_agent.model.engine import Engine, EngineSettings, Pending, Request, Runner
 from roi_agent.model.engine.attention import shared_prefix_attention
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.engine.rows import Prefix, Rows
 from roi_agent.model.errors import (
     Cancelled,
     InvalidSetting,
 )
-from roi_agent.model.images import LoadedImage, load_image
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.processing import normalised_boxes
-from roi_agent.model.regions import parse_regions
+from roi_agent.model.geometry.regions import parse_regions
+from roi_agent.model.gpt4roi.processing import normalised_boxes
+from roi_agent.model.images.loading import LoadedImage, load_image
+from roi_agent.model.toy.world.scenes import make_scene, render
 from tests.engine.asked import BOXES, generated, ids_of, request
 from tests.small import clip, gpt2, llama, make_model, make_processor, qwen2
 

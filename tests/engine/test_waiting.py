@@ -13,14 +13,14 @@ import pytest
 from roi_agent.model.engine import Engine, EngineSettings, Request, Runner
 from roi_agent.model.engine import engine as engine_module
 from roi_agent.model.engine.cache import KeptImage
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import (
     Cancelled,
     DeadlineExceeded,
     QueueFull,
 )
-from roi_agent.model.images import LoadedImage
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.images.loading import LoadedImage
 from tests.engine.asked import SCENE, SIXTEEN, UMBRELLA, Gate, Watched, ids_of, request
 
 

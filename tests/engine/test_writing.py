@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from roi_agent import load_region_model
-from roi_agent.model.answers import Decoding
 from roi_agent.model.engine import Engine, EngineSettings, Request, Runner
+from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import (
     InvalidSetting,
 )
-from roi_agent.model.images import LoadedImage
-from roi_agent.model.local import LocalRegionModel
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.images.loading import LoadedImage
+from roi_agent.model.protocol.answers import Decoding
 from tests.engine.asked import BOXES, FLAG, SCENE, SQUARE, UMBRELLA, generated, ids_of, request
 
 

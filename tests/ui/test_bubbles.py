@@ -8,11 +8,11 @@ import pytest
 
 from roi_agent.agent.planners import load_planner
 from roi_agent.loading import load_models
-from roi_agent.model.answers import Answer, Choice, Decoding, Timing, Usage
-from roi_agent.model.conversation import Turn
-from roi_agent.model.images import LoadedImage
-from roi_agent.model.protocol import RegionModel
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.images.loading import LoadedImage
+from roi_agent.model.protocol.answers import Answer, Choice, Decoding, Timing, Usage
+from roi_agent.model.protocol.conversation import Turn
+from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.ui import drawing
 from roi_agent.ui.actions import Actions
 from roi_agent.ui.visitors import Visitors

@@ -8,9 +8,9 @@ from PIL import Image
 from roi_agent.agent.planners import load_planner
 from roi_agent.lanes import Job
 from roi_agent.loading import load_models
-from roi_agent.model.boxes import Box
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.regions import Region
 from roi_agent.tools.models import Models
 from roi_agent.ui import drawing, markup, talking
 from roi_agent.ui.actions import Actions

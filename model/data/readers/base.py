@@ -9,14 +9,14 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, TypeVar
 
-from roi_agent.model.annotations import annotated_box, as_id, is_fractions, whole_number
-from roi_agent.model.boxes import Box
-from roi_agent.model.conversation import mentioned
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import BoxEmpty, BoxOutOfBounds, DataNotFound, RecordInvalid, UserError
-from roi_agent.model.image_folder import ImageFolder, last_part, leads_out
-from roi_agent.model.images import image_size, load_image
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.annotations import annotated_box, as_id, is_fractions, whole_number
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.images.folder import ImageFolder, last_part, leads_out
+from roi_agent.model.images.loading import image_size, load_image
+from roi_agent.model.protocol.conversation import mentioned
+from roi_agent.model.utils.messages import shown
 
 _T = TypeVar("_T")
 

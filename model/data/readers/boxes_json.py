@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from roi_agent.model.annotations import as_id
 from roi_agent.model.data.readers.base import MALFORMED, NO_TEXT, Trouble, read_json
 from roi_agent.model.data.readers.own import OwnBox, OwnBoxes
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.annotations import as_id
+from roi_agent.model.utils.messages import shown
 
 
 class BoxesJson(OwnBoxes):

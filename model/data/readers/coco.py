@@ -5,7 +5,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
-from roi_agent.model.annotations import as_id
 from roi_agent.model.data.readers.base import (
     MALFORMED,
     MISSING_IMAGE,
@@ -18,7 +17,8 @@ from roi_agent.model.data.readers.base import (
 )
 from roi_agent.model.data.readers.described import Described, instance, one_turn_each, usable
 from roi_agent.model.data.record import Record
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.annotations import as_id
+from roi_agent.model.utils.messages import shown
 
 
 class CocoInstances(Reader):

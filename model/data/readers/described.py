@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, TypeVar
 
-from roi_agent.model.annotations import annotated_mask
 from roi_agent.model.data.readers.base import MASK_INVALID, Reader, Trouble, Unusable, fitted
 from roi_agent.model.data.readers.wording import ask
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.errors import UserError
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.annotations import annotated_mask
+from roi_agent.model.geometry.regions import Region
 
 MOST = 15  # regions of one image, drawn at random, as in the paper
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from roi_agent.model.annotations import as_id, is_fractions
 from roi_agent.model.data.readers.plain_pickle import load_plain_pickle
 from roi_agent.model.errors import RecordInvalid
-from roi_agent.model.image_folder import last_part
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.annotations import as_id, is_fractions
+from roi_agent.model.images.folder import last_part
+from roi_agent.model.utils.messages import shown
 
 Detections = dict[str, list[Any]]  # by the image's file name: {"box": [x1, y1, x2, y2], "label": ..., "score": ...}
 

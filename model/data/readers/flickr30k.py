@@ -6,7 +6,6 @@ from pathlib import Path
 from random import Random
 from typing import ClassVar
 
-from roi_agent.model.boxes import Box
 from roi_agent.model.data.readers.base import NO_TEXT, UNRELATED, Reader, Trouble, Unusable, file_name, fitted, sentence
 from roi_agent.model.data.readers.described import MOST
 from roi_agent.model.data.readers.flickr30k_files import (
@@ -22,7 +21,8 @@ from roi_agent.model.data.readers.wording import ask
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.data.wording import listing
 from roi_agent.model.errors import RecordInvalid
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.regions import Region
 
 
 @dataclass(frozen=True, slots=True)

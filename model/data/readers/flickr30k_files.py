@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 from roi_agent.model.data.readers.base import MALFORMED, MISSING_IMAGE, NO_TEXT, Trouble, Unusable
 from roi_agent.model.data.readers.mdetr import MdetrCaption
 from roi_agent.model.errors import RecordInvalid
-from roi_agent.model.shown import shown
+from roi_agent.model.utils.messages import shown
 
 Corners = tuple[float, float, float, float]  # xyxy, pixels, to the outer edges
 

@@ -27,8 +27,8 @@ from roi_agent.model.data.readers.wording import ask
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.data.wording import article, listing
 from roi_agent.model.errors import RecordInvalid
-from roi_agent.model.regions import Region
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.utils.messages import shown
 
 MIN_SCORE = 0.3  # boxes with no more than this are not shown
 MIN_SIDE = 0.02  # of the image's, and neither are those with a side that is no longer

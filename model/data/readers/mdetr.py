@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from roi_agent.model.annotations import as_id
 from roi_agent.model.data.readers.base import MALFORMED, MISSING_IMAGE, Reader, Trouble, required
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.annotations import as_id
+from roi_agent.model.utils.messages import shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,15 @@ from pathlib import Path
 from random import Random
 from typing import ClassVar
 
-from roi_agent.model.annotations import annotated_mask, is_fractions
-from roi_agent.model.conversation import mentioned
 from roi_agent.model.data.readers.base import MALFORMED, MASK_INVALID, Reader, Trouble, Unusable, fitted, sentence, usable
 from roi_agent.model.data.readers.wording import ask
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.errors import UserError
-from roi_agent.model.masks import Mask
-from roi_agent.model.regions import UNITS, Region
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.annotations import annotated_mask, is_fractions
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.geometry.regions import UNITS, Region
+from roi_agent.model.protocol.conversation import mentioned
+from roi_agent.model.utils.messages import shown
 
 MOST = 15  # regions in one conversation; an image with more of them has several
 

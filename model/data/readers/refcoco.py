@@ -9,7 +9,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
-from roi_agent.model.annotations import as_id
 from roi_agent.model.data.readers.base import (
     MALFORMED,
     MISSING_IMAGE,
@@ -27,7 +26,8 @@ from roi_agent.model.data.readers.mdetr import find_mdetr, read_mdetr
 from roi_agent.model.data.readers.plain_pickle import load_plain_pickle
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import DataNotFound, RecordInvalid
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.annotations import as_id
+from roi_agent.model.utils.messages import shown
 
 
 @dataclass(frozen=True, slots=True)

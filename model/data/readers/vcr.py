@@ -13,9 +13,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
-from roi_agent.model.annotations import annotated_mask
-from roi_agent.model.boxes import Box
-from roi_agent.model.conversation import mentioned
 from roi_agent.model.data.readers.base import (
     MALFORMED,
     MASK_INVALID,
@@ -32,9 +29,12 @@ from roi_agent.model.data.readers.wording import ask
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.data.wording import listing
 from roi_agent.model.errors import InvalidSetting, UserError
-from roi_agent.model.masks import Mask
-from roi_agent.model.regions import Region
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.annotations import annotated_mask
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.protocol.conversation import mentioned
+from roi_agent.model.utils.messages import shown
 
 _CLOSING = re.compile(r" +([.,;:!?%)\]]|n't\b|'(?:s|re|ve|ll|m|d)?(?!\w))", re.IGNORECASE)
 _OPENING = re.compile(r"([(\[$]) +")

@@ -6,16 +6,16 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
-from roi_agent.model.annotations import as_id
-from roi_agent.model.boxes import Box
 from roi_agent.model.data.readers.base import MALFORMED, Reader, Trouble, Unusable, fitted, sentence, usable
 from roi_agent.model.data.readers.choices import distinct
 from roi_agent.model.data.readers.wording import ask
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.data.wording import listing
 from roi_agent.model.errors import DataNotFound
-from roi_agent.model.regions import Region
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.annotations import as_id
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.utils.messages import shown
 
 
 class _Visual7W(Reader):

@@ -5,7 +5,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
-from roi_agent.model.annotations import as_id
 from roi_agent.model.data.readers.base import (
     MALFORMED,
     MISSING_IMAGE,
@@ -20,8 +19,9 @@ from roi_agent.model.data.readers.base import (
 from roi_agent.model.data.readers.described import Described, one_turn_each, usable
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import RecordInvalid
-from roi_agent.model.regions import Region
-from roi_agent.model.shown import shown
+from roi_agent.model.geometry.annotations import as_id
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.utils.messages import shown
 
 _REGIONS, _IMAGES, _SPLITS = "region_descriptions.json", "image_data.json", "densecap_splits.json"
 

@@ -9,12 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from roi_agent.model.conversation import Turn, mentioned
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import DataNotFound
 from roi_agent.model.evaluate.intervals import Numbers, OfSums, share
 from roi_agent.model.evaluate.sample import Answered, Sample
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.protocol.conversation import Turn, mentioned
 
 _ARTICLE = re.compile(r"^(a|an|the) ")
 SHORT = 16  # tokens of an answer that is a name, a letter, yes or no

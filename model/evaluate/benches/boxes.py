@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from roi_agent.model.conversation import Turn
 from roi_agent.model.data.record import Record
 from roi_agent.model.evaluate.benches.base import (
     SHORT,
@@ -22,6 +21,7 @@ from roi_agent.model.evaluate.benches.base import (
 )
 from roi_agent.model.evaluate.intervals import Numbers, ratio
 from roi_agent.model.evaluate.sample import Answered, Sample
+from roi_agent.model.protocol.conversation import Turn
 
 WRITTEN, CHOSEN = "written", "chosen"
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from roi_agent.model.conversation import Turn
 from roi_agent.model.data.record import Record
 from roi_agent.model.evaluate.benches.base import Bench, Measure, about
 from roi_agent.model.evaluate.caption_scores import FIGURES, caption_statistics, check_installed
 from roi_agent.model.evaluate.sample import Answered, Sample
+from roi_agent.model.protocol.conversation import Turn
 
 
 class Captions(Bench):

@@ -9,13 +9,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from roi_agent.model.conversation import Turn
 from roi_agent.model.data.record import Record
 from roi_agent.model.data.wording import article
 from roi_agent.model.evaluate.benches.base import SHORT, Bench, Measure, bare, of_part
 from roi_agent.model.evaluate.intervals import Numbers, ratio
 from roi_agent.model.evaluate.sample import Answered, Sample
-from roi_agent.model.regions import Region
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.protocol.conversation import Turn
 from roi_agent.prompts import load_blocks
 
 OWN = "own"

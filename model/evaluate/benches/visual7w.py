@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from roi_agent.model.conversation import mentioned
 from roi_agent.model.data.record import Record
 from roi_agent.model.evaluate.benches.base import Bench, Measure, accuracy, asked, bare, blind, of_part
 from roi_agent.model.evaluate.sample import Answered, Sample
+from roi_agent.model.protocol.conversation import mentioned
 
 TELLING, POINTING = "telling", "pointing"
 

@@ -1,0 +1,83 @@
+"""Loading with transformers: nothing is missing in silence, and a progress bar stands only where weights are fetched."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers.utils import logging
+
+from roi_agent.model.checkpoints.dtypes import running_dtype
+from roi_agent.model.errors import CheckpointMismatch, ModelNotFound
+
+
+def load_part(kind: Any, folder: str | Path) -> Any:
+    """A configuration or a processor: `kind.from_pretrained(folder)`.
+
+    folder: a local folder, or a name on the Hugging Face hub such as IDEA-Research/grounding-dino-tiny.
+    Errors: ModelNotFound where there is nothing, CheckpointMismatch where it cannot be read.
+    """
+    return _load(kind, folder)
+
+
+def load_model(kind: Any, folder: str | Path, **options: Any) -> Any:
+    """A model with all of its weights: `kind.from_pretrained(folder, **options)`, complete or not at all.
+
+    Errors: those of `load_part`, and CheckpointMismatch where weights and configuration differ.
+    """
+    with without_bars(unless=not Path(folder).is_dir()):
+        model, report = _load(kind, folder, output_loading_info=True, **options)
+    wrong = [f"{len(report[key])} {key.replace('_', ' ')}" for key in sorted(report) if report[key]]
+    if wrong:
+        problem = f"the weights in {_shown(folder)} do not fit: {', '.join(wrong)}"
+        raise CheckpointMismatch(problem, do="convert or train them again")
+    return model
+
+
+def load_on(kind: Any, folder: str | Path, *, device: str, dtype: torch.dtype | None) -> Any:
+    """As `load_model`, on a device, in a type: by default that of the file, or what is fast on a CPU; see `running_dtype`."""
+    model = load_model(kind, folder, dtype=dtype or "auto")
+    if dtype is None:
+        count = sum(each.numel() for each in model.parameters())
+        dtype = running_dtype(model.dtype, device, name=Path(folder).name, num_parameters=count)
+    return model.to(device, dtype)
+
+
+def _load(kind: Any, folder: str | Path, **options: Any) -> Any:
+    local, name = Path(folder).is_dir(), str(folder)
+    if not local and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
+        raise ModelNotFound(
+            f"{name!r} is neither a folder nor a name on the hub", do="give a folder, or a name such as owner/model"
+        )
+    if local and not (Path(folder) / "config.json").is_file():
+        raise ModelNotFound(f"no model in the folder {_shown(folder)}", do="give a folder with config.json and safetensors")
+    try:
+        return kind.from_pretrained(folder, local_files_only=local, **options)
+    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
+        if not local and isinstance(error, OSError):
+            problem = f"the model {name!r} cannot be fetched: {_first_line(error)}"
+            raise ModelNotFound(problem, do="check its name and the network, or give a local folder") from None
+        raise CheckpointMismatch(f"the model in {_shown(folder)} cannot be loaded: {_first_line(error)}") from None
+
+
+@contextmanager
+def without_bars(*, unless: bool = False) -> Iterator[None]:
+    """Without transformers' progress bars."""
+    shown = logging.is_progress_bar_enabled()
+    if not unless:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _shown(folder: str | Path) -> str:
+    return repr(Path(folder).name)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,1 @@
+"""Boxes, regions and masks: their formats and the checks that they pass.  No torch."""

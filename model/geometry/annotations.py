@@ -1,0 +1,109 @@
+"""Boxes and masks as annotators leave them: a little over the edge, and masks as polygons."""
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roi_agent.model.errors import BoxOutOfBounds, InvalidSetting, MaskInvalid
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.utils.messages import shown
+
+EDGE = 1  # pixels that an annotation may reach over the edge of its image, as those of COCO do
+
+
+def as_id(value: object) -> int | str | None:
+    """An id as it is compared: 7, 7.0 and "7" are one.  None where it is no id."""
+    number = whole_number(value)
+    return value if isinstance(value, str) and str(number) != value else number
+
+
+def whole_number(value: object) -> int | None:
+    """A whole number, or one written as a float or a text, as in files that were made from tables or XML; else None."""
+    if isinstance(value, str):
+        return int(value) if value.isascii() and value.isdecimal() and len(value) < 20 else None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def is_fractions(values: object) -> bool:
+    """Whether a box lies in the first pixel: its four numbers are parts of the image, then, and no pixels."""
+    if not isinstance(values, list | tuple) or len(values) != 4:
+        return False
+    return all(isinstance(value, int | float) and 0 <= value <= 1 for value in values)
+
+
+def annotated_box(values: object, *, format: str, size_wh: tuple[int, int]) -> Box:
+    """The part of a box that lies in its image; it may reach over the edge by EDGE pixels at most.
+
+    values: four numbers in pixels.  Errors: those of `Box.parse`.
+    """
+    try:
+        return Box.parse(values, format=format, size_wh=size_wh)
+    except BoxOutOfBounds as error:
+        outside = error
+    if not isinstance(values, list | tuple):
+        raise outside
+    corners = [value + EDGE for value in values[2:]] if format == "xyxy" else values[2:]
+    shifted = [values[0] + EDGE, values[1] + EDGE, *corners]
+    width, height = size_wh
+    try:
+        roomy = Box.parse(shifted, format=format, size_wh=(width + 2 * EDGE, height + 2 * EDGE))
+    except BoxOutOfBounds:
+        raise outside from None  # it names the box as given
+    x1, y1, x2, y2 = (value - EDGE for value in roomy.xyxy)
+    return Box.parse([max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)], size_wh=size_wh)
+
+
+def annotated_mask(segmentation: object, size_wh: tuple[int, int], box: Box | None = None) -> Mask:
+    """A mask from COCO's run lengths or polygons, each a list x1, y1, x2, y2, ... in pixels.
+
+    box: of the same annotation, in which some of the mask must lie.  Errors: MaskInvalid, InvalidSetting.
+    """
+    mask = _mask(segmentation, size_wh)
+    if box is not None and not mask.meets(box):
+        raise MaskInvalid("the mask has no pixel in the box", do="see which of the two is wrong")
+    return mask
+
+
+def _mask(segmentation: object, size_wh: tuple[int, int]) -> Mask:
+    if isinstance(segmentation, Mapping):
+        mask = Mask.from_coco(segmentation)
+        if mask.size_wh != tuple(size_wh):
+            given, wanted = ("{} x {}".format(*size) for size in (mask.size_wh, size_wh))
+            raise MaskInvalid(f"the mask is {given} pixels, and the image {wanted}", do="give a mask of the image's size")
+        return mask
+    inside = np.zeros((size_wh[1], size_wh[0]), bool)
+    if not isinstance(segmentation, list):
+        raise InvalidSetting(f"a segmentation is {shown(segmentation)}", do="give polygons, or run lengths as COCO has them")
+    for polygon in segmentation:
+        if not isinstance(polygon, list) or not _is_polygon(polygon):
+            raise InvalidSetting(f"a polygon is {shown(polygon)}", do="give at least three points: x1, y1, x2, y2, x3, y3")
+        inside |= _filled(np.array(polygon, np.float64).reshape(-1, 2), size_wh)
+    return Mask.from_array(inside)
+
+
+def _filled(corners: NDArray[np.float64], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels whose centres lie in a polygon, (H, W): a line to the left of one crosses its edges an odd number of times.
+
+    corners: (K, 2), x and y in pixels.
+    """
+    width, height = size_wh
+    inside, centres = np.zeros((height, width), bool), np.arange(width) + 0.5
+    for one, other in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        (x1, y1), (x2, y2) = (one, other) if one[1] <= other[1] else (other, one)
+        top, bottom = max(0, ceil(y1 - 0.5)), min(height, ceil(y2 - 0.5))
+        if top < bottom:
+            crossings = x1 + (np.arange(top, bottom) + 0.5 - y1) * ((x2 - x1) / (y2 - y1))
+            inside[top:bottom] ^= crossings[:, None] <= centres
+    return inside
+
+
+def _is_polygon(values: list[Any]) -> bool:
+    return (
+        len(values) >= 6 and len(values) % 2 == 0 and all(isinstance(value, int | float) and abs(value) < 1e9 for value in values)
+    )

@@ -1,0 +1,102 @@
+"""A conversation as token ids: each stretch between special tokens is read as one text, and each token knows its pieces."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import groupby, pairwise
+from typing import Any, NamedTuple
+
+from transformers import PreTrainedTokenizerBase
+
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.protocol.conversation import Piece
+
+_SPACE = "▁"  # how SentencePiece writes a space
+# What stands before a text that goes on, so that the tokenizer does not begin it with a space; no piece goes across a line break.
+_ANCHOR = "\n"
+
+
+class Token(NamedTuple):
+    """A token of a conversation.  learned, scored: whether a part of it comes from a piece that is."""
+
+    id: int
+    learned: bool
+    scored: bool
+
+
+class _Span(NamedTuple):
+    """A token and the characters that it stands for, one at least."""
+
+    id: int
+    start: int
+    end: int
+
+
+def read_pieces(
+    tokenizer: PreTrainedTokenizerBase, pieces: Sequence[Piece], special_ids: Mapping[str, int], *, stripped: bool
+) -> Iterator[Token]:
+    """The tokens of a conversation.
+
+    special_ids: of the special pieces; nothing else becomes one of them.  stripped: leave out white space beside special tokens,
+    where the tokenizer begins each text with a space of its own.  Error: InvalidSetting for a tokenizer that gives no offsets.
+    """
+    reserved = _reserved(tokenizer) | set(special_ids.values())
+    stripped = stripped and _begins_with_space(tokenizer)
+    stretches = [(special, list(some)) for special, some in groupby(pieces, key=lambda piece: piece.special)]
+    for place, (special, some) in enumerate(stretches):
+        if special:
+            yield from (Token(special_ids[piece.text], piece.learned, piece.scored) for piece in some)
+            continue
+        text, sources = "".join(piece.text for piece in some), [piece for piece in some for _ in piece.text]
+        start = len(text) - len(text.lstrip()) if stripped and place > 0 else 0
+        end = len(text.rstrip()) if stripped and place < len(stretches) - 1 else len(text)
+        goes_on = place > 0 and not (stripped or _begins_with_space(tokenizer, after_special=True))
+        for span in _spans(tokenizer, text[start:end], sources[start:end], reserved, goes_on):
+            of = sources[start + span.start : start + span.end]
+            yield Token(span.id, any(piece.learned for piece in of), any(piece.scored for piece in of))
+
+
+def _spans(
+    tokenizer: PreTrainedTokenizerBase, text: str, sources: Sequence[Piece], reserved: frozenset[int], goes_on: bool
+) -> Iterator[_Span]:
+    """The tokens of a stretch.  Literal pieces are read sign by sign, and so is what a tokenizer takes for a special token."""
+    cuts = [place for place in range(1, len(text)) if sources[place].literal or sources[place - 1].literal]
+    for start, end in pairwise([0, *cuts, len(text)]):
+        for span in _moved(_read(tokenizer, text[start:end], goes_on or start > 0), start):
+            if span.id not in reserved:
+                yield span
+                continue
+            for place in range(span.start, span.end):
+                yield from _moved(_read(tokenizer, text[place], True), place)
+
+
+def _moved(spans: Iterable[_Span], by: int) -> Iterator[_Span]:
+    return (_Span(span.id, span.start + by, span.end + by) for span in spans)
+
+
+@lru_cache(maxsize=8192)  # the same few words stand between the regions of nearly all questions
+def _read(tokenizer: PreTrainedTokenizerBase, text: str, goes_on: bool) -> tuple[_Span, ...]:
+    """The tokens of a text.  goes_on: it follows other text directly."""
+    before = len(_ANCHOR) if goes_on and _begins_with_space(tokenizer) else 0
+    options: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": True, "return_offsets_mapping": True}
+    read = tokenizer(_ANCHOR[:before] + text, **options)
+    if "offset_mapping" not in read:
+        problem = f"the tokenizer {type(tokenizer).__name__} does not say which characters its tokens stand for"
+        raise InvalidSetting(problem, do="use a fast tokenizer, with a file tokenizer.json")
+    places = zip(read["input_ids"], read["offset_mapping"], strict=True)
+    return tuple(_Span(id, start - before, max(end, start + 1) - before) for id, (start, end) in places if start >= before)
+
+
+@lru_cache(maxsize=64)
+def _reserved(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The ids that no text has: of special tokens, but for the unknown one. A word that a vocabulary keeps whole is none."""
+    added = tokenizer.added_tokens_decoder.items()
+    return frozenset(id for id, token in added if token.special and id != tokenizer.unk_token_id)
+
+
+@lru_cache(maxsize=64)
+def _begins_with_space(tokenizer: PreTrainedTokenizerBase, *, after_special: bool = False) -> bool:
+    """Whether the tokenizer puts a space before a text, as SentencePiece does; some do not after a special token."""
+    special = next((token.content for token in tokenizer.added_tokens_decoder.values() if token.special), "")
+    text = special + "a" if after_special else "a"
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer.encode(text, add_special_tokens=False))
+    return any(token.startswith(_SPACE) for token in tokens if token != special)

@@ -1,0 +1,53 @@
+"""JPEG files without the two bytes that end them, as interrupted copies and some cameras leave them."""
+
+import hashlib
+import re
+from random import Random
+
+from PIL import Image
+
+from roi_agent.model.images.formats import EncodedImage
+
+NOTE = "JPEG without an end mark: read to its last pixel"
+
+_FRAMES, _SCAN = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA), 0xDA
+_MARK = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # but for stuffed bytes and restarts, which lie within scans
+_LAST_COEFFICIENT = 63
+
+_END = b"\xff\xd9"
+_OTHER = bytes(Random(0).choices(range(255), k=256))  # never 0xff, which begins a mark
+# All marks at which a decoder may start again, so that it reads on wherever it is.
+_MORE = _OTHER + b"".join(bytes((0xFF, 0xD0 + number)) + _OTHER for number in range(8)) + _END
+
+
+def read_without_end(file: EncodedImage) -> Image.Image | None:
+    """The decoded picture of a file that lacks nothing but its end mark, else None.
+
+    A decoder makes up what is missing.  So other bytes are put behind the file, too: they change the picture, unless it was
+    complete before them.  Errors: those of Pillow.
+    """
+    data = file.data.removesuffix(b"\xff")
+    if not _has_every_scan(data):
+        return None
+    images = (EncodedImage(file.opener, data + tail).opened() for tail in (_END, _MORE))
+    digests = []
+    for image in images:
+        image.load()
+        digests.append(hashlib.sha256(image.tobytes()).digest())
+    return image if digests[0] == digests[1] else None
+
+
+def _has_every_scan(data: bytes) -> bool:
+    """Whether every coefficient of every component comes to its last bit: some files have a scan for each, or several."""
+    components, whole = b"", set[tuple[int, int]]()
+    place = 2
+    while (mark := _MARK.search(data, place)) is not None:
+        kind, place = mark[0][1], mark.end()
+        body = data[place + 2 : place + int.from_bytes(data[place : place + 2], "big")]
+        if kind in _FRAMES:
+            components = body[6::3]
+        elif kind == _SCAN:
+            first, last, bits = body[-3:]
+            whole |= {(each, k) for each in body[1:-3:2] for k in range(first, last + 1)} if bits & 15 == 0 else set()
+        place += len(body) + 2
+    return all((each, k) in whole for each in components for k in range(_LAST_COEFFICIENT + 1))

@@ -1,0 +1,312 @@
+"""Images: whatever a user holds becomes an upright 8-bit RGB picture, or a coded error.
+
+Bytes come from strangers. So the format is chosen by the first bytes among a fixed few, the number of pixels is
+checked in the header before anything is decoded, and no word of the decoder (it may hold an address from memory)
+gets into a message. Pillow's `Image.open` is not used: it warns about large pictures instead of asking us first, and
+warnings cannot be caught in one thread alone. No global state is read or changed.
+"""
+
+import base64
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, RoiAgentError
+from roi_agent.model.geometry.boxes import MAX_PIXELS, MOST_PIXELS
+from roi_agent.model.images.avif_frames import frame_sizes
+from roi_agent.model.images.colour_profiles import to_srgb
+from roi_agent.model.images.deep_pixels import deep_to_8_bits, is_deep
+from roi_agent.model.images.file_addresses import path_of
+from roi_agent.model.images.formats import ALLOWED, HEAD_BYTES, MAX_BYTES, EncodedImage, encoded_of, gif_size, opener_of
+from roi_agent.model.images.jpeg_endings import NOTE, read_without_end
+from roi_agent.model.images.pixels import array_size_wh, array_to_rgb, to_rgb, transparent_colour
+
+MAX_SIDE = 65_535  # of width and height, as of JPEG: Pillow keeps an address for each row
+
+# Counting frames walks through these files, slowly where a stranger wants it so: above this size we do not. The others
+# say the number in their header.
+_COUNT_BYTES: dict[type, int] = {GifImageFile: 4 * 2**20, TiffImageFile: 2**17}
+
+_AGAIN = "open it in an image program and save it again"
+_EXIF_ORIENTATION, _TIFF_TILE_WIDTH, _TIFF_TILE_HEIGHT = 0x0112, 322, 323
+
+_FLIP = Image.Transpose  # how to undo EXIF's orientations 2 to 8
+_TURNS = (_FLIP.FLIP_LEFT_RIGHT, _FLIP.ROTATE_180, _FLIP.FLIP_TOP_BOTTOM, _FLIP.TRANSPOSE, _FLIP.ROTATE_270, _FLIP.TRANSVERSE)
+_UPRIGHT = dict(enumerate((*_TURNS, _FLIP.ROTATE_90), start=2))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedImage:
+    """An upright RGB image.
+
+    pixels: the picture, mode RGB; treat it as read-only, for caches know it by its digest.
+    source: where it came from, in a word: a file's name, "bytes", "array", "PIL image", "data URL",
+        "web address", "file".
+    notes: what was changed on the way in, one sentence each.
+    whole: of a part, the image that it was cut from: a model knows the part if it knows that.
+    """
+
+    pixels: Image.Image = field(repr=False)
+    source: str
+    notes: tuple[str, ...] = ()
+    whole: "LoadedImage | None" = field(default=None, repr=False)
+    _digest: list[str] = field(default_factory=list, init=False, repr=False)
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.pixels.size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the pixels take in memory: Pillow keeps four for each, and eight for each row."""
+        width, height = self.size_wh
+        return 4 * width * height + 8 * height
+
+    def digest(self) -> str:
+        """SHA-256 over mode, size and pixels, in hexadecimal: equal exactly for equal pictures."""
+        if not self._digest:
+            width, height = self.size_wh
+            made = hashlib.sha256(f"{self.pixels.mode} {width} x {height}\n".encode())
+            made.update(self.pixels.tobytes())
+            self._digest.append(made.hexdigest())
+        return self._digest[0]
+
+    def _repr_html_(self) -> str:
+        from roi_agent.model.utils.display import notes, picture, soft, stacked
+
+        width, height = self.size_wh
+        return stacked(picture(self.pixels, self.source), soft(f"{self.source}, {width} x {height} pixels"), notes(self.notes))
+
+
+def load_image(source: object, *, max_pixels: int | None = None, max_bytes: int = MAX_BYTES, web: bool = True) -> LoadedImage:
+    """The image as upright RGB: EXIF applied, transparency over white, 16 bits scaled to 8, first frame.
+
+    source: a path (a text may begin with ~/ or file:), the bytes of a file, an open binary file (read from its start), a
+        data:image/...;base64 URL, a web address (http:// or https://) of a public host or of one that ROI_AGENT_IMAGE_HOSTS
+        names, a PIL image, a LoadedImage, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16, bool, or
+        float in [0, 1].
+    max_pixels: width x height at most, checked before decoding; by default 50 million, and what is loaded already is taken
+        as it is.  max_bytes: size of the file at most.
+    web: whether a web address is fetched; False where the source is a stranger's.
+    Errors: ImageUnreadable, ImageTooLarge, and InvalidSetting for a limit or a host; nothing else for any bytes.
+    """
+    if max_pixels is not None and not 1 <= max_pixels <= MOST_PIXELS:
+        raise InvalidSetting(f"max_pixels is {max_pixels}", do=f"give 1 to {MOST_PIXELS}")
+    if isinstance(source, LoadedImage):
+        _check_pixels(source.size_wh, "the image", max_pixels or MOST_PIXELS)
+        return source
+    max_pixels = max_pixels or MAX_PIXELS
+    if isinstance(source, Image.Image):
+        with _only_ours("the PIL image"):
+            return _finish(source, "PIL image", "the PIL image", max_pixels)
+    if isinstance(source, np.ndarray):
+        _check_pixels(array_size_wh(source), "the array", max_pixels)
+        notes: list[str] = []
+        with _only_ours("the array"):
+            rgb = array_to_rgb(source, notes)
+        return LoadedImage(rgb, "array", tuple(notes))
+    name, shown, data = _read(source, max_bytes, web)
+    if not data:
+        raise ImageUnreadable(f"{shown} is empty", do=ALLOWED)
+    opener = opener_of(data, shown)
+    with _only_ours(shown):
+        if opener is GifImageFile:
+            _check_pixels(gif_size(data), shown, max_pixels)
+        file = EncodedImage(opener, data)
+        return _finish(file.opened(), name, shown, max_pixels, file)
+
+
+def is_address(source: object) -> bool:
+    """Whether an image is given by its web address."""
+    return isinstance(source, str) and source[:8].lower().startswith(("http://", "https://"))
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height in pixels of a file's upright image; only its header is read.  Error: ImageUnreadable."""
+    name = os.fsdecode(path)
+    shown = repr(name)
+    if not os.path.isfile(name):
+        raise ImageUnreadable(f"there is no file {shown}", do="check the path")
+    with _only_ours(shown), open(name, "rb") as file:
+        opener = opener_of(file.read(HEAD_BYTES), shown)
+        file.seek(0)
+        image = opener(file)
+        width, height = image.size
+        turned = _orientation(image, []) in (5, 6, 7, 8) and not isinstance(image, TiffImageFile)  # Pillow turns these itself
+        return (height, width) if turned else (width, height)
+
+
+@contextmanager
+def _only_ours(shown: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into a coded error that repeats none of its words."""
+    try:
+        yield
+    except RoiAgentError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
+        raise ImageTooLarge(f"{shown} grows too large when decoded", do="make the image smaller") from None
+    except Exception:
+        raise ImageUnreadable(f"{shown} is damaged or cut short", do=_AGAIN) from None
+
+
+def _finish(image: Image.Image, name: str, shown: str, max_pixels: int, file: EncodedImage | None = None) -> LoadedImage:
+    """Decode, convert and turn.  file: where we opened it ourselves, and may look for its frames."""
+    _check_pixels(image.size, shown, max_pixels)
+    tags: Any = getattr(image, "tag_v2", {})
+    if _TIFF_TILE_WIDTH in tags and _TIFF_TILE_HEIGHT in tags:
+        # A small picture may hide one huge tile, which is decoded whole.
+        _check_pixels((int(tags[_TIFF_TILE_WIDTH]), int(tags[_TIFF_TILE_HEIGHT])), f"a tile of {shown}", max_pixels)
+    if isinstance(image, AvifImageFile) and (encoded := file or encoded_of(image)):
+        for size_wh in frame_sizes(encoded.data):
+            _check_pixels(size_wh, f"a frame of {shown}", max_pixels)
+    notes: list[str] = []
+    # Pillow turns a TIFF itself while decoding and then forgets the tag; other formats may hold it after the pixels.
+    before = _orientation(image, []) if tags else 1
+    deep = (file or encoded_of(image)) if is_deep(image) else None
+    transparent = image.info.get("transparency") if deep else transparent_colour(image)
+    image = _decoded(image, file, notes)
+    orientation = _orientation(image, notes)
+    if deep is not None:
+        rgb = to_rgb(deep_to_8_bits(image, deep.opened(), transparent, notes), None, shown, notes)
+    else:
+        rgb = to_rgb(image, transparent, shown, notes)
+    rgb = to_srgb(rgb, image, notes)
+    rgb.info = {}  # it describes the file's pixels, not these
+    if orientation in _UPRIGHT:
+        rgb = rgb.transpose(_UPRIGHT[orientation])
+    if orientation in _UPRIGHT or before in _UPRIGHT:
+        notes.append("rotated upright by EXIF")
+    if file is not None:
+        notes.extend(_frame_notes(image, len(file.data)))
+    return LoadedImage(rgb, name, tuple(notes))
+
+
+def _decoded(image: Image.Image, file: EncodedImage | None, notes: list[str]) -> Image.Image:
+    """The same image, or another of a JPEG that lacks its end mark.  Errors: those of Pillow."""
+    file = file or encoded_of(image) if isinstance(image, JpegImageFile) else None
+    try:
+        image.load()
+        return image
+    except OSError:
+        whole = read_without_end(file) if file is not None else None
+        if whole is None:
+            raise
+        notes.append(NOTE)
+        return whole
+
+
+def _orientation(image: Image.Image, notes: list[str]) -> int:
+    """EXIF's orientation, 1 (upright) to 8."""
+    try:
+        value = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # a damaged block raises anything; the picture itself is whole
+        notes.append("EXIF unreadable: not rotated")
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _frame_notes(image: Image.Image, file_bytes: int) -> list[str]:
+    """What was left out of an animation or of a file with many pages."""
+    try:
+        if not getattr(image, "is_animated", False):
+            return []
+        if file_bytes <= _COUNT_BYTES.get(type(image), file_bytes):
+            return [f"animated: first of {getattr(image, 'n_frames', 1)} frames used"]
+    except Exception:  # a later frame is damaged, and we do not need it
+        pass
+    return ["animated: first frame used"]
+
+
+def _check_pixels(size_wh: tuple[int, int], shown: str, max_pixels: int) -> None:
+    width, height = size_wh
+    if width < 1 or height < 1:
+        raise ImageUnreadable(f"{shown} is {width} x {height} pixels", do="give an image of at least one pixel")
+    if max(width, height) > MAX_SIDE:
+        problem = f"{shown} is {width} x {height} pixels, over the limit of {MAX_SIDE} for a side"
+        raise ImageTooLarge(problem, do="make it smaller, or cut it into parts")
+    if width * height > max_pixels:
+        do = "make it smaller"
+        if width * height <= MOST_PIXELS:
+            do += ", or allow more: max_pixels in Python, --max-pixels of commands and servers"
+        raise ImageTooLarge(f"{shown} is {width} x {height} pixels, over the limit of {max_pixels}", do=do)
+
+
+def _read(source: object, max_bytes: int, web: bool) -> tuple[str, str, bytes]:
+    """Source in a word, the same for messages, and the bytes, at most max_bytes of them."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        name, shown, data = "bytes", "the image", bytes(source)
+    elif isinstance(source, str) and source[:5].lower() == "data:":
+        name, shown, data = "data URL", "the data URL", _data_url(source, max_bytes)
+    elif isinstance(source, str) and is_address(source):
+        if not web:
+            raise ImageUnreadable("the image is given by its web address", do="give the file, or a data: URL")
+        from roi_agent.model.images.web import fetch  # only here: nobody else pays for an HTTP client
+
+        name, shown, data = "web address", "the image", fetch(source, max_bytes=max_bytes)
+    elif isinstance(source, str | os.PathLike):
+        path = os.fsdecode(source)
+        shown = repr(path if len(path) <= 200 else path[:200] + "...")
+        if isinstance(source, str):  # a Path may be a folder and a name below it that must not lead elsewhere
+            path = _path_of(path, shown)
+        name, data = os.path.basename(path), _read_file(path, shown, max_bytes)
+    elif hasattr(source, "read"):
+        name, shown, data = "file", "the open file", _read_open(source, max_bytes)
+    else:
+        raise ImageUnreadable(f"an image is given as a {type(source).__name__}", do="give a path, bytes, a PIL image or an array")
+    if len(data) > max_bytes:
+        raise ImageTooLarge(f"{shown} has more than {max_bytes} bytes", do="make the image smaller")
+    return name, shown, data
+
+
+def _path_of(source: str, shown: str) -> str:
+    try:
+        return path_of(source)
+    except ValueError:
+        raise ImageUnreadable(f"{shown} is of no file of this machine", do="give a path, or file:///path") from None
+
+
+def _read_file(path: str, shown: str, max_bytes: int) -> bytes:
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISREG(mode):
+            with open(path, "rb") as file:
+                return file.read(max_bytes + 1)
+        problem = "is a folder" if stat.S_ISDIR(mode) else "is not a file"  # a pipe or a device may never end
+    except (FileNotFoundError, NotADirectoryError):
+        raise ImageUnreadable(f"there is no file {shown}", do="check the path") from None
+    except PermissionError:
+        problem = "may not be read by this user"
+    except (OSError, ValueError):
+        problem = "cannot be read"
+    raise ImageUnreadable(f"{shown} {problem}", do="give the path of an image file") from None
+
+
+def _read_open(source: Any, max_bytes: int) -> bytes:
+    try:
+        if source.seekable():
+            source.seek(0)
+        return bytes(memoryview(source.read(max_bytes + 1)))  # text, from a file opened as text, is refused here
+    except Exception:  # any object may stand here
+        raise ImageUnreadable("the open file cannot be read", do="open it for reading, in binary mode") from None
+
+
+def _data_url(url: str, max_bytes: int) -> bytes:
+    head, comma, body = url.partition(",")
+    if not comma or not head.lower().startswith("data:image/") or not head.lower().endswith(";base64"):
+        raise ImageUnreadable("the data URL is not of an image in base64", do="write data:image/png;base64,...")
+    try:
+        return base64.b64decode("".join(body.split()), validate=True)
+    except ValueError:
+        raise ImageUnreadable("the data URL is not valid base64", do="encode the bytes of the file once more") from None

@@ -1,0 +1,108 @@
+"""Pixels of every kind as 8-bit RGB: Pillow's modes and numpy's types; reads no files."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from roi_agent.model.errors import ImageUnreadable
+from roi_agent.model.images.deep_pixels import scaled_to_8_bits
+
+_OVER_WHITE = "transparency laid over white"
+_ROUNDING = 0.5 / 255  # by which a float may be outside 0 ... 1: less than a level of 8 bits
+
+
+def without_vanishing(picture: Image.Image, longest: int) -> Image.Image:
+    """The picture; or, where its shorter side would be less than a pixel once the longer one is `longest`, made that small."""
+    thin = min(picture.size) * longest < max(picture.size)
+    return shrunk_to(picture, longest) if thin else picture
+
+
+def shrunk_to(picture: Image.Image, longest: int) -> Image.Image:
+    """The picture, made smaller where a side is longer than that; no side is less than a pixel."""
+    scale = longest / max(picture.size)
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    return picture if scale >= 1 else picture.resize(size, Image.Resampling.BICUBIC)
+
+
+def array_size_wh(values: NDArray[Any]) -> tuple[int, int]:
+    """Width and height of an image array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); else ImageUnreadable."""
+    shape = values.shape
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3, 4)):
+        raise ImageUnreadable(f"the array has the shape {shape}", do="give (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)")
+    return shape[1], shape[0]
+
+
+def array_to_rgb(values: NDArray[Any], notes: list[str]) -> Image.Image:
+    """An image array of uint8, uint16, bool, or float in [0, 1] as a new RGB image; adds to the notes.
+
+    Error: ImageUnreadable for any other type, a float outside, or NaN.
+    """
+    flat = values[:, :, 0] if values.shape[2:] == (1,) else values
+    pixels = np.ascontiguousarray(_to_8_bits(flat, "the array", notes))
+    return to_rgb(Image.fromarray(pixels), None, "the array", notes)
+
+
+def to_rgb(image: Image.Image, transparent: object, shown: str, notes: list[str]) -> Image.Image:
+    """A decoded image of any mode as a new RGB image, transparency over white; adds to the notes.
+
+    transparent: what `transparent_colour` said before decoding.  shown: the image's name for a message.
+    Error: ImageUnreadable where the values have no known range; and whatever Pillow raises for a broken image.
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image)
+        if image.mode == "I":
+            if values.min() < 0 or values.max() > 65535:
+                problem = f"{shown} has values from {values.min()} to {values.max()}"
+                raise ImageUnreadable(problem, do="scale them to 0 ... 65535")
+            values = values.astype(np.uint16)
+        grey = Image.fromarray(_to_8_bits(values, shown, notes))
+        if isinstance(transparent, int):
+            notes.append(_OVER_WHITE)
+            grey.paste(255, mask=Image.fromarray(values == transparent))
+        return grey.convert("RGB")
+    if transparent is not None:
+        image = image.copy()
+        image.info["transparency"] = transparent
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    rgba = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
+    alpha = rgba.getchannel("A")
+    if alpha.getextrema()[0] == 255:
+        return rgba.convert("RGB")
+    notes.append(_OVER_WHITE)
+    rgb = Image.new("RGB", image.size, "white")
+    rgb.paste(rgba, mask=alpha)
+    return rgb
+
+
+def transparent_colour(image: Image.Image) -> object:
+    """The colour that stands for transparency, on the scale of the decoded pixels; asked before decoding.
+
+    Pillow leaves it on the scale of the file, so that it misses in 2-bit and 4-bit grey and in 16-bit colour.
+    """
+    colour = image.info.get("transparency")
+    raw_mode = next((tile[3] for tile in getattr(image, "tile", [])), None)
+    if isinstance(colour, int) and raw_mode in ("L;2", "L;4"):
+        return colour * (85 if raw_mode == "L;2" else 17)
+    if isinstance(colour, tuple) and raw_mode == "RGB;16B":
+        return tuple(channel >> 8 for channel in colour)
+    return colour
+
+
+def _to_8_bits(values: NDArray[Any], shown: str, notes: list[str]) -> NDArray[np.uint8]:
+    """uint8, uint16, bool, or float in [0, 1], of any shape, as uint8 over the same range."""
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * np.uint8(255)
+    if values.dtype.kind == "u" and values.dtype.itemsize == 2:
+        return scaled_to_8_bits(values, notes)
+    if values.dtype.kind != "f":
+        raise ImageUnreadable(f"{shown} has values of type {values.dtype}", do="give uint8, uint16, bool, or float in 0 ... 1")
+    low, high = float(values.min()), float(values.max())
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # NaN fails too
+        raise ImageUnreadable(f"{shown} has float values from {low:g} to {high:g}", do="scale them to 0 ... 1")
+    notes.append("float: scaled to 8 bits")
+    return (values.astype(np.float32).clip(0, 1) * 255 + 0.5).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""What a region model is: questions and conversations about regions in, answers out.  No torch."""

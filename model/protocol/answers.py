@@ -1,0 +1,187 @@
+"""What a region model gives back, and how it is asked to write."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.geometry.regions import Region
+
+MAX_NEW_TOKENS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How an answer is written: greedily at temperature 0, by sampling above it.
+
+    max_new_tokens: length of the answer at most.  top_p: share of probability that sampling draws from.
+    seed: makes sampling repeatable.  stop: texts before which the answer ends.  timeout_s: seconds until it must be there.
+    top_logprobs: give the answer's tokens with their log-probabilities, and so many likeliest ones beside each.
+    Raises InvalidSetting.
+    """
+
+    max_new_tokens: int = MAX_NEW_TOKENS
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    timeout_s: float | None = None
+    top_logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_new_tokens <= 4096:
+            raise InvalidSetting(f"max_new_tokens is {self.max_new_tokens}", do="give 1 to 4096")
+        if not 0 <= self.temperature <= 2:
+            raise InvalidSetting(f"temperature is {self.temperature}", do="give 0 (greedy) to 2")
+        if not 0 < self.top_p <= 1:
+            raise InvalidSetting(f"top_p is {self.top_p}", do="give a number above 0, at most 1")
+        if isinstance(self.stop, str) or len(self.stop) > 4 or not all(isinstance(each, str) and each for each in self.stop):
+            raise InvalidSetting(f"stop is {self.stop!r}", do="give at most 4 texts that are not empty")
+        if self.timeout_s is not None and not self.timeout_s > 0:
+            raise InvalidSetting(f"timeout_s is {self.timeout_s}", do="give seconds above 0")
+        if self.top_logprobs is not None and not 0 <= self.top_logprobs <= 20:
+            raise InvalidSetting(f"top_logprobs is {self.top_logprobs}", do="give 0 to 20")
+
+    def within(self, left_s: float | None) -> "Decoding":
+        """The same with no more time than is left; None sets no limit."""
+        if left_s is None or (self.timeout_s is not None and self.timeout_s <= left_s):
+            return self
+        return replace(self, timeout_s=max(left_s, 1e-3))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens read and written; cached_tokens: of those read, how many were kept from an earlier question."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds in all, for the image, and until the answer's first token.
+
+    image_cached: the image's features were kept from an earlier question.
+    """
+
+    total_s: float
+    image_s: float
+    image_cached: bool
+    first_token_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerToken:
+    """A token of an answer.
+
+    text: as the tokenizer shows it alone.  logprob: before any sampling option.  likeliest: texts and log-probabilities of the
+    likeliest tokens in its place, as many as `Decoding.top_logprobs` says.
+    """
+
+    text: str
+    logprob: float
+    likeliest: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer and what it rests on.
+
+    confidence: geometric mean probability of the answer's tokens, in [0, 1]; those of a stop string do not count.
+    regions: every region of the question with the pixel box that was used.
+    notes: what the reader should know: a box smaller than a feature cell, an image outside the model's domain, ...
+    in_domain: whether the image is of the kind that the model was trained on; None where that is not known.
+    finish: "stop", or "length" where the answer was cut at `max_new_tokens`.
+    tokens: of the answer, where `Decoding.top_logprobs` is given.
+    """
+
+    text: str
+    confidence: float
+    regions: tuple[Region, ...]
+    usage: Usage
+    timing: Timing
+    notes: tuple[str, ...] = ()
+    finish: str = "stop"
+    tokens: tuple[AnswerToken, ...] = ()
+    in_domain: bool | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return _plain(self)
+
+    def _repr_html_(self) -> str:
+        from roi_agent.model.utils.display import notes, regions_table, soft, stacked, strong
+
+        sure = soft(f"confidence {self.confidence:.2f}" + ("; cut at max_new_tokens" if self.finish == "length" else ""))
+        return stacked(strong(self.text), sure, regions_table(self.regions) if self.regions else "", notes(self.notes))
+
+
+class AnswerStream(ABC):
+    """An answer while it is written: iterating, with `for` or `async for`, gives its text in pieces, once.
+
+    For example `for piece in model.stream(image, question, boxes): print(piece, end="")`.
+    """
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[str]:
+        """The pieces as they are written.  Errors: those of the model."""
+
+    @abstractmethod
+    def __aiter__(self) -> AsyncIterator[str]:
+        """The same for async code."""
+
+    @abstractmethod
+    def answer(self) -> Answer:
+        """Wait for the whole answer.  Errors: those of the model."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Stop writing; waiting for the answer then raises Cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The likeliest of several options.
+
+    text, index: the option chosen.  scores: mean log-probability of each option's own tokens (and of the special token that ends
+        answers, for a model with one), in the order given.
+    confidence: the chosen option's share when the scores are normalised over the options.
+    in_domain: as in `Answer`.
+    """
+
+    text: str
+    index: int
+    confidence: float
+    options: tuple[str, ...]
+    scores: tuple[float, ...]
+    regions: tuple[Region, ...]
+    usage: Usage
+    timing: Timing
+    notes: tuple[str, ...] = ()
+    in_domain: bool | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return _plain(self)
+
+    def _repr_html_(self) -> str:
+        from roi_agent.model.utils.display import notes, regions_table, soft, stacked, strong, table
+
+        order = sorted(range(len(self.options)), key=lambda index: -self.scores[index])
+        rows = [(self.options[index], f"{self.scores[index]:z.2f}") for index in order]
+        return stacked(
+            strong(self.text),
+            soft(f"confidence {self.confidence:.2f}, of these options"),
+            table(("option", "log-probability of a token"), rows),
+            regions_table(self.regions) if self.regions else "",
+            notes(self.notes),
+        )
+
+
+def _plain(result: Answer | Choice) -> dict[str, Any]:
+    values = {name: getattr(result, name) for name in result.__dataclass_fields__}
+    regions = [region.to_dict() for region in result.regions]
+    tokens = {"tokens": [asdict(token) for token in result.tokens]} if isinstance(result, Answer) else {}
+    return {**values, **tokens, "regions": regions, "usage": asdict(result.usage), "timing": asdict(result.timing)}

@@ -1,0 +1,206 @@
+"""Conversations about regions: turns, the first-mention rule, and the text a model reads.
+
+Users write `<region1>`. The first mention in a conversation carries the region's features, later ones its name.
+What users type is data: it can never become a special token or a turn marker.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from itertools import groupby
+from typing import Any
+
+from roi_agent.model.errors import InvalidSetting, ModelNotFound, UnknownRegion
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.utils.texts import check_text
+from roi_agent.prompts import load_blocks, names
+
+_MENTION = re.compile(r"<(region[1-9][0-9]*)>")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question with `<regionN>` mentions, and its answer once there is one.  Error: InvalidSetting."""
+
+    question: str
+    answer: str | None = None
+
+    def __post_init__(self) -> None:
+        for text in (self.question, self.answer):
+            if isinstance(text, str):
+                check_text(text, "a turn of the conversation")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of the prompt.
+
+    literal: the text is tokenised sign by sign, so that a turn marker typed by a user never becomes one.
+    special: the text is one special token.  learned: an answer's part, on which the loss is taken.
+    scored: the last answer itself and the special token that ends it, by which options are compared.
+    """
+
+    text: str
+    literal: bool = False
+    special: bool = False
+    learned: bool = False
+    scored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A conversation as a model reads it, and the regions whose features it carries, in order."""
+
+    pieces: tuple[Piece, ...]
+    regions: tuple[Region, ...]
+
+
+@dataclass(frozen=True)
+class ConversationTemplate:
+    """The blocks of one prompt format; see the files in `prompts/conversations/`.
+
+    white_space: "kept", or "stripped" beside special tokens where the tokenizer begins each text with a space of its own.
+    more_tokens: special tokens of the tokenizer, which need not look like `<...>`; `GPT4RoIProcessor` fills them in.
+    Error: InvalidSetting for another white_space.
+    """
+
+    opening: str
+    first_question: str
+    next_question: str
+    answer: str
+    end: str
+    first_mention: str
+    later_mention: str
+    introduction: str
+    white_space: str = "kept"
+    more_tokens: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.white_space not in ("kept", "stripped"):
+            raise InvalidSetting(f"the template's white_space is {self.white_space!r}", do="write kept or stripped")
+
+    @classmethod
+    def load(cls, name: str) -> "ConversationTemplate":
+        """The template of that name.  Raises ModelNotFound with the names there are."""
+        known = names("conversations")
+        if name not in known:
+            raise ModelNotFound(f"no conversation template is called {name!r}", do=f"choose one of {', '.join(known)}")
+        blocks: dict[str, Any] = {**load_blocks(f"conversations/{name}")}
+        return cls(**blocks)
+
+    def render(self, turns: Sequence[Turn], regions: Sequence[Region], *, num_image_tokens: int) -> Prompt:
+        """The text of a conversation, open for the answer where the last turn has none.
+
+        A region that is given and not mentioned is introduced in front of the first question.
+        Raises UnknownRegion for a mention without a region.
+        """
+        by_name = {region.name: region for region in regions}
+        introduced: list[Region] = []
+        pieces = list(self.own(self.opening.replace("{image}", "<im_patch>" * num_image_tokens)))
+        for index, turn in enumerate(turns):
+            block = self.next_question if index else self.first_question
+            before, after = block.split("{question}")
+            pieces += self.own(before)
+            if index == 0:
+                pieces += self._introduce(_unmentioned(turns[0].question, regions), introduced)
+            pieces += self._question(turn.question, by_name, introduced)
+            pieces += self.own(after)
+            if turn.answer is not None:
+                pieces += self._answer(turn.answer, last=index == len(turns) - 1)
+        return Prompt(tuple(_merged(pieces)), tuple(introduced))
+
+    def _introduce(self, regions: Sequence[Region], introduced: list[Region]) -> Iterator[Piece]:
+        if not regions:
+            return
+        introduced += regions
+        mentions = ", ".join(self.first_mention.format(name=region.name) for region in regions)
+        yield from self.own(self.introduction.format(mentions=mentions))
+
+    def _question(self, text: str, by_name: dict[str, Region], introduced: list[Region]) -> Iterator[Piece]:
+        position = 0
+        for match in _MENTION.finditer(text):
+            yield from self._typed(text[position : match.start()])
+            region = by_name.get(match[1])
+            if region is None:
+                raise UnknownRegion(f"the question names {match[0]}", do=f"there {_listing(list(by_name))}")
+            form = self.later_mention if region in introduced else self.first_mention
+            if region not in introduced:
+                introduced.append(region)
+            yield from self.own(form.format(name=region.name))
+            position = match.end()
+        yield from self._typed(text[position:])
+
+    def _answer(self, text: str, *, last: bool) -> Iterator[Piece]:
+        before, after = self.answer.split("{answer}")
+        plain, end = _MENTION.sub(r"\1", text), self.ending()[1]
+        for piece in [*self.own(before), *self._typed(plain, scored=last), *self.own(after + self.end)]:
+            scored = piece.scored or (last and piece.special and piece.text == end)
+            yield replace(piece, learned=True, scored=scored)
+
+    def ending(self) -> tuple[str, str]:
+        """The text and the special token that end an answer: one of them, or both, the text first; the other is empty.
+
+        What follows the token is never written. Empty lines before it are part of the answer, and no stop string.
+        """
+        text = ""
+        for piece in self.own(self.end):
+            if piece.special:
+                return text if text.strip() else "", piece.text
+            text += piece.text
+        return text, ""
+
+    def special_tokens(self) -> tuple[str, ...]:
+        """Every special token that a conversation can hold."""
+        blocks = [block for each in fields(self) if isinstance(block := getattr(self, each.name), str)]
+        pieces = [piece for block in blocks for piece in self.own(block.replace("{image}", "<im_patch>"))]
+        return tuple(dict.fromkeys(piece.text for piece in pieces if piece.special))
+
+    def own(self, text: str) -> Iterator[Piece]:
+        """Text of the template: `<...>` is a special token, as is every token in `more_tokens`."""
+        for place, part in enumerate(_token_pattern(self.more_tokens).split(text)):
+            if part:
+                yield Piece(part, special=place % 2 == 1)
+
+    def _typed(self, text: str, *, scored: bool = False) -> Iterator[Piece]:
+        """Text of a user or a model: no part of it is special."""
+        for part in re.split(r"(#{3,})", text):
+            if part:
+                yield Piece(part, literal=part.startswith("###"), scored=scored)
+
+
+def mentioned(text: str) -> tuple[str, ...]:
+    """The names of the regions that a text mentions, in order of first mention."""
+    return tuple(dict.fromkeys(_MENTION.findall(text)))
+
+
+@lru_cache(maxsize=64)
+def _token_pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
+    """Finds these tokens, and those in single angle brackets: `<bbox>`, `</s>`, `<|im_start|>`; not `<<SYS>>`."""
+    known = sorted(map(re.escape, tokens), key=len, reverse=True)
+    return re.compile("(" + "|".join([*known, r"(?<!<)<[^<>\s]+>(?!>)"]) + ")")
+
+
+def _unmentioned(question: str, regions: Sequence[Region]) -> list[Region]:
+    return [region for region in regions if region.name not in mentioned(question)]
+
+
+def _merged(pieces: Sequence[Piece]) -> Iterator[Piece]:
+    """Neighbouring plain pieces of one kind as one."""
+    for (alone, learned, scored), some in groupby(pieces, key=_kind):
+        if alone:
+            yield from some
+        else:
+            yield Piece("".join(piece.text for piece in some), learned=learned, scored=scored)
+
+
+def _kind(piece: Piece) -> tuple[bool, bool, bool]:
+    return piece.literal or piece.special, piece.learned, piece.scored
+
+
+def _listing(region_names: list[str]) -> str:
+    if not region_names:
+        return "are no regions; give a box for it"
+    if len(region_names) == 1:
+        return f"is only {region_names[0]}"
+    return f"are {', '.join(region_names)}"

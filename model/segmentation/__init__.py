@@ -1,0 +1,1 @@
+"""Segmenters, from transformers or as live objects of the original package."""

@@ -1,0 +1,282 @@
+"""Segmenters: SAM, SAM 2 and SAM 3's tracker through their transformers classes.
+
+An image is encoded once and kept; every prompt about it then costs a small decoder only.  SAM: arXiv 2304.02643.
+"""
+
+import threading
+from collections import OrderedDict, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+from transformers import AutoConfig, AutoModelForMaskGeneration, AutoProcessor
+
+from roi_agent.model.checkpoints.loading import load_on, load_part
+from roi_agent.model.domain.verdict import Domain, load_domain
+from roi_agent.model.errors import InvalidSetting, ModelNotFound, ModelOutputInvalid
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.images.loading import LoadedImage
+from roi_agent.model.images.pixels import without_vanishing
+from roi_agent.model.utils.cancellation import NEVER, Cancellation, takes_cancellation
+from roi_agent.model.utils.messages import shown
+
+PADDED = ("sam", "sam_hq")  # fit the longer side and pad; the others stretch the image to a square
+STRETCHED = ("sam2", "sam2_video", "sam3_tracker", "sam3_video", "edgetam", "edgetam_video")
+
+_KEPT_IMAGES = 4
+_AT_ONCE = 32  # prompts
+_DOING = "segmenting"
+_MASK_LOGIT = 10.0  # a mask that is given counts as this sure
+_STABLE = 1.0  # logits by which the threshold is shifted to see whether a mask depends on it
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What points at one thing: points, a box, a mask, or several of them together; pixels of the image.
+
+    points: (x, y, inside), where inside is False for a point that the thing does not cover.
+    """
+
+    points: tuple[tuple[float, float, bool], ...] = ()
+    box: Box | None = None
+    mask: Mask | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredMask:
+    """A mask, or None where it is empty; the IoU that the model expects it to have; and how little it depends on the threshold.
+
+    stability: IoU of the masks at a threshold a little higher and a little lower, in [0, 1].
+    """
+
+    mask: Mask | None
+    score: float
+    stability: float
+
+
+@runtime_checkable
+class PromptedSegmenter(Protocol):
+    """Finds the mask of what a prompt points at.
+
+    `masks` may take a `cancellation` too, and call its `check` between two steps; see `masks_of`.
+    """
+
+    name: str
+
+    def masks(
+        self, image: LoadedImage, prompts: Sequence[Prompt], *, several: bool = False, min_score: float | None = None
+    ) -> list[list[ScoredMask]]:
+        """For each prompt one mask, or with `several` the three that the model offers, best first; none below min_score."""
+
+    def notes(self, image: LoadedImage) -> tuple[str, ...]:
+        """What the reader of masks of this image should know."""
+
+
+class TransformersSegmenter:
+    """A segmenter from transformers in this process. Safe under threads: calls take turns at the model."""
+
+    def __init__(self, model: Any, processor: Any, *, name: str = "segmenter", domain: Domain | None = None) -> None:
+        kind = model.config.model_type
+        if kind not in (*PADDED, *STRETCHED):
+            raise InvalidSetting(f"a model of the type {kind!r} cannot segment", do="use SAM, SAM 2 or SAM 3's tracker")
+        self.model, self.processor, self.name, self._domain = model.eval(), processor, name, domain
+        self.images_encoded = 0
+        self._kept: OrderedDict[str, _Encoded] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> "TransformersSegmenter":
+        """From a local folder, or a name on the Hugging Face hub that may be downloaded.
+
+        Errors: ModelNotFound, CheckpointMismatch, InvalidSetting.
+        """
+        config = load_part(AutoConfig, folder)
+        if config.model_type not in (*PADDED, *STRETCHED):
+            raise ModelNotFound(f"{Path(folder).name!r} is a {config.model_type}, no segmenter", do="give a SAM or SAM 2")
+        model = load_on(AutoModelForMaskGeneration, folder, device=device, dtype=dtype)
+        processor, domain = load_part(AutoProcessor, folder), load_domain(Path(folder))
+        return cls(model, processor, name=Path(folder).name, domain=domain)
+
+    def notes(self, image: LoadedImage) -> tuple[str, ...]:
+        """What the reader should know: that the image is none of those that the model knows."""
+        if self._domain is None:
+            return ()
+        whole = image.whole or image
+        with self._lock, torch.inference_mode():
+            inside = self._domain.contains(whole.pixels, lambda: [self._encode(whole).embeddings])
+        return () if inside else (self._domain.note("the masks"),)
+
+    def to(self, device: str) -> None:
+        """Move the weights; embeddings of images are forgotten."""
+        with self._lock:
+            self._kept.clear()
+            self.model.to(device)
+
+    @torch.inference_mode()
+    def masks(
+        self,
+        image: LoadedImage,
+        prompts: Sequence[Prompt],
+        *,
+        several: bool = False,
+        min_score: float | None = None,
+        cancellation: Cancellation = NEVER,
+    ) -> list[list[ScoredMask]]:
+        """For each prompt one mask, or with `several` the three that the model offers, best first; none below min_score.
+
+        One point may mean a thing, a part of it or what it belongs to; so its one mask is the best of the three.
+        cancellation: ends the work after a pass of the model or a mask.
+        """
+        cancellation.check(_DOING)
+        with self._lock:
+            encoded = self._encode(image)
+        found: dict[int, list[ScoredMask]] = {}
+        for group in _alike(prompts):
+            for start in range(0, len(group), _AT_ONCE):
+                cancellation.check(_DOING)
+                indices = group[start : start + _AT_ONCE]
+                chosen = [prompts[index] for index in indices]
+                three = several or (len(chosen[0].points) == 1 and chosen[0].box is None and chosen[0].mask is None)
+                with self._lock:
+                    logits, scores = self._decode(encoded, chosen, several=three)
+                for index, mask_logits, mask_scores in zip(indices, logits, scores.tolist(), strict=True):
+                    found[index] = []
+                    for one in ranked(mask_scores, several=several, min_score=min_score):
+                        cancellation.check(_DOING)
+                        found[index].append(self._built(encoded, mask_logits[one], mask_scores[one]))
+        return [found[index] for index in range(len(prompts))]
+
+    def _encode(self, image: LoadedImage) -> "_Encoded":
+        key = image.digest()
+        if key not in self._kept:
+            side = self.model.config.prompt_encoder_config.image_size
+            inputs = self.processor(images=without_vanishing(image.pixels, side), return_tensors="pt")
+            pixels = inputs["pixel_values"].to(self.model.device, self.model.dtype)
+            embeddings = self.model.get_image_embeddings(pixels)
+            width, height = image.size_wh
+            frame = pixels.shape[-1], pixels.shape[-2]
+            inner = tuple(inputs["reshaped_input_sizes"][0].tolist())[::-1] if "reshaped_input_sizes" in inputs else frame
+            self._kept[key] = _Encoded(embeddings, (width, height), (inner[0], inner[1]), frame)
+            self.images_encoded += 1
+            if len(self._kept) > _KEPT_IMAGES:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def _decode(self, image: "_Encoded", prompts: Sequence[Prompt], *, several: bool) -> tuple[Tensor, Tensor]:
+        """Mask logits (prompts, masks, h, w) of the padded frame and scores (prompts, masks), for prompts of one kind."""
+        inputs: dict[str, Tensor] = {}
+        if prompts[0].points:
+            points = [[image.into_frame(x, y) for x, y, _ in prompt.points] for prompt in prompts]
+            inputs["input_points"] = torch.tensor([points], dtype=self.model.dtype)
+            inputs["input_labels"] = torch.tensor([[[int(inside) for *_, inside in prompt.points] for prompt in prompts]])
+        if prompts[0].box is not None:
+            corners = [(*image.into_frame(box.x1, box.y1), *image.into_frame(box.x2, box.y2)) for p in prompts if (box := p.box)]
+            inputs["input_boxes"] = torch.tensor([corners], dtype=self.model.dtype)
+        if prompts[0].mask is not None:
+            inputs["input_masks"] = self._mask_input(image, prompts[0].mask)
+        moved = {name: values.to(self.model.device) for name, values in inputs.items()}
+        output = self.model(image_embeddings=image.embeddings, multimask_output=several, **moved)
+        return output.pred_masks[0].float().cpu(), output.iou_scores[0].float().cpu()
+
+    def _mask_input(self, image: "_Encoded", mask: Mask) -> Tensor:
+        """(1, 1, h, w) logits in the padded frame, at the resolution that the prompt encoder reads."""
+        config = self.model.config.prompt_encoder_config
+        side = 4 * (config.image_size // config.patch_size)
+        return framed_logits(mask, image.inner_wh, image.frame_wh, side).to(self.model.dtype)
+
+    def _built(self, image: "_Encoded", logits: Tensor, score: float) -> ScoredMask:
+        """One mask, of logits (h, w), in the image's own pixels."""
+        framed = interpolate(logits[None, None], image.frame_wh[::-1], mode="bilinear", align_corners=False)
+        inner = framed[..., : image.inner_wh[1], : image.inner_wh[0]]
+        full = interpolate(inner, image.size_wh[::-1], mode="bilinear", align_corners=False)[0, 0]
+        return scored(full.numpy(), score)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Encoded:
+    """An image's embeddings; its size, its size inside the padded frame, and the frame's, in pixels."""
+
+    embeddings: Any
+    size_wh: tuple[int, int]
+    inner_wh: tuple[int, int]
+    frame_wh: tuple[int, int]
+
+    def into_frame(self, x: float, y: float) -> tuple[float, float]:
+        return x * self.inner_wh[0] / self.size_wh[0], y * self.inner_wh[1] / self.size_wh[1]
+
+
+def masks_of(
+    segmenter: PromptedSegmenter,
+    image: LoadedImage,
+    prompts: Sequence[Prompt],
+    cancellation: Cancellation,
+    *,
+    several: bool = False,
+    min_score: float | None = None,
+) -> list[list[ScoredMask]]:
+    """As `segmenter.masks`, ended between two steps; one that takes no cancellation is asked for a few masks at a time.
+
+    Error: ModelOutputInvalid for what are no masks of the image.
+    """
+    options: dict[str, Any] = {"several": several, "min_score": min_score}
+    method: Any = segmenter.masks
+    if takes_cancellation(method):
+        return _checked(method(image, prompts, **options, cancellation=cancellation), len(prompts), image.size_wh)
+    found: list[list[ScoredMask]] = []
+    for start in range(0, len(prompts), _AT_ONCE):
+        cancellation.check(_DOING)
+        some = prompts[start : start + _AT_ONCE]
+        found += _checked(method(image, some, **options), len(some), image.size_wh)
+    return found
+
+
+def _checked(found: Any, num_prompts: int, size_wh: tuple[int, int]) -> list[list[ScoredMask]]:
+    """What a segmenter, perhaps the user's own, returned.  Error: ModelOutputInvalid."""
+    lists = isinstance(found, list | tuple) and all(isinstance(each, list | tuple) for each in found)
+    if not lists or len(found) != num_prompts or not all(isinstance(mask, ScoredMask) for masks in found for mask in masks):
+        problem = f"the segmenter returned {shown(found)} for {num_prompts} prompts"
+        raise ModelOutputInvalid(problem, do="return a list of ScoredMask for each prompt")
+    for mask in (each.mask for masks in found for each in masks if each.mask is not None):
+        if mask.size_wh != size_wh:
+            width, height = mask.size_wh
+            problem = f"the segmenter returned a mask of {width} x {height} pixels"
+            raise ModelOutputInvalid(problem, do=f"return masks of the image's size, {size_wh[0]} x {size_wh[1]} pixels")
+    return [list(masks) for masks in found]
+
+
+def framed_logits(mask: Mask, inner_wh: tuple[int, int], frame_wh: tuple[int, int], side: int) -> Tensor:
+    """A mask as SAM reads one: (1, 1, side, side) logits of the padded frame, in which the image is inner_wh large."""
+    logits = torch.from_numpy(mask.to_array()).float()[None, None] * 2 * _MASK_LOGIT - _MASK_LOGIT
+    inner = interpolate(logits, inner_wh[::-1], mode="bilinear", align_corners=False)
+    framed = pad(inner, (0, frame_wh[0] - inner_wh[0], 0, frame_wh[1] - inner_wh[1]), value=-_MASK_LOGIT)
+    return interpolate(framed, (side, side), mode="bilinear", align_corners=False, antialias=True)
+
+
+def ranked(scores: Sequence[float], *, several: bool, min_score: float | None) -> list[int]:
+    """Which of a prompt's masks are wanted, the best first: known before they are built, which takes most of the time."""
+    best = sorted(range(len(scores)), key=lambda index: scores[index], reverse=True)
+    # A score that is not a number stays, for the caller to refuse.
+    return [index for index in (best if several else best[:1]) if min_score is None or not scores[index] < min_score]
+
+
+def scored(logits: NDArray[np.floating[Any]], score: float) -> ScoredMask:
+    """Mask logits (H, W) as a mask."""
+    inside = logits > 0
+    sure, possible = int((logits > _STABLE).sum()), int((logits > -_STABLE).sum())
+    return ScoredMask(Mask.from_array(inside) if inside.any() else None, score, sure / possible if possible else 0.0)
+
+
+def _alike(prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Indices of prompts that run exactly as one batch: padding would change them. Each mask runs alone."""
+    groups: defaultdict[tuple[int, bool, int], list[int]] = defaultdict(list)
+    for index, prompt in enumerate(prompts):
+        groups[len(prompt.points), prompt.box is not None, index if prompt.mask else -1].append(index)
+    return list(groups.values())

@@ -1,0 +1,1 @@
+"""The toy world: rendered scenes with exact truth, on which the shipped nano models are trained and evaluated."""

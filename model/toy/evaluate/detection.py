@@ -1,0 +1,186 @@
+"""How well a detector finds what phrases name in held-out scenes of the toy world, and what it finds that is not there.
+
+Every scene is asked twice: with a prompt of 1 to 10 phrases, true and false ones mixed as in training, and with one phrase
+that is false by a single attribute, alone. Every pair of a phrase and a scene counts by itself: its truth are the boxes of
+all things that the phrase describes, and every candidate box is a detection of it, with the phrase's score; none is dropped.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from roi_agent.model.detection.detector import PhraseDetector
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.toy.questions.phrases import FORMS, UNKNOWN, Phrase, make_phrases, swapped_phrase
+from roi_agent.model.toy.questions.questions import TRAINING_SEEDS
+from roi_agent.model.toy.world.art import KINDS
+from roi_agent.model.toy.world.scenes import Scene, make_scene, render_image
+
+Floats = NDArray[np.float64]
+
+_IOU = 0.5
+_MOST = 10  # phrases in a prompt
+_SIDE = 384  # pixels of the rendered scenes, as `roi-agent scenes` writes them
+
+# The rows about all phrases, and those about phrases that are true of nothing.
+EVERY, MEAN = "every phrase", "mean of the 40 kinds"
+NEAR, FAR, STRANGE, ALONE = "absent, one attribute off", "absent, otherwise", "absent, an unknown word", "absent, asked alone"
+GOALS = {EVERY: 0.90, MEAN: 0.90, NEAR: 0.05, FAR: 0.05, STRANGE: 0.05, ALONE: 0.05}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looked:
+    """A phrase looked for in a scene.
+
+    truths: (K, 4) xyxy in [0, 1] of the things described.  boxes: (Q, 4), scores: (Q) of every candidate.
+    """
+
+    scene: Scene
+    phrase: Phrase
+    alone: bool
+    truths: Floats
+    boxes: Floats
+    scores: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionScore:
+    """One row of the table; shares in [0, 1], None where they have no meaning.
+
+    phrases: how many were looked for.  ap50: average precision at an IoU of 0.5, all-point interpolation.
+    recall: of the described things, those found at the threshold.  false_boxes: of absent phrases, those that were given a box.
+    goal: for ap50 at least, for false_boxes at most.
+    """
+
+    name: str
+    phrases: int
+    ap50: float | None
+    recall: float | None
+    false_boxes: float | None
+    goal: float | None
+
+    @property
+    def reached(self) -> bool:
+        """Whether the row meets its goal, or has none."""
+        if self.goal is None:
+            return True
+        return self.ap50 >= self.goal if self.ap50 is not None else (self.false_boxes or 0.0) <= self.goal
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def evaluate_detection(detector: PhraseDetector, *, scenes: int = 500, first_seed: int = 0) -> Iterator[list[Looked]]:
+    """Look for phrases in that many held-out scenes; yields what was found, scene by scene.
+
+    Raises InvalidSetting where the seeds would reach those of training.
+    """
+    if first_seed + scenes > TRAINING_SEEDS:
+        raise InvalidSetting(f"{scenes} scenes from seed {first_seed} on reach those of training", do="start lower or take fewer")
+    for seed in range(first_seed, first_seed + scenes):
+        scene, rng = make_scene(seed), Random(seed)
+        image = Image.fromarray(render_image(scene, _SIDE))
+        mixed, single = make_phrases(scene, rng, rng.randint(1, _MOST)), [swapped_phrase(scene, rng)]
+        yield [*_look(detector, scene, image, mixed), *_look(detector, scene, image, single, alone=True)]
+
+
+def _look(
+    detector: PhraseDetector, scene: Scene, image: Image.Image, phrases: Sequence[Phrase], *, alone: bool = False
+) -> Iterator[Looked]:
+    (found,) = detector.candidates([image], [phrase.text for phrase in phrases])
+    for column, phrase in enumerate(phrases):
+        truths = np.array([scene.things[thing].box for thing in phrase.found_in(scene)], np.float64).reshape(-1, 4)
+        yield Looked(scene, phrase, alone, truths, found.boxes / _SIDE, found.scores[:, column])
+
+
+def detection_scores(looked: Sequence[Looked], *, threshold: float) -> list[DetectionScore]:
+    """The table: the mixed prompts' phrases by what they name, and the mean over kinds; then those of them that are absent.
+
+    Boxes for absent phrases count against the average precision too, as an image without its class does.
+    """
+    mixed = [each for each in looked if not each.alone]
+    absent = [each for each in mixed if not len(each.truths)]
+    rows = [_found(EVERY, mixed, threshold)]
+    rows += [_found(form, [each for each in mixed if each.phrase.form == form], threshold) for form in FORMS]
+    by_kind = [[each for each in mixed if each.phrase.kind == kind] for kind in KINDS]
+    values = [_pooled(group) for group in by_kind if any(len(each.truths) for each in group)]
+    rows.append(_row(MEAN, sum(map(len, by_kind)), ap50=float(np.mean(values)) if values else 0.0))
+    for name in (NEAR, FAR, STRANGE):
+        rows.append(_absent(name, [each for each in absent if _absence(each) == name], threshold))
+    rows.append(_absent(ALONE, [each for each in looked if each.alone and not len(each.truths)], threshold))
+    return rows
+
+
+def hits(boxes: Floats, scores: Floats, truths: Floats, *, iou: float = _IOU) -> NDArray[np.bool_]:
+    """Whether each box finds a truth that none of a higher score has found: (Q,). All are xyxy; greedy, best overlap first."""
+    found = np.zeros(len(boxes), np.bool_)
+    overlaps = ious(boxes, truths)
+    for index in np.argsort(-scores, kind="stable"):
+        if len(truths) and (best := int(overlaps[index].argmax())) >= 0 and overlaps[index, best] >= iou:
+            found[index] = True
+            overlaps[:, best] = -1.0
+    return found
+
+
+def ious(boxes: Floats, others: Floats) -> Floats:
+    """Intersection over union of every pair of xyxy boxes: (N, 4), (M, 4) -> (N, M)."""
+    least = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    most = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = np.clip(most - least, 0, None).prod(-1)
+    areas = [(each[:, 2:] - each[:, :2]).prod(-1) for each in (boxes, others)]
+    overlap: Floats = shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-12)
+    return overlap
+
+
+def average_precision(scores: Floats, hit: NDArray[np.bool_], num_truths: int) -> float:
+    """The area under precision over recall, precision being the best at that recall or a higher one (all-point)."""
+    if not num_truths:
+        return 0.0
+    order = np.argsort(-scores, kind="stable")
+    right = np.cumsum(hit[order])
+    precision = right / np.arange(1, len(right) + 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(envelope[hit[order]].sum() / num_truths)
+
+
+def _pooled(looked: Sequence[Looked]) -> float:
+    """One average precision of all these phrases' detections together."""
+    if not looked:
+        return 0.0
+    hit = np.concatenate([hits(each.boxes, each.scores, each.truths) for each in looked])
+    scores = np.concatenate([each.scores for each in looked])
+    return average_precision(scores, hit, sum(len(each.truths) for each in looked))
+
+
+def _found(name: str, looked: Sequence[Looked], threshold: float) -> DetectionScore:
+    truths = sum(len(each.truths) for each in looked)
+    if not truths:
+        return _row(name, len(looked))
+    found = sum(int((hits(each.boxes, each.scores, each.truths) & (each.scores >= threshold)).sum()) for each in looked)
+    return _row(name, len(looked), ap50=_pooled(looked), recall=found / truths)
+
+
+def _absent(name: str, looked: Sequence[Looked], threshold: float) -> DetectionScore:
+    given = sum(bool((each.scores >= threshold).any()) for each in looked)
+    return _row(name, len(looked), false_boxes=given / max(1, len(looked)))
+
+
+def _row(
+    name: str, phrases: int, *, ap50: float | None = None, recall: float | None = None, false_boxes: float | None = None
+) -> DetectionScore:
+    return DetectionScore(name, phrases, ap50, recall, false_boxes, GOALS.get(name))
+
+
+def _absence(looked: Looked) -> str:
+    """How an absent phrase is wrong: one attribute of several away from some thing, by an unknown word, or altogether."""
+    phrase = looked.phrase
+    asked = {name: getattr(phrase, name) for name in ("kind", "colour", "size") if getattr(phrase, name) is not None}
+    if UNKNOWN in asked.values():
+        return STRANGE
+    off = min(sum(getattr(thing, name) != value for name, value in asked.items()) for thing in looked.scene.things)
+    return NEAR if off == 1 and len(asked) > 1 else FAR

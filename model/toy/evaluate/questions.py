@@ -1,0 +1,224 @@
+"""How well a model answers about held-out scenes of the toy world: exact match for each family of questions.
+
+Beside each figure stand two that show what it is worth: chance (always the most frequent answer of the family) and the
+same model with the scene's boxes shuffled between its things.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import count, islice
+from math import ceil
+from random import Random
+
+import torch
+from torch import Tensor
+
+from roi_agent.model.engine.local import LocalRegionModel
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.gpt4roi.modeling import ImageFeatures
+from roi_agent.model.protocol.conversation import Turn, mentioned
+from roi_agent.model.toy.questions.families import SUPERLATIVES
+from roi_agent.model.toy.questions.questions import FAMILY_NAMES, TRAINING_SEEDS, Example, make_example
+from roi_agent.model.toy.samples.questions import encode_example, scene_pixels
+from roi_agent.model.toy.world.scenes import Scene, make_scene
+
+# The rows of the published table: each family of the goal, and the families of questions it is made of.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "colour": ("colour",),
+    "kind": ("kind",),
+    "full name": ("name",),
+    "size": ("size",),
+    "place in the image": ("place",),
+    "is there a ... in it": ("presence",),
+    "left / right / above / below": ("relation", "side"),
+    "larger / smaller": ("larger", "which_larger"),
+    "same colour": ("same_colour",),
+    "same kind": ("same_kind",),
+    "touching": ("touching",),
+    "three or more regions": (*SUPERLATIVES, "which_colour", "which_kind", "which_thing", "count_colour", "count_kind"),
+    "what they share": ("shared",),
+    "why": ("why",),
+    "the last of several turns": ("turns",),
+}
+GOALS = {
+    "colour": 0.98,
+    "kind": 0.95,
+    "full name": 0.90,
+    "left / right / above / below": 0.97,
+    "larger / smaller": 0.95,
+    "same colour": 0.95,
+    "same kind": 0.95,
+    "three or more regions": 0.90,
+    "why": 0.90,
+}
+# What the row says is what is asked: of two regions, the leftmost is found by any comparison.
+_FEWEST = dict.fromkeys(GROUPS["three or more regions"], 3)
+_SIDE = 384  # pixels of the rendered scenes, as `roi-agent scenes` writes them
+_SCENES = 16  # scenes in one batch
+_NEW_TOKENS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One row of the table; shares of exact matches in [0, 1]. goal is None where none was set."""
+
+    name: str
+    questions: int
+    accuracy: float
+    chance: float
+    shuffled: float
+    goal: float | None
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question about a held-out scene, and what the model said with the right boxes and with shuffled ones."""
+
+    scene: Scene
+    example: Example
+    answer: str = ""
+    shuffled: str = ""
+
+
+def evaluate_toy(model: LocalRegionModel, *, questions: int = 500, first_seed: int = 0) -> Iterator[list[Asked]]:
+    """Ask at least `questions` for every row of the table, about scenes from `first_seed` on; yields answered batches.
+
+    Raises InvalidSetting where the seeds would reach those of training.
+    """
+    yield from ask_families(model, _share(questions), first_seed=first_seed)
+
+
+def ask_families(model: LocalRegionModel, questions: Mapping[str, int], *, first_seed: int = 0) -> Iterator[list[Asked]]:
+    """Ask so many questions of each family, at most one of a family about one scene; else as `evaluate_toy`."""
+    for batch in _batches(dict(questions), first_seed):
+        yield answered(model, batch)
+
+
+def answered(model: LocalRegionModel, batch: Sequence[Asked]) -> list[Asked]:
+    """The same questions with what the model says."""
+    right, wrong = _answers(model, batch, shuffled=False), _answers(model, batch, shuffled=True)
+    return [Asked(each.scene, each.example, answer, other) for each, answer, other in zip(batch, right, wrong, strict=True)]
+
+
+def scores(asked: Sequence[Asked]) -> list[Score]:
+    """The table, one row for each group of families."""
+    return [_score(name, [each for each in asked if each.example.family in families]) for name, families in GROUPS.items()]
+
+
+def total_questions(questions: int) -> int:
+    """How many questions `evaluate_toy` asks in all, for that number in every row."""
+    return sum(_share(questions).values())
+
+
+def _share(questions: int) -> dict[str, int]:
+    """Questions of each family: a row's families share its number, rounded up."""
+    return {family: ceil(questions / len(families)) for families in GROUPS.values() for family in families}
+
+
+def _score(name: str, asked: Sequence[Asked]) -> Score:
+    truths = [each.example.turns[-1].answer for each in asked]
+    # A group's chance is that of its families, each guessed by its own most frequent answer.
+    by_family: dict[str, Counter[str | None]] = {}
+    for each in asked:
+        by_family.setdefault(each.example.family, Counter())[each.example.turns[-1].answer] += 1
+    total = max(len(asked), 1)
+    return Score(
+        name=name,
+        questions=len(asked),
+        accuracy=sum(each.answer == truth for each, truth in zip(asked, truths, strict=True)) / total,
+        chance=sum(answers.most_common(1)[0][1] for answers in by_family.values()) / total,
+        shuffled=sum(each.shuffled == truth for each, truth in zip(asked, truths, strict=True)) / total,
+        goal=GOALS.get(name),
+    )
+
+
+def _batches(missing: dict[str, int], first_seed: int) -> Iterator[list[Asked]]:
+    """Questions about consecutive scenes, at most one of a family for each, until every family has its number."""
+    seeds = count(first_seed)
+    while any(missing.values()):
+        batch: list[Asked] = []
+        for seed in islice(seeds, _SCENES):
+            if seed >= TRAINING_SEEDS:
+                raise InvalidSetting(
+                    f"seed {seed} belongs to training", do=f"start below {TRAINING_SEEDS} and ask fewer questions"
+                )
+            batch += _questions(make_scene(seed), missing)
+        if batch:
+            yield batch
+
+
+def _questions(scene: Scene, missing: dict[str, int]) -> Iterator[Asked]:
+    rng = Random(scene.seed)
+    for family in FAMILY_NAMES:
+        example = make_example(scene, family, rng) if missing.get(family) else None
+        if example and _regions_asked_about(example) >= _FEWEST.get(family, 1):
+            missing[family] -= 1
+            yield Asked(scene, example)
+
+
+def _regions_asked_about(example: Example) -> int:
+    """Regions that the first question mentions, or all that are given where it mentions none."""
+    return len(mentioned(example.turns[0].question)) or len(example.regions)
+
+
+def _answers(model: LocalRegionModel, batch: Sequence[Asked], *, shuffled: bool) -> list[str]:
+    """The model's own answer to the last turn of each conversation; earlier turns it answers itself first."""
+    scenes = {asked.scene.seed: asked.scene for asked in batch}
+    pixels = torch.stack([scene_pixels(model.processor, scene, _SIDE) for scene in scenes.values()])
+    boxes = [torch.tensor([thing.box for thing in scene.things]) for scene in scenes.values()]
+    if shuffled:
+        boxes = [_moved_on(each, seed) for each, seed in zip(boxes, scenes, strict=True)]
+    with torch.inference_mode():
+        features = model.model.encode_image(pixels.to(model.model.device))
+        vectors = model.model.region_encoder.pool(features.maps, boxes)
+    places = {seed: index for index, seed in enumerate(scenes)}
+    said: list[list[str]] = [[] for _ in batch]
+    for turn in range(max(len(asked.example.turns) for asked in batch)):
+        open_rows = [row for row, asked in enumerate(batch) if turn < len(asked.example.turns)]
+        examples = [_so_far(batch[row].example, said[row]) for row in open_rows]
+        rows = [places[batch[row].scene.seed] for row in open_rows]
+        for row, text in zip(open_rows, _generate(model, examples, rows, features, vectors), strict=True):
+            said[row].append(text)
+    return [texts[-1] for texts in said]
+
+
+def _so_far(example: Example, said: Sequence[str]) -> Example:
+    """The conversation with the model's own answers, open for the next one."""
+    turns = [Turn(turn.question, answer) for turn, answer in zip(example.turns, said, strict=False)]
+    return Example(example.family, (*turns, Turn(example.turns[len(said)].question)), example.regions)
+
+
+def _generate(
+    model: LocalRegionModel, examples: Sequence[Example], images: list[int], features: ImageFeatures, vectors: list[Tensor]
+) -> list[str]:
+    """One greedy answer for each conversation about the image with that index; rows are padded on the left."""
+    rows = [encode_example(model.processor, example) for example in examples]
+    longest, pad = max(len(row.ids) for row in rows), model.processor.tokenizer.pad_token_id
+    device = model.model.device
+    ids = torch.tensor([[pad] * (longest - len(row.ids)) + row.ids for row in rows], device=device)
+    mask = torch.tensor([[0] * (longest - len(row.ids)) + [1] * len(row.ids) for row in rows], device=device)
+    output = model.model.generate(
+        input_ids=ids,
+        attention_mask=mask,
+        image_features=ImageFeatures(features.tokens[images], []),
+        region_vectors=[vectors[image][row.things] for image, row in zip(images, rows, strict=True)],
+        max_new_tokens=_NEW_TOKENS,
+        do_sample=False,
+        pad_token_id=pad,
+        **model.processor.stopping(longest),
+    )
+    return [model.processor.decode_answer(new) for new in output[:, longest:].tolist()]
+
+
+def _moved_on(boxes: Tensor, seed: int) -> Tensor:
+    """Every thing gets the box of another one."""
+    order = list(range(len(boxes)))
+    Random(seed).shuffle(order)
+    moved = torch.empty_like(boxes)
+    moved[order] = boxes[order[1:] + order[:1]]
+    return moved

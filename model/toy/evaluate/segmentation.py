@@ -1,0 +1,140 @@
+"""How well a segmenter outlines the things of held-out scenes of the toy world, from boxes, from points, and on its own.
+
+Truth are the visible pixels of every thing. Beside each figure stands the same model with the prompts of a scene exchanged
+between its things, and for boxes what the filled box would give.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.images.loading import load_image
+from roi_agent.model.segmentation.segmenter import Prompt, PromptedSegmenter
+from roi_agent.model.toy.questions.questions import TRAINING_SEEDS
+from roi_agent.model.toy.samples.prompts import pixel_of
+from roi_agent.model.toy.world.scenes import RenderedScene, make_scene, render
+
+Bools = NDArray[np.bool_]
+
+_SIDE = 384  # pixels of the rendered scenes, as `roi-agent scenes` writes them
+_FOUND = 0.5  # IoU from which a thing counts as found among everything
+
+BOX, POINT, TWO_POINTS = "from a box", "from one point", "from a point on it and one off it"
+EVERYTHING = "everything: things found"
+GOALS = {BOX: 0.85, POINT: 0.75}
+
+
+@dataclass(frozen=True, slots=True)
+class Outlined:
+    """One thing asked for in one way: the IoU of its mask, with another thing's prompt, and of the box filled."""
+
+    name: str
+    iou: float
+    shuffled: float | None = None
+    filled_box: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationScore:
+    """One row of the table; shares in [0, 1], None where they have no meaning.
+
+    things: asked for.  iou: mean over them; for everything, the share that some mask meets with an IoU of 0.5.
+    shuffled: the mean IoU with the prompts of other things of the scene.  filled_box: that of the boxes themselves.
+    goal: for iou at least.
+    """
+
+    name: str
+    things: int
+    iou: float
+    shuffled: float | None
+    filled_box: float | None
+    goal: float | None
+
+    @property
+    def reached(self) -> bool:
+        """Whether the row meets its goal, or has none."""
+        return self.goal is None or self.iou >= self.goal
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def evaluate_segmentation(
+    segmenter: PromptedSegmenter,
+    find_all: Callable[[Image.Image], Sequence[Mask]] | None = None,
+    *,
+    scenes: int = 200,
+    first_seed: int = 0,
+) -> Iterator[list[Outlined]]:
+    """Outline every thing of so many held-out scenes; yields scene by scene.
+
+    find_all: image -> masks of everything that it holds, without prompts; asked in every fourth scene, since it is slow.
+    Raises InvalidSetting where the seeds would reach those of training.
+    """
+    if first_seed + scenes > TRAINING_SEEDS:
+        raise InvalidSetting(f"{scenes} scenes from seed {first_seed} on reach those of training", do="start lower or take fewer")
+    for seed in range(first_seed, first_seed + scenes):
+        rendered = render(make_scene(seed), _SIDE)
+        outlined = list(_outline(segmenter, rendered, Random(seed)))
+        if find_all is not None and seed % 4 == 0:
+            masks = [mask.to_array() for mask in find_all(rendered.image)]
+            best = [max((iou(mask, truth) for mask in masks), default=0.0) for truth in rendered.masks]
+            outlined += [Outlined(EVERYTHING, float(value >= _FOUND)) for value in best]
+        yield outlined
+
+
+def segmentation_scores(outlined: Sequence[Outlined]) -> list[SegmentationScore]:
+    """The table: one row for each way of asking."""
+    rows = []
+    for name in dict.fromkeys(each.name for each in outlined):
+        group = [each for each in outlined if each.name == name]
+        shuffled, filled = [e.shuffled for e in group if e.shuffled is not None], [e.filled_box for e in group if e.filled_box]
+        mean = float(np.mean([each.iou for each in group]))
+        rows.append(SegmentationScore(name, len(group), mean, _mean(shuffled), _mean(filled), GOALS.get(name)))
+    return rows
+
+
+def iou(mask: Bools, truth: Bools) -> float:
+    """Intersection over union of two masks (H, W); 0 where both are empty."""
+    either = int((mask | truth).sum())
+    return int((mask & truth).sum()) / either if either else 0.0
+
+
+def _outline(segmenter: PromptedSegmenter, rendered: RenderedScene, rng: Random) -> Iterator[Outlined]:
+    image, truths = load_image(rendered.image), rendered.masks
+    boxes = [Box(*map(float, box)) for box in rendered.boxes]
+    points = [(*pixel_of(truth, rng), True) for truth in truths]
+    off = [(*pixel_of(~truth, rng), False) for truth in truths]
+    asked = {
+        BOX: [Prompt(box=box) for box in boxes],
+        POINT: [Prompt(points=(point,)) for point in points],
+        TWO_POINTS: [Prompt(points=pair) for pair in zip(points, off, strict=True)],
+    }
+    for name, prompts in asked.items():
+        masks = [_array(found[0].mask, truths[0].shape) for found in segmenter.masks(image, prompts)]
+        others = [*masks[1:], masks[0]]
+        for box, truth, mask, other in zip(boxes, truths, masks, others, strict=True):
+            yield Outlined(name, iou(mask, truth), iou(other, truth), iou(_filled(box), truth) if name == BOX else None)
+
+
+def _array(mask: Mask | None, shape: tuple[int, ...]) -> Bools:
+    return mask.to_array() if mask is not None else np.zeros(shape, np.bool_)
+
+
+def _filled(box: Box) -> Bools:
+    filled = np.zeros((_SIDE, _SIDE), np.bool_)
+    x1, y1, x2, y2 = map(round, box.xyxy)
+    filled[y1:y2, x1:x2] = True
+    return filled
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None

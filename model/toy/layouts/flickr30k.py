@@ -1,0 +1,67 @@
+"""Flickr30k Entities: XML with boxes and sentences with marked phrases. Things of one name are one chain, with several boxes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+from roi_agent.model.data.wording import article, listing, plural
+from roi_agent.model.toy.layouts.files import in_splits, rendered, write_lines
+from roi_agent.model.toy.questions.families import COUNTS
+from roi_agent.model.toy.world.scenes import RenderedScene, Scene
+
+
+def write_flickr30k(folder: Path, seeds: Sequence[int], side: int) -> None:
+    """`train.txt`, `val.txt`, `Annotations/ID.xml`, `Sentences/ID.txt`, and the images below `images/`."""
+    (folder / "Annotations").mkdir(parents=True, exist_ok=True)
+    for split, chosen in in_splits(seeds).items():
+        write_lines(folder / f"{split}.txt", map(str, chosen))
+        for scene in rendered(folder, {seed: f"{seed}.jpg" for seed in chosen}, side):
+            id = scene.scene.seed
+            ElementTree.ElementTree(_annotation(scene)).write(folder / "Annotations" / f"{id}.xml")
+            write_lines(folder / "Sentences" / f"{id}.txt", captions(scene.scene))
+
+
+def chains(scene: Scene) -> dict[str, list[int]]:
+    """The things of a scene by their whole name, as indices; a chain's number is its place here, from 1."""
+    found: dict[str, list[int]] = {}
+    for index, thing in enumerate(scene.things):
+        found.setdefault(thing.name, []).append(index)
+    return found
+
+
+def phrases(scene: Scene) -> list[tuple[str, str]]:
+    """Of each chain, a phrase with everything that is known of it, and one with the kind alone."""
+    found = []
+    for name, things in chains(scene).items():
+        kind = scene.things[things[0]].kind
+        if len(things) == 1:
+            found.append((article(name), f"the {kind}"))
+        else:
+            looks = name.removesuffix(kind) + plural(kind)
+            found.append((f"{COUNTS[len(things)]} {looks}", f"the {plural(kind)}"))
+    return found
+
+
+def captions(scene: Scene) -> list[str]:
+    """Two captions that name all of the scene, in the words of `phrases`."""
+    marked = [[f"[/EN#{number}/other {words}]" for words in both] for number, both in enumerate(phrases(scene), start=1)]
+    first, second = (listing([both[form] for both in marked]).replace(",", " ,") for form in (0, 1))
+    return [f"Here are {first} .", f"{second} on [/EN#0/notvisual some background] ."]
+
+
+def _annotation(scene: RenderedScene) -> ElementTree.Element:
+    """Pixels count from 1, and the last one is included."""
+    root = ElementTree.Element("annotation")
+    ElementTree.SubElement(root, "filename").text = f"{scene.scene.seed}.jpg"
+    size = ElementTree.SubElement(root, "size")
+    for key, value in zip(("width", "height", "depth"), (*scene.image.size, 3), strict=True):
+        ElementTree.SubElement(size, key).text = str(value)
+    for number, things in enumerate(chains(scene.scene).values(), start=1):
+        for index in things:
+            thing = ElementTree.SubElement(root, "object")
+            ElementTree.SubElement(thing, "name").text = str(number)
+            box = ElementTree.SubElement(thing, "bndbox")
+            x1, y1, x2, y2 = (round(value) for value in scene.boxes[index])
+            for key, value in zip(("xmin", "ymin", "xmax", "ymax"), (x1 + 1, y1 + 1, x2, y2), strict=True):
+                ElementTree.SubElement(box, key).text = str(value)
+    return root

@@ -1,0 +1,39 @@
+"""Questions about a whole scene that name things in words and are answered in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from roi_agent.model.toy.world.art import COLOURS, KINDS
+from roi_agent.model.toy.world.scenes import Scene
+from roi_agent.prompts import load_blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A question, its answer, and three wrong ones; those that are true of another thing of the scene come first."""
+
+    question: str
+    answer: str
+    wrong: tuple[str, ...]
+
+
+def told(scene: Scene, rng: Random) -> list[Told]:
+    """Every question about the colour of the only thing of its kind, or the kind of the only thing of its colour."""
+    found = []
+    for name, known, asked, values in (("colour_of", "kind", "colour", tuple(COLOURS)), ("kind_of", "colour", "kind", KINDS)):
+        given = [getattr(thing, known) for thing in scene.things]
+        for thing, value in zip(scene.things, given, strict=True):
+            if given.count(value) > 1:
+                continue
+            answer = getattr(thing, asked)
+            line = rng.choice(load_blocks("toy_layouts")[name].splitlines())
+            wrong = _wrong(answer, [getattr(each, asked) for each in scene.things], values, rng)
+            found.append(Told(line.format(thing=value), answer, wrong))
+    rng.shuffle(found)
+    return found
+
+
+def _wrong(answer: str, in_scene: Sequence[str], values: Sequence[str], rng: Random) -> tuple[str, ...]:
+    others = dict.fromkeys(rng.sample(in_scene, len(in_scene)) + rng.sample(values, len(values)))
+    return tuple([each for each in others if each != answer][:3])

@@ -1,0 +1,1 @@
+"""Scenes with questions, phrases or prompts as training samples, each determined by its index."""

@@ -1,0 +1,1 @@
+"""Scenes: their things, drawings and pixels, each determined by a seed."""

@@ -1,0 +1,20 @@
+"""Which parameters of a model learn."""
+
+from torch import nn
+
+
+def freeze_all_but(model: nn.Module, trained: tuple[str, ...]) -> list[nn.Parameter]:
+    """Only parameters under the named modules learn; modules without any are put in evaluation mode.
+
+    Returns the parameters that learn.
+    """
+    model.train()
+    learning = []
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(any(f"{name}.".startswith(f"{each}.") for each in trained))
+        if parameter.requires_grad:
+            learning.append(parameter)
+    for module in model.modules():
+        if not any(parameter.requires_grad for parameter in module.parameters()):
+            module.eval()
+    return learning

@@ -1,0 +1,116 @@
+"""What objects show of themselves in a notebook: small HTML with thumbnails.
+
+Texts may come from images and from models: `Markup.format` escapes everything that is put in.  No colour is set but a grey
+that stands out on white and on black, so that all of it can be read in dark mode too.
+"""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+from PIL import Image
+
+if TYPE_CHECKING:
+    from roi_agent.model.geometry.regions import Region
+
+SIDE = 480  # pixels of a picture at most
+_CROP_SIDE = 128  # of a region's picture
+_MOST = 50  # rows of a table
+
+_LINE = "border:1px solid rgba(128,128,128,.4)"
+_PICTURE = Markup('<img src="{}" alt="{}" style="display:block;max-width:100%;{}">')
+_TABLE = Markup('<table style="border-collapse:collapse">{}{}</table>')
+_ROW = Markup("<tr>{}</tr>")
+_CELL = Markup('<{0} style="text-align:left;vertical-align:middle;padding:.25em .75em;{1}">{2}</{0}>')
+
+
+def stacked(*parts: str) -> str:
+    """What an object shows: parts below each other; empty ones are left out."""
+    inner = Markup("").join(Markup('<div style="margin:.25em 0">{}</div>').format(part) for part in parts if part)
+    return str(Markup('<div style="max-width:60em;overflow-wrap:anywhere">{}</div>').format(inner))
+
+
+def strong(text: str) -> Markup:
+    """What matters most."""
+    return Markup('<span style="font-size:1.15em;font-weight:600">{}</span>').format(text)
+
+
+def soft(text: str) -> Markup:
+    """What matters less."""
+    return Markup('<span style="opacity:.75">{}</span>').format(text)
+
+
+def notes(texts: Iterable[str]) -> Markup:
+    """A line for each note."""
+    return Markup("<br>").join(soft(f"note: {text}") for text in texts)
+
+
+def picture(shown: Image.Image, text: str, side: int = SIDE, style: str = "") -> Markup:
+    """A thumbnail within the page.  text: for readers who do not see it."""
+    return _PICTURE.format(data_url(shown, side), text, style)
+
+
+def data_url(shown: Image.Image, side: int = SIDE) -> str:
+    """A thumbnail as a data URL, as the smaller of PNG and JPEG."""
+    files = []
+    for format, options in (("PNG", {"optimize": True}), ("JPEG", {"quality": 88})):
+        file = io.BytesIO()
+        shrunk(shown, side).save(file, format, **options)
+        files.append((len(file.getvalue()), format.lower(), file.getvalue()))
+    _, kind, content = min(files)
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def shrunk(shown: Image.Image, side: int) -> Image.Image:
+    """The picture, made smaller where a side is longer than that."""
+    factor = side / max(shown.size)
+    size = max(1, round(shown.width * factor)), max(1, round(shown.height * factor))
+    return shown if factor >= 1 else shown.resize(size, Image.Resampling.LANCZOS)
+
+
+def png(shown: Image.Image, side: int) -> bytes:
+    """A thumbnail as a file."""
+    file = io.BytesIO()
+    shrunk(shown, side).save(file, "PNG")
+    return file.getvalue()
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
+    """A table; of a long one the first rows, and how many more there are."""
+    top = _ROW.format(Markup("").join(_CELL.format("th", _LINE, name) for name in head))
+    body = Markup("").join(_ROW.format(Markup("").join(_CELL.format("td", _LINE, cell) for cell in row)) for row in rows[:_MOST])
+    more = soft(f"... and {len(rows) - _MOST} more") if len(rows) > _MOST else ""
+    return _TABLE.format(top, body) + more
+
+
+def regions_table(
+    regions: Sequence["Region"], pixels: Image.Image | None = None, columns: Mapping[str, Sequence[object]] | None = None
+) -> Markup:
+    """A row for each region, with its picture where the image is given.
+
+    columns: more of them by their heads, a value for each region.
+    """
+    if not regions:
+        return soft("no region")
+    wanted: dict[str, Sequence[object]] = {"": [crop(each, pixels) for each in regions[:_MOST]]} if pixels else {}
+    if "" in wanted:  # rows beyond the last one that is shown need no picture
+        wanted[""] = [*wanted[""], *[""] * (len(regions) - len(wanted[""]))]
+    wanted |= {"region": [each.name for each in regions]}
+    if any(each.label for each in regions):
+        wanted |= {"label": [each.label or "" for each in regions]}
+    if any(each.score is not None for each in regions):
+        wanted |= {"score": ["" if each.score is None else f"{each.score:.2f}" for each in regions]}
+    if any(each.mask for each in regions):
+        wanted |= {"mask": [f"{each.mask.area} px" if each.mask else "" for each in regions]}
+    wanted |= dict(columns or {})
+    wanted |= {"box": [", ".join(f"{round(value, 1):g}" for value in each.box.xyxy) for each in regions]}
+    return table(list(wanted), list(zip(*wanted.values(), strict=True)))
+
+
+def crop(region: "Region", pixels: Image.Image) -> Markup:
+    """What lies in the box."""
+    x1, y1, x2, y2 = region.box.xyxy
+    part = pixels.crop((int(x1), int(y1), max(int(x1) + 1, round(x2)), max(int(y1) + 1, round(y2))))
+    return picture(part, region.name, _CROP_SIDE, "height:4em;width:auto;max-width:8em;object-fit:contain")
