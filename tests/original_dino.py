@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-DATA: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "grounding_dino_original.json").read_text())
+DATA: dict[str, Any] = json.loads((Path(__file__).parent / "fixtures" / "grounding_dino_original.json").read_text())
 CAPTION = "red star . umbrella ."
 
 

@@ -18,7 +18,7 @@ from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
 from roi_agent.model.gpt4roi.hidden_states import hidden_states
 from roi_agent.model.gpt4roi.region_encoder import RegionEncoder
 from tests.benchmarks.conftest import Table, abba
-from tests.test_resized_conv import plainly_fused
+from tests.gpt4roi.test_resized_conv import plainly_fused
 
 
 def without_gradients(work: Callable[[], object]) -> Callable[[], object]:

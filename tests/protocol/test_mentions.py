@@ -1,0 +1,226 @@
+"""How a question names regions, by one rule at every door: near spellings are read; what names none, and no name, is said."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from roi_agent import Workspace, load_region_model
+from roi_agent.loading import build_toolbox, load_models
+from roi_agent.model.errors import InvalidSetting, RoiAgentError, UnknownRegion, all_errors
+from roi_agent.model.protocol.mentions import WHOLE_IMAGE, with_mentions
+from roi_agent.model.protocol.region_model import RegionModel
+from roi_agent.server import build_app
+from roi_agent.settings import ServerSettings
+from tests.commands import runner
+
+SCENE = Path(__file__).parents[2] / "examples" / "scene1.png"
+DATA_URL = "data:image/png;base64," + base64.b64encode(SCENE.read_bytes()).decode()
+UMBRELLA = [123, 194, 303, 377]
+
+MEANT = [
+    "<region1>", "<1>", "<Region1>", "<region 1>", "<region_1>", "<region-1>", "<region01>", "<region1/>", "< region1 >",
+    "<REGION 1>", "<region #1>", "<01>", "<region1 />",
+]  # fmt: skip
+BARE = ["region1", "Region1", "region 1", "region_1", "region-1", "region01", "REGION 1", "region #1"]
+NONE = [
+    "<region0>", "<region>", "<regions>", "<region1, region2>", "<region 12345>", "<star>", "<box1>", "</region1>", "<bbox>",
+    "<0>", "<region1.5>", "<region one>",
+]  # fmt: skip
+PLAIN = [
+    "What is this?", "Is 3 < 5 and 7 > 2?", "Which region is it?", "Are all 2 regions red?", "Is it <- or ->?", "subregion1",
+    "<b@c.de>", "In the regional 1?", "Is <region1> left of <region12>?", "I <3 it",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mention", MEANT)
+def test_what_can_only_mean_a_region_is_read_as_it(mention: str) -> None:
+    assert with_mentions(f"What is {mention}?") == "What is <region1>?"
+
+
+@pytest.mark.parametrize("bare", BARE)
+def test_a_handle_without_brackets_means_a_region_that_is_given_and_no_other(bare: str) -> None:
+    assert with_mentions(f"What is {bare}?", ["region1"]) == "What is region1?"
+    assert with_mentions(f"Is <1> red? Is {bare} small?") == "Is <region1> red? Is region1 small?"
+    with pytest.raises(InvalidSetting, match=rf"names {bare} without brackets; write <region1>"):
+        with_mentions(f"What is {bare}?", ["region2"])
+
+
+@pytest.mark.parametrize("none", NONE)
+def test_what_names_no_region_is_said(none: str) -> None:
+    with pytest.raises(UnknownRegion, match="which is no region"):
+        with_mentions(f"What is {none}?", ["region1"])
+
+
+def test_several_in_one_word_are_not_guessed() -> None:
+    with pytest.raises(InvalidSetting, match="names regions 1 without brackets"):
+        with_mentions("Are regions 1 and 2 red?", ["region1", "region2"])
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_other_words_stay_as_they_are(text: str) -> None:
+    assert with_mentions(text) == text
+
+
+@pytest.mark.parametrize("mention", ["<region>", "<region >", "< Region>", "<REGION/>"])
+def test_each_region_has_near_spellings_too(mention: str) -> None:
+    assert with_mentions(f"What is {mention}?", each=True) == "What is <region>?"
+
+
+@given(st.text(alphabet="<>region12 0#_-/aé", max_size=30))
+def test_reading_twice_is_reading_once(text: str) -> None:
+    try:
+        read = with_mentions(text, ["region1", "region2"])
+    except RoiAgentError:
+        return
+    assert with_mentions(read, ["region1", "region2"]) == read
+
+
+# The same at every door: question, boxes -> the answer's text and notes
+
+Door = Callable[[str, list[list[int]]], tuple[str, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def nano() -> RegionModel:
+    return load_region_model("nano")
+
+
+@pytest.fixture(scope="module")
+def client(nano: RegionModel) -> Iterator[TestClient]:
+    app = build_app(load_models(region_model=nano), ServerSettings(), name="nano")
+    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as made:
+        yield made
+
+
+def toolbox(model: RegionModel, boxes: list[list[int]]) -> Any:
+    workspace = Workspace()
+    workspace.add_image(SCENE)
+    workspace.add_regions(boxes)
+    return build_toolbox(workspace, region_model=model)
+
+
+DOORS = ["ask", "stream", "chat", "choose", "tool", "choosing tool", "command", "http chat", "http stream", "http batch"]
+
+
+@pytest.fixture(params=DOORS)
+def door(
+    request: pytest.FixtureRequest,
+    nano: RegionModel,
+    client: TestClient,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Door:
+    options = ["a large orange umbrella", "a medium brown cloud"]
+
+    def by_tool(name: str, **more: Any) -> Door:
+        def call(question: str, boxes: list[list[int]]) -> tuple[str, list[str]]:
+            reply = toolbox(nano, boxes).call(name, {"question": question, **more})
+            if reply.error:
+                raise all_errors()[reply.error](reply.text)
+            return reply.data["text"], list(reply.data["notes"])
+
+        return call
+
+    def by_command(question: str, boxes: list[list[int]]) -> tuple[str, list[str]]:
+        given = [part for box in boxes for part in ("--box", ",".join(map(str, box)))]
+        done = runner(monkeypatch, capsys)("ask", str(SCENE), question, *given, "--json")
+        if done.code:
+            raise all_errors()[done.err.split(":")[0]](done.err)
+        record = json.loads(done.out)
+        return record["text"], record["notes"]
+
+    def by_http(path: str, body: dict[str, Any]) -> Any:
+        response = client.post(path, json=body)
+        if response.status_code != 200:
+            raise all_errors()[response.json()["error"]["code"]](response.text)
+        return response
+
+    def by_chat(question: str, boxes: list[list[int]], stream: bool = False) -> tuple[str, list[str]]:
+        content = [{"type": "image_url", "image_url": {"url": DATA_URL}}, {"type": "text", "text": question}]
+        roi = {"regions": [{"box": box} for box in boxes]}
+        body = {"model": "nano", "messages": [{"role": "user", "content": content}], "roi": roi, "stream": stream}
+        response = by_http("/v1/chat/completions", body)
+        if not stream:
+            choice = response.json()["choices"][0]
+            return choice["message"]["content"], choice["roi"]["notes"]
+        chunks = [json.loads(line[6:])["choices"][0] for line in response.text.split("\n\n") if line.startswith("data: {")]
+        return "".join(each["delta"].get("content") or "" for each in chunks), chunks[-1]["roi"]["notes"]
+
+    def by_batch(question: str, boxes: list[list[int]]) -> tuple[str, list[str]]:
+        asked = {"turns": [{"question": question}], "regions": [{"box": box} for box in boxes]}
+        answer = by_http("/v1/regions/ask", {"image": DATA_URL, "questions": [asked]}).json()["answers"][0]
+        return answer["text"], answer["notes"]
+
+    def told(answer: Any) -> tuple[str, list[str]]:
+        return answer.text, list(answer.notes)
+
+    doors: dict[str, Door] = {
+        "ask": lambda question, boxes: told(nano.ask(SCENE, question, boxes)),
+        "stream": lambda question, boxes: told(nano.stream(SCENE, question, boxes).answer()),
+        "chat": lambda question, boxes: told(nano.chat(SCENE, boxes).ask(question)),
+        "choose": lambda question, boxes: told(nano.choose(SCENE, question, options, boxes)),
+        "tool": by_tool("ask_about_regions"),
+        "choosing tool": by_tool("choose_answer", options=options),
+        "command": by_command,
+        "http chat": by_chat,
+        "http stream": lambda question, boxes: by_chat(question, boxes, stream=True),
+        "http batch": by_batch,
+    }
+    return doors[request.param]
+
+
+def test_every_door_reads_the_same(door: Door) -> None:
+    for mention in ("<region1>", "<Region 1>", "<1>"):
+        assert door(f"What is {mention}?", [UMBRELLA]) == ("a large orange umbrella", [])
+    for bare in ("region1", "Region 1"):
+        with pytest.raises(InvalidSetting, match="without brackets"):
+            door(f"What is {bare}?", [])
+    with pytest.raises(UnknownRegion, match="<star>, which is no region"):
+        door("What is <star>?", [UMBRELLA])
+    with pytest.raises(UnknownRegion):
+        door("What is <1>?", [])
+
+
+def test_a_question_without_a_region_is_about_the_whole_image_and_says_so(door: Door, nano: RegionModel) -> None:
+    whole = nano.ask(SCENE, "What is this?", [[0, 0, 512, 512]])
+    text, notes = door("What is this?", [])
+    assert notes == [WHOLE_IMAGE]
+    assert text in (whole.text, "a large orange umbrella", "a medium brown cloud")
+
+
+def test_the_whole_image_is_the_region_of_an_answer_and_none_of_the_workspace(nano: RegionModel) -> None:
+    (region,) = nano.ask(SCENE, "What is this?").regions
+    assert region.box.xyxy == (0, 0, 512, 512) and region.source == "whole image"
+    reply = toolbox(nano, [UMBRELLA]).call("ask_about_regions", {"question": "What is this?"})
+    assert reply.regions == () and reply.data["regions"] == [] and WHOLE_IMAGE in reply.text
+    chosen = toolbox(nano, [UMBRELLA]).call("choose_answer", {"question": "What is this?", "options": ["a cup", "a ball"]})
+    assert chosen.regions == () and WHOLE_IMAGE in chosen.text
+
+
+def test_each_of_many_is_read_the_same(nano: RegionModel) -> None:
+    expected = [each.text for each in nano.ask_each(SCENE, "What is <region>?", [UMBRELLA, [141, 9, 246, 134]])]
+    assert [each.text for each in nano.ask_each(SCENE, "What is <region >?", [UMBRELLA, [141, 9, 246, 134]])] == expected
+    reply = toolbox(nano, [UMBRELLA]).call("ask_each_region", {"question": "What is <Region/>?"})
+    assert reply.data["answers"][0]["text"] == expected[0]
+    for question in ("What is <1>?", "What is region 1?"):
+        reply = toolbox(nano, [UMBRELLA]).call("ask_each_region", {"question": question})
+        assert reply.error and "write <region>, which stands for each of them" in reply.text
+
+
+def test_a_conversation_reads_earlier_turns_too(client: TestClient) -> None:
+    image = {"type": "image_url", "image_url": {"url": DATA_URL}}
+    messages = [
+        {"role": "user", "content": [image, {"type": "text", "text": "Is <Region 1> below <2>?"}]},
+        {"role": "assistant", "content": "yes"},
+        {"role": "user", "content": "Why?"},
+    ]
+    roi = {"regions": [{"box": UMBRELLA}, {"box": [141, 9, 246, 134]}]}
+    body = client.post("/v1/chat/completions", json={"model": "nano", "messages": messages, "roi": roi}).json()
+    assert body["choices"][0]["message"]["content"] == "region1 is below region2"
