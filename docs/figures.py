@@ -155,10 +155,39 @@ def engine() -> Drawing:
     return drawing
 
 
+_FLOORS = (  # from the doors down to what knows nothing of the others; an import may only point down
+    ("roi_agent/", "doors", "cli   server   mcp   ui   notebook"),
+    ("", "agent and services", "agent   planner   trace   evaluation   generation   client   wire   loading"),
+    ("tools/", "what an agent can do", "workspace   detect   segment   ask   measure   view   toolbox"),
+    ("model/", "toy world", "toy"),
+    ("", "learning and judging", "train   evaluate"),
+    ("", "running", "engine   detection   segmentation   checkpoints"),
+    ("", "the paper", "gpt4roi"),
+    ("", "without torch", "data   protocol   images   geometry   utils"),
+    ("prompts/", "text that models read", "answers   tools   planner   data"),
+)
+
+
+def architecture() -> Drawing:
+    """The rooms, one above the other as imports go."""
+    drawing = Drawing("The rooms of the house: an import may only point down", 900, 26 + 46 * len(_FLOORS))
+    for number, (folder, what, rooms) in enumerate(_FLOORS):
+        y = 20 + 46 * number
+        drawing.text(20, y + 24, folder, size=15, anchor="start")
+        drawing.box(130, y, 190, 38, what, "#cfe3f1" if "roi_agent" in folder or number == 1 else PALE)
+        drawing.box(330, y, 550, 38, rooms)
+    return drawing
+
+
 def figures() -> dict[str, str]:
     """Each figure's file name and its SVG."""
     config = GPT4RoIConfig.preset("gpt4roi-7b")
-    drawn = {"prompt": prompt(config), "region-encoder": region_encoder(config), "engine": engine()}
+    drawn = {
+        "prompt": prompt(config),
+        "region-encoder": region_encoder(config),
+        "engine": engine(),
+        "architecture": architecture(),
+    }
     return {f"{name}.svg": drawing.svg() for name, drawing in drawn.items()}
 
 
