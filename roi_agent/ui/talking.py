@@ -45,7 +45,7 @@ class _Question:
 def ask(work: Work, text: str, models: Models, leaving: Cancellation) -> Iterator[None]:
     """Ask the region model; after each piece the chat's last message has grown.
 
-    text: names regions as `region1`, or by the rule of `protocol/mentions.py`.  A question that names some stands for itself; one that
+    text: names regions as `region1`, or by the rule of `mentions.py`.  A question that names some stands for itself; one that
     names none, such as "Why?", goes on from those before it.  A first question that names none is about the only region there
     is, or about the whole image.  What goes wrong is told in the chat, and the conversation goes on as if it had not been asked.
     leaving: cancelled where the visitor leaves.
