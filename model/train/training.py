@@ -1,8 +1,9 @@
 """Training on records: one loop for nano on a CPU and for 7B on many GPUs.
 
 It stands beside `toy/train/loop.py`, which trains the toy world's models through named phases of a fixed number of steps, each
-with samples and an objective of its own, in one process. Here there is one phase over epochs of a mixture, and what fills the loop is what
-that one lacks: shares of a batch, accumulation, sharded weights and checkpoints. One loop for both would be mostly branches.
+with samples and an objective of its own, in one process. Here there is one phase over epochs of a mixture, and what fills the
+loop is what that one lacks: shares of a batch, accumulation, sharded weights and checkpoints. One loop for both would be mostly
+branches.
 """
 
 import warnings
