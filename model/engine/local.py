@@ -23,7 +23,8 @@ from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
 from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.protocol.answers import Answer, AnswerStream, AnswerToken, Choice, Decoding, Timing, Usage
 from roi_agent.model.protocol.conversation import Turn
-from roi_agent.model.protocol.region_model import Closed, Question, RegionModel
+from roi_agent.model.protocol.questions import Closed, Question
+from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
 from roi_agent.model.utils.progress import waiting as told_waiting
 

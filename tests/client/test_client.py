@@ -35,7 +35,8 @@ from roi_agent.model.geometry.regions import parse_regions
 from roi_agent.model.images.loading import load_image
 from roi_agent.model.protocol.answers import Answer
 from roi_agent.model.protocol.conversation import Turn
-from roi_agent.model.protocol.region_model import Closed, RegionModel
+from roi_agent.model.protocol.questions import Closed
+from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.detect import detect

@@ -25,8 +25,8 @@ from roi_agent.model.errors import BoxOutOfBounds, InvalidSetting, MissingExtra
 from roi_agent.model.geometry.masks import Mask
 from roi_agent.model.images.loading import LoadedImage, load_image
 from roi_agent.model.protocol.answers import Answer, Choice, Timing, Usage
+from roi_agent.model.protocol.chat import Chat
 from roi_agent.model.protocol.conversation import Turn
-from roi_agent.model.protocol.region_model import Chat
 from roi_agent.notebook import Picker, gallery, pick
 from roi_agent.tools.ask import Asked, ask_each
 from roi_agent.tools.detect import Detection
