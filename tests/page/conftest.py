@@ -11,13 +11,13 @@ from tests.page.scene import Visit
 from tests.serving import Serving, serving
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     with browser() as started:
         yield started
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served(chromium: Browser) -> Iterator[Serving]:
     with serving("--ui") as running:
         yield running
