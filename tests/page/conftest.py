@@ -11,13 +11,13 @@ from tests.page.scene import Visit
 from tests.serving import Serving, serving
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     with browser() as started:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def served(chromium: Browser) -> Iterator[Serving]:
     with serving("--ui") as running:
         yield running
