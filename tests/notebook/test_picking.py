@@ -1,4 +1,7 @@
-"""Boxes drawn with the mouse in a notebook are regions of the original image: what the front end sets is set on the widget itself."""
+"""Boxes drawn with the mouse in a notebook are regions of the original image.
+
+What the front end sets is set here, on the widget itself.
+"""
 
 import builtins
 import json
