@@ -118,7 +118,7 @@ class Reader:
                 code = _roi_agent(words)
                 assert code == wanted, f"{block}: {line} ends with {code}"
             elif words[0] == "python":
-                _python(words[1:])
+                run_python(words[1:])
             else:
                 assert words[0] in _SET_UP, f"{block}: nobody knows how to run {line!r}"
 
@@ -128,7 +128,7 @@ class Reader:
         return ran.stdout + ran.stderr
 
 
-def _python(words: list[str]) -> None:
+def run_python(words: list[str]) -> None:
     """Run a script as `python` does, without loading everything once more."""
     arguments, sys.argv = sys.argv, words
     sys.path.insert(0, str(Path(words[0]).parent.absolute()))
