@@ -64,6 +64,15 @@ def served() -> "Iterator[Serving]":
         yield running
 
 
+@pytest.fixture(scope="session")
+def served_with_page() -> "Iterator[Serving]":
+    """As `served`, with the page for people."""
+    from tests.serving import serving
+
+    with serving("--ui") as running:
+        yield running
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> "Runner":
     from tests.commands import runner

@@ -197,6 +197,7 @@ def test_something_else_that_listens_is_no_server_of_ours() -> None:
                 RemoteRegionModel(Connection(address, max_retries=0))
 
 
+@pytest.mark.sweep
 def test_a_server_killed_and_started_again_under_load_costs_no_answer(local: RegionModel) -> None:
     port = free_port()
     with serving(port=port) as first:

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser
 
 from tests.browser import Person, browser
 from tests.page.scene import Visit
-from tests.serving import Serving, serving
+from tests.serving import Serving
 
 
 @pytest.fixture(scope="package")
@@ -18,9 +18,8 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="package")
-def served(chromium: Browser) -> Iterator[Serving]:
-    with serving("--ui") as running:
-        yield running
+def served(chromium: Browser, served_with_page: Serving) -> Serving:
+    return served_with_page
 
 
 @pytest.fixture
