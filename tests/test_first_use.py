@@ -85,13 +85,6 @@ except SystemExit as stopped:
 # ---------------------------------------------------------------- completion
 
 
-def completed(*words: str) -> list[str]:
-    """What bash offers for the last word."""
-    asked = {"_ROI_AGENT_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(["roi-agent", *words]), "COMP_CWORD": str(len(words))}
-    done = subprocess.run(COMMAND, capture_output=True, text=True, env=ENVIRONMENT | asked, cwd=ROOT)
-    return done.stdout.split()
-
-
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
@@ -107,8 +100,13 @@ def completed(*words: str) -> list[str]:
         (("ask", "a.png", "What?", "--model", "gpt"), []),
     ],
 )
-def test_the_shell_completes_commands_options_and_known_words(words: tuple[str, ...], offered: list[str]) -> None:
-    assert completed(*words) == offered
+def test_the_shell_completes_commands_options_and_known_words(
+    run: Runner, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], offered: list[str]
+) -> None:
+    asked = {"_ROI_AGENT_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(["roi-agent", *words]), "COMP_CWORD": str(len(words))}
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    assert run().out.split() == offered  # what bash offers for the last word
 
 
 def test_the_completion_script_is_for_the_installed_command(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
