@@ -5,10 +5,10 @@ STAMP := .venv/.complete
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check docs bench ablations stages nano lock clean
+.PHONY: help setup demo test test-all check docs bench ablations stages nano lock clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with the exact versions of constraints.txt
 
@@ -19,8 +19,11 @@ demo: $(STAMP) ## Let the agent answer a question about an image of the reposito
 	@$(PY) examples/demo.py
 
 # One process for each core, of one thread each: the small models gain nothing from more.
-test: $(STAMP) ## Run the test suite
+test: $(STAMP) ## Run the test suite, some minutes
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+test-all: $(STAMP) ## Run the test suite with every sweep, a quarter of an hour
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not benchmark"
 
 check: $(STAMP) ## Lint, format, types, import contract
 	@$(PY) -m ruff check .

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tests.chat_server import ChatServer
     from tests.commands import Runner
     from tests.published import Release
+    from tests.serving import Serving
 
 # Read by huggingface_hub, datasets and matplotlib when they are imported, which happens later.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -51,6 +52,24 @@ def server() -> "Iterator[ChatServer]":
     from tests.chat_server import chat_server
 
     with chat_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def served() -> "Iterator[Serving]":
+    """`roi-agent serve` in a process of its own, for whoever asks it and leaves it as it was."""
+    from tests.serving import serving
+
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def served_with_page() -> "Iterator[Serving]":
+    """As `served`, with the page for people."""
+    from tests.serving import serving
+
+    with serving("--ui") as running:
         yield running
 
 

@@ -115,10 +115,10 @@ class Reader:
                 check_command_line(words)
             elif words[0] == "roi-agent":
                 wanted = int(match[1]) if (match := re.search(r"# exit code (\d)", line)) else 0
-                code = _roi_agent(words)
+                code = run_command(words)
                 assert code == wanted, f"{block}: {line} ends with {code}"
             elif words[0] == "python":
-                _python(words[1:])
+                run_python(words[1:])
             else:
                 assert words[0] in _SET_UP, f"{block}: nobody knows how to run {line!r}"
 
@@ -128,7 +128,7 @@ class Reader:
         return ran.stdout + ran.stderr
 
 
-def _python(words: list[str]) -> None:
+def run_python(words: list[str]) -> None:
     """Run a script as `python` does, without loading everything once more."""
     arguments, sys.argv = sys.argv, words
     sys.path.insert(0, str(Path(words[0]).parent.absolute()))
@@ -139,7 +139,7 @@ def _python(words: list[str]) -> None:
         sys.argv = arguments
 
 
-def _roi_agent(words: list[str]) -> int:
+def run_command(words: list[str]) -> int:
     """The exit code of a command; somebody answers its questions with yes."""
     arguments, sys.argv = sys.argv, words
     keyboard, sys.stdin = sys.stdin, io.StringIO("y\n" * 100)

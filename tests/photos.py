@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio
 import matplotlib
 import numpy as np
+import pytest
 import skimage
 import sklearn.datasets
 from matplotlib.figure import Figure
@@ -20,6 +21,8 @@ _FOLDERS = (
 )
 CHELSEA = _FOLDERS[0] / "chelsea.png"
 FILES = sorted(each for folder in _FOLDERS for each in folder.iterdir() if each.suffix in (".png", ".jpg", ".jpeg"))
+# Every fifth, and the others in the sweep.
+CASES = [pytest.param(file, id=file.name, marks=pytest.mark.sweep if n % 5 else ()) for n, file in enumerate(FILES)]
 
 
 def opened(file: Path) -> Image.Image:

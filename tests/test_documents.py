@@ -3,9 +3,6 @@
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from shutil import which
 
@@ -13,7 +10,6 @@ import pytest
 import yaml
 
 from tests.documents import DOCUMENTS, ROOT, Block, Reader, blocks, check_command_line, commands, missing_lines
-from tests.serving import serving
 
 RUN = ("python", "bash")
 NOT_RUN_AT_MOST = 11  # blocks that need what is not here: a GPU, large weights, a key, somebody at the keyboard
@@ -25,21 +21,14 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[Callable[[], str]]:
-    """The address of one server for all pages, which starts when the first of them needs it."""
-    with ExitStack() as stack:
-        yield cache(lambda: stack.enter_context(serving()).address)
-
-
 # Blocks
 
 
 @pytest.mark.parametrize("page", [page for page in DOCUMENTS if any(each.language in RUN for each in blocks(page))], ids=name_of)
 def test_what_a_page_tells_to_do_works_from_top_to_bottom(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: Callable[[], str]
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    reader = Reader(tmp_path, served)
+    reader = Reader(tmp_path, lambda: str(request.getfixturevalue("served").address))  # it starts when a page needs it
     monkeypatch.chdir(tmp_path)
     for block in blocks(page):
         if "curl " in block.text and not which("curl"):

@@ -1,10 +1,10 @@
 """What lies in examples/: the demo, the scripts and the notebooks. What the documents show is run by test_documents."""
 
 import csv
+import io
 import re
 import shutil
-import subprocess
-import sys
+from contextlib import redirect_stdout
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,27 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from roi_agent.trace import Trace
+from tests.documents import run_python
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 
 
-def run_script(script: Path, cwd: Path) -> str:
-    done = subprocess.run([sys.executable, str(script)], cwd=cwd, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def run_script(name: str, *arguments: str) -> str:
+    """What a script prints that is run in this folder."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        run_python([str(EXAMPLES / name), *arguments])
+    return printed.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 def test_the_demo_answers_right_and_writes_its_page_and_picture(tmp_path: Path) -> None:
-    printed = " ".join(run_script(EXAMPLES / "demo.py", tmp_path).split())
+    printed = " ".join(run_script("demo.py").split())
     order = ["find_regions", "select_regions", "order_regions", "ask_each_region", "yellow (region"]
     places = [printed.rindex(each) for each in order]
     assert places == sorted(places)
@@ -39,33 +47,26 @@ def test_the_demo_answers_right_and_writes_its_page_and_picture(tmp_path: Path) 
 
 
 def test_the_agents_example_shows_its_steps(tmp_path: Path) -> None:
-    printed = run_script(EXAMPLES / "ask_the_agent.py", tmp_path)
+    printed = run_script("ask_the_agent.py")
     assert printed.startswith("pink (region") and "order_regions took" in printed and "\nno (region" in printed
     assert (tmp_path / "trace" / "trace.html").exists()
 
 
 def test_images_are_sorted_by_a_visual_rule(tmp_path: Path) -> None:
-    assert "yes      scene1.png" in run_script(EXAMPLES / "sort_by_rule.py", tmp_path)
+    assert "yes      scene1.png" in run_script("sort_by_rule.py")
     with (tmp_path / "sorted" / "sorted.csv").open(encoding="utf-8") as file:
         rows = {row["image"]: row for row in csv.DictReader(file)}
     assert {name: row["verdict"] for name, row in rows.items()} == {"scene1.png": "yes", "scene2.png": "no", "scene3.png": "yes"}
     assert (tmp_path / "sorted" / rows["scene1.png"]["picture"]).exists() and float(rows["scene1.png"]["confidence"]) > 0.9
 
 
-def test_region_questions_join_an_openai_loop(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        str(EXAMPLES / "function_calling.py"),
-        str(EXAMPLES / "scene1.png"),
-        "What colour is the umbrella?",
-    ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "orange (region1)" and "  find_regions {" in done.stdout
+def test_region_questions_join_an_openai_loop() -> None:
+    printed = run_script("function_calling.py", str(EXAMPLES / "scene1.png"), "What colour is the umbrella?")
+    assert printed.splitlines()[-1] == "orange (region1)" and "  find_regions {" in printed
 
 
 def test_the_example_script_runs(tmp_path: Path) -> None:
-    printed = run_script(EXAMPLES / "ask_about_regions.py", tmp_path)
+    printed = run_script("ask_about_regions.py")
     assert "choice: hourglass" in printed
     assert (tmp_path / "regions.png").exists()
 
@@ -129,6 +130,7 @@ def test_notebooks_are_kept_without_outputs_and_link_to_what_is_there() -> None:
                 assert (EXAMPLES / link).is_file(), link
 
 
+@pytest.mark.sweep
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_the_training_notebook_teaches_names_that_nano_did_not_know(tmp_path: Path) -> None:
     printed = shown_by(run_notebook("train_on_your_boxes", tmp_path))

@@ -85,13 +85,6 @@ except SystemExit as stopped:
 # ---------------------------------------------------------------- completion
 
 
-def completed(*words: str) -> list[str]:
-    """What bash offers for the last word."""
-    asked = {"_ROI_AGENT_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(["roi-agent", *words]), "COMP_CWORD": str(len(words))}
-    done = subprocess.run(COMMAND, capture_output=True, text=True, env=ENVIRONMENT | asked, cwd=ROOT)
-    return done.stdout.split()
-
-
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
@@ -107,8 +100,13 @@ def completed(*words: str) -> list[str]:
         (("ask", "a.png", "What?", "--model", "gpt"), []),
     ],
 )
-def test_the_shell_completes_commands_options_and_known_words(words: tuple[str, ...], offered: list[str]) -> None:
-    assert completed(*words) == offered
+def test_the_shell_completes_commands_options_and_known_words(
+    run: Runner, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], offered: list[str]
+) -> None:
+    asked = {"_ROI_AGENT_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(["roi-agent", *words]), "COMP_CWORD": str(len(words))}
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    assert run().out.split() == offered  # what bash offers for the last word
 
 
 def test_the_completion_script_is_for_the_installed_command(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,8 +225,7 @@ def test_ctrl_c_while_modules_load_is_no_traceback(tmp_path: Path) -> None:
     assert interrupted(["ask", SCENE, "What?"], loads_torch(), tmp_path) == (130, "")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=pytest.mark.sweep)])
 def test_an_interrupted_conversion_goes_on(tmp_path: Path, run: Runner, processes: str) -> None:
     run("scenes", str(tmp_path / "coco"), "--layout", "coco", "--count", "30", "--side", "64")
     file = tmp_path / "coco" / "annotations" / "instances_train2017.json"
@@ -245,8 +242,14 @@ def test_an_interrupted_conversion_goes_on(tmp_path: Path, run: Runner, processe
     assert len(list(open_records(out))) == 6000
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("processes", "workers", "all_hear"), [("1", 1, True), ("2", 1, True), ("2", 0, False)])
+@pytest.mark.parametrize(
+    ("processes", "workers", "all_hear"),
+    [
+        ("1", 1, True),
+        pytest.param("2", 1, True, marks=pytest.mark.sweep),
+        pytest.param("2", 0, False, marks=pytest.mark.sweep),
+    ],
+)
 def test_an_interrupted_training_goes_on(tmp_path: Path, run: Runner, processes: str, workers: int, all_hear: bool) -> None:
     command = [*training(tmp_path, scenes=8, epochs=6, micro_batch=1, workers=workers), "--out", str(tmp_path / "run")]
 
@@ -260,7 +263,7 @@ def test_an_interrupted_training_goes_on(tmp_path: Path, run: Runner, processes:
     assert steps == [str(number) for number in range(1, 25)]
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize("all_hear", [True, False])
 def test_an_interrupted_evaluation_goes_on(tmp_path: Path, run: Runner, all_hear: bool) -> None:
     data = write_set(tmp_path / "toy", kinds, scenes=40, first_seed=430_000)
@@ -313,7 +316,7 @@ def test_ctrl_c_ends_a_server() -> None:
     assert all(line.startswith((NANO, "roi-agent serves nano", "loading nano")) for line in running.lines), running.lines
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_an_interrupted_run_leaves_no_half_a_trace_and_its_thread_goes_on(tmp_path: Path, run: Runner) -> None:
     threads = ["--folder", str(tmp_path / "threads"), "--thread", "a"]
     command = ["run", SCENE, "What colour is the largest thing right of the umbrella?", "--out", str(tmp_path / "out"), *threads]

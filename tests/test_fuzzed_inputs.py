@@ -8,7 +8,15 @@ import pytest
 from tests.serving import ROOT
 
 
-@pytest.mark.parametrize(("what", "cases"), [("images", 1000), ("boxes", 300)])
+@pytest.mark.parametrize(
+    ("what", "cases"),
+    [
+        ("images", 200),
+        ("boxes", 60),
+        pytest.param("images", 1000, marks=pytest.mark.sweep),
+        pytest.param("boxes", 300, marks=pytest.mark.sweep),
+    ],
+)
 def test_a_process_survives_whatever_strangers_send(what: str, cases: int) -> None:
     command = [sys.executable, "-m", "tests.fuzzing", what, str(cases)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)

@@ -19,7 +19,10 @@ HUGE = "x" * 50_000
 
 @dataclass(frozen=True)
 class Case:
-    """replies: what the planner's server does, and then to all that follows.  seconds, steps: of the budget."""
+    """replies: what the planner's server does, and then to all that follows.  seconds, steps: of the budget.
+
+    swept: whether it is left to the sweep.
+    """
 
     name: str
     replies: tuple[Reply, ...]
@@ -27,17 +30,19 @@ class Case:
     seconds: float = 5.0
     steps: int = 8
     stream: bool = False
+    swept: bool = False
 
 
 def cases() -> list[Case]:
-    """All of them, every one whole and streamed, half of them after a sound step."""
+    """All of them, every one whole and streamed, half of them after a sound step; those of the sweep are marked."""
     made: list[Case] = []
     for number, (name, trouble) in enumerate(_by_hand()):
         for stream in (False, True):
             late = (number + stream) % 2 == 1 and trouble.then == SOUND
             replies = (calls(find("umbrella")), *trouble.replies) if late else trouble.replies
             ways = f"{name}-{'streamed' if stream else 'whole'}{'-late' if late else ''}"
-            made.append(replace(trouble, name=ways, replies=replies, stream=stream))
+            once = number % 2 == stream and number % 4 < 2
+            made.append(replace(trouble, name=ways, replies=replies, stream=stream, swept=not once))
     return [*made, *_mixed(made, 24)]
 
 
@@ -49,7 +54,7 @@ def _mixed(made: list[Case], number: int) -> Iterator[Case]:
         chosen = [chance.choice(quick) for _ in range(chance.randint(2, 4))]
         replies = tuple(reply for each in chosen for reply in each.replies)
         name = "+".join(dict.fromkeys(each.name.split("-")[0] for each in chosen))
-        yield Case(f"mix{index}-{name}", replies, chance.choice(chosen).then, stream=bool(index % 2))
+        yield Case(f"mix{index}-{name}", replies, chance.choice(chosen).then, stream=bool(index % 2), swept=index >= 4)
 
 
 def _by_hand() -> Iterator[tuple[str, Case]]:

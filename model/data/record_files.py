@@ -7,7 +7,6 @@ A folder holds `dataset.json` (the card), `records-*.jsonl` or `records-*.parque
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from itertools import accumulate
 from pathlib import Path
@@ -15,7 +14,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from roi_agent.model.data.record import Record
-from roi_agent.model.errors import DataNotFound, InvalidSetting, MissingExtra, RecordInvalid, UserError
+from roi_agent.model.data.record_tables import empty_table, num_parquet_rows, parquet_rows, table_of, write_parquet
+from roi_agent.model.errors import DataNotFound, RecordInvalid
 from roi_agent.model.images.folder import ImageFolder, leads_out
 from roi_agent.model.images.loading import LoadedImage, load_image
 from roi_agent.model.utils.messages import shown
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 CARD = "dataset.json"
 FORMS = ("jsonl", "parquet")
 _VERSION = 1
-_BATCH = 256  # records of a Parquet file in memory at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,25 +125,11 @@ class RecordSet:
 
     def dataset(self) -> "Dataset":
         """All records as a `datasets.Dataset` of their JSON forms: checked, on disk, read at any place at once."""
-        datasets = _datasets()
-        if next(iter(self), None) is None:  # from_generator makes no table of nothing
-            features = record_features()
-            empty: Dataset = datasets.Dataset.from_dict({name: [] for name in features}, features=features)
-            return empty
+        if next(iter(self), None) is None:
+            return empty_table()
         # Files that change are other files: their size and time are part of what the cached table is known by.
         stats = [(each.stat().st_size, each.stat().st_mtime_ns) for each in self.files]
-        keys = {"files": [str(each) for each in self.files], "stats": stats}
-        try:
-            with _without_bars(datasets):
-                made: Dataset = datasets.Dataset.from_generator(_rows, features=record_features(), gen_kwargs=keys, split="train")
-        except datasets.exceptions.DatasetGenerationError as error:
-            if isinstance(error.__cause__, UserError):
-                raise error.__cause__ from None
-            if isinstance(error.__cause__, OSError):
-                problem = f"the table of records cannot be written: {error.__cause__.strerror}"
-                raise InvalidSetting(problem, do="make room, or name another place in HF_DATASETS_CACHE") from None
-            raise
-        return made
+        return table_of(_rows, {"files": [str(each) for each in self.files], "stats": stats})
 
     def stream(self, *, seed: int | None = None, shards: int = 1) -> "IterableDataset":
         """As `dataset`, one after another, in the order of a seed where one is given.
@@ -177,7 +162,7 @@ def read_values(path: Path, chosen: Collection[int] | None = None) -> Iterator[t
     chosen: the numbers of the records to read, from 0; by default all.
     """
     if path.suffix == ".parquet":
-        for row, values in _parquet_rows(path, chosen):
+        for row, values in parquet_rows(path, chosen):
             yield f"{path.name}, row {row + 1}", values
         return
     with path.open("rb") as lines:
@@ -195,64 +180,17 @@ def read_values(path: Path, chosen: Collection[int] | None = None) -> Iterator[t
 def num_records(path: Path) -> int:
     """The number of records of one file, without reading them.  Error: RecordInvalid for a damaged Parquet file."""
     if path.suffix == ".parquet":
-        with _parquet(path) as file:
-            return int(file.metadata.num_rows)
+        return num_parquet_rows(path)
     with path.open("rb") as lines:
         return sum(1 for _ in lines)
-
-
-def _parquet_rows(path: Path, chosen: Collection[int] | None) -> Iterator[tuple[int, Any]]:
-    """The rows of a Parquet file with their numbers from 0, all or some of them.  Error: RecordInvalid."""
-    first = 0
-    with _parquet(path) as file:
-        for batch in file.iter_batches(_BATCH):
-            wanted = [index for index in range(len(batch)) if chosen is None or first + index in chosen]
-            for index, values in zip(wanted, batch.take(wanted).to_pylist() if wanted else [], strict=True):
-                yield first + index, values
-            first += len(batch)
-
-
-@contextmanager
-def _parquet(path: Path) -> Iterator[Any]:
-    """A Parquet file to read from.  Error: RecordInvalid."""
-    _datasets()
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            yield file
-    except (pyarrow.ArrowException, OSError):
-        raise RecordInvalid(f"{path.name}: this is not Parquet, or it is damaged", do="make or fetch the file again") from None
 
 
 def write_records(path: Path, records: Iterable[Record]) -> int:
     """Write one file of records, .jsonl or .parquet, whole or not at all; returns how many."""
     aside = path.with_name(path.name + ".part")
-    count = (_write_parquet if path.suffix == ".parquet" else _write_lines)(aside, records)
+    count = (write_parquet if path.suffix == ".parquet" else _write_lines)(aside, records)
     os.replace(aside, path)
     return count
-
-
-def record_features() -> Any:
-    """The columns of a table of records, as `datasets.Features`."""
-    datasets = _datasets()
-    text, number, whole = (datasets.Value(kind) for kind in ("string", "float64", "int64"))
-    many = datasets.List
-    return datasets.Features(
-        {
-            "id": text,
-            "image": text,
-            "width": whole,
-            "height": whole,
-            "regions": many(
-                {"name": text, "box": many(number), "label": text, "score": number, "mask": {"size": many(whole), "counts": text}}
-            ),
-            "turns": many({"question": text, "answer": text, "options": many(text), "references": many(text)}),
-            "source": text,
-            "licence": text,
-            "evidence": many({"kind": text, "text": text, "score": number}),
-        }
-    )
 
 
 def _rows(files: list[str], stats: list[tuple[int, int]]) -> Iterator[Mapping[str, Any]]:
@@ -268,44 +206,3 @@ def _write_lines(path: Path, records: Iterable[Record]) -> int:
             file.write(json.dumps(record.to_dict(), ensure_ascii=False) + "\n")
             count += 1
     return count
-
-
-def _write_parquet(path: Path, records: Iterable[Record]) -> int:
-    _datasets()
-    import pyarrow
-    import pyarrow.parquet
-
-    schema, count, waiting = record_features().arrow_schema, 0, list[dict[str, Any]]()
-    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
-
-        def flush() -> None:
-            writer.write_table(pyarrow.Table.from_pylist(waiting, schema))
-            waiting.clear()
-
-        for record in records:
-            waiting.append(record.to_dict())
-            count += 1
-            if len(waiting) == _BATCH:
-                flush()
-        flush()
-    return count
-
-
-@contextmanager
-def _without_bars(datasets: Any) -> Iterator[None]:
-    """Without the progress bars of datasets, which would go into pipes too."""
-    shown = not datasets.utils.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
-
-
-def _datasets() -> Any:
-    try:
-        import datasets
-    except ImportError:
-        raise MissingExtra("tables of records need the package datasets", do="pip install 'roi-agent[data]'") from None
-    return datasets

@@ -6,8 +6,9 @@ A question is a request (`request`) that waits in the queue (`engine`) and is th
 attention (`attention`) reads their common beginning once, and a writer (`writer`) turns logits into text.
 """
 
-from roi_agent.model.engine.engine import Counters, Engine, EngineSettings
+from roi_agent.model.engine.engine import Engine
 from roi_agent.model.engine.request import Pending, Request, Written
 from roi_agent.model.engine.runner import Runner
+from roi_agent.model.engine.settings import Counters, EngineSettings
 
 __all__ = ["Counters", "Engine", "EngineSettings", "Pending", "Request", "Runner", "Written"]

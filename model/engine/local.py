@@ -2,8 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from roi_agent.model.checkpoints.adapt import load_adapted
 from roi_agent.model.checkpoints.dtypes import running_dtype, stored_dtype
 from roi_agent.model.domain.verdict import NOT_KNOWN, Domain, is_verdict, load_domain
 from roi_agent.model.engine import Engine, EngineSettings, Pending, Request, Runner, Written
+from roi_agent.model.engine.stream import EngineStream
 from roi_agent.model.errors import PromptTooLong
 from roi_agent.model.geometry.regions import Region, small_box_warnings
 from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
@@ -23,7 +24,8 @@ from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
 from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.protocol.answers import Answer, AnswerStream, AnswerToken, Choice, Decoding, Timing, Usage
 from roi_agent.model.protocol.conversation import Turn
-from roi_agent.model.protocol.region_model import Closed, Question, RegionModel
+from roi_agent.model.protocol.questions import Closed, Question
+from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
 from roi_agent.model.utils.progress import waiting as told_waiting
 
@@ -121,7 +123,7 @@ class LocalRegionModel(RegionModel):
     ) -> AnswerStream:
         """As `reply`, piece by piece."""
         pending = self.engine.submit(replace(self._request(image, turns, regions, decoding), stream=True))
-        return _LocalStream(self, pending, regions)
+        return EngineStream(pending, self._first_told, lambda: self._answer(pending, regions))
 
     def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:
         """The option with the highest length-normalised likelihood; all options run as one batch."""
@@ -256,34 +258,6 @@ class LocalRegionModel(RegionModel):
     def _notes(self, image: LoadedImage, regions: Sequence[Region], on_image: tuple[str, ...]) -> tuple[str, ...]:
         side = self.model.config.grid_side
         return (*small_box_warnings(regions, size_wh=image.size_wh, grid_wh=(side, side)), *on_image)
-
-
-class _LocalStream(AnswerStream):
-    def __init__(self, model: LocalRegionModel, pending: Pending, regions: Sequence[Region]) -> None:
-        self._model, self._pending, self._regions = model, pending, regions
-
-    def __iter__(self) -> Iterator[str]:
-        pieces = iter(self._pending)
-        with self._model._first_told():
-            first = next(pieces, None)
-        if first is not None:
-            yield first
-            yield from pieces
-
-    async def __aiter__(self) -> AsyncIterator[str]:
-        async with aclosing(self._pending.pieces()) as pieces:
-            with self._model._first_told():
-                first = await anext(pieces, None)
-            if first is not None:
-                yield first
-                async for piece in pieces:
-                    yield piece
-
-    def answer(self) -> Answer:
-        return self._model._answer(self._pending, self._regions)
-
-    def cancel(self) -> None:
-        self._pending.cancel()
 
 
 def _slices(requests: Sequence[Request]) -> list[Sequence[Request]]:

@@ -10,7 +10,8 @@ from roi_agent.model.geometry.regions import Region
 from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.protocol.answers import Answer, AnswerStream, AnswerToken, Choice, Decoding, Timing, Usage
 from roi_agent.model.protocol.conversation import Turn
-from roi_agent.model.protocol.region_model import Closed, Question, RegionModel
+from roi_agent.model.protocol.questions import Closed, Question
+from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
 from roi_agent.wire.regions import answer_of, choice_of
 

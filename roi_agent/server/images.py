@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from roi_agent.model.errors import ImageUnreadable, UnknownImage
 from roi_agent.model.geometry.boxes import MAX_PIXELS
-from roi_agent.model.images.loading import LoadedImage, is_address, load_image
+from roi_agent.model.images.loading import LoadedImage, load_image
+from roi_agent.model.images.sources import is_address
 from roi_agent.model.images.web import WebImages
 from roi_agent.wire.regions import IMAGE_PREFIX
 

@@ -14,7 +14,7 @@ from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.protocol.answers import Answer, Choice
 from roi_agent.model.protocol.conversation import Turn
 from roi_agent.model.protocol.mentions import read_turns
-from roi_agent.model.protocol.region_model import noted
+from roi_agent.model.protocol.replies import noted
 from roi_agent.model.utils.cancellation import Cancellation
 from roi_agent.server import faults
 from roi_agent.server.bodies import JsonRoute, is_json, read_json

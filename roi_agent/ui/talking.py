@@ -15,7 +15,8 @@ from roi_agent.model.geometry.regions import Region
 from roi_agent.model.protocol.answers import Answer, Decoding
 from roi_agent.model.protocol.conversation import Turn, mentioned
 from roi_agent.model.protocol.mentions import read_turns, with_mentions
-from roi_agent.model.protocol.region_model import NoRegionModel, RegionModel, noted
+from roi_agent.model.protocol.region_model import NoRegionModel, RegionModel
+from roi_agent.model.protocol.replies import noted
 from roi_agent.model.utils.cancellation import Cancellation
 from roi_agent.model.utils.display import shrunk
 from roi_agent.tools.models import REGION_MODEL, Models, failures_of

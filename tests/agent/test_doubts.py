@@ -53,7 +53,7 @@ def test_an_answer_about_a_photo_is_refused_or_doubted_once(agent: Agent, questi
     assert all(doubt in result.answer for doubt in told)
 
 
-@pytest.mark.parametrize("file", photos.FILES, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", photos.CASES)
 def test_no_photo_is_answered_about_as_if_it_were_a_scene(agent: Agent, file: Path) -> None:
     photo = photos.opened(file)
     for question in ("Where is the flag?", "What colour is the largest thing?"):

@@ -79,7 +79,9 @@ def test_there_are_enough_cases() -> None:
     assert len(CASES) >= 300 and len({case.name for case in CASES}) == len(CASES)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case.name, marks=pytest.mark.sweep if case.swept else ()) for case in CASES]
+)
 def test_a_run_ends_well_whatever_the_server_does(server: ChatServer, models: dict[str, Any], tmp_path: Path, case: Case) -> None:
     model = server.script(*case.replies, then=case.then)
     agent = agent_of(server, models, model, Budget(seconds=case.seconds, steps=case.steps))

@@ -15,7 +15,7 @@ from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.toolbox import Toolbox
 from tests.commands import Runner
-from tests.server.test_server import DATA_URL, messages
+from tests.server.clients import DATA_URL, messages
 
 SCENE = Path(__file__).parents[2] / "examples" / "scene1.png"
 ASKING: dict[str, dict[str, Any]] = {

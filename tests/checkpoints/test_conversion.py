@@ -137,7 +137,7 @@ for case, run, start_from in (("merged", load, None), ("delta", load, base), ("c
 """
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's account of memory")
 def test_the_peak_is_at_most_a_third_above_the_result(release: Release, tmp_path: Path) -> None:
     sizes = {"hidden": 512, "layers": 20, "intermediate": 1376}

@@ -40,7 +40,7 @@ def test_a_run_shows_its_steps_and_writes_its_trace(run: Runner, tmp_path: Path)
     assert json.loads(again.out)["differences"] == []
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize("there", [False, True])
 def test_a_run_that_was_killed_while_it_wrote_its_trace_can_be_had_again(run: Runner, tmp_path: Path, there: bool) -> None:
     if there:

@@ -35,7 +35,8 @@ from roi_agent.model.geometry.regions import parse_regions
 from roi_agent.model.images.loading import load_image
 from roi_agent.model.protocol.answers import Answer
 from roi_agent.model.protocol.conversation import Turn
-from roi_agent.model.protocol.region_model import Closed, RegionModel
+from roi_agent.model.protocol.questions import Closed
+from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.detect import detect
@@ -196,6 +197,7 @@ def test_something_else_that_listens_is_no_server_of_ours() -> None:
                 RemoteRegionModel(Connection(address, max_retries=0))
 
 
+@pytest.mark.sweep
 def test_a_server_killed_and_started_again_under_load_costs_no_answer(local: RegionModel) -> None:
     port = free_port()
     with serving(port=port) as first:

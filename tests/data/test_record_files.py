@@ -65,7 +65,7 @@ def test_a_line_that_is_no_object_is_named(tmp_path: Path, value: object) -> Non
 def test_a_broken_row_of_parquet_is_named_by_file_row_and_field(tmp_path: Path) -> None:
     import pyarrow.parquet
 
-    from roi_agent.model.data.record_files import record_features
+    from roi_agent.model.data.record_tables import record_features
 
     rows = [record(str(id)).to_dict() for id in range(300)]
     rows[270]["regions"][0]["box"] = [1.0, 2.0, 99.0, 4.0]

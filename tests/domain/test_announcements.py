@@ -14,7 +14,7 @@ from roi_agent.mcp import Workspaces, build_server
 from roi_agent.model.domain.introduction import NANO
 from roi_agent.tools.models import Models
 from tests.commands import Runner
-from tests.serving import serving
+from tests.serving import Serving
 
 SCENE = str(Path(__file__).parents[2] / "examples" / "scene1.png")
 OTHERS: dict[str, Any] = {"region_model": object(), "detector": lambda image: [], "segmenter": object()}
@@ -24,16 +24,15 @@ def test_the_sentence() -> None:
     assert NANO == "nano: a demonstration model for rendered scenes"
 
 
-def test_the_server_says_it_as_it_starts_and_in_its_list_of_models() -> None:
-    with serving("--ui") as running:
-        assert any(line.startswith(NANO) for line in running.lines)
-        with urllib.request.urlopen(f"{running.address}/v1/models") as answer:
-            (model,) = json.load(answer)["data"]
-        assert model["id"] == "nano" and model["description"] == NANO
-        with urllib.request.urlopen(f"{running.address}/v1/models/nano") as answer:
-            assert json.load(answer)["description"] == NANO
-        with urllib.request.urlopen(f"{running.address}/ui/config") as answer:
-            assert NANO in answer.read().decode(), "the page"
+def test_the_server_says_it_as_it_starts_and_in_its_list_of_models(served_with_page: Serving) -> None:
+    assert any(line.startswith(NANO) for line in served_with_page.lines)
+    with urllib.request.urlopen(f"{served_with_page.address}/v1/models") as answer:
+        (model,) = json.load(answer)["data"]
+    assert model["id"] == "nano" and model["description"] == NANO
+    with urllib.request.urlopen(f"{served_with_page.address}/v1/models/nano") as answer:
+        assert json.load(answer)["description"] == NANO
+    with urllib.request.urlopen(f"{served_with_page.address}/ui/config") as answer:
+        assert NANO in answer.read().decode(), "the page"
 
 
 def test_commands_say_it(run: Runner) -> None:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,17 +16,11 @@ from roi_agent.model.domain.verdict import OUTSIDE
 from roi_agent.model.images.loading import load_image
 from roi_agent.model.toy.world.scenes import make_scene, render
 from tests import photos
-from tests.serving import Serving, serving
+from tests.serving import Serving
 
 QUESTION = "What is <region1>?"
 ROI: dict[str, Any] = {"regions": [{"name": "region1", "box": [100, 60, 250, 200]}]}
 WARNING = f"\n\nNote: {OUTSIDE}: nano knows only the rendered scenes of the toy world; do not rely on the answer."
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Serving]:
-    with serving() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

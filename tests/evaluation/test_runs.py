@@ -22,7 +22,7 @@ from roi_agent.model.errors import CheckpointMismatch, DataNotFound, InvalidSett
 from roi_agent.model.protocol.region_model import RegionModel
 from tests import toy_records
 from tests.commands import Runner
-from tests.serving import serving
+from tests.serving import Serving
 
 ROOT = Path(__file__).parents[2]
 SCENES = 12
@@ -151,7 +151,7 @@ def test_an_error_in_a_process_is_the_error_of_the_run(data: Path, tmp_path: Pat
     assert not multiprocessing.active_children()
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_processes_end_with_the_one_that_was_killed(whole: tuple[EvaluationSettings, Report], tmp_path: Path) -> None:
     data = toy_records.write_set(tmp_path / "toy", toy_records.kinds, scenes=60, first_seed=430_000)
     settings = EvaluationSettings("pope", data, tmp_path / "run")
@@ -171,9 +171,8 @@ def test_processes_end_with_the_one_that_was_killed(whole: tuple[EvaluationSetti
         report(settings)
 
 
-def test_a_served_model_gives_the_same_figures(whole: tuple[EvaluationSettings, Report], tmp_path: Path) -> None:
-    with serving() as server:
-        found = evaluate(replace(whole[0], out=tmp_path / "run"), server.address, show_progress=False)
+def test_a_served_model_gives_the_same_figures(whole: tuple[EvaluationSettings, Report], tmp_path: Path, served: Serving) -> None:
+    found = evaluate(replace(whole[0], out=tmp_path / "run"), served.address, show_progress=False)
     assert found is not None and found.figures == whole[1].figures and found.run["model"] == {"name": "nano"}
 
 

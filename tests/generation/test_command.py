@@ -17,6 +17,7 @@ from roi_agent.model.errors import DataNotFound
 from roi_agent.model.toy.world.scenes import make_scene, save_scene
 from tests.chat_server import ChatServer, call, calls
 from tests.commands import Runner
+from tests.documents import run_command
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("--segmenter", "none", "--max-per-image", "4", "--batch", "2")
@@ -36,13 +37,12 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What an unbroken run leaves."""
     folder = tmp_path_factory.mktemp("whole") / "out"
-    done = subprocess.run(command(scenes, folder), cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert run_command(["roi-agent", "data", "generate", str(scenes), str(folder), *QUICK]) == 0
     return folder
 
 
-def command(scenes: Path, folder: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "roi_agent.cli", "data", "generate", str(scenes), str(folder), *QUICK, *more]
+def command(scenes: Path, folder: Path) -> list[str]:
+    return [sys.executable, "-m", "roi_agent.cli", "data", "generate", str(scenes), str(folder), *QUICK]
 
 
 def test_a_run_leaves_a_data_set_with_card_and_troubles(whole: Path) -> None:
@@ -58,6 +58,7 @@ def test_a_run_leaves_a_data_set_with_card_and_troubles(whole: Path) -> None:
     assert len({record.image for record in found}) >= 5
 
 
+@pytest.mark.sweep
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 def test_a_killed_run_goes_on_at_the_image_where_it_stood(run: Runner, scenes: Path, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"

@@ -17,20 +17,14 @@ from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
 
 from roi_agent import Workspace, __version__
-from roi_agent.loading import load_models
 from roi_agent.mcp import Workspaces, build_server
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting
 from roi_agent.tools.models import Models
-from tests.mcp.test_mcp import DATA_URL, KEY, call, right_answer
+from tests.mcp.hosts import DATA_URL, KEY, call, right_answer
 from tests.serving import ROOT, Serving, serving
 
 BEARER = {"authorization": f"Bearer {KEY}"}
 SCENE_BYTES = 4 * 512 * 512 + 8 * 512
-
-
-@pytest.fixture(scope="module")
-def models() -> Models:
-    return load_models()
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +67,8 @@ async def mcp_at(address: str, **headers: str) -> AsyncIterator[Client]:
 async def test_a_host_gets_right_answers_over_http(address: str) -> None:
     async with mcp_at(address) as client:
         await right_answer(client, DATA_URL)
+        told = await call(client, "open_image", {"image": str(ROOT / "pyproject.toml")})
+        assert told.is_error and "no folder that this server may read" in told.content[0].text
 
 
 @pytest.mark.parametrize(

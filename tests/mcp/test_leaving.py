@@ -16,7 +16,7 @@ from roi_agent.loading import load_models
 from roi_agent.mcp import Workspaces, build_server, mount
 from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
-from tests.mcp.test_mcp import DATA_URL
+from tests.mcp.hosts import DATA_URL
 from tests.serving import inside
 from tests.stepping import SteppingDetector, SteppingSegmenter, Steps
 from tests.waiting import until

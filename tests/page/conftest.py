@@ -8,19 +8,18 @@ from playwright.sync_api import Browser
 
 from tests.browser import Person, browser
 from tests.page.scene import Visit
-from tests.serving import Serving, serving
+from tests.serving import Serving
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     with browser() as started:
         yield started
 
 
-@pytest.fixture(scope="module")
-def served(chromium: Browser) -> Iterator[Serving]:
-    with serving("--ui") as running:
-        yield running
+@pytest.fixture(scope="package")
+def served(chromium: Browser, served_with_page: Serving) -> Serving:
+    return served_with_page
 
 
 @pytest.fixture

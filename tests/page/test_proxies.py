@@ -48,8 +48,15 @@ def _use(chromium: Browser, address: str) -> None:
     person.context.close()
 
 
-@pytest.mark.parametrize("keeps_host", [True, False], ids=["Host kept", "Host replaced"])
-@pytest.mark.parametrize("forwards", [True, False], ids=["forwarded", "not forwarded"])
+@pytest.mark.parametrize(
+    ("keeps_host", "forwards"),
+    [
+        pytest.param(True, True, id="Host kept, forwarded", marks=pytest.mark.sweep),
+        pytest.param(True, False, id="Host kept, not forwarded", marks=pytest.mark.sweep),
+        pytest.param(False, True, id="Host replaced, forwarded", marks=pytest.mark.sweep),
+        pytest.param(False, False, id="Host replaced, not forwarded"),
+    ],
+)
 def test_the_page_works_behind_a_proxy(chromium: Browser, at_root: Serving, keeps_host: bool, forwards: bool) -> None:
     with proxy(at_root.address, keeps_host=keeps_host, forwards=forwards) as port:
         _use(chromium, f"http://{HOST}:{port}")
@@ -57,8 +64,11 @@ def test_the_page_works_behind_a_proxy(chromium: Browser, at_root: Serving, keep
 
 @pytest.mark.parametrize(
     ("keeps_host", "forwards", "strips"),
-    [(True, True, True), (False, False, True), (True, False, False)],
-    ids=["forwarded", "bare", "not stripped"],
+    [
+        pytest.param(True, True, True, id="forwarded", marks=pytest.mark.sweep),
+        pytest.param(False, False, True, id="bare"),
+        pytest.param(True, False, False, id="not stripped", marks=pytest.mark.sweep),
+    ],
 )
 def test_the_page_works_under_a_path(chromium: Browser, at_path: Serving, keeps_host: bool, forwards: bool, strips: bool) -> None:
     with proxy(at_path.address, keeps_host=keeps_host, forwards=forwards, path="/tools/roi", strips=strips) as port:

@@ -26,8 +26,9 @@ def served() -> Iterator[Serving]:
         yield running
 
 
+@pytest.mark.parametrize("examples", [5, pytest.param(20, marks=pytest.mark.sweep)])
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: str(mode.value))
-def test_every_route_answers_as_it_is_described(served: Serving, mode: GenerationMode) -> None:
+def test_every_route_answers_as_it_is_described(served: Serving, mode: GenerationMode, examples: int) -> None:
     described = schemathesis.openapi.from_url(f"{served.address}/openapi.json")
     found: list[Any] = list(described.get_all_operations())
     operations = [each.ok() for each in found]
@@ -39,7 +40,11 @@ def test_every_route_answers_as_it_is_described(served: Serving, mode: Generatio
             continue  # nothing about it can be wrong
 
         @settings(
-            max_examples=20, derandomize=True, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+            max_examples=examples,
+            derandomize=True,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
         )
         @given(case=operation.as_strategy(generation_mode=mode))
         def answers(case: Any) -> None:

@@ -1,16 +1,9 @@
 """The server as its users meet it: a real process, the unmodified openai client, LangChain's, and plain HTTP."""
 
-import base64
 import json
-import signal
-import socket
-import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -19,17 +12,8 @@ from langchain_openai import ChatOpenAI
 
 from roi_agent import load_region_model
 from roi_agent.model.protocol.region_model import RegionModel
-from tests.serving import Serving, serving
-
-SCENE = Path(__file__).parents[2] / "examples" / "scene1.png"
-UMBRELLA, FLAG, SQUARE = [123, 194, 303, 377], [141, 9, 246, 134], [315, 145, 504, 334]
-DATA_URL = "data:image/png;base64," + base64.b64encode(SCENE.read_bytes()).decode()
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Serving]:
-    with serving() as running:
-        yield running
+from tests.server.clients import ASK, DATA_URL, FLAG, SCENE, SQUARE, UMBRELLA, complete, messages, refused, roi, send
+from tests.serving import Serving
 
 
 @pytest.fixture(scope="module")
@@ -39,44 +23,8 @@ def client(served: Serving) -> Iterator[openai.OpenAI]:
 
 
 @pytest.fixture(scope="module")
-def handle(served: Serving) -> str:
-    url: str = send(served, "/v1/images", SCENE.read_bytes(), kind="image/png")["url"]
-    return url
-
-
-@pytest.fixture(scope="module")
 def local() -> RegionModel:
     return load_region_model("nano")
-
-
-def send(served: Serving, path: str, body: Any = None, *, kind: str = "application/json", **headers: str) -> Any:
-    """As curl does."""
-    data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-    request = urllib.request.Request(served.address + path, data, {"content-type": kind, **headers})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        text = answer.read().decode()
-        return json.loads(text) if "json" in answer.headers["content-type"] else text
-
-
-def refused(served: Serving, path: str, body: Any = None, **options: Any) -> tuple[int, str, Any]:
-    """Status, code, and the whole error."""
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        send(served, path, body, **options)
-    error = json.loads(caught.value.read())["error"]
-    caught.value.close()
-    return caught.value.code, error["code"], error
-
-
-def messages(question: str, image: str = DATA_URL) -> list[Any]:
-    return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": image}}, {"type": "text", "text": question}]}]
-
-
-def complete(client: openai.OpenAI, **options: Any) -> Any:
-    return client.chat.completions.create(**options)
-
-
-def roi(*boxes: list[int]) -> dict[str, Any]:
-    return {"roi": {"regions": [{"name": f"region{n}", "box": box} for n, box in enumerate(boxes, 1)]}}
 
 
 # -- chat completions
@@ -220,8 +168,6 @@ def test_health_models_and_metrics(served: Serving, client: openai.OpenAI) -> No
 
 # -- bad input
 
-ASK = {"questions": [{"turns": [{"question": "What is <region1>?"}], "regions": [{"box": UMBRELLA}]}]}
-
 
 def asking(box: Any) -> bytes:
     """A question about one box, written by hand, since no writer of JSON writes all of these."""
@@ -304,69 +250,3 @@ def test_a_deadline_is_told_and_not_tried_again(served: Serving, handle: str) ->
         send(served, "/v1/regions/ask", body)
     assert caught.value.code == 504 and caught.value.headers["x-should-retry"] == "false"
     caught.value.close()
-
-
-# -- logs, leaving, stopping
-
-
-def test_every_answer_has_a_name_and_the_logs_hold_no_contents(served: Serving, handle: str) -> None:
-    request = urllib.request.Request(f"{served.address}/v1/models", headers={"x-request-id": "mine-7"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        assert answer.headers["x-request-id"] == "mine-7"
-    send(served, "/v1/regions/ask", {"image": handle, **ASK}, authorization="Bearer a-secret-of-mine")
-    deadline = time.monotonic() + 10
-    while not any("mine-7" in line for line in served.lines) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    line = next(line for line in served.lines if "mine-7" in line)
-    assert json.loads(line[line.index("{") :]) | {"ms": 0} == {
-        "request": "mine-7", "method": "GET", "route": "/v1/models", "status": 200, "ms": 0,
-    }  # fmt: skip
-    logs = "".join(served.lines)
-    assert "base64" not in logs and "a-secret-of-mine" not in logs and handle.rpartition("/")[2] not in logs
-
-
-def counted(served: Serving, name: str) -> float:
-    return next(float(line.split()[-1]) for line in send(served, "/metrics").splitlines() if line.startswith(f"{name} "))
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_client_that_goes_away_frees_its_place(served: Serving, handle: str, stream: bool) -> None:
-    # So hot that the answer runs to its length: many steps that the engine is spared.
-    body = {"model": "nano", "messages": messages("What is <region1>?", handle), **roi(UMBRELLA)}
-    body |= {"n": 8, "temperature": 2.0, "max_tokens": 1500, "stream": stream}
-    for seed in range(5):
-        data = json.dumps(body | {"seed": seed}).encode()
-        host, _, port = served.address.removeprefix("http://").partition(":")
-        with socket.create_connection((host, int(port))) as connection:
-            head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
-            connection.sendall(f"{head}content-length: {len(data)}\r\n\r\n".encode() + data)
-            time.sleep(0.05)
-    deadline = time.monotonic() + 60
-    while counted(served, "roi_engine_running") + counted(served, "roi_engine_waiting") and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert counted(served, "roi_engine_running") == counted(served, "roi_engine_waiting") == 0
-    assert send(served, "/readyz")["status"] == "ready"
-
-
-def test_sigterm_answers_what_it_has_taken() -> None:
-    with serving() as running:
-        image = send(running, "/v1/images", SCENE.read_bytes(), kind="image/png")["url"]
-        wanted: dict[str, Any] = {"model": "nano", "messages": messages("What is <region1>?", image), "extra_body": roi(UMBRELLA)}
-        wanted |= {"stream": True, "temperature": 2.0, "max_tokens": 150}  # long answers: most of it is written after the signal
-        client = openai.OpenAI(base_url=f"{running.address}/v1", api_key="none", max_retries=0)
-        taken, stopped = threading.Semaphore(0), threading.Event()
-
-        def ask(seed: int) -> list[str | None]:
-            stream = complete(client, **wanted, seed=seed)
-            taken.release()
-            assert stopped.wait(60)
-            return [chunk.choices[0].finish_reason for chunk in stream]
-
-        with ThreadPoolExecutor(16) as pool:
-            asked = [pool.submit(ask, seed) for seed in range(16)]
-            assert all(taken.acquire(timeout=60) for _ in range(16))
-            running.process.send_signal(signal.SIGTERM)
-            stopped.set()
-            assert all(each.result(timeout=60)[-1] in ("stop", "length") for each in asked)
-        assert running.stop() == 0
-        client.close()

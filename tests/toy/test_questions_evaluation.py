@@ -54,7 +54,7 @@ def test_batched_answers_are_those_of_asking_one_by_one() -> None:
         assert answer.text == asked.answer
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_nano_answers_as_well_as_published_on_scenes_it_never_saw() -> None:
     said = {score.name: score for score in published()}
     for score in run_toy("nano", questions=80, first_seed=600_000, show_progress=False):

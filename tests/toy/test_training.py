@@ -1,7 +1,9 @@
 """The trainer: settings, phases, what learns, and resuming."""
 
 import csv
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +43,21 @@ def processor() -> GPT4RoIProcessor:
     return new_processor(config, train_tokenizer(config.vocab_size, num_scenes=200))
 
 
-@pytest.fixture(autouse=True)
-def _small_domain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(familiar, "SCENES", 100)
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> Iterator[None]:
+    """Tokenizer and domain from few scenes: what they learn is not looked at."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(familiar, "SCENES", 100)
+        patched.setattr(region_model, "train_tokenizer", partial(train_tokenizer, num_scenes=200))
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    loop.train(QUICK, folder, show_progress=False)
+    return folder
 
 
 def losses(folder: Path) -> list[tuple[str, str, str]]:
@@ -52,11 +66,9 @@ def losses(folder: Path) -> list[tuple[str, str, str]]:
 
 
 def test_a_cut_run_goes_on_with_the_same_losses_and_ends_in_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    loop.train(QUICK, whole, show_progress=False)
-
+    cut = tmp_path / "cut"
     optimise, calls = loop._optimise, []
 
     def failing(*arguments: object) -> None:
@@ -91,9 +103,8 @@ def test_phases_of_different_precision_follow_one_another_in_one_process(tmp_pat
     assert seen == [("words", False), ("tower", True), ("stage1", False)]
 
 
-def test_a_trained_folder_is_a_model_that_answers(tmp_path: Path) -> None:
-    folder = loop.train(QUICK, tmp_path, show_progress=False)
-    model = LocalRegionModel.from_folder(folder)
+def test_a_trained_folder_is_a_model_that_answers(whole: Path) -> None:
+    model = LocalRegionModel.from_folder(whole / "model")
     from PIL import Image
 
     assert model.ask(Image.new("RGB", (64, 64)), "What is <region1>?", regions=[[1, 1, 40, 40]], max_new_tokens=2).regions

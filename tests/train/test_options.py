@@ -80,7 +80,7 @@ def test_a_training_at_another_image_size_gives_a_model_of_that_size(root: Path,
     assert processor.image_processor.size["height"] == 48 and len(losses(tmp_path)) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_two_processes_with_both_options_give_the_losses_of_one(root: Path, tmp_path: Path) -> None:
     """Of two images a step, each process has one; where one has no mask, the other has."""
     one = job(root, tmp_path / "one", "nano", micro_batch=1, evaluate=EvaluationSettings("masked", every=2, records=2), **BOTH)

@@ -51,7 +51,7 @@ def test_a_cut_run_goes_on_to_the_same_losses_and_the_same_bits(
     assert set(ours) == set(theirs) and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_a_killed_training_loses_at_most_what_came_after_the_last_checkpoint(root: Path, tmp_path: Path) -> None:
     settings = {"model": "nano", "trained": list(ALL), "data": {"toy-train": 1}, "batch": 2, "micro_batch": 2, "epochs": 4,
                 "learning_rate": 1e-3, "precision": "float32", "log_every": 1, "save_every": 2, "workers": 0}  # fmt: skip

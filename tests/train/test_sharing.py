@@ -33,7 +33,7 @@ def test_accumulation_does_not_change_the_losses(root: Path, tmp_path: Path) -> 
     assert found[1] == pytest.approx(found[0], abs=1e-4) and found[2] == pytest.approx(found[0], abs=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_two_processes_with_fsdp_give_the_losses_of_one_and_either_goes_on_from_the_other(root: Path, tmp_path: Path) -> None:
     evaluate = EvaluationSettings("toy-val", every=2, records=2, max_new_tokens=4)
     one = job(root, tmp_path / "one", "nano", micro_batch=2, evaluate=evaluate)
@@ -49,7 +49,7 @@ def test_two_processes_with_fsdp_give_the_losses_of_one_and_either_goes_on_from_
         assert losses(again.folder) == pytest.approx(losses(one.folder), abs=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_two_processes_train_adapters_in_bf16(root: Path, tmp_path: Path) -> None:
     run = job(
         root, tmp_path, precision="bf16", trained=("region_encoder",), micro_batch=2, lora=LoraSettings(rank=2, dropout=0.0)
@@ -61,7 +61,6 @@ def test_two_processes_train_adapters_in_bf16(root: Path, tmp_path: Path) -> Non
     assert all(torch.allclose(ours[name], theirs[name], atol=0.05) for name in ours)
 
 
-@pytest.mark.slow
 def test_an_error_in_a_process_is_the_error_of_the_run(root: Path, tmp_path: Path) -> None:
     model = load_model(GPT4RoIForConditionalGeneration, root / "tiny")
     model.projector.weight.data[0, 0] = float("nan")
@@ -77,7 +76,7 @@ def end_suddenly() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_a_process_that_dies_ends_the_run_with_its_signal() -> None:
     heard = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
     handlers = [signal.getsignal(each) for each in heard]

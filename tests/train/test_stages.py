@@ -32,7 +32,7 @@ def _pairs(before: Weights, after: Weights, names: list[str]) -> tuple[list[torc
     return [after[name] - before[name] for name in names], [before[name] for name in names]
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_nano_goes_through_all_stages_and_each_goes_on_from_the_one_before(run: Runner, tmp_path: Path) -> None:
     public, sets = tmp_path / "public", tmp_path / "sets"
     for layout in LAYOUTS:

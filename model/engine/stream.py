@@ -1,0 +1,44 @@
+"""An answer of the engine, piece by piece."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, aclosing
+
+from roi_agent.model.engine.request import Pending
+from roi_agent.model.protocol.answers import Answer, AnswerStream
+
+
+class EngineStream(AnswerStream):
+    """The text of a pending answer as it is written.
+
+    waiting: what to hold until the first piece comes.  answer: makes the whole answer, once it is there.
+    """
+
+    def __init__(
+        self, pending: Pending, waiting: Callable[[], AbstractContextManager[None]], answer: Callable[[], Answer]
+    ) -> None:
+        self._pending, self._waiting, self._answer = pending, waiting, answer
+
+    def __iter__(self) -> Iterator[str]:
+        pieces = iter(self._pending)
+        with self._waiting():
+            first = next(pieces, None)
+        if first is not None:
+            yield first
+            yield from pieces
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        async with aclosing(self._pending.pieces()) as pieces:
+            with self._waiting():
+                first = await anext(pieces, None)
+            if first is not None:
+                yield first
+                async for piece in pieces:
+                    yield piece
+
+    def answer(self) -> Answer:
+        """The whole answer, once it is written."""
+        return self._answer()
+
+    def cancel(self) -> None:
+        """Take the question back."""
+        self._pending.cancel()

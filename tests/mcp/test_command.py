@@ -1,0 +1,118 @@
+"""`roi-agent mcp` in a process of its own, over stdio and over HTTP, and how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp.client.client import Client
+from mcp.client.stdio import StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
+
+from roi_agent import Workspace
+from roi_agent.model.domain.introduction import NANO
+from tests.mcp.hosts import SCENE, right_answer
+from tests.serving import ROOT, free_port
+
+COMMAND = [sys.executable, "-c", "from roi_agent.cli import main; main()", "mcp"]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+
+
+async def test_over_stdio_in_a_process_of_its_own(tmp_path: Path) -> None:
+    arguments = [*COMMAND[1:], str(SCENE), "--workspace", str(tmp_path / "kept")]
+    async with Client(StdioServerParameters(command=COMMAND[0], args=arguments, env=environment(), cwd=ROOT)) as client:
+        assert "roi://images/image1" in {str(each.uri) for each in (await client.list_resources()).resources}
+        await right_answer(client, str(SCENE))
+    assert {region.label for region in Workspace.load(tmp_path / "kept").regions()} >= {"orange umbrella", "yellow square"}
+
+
+@contextmanager
+def mcp_over_http(code: int = 0, **more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server and its address; it ends with this code, where nobody ended it before at SIGTERM."""
+    port = free_port()
+    process = subprocess.Popen(
+        [*COMMAND, "--http", "--port", str(port)], env=environment(**more), cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/mcp", timeout=5).close()
+                break
+            except urllib.error.HTTPError as error:
+                error.close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield process, f"http://127.0.0.1:{port}/mcp"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        found = process.wait(30)
+        assert process.stderr is not None
+        process.stderr.close()
+    assert found == code
+
+
+def message(method: str, number: int | None = None, **params: Any) -> str:
+    """A line of the protocol."""
+    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params} | ({} if number is None else {"id": number})) + "\n"
+
+
+GREETING = message(
+    "initialize", 1, protocolVersion="2025-06-18", capabilities={}, clientInfo={"name": "test", "version": "1"}
+) + message("notifications/initialized")
+
+
+@pytest.mark.usefixtures("heard")
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, id="ctrl-c", marks=pytest.mark.sweep),
+        pytest.param(signal.SIGTERM, 0, id="terminated", marks=pytest.mark.sweep),
+        pytest.param(None, 0, id="stream closed"),
+    ],
+)
+def test_however_a_host_is_left_its_workspace_is_kept(tmp_path: Path, number: signal.Signals | None, code: int) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, str(SCENE), "--workspace", str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), cwd=ROOT,
+    )  # fmt: skip
+    assert process.stdin and process.stdout and process.stderr
+    with process.stdin, process.stdout, process.stderr:
+        added = message("tools/call", 2, name="add_region", arguments={"box": [123, 194, 303, 377], "label": "umbrella"})
+        process.stdin.write(GREETING + added)
+        process.stdin.flush()
+        while json.loads(process.stdout.readline()).get("id") != 2:
+            pass
+        if number is None:
+            process.stdin.close()
+        else:
+            process.send_signal(number)
+        assert process.wait(30) == code
+        assert (process.stdout.read(), process.stderr.read()) == ("", "")
+    assert [region.label for region in Workspace.load(tmp_path).regions()] == ["umbrella"]
+
+
+@pytest.mark.usefixtures("heard")
+async def test_ctrl_c_ends_a_server_that_has_clients() -> None:
+    with mcp_over_http(code=130) as (process, address):
+        async with Client(streamable_http_client(address)) as client:
+            assert (await client.list_tools()).tools
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+        assert process.stderr is not None
+        about, first, *others = process.stderr.read().splitlines()
+        assert about == NANO and first == f"roi-agent serves MCP at {address}"
+        assert all('{"request": ' in line for line in others)
