@@ -164,7 +164,7 @@ _FLOORS = (  # from the doors down to what knows nothing of the others; an impor
     ("", "running", "engine   detection   segmentation   checkpoints"),
     ("", "the paper", "gpt4roi"),
     ("", "without torch", "data   protocol   images   geometry   utils"),
-    ("prompts/", "text that models read", "conversations   tools   agent   data_questions   toy_world"),
+    ("prompts/", "text that models read", "conversations   agent   mcp   data_questions   toy_world"),
 )
 
 

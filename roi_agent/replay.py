@@ -15,6 +15,7 @@ from roi_agent.agent.intake import context_of
 from roi_agent.agent.planners import explained
 from roi_agent.model.geometry.regions import Region
 from roi_agent.prompts import load_blocks
+from roi_agent.tools.abilities import ABILITIES
 from roi_agent.tools.measure import relate
 from roi_agent.tools.models import Models
 from roi_agent.tools.toolbox import Toolbox
@@ -24,7 +25,6 @@ from roi_agent.trace.record import calls_text
 
 SAME_PLACE = 0.85  # IoU from which two finds of one label are the same
 SAME_CONFIDENCE = 0.1  # by which a confidence may differ
-_MAKING = ("find_regions", "segment_regions", "segment_everything", "add_region")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def _tool_differences(trace: Trace, step: Step, toolbox: Toolbox) -> Iterator[Di
                 yield differs("answer", before["text"], now["text"])
             elif abs(before["confidence"] - now["confidence"]) > SAME_CONFIDENCE:
                 yield differs("confidence", f"{before['confidence']:.2f}", f"{now['confidence']:.2f}")
-    elif step.name in _MAKING:
+    elif "regions" in ABILITIES[step.name].changes:
         before_regions = [region for region in trace.workspace.regions() if region.name in step.regions]
         missing, new = _unmatched(before_regions, reply.regions)
         if missing or new:

@@ -7,7 +7,6 @@ comes back as a text too, which says what was given and what there is, so that a
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -18,16 +17,16 @@ from pydantic import ValidationError
 from roi_agent.model.errors import InvalidSetting, RoiAgentError
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
 from roi_agent.model.utils.messages import shown
-from roi_agent.prompts import load_blocks
-from roi_agent.tools import arguments as schemas
-from roi_agent.tools.abilities import ABILITIES, GROUPS, ToolReply, png_base64
+from roi_agent.tools.abilities import ABILITIES
+from roi_agent.tools.ability import GROUPS, Ability, Context
+from roi_agent.tools.arguments import Arguments
 from roi_agent.tools.ask import SecondLook
-from roi_agent.tools.models import ROLES, Models
+from roi_agent.tools.models import Models
+from roi_agent.tools.reply import ToolReply, png_base64
 from roi_agent.tools.workspace import Workspace
 
 _log = logging.getLogger(__name__)
 CANCELLATION = "cancellation"  # in a LangChain configuration
-_STOPPABLE = {name for role in ROLES for name in GROUPS[role]}
 
 # Runs the work of a kind, `detect` or `segment`, when its turn comes.  Errors: QueueFull, Cancelled, DeadlineExceeded.
 InTurn = Callable[[str, Callable[[], ToolReply], Cancellation], ToolReply]
@@ -54,21 +53,20 @@ class Toolbox:
     ) -> None:
         self.workspace, self.models, self.pictures, self.second_look = workspace, models, pictures, second_look
         self._in_turn = in_turn
-        texts, left_out = load_blocks("tools"), {*tool_names(without), *_without_model(models)}
-        kept = {name: tool for name, tool in ABILITIES.items() if name not in left_out}
-        self._tools = {name: _Tool(name, texts[name], schema, run) for name, (schema, run) in kept.items()}
+        left_out = {*tool_names(without), *_without_model(models)}
+        self._abilities = {name: ability for name, ability in ABILITIES.items() if name not in left_out}
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of all tools."""
-        return tuple(self._tools)
+        return tuple(self._abilities)
 
     def tools(self) -> list[BaseTool]:
         """LangChain tools with content and artifact; bad arguments and failures are messages with status "error".
 
         A configuration whose `configurable` has a `CANCELLATION` ends them as `call` does.
         """
-        return [self._langchain(tool) for tool in self._tools.values()]
+        return [self._langchain(ability) for ability in self._abilities.values()]
 
     def openai_tools(self) -> list[dict[str, Any]]:
         """The same tools as OpenAI function schemas; `call` runs what a model answers."""
@@ -79,15 +77,30 @@ class Toolbox:
 
         cancellation: ends the work of the groups detect, segment and ask at its next step.
         """
+        return self._replied(name, lambda: self._run(*self._parsed(name, arguments), cancellation))
+
+    def _parsed(self, name: str, arguments: Mapping[str, Any] | str) -> tuple[Ability, Arguments]:
+        """Errors: InvalidSetting, ModelNotFound for a tool without its model, JSONDecodeError, ValidationError."""
+        if name not in self._abilities:
+            if name in (lacking := _without_model(self.models)):
+                self.models.check(lacking[name])
+            raise InvalidSetting(f"there is no tool {name!r}", do=f"use {', '.join(self._abilities)}")
+        given = json.loads(arguments or "{}") if isinstance(arguments, str) else arguments
+        if not isinstance(given, Mapping):
+            raise InvalidSetting(f"the arguments are a {type(given).__name__}", do="give an object")
+        ability = self._abilities[name]
+        return ability, ability.arguments.model_validate(dict(given))
+
+    def _run(self, ability: Ability, arguments: Arguments, cancellation: Cancellation) -> ToolReply:
+        context = Context(self.workspace, self.models, self.second_look, cancellation)
+        if ability.finds is None or self._in_turn is None:
+            return ability.run(context, arguments)
+        return self._in_turn(ability.finds, lambda: ability.run(context, arguments), cancellation)
+
+    def _replied(self, name: str, work: Callable[[], ToolReply]) -> ToolReply:
+        """The reply of the work, or one that says what went wrong."""
         try:
-            if name not in self._tools:
-                if name in (lacking := _without_model(self.models)):
-                    self.models.check(lacking[name])
-                raise InvalidSetting(f"there is no tool {name!r}", do=f"use {', '.join(self._tools)}")
-            given = json.loads(arguments or "{}") if isinstance(arguments, str) else arguments
-            if not isinstance(given, Mapping):
-                raise InvalidSetting(f"the arguments are a {type(given).__name__}", do="give an object")
-            return self._run(self._tools[name], given, cancellation)
+            return work()
         except json.JSONDecodeError as error:
             return ToolReply(f"invalid_arguments: no JSON: {error.msg} at sign {error.pos}", error="invalid_arguments")
         except ValidationError as error:
@@ -98,25 +111,20 @@ class Toolbox:
             _log.exception("the tool %s failed", name)
             return ToolReply(f"internal_error: {name} failed; try other arguments or another tool", error="internal_error")
 
-    def _run(self, tool: "_Tool", given: Mapping[str, Any], cancellation: Cancellation) -> ToolReply:
-        stopping = {"cancellation": cancellation} if tool.name in _STOPPABLE else {}
-        arguments, kind = tool.schema.model_validate(dict(given)), kind_of(tool.name)
-        if kind is None or self._in_turn is None:
-            return tool.run(self, arguments, **stopping)
-        return self._in_turn(kind, lambda: tool.run(self, arguments, **stopping), cancellation)
-
-    def _langchain(self, tool: "_Tool") -> BaseTool:
+    def _langchain(self, ability: Ability) -> BaseTool:
         def run(config: RunnableConfig, **given: Any) -> tuple[Any, dict[str, Any]]:
-            reply = self.call(tool.name, given, config.get("configurable", {}).get(CANCELLATION, NEVER))
+            cancellation = config.get("configurable", {}).get(CANCELLATION, NEVER)
+            arguments = ability.arguments.model_construct(**given)  # LangChain has validated them
+            reply = self._replied(ability.name, lambda: self._run(ability, arguments, cancellation))
             if reply.error:
                 raise ToolException(reply.text)
             return self._content(reply), reply.artifact()
 
         return StructuredTool.from_function(
             run,
-            name=tool.name,
-            description=tool.description,
-            args_schema=tool.schema,
+            name=ability.name,
+            description=ability.description,
+            args_schema=ability.arguments,
             response_format="content_and_artifact",
             handle_tool_error=True,
             handle_validation_error=_explained,
@@ -129,32 +137,19 @@ class Toolbox:
         return [{"type": "text", "text": reply.text}, shown]
 
 
-@dataclass(frozen=True, slots=True)
-class _Tool:
-    name: str
-    description: str
-    schema: type[schemas.Arguments]
-    run: Callable[..., ToolReply]
-
-
-def kind_of(name: str) -> str | None:
-    """The model that a tool finds things with, `detect` or `segment`; None for one that is done soon."""
-    return next((kind for kind in ("detect", "segment") if name in GROUPS[kind]), None)
-
-
 def tool_names(names: Sequence[str]) -> tuple[str, ...]:
     """The tools of these names, where a group stands for all of its tools.  Error: InvalidSetting."""
     found: dict[str, None] = {}
     for name in names:
         if name not in GROUPS and name not in ABILITIES:
             raise InvalidSetting(f"there is no tool {shown(name)}", do=f"use {', '.join((*GROUPS, *ABILITIES))}")
-        found |= dict.fromkeys(GROUPS.get(name, (name,)))
+        found |= {each.name: None for each in ABILITIES.values() if name in (each.name, each.group)}
     return tuple(found)
 
 
 def _without_model(models: Models) -> dict[str, str]:
-    """The tools that need a model which there is not, and its role: the group of the same name."""
-    return {name: role for role in ROLES if role not in models.roles for name in GROUPS[role]}
+    """The tools that need a model which there is not, and its role."""
+    return {name: role for name, ability in ABILITIES.items() for role in reversed(ability.roles) if role not in models.roles}
 
 
 def _explained(error: Any) -> str:

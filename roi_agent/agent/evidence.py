@@ -15,6 +15,8 @@ from roi_agent.model.errors import UserError, all_errors
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.protocol.conversation import mentioned
 from roi_agent.prompts import load_blocks
+from roi_agent.tools.abilities import ABILITIES
+from roi_agent.tools.ability import Ability
 from roi_agent.tools.measure import RELATIONS, relate
 from roi_agent.tools.toolbox import Toolbox
 from roi_agent.trace import Step
@@ -23,9 +25,6 @@ SURE = 0.5  # of the region model; an answer below it is doubted
 _CHECKED = 8  # regions of one answer that are checked by asking, at most
 _GENERIC = ("thing", "object", "item", "shape")
 _HANDLE = re.compile(r"\bregion[1-9]\d{0,3}\b")
-_ASKING = ("ask_about_regions", "ask_each_region", "choose_answer")
-_FINDING = ("find_regions", "segment_regions", "segment_everything")
-_LOOKING = (*_FINDING, "look_at_image", "zoom_in", "list_regions", *_ASKING)
 _FAULTS = {code for code, kind in all_errors().items() if not issubclass(kind, UserError)}  # no better arguments help
 _BETWEEN = re.compile(
     r"<(region\d+)> (?:to the )?(left of|right of|above|below|larger than|smaller than) (?:the one in )?<(region\d+)>"
@@ -63,8 +62,7 @@ def weigh(said: str, run: Run, toolbox: Toolbox, *, verify: bool = True) -> Evid
     named = tuple(dict.fromkeys(_HANDLE.findall(said)))
     regions = tuple(known[name] for name in named if name in known)
     doubts = [f"the answer names {name}, which no tool gave" for name in named if name not in known]
-    looked = [step for step in run.steps if step.kind != "planner" and not step.error and step.name in _LOOKING]
-    if not looked and not regions:
+    if not any(ability.looks for _, ability in _worked(run.steps)) and not regions:
         doubts.append("nothing in the image was looked at")
     if verify:
         doubts += _unconfirmed(regions, run, toolbox)
@@ -79,9 +77,16 @@ def weigh(said: str, run: Run, toolbox: Toolbox, *, verify: bool = True) -> Evid
     return Evidence(regions, confidence, tuple(dict.fromkeys(doubts)))
 
 
-def _statements(steps: Sequence[Step]) -> Iterator[_Statement]:
+def _worked(steps: Sequence[Step]) -> Iterator[tuple[Step, Ability]]:
+    """The steps of tools that did not fail."""
     for step in steps:
-        if step.name in _ASKING and not step.error:
+        if step.kind != "planner" and not step.error and step.name in ABILITIES:
+            yield step, ABILITIES[step.name]
+
+
+def _statements(steps: Sequence[Step]) -> Iterator[_Statement]:
+    for step, ability in _worked(steps):
+        if ability.asks:
             for each in step.data.get("answers", [step.data]):
                 about = tuple(region["name"] for region in each.get("regions", ()))
                 question, first = str(each.get("question", step.arguments.get("question", ""))), each.get("first_look")
@@ -94,8 +99,8 @@ def _noted(steps: Sequence[Step], latest: Sequence[_Statement], toolbox: Toolbox
     """Notes of models: those on the image, and those on regions of the answer; not how an image was read."""
     notes = [note for each in _statements(steps) for note in each.notes if not _HANDLE.search(note)]
     notes += [note for each in latest for note in each.notes if _HANDLE.search(note)]
-    for step in steps:
-        if step.name in _FINDING and not step.error:
+    for step, ability in _worked(steps):
+        if ability.finds:
             notes += step.data.get("notes", ())
     of_images = {note for image in toolbox.workspace.images for note in image.image.notes}
     yield from (note for note in notes if note not in of_images)

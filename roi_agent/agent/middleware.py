@@ -23,7 +23,7 @@ from roi_agent.agent.mending import mended, refusal
 from roi_agent.agent.running import Mark, Run
 from roi_agent.model.utils.display import shrunk
 from roi_agent.prompts import load_blocks
-from roi_agent.tools.abilities import png_base64
+from roi_agent.tools.reply import png_base64
 from roi_agent.tools.view import overview
 from roi_agent.tools.workspace import Workspace
 

@@ -20,14 +20,14 @@ from roi_agent.model.errors import Cancelled, InvalidSetting, RoiAgentError
 from roi_agent.model.utils.cancellation import Cancellation, in_thread
 from roi_agent.model.utils.messages import shown
 from roi_agent.prompts import load_blocks
-from roi_agent.tools.abilities import ToolReply, png_base64
-from roi_agent.tools.toolbox import Toolbox, kind_of
+from roi_agent.tools.abilities import ABILITIES
+from roi_agent.tools.reply import ToolReply, png_base64
+from roi_agent.tools.toolbox import Toolbox
 from roi_agent.tools.workspace import Workspace
 
 GONE = "roi_agent.gone"  # in the scope of a request over HTTP: an event that is set once its client has gone
 _OPEN = "open_image"
 _TICK_S = 1.0  # between two notes that a tool is still at work
-_ADDING = {"find_regions", "segment_regions", "segment_everything", "add_region", "zoom_in"}  # they make handles
 _RESULT: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -52,7 +52,7 @@ def build_server(workspaces: Workspaces, *, version: str, lanes: Lanes | None = 
     async def call_tool(context: _Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         arguments = dict(params.arguments or {})
         reply = await _with_progress(context, params.name, _in_turn(finding, workspaces, params.name, arguments))
-        if not reply.error and params.name in {*_ADDING, _OPEN} and workspaces.only is not None:
+        if not reply.error and _changes(params.name) and workspaces.only is not None:
             await context.session.send_resource_list_changed()
         return _result(reply)
 
@@ -107,12 +107,17 @@ def _source(workspaces: Workspaces) -> str:
 
 
 def _tool(name: str, description: str, schema: dict[str, Any]) -> types.Tool:
-    adds = name in _ADDING or name == _OPEN
-    hints = types.ToolAnnotations(
-        read_only_hint=not adds, destructive_hint=False, idempotent_hint=not adds, open_world_hint=False
-    )
+    reads = not _changes(name)
+    hints = types.ToolAnnotations(read_only_hint=reads, destructive_hint=False, idempotent_hint=reads, open_world_hint=False)
     complete = {"type": "object", "properties": {}, **schema}
     return types.Tool(name=name, description=description, input_schema=complete, output_schema=_RESULT, annotations=hints)
+
+
+def _changes(name: str) -> tuple[str, ...]:
+    """What a tool adds to its workspace; nothing where there is no such tool."""
+    if name == _OPEN:
+        return ("images",)
+    return ABILITIES[name].changes if name in ABILITIES else ()
 
 
 async def _in_turn(lanes: Lanes, workspaces: Workspaces, name: str, arguments: dict[str, Any]) -> ToolReply:
@@ -120,11 +125,11 @@ async def _in_turn(lanes: Lanes, workspaces: Workspaces, name: str, arguments: d
 
     One that finds things waits for its turn.
     """
-    kind, stop = kind_of(name), Cancellation(lanes.timeout_s)
+    ability, stop = ABILITIES.get(name), Cancellation(lanes.timeout_s)
     try:
-        if kind is None:
+        if ability is None or ability.finds is None:
             return await in_thread(lambda: _called(workspaces, name, arguments, stop), stop, f"{shown(name)} was at work")
-        return await lanes.run(Job(kind, lambda stop: _called(workspaces, name, arguments, stop)))
+        return await lanes.run(Job(ability.finds, lambda stop: _called(workspaces, name, arguments, stop)))
     except RoiAgentError as error:
         return ToolReply(str(error), error=error.code)
 
@@ -140,7 +145,7 @@ def _called(workspaces: Workspaces, name: str, arguments: dict[str, Any], stop: 
             reply = _opened(workspaces, workspace, arguments)
         else:
             reply = workspaces.get(workspace).call(name, arguments, stop)
-        if name in (_OPEN, "zoom_in"):
+        if "images" in _changes(name):
             workspaces.make_room()
         return reply
     except RoiAgentError as error:

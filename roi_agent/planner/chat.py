@@ -26,6 +26,7 @@ from roi_agent.planner.scout import Scout
 from roi_agent.planner.steps import Call, Reply, Steps, Stopped, handles_in
 from roi_agent.planner.structured import fill
 from roi_agent.prompts import load_blocks
+from roi_agent.tools.abilities import ABILITIES
 
 
 class OfflinePlanner(BaseChatModel):
@@ -112,7 +113,7 @@ class OfflinePlanner(BaseChatModel):
         if calls:
             return _calling(calls, len(messages))
         text = " ".join(each.sentence() for each in said)
-        form = next((name for name in schemas if in_form and name not in load_blocks("tools")), None)
+        form = next((name for name in schemas if in_form and name not in ABILITIES), None)
         filled = fill(schemas[form].get("parameters", {}), said) if form else None
         if form and filled is not None:
             return _calling([Call(form, filled, text)], len(messages))

@@ -19,6 +19,7 @@ from PIL import Image
 
 from roi_agent.model.errors import RoiAgentError, TraceUnreadable
 from roi_agent.model.utils.atomic_files import is_free, save_aside, whole_folder
+from roi_agent.tools.abilities import ABILITIES
 from roi_agent.tools.ask import SecondLook
 from roi_agent.tools.view import overview, zoom
 from roi_agent.tools.workspace import Workspace
@@ -179,7 +180,8 @@ class Trace:
 
 def step_picture(workspace: Workspace, step: Step) -> Image.Image | None:
     """What a step shows: its regions on their image, or the enlarged part; None where it shows nothing."""
-    if step.name != "zoom_in" or step.error:
+    ability = ABILITIES.get(step.name)
+    if ability is None or "images" not in ability.changes or step.error:
         return _handles_picture(workspace, step.regions)
     try:
         seen = workspace.image(step.image)
