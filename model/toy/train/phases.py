@@ -49,9 +49,9 @@ def train(settings: TrainSettings, folder: Path, *, only: str | None = None, sho
     trainee = TRAINEES.get(settings.preset, RegionModelTrainee)(settings, folder)
     for phase in settings.phases:
         place = folder / "phases" / phase.name
+        task = Phase(settings, phase, trainee)
+        check_same_run(place, task.described)
         if only in (None, phase.name) or newest_step(place) >= phase.steps:
-            task = Phase(settings, phase, trainee)
-            check_same_run(place, task.described)
             note_run(place, task.described)
             loop.run(task, place, folder / "log.csv", accelerator, show_progress=show_progress)
             make_room(place)
