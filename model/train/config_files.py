@@ -1,6 +1,8 @@
 """Configurations of trainings: YAML files, read into dataclasses; unknown keys and impossible values fail."""
 
+import math
 from dataclasses import fields
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,3 +42,23 @@ def build(kind: type[T], values: dict[str, Any]) -> T:
         return kind(**values)
     except TypeError as error:
         raise InvalidSetting(f"{kind.__name__}: {error}") from None
+
+
+def check_numbers(settings: Any, *, above: tuple[str, ...] = (), shares: tuple[str, ...] = (), where: str = "") -> None:
+    """Numbers of the annotated kind; YAML reads 2e-5, without a point, as a text.
+
+    above: fields above zero.  shares: those from 0, below 1.  where: stands at the beginning of errors.  Error: InvalidSetting.
+    """
+    for each in fields(settings):
+        value, kind = getattr(settings, each.name), each.type
+        wrong = kind is int and (not isinstance(value, int) or isinstance(value, bool))
+        if wrong or (kind is float and (not isinstance(value, Real) or isinstance(value, bool))):
+            raise InvalidSetting(f"{where}{each.name} is {value!r}, not a number", do="write numbers as 16 or 2.0e-5")
+        if kind is bool and not isinstance(value, bool):
+            raise InvalidSetting(f"{where}{each.name} is {value!r}", do="use true or false")
+    for name in above:
+        if not 0 < getattr(settings, name) < math.inf:
+            raise InvalidSetting(f"{where}{name} is {getattr(settings, name)}", do="give a number above zero")
+    for name in shares:
+        if not 0 <= getattr(settings, name) < 1:
+            raise InvalidSetting(f"{where}{name} is {getattr(settings, name)}", do="give a share from 0, below 1")

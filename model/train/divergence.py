@@ -16,7 +16,7 @@ from roi_agent.model.utils.atomic_files import save_aside
 WINDOW = 100  # losses behind the running median
 _FEWEST = 10  # of them, before a spike can be told
 _FLOOR = 0.1  # under the median: near zero, where everything is learned, any doubt is many times the usual
-_SHOWN = 8  # record ids in the error
+_SHOWN = 8  # ids in the error
 _FILE = "diverged.json"
 _MOST = 10  # batches that are left out: where more diverge, it is not for their records
 
@@ -25,32 +25,31 @@ class LossGuard:
     """Watches losses one after another.
 
     factor: over the running median that counts as a spike.  warm: steps that are only watched for numbers that are none.
-    losses: the latest ones of a run that goes on.
+    losses: the latest ones of a run that goes on.  kind: what the samples are called in errors.
     """
 
-    def __init__(self, *, factor: float, warm: int, losses: Sequence[float] = ()) -> None:
-        self.factor, self.warm = factor, warm
+    def __init__(self, *, factor: float, warm: int, losses: Sequence[float] = (), kind: str = "records") -> None:
+        self.factor, self.warm, self.kind = factor, warm, kind
         self.losses: deque[float] = deque(losses, maxlen=WINDOW)
 
     def check(self, step: int, loss: float, ids: Callable[[], list[str]]) -> None:
-        """ids: names the records of the batch.  Error: TrainingDiverged; nothing has been learned from the batch by then."""
+        """ids: names the samples of the batch.  Error: TrainingDiverged; nothing has been learned from the batch by then."""
         usual = median(self.losses) if len(self.losses) >= _FEWEST else math.inf
         if not math.isfinite(loss):
-            raise _diverged(f"the loss is {loss} at step {step}", ids())
+            raise self._diverged(f"the loss is {loss} at step {step}", ids())
         if step >= self.warm and loss > self.factor * max(usual, _FLOOR):
-            raise _diverged(f"the loss leaps to {loss:.4g} at step {step}, where {usual:.4g} is usual", ids())
+            raise self._diverged(f"the loss leaps to {loss:.4g} at step {step}, where {usual:.4g} is usual", ids())
         self.losses.append(loss)
 
     def check_gradient(self, step: int, norm: float, ids: Callable[[], list[str]]) -> None:
         """Error: TrainingDiverged where the gradient's norm is no number."""
         if not math.isfinite(norm):
-            raise _diverged(f"the gradient's norm is {norm} at step {step}", ids())
+            raise self._diverged(f"the gradient's norm is {norm} at step {step}", ids())
 
-
-def _diverged(problem: str, ids: list[str]) -> TrainingDiverged:
-    shown = ", ".join(ids[:_SHOWN]) + (f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else "")
-    do = "look at these records, or lower the learning rate"
-    return TrainingDiverged(f"{problem}, on the records {shown}", do=do)
+    def _diverged(self, problem: str, ids: list[str]) -> TrainingDiverged:
+        shown = ", ".join(ids[:_SHOWN]) + (f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else "")
+        do = f"look at these {self.kind}, or lower the learning rate"
+        return TrainingDiverged(f"{problem}, on the {self.kind} {shown}", do=do)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,21 +4,18 @@ import csv
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor
 
 from roi_agent.model.utils.atomic_files import save_aside
 from roi_agent.model.utils.progress import progress_bar
 
-Figures = dict[str, float]
 _COLUMNS = ("phase", "step", "seconds", "learning_rate", "loss")
 
 
 class Log:
     """Appends rows to the run's CSV; rows that a phase resumed at `step` will write again are dropped first."""
 
-    def __init__(self, path: Path, phase: str, step: int, figures: tuple[str, ...], *, digits: int = 4) -> None:
+    def __init__(self, path: Path, phase: str, step: int, figures: tuple[str, ...]) -> None:
         self._path, self._phase, self._step, self._columns = path, phase, step, (*_COLUMNS, *figures)
-        self._digits = digits
 
     def __enter__(self) -> "Log":
         kept = [row for row in self._rows() if row["phase"] != self._phase or int(row["step"]) <= self._step]
@@ -32,7 +29,7 @@ class Log:
 
     def write(self, step: int, seconds: float, rate: float, recent: dict[str, list[float]]) -> None:
         """A row with the means of what was remembered since the last one."""
-        figures = {name: f"{sum(values) / len(values):.{self._digits}f}" for name, values in recent.items()}
+        figures = {name: f"{sum(values) / len(values):.6f}" for name, values in recent.items()}
         row = {"phase": self._phase, "step": step, "seconds": f"{seconds:.0f}", "learning_rate": f"{rate:.3g}", **figures}
         self._writer.writerow(row)
         self._file.flush()
@@ -48,18 +45,6 @@ class Log:
             return []
         with self._path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
-
-
-def remember(recent: dict[str, list[float]], loss: Tensor, figures: Figures) -> None:
-    """Add a step's loss and figures to those since the last row."""
-    recent["loss"].append(loss.item())
-    for name, value in figures.items():
-        recent[name].append(value)
-
-
-def summary(recent: dict[str, list[float]], names: tuple[str, ...]) -> str:
-    """The means of what was remembered under these names, for the progress bar."""
-    return "  ".join(f"{name} {sum(recent[name]) / len(recent[name]):.3f}" for name in names if name in recent)
 
 
 def steps_bar(show: bool) -> Progress:

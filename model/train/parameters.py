@@ -2,12 +2,17 @@
 
 from torch import nn
 
+from roi_agent.model.errors import InvalidSetting
+
 
 def freeze_all_but(model: nn.Module, trained: tuple[str, ...]) -> list[nn.Parameter]:
     """Only parameters under the named modules learn; modules without any are put in evaluation mode.
 
-    Returns the parameters that learn.
+    Returns the parameters that learn.  Error: InvalidSetting for a module that the model does not have.
     """
+    known = dict(model.named_modules())
+    if unknown := [each for each in trained if each not in known]:
+        raise InvalidSetting(f"the model has no module {unknown[0]!r}", do="name modules of the model under trained")
     model.train()
     learning = []
     for name, parameter in model.named_parameters():

@@ -1,6 +1,5 @@
 """What would stop a training on records, found before its first step."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -16,11 +15,9 @@ from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.mixture import Part, open_parts
 from roi_agent.model.train.packing import prefix_ids
 from roi_agent.model.train.plan import Plan, make_plan
-from roi_agent.model.train.run_checkpoints import KEPT, saved
-from roi_agent.model.utils.atomic_files import save_aside
+from roi_agent.model.train.run_checkpoints import KEPT, check_same_run, note_run
 
 _IMAGES = 100  # of each set, that are looked for
-_RUN = "run.json"
 # What may change between a run and its continuation: nothing of it changes what is learned from which batch.
 _FREE = ("micro_batch", "gradient_checkpointing", "compile", "spike", "save_every", "log_every", "workers", "evaluate")
 
@@ -34,7 +31,7 @@ def check_ready(job: RecordJob, processes: int) -> Plan:
     """
     settings = job.settings
     settings.accumulation(processes)
-    _check_same_run(job)
+    check_same_run(job.folder, _described(job))
     Diverged.load(job.folder)
     parts = open_parts(job.data, settings.data, conversations=settings.conversations)
     if settings.evaluate:
@@ -46,8 +43,7 @@ def check_ready(job: RecordJob, processes: int) -> Plan:
     plan = make_plan(settings, config, processes=processes, random=job.random)
     already = sum(file.stat().st_size for file in job.folder.rglob("*") if file.is_file())
     check_disk(job.folder / "model", max(0, KEPT * plan.checkpoint + plan.exported - already))
-    job.folder.mkdir(parents=True, exist_ok=True)
-    save_aside(job.folder / _RUN, lambda aside: aside.write_text(json.dumps(_described(job), indent=2) + "\n"))
+    note_run(job.folder, _described(job))
     return plan
 
 
@@ -108,18 +104,6 @@ def check_fit(config: Any, processor: GPT4RoIProcessor, length: int) -> None:
     if not len(prefix) < length <= room:
         problem = f"length is {length}; the image takes {len(prefix)} tokens and the model reads {room}"
         raise InvalidSetting(problem, do="choose a length between the two")
-
-
-def _check_same_run(job: RecordJob) -> None:
-    """A run goes on only as what it began.  Error: InvalidSetting."""
-    file = job.folder / _RUN
-    if not saved(job.folder) or not file.is_file():
-        return
-    before, now = json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(_described(job)))
-    other = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-    if other:
-        problem = f"the run in {job.folder.name!r} began with other settings: {', '.join(other)}"
-        raise InvalidSetting(problem, do="give those it began with, or another folder")
 
 
 def _described(job: RecordJob) -> dict[str, Any]:

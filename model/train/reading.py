@@ -1,13 +1,59 @@
-"""Processes that read the data for a training."""
+"""How samples are read for a training: which of them a process gets, and the processes that read them."""
 
 import signal
+from collections.abc import Iterator
+from typing import Any
 
 import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader, Sampler
 
+from roi_agent.model.train.task import Task
 from roi_agent.model.utils.child_processes import end_with_parent
 
 
-def begin_reading(_: int) -> None:
+class Share(Sampler[list[int]]):
+    """The micro-batches of one process, from a step on.
+
+    Each batch of the order is cut into equal shares of neighbours, one for each process, and each share into micro-batches.
+    """
+
+    def __init__(self, *, steps: range, batch: int, micro_batch: int, processes: int, process: int) -> None:
+        self.steps, self.batch, self.micro_batch = steps, batch, micro_batch
+        self.share = batch // processes
+        self.first = process * self.share
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self.steps:
+            start = step * self.batch + self.first
+            for micro in range(start, start + self.share, self.micro_batch):
+                yield list(range(micro, micro + self.micro_batch))
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.share // self.micro_batch
+
+
+def batches(task: Task, steps: range, accelerator: Accelerator) -> "DataLoader[Any]":
+    """The micro-batches of this process in these steps of a task."""
+    schedule = task.schedule
+    share = Share(
+        steps=steps,
+        batch=schedule.batch,
+        micro_batch=schedule.micro_batch,
+        processes=accelerator.num_processes,
+        process=accelerator.process_index,
+    )
+    return DataLoader(
+        task.samples,
+        batch_sampler=share,
+        collate_fn=task.collate,
+        num_workers=schedule.workers,
+        worker_init_fn=_begin_reading,
+        prefetch_factor=4 if schedule.workers else None,
+    )
+
+
+def _begin_reading(_: int) -> None:
     """In such a process, at its beginning: it has one thread, and leaves Ctrl-C to the one that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()

@@ -1,25 +1,23 @@
-"""What a training on records shows while it goes on: a log as CSV, files for TensorBoard, and a progress bar."""
+"""What a training shows while it goes on: a log as CSV, files for TensorBoard, and a progress bar."""
 
 import logging
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from rich.progress import Progress, TaskID
 
-from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.log import Log, steps_bar
 from roi_agent.model.train.run_checkpoints import Standing
-from roi_agent.model.train.samples import Batch
 from roi_agent.model.train.speed import peak_flops, utilisation
+from roi_agent.model.train.task import Figures, Task
 
 _log = logging.getLogger(__name__)
 LEFT_OUT = "left_out.txt"
-_PHASE = "records"  # in the log's column of phases
-_FIGURES = ("tokens_per_second", "gradient_norm", "utilisation", "held_out_loss", "held_out_exact", "left_out")
+_FIGURES = ("gradient_norm", "left_out")  # of every task
 
 
 def count_left_out(folder: Path) -> int:
@@ -28,22 +26,35 @@ def count_left_out(folder: Path) -> int:
     return len({line.partition(": ")[0] for line in file.read_text(encoding="utf-8").splitlines()}) if file.is_file() else 0
 
 
-class Report:
-    """Every process keeps one; the main process writes.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A step, as this process took it.
 
-    steps: of the whole run.  parameters: of the language model.
+    loss, tokens, num_left_out: of all processes together.  figures: of each micro-batch.  left_out: lines about what this process
+    did not learn from.
     """
 
+    loss: float
+    figures: list[Figures]
+    tokens: int
+    left_out: list[str]
+    num_left_out: int
+
+
+class Report:
+    """Every process keeps one; the main process writes."""
+
     def __init__(
-        self, job: RecordJob, standing: Standing, steps: int, parameters: int, accelerator: Accelerator, show_progress: bool
+        self, task: Task, folder: Path, log: Path, standing: Standing, accelerator: Accelerator, show_progress: bool
     ) -> None:
-        self.job, self.standing, self.steps, self.parameters, self.accelerator = job, standing, steps, parameters, accelerator
+        self.task, self.folder, self.standing, self.accelerator = task, folder, standing, accelerator
         self.main = accelerator.is_main_process
+        self.log = Log(log, task.phase, standing.step, (*task.figures, *_FIGURES))
         self.recent: defaultdict[str, list[float]] = defaultdict(list)
         self.tokens, self.start, self.since = 0, time.monotonic(), time.monotonic()
         self.peak = peak_flops(accelerator.device)
         self.bar: Progress = steps_bar(show_progress and self.main)
-        self.task: TaskID | None = None
+        self.row: TaskID | None = None
 
     @property
     def seconds(self) -> float:
@@ -55,9 +66,9 @@ class Report:
             from torch.utils.tensorboard import SummaryWriter
 
             done = self.standing.step
-            self.log = Log(self.job.folder / "log.csv", _PHASE, done, _FIGURES, digits=6).__enter__()
-            self.board = SummaryWriter(str(self.job.folder / "tensorboard"), purge_step=done + 1)
-            self.task = self.bar.add_task(self.job.folder.name, total=self.steps, completed=done, figures="")
+            self.log.__enter__()
+            self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=done + 1)
+            self.row = self.bar.add_task(self.folder.name, total=self.task.schedule.steps, completed=done, figures="")
             self.bar.start()
         return self
 
@@ -72,47 +83,52 @@ class Report:
         self.recent["left_out"].append(float(len(ids)))
         self._leave_out([f"{each}: in the batch of step {step}, at which the training diverged" for each in ids])
         if self.main:
-            file = self.job.folder / LEFT_OUT
-            _log.warning("the batch of step %d is left out: the training diverged at it; its records are named in %s", step, file)
-        if self.task is not None:
-            self.bar.update(self.task, advance=1)
+            text = "the batch of step %d is left out: the training diverged at it; its %s are named in %s"
+            _log.warning(text, step, self.task.kind, self.folder / LEFT_OUT)
+        if self.row is not None:
+            self.bar.update(self.row, advance=1)
 
-    def step(self, loss: float, tokens: int, norm: float, micros: list[Batch]) -> None:
-        """Note a step; processes tell one another of records that were left out."""
-        left_out = [each for micro in micros for each in micro.left_out]
-        number = self.accelerator.reduce(torch.tensor(len(left_out), device=self.accelerator.device), "sum")
-        if int(number):
-            self._leave_out(gather_object(left_out))
-        self.tokens += tokens
-        for name, value in (("loss", loss), ("gradient_norm", norm), ("left_out", float(number))):
+    def step(self, taken: Taken, norm: float) -> None:
+        """Note a step; processes tell one another of what they left out."""
+        if taken.num_left_out:
+            self._leave_out(gather_object(taken.left_out))
+        self.tokens += taken.tokens
+        own = {"loss": taken.loss, "gradient_norm": norm, "left_out": float(taken.num_left_out)}
+        for name, value in (pair for figures in (own, *taken.figures) for pair in figures.items()):
             self.recent[name].append(value)
-        if self.task is not None:
-            speed = self.tokens / max(1e-9, time.monotonic() - self.since)
-            mean = sum(self.recent["loss"]) / len(self.recent["loss"])
-            self.bar.update(self.task, advance=1, figures=f"loss {mean:.3f}  {speed:,.0f} tokens/s")
+        if self.row is not None:
+            self.bar.update(self.row, advance=1, figures=self._summary())
 
-    def held_out(self, loss: float, exact: float) -> None:
+    def evaluation(self, figures: Figures) -> None:
         """Note an evaluation."""
-        self.recent["held_out_loss"], self.recent["held_out_exact"] = [loss], [exact]
+        self.recent.update((name, [value]) for name, value in figures.items())
 
     def write(self, done: int, rate: float) -> None:
         """A row of the log and the same for TensorBoard, with the means since the last one."""
-        now = time.monotonic()
-        speed = self.tokens / max(1e-9, now - self.since)
-        self.recent["tokens_per_second"] = [speed]
-        if self.peak:
-            share = speed / self.accelerator.num_processes
-            self.recent["utilisation"] = [utilisation(share, self.parameters, self.peak)]
+        if self.tokens:
+            self.recent["tokens_per_second"] = [self._speed()]
+            if self.peak:
+                share = self._speed() / self.accelerator.num_processes
+                self.recent["utilisation"] = [utilisation(share, self.task.num_parameters, self.peak)]
         if self.main:
             self.log.write(done, self.seconds, rate, self.recent)
             for name, values in (*self.recent.items(), ("learning_rate", [rate])):
                 self.board.add_scalar(name, sum(values) / len(values), done)
         self.recent.clear()
-        self.tokens, self.since = 0, now
+        self.tokens, self.since = 0, time.monotonic()
+
+    def _speed(self) -> float:
+        return self.tokens / max(1e-9, time.monotonic() - self.since)
+
+    def _summary(self) -> str:
+        """The means since the last row, for the progress bar."""
+        shown = [name for name in ("loss", *self.task.shown) if name in self.recent]
+        means = [f"{name} {sum(self.recent[name]) / len(self.recent[name]):.3f}" for name in shown]
+        return "  ".join([*means, *([f"{self._speed():,.0f} tokens/s"] if self.tokens else [])])
 
     def _leave_out(self, lines: list[str]) -> None:
-        """Name records, each once: epochs and runs that go on meet them again."""
-        file = self.job.folder / LEFT_OUT
+        """Name samples, each once: epochs and runs that go on meet them again."""
+        file = self.folder / LEFT_OUT
         if self.main:
             known = set(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else set()
             with file.open("a", encoding="utf-8") as named:

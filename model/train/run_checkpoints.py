@@ -1,8 +1,8 @@
-"""What a training on records keeps of itself: weights that learn, the optimiser, and where it stands.
+"""What a training keeps of itself: what it is, weights that learn, the optimiser, and where it stands.
 
 A checkpoint is a folder `checkpoints/step-N` that torch.distributed.checkpoint wrote, sharded over the processes and read by any
-number of them. It is written aside and renamed. The noise of a step is drawn from seed and step alone (see `record_training`),
-so no generator's state needs keeping. On a CPU a run goes on to the same bits as one that was never stopped.
+number of them. It is written aside and renamed; the last one holds no optimiser. The noise of a step is drawn from seed and step
+alone, so no generator's state needs keeping. On a CPU a run goes on to the same bits as one that was never stopped.
 On CUDA it need not: there some sums, as in the gradient of RoIAlign, depend on the order in which threads add.
 """
 
@@ -29,10 +29,11 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
 from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 from torch.optim import Optimizer
 
-from roi_agent.model.errors import CheckpointMismatch, TrainingFailed
+from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, TrainingFailed
+from roi_agent.model.utils.atomic_files import save_aside
 
 KEPT = 2  # the newest, and the last one before it
-_STANDING = "standing.json"
+_RUN, _STANDING = "run.json", "standing.json"
 _OPTIONS = StateDictOptions(ignore_frozen_params=True, strict=False)
 
 
@@ -45,10 +46,33 @@ class Standing:
     losses: list[float] = field(default_factory=list)
 
 
+def check_same_run(folder: Path, described: dict[str, Any]) -> None:
+    """A run goes on only as what it began.  Error: InvalidSetting."""
+    file = folder / _RUN
+    if not saved(folder) or not file.is_file():
+        return
+    before, now = json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(described))
+    other = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    if other:
+        problem = f"the run in {folder.name!r} began with other settings: {', '.join(other)}"
+        raise InvalidSetting(problem, do="give those it began with, or another folder")
+
+
+def note_run(folder: Path, described: dict[str, Any]) -> None:
+    """Write down what a run is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_aside(folder / _RUN, lambda aside: aside.write_text(json.dumps(described, indent=2) + "\n"))
+
+
 def saved(folder: Path) -> list[Path]:
     """The run's checkpoints, oldest first."""
     found = [each for each in (folder / "checkpoints").glob("step-*") if (each / _STANDING).is_file() and not each.suffix]
     return sorted(found, key=lambda each: int(each.name.removeprefix("step-")))
+
+
+def newest_step(folder: Path) -> int:
+    """The step of the newest checkpoint, 0 without one."""
+    return max((int(each.name.removeprefix("step-")) for each in saved(folder)), default=0)
 
 
 def make_room(folder: Path) -> None:
@@ -59,7 +83,7 @@ def make_room(folder: Path) -> None:
         shutil.rmtree(old)
 
 
-def save(folder: Path, module: nn.Module, optimizer: Optimizer, standing: Standing, *, accelerator: Any) -> None:
+def save(folder: Path, module: nn.Module, optimizer: Optimizer | None, standing: Standing, *, accelerator: Any) -> None:
     """Write a checkpoint with all processes together.  Error: TrainingFailed where it cannot be written."""
     try:
         _save(folder, module, optimizer, standing, accelerator)
@@ -74,7 +98,7 @@ def save(folder: Path, module: nn.Module, optimizer: Optimizer, standing: Standi
         ) from None
 
 
-def _save(folder: Path, module: nn.Module, optimizer: Optimizer, standing: Standing, accelerator: Any) -> None:
+def _save(folder: Path, module: nn.Module, optimizer: Optimizer | None, standing: Standing, accelerator: Any) -> None:
     target = folder / "checkpoints" / f"step-{standing.step:08d}"
     aside = target.with_name(target.name + ".part")
     if accelerator.is_main_process:
@@ -124,9 +148,21 @@ def load(folder: Path, module: nn.Module, optimizer: Optimizer | None = None, *,
 
 def _tensors(module: nn.Module, optimizer: Optimizer | None) -> dict[str, Any]:
     tensors: dict[str, Any] = {"model": get_model_state_dict(module, options=_OPTIONS)}
+    for name in _frozen(module):
+        tensors["model"].pop(name, None)
     if optimizer is not None:
         tensors["optimizer"] = get_optimizer_state_dict(module, optimizer, options=_OPTIONS)
     return tensors
+
+
+def _frozen(module: nn.Module) -> Iterator[str]:
+    """What torch would keep of what does not learn: frozen weights under a second name, and statistics beside frozen weights."""
+    for prefix, part in module.named_modules(remove_duplicate=False):
+        own = dict(part.named_parameters(recurse=False))
+        still = not any(each.requires_grad for each in own.values())
+        names = [name for name, each in own.items() if not each.requires_grad]
+        names += [name for name, _ in part.named_buffers(recurse=False) if still]
+        yield from (f"{prefix}.{name}" if prefix else name for name in names)
 
 
 @contextmanager

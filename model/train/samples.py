@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from roi_agent.model.data.lettered import lettered
 from roi_agent.model.data.record import Record
@@ -162,27 +162,6 @@ class Samples(Dataset[Sample]):
             crops=crops,
             left_out=[each for sample in samples for each in sample.left_out],
         )
-
-
-class Share(Sampler[list[int]]):
-    """The micro-batches of one process, from a step on.
-
-    Each batch of the order is cut into equal shares of neighbours, one for each process, and each share into micro-batches.
-    """
-
-    def __init__(self, *, steps: range, batch: int, micro_batch: int, processes: int, process: int) -> None:
-        self.steps, self.batch, self.micro_batch = steps, batch, micro_batch
-        self.share = batch // processes
-        self.first = process * self.share
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in self.steps:
-            start = step * self.batch + self.first
-            for micro in range(start, start + self.share, self.micro_batch):
-                yield list(range(micro, micro + self.micro_batch))
-
-    def __len__(self) -> int:
-        return len(self.steps) * self.share // self.micro_batch
 
 
 def encode_records(

@@ -1,14 +1,15 @@
 """The settings of a training on records, read from a YAML file; unknown keys and impossible values fail."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.gpt4roi.configuration import PRESETS
-from roi_agent.model.train.config_files import build, read_values
+from roi_agent.model.train.config_files import build, check_numbers, read_values
+from roi_agent.model.train.task import Schedule
 
 PARTS = ("vision_tower", "region_encoder", "projector", "language_model")
 _LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -27,7 +28,7 @@ class LoraSettings:
     modules: tuple[str, ...] = _LINEAR
 
     def __post_init__(self) -> None:
-        _check_numbers(self, above=("rank", "alpha"), shares=("dropout",))
+        check_numbers(self, above=("rank", "alpha"), shares=("dropout",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class EvaluationSettings:
     max_new_tokens: int = 32
 
     def __post_init__(self) -> None:
-        _check_numbers(self, above=("every", "records", "max_new_tokens"))
+        check_numbers(self, above=("every", "records", "max_new_tokens"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class RecordSettings:
                 raise InvalidSetting(f"{name} is {getattr(self, name)!r}", do="use true or false, or leave it out")
         if self.precision not in ("float32", "bf16"):
             raise InvalidSetting(f"precision is {self.precision!r}", do="use float32 or bf16")
-        _check_numbers(
+        check_numbers(
             self,
             above=(
                 "batch",
@@ -166,34 +167,24 @@ class RecordSettings:
             raise InvalidSetting(problem, do="choose a batch that their product divides")
         return self.batch // (processes * self.micro_batch)
 
-    def rate(self, step: int, steps: int) -> float:
-        """The learning rate: it rises in a line, then falls along half a cosine."""
-        warm = max(1, self.warmup_steps if self.warmup_steps is not None else round(steps * self.warmup))
-        if step < warm:
-            return self.learning_rate * (step + 1) / warm
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-    def warm(self, steps: int) -> int:
-        """Steps of the warm-up."""
-        return self.warmup_steps if self.warmup_steps is not None else round(steps * self.warmup)
+    def schedule(self, steps: int) -> Schedule:
+        """How so many steps are trained."""
+        return Schedule(
+            steps=steps,
+            batch=self.batch,
+            micro_batch=self.micro_batch,
+            learning_rate=self.learning_rate,
+            warm=self.warmup_steps if self.warmup_steps is not None else round(steps * self.warmup),
+            bf16=self.precision == "bf16",
+            clip=self.clip,
+            spike=self.spike,
+            seed=self.seed,
+            save_every=self.save_every,
+            log_every=self.log_every,
+            evaluate_every=self.evaluate.every if self.evaluate else 0,
+            workers=self.workers,
+        )
 
 
 def _tupled(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
-
-
-def _check_numbers(settings: Any, *, above: tuple[str, ...] = (), shares: tuple[str, ...] = ()) -> None:
-    """Numbers of the annotated kind; YAML reads 2e-5, without a point, as a text."""
-    for each in fields(settings):
-        value, kind = getattr(settings, each.name), each.type
-        wrong = kind is int and (not isinstance(value, int) or isinstance(value, bool))
-        if wrong or (kind is float and (not isinstance(value, Real) or isinstance(value, bool))):
-            raise InvalidSetting(f"{each.name} is {value!r}, not a number", do="write numbers as 16 or 2.0e-5")
-        if kind is bool and not isinstance(value, bool):
-            raise InvalidSetting(f"{each.name} is {value!r}", do="use true or false")
-    for name in above:
-        if not 0 < getattr(settings, name) < math.inf:
-            raise InvalidSetting(f"{name} is {getattr(settings, name)}", do="give a number above zero")
-    for name in shares:
-        if not 0 <= getattr(settings, name) < 1:
-            raise InvalidSetting(f"{name} is {getattr(settings, name)}", do="give a share from 0, below 1")

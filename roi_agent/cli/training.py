@@ -150,7 +150,7 @@ def train(
         if any(given) or processes > 1 or plan:
             raise InvalidSetting(f"{config} trains on the toy world", do="leave out the options for records")
         with waiting("starting", not as_json):
-            from roi_agent.model.toy.train.loop import train as run
+            from roi_agent.model.toy.train.phases import train as run
         target = run(TrainSettings.load(config), folder, only=phase, show_progress=not as_json)
     else:
         if phase is not None:

@@ -16,11 +16,12 @@ from roi_agent.model.toy.questions.phrases import vocabulary, words
 from roi_agent.model.toy.samples.phrases import PromptedDataset, PromptedSample, collate_prompted, prompted
 from roi_agent.model.toy.samples.questions import scene_pixels
 from roi_agent.model.toy.train import domain as familiar
-from roi_agent.model.toy.train import loop
+from roi_agent.model.toy.train import phases
 from roi_agent.model.toy.train.detection_loss import detection_loss
 from roi_agent.model.toy.train.detector import DetectorTrainee
 from roi_agent.model.toy.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.toy.world.scenes import make_scene
+from tests.interrupted_steps import stop_at
 
 QUICK = TrainSettings(
     preset="nano-detector",
@@ -136,7 +137,7 @@ def test_every_part_of_the_model_learns(trainee: DetectorTrainee) -> None:
 
 def test_modules_learn_at_their_share_of_the_rate(trainee: DetectorTrainee) -> None:
     trainee.model.requires_grad_(True)
-    groups = loop._groups(trainee.model, QUICK.phases[0])
+    groups = phases.parameter_groups(trainee.model, QUICK.phases[0].rates)
     shares = {group["share"]: sum(each.numel() for each in group["params"]) for group in groups}
     backbone = sum(each.numel() for each in trainee.model.model.backbone.parameters())
     assert shares == {0.1: backbone, 1.0: sum(each.numel() for each in trainee.model.parameters()) - backbone}
@@ -144,21 +145,13 @@ def test_modules_learn_at_their_share_of_the_rate(trainee: DetectorTrainee) -> N
 
 def test_a_cut_run_goes_on_with_the_same_losses_and_ends_in_a_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    folder = loop.train(QUICK, whole, show_progress=False)
+    folder = phases.train(QUICK, whole, show_progress=False)
 
-    optimise, calls = loop._optimise, []
-
-    def failing(*arguments: object) -> None:
-        calls.append(1)
-        if len(calls) in (3, 6):
-            raise KeyboardInterrupt
-        optimise(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(loop, "_optimise", failing)
+    stop_at(monkeypatch, 3, 8)  # in the first phase, and in the second after its checkpoint
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            loop.train(QUICK, cut, show_progress=False)
-    resumed = loop.train(QUICK, cut, show_progress=False)
+            phases.train(QUICK, cut, show_progress=False)
+    resumed = phases.train(QUICK, cut, show_progress=False)
 
     assert losses(cut) == losses(whole)
     one, other = (GroundingDinoForObjectDetection.from_pretrained(each).state_dict() for each in (folder, resumed))

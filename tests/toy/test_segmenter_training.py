@@ -25,11 +25,12 @@ from roi_agent.model.toy.evaluate.segmentation import (
 )
 from roi_agent.model.toy.samples.prompts import POINTS, PointedDataset, collate_pointed, pixel_of, pointed
 from roi_agent.model.toy.train import domain as familiar
-from roi_agent.model.toy.train import loop
+from roi_agent.model.toy.train import phases
 from roi_agent.model.toy.train.segmentation_loss import decoded_loss, mask_ious, prompts_loss
 from roi_agent.model.toy.train.segmenter import SegmenterTrainee
 from roi_agent.model.toy.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.toy.world.scenes import make_scene, render
+from tests.interrupted_steps import stop_at
 
 PARTS = ("shared_image_embedding", "vision_encoder", "prompt_encoder", "mask_decoder")
 QUICK = TrainSettings(
@@ -141,19 +142,11 @@ def rows(folder: Path) -> list[tuple[str, str, str]]:
 
 
 def test_a_cut_run_goes_on_with_the_same_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = loop.train(QUICK, tmp_path / "whole", show_progress=False)
-    optimise, calls = loop._optimise, []
-
-    def cut(*arguments: Any) -> None:
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        optimise(*arguments)
-
-    monkeypatch.setattr(loop, "_optimise", cut)
+    target = phases.train(QUICK, tmp_path / "whole", show_progress=False)
+    stop_at(monkeypatch, 3)
     with pytest.raises(KeyboardInterrupt):
-        loop.train(QUICK, tmp_path / "cut", show_progress=False)
-    again = loop.train(QUICK, tmp_path / "cut", show_progress=False)
+        phases.train(QUICK, tmp_path / "cut", show_progress=False)
+    again = phases.train(QUICK, tmp_path / "cut", show_progress=False)
     assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
     assert (again / "model.safetensors").read_bytes() == (target / "model.safetensors").read_bytes()
     loaded = TransformersSegmenter.load(again)

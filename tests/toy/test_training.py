@@ -19,11 +19,12 @@ from roi_agent.model.gpt4roi.processing import IGNORE, GPT4RoIProcessor, new_pro
 from roi_agent.model.toy.questions.questions import FAMILY_NAMES
 from roi_agent.model.toy.samples.questions import ToyDataset, collate
 from roi_agent.model.toy.train import domain as familiar
-from roi_agent.model.toy.train import loop, region_model
+from roi_agent.model.toy.train import phases, region_model
 from roi_agent.model.toy.train.objectives import OBJECTIVES, answer_loss, region_codes
 from roi_agent.model.toy.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.toy.train.tokenizer import train_tokenizer
 from roi_agent.model.train.parameters import freeze_all_but
+from tests.interrupted_steps import stop_at
 
 QUICK = TrainSettings(
     preset="nano",
@@ -56,7 +57,7 @@ def _small() -> Iterator[None]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("whole")
-    loop.train(QUICK, folder, show_progress=False)
+    phases.train(QUICK, folder, show_progress=False)
     return folder
 
 
@@ -69,23 +70,33 @@ def test_a_cut_run_goes_on_with_the_same_losses_and_ends_in_the_same_weights(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut = tmp_path / "cut"
-    optimise, calls = loop._optimise, []
-
-    def failing(*arguments: object) -> None:
-        calls.append(1)
-        if len(calls) in (3, 6):
-            raise KeyboardInterrupt
-        optimise(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(loop, "_optimise", failing)
+    stop_at(monkeypatch, 3, 8)  # in the first phase, and in the second after its checkpoint
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            loop.train(QUICK, cut, show_progress=False)
-    loop.train(QUICK, cut, show_progress=False)
+            phases.train(QUICK, cut, show_progress=False)
+    phases.train(QUICK, cut, show_progress=False)
 
     assert losses(cut) == losses(whole)
     ours, theirs = load_file(whole / "model" / "model.safetensors"), load_file(cut / "model" / "model.safetensors")
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_phase_is_run_alone_and_goes_on_only_as_what_it_began(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSetting, match="no phase 'stage9'; choose one of words, stage1"):
+        phases.train(QUICK, tmp_path, only="stage9", show_progress=False)
+    phases.train(QUICK, tmp_path, only="stage1", show_progress=False)
+    assert {phase for phase, *_ in losses(tmp_path)} == {"stage1"}
+    alone = load_file(tmp_path / "model" / "model.safetensors")
+    phases.train(QUICK, tmp_path, show_progress=False)
+    after = load_file(tmp_path / "model" / "model.safetensors")
+    changed = {name for name in after if not torch.equal(alone[name], after[name])}
+    assert changed and all(name.startswith("language_model.") for name in changed), "each phase keeps only what it trained"
+    assert [each.name for each in (tmp_path / "phases" / "words" / "checkpoints").iterdir()] == ["step-00000003"]
+    words, stage1 = QUICK.phases
+    with pytest.raises(InvalidSetting, match="'words' began with other settings: learning_rate"):
+        phases.train(replace(QUICK, phases=(replace(words, learning_rate=1.0), stage1)), tmp_path, show_progress=False)
+    with pytest.raises(InvalidSetting, match="no module 'towers'"):
+        phases.train(replace(QUICK, phases=(replace(words, trained=("towers",)),)), tmp_path / "other", show_progress=False)
 
 
 def test_phases_of_different_precision_follow_one_another_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +110,7 @@ def test_phases_of_different_precision_follow_one_another_in_one_process(tmp_pat
         return inner(self, phase, *rest)
 
     monkeypatch.setattr(region_model.RegionModelTrainee, "loss", loss)
-    loop.train(replace(QUICK, phases=(words, tower, stage1)), tmp_path, show_progress=False)
+    phases.train(replace(QUICK, phases=(words, tower, stage1)), tmp_path, show_progress=False)
     assert seen == [("words", False), ("tower", True), ("stage1", False)]
 
 
@@ -174,7 +185,8 @@ def test_codes_of_kinds_and_colours_are_orthogonal() -> None:
 
 def test_the_learning_rate_warms_up_and_decays() -> None:
     phase = PhaseSettings("p", "words", ("up",), 100, 1, 1, 1.0, warmup=0.1)
-    rates = [loop.learning_rate(phase, step) for step in range(100)]
+    schedule = replace(QUICK, phases=(phase,)).schedule(phase)
+    rates = [schedule.rate(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[10] == pytest.approx(1.0)
     assert rates[-1] < 0.03
@@ -182,10 +194,10 @@ def test_the_learning_rate_warms_up_and_decays() -> None:
 
 def test_the_shipped_configuration_loads_and_its_phases_follow_the_paper() -> None:
     settings = TrainSettings.load("nano")
-    phases = {phase.name: phase for phase in settings.phases}
-    assert list(phases)[-4:] == ["tower", "stage1", "stage2", "stage2-again"]
-    assert phases["stage1"].trained == ("region_encoder",)
-    assert not any("vision" in module for module in phases["stage2"].trained)
+    named = {phase.name: phase for phase in settings.phases}
+    assert list(named)[-4:] == ["tower", "stage1", "stage2", "stage2-again"]
+    assert named["stage1"].trained == ("region_encoder",)
+    assert not any("vision" in module for module in named["stage2"].trained)
     assert all(set(phase.family_weights) <= set(FAMILY_NAMES) for phase in settings.phases)
 
 
@@ -212,6 +224,16 @@ def test_the_shipped_configuration_loads_and_its_phases_follow_the_paper() -> No
             "rates are",
         ),
         ("preset: nano\nphases: [{name: a}]", "missing"),
+        ("preset: nano\nsave_every: 0\nphases: []", "save_every is 0"),
+        (
+            "preset: nano\nphases: [{name: a, objective: words, steps: 1, scenes: 1, questions: 1, learning_rate: 2e-5}]",
+            "phase a: learning_rate is '2e-5', not a number",
+        ),
+        (
+            "preset: nano\nphases:\n"
+            "- &a {name: a, objective: words, steps: 1, scenes: 1, questions: 1, learning_rate: 1, trained: [up]}\n- *a",
+            "two phases are called 'a'",
+        ),
         ("preset: [", "not YAML"),
         ("just text", "a mapping"),
     ],
@@ -230,5 +252,22 @@ def test_an_unknown_configuration_names_the_known_ones() -> None:
 def test_a_loss_that_is_no_number_stops_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken: Any = {name: (lambda model, batch: (torch.tensor(float("nan")), {})) for name in OBJECTIVES}
     monkeypatch.setattr(region_model, "OBJECTIVES", broken)
-    with pytest.raises(TrainingDiverged, match=r"training_diverged.*phase words, step 0"):
-        loop.train(QUICK, tmp_path, show_progress=False)
+    with pytest.raises(TrainingDiverged, match=r"the loss is nan at step 0, on the scenes words/\d+, words/\d+;"):
+        phases.train(QUICK, tmp_path, show_progress=False)
+
+
+def test_a_run_that_goes_on_leaves_out_the_batch_at_which_it_diverged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = replace(QUICK.phases[0], steps=2)
+    settings, objective, calls = replace(QUICK, phases=(words,)), OBJECTIVES["words"], []
+
+    def broken(*arguments: Any) -> Any:
+        calls.append(1)
+        loss, figures = objective(*arguments)
+        return (loss * float("nan") if len(calls) == 2 else loss), figures
+
+    monkeypatch.setitem(OBJECTIVES, "words", broken)
+    with pytest.raises(TrainingDiverged, match=r"step 1, on the scenes words/.*without this batch"):
+        phases.train(settings, tmp_path, show_progress=False)
+    phases.train(settings, tmp_path, show_progress=False)
+    assert [(step, bool(loss)) for _, step, loss in losses(tmp_path)] == [("1", True), ("2", False)]
+    assert (tmp_path / "phases" / "words" / "left_out.txt").read_text().count("at which the training diverged") == 2

@@ -8,7 +8,7 @@ import pytest
 
 from roi_agent.model.errors import DataNotFound, InvalidSetting
 from roi_agent.model.train.mixture import Mixture, open_parts
-from roi_agent.model.train.samples import Share
+from roi_agent.model.train.reading import Share
 from tests.training_sets import write_set
 
 

@@ -8,7 +8,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -20,6 +19,7 @@ from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.readiness import check_ready
 from roi_agent.model.train.starting import Start
 from roi_agent.model.train.training import train_on_records
+from tests.interrupted_steps import stop_at
 from tests.record_runs import ALL, back_to_step_2, job, losses, make_root, weights
 
 
@@ -33,15 +33,7 @@ def test_a_cut_run_goes_on_to_the_same_losses_and_the_same_bits(
 ) -> None:
     whole, cut = job(root, tmp_path / "whole", "nano"), job(root, tmp_path / "cut", "nano")
     train_on_records(whole, show_progress=False)
-    step, calls = torch.optim.AdamW.step, []
-
-    def failing(self: Any, *arguments: Any, **options: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return step(self, *arguments, **options)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", failing)
+    stop_at(monkeypatch, 4)
     with pytest.raises(KeyboardInterrupt):
         train_on_records(cut, show_progress=False)
     assert len(losses(cut.folder)) == 3, "the third step was done, and not kept"

@@ -59,8 +59,8 @@ def test_wrong_settings_say_what_is_wrong(changes: dict[str, Any], problem: str)
 
 @pytest.mark.parametrize(("warmup_steps", "warm"), [(None, 10), (0, 1), (25, 25)])
 def test_the_learning_rate_rises_in_a_line_and_falls_along_a_cosine(warmup_steps: int | None, warm: int) -> None:
-    settings = replace(QUICK, learning_rate=2.0, warmup=0.1, warmup_steps=warmup_steps)
-    rates = [settings.rate(step, 100) for step in range(100)]
+    schedule = replace(QUICK, learning_rate=2.0, warmup=0.1, warmup_steps=warmup_steps).schedule(100)
+    rates = [schedule.rate(step) for step in range(100)]
     assert rates[0] == pytest.approx(2.0 / warm) and max(rates) == rates[warm] == pytest.approx(2.0)
     assert rates[-1] < 0.01 and rates[50 + warm // 2] == pytest.approx(1.0, abs=0.05)
 

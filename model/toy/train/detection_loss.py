@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.ops import box_convert, box_iou, generalized_box_iou, generalized_box_iou_loss
 
 from roi_agent.model.toy.samples.phrases import PromptedBatch
-from roi_agent.model.train.log import Figures
+from roi_agent.model.train.task import Figures
 
 _ALPHA, _GAMMA = 0.25, 2.0  # of the focal loss
 _L1, _GIOU = 5.0, 2.0  # weights of a box's two losses beside that of its tokens, in the loss and in matching

@@ -24,7 +24,7 @@ from roi_agent.model.toy.train.detection_loss import detection_loss
 from roi_agent.model.toy.train.domain import fit_domain
 from roi_agent.model.toy.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.toy.train.trainee import Trainee
-from roi_agent.model.train.log import Figures
+from roi_agent.model.train.task import Figures
 
 REGION_MODEL = Path(__file__).parents[2] / "nano" / "model.safetensors"  # whose vision tower the detector starts from
 _KNOWN = "nano knows only the rendered scenes of the toy world"

@@ -10,7 +10,7 @@ from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.gpt4roi.processing import IGNORE
 from roi_agent.model.toy.samples.questions import ToyBatch
 from roi_agent.model.toy.world.art import COLOURS, KINDS
-from roi_agent.model.train.log import Figures
+from roi_agent.model.train.task import Figures
 
 Objective = Callable[[GPT4RoIForConditionalGeneration, ToyBatch], tuple[Tensor, Figures]]
 

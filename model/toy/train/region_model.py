@@ -18,7 +18,7 @@ from roi_agent.model.toy.train.objectives import OBJECTIVES
 from roi_agent.model.toy.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.toy.train.tokenizer import train_tokenizer
 from roi_agent.model.toy.train.trainee import Trainee
-from roi_agent.model.train.log import Figures
+from roi_agent.model.train.task import Figures
 
 
 class RegionModelTrainee(Trainee):

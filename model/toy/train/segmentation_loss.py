@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, mse_loss, sigmoid
 
 from roi_agent.model.toy.samples.prompts import POINTS, PointedBatch
-from roi_agent.model.train.log import Figures
+from roi_agent.model.train.task import Figures
 
 _FOCAL, _QUALITY = 20.0, 1.0  # weights beside dice
 _GAMMA = 2.0

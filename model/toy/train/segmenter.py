@@ -21,7 +21,7 @@ from roi_agent.model.toy.train.domain import fit_domain
 from roi_agent.model.toy.train.segmentation_loss import boxes_loss, prompts_loss
 from roi_agent.model.toy.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.toy.train.trainee import Trainee
-from roi_agent.model.train.log import Figures
+from roi_agent.model.train.task import Figures
 
 _KNOWN = "nano knows only the rendered scenes of the toy world"
 _IMAGE_SIZE, _PATCH_SIZE = 128, 8  # pixels

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.toy.world.scenery import ALONE, MOST
-from roi_agent.model.train.config_files import build, read_values
+from roi_agent.model.train.config_files import build, check_numbers, read_values
+from roi_agent.model.train.task import Schedule
 
 OBJECTIVES = ("words", "tower", "questions", "vocabulary", "phrases", "boxes", "prompts")
 
@@ -19,7 +20,8 @@ class PhaseSettings:
         word) or `phrases` (prompts of some phrases, true and false); for a segmenter `boxes` (masks from boxes alone) or
         `prompts` (from boxes, points and masks).
     trained: names of the modules that learn; all others are frozen.
-    precision: `no` (float32) or `bf16`; on a CPU, bf16 pays for convolutions and not for a small language model.
+    precision: float32 or bf16, in which what learns is still kept in float32; on a CPU, bf16 pays for convolutions and not for a
+        small language model.
     warmup: share of the steps in which the learning rate rises.  final_rate: what is left of it at the end, as a share of the
         peak; 1 keeps it up, in a phase that must find a rule and not polish it.
     scenes: scenes in a batch; questions: conversations about each, or the most phrases that are looked for, or
@@ -39,7 +41,7 @@ class PhaseSettings:
     warmup: float = 0.03
     final_rate: float = 0.02
     weight_decay: float = 0.01
-    precision: str = "no"
+    precision: str = "float32"
     alone: float = ALONE
     most_regions: int = MOST
     family_weights: dict[str, float] = field(default_factory=dict)
@@ -48,8 +50,9 @@ class PhaseSettings:
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
             raise InvalidSetting(f"phase {self.name}: objective {self.objective!r}", do=f"choose one of {', '.join(OBJECTIVES)}")
-        if self.precision not in ("no", "bf16"):
-            raise InvalidSetting(f"phase {self.name}: precision {self.precision!r}", do="use no or bf16")
+        if self.precision not in ("float32", "bf16"):
+            raise InvalidSetting(f"phase {self.name}: precision is {self.precision!r}", do="use float32 or bf16")
+        check_numbers(self, above=("steps", "scenes", "learning_rate"), where=f"phase {self.name}: ")
         for key in ("warmup", "final_rate", "alone"):
             if not 0 <= getattr(self, key) <= 1:
                 raise InvalidSetting(f"phase {self.name}: {key} is {getattr(self, key)}", do="give a share from 0 to 1")
@@ -59,9 +62,6 @@ class PhaseSettings:
             raise InvalidSetting(f"phase {self.name}: rates are {wrong}", do="give shares above 0 and up to 1")
         if not 2 <= self.most_regions <= MOST:
             raise InvalidSetting(f"phase {self.name}: most_regions is {self.most_regions}", do=f"give 2 to {MOST}")
-        for key in ("steps", "scenes", "learning_rate"):
-            if getattr(self, key) <= 0:
-                raise InvalidSetting(f"phase {self.name}: {key} is {getattr(self, key)}", do="give a number above zero")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,12 @@ class TrainSettings:
     log_every: int = 25
     workers: int = 1
 
+    def __post_init__(self) -> None:
+        check_numbers(self, above=("save_every", "log_every"))
+        names = [phase.name for phase in self.phases]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise InvalidSetting(f"two phases are called {twice[0]!r}", do="give each a name of its own")
+
     @classmethod
     def load(cls, config: str | Path) -> "TrainSettings":
         """A YAML file, or the name of one in `model/train/configs/`.  Raises ModelNotFound and InvalidSetting."""
@@ -83,3 +89,23 @@ class TrainSettings:
             build(PhaseSettings, {**each, "trained": tuple(each.get("trained", ()))}) for each in values.pop("phases", ())
         )
         return build(cls, {**values, "phases": phases})
+
+    def first_scene(self, phase: PhaseSettings) -> int:
+        """Where a phase's scenes begin among those of training: no two phases see the same."""
+        return sum(each.steps * each.scenes for each in self.phases[: self.phases.index(phase)])
+
+    def schedule(self, phase: PhaseSettings) -> Schedule:
+        """How a phase is trained.  Any loss that is a number is taken: what is asked changes from phase to phase."""
+        return Schedule(
+            steps=phase.steps,
+            batch=phase.scenes,
+            micro_batch=phase.scenes,
+            learning_rate=phase.learning_rate,
+            warm=round(phase.steps * phase.warmup),
+            final_rate=phase.final_rate,
+            bf16=phase.precision == "bf16",
+            seed=self.seed,
+            save_every=self.save_every,
+            log_every=self.log_every,
+            workers=self.workers,
+        )

@@ -1,4 +1,4 @@
-"""What the training loop needs to know of whatever it trains."""
+"""What a training of phases needs to know of whatever it trains."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from roi_agent.model.toy.train.settings import PhaseSettings
-from roi_agent.model.train.log import Figures
+from roi_agent.model.train.task import Figures
 
 
 class Trainee(ABC):

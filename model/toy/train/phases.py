@@ -1,0 +1,100 @@
+"""The training of the nano models: phases one after another, each a task of the one loop.
+
+A run's folder holds a log as CSV, and in `phases/NAME` the checkpoints of each phase: the last one alone, once it is finished.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+
+from roi_agent.model.checkpoints.loading import without_bars
+from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.toy.questions.questions import TRAINING_SEEDS
+from roi_agent.model.toy.train.detector import DetectorTrainee
+from roi_agent.model.toy.train.region_model import RegionModelTrainee
+from roi_agent.model.toy.train.segmenter import SegmenterTrainee
+from roi_agent.model.toy.train.settings import PhaseSettings, TrainSettings
+from roi_agent.model.toy.train.trainee import Trainee
+from roi_agent.model.train import loop
+from roi_agent.model.train.parameters import freeze_all_but
+from roi_agent.model.train.run_checkpoints import check_same_run, make_room, newest_step, note_run
+from roi_agent.model.train.task import Figures, Task
+from roi_agent.model.utils.progress import waiting
+
+# What a preset trains; all others are sizes of the region model.
+TRAINEES: dict[str, Callable[[TrainSettings, Path], Trainee]] = {
+    "nano-detector": DetectorTrainee,
+    "nano-segmenter": SegmenterTrainee,
+}
+
+
+def train(settings: TrainSettings, folder: Path, *, only: str | None = None, show_progress: bool = True) -> Path:
+    """Run all phases that are not finished in the folder, or only the one named; returns the folder of the final model.
+
+    What a finished phase learned is loaded before the next one begins. Running it again goes on where it stopped.
+    Errors: InvalidSetting for a phase that is not there, or that began with other settings; those of the loop.
+    """
+    names = [phase.name for phase in settings.phases]
+    if only is not None and only not in names:
+        raise InvalidSetting(f"there is no phase {only!r}", do=f"choose one of {', '.join(names)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(cpu=True)
+    set_seed(settings.seed)
+    trainee = TRAINEES.get(settings.preset, RegionModelTrainee)(settings, folder)
+    for phase in settings.phases:
+        place = folder / "phases" / phase.name
+        task = Phase(settings, phase, trainee)
+        check_same_run(place, task.described)
+        if only in (None, phase.name) or newest_step(place) >= phase.steps:
+            note_run(place, task.described)
+            loop.run(task, place, folder / "log.csv", accelerator, show_progress=show_progress)
+            make_room(place)
+    target = folder / "model"
+    with waiting("writing the model", show_progress), without_bars():
+        trainee.save(target)
+    return target
+
+
+class Phase(Task):
+    """One phase of a training."""
+
+    kind = "scenes"
+
+    def __init__(self, settings: TrainSettings, phase: PhaseSettings, trainee: Trainee) -> None:
+        self.settings, self.trainee = phase, trainee
+        self.phase, self.figures, self.shown = phase.name, trainee.figures, trainee.shown
+        self.schedule, self.first = settings.schedule(phase), settings.first_scene(phase)
+        self.described = {**asdict(phase), "preset": settings.preset, "seed": settings.seed, "first_scene": self.first}
+        self.samples = trainee.dataset(phase, self.first)
+        self.module = trainee.model
+        freeze_all_but(self.module, phase.trained)
+        groups = parameter_groups(self.module, phase.rates)
+        self.optimizer = torch.optim.AdamW(groups, lr=phase.learning_rate, weight_decay=phase.weight_decay, betas=(0.9, 0.98))
+
+    def collate(self, samples: Sequence[Any]) -> Any:
+        """Samples -> one batch."""
+        return self.trainee.collate(samples)
+
+    def loss(self, batch: Any) -> tuple[Tensor, Figures]:
+        """What the phase minimises: a mean over the batch."""
+        return self.trainee.loss(self.settings, self.module, batch)
+
+    def ids(self, places: Sequence[int]) -> list[str]:
+        """The scenes, by phase and seed."""
+        return [f"{self.phase}/{TRAINING_SEEDS + self.first + place}" for place in places]
+
+
+def parameter_groups(model: nn.Module, rates: dict[str, float]) -> list[dict[str, Any]]:
+    """What learns, by its share of the learning rate: that of the first of `rates` that its name starts with, or 1."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            share = next((share for prefix, share in rates.items() if name.startswith(prefix)), 1.0)
+            groups.setdefault(share, []).append(parameter)
+    return [{"params": parameters, "share": share} for share, parameters in groups.items()]

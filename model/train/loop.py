@@ -1,0 +1,89 @@
+"""The training loop: one for the toy world on a CPU and for 7B on many GPUs."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from roi_agent.model.train.divergence import Diverged, LossGuard
+from roi_agent.model.train.reading import batches
+from roi_agent.model.train.report import Report, Taken
+from roi_agent.model.train.run_checkpoints import Standing, load, newest_step, save
+from roi_agent.model.train.task import Schedule, Task
+
+
+def run(task: Task, folder: Path, log: Path, accelerator: Accelerator, *, show_progress: bool) -> None:
+    """Take all steps of a task that are left; at the end its module holds what was learned.
+
+    folder: of checkpoints, and of what else is known of the task.  log: a CSV file, which several tasks may share.
+    Every process that shares the work calls it.  Errors: TrainingDiverged, TrainingFailed, CheckpointMismatch.
+    """
+    schedule, module, optimizer = task.schedule, task.module, task.optimizer
+    finished = newest_step(folder) >= schedule.steps
+    standing = load(folder, module, None if finished else optimizer, alone=accelerator.num_processes == 1)
+    if finished:
+        return
+    diverged = Diverged.load(folder)
+    guard = LossGuard(factor=schedule.spike, warm=schedule.warm, losses=standing.losses, kind=task.kind)
+    steps = range(standing.step, schedule.steps)
+    micro_batches = iter(batches(task, steps, accelerator))
+    accumulated = schedule.batch // (schedule.micro_batch * accelerator.num_processes)
+    with Report(task, folder, log, standing, accelerator, show_progress) as report:
+        for step in steps:
+            micros = [next(micro_batches) for _ in range(accumulated)]
+            # Noise depends on seed and step alone: a resumed run draws the same.
+            torch.manual_seed(schedule.seed + step * accelerator.num_processes + accelerator.process_index)
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.rate(step) * group["share"]
+            ids = partial(task.ids, range(step * schedule.batch, (step + 1) * schedule.batch))
+            if step in diverged.steps:
+                report.left_out(step, ids())
+            else:
+                with diverged.noted(step, accelerator):
+                    taken = _backward(task, micros, accelerator)
+                    guard.check(step, taken.loss, ids)
+                    norm = _clipped(module, schedule.clip)
+                    guard.check_gradient(step, norm, ids)
+                optimizer.step()
+                report.step(taken, norm)
+            done = step + 1
+            last = done == schedule.steps
+            if schedule.evaluate_every and (done % schedule.evaluate_every == 0 or last):
+                with _precision(schedule, accelerator.device):
+                    report.evaluation(task.evaluate())
+            if done % schedule.log_every == 0 or last:
+                report.write(done, schedule.rate(step))
+            if done % schedule.save_every == 0 or last:
+                standing = Standing(done, report.seconds, list(guard.losses))
+                save(folder, module, None if last else optimizer, standing, accelerator=accelerator)
+
+
+def _backward(task: Task, micros: list[Any], accelerator: Accelerator) -> Taken:
+    """Gradients of the loss, a mean over the whole batch: of all processes and micro-batches, each by its weight."""
+    device = accelerator.device
+    left_out = [line for micro in micros for line in task.left_out(micro)]
+    counts = [sum(map(task.weight, micros)), sum(map(task.num_tokens, micros)), len(left_out)]
+    weight, tokens, num_left_out = accelerator.reduce(torch.tensor(counts, device=device), "sum").tolist()
+    task.optimizer.zero_grad(set_to_none=True)
+    total, figures = torch.zeros((), device=device), []
+    for micro in micros:
+        with _precision(task.schedule, device):
+            loss, values = task.loss(micro)
+        loss = loss / max(1, weight)
+        # FSDP takes the mean of the processes' gradients, and what is wanted is their sum.
+        (loss * accelerator.num_processes).backward()
+        total += loss.detach()
+        figures.append(values)
+    return Taken(float(accelerator.reduce(total, "sum")), figures, int(tokens), left_out, int(num_left_out))
+
+
+def _clipped(module: nn.Module, most: float) -> float:
+    norm: Any = nn.utils.clip_grad_norm_([each for each in module.parameters() if each.requires_grad], most)
+    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+
+
+def _precision(schedule: Schedule, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=schedule.bf16)
