@@ -5,19 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import typer
 
-from roi_agent.cli import app
-from tests.commands import Runner
-
-
-def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    yield path, command
-    for name, each in getattr(command, "commands", {}).items():
-        yield from commands(each, (*path, name))
-
-
-COMMANDS = dict(commands(typer.main.get_command(app)))
+from tests.commands import COMMANDS, Runner
 
 
 def words(text: str) -> list[str]:
