@@ -332,4 +332,4 @@ def test_the_command_shows_a_table_and_prints_json(run: Runner, whole: tuple[Eva
     assert refused.code == 2 and refused.err.startswith("run_conflict: ")
     model = str(SHIPPED["ask"]["nano"])
     part = run(*arguments[:4], "--model", model, "--out", str(tmp_path / "run"), "--limit", "2", "--shard", "1/2")
-    assert part.code == 0 and "this shard is done" in part.out
+    assert part.code == 0 and "This shard is done" in part.out
