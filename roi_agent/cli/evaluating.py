@@ -117,7 +117,7 @@ for _name, (_about, _example) in _BENCHES.items():
 def _show(report: "Report | None", folder: Path, as_json: bool) -> None:
     """report: None while other shards are missing."""
     if as_json:
-        print_json({"complete": report is not None, **(report.to_dict() if report else {})})
+        print_json(report.to_dict() if report else {"figures": None})
     elif report is None:
         out.print("This shard is done. The figures are computed with the last shard.", soft_wrap=True)
     else:

@@ -35,11 +35,11 @@ def test_all_that_a_help_says_is_shown(path: tuple[str, ...], run: Runner, monke
 @pytest.mark.parametrize(
     ("command", "text"),
     [
-        ("ask", 'What to ask; <region1>, ... are the boxes, then the points.'),
+        ("ask", 'then the question, in which <region1>, ... are the boxes, then the points.'),
         ("ask", '"What is <region1>?" --point 200,280'),
         ("ask", '"What is <region2>?"'),
-        ("run", "[IMAGE]... TASK"),
-        ("detect", "Lowest score, 0 to 1. [default: the model's own]"),
+        ("run", "[IMAGE]... QUESTION"),
+        ("detect", "Minimum score, 0 to 1. [default: the model's own]"),
     ],
 )  # fmt: skip
 def test_regions_and_brackets_are_shown(command: str, text: str, run: Runner) -> None:

@@ -11,6 +11,7 @@ from tests.commands import COMMANDS, Runner
 SCENE = str(Path(__file__).parents[2] / "examples" / "scene1.png")
 # Where one name says different things about different commands: how many, where from, a picture of what.
 FREE = {"help", "count", "seed", "only", "questions", "scenes", "images", "picture", "port", "point", "out", "dtype", "limit"}
+FREE |= {"data", "vision", "processes"}  # of training, and of others
 POSITIONALS = {
     "IMAGE",
     "[IMAGE]...",
