@@ -1,11 +1,12 @@
 """How every command is parsed and shown: earlier names of options are accepted and hidden, and positionals keep their names."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from typer import Typer
 from typer.core import TyperCommand
 
+_F = TypeVar("_F", bound=Callable[..., Any])
 _MODELS = ("region_model", "detector", "segmenter")  # --model is the first of them that a command has
 _WEIGHTS = "weights"  # --folder in `doctor`
 
@@ -41,5 +42,5 @@ class Command(TyperCommand):
 class Commands(Typer):
     """A group of such commands."""
 
-    def command(self, name: str | None = None, *, cls: type[TyperCommand] | None = Command, **options: Any) -> Any:
+    def command(self, name: str | None = None, *, cls: type[TyperCommand] | None = Command, **options: Any) -> Callable[[_F], _F]:
         return super().command(name, cls=cls, **options)
