@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from transformers import AutoConfig
@@ -27,6 +27,14 @@ from roi_agent.tools.workspace import Workspace
 
 if TYPE_CHECKING:
     from roi_agent.tools.toolbox import Toolbox
+
+
+class Placed(TypedDict):
+    """Where one model runs, and the type of its weights; None is the default of the loading functions."""
+
+    device: str | None
+    dtype: str | None
+
 
 _MODEL = Path(__file__).parent / "model"
 SHIPPED = {
@@ -153,7 +161,7 @@ def load_role(role: str, choice: ModelChoice) -> Any:
     return _LOADERS[role](choice.by_role[role], **placed(role, choice))
 
 
-def placed(role: str, choice: ModelChoice) -> dict[str, str | None]:
+def placed(role: str, choice: ModelChoice) -> Placed:
     """The device and dtype of one role of a choice, None where it does not say.  Error: InvalidSetting."""
     return {"device": parse_devices(choice.device, "")[role] or None, "dtype": _dtypes(choice)[role] or None}
 

@@ -225,8 +225,9 @@ def chosen(
     """The models of a set, and those named one by one in their place.  Error: InvalidSetting."""
     if models not in (None, *MODEL_SETS):
         raise InvalidSetting(f"there is no model set {models!r}", do=f"use {' or '.join(MODEL_SETS)}")
-    names = [models or "nano" if name is None else name for name in (region_model, detector, segmenter)]
-    return ModelChoice(*names, device, dtype, num_bytes(budget))
+    default = models or "nano"
+    region_model, detector, segmenter = (default if name is None else name for name in (region_model, detector, segmenter))
+    return ModelChoice(region_model, detector, segmenter, device, dtype, num_bytes(budget))
 
 
 def loaded(role: str, choice: ModelChoice) -> Any:

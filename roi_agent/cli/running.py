@@ -129,8 +129,8 @@ def run(
 def _agent(planner: str, choice: ModelChoice, **options: Any) -> "Agent":
     from roi_agent.agent.agent import build_agent
 
-    where = {"device": choice.device, "dtype": choice.dtype}
-    return build_agent(planner, choice.region_model, choice.detector, choice.segmenter, **where, **options)
+    options |= {"device": choice.device, "dtype": choice.dtype}
+    return build_agent(planner, choice.region_model, choice.detector, choice.segmenter, **options)
 
 
 def _exit_for(status: str) -> None:

@@ -46,7 +46,7 @@ TABLES = page()
 
 def documented(heading: str) -> dict[str, str]:
     """The fields of a table with those of the tables that it links to."""
-    found = {}
+    found: dict[str, str] = {}
     for name, kind in TABLES[heading].items():
         linked = re.match(r"\[(Region|Spread)\]", kind)
         found |= {f"{name}.{each}": its for each, its in documented(linked[1]).items()} if linked else {name: kind}
