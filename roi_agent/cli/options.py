@@ -240,7 +240,11 @@ def loaded(role: str, choice: ModelChoice) -> Any:
 
 def print_json(values: Mapping[str, Any]) -> None:
     """What `--json` prints; docs/reference/json.md describes the fields."""
-    print(json.dumps({"schema_version": SCHEMA_VERSION, **values}, ensure_ascii=False))
+    whole = {"schema_version": SCHEMA_VERSION, **values}
+    try:
+        print(json.dumps(whole, ensure_ascii=False))
+    except UnicodeEncodeError:  # such as a file's name that is not UTF-8
+        print(json.dumps(whole))
 
 
 def check_picture(picture: Path | None) -> None:

@@ -184,6 +184,12 @@ def test_what_commands_print_is_on_the_page(outputs: dict[str, list[Any]]) -> No
             assert own <= shown, heading
 
 
+def test_a_name_that_is_not_text_is_printed_escaped(run: Runner, tmp_path: Path) -> None:
+    folder = f"{tmp_path}/caf\udce9"
+    done = run("scenes", folder, "--count", "1", "--side", "64", "--json")
+    assert done.code == 0 and json.loads(done.out)["scenes"][0]["image"].startswith(folder)
+
+
 def test_every_command_with_json_has_a_table() -> None:
     commands = [" ".join(path) for path, each in COMMANDS.items() if any(opt.name == "as_json" for opt in each.params)]
     headings = {name for heading in TABLES for name in re.sub(r"^evaluate (.*)", _benches, heading).split(", ")}
