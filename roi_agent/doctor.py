@@ -205,11 +205,11 @@ def _gpus() -> tuple[list[Device], list[str]]:
                 return [_cuda(index) for index in range(torch.cuda.device_count())], []
             if torch.backends.mps.is_available():
                 total, free = memory()
-                return [Device("mps", "shares the memory of the machine", total, free)], []
+                return [Device("mps", "shares the machine's memory", total, free)], []
             driver = Path("/proc/driver/nvidia").exists()
     except Exception as error:  # a broken driver can raise anything
         return [], [f"the GPU cannot be used ({type(error).__name__}): check its driver"]
-    return [], ["there is an NVIDIA driver and PyTorch cannot use it: install a PyTorch built for its CUDA"] if driver else []
+    return [], ["PyTorch cannot use the NVIDIA driver here: install a PyTorch built for its CUDA"] if driver else []
 
 
 def _cuda(index: int) -> Device:
@@ -222,14 +222,14 @@ def _gib(num_bytes: int) -> str:
 
 
 def _device_table(devices: tuple[Device, ...]) -> Table:
-    table = Table("device", "what it is", "memory", "free now", title="Devices", title_justify="left")
+    table = Table("device", "description", "memory", "free", title="Devices", title_justify="left")
     for device in devices:
         table.add_row(device.name, device.description, _gib(device.total_bytes), _gib(device.free_bytes))
     return table
 
 
 def _fit_table(report: DoctorReport) -> Table:
-    table = Table("preset", "type", "parameters", "weights", "beside them", title="What fits", title_justify="left")
+    table = Table("preset", "type", "parameters", "weights", "other memory", title="Presets that fit", title_justify="left")
     for device in report.devices:
         table.add_column(device.name)
     for fit in report.fits:
@@ -240,7 +240,7 @@ def _fit_table(report: DoctorReport) -> Table:
 
 
 def _weight_table(weights: tuple[Weights, ...]) -> Table:
-    table = Table("weights", "whole", "problem", title="Weights", title_justify="left")
+    table = Table("weights", "complete", "problem", title="Weights", title_justify="left")
     for each in weights:
         table.add_row(Text(each.name), "yes" if each.complete else "no", Text(each.problem))
     return table

@@ -1,14 +1,15 @@
 """From a name to a model: a shipped one, a folder, a server's, or for detectors and segmenters one of the Hugging Face hub."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from transformers import AutoConfig
 
+from roi_agent.choice import ModelChoice
 from roi_agent.model.checkpoints.dtypes import DTYPES, stored_dtype
 from roi_agent.model.checkpoints.loading import load_part
 from roi_agent.model.detection.detector import PhraseDetector, TransformersDetector
@@ -26,6 +27,14 @@ from roi_agent.tools.workspace import Workspace
 
 if TYPE_CHECKING:
     from roi_agent.tools.toolbox import Toolbox
+
+
+class Placed(TypedDict):
+    """Where one model runs, and the type of its weights; None is the default of the loading functions."""
+
+    device: str | None
+    dtype: str | None
+
 
 _MODEL = Path(__file__).parent / "model"
 SHIPPED = {
@@ -123,7 +132,7 @@ def load_models(
     budget_bytes: int | None = None,
     engine: EngineSettings | None = None,
 ) -> Models:
-    """The models of the tools, each loaded when it is first needed; that there is one of that name is seen to at once.
+    """The models of the tools, each loaded when it is first needed; a name that does not exist is reported at once.
 
     region_model, detector, segmenter: a name as the functions above take it; or an object: a RegionModel, a detector or any
         function image -> boxes, a segmenter or a live SamPredictor; or None, or "none", for a role without a model.
@@ -132,17 +141,32 @@ def load_models(
     budget_bytes: of weights on one device; see `Models`.  engine: memory and queue of the region model.
     Errors: InvalidSetting, ModelNotFound.
     """
-    devices, dtypes = parse_devices(device, ""), parse_dtypes(dtype)
-    for each in dtypes.values():
-        _dtype(each or None)
-    given = {"ask": region_model, "detect": detector, "segment": segmenter}
-    loaders = {"ask": partial(load_region_model, engine=engine), "detect": load_detector, "segment": load_segmenter}
+    return load_choice(ModelChoice(region_model, detector, segmenter, device, dtype, budget_bytes, engine))
+
+
+def load_choice(choice: ModelChoice) -> Models:
+    """As `load_models`, for a choice made elsewhere."""
+    devices, dtypes = parse_devices(choice.device, ""), _dtypes(choice)
+    loaders = _LOADERS | {"ask": partial(load_region_model, engine=choice.engine)}
     sources = {
         role: _source(role, model, loaders[role], devices[role], dtypes[role])
-        for role, model in given.items()
+        for role, model in choice.by_role.items()
         if not (_is_none(model) or isinstance(model, NoRegionModel))
     }
-    return Models(sources, budget_bytes=budget_bytes)
+    return Models(sources, budget_bytes=choice.budget_bytes)
+
+
+def load_role(role: str, choice: ModelChoice) -> Any:
+    """The model of one role of a choice, by its name, loaded at once.  role: ask, detect or segment."""
+    return _LOADERS[role](choice.by_role[role], **placed(role, choice))
+
+
+def placed(role: str, choice: ModelChoice) -> Placed:
+    """The device and dtype of one role of a choice, None where it does not say.  Error: InvalidSetting."""
+    return {"device": parse_devices(choice.device, "")[role] or None, "dtype": _dtypes(choice)[role] or None}
+
+
+_LOADERS: dict[str, Callable[..., Any]] = {"ask": load_region_model, "detect": load_detector, "segment": load_segmenter}
 
 
 def build_toolbox(
@@ -169,15 +193,7 @@ def build_toolbox(
     from roi_agent.tools.toolbox import Toolbox
 
     held = workspace if workspace is not None else Workspace()
-    models = load_models(
-        region_model=region_model,
-        detector=detector,
-        segmenter=segmenter,
-        device=device,
-        dtype=dtype,
-        budget_bytes=budget_bytes,
-        engine=engine,
-    )
+    models = load_choice(ModelChoice(region_model, detector, segmenter, device, dtype, budget_bytes, engine))
     return Toolbox(held, models, pictures=pictures, without=without, second_look=second_look)
 
 
@@ -254,6 +270,14 @@ def _device(name: object, device: str | None) -> str:
     except (RuntimeError, AssertionError, ValueError):
         raise InvalidSetting(f"the device {chosen!r} cannot be used here", do="roi-agent doctor lists the devices") from None
     return chosen
+
+
+def _dtypes(choice: ModelChoice) -> dict[str, str]:
+    """The type of every role's weights, each of them known.  Error: InvalidSetting."""
+    dtypes = parse_dtypes(choice.dtype)
+    for each in dtypes.values():
+        _dtype(each or None)
+    return dtypes
 
 
 def _dtype(name: str | None) -> torch.dtype | None:

@@ -126,7 +126,7 @@ class Person:
         """The path of a file to take away, from the folded list below the regions."""
         link = self.page.locator(f'#roi-files a[href$="/{name}"]')
         if not link.is_visible():
-            self.page.get_by_role("button", name="Take away").click()
+            self.page.get_by_role("button", name="Export").click()
         path = link.get_attribute("href")
         assert path is not None
         return path

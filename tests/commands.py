@@ -1,11 +1,13 @@
 """Commands run in this process, as a user types them."""
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import StringIO
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
+import typer
 
 from roi_agent import cli
 
@@ -35,3 +37,12 @@ def runner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         return Run(int(stopped.value.code or 0), printed.out, printed.err)
 
     return call
+
+
+def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield path, command
+    for name, each in getattr(command, "commands", {}).items():
+        yield from _commands(each, (*path, name))
+
+
+COMMANDS = dict(_commands(typer.main.get_command(cli.app)))  # with the groups, by their words

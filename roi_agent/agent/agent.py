@@ -21,7 +21,8 @@ from roi_agent.agent.planners import explained, load_planner, planner_name, sees
 from roi_agent.agent.result import Budget, Price, Result
 from roi_agent.agent.running import Run
 from roi_agent.agent.threads import Conversation, Threads
-from roi_agent.loading import load_models
+from roi_agent.choice import ModelChoice
+from roi_agent.loading import load_choice
 from roi_agent.model.errors import InvalidSetting, RoiAgentError, UnknownThread
 from roi_agent.model.utils.messages import shown
 from roi_agent.planner.chat import OfflinePlanner
@@ -68,9 +69,7 @@ def build_agent(
     price: of the planner's tokens, for `Result.cost`.  folder: keeps conversations, so that they survive a restart.
     Errors: InvalidSetting, ModelNotFound, MissingExtra, WorkspaceUnreadable.
     """
-    models = load_models(
-        region_model=region_model, detector=detector, segmenter=segmenter, device=device, dtype=dtype, budget_bytes=budget_bytes
-    )
+    models = load_choice(ModelChoice(region_model, detector, segmenter, device, dtype, budget_bytes))
     limits = budget or Budget()
     chat = load_planner(planner, base_url=base_url, api_key=api_key, timeout_s=limits.seconds, second_look=second_look)
     return Agent(

@@ -3,7 +3,6 @@
 Exit codes: 0 done, 2 the user's input is wrong, 3 the run ended without an answer, 130 stopped by Ctrl-C, 1 anything else.
 """
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -49,7 +48,9 @@ def _run_for_a_program(app: "Typer") -> NoReturn:
 def _fail(error: RoiAgentError) -> NoReturn:
     if _wants_json():
         message = "; ".join(filter(None, (error.problem, error.do)))
-        print(json.dumps({"error": {"code": error.code, "problem": error.problem, "do": error.do, "message": message}}))
+        from roi_agent.cli.options import print_json
+
+        print_json({"error": {"code": error.code, "problem": error.problem, "do": error.do, "message": message}})
     print(" ".join(str(error).split()), file=sys.stderr)
     raise SystemExit(2 if isinstance(error, UserError) else 1)
 

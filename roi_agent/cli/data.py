@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 from rich.text import Text
-from typer.core import TyperCommand
 
+from roi_agent.cli.command import Command, Commands
 from roi_agent.cli.generating import EPILOG, generate_command
-from roi_agent.cli.options import JsonOption, among, check_picture, out, save_picture
+from roi_agent.cli.options import JsonOption, among, check_picture, out, print_json, save_picture
 from roi_agent.model.errors import InvalidSetting
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ RECORD_EXAMPLE = """{"id": "boxes/7", "image": "cats/7.jpg", "width": 640, "heig
  "turns": [{"question": "What is <region1>?", "answer": "a cat"}],
  "source": "my boxes", "licence": "CC0-1.0"}"""
 
-_HELP = f"""Data sets of regions and conversations.
+_HELP = f"""Convert, generate and inspect data sets of regions and conversations.
 
 A record is one conversation about regions of one image. A data set is a file of records, one JSON object a line (.jsonl) or a
 table (.parquet), or a folder of such files with a card, dataset.json. One record:
@@ -35,21 +35,23 @@ table (.parquet), or a folder of such files with a card, dataset.json. One recor
 
 - box: pixels x1, y1, x2, y2 of the upright image. A region may have a label, a score, and a mask in COCO's run lengths.
 
-- turns: a question with the names of regions, and its answer. A closed question has options, of which the answer is one, once;
+- turns: a question with the names of regions, and its answer. A closed question has options, exactly one of which is the answer;
   a question that people answered in several ways has references.
 
-- evidence: kind, text and score; why an answer that no person gave is held to be true.
+- evidence: kind, text and score: why an answer that no person gave is taken to be true.
 """
 _EXAMPLES = 3  # of each kind of trouble
 _SHORT, _TURNS = 240, 6  # letters of a text, and turns, below a picture
 
-app = typer.Typer(help=_HELP, no_args_is_help=True)
+app = Commands(help=_HELP, no_args_is_help=True)
 app.command("generate", epilog=EPILOG)(generate_command)
 
 RecordsArgument = Annotated[
-    Path, typer.Argument(help="A .jsonl or .parquet file, or a folder that a conversion wrote.", metavar="PATH")
+    Path, typer.Argument(help=".jsonl or .parquet file, or a folder that a conversion wrote.", metavar="RECORDS")
 ]
-ImagesOption = Annotated[Path | None, typer.Option(help="The folder of images.  [default: as the card says, or the file's own]")]
+ImagesOption = Annotated[
+    Path | None, typer.Option(help="Folder of images.  [default: that of the card, or of the file]", metavar="FOLDER")
+]
 
 
 def _readers(incomplete: str) -> list[str]:
@@ -58,7 +60,7 @@ def _readers(incomplete: str) -> list[str]:
     return among(*READERS)(incomplete)
 
 
-class _ConvertCommand(TyperCommand):
+class _ConvertCommand(Command):
     """Its help lists the readers, which are looked at only when it is asked for."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # click's own types, of which typer may hold a copy
@@ -74,22 +76,30 @@ class _ConvertCommand(TyperCommand):
 )
 def convert(
     name: Annotated[
-        str, typer.Argument(help="The format; `roi-agent data formats` lists them.", metavar="NAME", autocompletion=_readers)
+        str,
+        typer.Argument(
+            help="Format of the data set; `roi-agent data formats` lists all.", metavar="NAME", autocompletion=_readers
+        ),
     ],
-    root: Annotated[Path, typer.Argument(help="The folder of annotations as it was downloaded.", metavar="ROOT")],
+    root: Annotated[Path, typer.Argument(help="Folder or file of annotations, as downloaded.", metavar="SOURCE")],
     target: Annotated[
-        Path, typer.Argument(help="The folder for the records; a conversion that was stopped goes on.", metavar="OUT")
+        Path, typer.Argument(help="Folder for the records; an interrupted conversion is continued.", metavar="FOLDER")
     ],
-    images: Annotated[Path | None, typer.Option(help="The folder of images.  [default: ROOT/images]")] = None,
-    split: Annotated[str | None, typer.Option(help="The part of the data set.  [default: its first, mostly train]")] = None,
-    parquet: Annotated[bool, typer.Option("--parquet", help="Write tables in place of JSON Lines.")] = False,
-    processes: Annotated[int, typer.Option(min=1, help="How many share the work.")] = 1,
+    images: Annotated[Path | None, typer.Option(help="Folder of images.  [default: SOURCE/images]", metavar="FOLDER")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split of the data set.  [default: its first one, usually train]", metavar="NAME")
+    ] = None,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Write Parquet tables instead of JSON Lines.")] = False,
+    processes: Annotated[int, typer.Option(min=1, help="Number of processes that share the work.")] = 1,
     refuse: Annotated[bool, typer.Option("--refuse", help="Stop at the first annotation that cannot be used.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Read only so many images (or samples).")] = None,
-    seed: Annotated[int, typer.Option(help="Of the wordings, and of what is drawn at random.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of images (or samples) to read.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the wordings, and of what is drawn at random.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """A public data set as it is distributed, or your own boxes -> records; what cannot be used is listed with the reason."""
+    """Convert a public data set, or your own boxes, to records.
+
+    Annotations that cannot be used are listed with the reason.
+    """
     from roi_agent.model.data.conversion import ConversionSettings
     from roi_agent.model.data.conversion import convert as run
     from roi_agent.model.data.readers import READERS
@@ -110,12 +120,13 @@ def convert(
 
 @app.command(epilog="Example: `roi-agent data formats`")
 def formats(as_json: JsonOption = False) -> None:
-    """The formats that `convert` reads."""
+    """List the formats that `convert` reads."""
     from roi_agent.model.data.readers import READERS
 
     if as_json:
         rows = [(name, each.about, each.layout, each.splits, each.licence) for name, each in READERS.items()]
-        print(json.dumps([dict(zip(("name", "about", "layout", "splits", "licence"), row, strict=True)) for row in rows]))
+        keys = ("name", "about", "layout", "splits", "licence")
+        print_json({"formats": [dict(zip(keys, row, strict=True)) for row in rows]})
         return
     for name, each in READERS.items():
         lines = [f"{name}: {each.about}", *each.layout, f"splits: {', '.join(each.splits)}", f"licence: {each.licence}"]
@@ -125,12 +136,14 @@ def formats(as_json: JsonOption = False) -> None:
 @app.command(epilog="Example: `roi-agent data inspect records/vcr --count 6 --picture samples.png`")
 def inspect(
     path: RecordsArgument,
-    count: Annotated[int, typer.Option(min=1, max=100, help="How many records.")] = 8,
-    seed: Annotated[int, typer.Option(help="Which ones are drawn.")] = 0,
-    picture: Annotated[Path | None, typer.Option(help="Draw them there: each image with its regions, its turns below.")] = None,
+    count: Annotated[int, typer.Option(min=1, max=100, help="Number of records.")] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    picture: Annotated[
+        Path | None, typer.Option(help="File for a picture: each image with its regions, its turns below.", metavar="FILE")
+    ] = None,
     images: ImagesOption = None,
 ) -> None:
-    """Records drawn at random, as text and as a picture."""
+    """Show records drawn at random, as text and as a picture."""
     from roi_agent.model.data.record_files import open_records
 
     check_picture(picture)
@@ -146,7 +159,7 @@ def inspect(
 
 @app.command(epilog="Example: `roi-agent data stats records/vcr`")
 def stats(path: RecordsArgument, as_json: JsonOption = False) -> None:
-    """What a data set holds: records, regions, turns, sizes, labels, sources, licences, and what was left out."""
+    """Count what a data set contains: records, regions, turns, sizes, labels, sources, licences, and what was left out."""
     from roi_agent.model.data.record_files import open_records, read_values
     from roi_agent.model.data.statistics import count_records
     from roi_agent.model.utils.progress import waiting
@@ -156,7 +169,7 @@ def stats(path: RecordsArgument, as_json: JsonOption = False) -> None:
         found = count_records(each for file in records.files for each in read_values(file))
     troubles = records.card.troubles if records.card else {}
     if as_json:
-        print(json.dumps({"name": records.name, **found.to_dict(), "troubles": troubles}))
+        print_json({"name": records.name, **found.to_dict(), "troubles": troubles})
         return
     table = Table(title=records.name, title_justify="left", show_header=False)
     for row in _rows(found, troubles):
@@ -176,17 +189,8 @@ def _report(card: "Card", target: Path, as_json: bool) -> None:
             if len(examples[each["kind"]]) < _EXAMPLES:
                 examples[each["kind"]].append(f"{each['where']}: {each['problem']}")
     if as_json:
-        print(
-            json.dumps(
-                {
-                    "name": card.name,
-                    "folder": str(target),
-                    "records": card.records,
-                    "troubles": card.troubles,
-                    "examples": examples,
-                }
-            )
-        )
+        counts = {"records": card.records, "troubles": card.troubles, "examples": examples}
+        print_json({"name": card.name, "folder": str(target), **counts})
         return
     out.print(f"{card.records:,} records of {card.name} in {target}", markup=False, soft_wrap=True)
     for kind, number in card.troubles.items():

@@ -1,43 +1,64 @@
 """`roi-agent evaluate`."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roi_agent.cli.options import DeviceOption, DtypeOption, JsonOption, ModelOption, among, notes, out
+from roi_agent.cli.command import Commands
+from roi_agent.cli.options import (
+    BaseUrlOption,
+    DetectorOfSet,
+    DetectorOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ModelsOption,
+    PlannerOption,
+    RegionModelOfSet,
+    RegionModelOption,
+    SegmenterOfSet,
+    SegmenterOption,
+    among,
+    chosen,
+    notes,
+    out,
+    print_json,
+)
 from roi_agent.model.errors import InvalidSetting
 
 if TYPE_CHECKING:
     from roi_agent.evaluation.report import Report
 
-evaluate_app = typer.Typer(help="Measure a model.", no_args_is_help=True)
+evaluate_app = Commands(help="Evaluate models and the agent.", no_args_is_help=True)
 
-FolderOption = Annotated[Path | None, typer.Option("--out", help="Also write report.md and scores.json into this folder.")]
-DataOption = Annotated[Path, typer.Option(help="A folder that `roi-agent data convert` wrote, or a .jsonl or .parquet file.")]
+FolderOption = Annotated[Path | None, typer.Option("--out", help="Folder for report.md and scores.json.", metavar="FOLDER")]
+DataOption = Annotated[
+    Path,
+    typer.Option(help="Folder that `roi-agent data convert` wrote, or a .jsonl or .parquet file.", metavar="RECORDS"),
+]
 
-# For each bench: what it measures, in a line, and an example.
+# For each benchmark: what it measures, in a line, and an example.
 _BENCHES = {
     "captions": (
-        "Captions of regions, as in Visual Genome and RefCOCOg: BLEU-4, METEOR, ROUGE-L and CIDEr.",
-        "roi-agent evaluate captions --data data/visual-genome-test --model gpt4roi-7b",
+        "Region captioning, as in Visual Genome and RefCOCOg: BLEU-4, METEOR, ROUGE-L and CIDEr.",
+        "roi-agent evaluate captions --data data/visual-genome-test --region-model gpt4roi-7b",
     ),
     "boxes": (
-        "Classes of boxes, as in COCO: by a written answer, and by the likeliest class.",
-        "roi-agent evaluate boxes --data data/coco-val2017 --model gpt4roi-7b --limit 500",
+        "Box classification, as in COCO: by generated answer, and by most likely class.",
+        "roi-agent evaluate boxes --data data/coco-val2017 --region-model gpt4roi-7b --limit 500",
     ),
     "vcr": (
-        "Visual Commonsense Reasoning: Q->A, QA->R and Q->AR, by likelihood and by written letters.",
-        "roi-agent evaluate vcr --data data/vcr-val --model gpt4roi-7b --processes 2",
+        "Visual Commonsense Reasoning: Q->A, QA->R and Q->AR, by likelihood and by generated letter.",
+        "roi-agent evaluate vcr --data data/vcr-val --region-model gpt4roi-7b --processes 2",
     ),
     "visual7w": (
-        "Visual7W: questions with four options, which are texts or boxes.",
-        "roi-agent evaluate visual7w --data data/visual7w-test --model http://localhost:8000",
+        "Visual7W: questions with four options, either texts or boxes.",
+        "roi-agent evaluate visual7w --data data/visual7w-test --region-model http://localhost:8000",
     ),
     "pope": (
-        "Hallucination about regions, after POPE: is this a cat? Yes or no.",
-        "roi-agent evaluate pope --data data/coco-val2017 --model gpt4roi-7b --limit 500",
+        "Object hallucination in regions, after POPE: is this a cat? Yes or no.",
+        "roi-agent evaluate pope --data data/coco-val2017 --region-model gpt4roi-7b --limit 500",
     ),
 }
 
@@ -48,18 +69,25 @@ def _add_bench(name: str, about: str, example: str) -> None:
     @evaluate_app.command(name, help=about, epilog=f"Example: `{example}`")
     def evaluate_bench(
         data: DataOption,
-        model: ModelOption = "nano",
+        region_model: RegionModelOption = "nano",
         folder: Annotated[
-            Path | None, typer.Option("--out", help="The run's folder: answers and report.  [default: runs/BENCH-MODEL]")
+            Path | None,
+            typer.Option("--out", help="Folder of the run: answers and report.  [default: runs/BENCH-MODEL]", metavar="FOLDER"),
         ] = None,
-        images: Annotated[Path | None, typer.Option(help="The folder of images.  [default: as the data set says]")] = None,
-        limit: Annotated[int | None, typer.Option(min=1, help="Ask about so many images only, drawn by the seed.")] = None,
-        seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
-        shuffled: Annotated[bool, typer.Option(help="Ask all once more with the boxes in wrong places.")] = True,
-        shard: Annotated[str | None, typer.Option(help="Only this part of the images, as 1/4.", metavar="I/N")] = None,
-        processes: Annotated[int, typer.Option(min=1, help="Share the work, each with a model of its own.")] = 1,
+        images: Annotated[
+            Path | None, typer.Option(help="Folder of images.  [default: as the data set says]", metavar="FOLDER")
+        ] = None,
+        limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of images, drawn at random.")] = None,
+        seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn at random.")] = 0,
+        shuffled: Annotated[bool, typer.Option(help="Ask every question again with the boxes in wrong places.")] = True,
+        shard: Annotated[
+            str | None, typer.Option(help="Part of the images to ask about, as in 1/4 for the first of four.", metavar="I/N")
+        ] = None,
+        processes: Annotated[
+            int, typer.Option(min=1, help="Number of processes that share the work, each with its own model.")
+        ] = 1,
         from_outputs: Annotated[
-            bool, typer.Option("--from-outputs", help="Only compute the figures again, from the answers in the run's folder.")
+            bool, typer.Option("--from-outputs", help="Only recompute the figures, from the answers in the run's folder.")
         ] = False,
         device: DeviceOption = None,
         dtype: DtypeOption = None,
@@ -70,14 +98,16 @@ def _add_bench(name: str, about: str, example: str) -> None:
         with waiting("starting", not as_json):
             from roi_agent.evaluation import running
             from roi_agent.evaluation.outputs import Shard
-        where = folder or Path("runs") / f"{name}-{_plain(model)}"
+            from roi_agent.loading import placed
+        where = folder or Path("runs") / f"{name}-{_plain(region_model)}"
         settings = running.EvaluationSettings(name, data, where, images, limit, seed, shuffled)
         part = None if shard is None else Shard.parse(shard)
         if from_outputs:
             _show(running.report(settings), where, as_json)
             return
-        options: dict[str, Any] = {"device": device, "dtype": dtype, "shard": part, "processes": processes}
-        _show(running.evaluate(settings, model, show_progress=not as_json, **options), where, as_json)
+        placement = placed("ask", chosen(None, region_model, None, None, device, dtype))
+        options: dict[str, Any] = {**placement, "shard": part, "processes": processes}
+        _show(running.evaluate(settings, region_model, show_progress=not as_json, **options), where, as_json)
 
 
 for _name, (_about, _example) in _BENCHES.items():
@@ -85,17 +115,15 @@ for _name, (_about, _example) in _BENCHES.items():
 
 
 def _show(report: "Report | None", folder: Path, as_json: bool) -> None:
-    if report is None:
-        if as_json:
-            print("null")
-        else:
-            out.print("this shard is done; the figures come with the last of the others", soft_wrap=True)
-    elif as_json:
-        print(json.dumps(report.to_dict(), ensure_ascii=False))
+    """report: None while other shards are missing."""
+    if as_json:
+        print_json(report.to_dict() if report else {"figures": None})
+    elif report is None:
+        out.print("This shard is done. The figures are computed with the last shard.", soft_wrap=True)
     else:
         out.print(report.table())
         notes(report.notes())
-        out.print(f"the report is {folder / 'report.md'}", markup=False, soft_wrap=True)
+        out.print(f"The report is {folder / 'report.md'}", markup=False, soft_wrap=True)
 
 
 def _plain(model: str) -> str:
@@ -105,83 +133,76 @@ def _plain(model: str) -> str:
     )
 
 
+PARTS = ("ask", "detect", "segment")
+
+
 @evaluate_app.command("toy", epilog="Example: `roi-agent evaluate toy --only ask --questions 500`")
 def evaluate_toy(
-    model: ModelOption = "nano",
-    detector: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
-    segmenter: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
+    region_model: RegionModelOption = "nano",
+    detector: DetectorOption = "nano",
+    segmenter: SegmenterOption = "nano",
     only: Annotated[
         str | None,
-        typer.Option(help="Only one of them: ask, detect or segment.", autocompletion=among("ask", "detect", "segment")),
+        typer.Option(help="Part to evaluate: ask, detect or segment.  [default: all three]", autocompletion=among(*PARTS)),
     ] = None,
-    questions: Annotated[int, typer.Option(min=1, help="Questions for each row of the region model's table.")] = 500,
-    scenes: Annotated[int, typer.Option(min=1, help="Scenes for the detector; a third of them for the segmenter.")] = 600,
-    seed: Annotated[int, typer.Option(min=0, help="The first held-out scene.")] = 0,
+    questions: Annotated[int, typer.Option(min=1, help="Number of questions per row of the region model's table.")] = 500,
+    scenes: Annotated[
+        int, typer.Option(min=1, help="Number of scenes for the detector; the segmenter gets a third of them.")
+    ] = 600,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first held-out scene.")] = 0,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     folder: FolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """How well the three models answer, find and outline in held-out scenes of the toy world, beside chance."""
+    """Score the three models on held-out scenes of the toy world, beside chance."""
     from roi_agent.model.utils.progress import waiting
 
     with waiting("starting", not as_json):
         from roi_agent.evaluation import models as evaluation
         from roi_agent.evaluation.outputs import make_folder
         from roi_agent.evaluation.report import write_tables
-        from roi_agent.loading import load_detector, load_segmenter
 
-    if only not in (None, "ask", "detect", "segment"):
+    if only not in (None, *PARTS):
         raise InvalidSetting(f"there is no part {only!r}", do="use ask, detect or segment")
     if folder is not None:
         make_folder(folder)
-    parts: dict[str, Any] = {}
-    show = not as_json
-    if only in (None, "ask"):
-        asked: dict[str, Any] = {"questions": questions, "first_seed": seed, "device": device, "dtype": dtype}
-        rows = evaluation.run_toy(model, show_progress=show, **asked)
-        parts["ask"] = (rows, evaluation.toy_table(rows, model), evaluation.toy_markdown(rows))
-    if only in (None, "detect"):
-        finder = load_detector(detector, device=device, dtype=dtype)
-        found = evaluation.run_detection(finder, scenes=scenes, first_seed=seed, show_progress=show)
-        parts["detect"] = (found, evaluation.detection_table(found, detector), evaluation.detection_markdown(found))
-    if only in (None, "segment"):
-        outliner = load_segmenter(segmenter, device=device, dtype=dtype)
-        outlined = evaluation.run_segmentation(outliner, scenes=max(1, scenes // 3), first_seed=seed, show_progress=show)
-        parts["segment"] = (
-            outlined,
-            evaluation.segmentation_table(outlined, segmenter),
-            evaluation.segmentation_markdown(outlined),
-        )
-    values = {name: [row.to_dict() for row in rows] for name, (rows, _, _) in parts.items()}
+    choice = chosen(None, region_model, detector, segmenter, device, dtype)
+    sizes = {"questions": questions, "scenes": scenes, "first_seed": seed}
+    parts = evaluation.run_parts(choice, [only] if only else PARTS, show_progress=not as_json, **sizes)
+    values = {part.role: [row.to_dict() for row in part.rows] for part in parts}
     if folder is not None:
-        write_tables(folder, f"Toy world, from scene {seed}", {name: text for name, (_, _, text) in parts.items()}, values)
+        write_tables(folder, f"Toy world, from scene {seed}", {part.role: part.markdown for part in parts}, values)
     if as_json:
-        print(json.dumps(values))
+        print_json(values)
         return
-    for _, table, _ in parts.values():
-        out.print(table)
+    for part in parts:
+        out.print(part.table)
 
 
 @evaluate_app.command("agent", epilog="Example: `roi-agent evaluate agent --questions 50`")
 def evaluate_agent(
-    planner: Annotated[str, typer.Option(help="offline, or provider:model as in openai:gpt-4o-mini.")] = "offline",
-    base_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")] = None,
-    model: ModelOption = "nano",
-    detector: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
-    segmenter: Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")] = "nano",
-    questions: Annotated[int, typer.Option(min=1, help="Questions of each family.")] = 50,
+    planner: PlannerOption = "offline",
+    base_url: BaseUrlOption = None,
+    models: ModelsOption = "nano",
+    region_model: RegionModelOfSet = None,
+    detector: DetectorOfSet = None,
+    segmenter: SegmenterOfSet = None,
+    questions: Annotated[int, typer.Option(min=1, help="Number of questions per family.")] = 50,
     only: Annotated[
         list[str] | None,
-        typer.Option(help='Only these columns: "agent", "no detector", "no measuring", "no second look", "whole image".'),
+        typer.Option(
+            help='Column to compute, repeatable: "agent", "no detector", "no measuring", "no second look", "whole image".  '
+            "[default: all]"
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The first held-out scene.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first held-out scene.")] = 0,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     folder: FolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """How well the agent answers compositional questions about held-out scenes, beside itself with parts left out."""
+    """Score the agent on compositional questions about held-out scenes, beside itself with parts left out."""
     from roi_agent.model.utils.progress import waiting
 
     with waiting("starting", not as_json):
@@ -191,25 +212,20 @@ def evaluate_agent(
 
     if folder is not None:
         make_folder(folder)
-    columns = tuple(only or (*evaluation.VARIANTS, evaluation.DIRECT))
     attempts = evaluation.run_agent(
         planner,
         questions=questions,
         first_seed=seed,
-        variants=columns,
+        variants=tuple(only or (*evaluation.VARIANTS, evaluation.DIRECT)),
         show_progress=not as_json,
         base_url=base_url,
-        region_model=model,
-        detector=detector,
-        segmenter=segmenter,
-        device=device,
-        dtype=dtype,
+        models=chosen(models, region_model, detector, segmenter, device, dtype),
     )
     rows = evaluation.agent_scores(attempts)
     values = [row.to_dict() for row in rows]
     if folder is not None:
         write_tables(folder, f"Agent, from scene {seed}", {planner: evaluation.agent_markdown(rows)}, values)
     if as_json:
-        print(json.dumps(values))
+        print_json({"rows": values})
     else:
         out.print(evaluation.agent_table(rows, planner))

@@ -1,29 +1,33 @@
 """`roi-agent detect` and `roi-agent segment`."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from roi_agent.cli.command import Commands
 from roi_agent.cli.options import (
-    NANO_HELP,
     BoxOption,
+    DetectorOption,
     DeviceOption,
     DtypeOption,
     FormatOption,
+    ImageOrHandle,
     JsonOption,
     MaxPixelsOption,
     PictureOption,
+    SegmenterOption,
     UnitOption,
     WorkspaceOption,
     boxes,
     check_picture,
+    chosen,
     introduce,
-    loading,
+    loaded,
     opened_workspace,
     out,
     points,
+    print_json,
     save_picture,
 )
 from roi_agent.model.errors import InvalidSetting
@@ -31,24 +35,19 @@ from roi_agent.model.errors import InvalidSetting
 if TYPE_CHECKING:
     from roi_agent.tools.workspace import Workspace
 
-app = typer.Typer()
-
-ImageOrHandle = Annotated[
-    str | None,
-    typer.Argument(
-        help="An image file, its web address, a data: URL, or with --workspace the handle of an image.", metavar="IMAGE"
-    ),
-]
+app = Commands()
 
 
 @app.command(epilog='Example: `roi-agent detect examples/scene1.png "orange umbrella . flag ." --picture found.png`')
 def detect(
     image: ImageOrHandle,
-    phrases: Annotated[str, typer.Argument(help='What to look for: "red umbrella . star .".')],
-    model: Annotated[str, typer.Option(help=f"{NANO_HELP}, a folder, or a name on the hub.")] = "nano",
-    threshold: Annotated[float | None, typer.Option(help="Lowest score, 0 to 1.  [default: the model's own]")] = None,
-    overlap: Annotated[float, typer.Option(help="IoU from which the lower of two boxes of one phrase is dropped.")] = 0.6,
-    max_regions: Annotated[int, typer.Option(help="Keep the best so many.")] = 100,
+    phrases: Annotated[str, typer.Argument(help='Phrases to look for: "red umbrella . star .".', metavar="PHRASES")],
+    detector: DetectorOption = "nano",
+    threshold: Annotated[float | None, typer.Option(help="Minimum score, 0 to 1.  [default: the model's own]")] = None,
+    overlap: Annotated[
+        float, typer.Option(help="IoU above which the lower-scored of two boxes of the same phrase is dropped.")
+    ] = 0.6,
+    max_regions: Annotated[int, typer.Option(help="Maximum number of regions; the best are kept.")] = 100,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     workspace: WorkspaceOption = None,
@@ -56,20 +55,17 @@ def detect(
     picture: PictureOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find things by words; each gets a handle: region1, region2, ..."""
-
+    """Find objects by phrases; each gets a handle: region1, region2, ..."""
     check_picture(picture)
-    introduce(model)
-    with loading(model):
-        from roi_agent.loading import load_detector
-        from roi_agent.tools.detect import detect as run
+    introduce(detector)
+    model = loaded("detect", chosen(None, None, detector, None, device, dtype))
+    from roi_agent.tools.detect import detect as run
 
-        detector = load_detector(model, device=device, dtype=dtype)
     with opened_workspace(workspace, image, max_pixels) as (opened, name):
         found = run(
             opened,
             phrases,
-            detector=detector,
+            detector=model,
             image=name,
             threshold=threshold,
             overlap=overlap,
@@ -78,22 +74,33 @@ def detect(
     _show(opened, found, picture=picture, as_json=as_json)
 
 
+OptionalImage = Annotated[
+    str | None,
+    typer.Argument(
+        help="Image file, web address, or data: URL; with --workspace, the handle of an image, or left out.", metavar="IMAGE"
+    ),
+]
+
+
 @app.command(epilog="Example: `roi-agent segment examples/scene1.png --point 200,280 --picture mask.png`")
 def segment(
-    image: ImageOrHandle = None,
+    image: OptionalImage = None,
     box: BoxOption = None,
     point: Annotated[
-        list[str] | None, typer.Option("--point", help="On the thing; all points mean one thing.", metavar="X,Y")
+        list[str] | None,
+        typer.Option("--point", help="Point on the object, repeatable; all points mean one object.", metavar="X,Y"),
     ] = None,
-    outside: Annotated[list[str] | None, typer.Option("--outside", help="A point off the thing.", metavar="X,Y")] = None,
+    outside: Annotated[
+        list[str] | None, typer.Option("--outside", help="Point outside the object, repeatable.", metavar="X,Y")
+    ] = None,
     region: Annotated[
-        list[str] | None, typer.Option("--region", help="A region of the workspace to make a mask of.", metavar="regionN")
+        list[str] | None, typer.Option("--region", help="Region of the workspace to segment, repeatable.", metavar="REGION")
     ] = None,
-    everything: Annotated[bool, typer.Option("--everything", help="Masks of all that there is.")] = False,
-    several: Annotated[bool, typer.Option("--several", help="Keep the three masks that the model offers.")] = False,
+    everything: Annotated[bool, typer.Option("--everything", help="Segment everything in the image.")] = False,
+    several: Annotated[bool, typer.Option("--several", help="Keep all three masks that the model proposes.")] = False,
     format: FormatOption = "xyxy",
     unit: UnitOption = "pixel",
-    model: Annotated[str, typer.Option(help=f"{NANO_HELP}, a folder, or a name on the hub.")] = "nano",
+    segmenter: SegmenterOption = "nano",
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     workspace: WorkspaceOption = None,
@@ -101,25 +108,22 @@ def segment(
     picture: PictureOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Masks of what boxes, points or regions point at; each gets a handle."""
-
+    """Segment what boxes, points or regions point at; each mask gets a handle."""
     check_picture(picture)
-    introduce(model)
+    introduce(segmenter)
     if everything and (box or point or outside or region):
         raise InvalidSetting("--everything together with a prompt", do="leave out one of them")
     marked = [(*each, 1) for each in points(point)] + [(*each, 0) for each in points(outside)]
-    with loading(model):
-        from roi_agent.loading import load_segmenter
-        from roi_agent.tools import segment as tools
+    model = loaded("segment", chosen(None, None, None, segmenter, device, dtype))
+    from roi_agent.tools import segment as tools
 
-        segmenter = load_segmenter(model, device=device, dtype=dtype)
     with opened_workspace(workspace, image, max_pixels) as (opened, name):
         if everything:
-            found = tools.segment_everything(opened, segmenter=segmenter, image=name)
+            found = tools.segment_everything(opened, segmenter=model, image=name)
         else:
             found = tools.segment(
                 opened,
-                segmenter=segmenter,
+                segmenter=model,
                 image=name,
                 regions=region or (),
                 boxes=boxes(box),
@@ -138,7 +142,7 @@ def _show(workspace: "Workspace", found: Any, *, picture: Path | None, as_json: 
     if picture is not None:
         save_picture(overview(workspace, image=found.image, regions=[region.name for region in found.regions]).picture, picture)
     if as_json:
-        print(json.dumps(found.to_dict(), ensure_ascii=False))
+        print_json(found.to_dict())
         return
     out.print(found.sentence(), markup=False, soft_wrap=True)
     for region in found.regions:

@@ -1,14 +1,24 @@
 """`roi-agent data generate`."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from roi_agent.cli.options import DeviceOption, DtypeOption, JsonOption, ModelOption, out
+from roi_agent.choice import ModelChoice
+from roi_agent.cli.options import (
+    BaseUrlOption,
+    DetectorOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    RegionModelOption,
+    SegmenterOption,
+    chosen,
+    out,
+    print_json,
+)
 from roi_agent.model.errors import InvalidSetting
 
 if TYPE_CHECKING:
@@ -20,29 +30,31 @@ EPILOG = "Example: `roi-agent data generate photos/ generated/ --families touchi
 
 
 Images = Annotated[
-    list[Path], typer.Argument(help="Images, or folders of them; the last is the folder to write.", metavar="IMAGES... OUT")
+    list[Path],
+    typer.Argument(help="Images, or folders of images; the last folder is the one to write.", metavar="IMAGE... FOLDER"),
 ]
 Phrases = Annotated[
-    str | None, typer.Option(help='What to look for: "dog . red car".  [default: common things that the detector knows]')
+    str | None,
+    typer.Option(help='Phrases to look for: "dog . red car".  [default: common objects that the detector knows]'),
 ]
 Families = Annotated[
-    str | None, typer.Option(help="Of questions, with commas; named twice, asked twice as often.  [default: all]")
+    str | None,
+    typer.Option(help="Families of questions, separated by commas; one named twice is asked twice as often.  [default: all]"),
 ]
-MaxPerImage = Annotated[int, typer.Option(help="Conversations about one image, at most.")]
-WriterName = Annotated[str, typer.Option(help="offline, or provider:model as in openai:gpt-4o-mini.")]
-BaseUrl = Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server for the writer.")]
-DetectorName = Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")]
-SegmenterName = Annotated[str, typer.Option(help="nano, a folder, a name on the hub, or none.")]
+MaxPerImage = Annotated[int, typer.Option(help="Maximum number of conversations per image.")]
+WriterName = Annotated[str, typer.Option(help="Writer: offline (rules), or provider:model, as in openai:gpt-4o-mini.")]
 Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Keep only what verification supports.")]
-MinConfidence = Annotated[float, typer.Option(help="Of a description, 0 to 1.")]
-MinMargin = Annotated[float, typer.Option(help="Of a description over all others, in nats a token.")]
-MinFound = Annotated[float, typer.Option(help="Of the detector's score, as a share of its threshold.")]
-MinApart = Annotated[float, typer.Option(help="Between two regions that are compared, as a share of the image's side.")]
-MinRatio = Annotated[float, typer.Option(help="Of two areas that are compared.")]
-Small = Annotated[float, typer.Option(help="Regions below this share of the image's sides are looked at again, enlarged.")]
-Batch = Annotated[int, typer.Option(help="Images that are worked on at once.")]
-Seed = Annotated[int, typer.Option(help="Of wordings and choices.")]
-Licence = Annotated[str, typer.Option(help="The terms of the images, for the records.")]
+MinConfidence = Annotated[float, typer.Option(help="Minimum confidence of a description, 0 to 1.")]
+MinMargin = Annotated[float, typer.Option(help="Minimum margin of a description over all others, in nats per token.")]
+MinFound = Annotated[float, typer.Option(help="Minimum detector score, as a fraction of the detector's threshold.")]
+MinApart = Annotated[
+    float, typer.Option(help="Minimum distance between two compared regions, as a fraction of the image's side.")
+]
+MinRatio = Annotated[float, typer.Option(help="Minimum ratio of two compared areas.")]
+Small = Annotated[float, typer.Option(help="Fraction of the image's sides below which a region is examined again, enlarged.")]
+Batch = Annotated[int, typer.Option(help="Number of images processed at once.")]
+Seed = Annotated[int, typer.Option(help="Seed of wordings and choices.")]
+Licence = Annotated[str, typer.Option(help="Licence of the images, for the records.")]
 
 
 def generate_command(
@@ -51,10 +63,10 @@ def generate_command(
     families: Families = None,
     max_per_image: MaxPerImage = 12,
     writer: WriterName = "offline",
-    base_url: BaseUrl = None,
-    model: ModelOption = "nano",
-    detector: DetectorName = "nano",
-    segmenter: SegmenterName = "nano",
+    base_url: BaseUrlOption = None,
+    region_model: RegionModelOption = "nano",
+    detector: DetectorOption = "nano",
+    segmenter: SegmenterOption = "nano",
     verify: Verify = True,
     min_confidence: MinConfidence = 0.8,
     min_margin: MinMargin = 0.5,
@@ -69,11 +81,14 @@ def generate_command(
     dtype: DtypeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make questions about regions from images that nobody has labelled; the same command again goes on after a stop."""
+    """Generate questions about regions from unlabelled images.
+
+    The same command continues where an earlier one was stopped. With --segmenter none, only detected objects are used.
+    """
     from roi_agent.generation.settings import GenerationSettings
 
     if len(paths) < 2:
-        raise InvalidSetting("only one path is given", do="name images, and last the folder to write")
+        raise InvalidSetting("only one path is given", do="name the images first, and the folder to write last")
     if families and writer != "offline":
         raise InvalidSetting("--families belong to the offline writer", do="leave them out: a chat model asks what it likes")
     settings = GenerationSettings(
@@ -91,49 +106,47 @@ def generate_command(
         seed=seed,
         **_families(families),
     )
-    names = {"model": model, "detector": detector, "segmenter": segmenter, "writer": writer, "licence": licence}
-    where = {"device": device, "dtype": dtype}
-    _generate(paths[:-1], paths[-1], settings, names, _writer(writer, base_url), where, as_json=as_json)
+    choice = chosen(None, region_model, detector, segmenter, device, dtype)
+    summary = _generated(paths, settings, choice, writer, _writer(writer, base_url), licence, show_progress=not as_json)
+    if as_json:
+        print_json(summary.to_dict())
+    else:
+        _show(summary, paths[-1])
 
 
-def _generate(
-    given: list[Path],
-    folder: Path,
+def _generated(
+    paths: list[Path],
     settings: "GenerationSettings",
-    names: dict[str, str],
+    choice: ModelChoice,
+    writer_name: str,
     writer: "Writer | None",
-    where: Mapping[str, Any],
+    licence: str,
     *,
-    as_json: bool,
-) -> None:
-    """names: of the models, the writer and the licence, which together with the settings make a run what it is.
-
-    where: device and type of all models.
-    """
+    show_progress: bool,
+) -> "Summary":
+    """Models, writer, licence and settings make a run what it is: another one does not continue it."""
     from roi_agent.model.utils.progress import waiting
 
-    with waiting("starting", not as_json):
+    with waiting("starting", show_progress):
         from roi_agent.generation.generating import generate, image_files
         from roi_agent.generation.making import Maker
-        from roi_agent.loading import load_detector, load_region_model, load_segmenter
-    root, files = image_files(given)
+        from roi_agent.loading import load_role
+    root, files = image_files(paths[:-1])
+    models = {"model": choice.region_model, "detector": choice.detector, "segmenter": choice.segmenter}
+    names = {**{role: str(name) for role, name in models.items()}, "writer": writer_name, "licence": licence}
     maker = Maker(
-        load_region_model(names["model"], **where),
-        load_detector(names["detector"], **where),
-        load_segmenter(names["segmenter"], **where) if settings.everything else None,
+        load_role("ask", choice),
+        load_role("detect", choice),
+        load_role("segment", choice) if settings.everything else None,
         settings,
-        source=f"generated by roi-agent with {names['model']} and the writer {names['writer']}",
-        licence=names["licence"],
+        source=f"generated by roi-agent with {names['model']} and the writer {writer_name}",
+        licence=licence,
         writer=writer,
     )
     try:
-        summary = generate(maker, root, files, folder, identity=names, show_progress=not as_json)
+        return generate(maker, root, files, paths[-1], identity=names, show_progress=show_progress)
     finally:
         maker.close()
-    if as_json:
-        print(json.dumps(summary.to_dict()))
-    else:
-        _show(summary, folder)
 
 
 def _phrases(given: str | None) -> tuple[str, ...]:

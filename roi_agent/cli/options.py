@@ -1,8 +1,9 @@
 """What several commands share: options, the reading of numbers, and how notes are shown."""
 
 import gc
+import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from roi_agent.choice import ModelChoice
 from roi_agent.model.domain.introduction import NANO
 from roi_agent.model.errors import BoxFormatUnknown, InvalidSetting, PointInvalid
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from roi_agent.model.images.loading import LoadedImage
-    from roi_agent.model.protocol.region_model import RegionModel
+    from roi_agent.tools.models import Models
     from roi_agent.tools.workspace import Workspace
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
@@ -30,63 +32,112 @@ def among(*words: str) -> Callable[[str], list[str]]:
     return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
-ImageArgument = Annotated[str, typer.Argument(help="An image file, its web address, or a data: URL.", metavar="IMAGE")]
-MaxPixelsOption = Annotated[int | None, typer.Option(help="Width x height of an image.  [default: 50000000]", metavar="NUMBER")]
-BoxOption = Annotated[list[str] | None, typer.Option("--box", help="Four numbers; the first is region1.", metavar="X1,Y1,X2,Y2")]
+ImageArgument = Annotated[str, typer.Argument(help="Image file, web address, or data: URL.", metavar="IMAGE")]
+ImageOrHandle = Annotated[
+    str,
+    typer.Argument(help="Image file, web address, or data: URL; with --workspace, also the handle of an image.", metavar="IMAGE"),
+]
+MaxPixelsOption = Annotated[
+    int | None, typer.Option(help="Maximum width x height of an image.  [default: 50000000]", metavar="NUMBER")
+]
+BoxOption = Annotated[
+    list[str] | None, typer.Option("--box", help="Box of a region, repeatable; the first is region1.", metavar="X1,Y1,X2,Y2")
+]
 PointOption = Annotated[
     list[str] | None,
-    typer.Option("--point", help="On a thing, which is segmented; numbered after the boxes.", metavar="X,Y"),
-]
-SegmenterOption = Annotated[
-    str, typer.Option(help=f"What finds the thing at a point: {NANO_HELP}, a folder, or a name on the hub.")
+    typer.Option("--point", help="Point on an object to segment, repeatable; numbered after the boxes.", metavar="X,Y"),
 ]
 FormatOption = Annotated[
-    str, typer.Option(help="What the four numbers are: xyxy, xywh or cxcywh.", autocompletion=among("xyxy", "xywh", "cxcywh"))
+    str, typer.Option(help="Format of each box: xyxy, xywh or cxcywh.", autocompletion=among("xyxy", "xywh", "cxcywh"))
 ]
 UnitOption = Annotated[
     str,
     typer.Option(
-        help="Their unit: pixel, normalised or thousandths.", autocompletion=among("pixel", "normalised", "thousandths")
+        help="Unit of each box: pixel, normalised or thousandths.", autocompletion=among("pixel", "normalised", "thousandths")
     ),
 ]
-ModelOption = Annotated[str, typer.Option(help=f"{NANO_HELP}, a folder with a model, a server's address, or none.")]
+
+# Models.  A command that has --models takes None for a role: the model of that set.
+_REGION_MODEL = typer.Option(
+    "--region-model", help=f"Region model: {NANO_HELP}, a folder, a server's address, or none.", metavar="MODEL"
+)
+_DETECTOR = typer.Option(
+    "--detector", help=f"Detector: {NANO_HELP}, a folder, a name on the hub, or a server's address.", metavar="MODEL"
+)
+_SEGMENTER = typer.Option(
+    "--segmenter", help=f"Segmenter: {NANO_HELP}, a folder, a name on the hub, or a server's address.", metavar="MODEL"
+)
+RegionModelOption = Annotated[str, _REGION_MODEL]
+RegionModelOfSet = Annotated[str | None, _REGION_MODEL]
+DetectorOption = Annotated[str, _DETECTOR]
+DetectorOfSet = Annotated[str | None, _DETECTOR]
+SegmenterOption = Annotated[str, _SEGMENTER]
+SegmenterOfSet = Annotated[str | None, _SEGMENTER]
+MODEL_SETS = ("nano", "none")
+_MODELS = typer.Option(
+    "--models",
+    help="Model set: nano, or none. --region-model, --detector and --segmenter replace single models of it.",
+    metavar="SET",
+    autocompletion=among(*MODEL_SETS),
+)
+ModelsOption = Annotated[str, _MODELS]
+OtherModelsOption = Annotated[str | None, _MODELS]
 DeviceOption = Annotated[
     str | None,
-    typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.", autocompletion=among("cpu", "cuda", "mps")),
+    typer.Option(
+        "--device",
+        help="Device for all models (cpu, cuda, cuda:1, mps), or by role: detect=cpu,segment=cpu,ask=cuda:0.  "
+        "[default: cpu for nano, else the best available]",
+        metavar="DEVICE",
+        autocompletion=among("cpu", "cuda", "mps"),
+    ),
 ]
 DtypeOption = Annotated[
     str | None,
     typer.Option(
         "--dtype",
-        help="float32, bfloat16 or float16.  [default: as stored; on a CPU what is fast there]",
-        autocompletion=among("float32", "bfloat16", "float16"),
-    ),
-]
-VersionOption = Annotated[
-    bool, typer.Option("--version", help="Print the version.", callback=lambda asked: _print_version(asked), is_eager=True)
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
-PictureOption = Annotated[Path | None, typer.Option(help="Write the image with the regions drawn there.")]
-WorkspaceOption = Annotated[
-    Path | None,
-    typer.Option("--workspace", help="A folder that keeps images and regions, so that several commands share their names."),
-]
-
-
-RolesOption = Annotated[
-    str | None, typer.Option("--device", help="For all models, or by role: detect=cpu,segment=cpu,ask=cuda:0.")
-]
-RolesDtypeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--dtype",
-        help="For all models, or by role: ask=bfloat16.  [default: as stored; on a CPU what is fast there]",
+        help="Weight type for all models (float32, bfloat16, float16), or by role: ask=bfloat16.  "
+        "[default: as stored; on a CPU, whichever is fast there]",
+        metavar="DTYPE",
         autocompletion=among("float32", "bfloat16", "float16"),
     ),
 ]
 BudgetOption = Annotated[
-    str | None, typer.Option("--budget", help="Weights on one device at once, such as 12GB; the rest is moved out.")
+    str | None,
+    typer.Option(
+        "--budget",
+        help="Maximum weights on one device at a time, such as 12GB; models beyond it are moved out.",
+        metavar="SIZE",
+    ),
 ]
+PlannerOption = Annotated[
+    str, typer.Option("--planner", help="Planner: offline (no key needed), or provider:model, as in openai:gpt-4o-mini.")
+]
+OtherPlannerOption = Annotated[
+    str | None,
+    typer.Option("--planner", help="Planner: offline (no key needed), or provider:model, as in openai:gpt-4o-mini."),
+]
+BaseUrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--base-url", help="Address of an OpenAI-compatible server; its key is read from OPENAI_API_KEY.", metavar="URL"
+    ),
+]
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", help="Print the version.", callback=lambda asked: _print_version(asked), is_eager=True)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
+PictureOption = Annotated[
+    Path | None, typer.Option("--picture", help="File for a picture of the image and its regions.", metavar="FILE")
+]
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace", help="Folder that keeps images and regions under their names between commands.", metavar="FOLDER"
+    ),
+]
+SCHEMA_VERSION = 1  # of what --json prints
 _SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
@@ -154,21 +205,55 @@ def introduce(name: str) -> None:
         err.print(NANO, style="dim")
 
 
-def loaded_model(name: str, device: str | None, dtype: str | None) -> "RegionModel":
-    """A region model; the modules that it needs take longer to load than nano itself."""
-    with loading(name):
-        from roi_agent.loading import load_region_model
+def announce(models: "Models") -> None:
+    """Say what nano is where one of the models is nano."""
+    from roi_agent.loading import introduction
 
-        return load_region_model(name, device=device, dtype=dtype)
+    if about := introduction(models):
+        err.print(about, markup=False)
+
+
+def chosen(
+    models: str | None,
+    region_model: str | None,
+    detector: str | None,
+    segmenter: str | None,
+    device: str | None,
+    dtype: str | None,
+    budget: str | None = None,
+) -> ModelChoice:
+    """The models of a set, and those named one by one in their place.  Error: InvalidSetting."""
+    if models not in (None, *MODEL_SETS):
+        raise InvalidSetting(f"there is no model set {models!r}", do=f"use {' or '.join(MODEL_SETS)}")
+    default = models or "nano"
+    region_model, detector, segmenter = (default if name is None else name for name in (region_model, detector, segmenter))
+    return ModelChoice(region_model, detector, segmenter, device, dtype, num_bytes(budget))
+
+
+def loaded(role: str, choice: ModelChoice) -> Any:
+    """A model; the modules that it needs take longer to load than nano itself."""
+    with loading(str(choice.by_role[role])):
+        from roi_agent.loading import load_role
+
+        return load_role(role, choice)
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """What `--json` prints; docs/reference/json.md describes the fields."""
+    whole = {"schema_version": SCHEMA_VERSION, **values}
+    try:
+        print(json.dumps(whole, ensure_ascii=False))
+    except UnicodeEncodeError:  # such as a file's name that is not UTF-8
+        print(json.dumps(whole))
 
 
 def check_picture(picture: Path | None) -> None:
     if picture is None:
         return
     if picture.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise InvalidSetting(f"the picture {picture.name!r} has no known ending", do="use .png, .jpg or .webp")
+        raise InvalidSetting(f"the picture {picture.name!r} has an unsupported file extension", do="use .png, .jpg or .webp")
     if not picture.absolute().parent.is_dir():
-        raise InvalidSetting(f"there is no folder for the picture {str(picture)!r}", do="make it first")
+        raise InvalidSetting(f"there is no folder for the picture {str(picture)!r}", do="create it first")
     if picture.is_dir():
         raise InvalidSetting(f"{picture.name!r} is a folder", do="name a file for the picture")
 

@@ -1,26 +1,37 @@
 """`roi-agent run` and `roi-agent replay`."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from roi_agent.choice import ModelChoice
+from roi_agent.cli.command import Commands
 from roi_agent.cli.options import (
+    BaseUrlOption,
     BoxOption,
+    DetectorOfSet,
+    DeviceOption,
+    DtypeOption,
     FormatOption,
     JsonOption,
     MaxPixelsOption,
-    ModelOption,
-    RolesDtypeOption,
-    RolesOption,
+    ModelsOption,
+    OtherModelsOption,
+    OtherPlannerOption,
+    PlannerOption,
+    RegionModelOfSet,
+    SegmenterOfSet,
     UnitOption,
+    announce,
     boxes,
+    chosen,
     err,
     given_image,
     loading,
     out,
+    print_json,
 )
 from roi_agent.model.errors import InvalidSetting
 
@@ -30,8 +41,9 @@ if TYPE_CHECKING:
     from roi_agent.agent.result import Price, Result
     from roi_agent.model.images.loading import LoadedImage
     from roi_agent.replay import Replay
+    from roi_agent.trace import Trace
 
-app = typer.Typer()
+app = Commands()
 
 NO_ANSWER = 3  # exit code
 
@@ -45,90 +57,80 @@ _RUN_EXAMPLES = """Examples:
 
 `roi-agent run "And what is left of it?" --folder threads/ --thread holiday`"""
 
-DetectorOption = Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")]
-SegmenterOption = Annotated[str, typer.Option(help="nano, a folder, or a name on the hub.")]
-
 
 @app.command(epilog=_RUN_EXAMPLES)
 def run(
     words: Annotated[
         list[str],
         typer.Argument(
-            help="Image files, then the task. Images may be left out in a thread that has some.", metavar="[IMAGE]... TASK"
+            help="Image files, then the question or task. A thread that has images needs no new ones.",
+            metavar="[IMAGE]... QUESTION",
         ),
     ],
-    planner: Annotated[
-        str, typer.Option(help="offline, which needs no key, or provider:model as in openai:gpt-4o-mini.")
-    ] = "offline",
-    base_url: Annotated[
-        str | None, typer.Option(help="Address of an OpenAI-compatible server; its key is read from OPENAI_API_KEY.")
-    ] = None,
+    planner: PlannerOption = "offline",
+    base_url: BaseUrlOption = None,
     box: BoxOption = None,
     format: FormatOption = "xyxy",
     unit: UnitOption = "pixel",
-    model: ModelOption = "nano",
-    detector: DetectorOption = "nano",
-    segmenter: SegmenterOption = "nano",
-    device: RolesOption = None,
-    dtype: RolesDtypeOption = None,
-    steps: Annotated[int, typer.Option(min=1, help="Turns of the planner at most.")] = 24,
-    seconds: Annotated[float, typer.Option(help="Time at most.")] = 300.0,
-    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of the planner at most.")] = None,
+    models: ModelsOption = "nano",
+    region_model: RegionModelOfSet = None,
+    detector: DetectorOfSet = None,
+    segmenter: SegmenterOfSet = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    steps: Annotated[int, typer.Option(min=1, help="Maximum number of planner turns.")] = 24,
+    seconds: Annotated[float, typer.Option(help="Maximum time, in seconds.")] = 300.0,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Maximum number of planner tokens.")] = None,
     approve: Annotated[
         list[str] | None,
-        typer.Option(help="Ask before these tools run: a tool's name, or detect, segment, ask, measure, view.", metavar="TOOL"),
+        typer.Option(
+            help="Ask before this tool runs, repeatable: a tool's name, or detect, segment, ask, measure, view.", metavar="TOOL"
+        ),
     ] = None,
-    without: Annotated[list[str] | None, typer.Option(help="Leave these tools out; named as above.", metavar="TOOL")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Leave out this tool, repeatable; named as for --approve.", metavar="TOOL")
+    ] = None,
     price: Annotated[
-        str | None, typer.Option(help="Of a million of the planner's tokens, read and written.", metavar="IN,OUT")
+        str | None, typer.Option(help="Price of a million planner tokens, input and output.", metavar="IN,OUT")
     ] = None,
-    folder: Annotated[Path | None, typer.Option(help="Keep conversations there.")] = None,
-    thread: Annotated[str | None, typer.Option(help="The conversation in --folder to begin or to go on with.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Folder that keeps conversations.", metavar="FOLDER")] = None,
+    thread: Annotated[str | None, typer.Option(help="Conversation in --folder to start or continue.", metavar="NAME")] = None,
     max_pixels: MaxPixelsOption = None,
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Write the trace there: trace.html, trace.json, answer.png.")
+        Path | None,
+        typer.Option("--out", help="New folder for the trace: trace.html, trace.json, answer.png.", metavar="FOLDER"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let the agent work on a task about images; its steps are shown as they happen."""
-
+    """Let the agent answer a question or do a task about images; every step is shown as it happens."""
     *images, task = words
-    if images == [] and thread is None and Path(task).is_file():
-        raise InvalidSetting("the task is missing", do='write roi-agent run IMAGE "What is left of the star?"')
-    if thread is not None and folder is None:
-        raise InvalidSetting("--thread names a conversation, and --folder does not say where it is kept", do="give both")
-    _check_out(out_folder)
+    _check_run(images, task, folder, thread, out_folder)
+    choice = chosen(models, region_model, detector, segmenter, device, dtype)
     with loading("the agent"):
-        from roi_agent.agent.agent import build_agent
         from roi_agent.agent.result import Budget
-        from roi_agent.loading import introduction
 
-        agent = build_agent(
-            planner,
-            region_model=model,
-            detector=detector,
-            segmenter=segmenter,
-            base_url=base_url,
-            budget=Budget(steps=steps, seconds=seconds, tokens=tokens),
-            without=without or (),
-            approve=approve or (),
-            price=_price(price),
-            folder=folder,
-            device=device,
-            dtype=dtype,
-        )
-    if not as_json and (about := introduction(agent.models)):
-        err.print(about, markup=False)
+        budget = Budget(steps=steps, seconds=seconds, tokens=tokens)
+        tools: dict[str, Any] = {"without": without or (), "approve": approve or ()}
+        agent = _agent(planner, choice, base_url=base_url, budget=budget, price=_price(price), folder=folder, **tools)
+    if not as_json:
+        announce(agent.models)
     regions = [{"box": each, "format": format, "unit": unit} for each in boxes(box)]
     given = [given_image(each, max_pixels) for each in images]
     result = _worked(agent, given, task, show=not as_json, regions=regions, thread=thread)
     if out_folder is not None:
         result.trace.save(out_folder)
     if as_json:
-        print(json.dumps(result.to_dict(), ensure_ascii=False))
+        print_json(result.to_dict())
     elif out_folder is not None:
-        err.print(f"The steps with their pictures are in {out_folder / 'trace.html'}", markup=False, soft_wrap=True)
+        err.print(f"Every step, with its picture, is in {out_folder / 'trace.html'}", markup=False, soft_wrap=True)
     _exit_for(result.status)
+
+
+def _agent(planner: str, choice: ModelChoice, **options: Any) -> "Agent":
+    from roi_agent.agent.agent import build_agent
+
+    options |= {"device": choice.device, "dtype": choice.dtype}
+    return build_agent(planner, choice.region_model, choice.detector, choice.segmenter, **options)
 
 
 def _exit_for(status: str) -> None:
@@ -175,74 +177,85 @@ def _price(text: str | None) -> "Price | None":
     return Price(read, written)
 
 
-def _check_out(folder: Path | None) -> None:
+def _check_run(images: list[str], task: str, folder: Path | None, thread: str | None, out_folder: Path | None) -> None:
+    """What can be refused before anything is loaded.  Error: InvalidSetting."""
     from roi_agent.model.utils.atomic_files import is_free
 
-    if folder is not None and not is_free(folder):
-        raise InvalidSetting(f"{str(folder)!r} is there already", do="name a new folder for the trace")
+    if not images and thread is None and Path(task).is_file():
+        raise InvalidSetting("the task is missing", do='write roi-agent run IMAGE "What is left of the star?"')
+    if thread is not None and folder is None:
+        raise InvalidSetting("--thread names a conversation, and --folder does not say where it is kept", do="give both")
+    if out_folder is not None and not is_free(out_folder):
+        raise InvalidSetting(f"{str(out_folder)!r} is there already", do="name a new folder for the trace")
 
 
 _REPLAY_EXAMPLES = """Examples:
 
 `roi-agent replay run1/`
 
-`roi-agent replay run1/ --model gpt4roi-7b/ --detector IDEA-Research/grounding-dino-tiny`"""
+`roi-agent replay run1/ --region-model gpt4roi-7b/ --detector IDEA-Research/grounding-dino-tiny`"""
 
 
 @app.command(epilog=_REPLAY_EXAMPLES)
 def replay(
-    trace: Annotated[Path, typer.Argument(help="A folder that roi-agent run --out wrote.")],
-    model: Annotated[str | None, typer.Option(help="Run the steps again with this region model.")] = None,
-    detector: Annotated[str | None, typer.Option(help="Run the steps again with this detector.")] = None,
-    segmenter: Annotated[str | None, typer.Option(help="Run the steps again with this segmenter.")] = None,
-    planner: Annotated[str | None, typer.Option(help="Ask this planner what it would do at each turn.")] = None,
-    base_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server, for --planner.")] = None,
-    device: RolesOption = None,
-    dtype: RolesDtypeOption = None,
+    trace: Annotated[Path, typer.Argument(help="Folder that roi-agent run --out wrote.", metavar="FOLDER")],
+    models: OtherModelsOption = None,
+    region_model: RegionModelOfSet = None,
+    detector: DetectorOfSet = None,
+    segmenter: SegmenterOfSet = None,
+    planner: OtherPlannerOption = None,
+    base_url: BaseUrlOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a run again; or run its steps again with other models, each where the first run stood, and report differences."""
-    from roi_agent.agent.planners import load_planner
-    from roi_agent.loading import load_models
-    from roi_agent.model.utils.progress import waiting
-    from roi_agent.replay import replay as run_again
-    from roi_agent.trace import Trace
-    from roi_agent.trace.terminal import show_trace
+    """Show a recorded run, or repeat its steps with other models and report the differences.
 
-    loaded = Trace.load(trace)
-    if not any((model, detector, segmenter, planner)):
+    With a model, every tool call is repeated in the state that the first run had reached. With --planner, that planner is asked
+    what it would do at each turn.
+    """
+    from roi_agent.trace import Trace
+
+    recorded = Trace.load(trace)
+    if any(each is not None for each in (models, region_model, detector, segmenter, planner)):
+        choice = chosen(models, region_model, detector, segmenter, device, dtype)
+        compared = _repeated(recorded, choice, planner, base_url)
         if as_json:
-            print(json.dumps(loaded.to_dict(), ensure_ascii=False))
+            print_json(compared.to_dict())
         else:
-            show_trace(out, loaded)
-        _exit_for(loaded.status)
+            _show_replay(compared)
         return
-    with waiting("running the steps again"):
-        models = load_models(
-            region_model=model or "nano",
-            detector=detector or "nano",
-            segmenter=segmenter or "nano",
-            device=device,
-            dtype=dtype,
-        )
-        other = load_planner(planner, base_url=base_url) if planner else None
-        compared = run_again(loaded, models, planner=other)
     if as_json:
-        print(json.dumps(compared.to_dict(), ensure_ascii=False))
+        print_json(recorded.to_dict())
     else:
-        _show_replay(compared)
+        from roi_agent.trace.terminal import show_trace
+
+        show_trace(out, recorded)
+    _exit_for(recorded.status)
+
+
+def _repeated(recorded: "Trace", choice: ModelChoice, planner: str | None, base_url: str | None) -> "Replay":
+    """The steps of a trace, run again."""
+    from roi_agent.agent.planners import load_planner
+    from roi_agent.loading import load_choice
+    from roi_agent.model.utils.progress import waiting
+    from roi_agent.replay import replay
+
+    with waiting("running the steps again"):
+        other = load_planner(planner, base_url=base_url) if planner else None
+        return replay(recorded, load_choice(choice), planner=other)
 
 
 def _show_replay(compared: "Replay") -> None:
-    """Differences as a table, and what was the same or could not be run again."""
+    """Differences as a table, then what was the same or could not be repeated."""
     from rich.table import Table
     from rich.text import Text
 
     if compared.differences:
-        table = Table("step", "tool", "what", "then", "now")
+        table = Table("step", "tool", "field", "before", "now")
         for each in compared.differences:
             table.add_row(str(each.step), each.name, each.what, Text(each.before), Text(each.now))
         out.print(table)
     for skipped in compared.skipped:
-        out.print(f"step {skipped.step}, {skipped.name}: not run again: {skipped.why}", markup=False, soft_wrap=True)
-    out.print(f"{compared.same} of {compared.compared} steps gave the same")
+        out.print(f"step {skipped.step}, {skipped.name}: skipped: {skipped.why}", markup=False, soft_wrap=True)
+    out.print(f"{compared.same} of {compared.compared} steps gave the same result")

@@ -1,15 +1,18 @@
 """`roi-agent scenes` and `roi-agent train`."""
 
-import json
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from roi_agent.cli.options import JsonOption, among, out, require
+from roi_agent.cli.command import Commands
+from roi_agent.cli.options import JsonOption, among, out, print_json, require
 from roi_agent.model.errors import InvalidSetting
 
-app = typer.Typer()
+app = Commands()
 
 
 def _layouts(incomplete: str) -> list[str]:
@@ -31,26 +34,28 @@ _SCENES_EXAMPLES = """Examples:
 
 @app.command(epilog=_SCENES_EXAMPLES)
 def scenes(
-    folder: Annotated[Path, typer.Argument(help="Where to write them; made if it is not there.")],
-    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="The seed of the first; each one after counts on.")] = 0,
-    side: Annotated[int, typer.Option(help="Side in pixels.")] = 384,
+    folder: Annotated[Path, typer.Argument(help="Folder to write; created if missing.", metavar="FOLDER")],
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of scenes.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first scene; the others follow it one by one.")] = 0,
+    side: Annotated[int, typer.Option(help="Side of an image, in pixels.")] = 384,
     layout: Annotated[
         str | None,
         typer.Option(
-            help="Write them as the public data set of this name is distributed, such as coco or refcoco.",
+            help="Layout of a public data set to write instead, such as coco or refcoco.",
+            metavar="NAME",
             autocompletion=_layouts,
         ),
     ] = None,
     held_out: Annotated[
-        int | None, typer.Option(min=0, help="With --layout: scenes for validation, next to COUNT for training.  [default: 0]")
+        int | None,
+        typer.Option(min=0, help="With --layout: number of validation scenes, besides COUNT for training.  [default: 0]"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Render scenes of the toy world: a PNG, and a JSON file with every thing's kind, colour, size and box.
+    """Render scenes of the toy world: a PNG, and a JSON file with the kind, colour, size and box of every object.
 
-    With --layout, `roi-agent data convert LAYOUT FOLDER OUT` reads them back. COUNT scenes are then for training, with seeds of
-    their own, which count on from SEED too.
+    With --layout, `roi-agent data convert LAYOUT SOURCE FOLDER` reads them back. The COUNT scenes are then training scenes, with
+    seeds of their own, also counted from SEED.
     """
     from roi_agent.model.toy.world.scenes import make_scene, save_scene
     from roi_agent.model.utils.progress import progress_bar
@@ -69,7 +74,7 @@ def scenes(
             f"cannot write to {str(folder)!r}: {error.strerror}", do="give a folder that can be written"
         ) from None
     if as_json:
-        print(json.dumps([{"image": str(image), "truth": str(truth)} for image, truth in paths]))
+        print_json({"scenes": [{"image": str(image), "truth": str(truth)} for image, truth in paths]})
     else:
         out.print(f"{count} scenes of {side} x {side} pixels in {folder}", markup=False, soft_wrap=True)
 
@@ -85,7 +90,7 @@ def _write_layout(layout: str, folder: Path, train: range, held_out: range, side
     if held_out.stop > TRAINING_SEEDS:
         raise InvalidSetting(f"seed {held_out.stop - 1} belongs to training", do=f"start below {TRAINING_SEEDS}")
     if not is_free(folder):
-        raise InvalidSetting(f"{str(folder)!r} is not empty", do="name a folder that is empty or not there")
+        raise InvalidSetting(f"{str(folder)!r} is not empty", do="name a new or empty folder")
     try:
         with waiting("rendering", not as_json), whole_folder(folder) as aside:
             LAYOUTS[layout](aside, [*(TRAINING_SEEDS + each for each in train), *held_out], side)
@@ -93,7 +98,7 @@ def _write_layout(layout: str, folder: Path, train: range, held_out: range, side
         problem = f"cannot write to {str(folder)!r}: {error.strerror}"
         raise InvalidSetting(problem, do="give a folder that can be written") from None
     if as_json:
-        print(json.dumps({"layout": layout, "folder": str(folder), "train": len(train), "held_out": len(held_out)}))
+        print_json({"layout": layout, "folder": str(folder), "train": len(train), "held_out": len(held_out)})
     else:
         text = f"{len(train)} scenes for training and {len(held_out)} held out, of {side} x {side} pixels, in {folder}"
         out.print(text, markup=False, soft_wrap=True)
@@ -115,68 +120,107 @@ def train(
     config: Annotated[
         str,
         typer.Argument(
-            help="A YAML file, or a shipped configuration, such as nano, nano-boxes, stage2-7b or lora-7b.",
+            help="YAML file, or the name of a shipped configuration, such as nano, nano-boxes, stage2-7b or lora-7b.",
+            metavar="CONFIG",
             autocompletion=_configs,
         ),
     ],
-    folder: Annotated[Path | None, typer.Option("--out", help="The run's folder.  [default: runs/NAME]")] = None,
-    phase: Annotated[str | None, typer.Option(help="Toy world: run only this phase of the configuration.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the run.  [default: runs/CONFIG]", metavar="FOLDER")
+    ] = None,
+    phase: Annotated[str | None, typer.Option(help="Toy world: only phase to run.", metavar="NAME")] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Records: the folder that holds the data sets that the configuration names.")
+        Path | None,
+        typer.Option(help="Records: folder that holds the data sets named by the configuration.", metavar="FOLDER"),
     ] = None,
     start: Annotated[
-        str | None, typer.Option("--from", help="Records: the model to start from: nano, or a folder.", metavar="FOLDER")
+        str | None, typer.Option("--from", help="Records: model to start from: nano, or a folder.", metavar="MODEL")
     ] = None,
-    language_model: Annotated[Path | None, typer.Option(help="Records: start from this language model's folder ...")] = None,
-    vision: Annotated[Path | None, typer.Option(help="... and this vision tower's ...")] = None,
-    projector: Annotated[Path | None, typer.Option(help="... with LLaVA's projector, a file, unless it learns anew.")] = None,
-    reset: Annotated[list[str] | None, typer.Option(help="Records: start this part from random weights: region_encoder.")] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Records: processes that share the work, one for each GPU.")] = 1,
-    plan: Annotated[bool, typer.Option("--plan", help="Records: only say what it would take.")] = False,
+    language_model: Annotated[
+        Path | None, typer.Option(help="Records: folder of a language model to start from, with --vision.", metavar="FOLDER")
+    ] = None,
+    vision: Annotated[
+        Path | None, typer.Option(help="Records: folder of the vision tower, for --language-model.", metavar="FOLDER")
+    ] = None,
+    projector: Annotated[
+        Path | None,
+        typer.Option(help="Records: LLaVA's projector, for --language-model.  [default: a new one is trained]", metavar="FILE"),
+    ] = None,
+    reset: Annotated[
+        list[str] | None, typer.Option(help="Records: part to start from random weights: region_encoder.", metavar="PART")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Records: number of processes that share the work, one per GPU.")] = 1,
+    plan: Annotated[bool, typer.Option("--plan", help="Records: only report what the run would take.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a model, on the toy world or on records; the same command goes on where an earlier run was cut."""
+    """Train a model on the toy world or on records; the same command continues an interrupted run."""
     require("accelerate", "datasets", "peft", "tensorboard", "yaml", extra="train")
-    import time
-
-    from roi_agent.model.toy.train.settings import TrainSettings
     from roi_agent.model.train.config_files import read_values
-    from roi_agent.model.utils.progress import waiting
 
-    begin, left_out = time.monotonic(), 0
     folder = folder or Path("runs") / Path(config).stem
     given = (data, start, language_model, vision, projector, reset)
     if "phases" in read_values(config):
         if any(given) or processes > 1 or plan:
             raise InvalidSetting(f"{config} trains on the toy world", do="leave out the options for records")
-        with waiting("starting", not as_json):
-            from roi_agent.model.toy.train.phases import train as run
-        target = run(TrainSettings.load(config), folder, only=phase, show_progress=not as_json)
+        _train(partial(_on_toy_world, config, folder, phase), folder, as_json)
+        return
+    if phase is not None:
+        raise InvalidSetting(f"{config} has no phases", do="leave out --phase")
+    bases = [str(each) if each else None for each in (language_model, vision, projector)]
+    if plan:
+        _plan(config, data, start, bases, reset, processes, as_json)
+    elif data is None:
+        raise InvalidSetting("no data is named", do="give --data, the folder that holds the data sets")
     else:
-        if phase is not None:
-            raise InvalidSetting(f"{config} has no phases", do="leave out --phase")
-        bases = [str(each) if each else None for each in (language_model, vision, projector)]
-        if plan:
-            return _plan(config, data, start, bases, reset, processes, as_json)
-        with waiting("starting", not as_json):
-            from roi_agent.model.train.job import RecordJob
-            from roi_agent.model.train.report import LEFT_OUT, count_left_out
-            from roi_agent.model.train.settings import RecordSettings
-            from roi_agent.model.train.starting import Start
-            from roi_agent.model.train.training import train_on_records
+        _train(partial(_on_records, config, folder, data, (start, bases), tuple(reset or ()), processes), folder, as_json)
 
-        if data is None:
-            raise InvalidSetting("no data is named", do="give --data, the folder that holds the data sets")
-        job = RecordJob(RecordSettings.load(config), Start(start, *bases), data, folder, tuple(reset or ()))
-        target = train_on_records(job, processes=processes, show_progress=not as_json)
-        left_out = count_left_out(folder)
+
+def _train(run: Callable[[bool], tuple[Path, int]], folder: Path, as_json: bool) -> None:
+    """Train, and print what came of it.  run: whether to show progress -> the model's folder, and the records left out."""
+    begin = time.monotonic()
+    target, left_out = run(not as_json)
     minutes = (time.monotonic() - begin) / 60
     if as_json:
-        print(json.dumps({"model": str(target), "minutes": minutes, "left_out": left_out}))
-    else:
-        if left_out:
-            out.print(f"{left_out} records were left out, for reasons in {folder / LEFT_OUT}", markup=False, soft_wrap=True)
-        out.print(f"the model is in {target}, after {minutes:.1f} minutes", markup=False, soft_wrap=True)
+        print_json({"model": str(target), "minutes": minutes, "left_out": left_out})
+        return
+    if left_out:
+        from roi_agent.model.train.report import LEFT_OUT
+
+        out.print(f"{left_out} records were left out, for reasons in {folder / LEFT_OUT}", markup=False, soft_wrap=True)
+    out.print(f"the model is in {target}, after {minutes:.1f} minutes", markup=False, soft_wrap=True)
+
+
+def _on_toy_world(config: str, folder: Path, phase: str | None, show: bool) -> tuple[Path, int]:
+    from roi_agent.model.utils.progress import waiting
+
+    with waiting("starting", show):
+        from roi_agent.model.toy.train.phases import train
+        from roi_agent.model.toy.train.settings import TrainSettings
+    return train(TrainSettings.load(config), folder, only=phase, show_progress=show), 0
+
+
+def _on_records(
+    config: str,
+    folder: Path,
+    data: Path,
+    start: tuple[str | None, list[str | None]],
+    reset: tuple[str, ...],
+    processes: int,
+    show: bool,
+) -> tuple[Path, int]:
+    """start: the model to start from, and the bases to start from without one."""
+    from roi_agent.model.utils.progress import waiting
+
+    with waiting("starting", show):
+        from roi_agent.model.train.job import RecordJob
+        from roi_agent.model.train.report import count_left_out
+        from roi_agent.model.train.settings import RecordSettings
+        from roi_agent.model.train.starting import Start
+        from roi_agent.model.train.training import train_on_records
+
+    job = RecordJob(RecordSettings.load(config), Start(start[0], *start[1]), data, folder, reset)
+    target = train_on_records(job, processes=processes, show_progress=show)
+    return target, count_left_out(folder)
 
 
 def _plan(
@@ -205,7 +249,7 @@ def _plan(
         counted = count_data(settings, parts, processor)
     made = make_plan(settings, model, processes=processes, random=random, data=counted)
     if as_json:
-        print(json.dumps(made.to_dict()))
+        print_json(made.to_dict())
         return
     for line in made.lines():
         out.print(line, markup=False, soft_wrap=True)

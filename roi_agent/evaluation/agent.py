@@ -13,8 +13,9 @@ from PIL import Image
 from rich.table import Table
 
 from roi_agent.agent.agent import build_agent
+from roi_agent.choice import ModelChoice
 from roi_agent.evaluation.tables import markdown, table
-from roi_agent.loading import load_detector, load_region_model, load_segmenter
+from roi_agent.loading import load_role
 from roi_agent.model.errors import InvalidSetting, PlannerFailed
 from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.model.toy.questions.compositional import COMPOSITIONAL, VisualQuestion, same_answer, visual_questions
@@ -68,6 +69,7 @@ class Attempt:
 def run_agent(
     planner: Any = "offline",
     *,
+    models: ModelChoice | None = None,
     questions: int = 50,
     first_seed: int = 0,
     variants: Sequence[str] = (*VARIANTS, DIRECT),
@@ -76,12 +78,12 @@ def run_agent(
 ) -> list[Attempt]:
     """Ask `questions` of every family, by every variant, about scenes from `first_seed` on.
 
-    options: of `build_agent`, such as region_model, detector, base_url.
+    models: nano by default.  options: others of `build_agent`, such as base_url.
     Errors: InvalidSetting for a variant that is none, or seeds that reach those of training.
     """
     if unknown := [name for name in variants if name not in (*VARIANTS, DIRECT)]:
         raise InvalidSetting(f"there is no variant {unknown[0]!r}", do=f"use {', '.join((*VARIANTS, DIRECT))}")
-    options = _loaded(options)
+    options |= _loaded(models or ModelChoice())
     ways: dict[str, Callable[[Image.Image, str], str]] = {}
     for name in variants:
         ways[name] = _direct(options["region_model"]) if name == DIRECT else _agent(planner, {**options, **VARIANTS[name]})
@@ -115,18 +117,14 @@ def agent_markdown(rows: list[AgentScore]) -> str:
     return markdown(_headings(rows), [_cells(row) for row in rows])
 
 
-def _loaded(options: dict[str, Any]) -> dict[str, Any]:
-    """Every model loaded once, for all variants."""
-    where = {"device": options.get("device"), "dtype": options.get("dtype")}
-    loaders: dict[str, Callable[..., Any]] = {
-        "region_model": load_region_model,
-        "detector": load_detector,
-        "segmenter": load_segmenter,
-    }
-    for role, load in loaders.items():
-        given = options.get(role, "nano")
-        options = {**options, role: load(given, **where) if isinstance(given, str) else given}
-    return options
+def _loaded(choice: ModelChoice) -> dict[str, Any]:
+    """Every model loaded once, for all variants, under its name in `build_agent`."""
+    names = {"ask": "region_model", "detect": "detector", "segment": "segmenter"}
+    models: dict[str, Any] = {}
+    for role, given in choice.by_role.items():
+        missing = given == "none" and role != "ask"  # a region model can be asked even where it is none
+        models[names[role]] = None if missing else load_role(role, choice) if isinstance(given, str) else given
+    return models
 
 
 def _agent(planner: Any, options: dict[str, Any]) -> Callable[[Image.Image, str], str]:

@@ -1,12 +1,16 @@
 """Run an evaluation of a model by name and show it: what `roi-agent evaluate toy` prints, as a function."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from rich.table import Table
 
+from roi_agent.choice import ModelChoice
 from roi_agent.evaluation.tables import markdown, table
-from roi_agent.loading import load_region_model
+from roi_agent.loading import load_region_model, load_role, placed
 from roi_agent.model.detection.detector import PhraseDetector
 from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import InvalidSetting
@@ -18,6 +22,45 @@ from roi_agent.model.toy.evaluate.segmentation import SegmentationScore, evaluat
 from roi_agent.model.utils.progress import progress_bar
 from roi_agent.tools.segment import segment_everything
 from roi_agent.tools.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What was measured of the model of one role."""
+
+    role: str
+    rows: Sequence[Score | DetectionScore | SegmentationScore]
+    table: Table
+    markdown: str
+
+
+def run_parts(
+    choice: ModelChoice,
+    roles: Sequence[str],
+    *,
+    questions: int,
+    scenes: int,
+    first_seed: int,
+    show_progress: bool = True,
+) -> list[Part]:
+    """Score the models of these roles: ask, detect, segment.
+
+    questions: for each row of the region model's table.  scenes: for the detector; a third of them for the segmenter.
+    """
+    size: dict[str, Any] = {"first_seed": first_seed, "show_progress": show_progress}
+    parts = []
+    for role in roles:
+        name = str(choice.by_role[role])
+        if role == "ask":
+            rows = run_toy(name, questions=questions, **placed("ask", choice), **size)
+            parts.append(Part(role, rows, toy_table(rows, name), toy_markdown(rows)))
+        elif role == "detect":
+            found = run_detection(load_role("detect", choice), scenes=scenes, **size)
+            parts.append(Part(role, found, detection_table(found, name), detection_markdown(found)))
+        else:
+            outlined = run_segmentation(load_role("segment", choice), scenes=max(1, scenes // 3), **size)
+            parts.append(Part(role, outlined, segmentation_table(outlined, name), segmentation_markdown(outlined)))
+    return parts
 
 
 def run_toy(

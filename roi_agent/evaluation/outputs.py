@@ -19,7 +19,7 @@ from roi_agent.model.errors import InvalidSetting, RunConflict, RunIncomplete
 from roi_agent.model.evaluate.sample import Key, Output, Sample
 
 RUN, SCORES, REPORT = "run.json", "scores.json", "report.md"
-_AGAIN = "name another folder with --out, or remove this one"
+_AGAIN = "choose another folder with --out, or remove this one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class RunFolder:
             self.check(identity)
             return
         if any(each.suffix != ".part" for each in self.path.iterdir()):  # another shard may be beginning, too
-            raise RunConflict(f"{str(self.path)!r} holds files already, and no evaluation", do=_AGAIN)
+            raise RunConflict(f"{str(self.path)!r} contains other files", do=_AGAIN)
         self.write(RUN, json.dumps(identity, indent=2) + "\n")
 
     def check(self, identity: dict[str, Any]) -> None:
@@ -104,7 +104,7 @@ class RunFolder:
             for output in _read(path):
                 sample = wanted.get(output.key)
                 if sample is not None and output.digest != sample.digest():
-                    problem = f"{path.name}: turn {output.turn} of {output.record} was asked in other words"
+                    problem = f"{path.name}: turn {output.turn} of {output.record} has a different question"
                     raise RunConflict(problem, do=_AGAIN)
                 found[output.key] = output
         return {key: found[key] for key in wanted if key in found}
@@ -156,7 +156,7 @@ def _read(path: Path) -> Iterator[Output]:
             try:
                 yield Output.from_dict(json.loads(line))
             except (ValueError, TypeError, AttributeError):
-                raise RunConflict(f"{path.name}, line {number}: this is no answer", do=_AGAIN) from None
+                raise RunConflict(f"{path.name}, line {number}: not a recorded answer", do=_AGAIN) from None
 
 
 def _whole_lines(name: str) -> int:

@@ -20,14 +20,14 @@ from roi_agent.model.evaluate.intervals import interval
 from roi_agent.model.evaluate.paper import MODEL, PUBLISHED
 from roi_agent.model.evaluate.sample import RIGHT, SHUFFLED, Answered, Key, Output, Sample
 
-_HEADINGS = ("figure", "asked", "reached", "95 % interval", "chance", "shuffled")
+_HEADINGS = ("figure", "questions", "value", "95 % interval", "chance", "shuffled")
 _SIZES = ("questions", "images", "classes")  # counts of the data set, not of the answers
 _PACKAGES = ("roi-agent", "torch", "transformers", "numpy", "pycocoevalcap")
 _HOW = """\
-- interval: the range of 95 % of bootstrap resamples, in which whole images are drawn again. Where all answers are right, or
-  all wrong, resamples cannot differ, and it says nothing.
-- shuffled: the same model asked with every region in a wrong place; where it is as good, it does not look at the boxes."""
-_PAPER = "{column}: what the paper gives for that model on that data set and split, all of it."
+- interval: the range of 95 % of bootstrap resamples, which draw whole images. Where all answers are right, or all are wrong,
+  resamples cannot differ, and the interval carries no information.
+- shuffled: the same model with every region in a wrong place. A model that scores as well there does not use the boxes."""
+_PAPER = "{column}: the published figure for that model on that whole data set and split."
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Report:
 
     def table(self) -> Table:
         """For a terminal, without the details."""
-        title = f"{self.run['bench']}: {self.run['model']['name']} on {self.run['data']['name']}, %"
+        title = f"{self.run['bench']}: {self.run['model']['name']} on {self.run['data']['name']} (%)"
         made = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
         for number, heading in enumerate(self._headings()):
             made.add_column(heading, justify="right" if number else "left", no_wrap=number > 0)
@@ -88,26 +88,23 @@ class Report:
     def notes(self) -> list[str]:
         """What a reader of the table must know: answers that could not be read, and samples that could not be asked."""
         said = [f"{name}: {count}" for name, count in self.counts.items() if count and name not in _SIZES]
-        return said + [f"could not be asked, and count as wrong: {code}: {count}" for code, count in self.troubles.items()]
+        return said + [f"not asked, counted as wrong: {code}: {count}" for code, count in self.troubles.items()]
 
     def markdown(self) -> str:
         """The report."""
         main = [self._cells(each) for each in self.figures if not each.detail]
         details = [self._cells(each) for each in self.figures if each.detail]
         parts = [
-            f"# {self.run['bench']}: {self.run['model']['name']} on {self.run['data']['name']}",
-            "Of hundred.",
+            f"# {self.run['bench']}: {self.run['model']['name']} on {self.run['data']['name']} (%)",
             markdown(self._headings(), main),
             "\n".join([_HOW, *([f"- {_PAPER.format(column=self.paper)}"] if self.paper else []), f"- chance: {self.chance}."]),
-            *(["## In detail", markdown(self._headings(), details)] if details else []),
+            *(["## Details", markdown(self._headings(), details)] if details else []),
             "## Counts",
             _table(self.counts, "count", "right boxes"),
             *([_table(self.shuffled_counts, "count", "boxes shuffled")] if self.shuffled_counts else []),
             "## Troubles",
-            _table(self.troubles, "samples that could not be asked, and count as wrong", "how many")
-            if self.troubles
-            else "None.",
-            "## What was measured",
+            _table(self.troubles, "samples not asked, counted as wrong", "count") if self.troubles else "None.",
+            "## Configuration",
             _table(_flat({key: self.run[key] for key in ("bench", "model", "data", "options")}), "", ""),
             *(["## The data set", _table(_flat(self.card), "", "")] if self.card else []),
             "## Versions",
@@ -143,7 +140,7 @@ def make_report(
         "images": len({each.sample.image for each in right}),
         "records without a question": left_out,
     }
-    counts["answers cut at their longest"] = sum(each.output.finish == "length" for each in right)
+    counts["answers cut at the maximum length"] = sum(each.output.finish == "length" for each in right)
     data = records.card.name if records.card else ""
     published = PUBLISHED.get((bench.name, data), {})
     seed = run["options"]["seed"]

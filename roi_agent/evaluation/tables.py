@@ -5,7 +5,7 @@ from rich.table import Table
 
 def table(title: str, headings: tuple[str, ...], rows: list[list[str]], reached: list[bool]) -> Table:
     """A table for a terminal; rows that miss their goal are red."""
-    made = Table(title=f"{title}, on held-out scenes of the toy world, %", title_justify="left")
+    made = Table(title=f"{title}, held-out scenes of the toy world (%)", title_justify="left")
     for number, heading in enumerate(headings):
         made.add_column(heading, justify="right" if number else "left")
     for row, good in zip(rows, reached, strict=True):

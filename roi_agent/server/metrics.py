@@ -23,7 +23,7 @@ class Metrics:
         )
         self.in_progress = Gauge("roi_requests_in_progress", "Requests being answered.", registry=self.registry)
         self.turned_away = Counter(
-            "roi_requests_turned_away", "Requests that were told to come again before they were read.", registry=self.registry
+            "roi_requests_turned_away", "Requests that were answered with a 429 before they were read.", registry=self.registry
         )
         self._first = Histogram(
             "roi_first_token_seconds", "From question to first token.", ["image"], buckets=_SECONDS, registry=self.registry

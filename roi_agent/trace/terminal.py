@@ -21,7 +21,7 @@ def show_step(console: Console, step: Step) -> None:
     line = Text(f"{step.number:>3}  ")
     line.append(step.name, style="bold red" if step.error else "bold cyan")
     line.append(f" {arguments_text(step.arguments)}")
-    line.append(f"  {step.seconds:.2f} s" + ("  (a check of the agent's own)" if step.kind == "check" else ""), style="dim")
+    line.append(f"  {step.seconds:.2f} s" + ("  (a check by the agent)" if step.kind == "check" else ""), style="dim")
     console.print(line, soft_wrap=True)
     console.print(Text(f"     {_shortened(step.text, indent=5)}", style="red" if step.error else ""), soft_wrap=True)
 
@@ -30,10 +30,11 @@ def show_answer(console: Console, trace: Trace) -> None:
     """The answer, and below it how sure it is and what it took."""
     console.print(Text(trace.answer or "(no answer)", style="bold"), soft_wrap=True)
     usage = trace.usage
-    told = [] if trace.confidence is None else [f"confidence {trace.confidence:.2f}"]
-    told += [f"{usage.planner_turns} turns of {trace.planner}, {usage.tool_calls} tools, {usage.seconds:.1f} s"]
-    told += [f"cost {trace.cost:.4f}"] if trace.cost else []
-    console.print(Text("; ".join(told), style="dim"), soft_wrap=True)
+    facts = [] if trace.confidence is None else [f"confidence {trace.confidence:.2f}"]
+    turns, calls = _counted(usage.planner_turns, "planner turn"), _counted(usage.tool_calls, "tool call")
+    facts += [f"{turns} ({trace.planner}), {calls}, {usage.seconds:.1f} s"]
+    facts += [f"cost {trace.cost:.4f}"] if trace.cost else []
+    console.print(Text("; ".join(facts), style="dim"), soft_wrap=True)
 
 
 def show_trace(console: Console, trace: Trace) -> None:
@@ -44,8 +45,12 @@ def show_trace(console: Console, trace: Trace) -> None:
     show_answer(console, trace)
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def _shortened(text: str, indent: int = 5) -> str:
-    """A few lines, each of a bearable length."""
+    """A few lines, each of a readable length."""
     lines = [line if len(line) <= _WIDTH else f"{line[:_WIDTH]}..." for line in text.strip().splitlines()]
     left = len(lines) - _LINES
     lines = [*lines[:_LINES], f"({left} more lines)"] if left > 1 else lines

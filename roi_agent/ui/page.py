@@ -108,7 +108,7 @@ class _Page:
                 elem_id="roi-words",
             )
             self.chips = gr.HTML(js_on_load=_REGIONS, apply_default_css=False, elem_id="roi-regions")
-            with gr.Accordion("Take away", open=False):
+            with gr.Accordion("Export", open=False):
                 self.files = gr.HTML(apply_default_css=False, elem_id="roi-files")
 
     def _chat(self) -> None:

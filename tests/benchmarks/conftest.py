@@ -13,7 +13,7 @@ import torch
 import transformers
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
-_HEAD = """# What was measured
+_HEAD = """# Results
 
 Written by `make bench`. Each comparison ran in one process, in turns (A B B A), so that both sides met the same machine; the
 figures are medians, in brackets the middle half of all runs. Nothing here is asserted in the test suite. The generator of load

@@ -89,7 +89,7 @@ class Stage:
         folder = f"evaluations/{self.bench}-{Path(model).parent.name}"
         limit = [] if self.limit is None else ["--limit", str(self.limit)]
         right_only = [] if model == self.model else ["--no-shuffled"]
-        return ["evaluate", self.bench, "--data", self.data, "--model", model, *limit, *right_only, "--out", folder]
+        return ["evaluate", self.bench, "--data", self.data, "--region-model", model, *limit, *right_only, "--out", folder]
 
 
 SCENES = (

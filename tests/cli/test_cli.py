@@ -125,7 +125,7 @@ def _with_header_checksum(png: bytearray) -> bytes:
 
 def test_scenes_are_written_with_their_truth(run: Runner, tmp_path: Path) -> None:
     result = run("scenes", str(tmp_path / "new"), "--count", "2", "--side", "64", "--json")
-    for pair in json.loads(result.out):
+    for pair in json.loads(result.out)["scenes"]:
         with Image.open(pair["image"]) as image:
             assert image.size == (64, 64)
         assert json.loads(Path(pair["truth"]).read_text())["things"]

@@ -5,19 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import typer
 
-from roi_agent.cli import app
-from tests.commands import Runner
-
-
-def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    yield path, command
-    for name, each in getattr(command, "commands", {}).items():
-        yield from commands(each, (*path, name))
-
-
-COMMANDS = dict(commands(typer.main.get_command(app)))
+from tests.commands import COMMANDS, Runner
 
 
 def words(text: str) -> list[str]:
@@ -46,11 +35,11 @@ def test_all_that_a_help_says_is_shown(path: tuple[str, ...], run: Runner, monke
 @pytest.mark.parametrize(
     ("command", "text"),
     [
-        ("ask", 'What to ask; <region1>, ... are the boxes, then the points.'),
+        ("ask", 'then the question, in which <region1>, ... are the boxes, then the points.'),
         ("ask", '"What is <region1>?" --point 200,280'),
         ("ask", '"What is <region2>?"'),
-        ("run", "[IMAGE]... TASK"),
-        ("detect", "Lowest score, 0 to 1. [default: the model's own]"),
+        ("run", "[IMAGE]... QUESTION"),
+        ("detect", "Minimum score, 0 to 1. [default: the model's own]"),
     ],
 )  # fmt: skip
 def test_regions_and_brackets_are_shown(command: str, text: str, run: Runner) -> None:

@@ -117,7 +117,7 @@ def test_help_lists_every_format_with_its_files(run: Runner) -> None:
 
 def test_formats_are_listed_for_people_and_for_programs(run: Runner) -> None:
     listed = run("data", "formats").out
-    for each in json.loads(run("data", "formats", "--json").out):
+    for each in json.loads(run("data", "formats", "--json").out)["formats"]:
         assert f"{each['name']}: {each['about']}" in listed and all(line in listed for line in each["layout"])
 
 

@@ -326,9 +326,9 @@ def test_the_command_shows_a_table_and_prints_json(run: Runner, whole: tuple[Eva
     shown = run(*arguments)
     assert shown.code == 0 and "pointing" in shown.out and "report.md" in shown.out
     printed = run(*arguments, "--json")
-    assert json.loads(printed.out) == json.loads(json.dumps(whole[1].to_dict()))
+    assert json.loads(printed.out) == {"schema_version": 1, **json.loads(json.dumps(whole[1].to_dict()))}
     refused = run(*arguments, "--seed", "3")
     assert refused.code == 2 and refused.err.startswith("run_conflict: ")
     model = str(SHIPPED["ask"]["nano"])
     part = run(*arguments[:4], "--model", model, "--out", str(tmp_path / "run"), "--limit", "2", "--shard", "1/2")
-    assert part.code == 0 and "this shard is done" in part.out
+    assert part.code == 0 and "This shard is done" in part.out

@@ -86,7 +86,7 @@ def test_everything_in_an_image(run: Any, tmp_path: Path) -> None:
         (["detect", SCENE, "flag", "--threshold", "2"], "invalid_setting: the threshold is 2"),
         (["detect", SCENE, "flag", "--model", "nowhere"], "model_not_found: 'nowhere' is neither a folder nor a name on the hub"),
         (["detect", "nowhere.png", "flag"], "image_unreadable"),
-        (["detect", SCENE, "flag", "--picture", "x.txt"], "the picture 'x.txt' has no known ending"),
+        (["detect", SCENE, "flag", "--picture", "x.txt"], "the picture 'x.txt' has an unsupported file extension"),
         (["segment", SCENE], "invalid_setting: nothing is pointed at"),
         (["segment"], "no image is given; give a file, or --workspace"),
         (["segment", SCENE, "--point", "600,5"], "point_invalid: the point [600, 5] lies outside the image"),
@@ -130,6 +130,6 @@ def test_doctor_plans_where_the_models_go(run: Any) -> None:
     assert [line["role"] for line in plan] == ["ask", "detect", "segment"]
     assert all(line["device"] == "cpu" and line["weight_bytes"] > 1e6 and line["state"] == "not loaded" for line in plan)
     out, _ = run("doctor", "--budget", "20MiB")
-    assert "over the budget of 20 MiB: the one used longest ago is moved out" in " ".join(out.split())
+    assert "over the budget of 20 MiB: the least recently used model is moved out" in " ".join(out.split())
     out, _ = run("doctor", "--budget", "1GB")
-    assert "within the budget of 954 MiB: all of them stay" in " ".join(out.split())
+    assert "within the budget of 954 MiB: all models stay" in " ".join(out.split())

@@ -132,7 +132,7 @@ def test_the_command_writes_a_layout_with_both_splits(run: Runner, tmp_path: Pat
     folder = tmp_path / "toy"
     result = run("scenes", str(folder), "--layout", "refcocog", "--count", "3", "--held-out", "2", "--side", "64", "--json")
     assert result.code == 0
-    assert json.loads(result.out) == {"layout": "refcocog", "folder": str(folder), "train": 3, "held_out": 2}
+    assert json.loads(result.out) == {"schema_version": 1, "layout": "refcocog", "folder": str(folder), "train": 3, "held_out": 2}
     for split, ids in (("train", [TRAINING_SEEDS, TRAINING_SEEDS + 1, TRAINING_SEEDS + 2]), ("val", [0, 1])):
         made = READERS["refcocog"](folder, images=folder / "images", split=split)
         assert list(made.groups()) == ids

@@ -90,7 +90,8 @@ def test_the_published_answers_come_from_the_boxes() -> None:
 def test_the_tables_are_written_as_a_report(run: Runner, tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "report"
     done = run("evaluate", "toy", "--only", "segment", "--scenes", "3", "--out", str(folder), "--json")
-    assert done.code == 0 and json.loads((folder / "scores.json").read_text()) == json.loads(done.out)
+    scores = json.loads((folder / "scores.json").read_text())
+    assert done.code == 0 and json.loads(done.out) == {"schema_version": 1, **scores}
     text = (folder / "report.md").read_text()
     assert "## segment\n\n| asked for |" in text and "| torch |" in text
     (tmp_path / "file").write_text("")
