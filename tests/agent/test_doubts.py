@@ -49,7 +49,7 @@ def test_an_answer_about_a_photo_is_refused_or_doubted_once(agent: Agent, questi
     result = agent.run(PHOTO, question)
     told = [doubt for doubt in result.doubts if "the rendered scenes of the toy world" in doubt]
     assert result.status == "refused" or told, result.answer
-    assert len(set(told)) == len(told) <= 2  # of the detector, and of the region model
+    assert len(told) <= 1  # detector and region model know the same images
     assert all(doubt in result.answer for doubt in told)
 
 
