@@ -21,6 +21,7 @@ NOT_KNOWN = "whether this image is of the kind that the model was trained on is 
 
 Maps = Callable[[], Sequence[Tensor]]  # gives the model's feature maps of the image, each (1, C, h, w)
 
+_WARNING = "; do not rely on "
 _FILE = "domain.safetensors"
 _FLOOR = 1e-2  # under the logarithm: a channel that is nearly always silent must not decide
 _RIDGE = 1e-2  # added to the covariance, as a share of its mean variance, so that it can be inverted
@@ -43,7 +44,7 @@ class Domain(ABC):
 
     def note(self, what: str) -> str:
         """What the reader of an answer should know about an image outside.  what: is not to be relied on."""
-        return f"{OUTSIDE}: {self.known}; do not rely on {what}"
+        return f"{OUTSIDE}: {self.known}{_WARNING}{what}"
 
     def save(self, folder: Path) -> None:
         """Write the domain beside a model's weights."""
@@ -146,6 +147,14 @@ def limit_of(model: object) -> str | None:
 def is_verdict(note: str) -> bool:
     """Whether a note says what a domain found, or that it found nothing."""
     return note.startswith((OUTSIDE, NOT_KNOWN))
+
+
+def each_once(notes: Iterable[str]) -> tuple[str, ...]:
+    """The notes without repeats: of verdicts that differ only in what is not to be relied on, the first."""
+    first: dict[str, str] = {}
+    for note in notes:
+        first.setdefault(note.partition(_WARNING)[0] if is_verdict(note) else note, note)
+    return tuple(first.values())
 
 
 def pool(maps: Sequence[Tensor]) -> Tensor:

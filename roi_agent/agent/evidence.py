@@ -11,6 +11,7 @@ from typing import Any
 
 from roi_agent.agent.middleware import record_reply
 from roi_agent.agent.running import Run
+from roi_agent.model.domain.verdict import each_once
 from roi_agent.model.errors import UserError, all_errors
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.protocol.conversation import mentioned
@@ -74,7 +75,7 @@ def weigh(said: str, run: Run, toolbox: Toolbox, *, verify: bool = True) -> Evid
     doubts += _noted(run.steps, latest, toolbox)
     doubts += _failed(run.steps)
     confidence = min((each.confidence for each in latest), default=None)
-    return Evidence(regions, confidence, tuple(dict.fromkeys(doubts)))
+    return Evidence(regions, confidence, each_once(doubts))
 
 
 def _worked(steps: Sequence[Step]) -> Iterator[tuple[Step, Ability]]:
