@@ -73,7 +73,7 @@ class RunFolder:
             self.check(identity)
             return
         if any(each.suffix != ".part" for each in self.path.iterdir()):  # another shard may be beginning, too
-            raise RunConflict(f"{str(self.path)!r} contains other files", do=_AGAIN)
+            raise RunConflict(f"{str(self.path)!r} contains files already, but no evaluation", do=_AGAIN)
         self.write(RUN, json.dumps(identity, indent=2) + "\n")
 
     def check(self, identity: dict[str, Any]) -> None:
