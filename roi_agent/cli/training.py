@@ -176,7 +176,7 @@ def train(
 
 
 def _train(run: Callable[[bool], tuple[Path, int]], folder: Path, as_json: bool) -> None:
-    """Train, and print what came of it.  run: whether to show progress -> the model's folder, and the records left out."""
+    """Train, and print what came of it.  run: whether to show progress -> the model's folder, and the samples left out."""
     begin = time.monotonic()
     target, left_out = run(not as_json)
     minutes = (time.monotonic() - begin) / 60
@@ -186,7 +186,7 @@ def _train(run: Callable[[bool], tuple[Path, int]], folder: Path, as_json: bool)
     if left_out:
         from roi_agent.model.train.report import LEFT_OUT
 
-        out.print(f"{left_out} records were left out, for reasons in {folder / LEFT_OUT}", markup=False, soft_wrap=True)
+        out.print(f"{left_out} samples were left out, for reasons in {folder / LEFT_OUT}", markup=False, soft_wrap=True)
     out.print(f"the model is in {target}, after {minutes:.1f} minutes", markup=False, soft_wrap=True)
 
 
@@ -196,7 +196,10 @@ def _on_toy_world(config: str, folder: Path, phase: str | None, show: bool) -> t
     with waiting("starting", show):
         from roi_agent.model.toy.train.phases import train
         from roi_agent.model.toy.train.settings import TrainSettings
-    return train(TrainSettings.load(config), folder, only=phase, show_progress=show), 0
+        from roi_agent.model.train.report import count_left_out
+
+    target = train(TrainSettings.load(config), folder, only=phase, show_progress=show)
+    return target, count_left_out(folder)
 
 
 def _on_records(
