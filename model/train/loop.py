@@ -23,11 +23,12 @@ def run(task: Task, folder: Path, run_folder: Path, accelerator: Accelerator, *,
     Every process that shares the work calls it.  Errors: TrainingDiverged, TrainingFailed, CheckpointMismatch.
     """
     schedule, module, optimizer = task.schedule, task.module, task.optimizer
-    finished = newest_step(folder) >= schedule.steps
-    _start(optimizer)
-    standing = load(folder, module, None if finished else optimizer, alone=accelerator.num_processes == 1)
-    if finished:
+    alone = accelerator.num_processes == 1
+    if newest_step(folder) >= schedule.steps:
+        load(folder, module, alone=alone)
         return
+    _start(optimizer)
+    standing = load(folder, module, optimizer, alone=alone)
     diverged = Diverged.load(folder)
     guard = LossGuard(factor=schedule.spike, warm=schedule.warm, losses=standing.losses, kind=task.kind)
     steps = range(standing.step, schedule.steps)
