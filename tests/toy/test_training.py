@@ -254,7 +254,7 @@ def test_an_unknown_configuration_names_the_known_ones() -> None:
 
 
 def test_a_loss_that_is_no_number_stops_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken: Any = {name: (lambda model, batch: (torch.tensor(float("nan")), {})) for name in OBJECTIVES}
+    broken: Any = {name: (lambda model, batch: (torch.tensor(float("nan"), requires_grad=True), {})) for name in OBJECTIVES}
     monkeypatch.setattr(region_model, "OBJECTIVES", broken)
     with pytest.raises(TrainingDiverged, match=r"the loss is nan at step 0, on the scenes words/\d+, words/\d+;"):
         phases.train(QUICK, tmp_path, show_progress=False)
