@@ -7,10 +7,7 @@ import torch
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> None:
-    """Ctrl-C comes instead of these steps of the optimiser, counted from 1.
-
-    A run that goes on from a checkpoint takes one more, which moves nothing: torch makes the optimiser's state by it.
-    """
+    """Ctrl-C comes in place of these steps of the optimiser, counted from 1."""
     step, calls = torch.optim.AdamW.step, []
 
     def failing(self: Any, *arguments: Any, **options: Any) -> Any:

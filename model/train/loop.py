@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import nn
+from torch.optim import AdamW
 
 from roi_agent.model.train.divergence import Diverged, LossGuard
 from roi_agent.model.train.reading import batches
@@ -15,23 +16,25 @@ from roi_agent.model.train.run_checkpoints import Standing, load, newest_step, s
 from roi_agent.model.train.task import Schedule, Task
 
 
-def run(task: Task, folder: Path, log: Path, accelerator: Accelerator, *, show_progress: bool) -> None:
+def run(task: Task, folder: Path, run_folder: Path, accelerator: Accelerator, *, show_progress: bool) -> None:
     """Take all steps of a task that are left; at the end its module holds what was learned.
 
-    folder: of checkpoints, and of what else is known of the task.  log: a CSV file, which several tasks may share.
+    folder: of the task's checkpoints.  run_folder: of the log and of what is left out, which the tasks of a run share.
     Every process that shares the work calls it.  Errors: TrainingDiverged, TrainingFailed, CheckpointMismatch.
     """
     schedule, module, optimizer = task.schedule, task.module, task.optimizer
-    finished = newest_step(folder) >= schedule.steps
-    standing = load(folder, module, None if finished else optimizer, alone=accelerator.num_processes == 1)
-    if finished:
+    alone = accelerator.num_processes == 1
+    if newest_step(folder) >= schedule.steps:
+        load(folder, module, alone=alone)
         return
+    _start(optimizer)
+    standing = load(folder, module, optimizer, alone=alone)
     diverged = Diverged.load(folder)
     guard = LossGuard(factor=schedule.spike, warm=schedule.warm, losses=standing.losses, kind=task.kind)
     steps = range(standing.step, schedule.steps)
     micro_batches = iter(batches(task, steps, accelerator))
     accumulated = schedule.batch // (schedule.micro_batch * accelerator.num_processes)
-    with Report(task, folder, log, standing, accelerator, show_progress) as report:
+    with Report(task, folder, run_folder, standing, accelerator, show_progress) as report:
         for step in steps:
             micros = [next(micro_batches) for _ in range(accumulated)]
             # Noise depends on seed and step alone: a resumed run draws the same.
@@ -59,6 +62,17 @@ def run(task: Task, folder: Path, log: Path, accelerator: Accelerator, *, show_p
             if done % schedule.save_every == 0 or last:
                 standing = Standing(done, report.seconds, list(guard.losses))
                 save(folder, module, None if last else optimizer, standing, accelerator=accelerator)
+
+
+def _start(optimizer: AdamW) -> None:
+    """Give each weight the state that AdamW makes at its first gradient.
+
+    Some get none before a checkpoint, which is read by the states that are there.
+    """
+    for group in optimizer.param_groups:
+        for each in group["params"]:
+            step = torch.zeros((), device=each.device if group["fused"] else None)
+            optimizer.state[each] = {"step": step, "exp_avg": torch.zeros_like(each), "exp_avg_sq": torch.zeros_like(each)}
 
 
 def _backward(task: Task, micros: list[Any], accelerator: Accelerator) -> Taken:

@@ -98,7 +98,7 @@ def make_plan(
     settings: RecordSettings, config: GPT4RoIConfig, *, processes: int, random: Sequence[str] = (), data: Data | None = None
 ) -> Plan:
     """The plan for so many GPUs.  config: of the model that it starts from.  random: as in `prepare`.  Error: InvalidSetting."""
-    settings.accumulation(processes)
+    settings.check_shares(processes)
     config = adapted(config, settings)
     with torch.device("meta"):
         model = GPT4RoIForConditionalGeneration._from_config(config, dtype=torch.float32)

@@ -30,7 +30,7 @@ def check_ready(job: RecordJob, processes: int) -> Plan:
     for a run that diverged again and again.
     """
     settings = job.settings
-    settings.accumulation(processes)
+    settings.check_shares(processes)
     check_same_run(job.folder, _described(job))
     Diverged.load(job.folder)
     parts = open_parts(job.data, settings.data, conversations=settings.conversations)

@@ -26,6 +26,7 @@ class RecordTask(Task):
     phase = kind = "records"
     figures = ("tokens_per_second", "utilisation", "held_out_loss", "held_out_exact")
     shown = ()
+    samples: Samples
 
     def __init__(self, job: RecordJob, accelerator: Accelerator) -> None:
         settings, self.device = job.settings, accelerator.device

@@ -45,11 +45,12 @@ class Report:
     """Every process keeps one; the main process writes."""
 
     def __init__(
-        self, task: Task, folder: Path, log: Path, standing: Standing, accelerator: Accelerator, show_progress: bool
+        self, task: Task, folder: Path, run_folder: Path, standing: Standing, accelerator: Accelerator, show_progress: bool
     ) -> None:
         self.task, self.folder, self.standing, self.accelerator = task, folder, standing, accelerator
+        self.left_out_file = run_folder / LEFT_OUT
         self.main = accelerator.is_main_process
-        self.log = Log(log, task.phase, standing.step, (*task.figures, *_FIGURES))
+        self.log = Log(run_folder / "log.csv", task.phase, standing.step, (*task.figures, *_FIGURES))
         self.recent: defaultdict[str, list[float]] = defaultdict(list)
         self.tokens, self.start, self.since = 0, time.monotonic(), time.monotonic()
         self.peak = peak_flops(accelerator.device)
@@ -84,7 +85,7 @@ class Report:
         self._leave_out([f"{each}: in the batch of step {step}, at which the training diverged" for each in ids])
         if self.main:
             text = "the batch of step %d is left out: the training diverged at it; its %s are named in %s"
-            _log.warning(text, step, self.task.kind, self.folder / LEFT_OUT)
+            _log.warning(text, step, self.task.kind, self.left_out_file)
         if self.row is not None:
             self.bar.update(self.row, advance=1)
 
@@ -128,7 +129,7 @@ class Report:
 
     def _leave_out(self, lines: list[str]) -> None:
         """Name samples, each once: epochs and runs that go on meet them again."""
-        file = self.folder / LEFT_OUT
+        file = self.left_out_file
         if self.main:
             known = set(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else set()
             with file.open("a", encoding="utf-8") as named:

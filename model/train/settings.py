@@ -160,12 +160,11 @@ class RecordSettings:
         """Whether the model gets options other than its own."""
         return any(each is not None for each in (self.image_size, self.mask_pooling, self.focal_crop))
 
-    def accumulation(self, processes: int) -> int:
-        """Micro-batches of a process in one step.  Error: InvalidSetting where batches cannot be shared out."""
+    def check_shares(self, processes: int) -> None:
+        """Error: InvalidSetting where batches cannot be shared out over so many processes."""
         if self.batch % (processes * self.micro_batch):
             problem = f"a batch of {self.batch} cannot be cut into micro-batches of {self.micro_batch} for {processes} processes"
             raise InvalidSetting(problem, do="choose a batch that their product divides")
-        return self.batch // (processes * self.micro_batch)
 
     def schedule(self, steps: int) -> Schedule:
         """How so many steps are trained."""

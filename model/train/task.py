@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import AdamW
 from torch.utils.data import Dataset
 
 Figures = dict[str, float]
@@ -62,7 +62,7 @@ class Task(ABC):
     kind: str
     schedule: Schedule
     module: nn.Module
-    optimizer: Optimizer
+    optimizer: AdamW
     samples: Dataset[Any]
     figures: tuple[str, ...]
     shown: tuple[str, ...]

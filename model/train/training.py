@@ -39,4 +39,4 @@ def run(job: RecordJob, show_progress: bool) -> None:
         accelerator = Accelerator(cpu=not torch.cuda.is_available())
     with waiting("loading the model", show_progress) if accelerator.is_main_process else nullcontext():
         task = RecordTask(job, accelerator)
-    loop.run(task, job.folder, job.folder / "log.csv", accelerator, show_progress=show_progress)
+    loop.run(task, job.folder, job.folder, accelerator, show_progress=show_progress)

@@ -162,7 +162,7 @@ def train(
     if "phases" in read_values(config):
         if any(given) or processes > 1 or plan:
             raise InvalidSetting(f"{config} trains on the toy world", do="leave out the options for records")
-        _train(partial(_on_toy_world, config, folder, phase), folder, as_json)
+        _train(partial(_on_toy_world, config, folder, phase), folder, "scenes", as_json)
         return
     if phase is not None:
         raise InvalidSetting(f"{config} has no phases", do="leave out --phase")
@@ -172,11 +172,15 @@ def train(
     elif data is None:
         raise InvalidSetting("no data is named", do="give --data, the folder that holds the data sets")
     else:
-        _train(partial(_on_records, config, folder, data, (start, bases), tuple(reset or ()), processes), folder, as_json)
+        run = partial(_on_records, config, folder, data, (start, bases), tuple(reset or ()), processes)
+        _train(run, folder, "records", as_json)
 
 
-def _train(run: Callable[[bool], tuple[Path, int]], folder: Path, as_json: bool) -> None:
-    """Train, and print what came of it.  run: whether to show progress -> the model's folder, and the records left out."""
+def _train(run: Callable[[bool], tuple[Path, int]], folder: Path, kind: str, as_json: bool) -> None:
+    """Train, and print what came of it.
+
+    run: whether to show progress -> the model's folder, and how many samples were left out.  kind: what these are.
+    """
     begin = time.monotonic()
     target, left_out = run(not as_json)
     minutes = (time.monotonic() - begin) / 60
@@ -186,7 +190,7 @@ def _train(run: Callable[[bool], tuple[Path, int]], folder: Path, as_json: bool)
     if left_out:
         from roi_agent.model.train.report import LEFT_OUT
 
-        out.print(f"{left_out} records were left out, for reasons in {folder / LEFT_OUT}", markup=False, soft_wrap=True)
+        out.print(f"{left_out} {kind} were left out, for reasons in {folder / LEFT_OUT}", markup=False, soft_wrap=True)
     out.print(f"the model is in {target}, after {minutes:.1f} minutes", markup=False, soft_wrap=True)
 
 
@@ -196,7 +200,10 @@ def _on_toy_world(config: str, folder: Path, phase: str | None, show: bool) -> t
     with waiting("starting", show):
         from roi_agent.model.toy.train.phases import train
         from roi_agent.model.toy.train.settings import TrainSettings
-    return train(TrainSettings.load(config), folder, only=phase, show_progress=show), 0
+        from roi_agent.model.train.report import count_left_out
+
+    target = train(TrainSettings.load(config), folder, only=phase, show_progress=show)
+    return target, count_left_out(folder)
 
 
 def _on_records(

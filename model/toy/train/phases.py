@@ -53,7 +53,7 @@ def train(settings: TrainSettings, folder: Path, *, only: str | None = None, sho
         check_same_run(place, task.described)
         if only in (None, phase.name) or newest_step(place) >= phase.steps:
             note_run(place, task.described)
-            loop.run(task, place, folder / "log.csv", accelerator, show_progress=show_progress)
+            loop.run(task, place, folder, accelerator, show_progress=show_progress)
             make_room(place)
     target = folder / "model"
     with waiting("writing the model", show_progress), without_bars():

@@ -1,5 +1,6 @@
 """The settings of a training run, read from a YAML file; unknown keys and impossible values fail."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +49,8 @@ class PhaseSettings:
     rates: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise InvalidSetting(f"a phase is called {self.name!r}", do="name it with letters, digits, - and _: it has a folder")
         if self.objective not in OBJECTIVES:
             raise InvalidSetting(f"phase {self.name}: objective {self.objective!r}", do=f"choose one of {', '.join(OBJECTIVES)}")
         if self.precision not in ("float32", "bf16"):
