@@ -60,7 +60,7 @@ class Trace:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without the workspace."""
         plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "workspace"}
-        plain |= {"steps": [asdict(step) for step in self.steps], "usage": asdict(self.usage), "models": dict(self.models)}
+        plain |= {"steps": [step.to_dict() for step in self.steps], "usage": asdict(self.usage), "models": dict(self.models)}
         return {"schema_version": SCHEMA_VERSION, **plain}
 
     def picture(self, step: Step | None = None) -> Image.Image | None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 KINDS = ("planner", "tool", "check")
@@ -15,7 +15,8 @@ class Step:
     kind: "planner" for a turn of the planner, "tool" for a tool that it called, "check" for one that the agent called itself
         to make sure.  name: the planner's or the tool's.  arguments: of the tool; of a planner's turn, its calls.
     text: what was said or replied.  regions: handles that the step is about.  image: the handle of its image.
-    data: the tool's result in full.  error: whether it failed; the text says how.  seconds: it took.
+    data: the tool's result in full, as plain JSON values; result: the same as the tool gave it, in the process of the run only.
+    error: whether it failed; the text says how.  seconds: it took.
     input_tokens, output_tokens: of the planner, or of the region model.
     images_before, regions_before: how many there were when it began, which were the first ones by their handles.
     """
@@ -34,6 +35,11 @@ class Step:
     output_tokens: int = 0
     images_before: int = 0
     regions_before: int = 0
+    result: object = field(default=None, compare=False, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "result"}
 
 
 @dataclass(frozen=True, slots=True)
