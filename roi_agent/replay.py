@@ -21,7 +21,7 @@ from roi_agent.tools.models import Models
 from roi_agent.tools.toolbox import Toolbox
 from roi_agent.tools.workspace import Workspace
 from roi_agent.trace import Step, Trace
-from roi_agent.trace.record import calls_text
+from roi_agent.trace.steps import calls_text
 
 SAME_PLACE = 0.85  # IoU from which two finds of one label are the same
 SAME_CONFIDENCE = 0.1  # by which a confidence may differ

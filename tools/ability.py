@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from roi_agent.model.domain.verdict import limit_of
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
 from roi_agent.tools.arguments import Arguments
 from roi_agent.tools.ask import SecondLook
@@ -62,8 +61,3 @@ class Ability:
     def looks(self) -> bool:
         """Whether its reply tells something of the image: an answer may rest on it."""
         return self.asks or self.group in (*_FINDS, "ask", "view") or (self.group == "list" and not self.changes)
-
-
-def limit(model: object) -> dict[str, str | None]:
-    """The only kind of images that a model knows, such as nano the toy world: it must not overrule one that knows more."""
-    return {"knows": limit_of(model)}

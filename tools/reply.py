@@ -5,26 +5,38 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from PIL import Image
 
 from roi_agent.model.geometry.regions import Region
 
 
+class Result(Protocol):
+    """What a tool found out."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolReply:
     """What a tool gives.
 
-    text: for the planner.  regions: that the text is about.  data: the result in full, plain JSON values.
+    text: for the planner.  regions: that the text is about.  result: in full, typed or as plain JSON values.
     picture: RGB.  error: the code of what went wrong, else none; the workspace is then as it was.
     """
 
     text: str
     regions: tuple[Region, ...] = ()
-    data: Mapping[str, Any] = field(default_factory=dict)
+    result: Result | Mapping[str, Any] = field(default_factory=dict)
     picture: Image.Image | None = None
     error: str | None = None
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The result as plain JSON values."""
+        return dict(self.result) if isinstance(self.result, Mapping) else self.result.to_dict()
 
     def to_json(self) -> str:
         """Text, regions and data as JSON, for planners that are sent text alone; masks are left out for their length."""
@@ -32,10 +44,18 @@ class ToolReply:
         told: dict[str, Any] = {"text": self.text, "regions": regions, "data": _without_regions(self.data)}
         return json.dumps({**told, **({"error": self.error} if self.error else {})}, ensure_ascii=False)
 
-    def artifact(self) -> dict[str, Any]:
+    def artifact(self) -> "Artifact":
         """Plain JSON values, the picture as a PNG in base64."""
-        picture = {"picture": {"mime_type": "image/png", "base64": png_base64(self.picture)}} if self.picture else {}
-        return {"regions": [region.to_dict() for region in self.regions], "data": dict(self.data), **picture}
+        return Artifact(self)
+
+
+class Artifact(dict[str, Any]):
+    """A reply as plain JSON values, for LangChain's messages.  reply: as it was, for whoever works in the same process."""
+
+    def __init__(self, reply: ToolReply) -> None:
+        picture = {"picture": {"mime_type": "image/png", "base64": png_base64(reply.picture)}} if reply.picture else {}
+        super().__init__(regions=[region.to_dict() for region in reply.regions], data=reply.data, **picture)
+        self.reply = reply
 
 
 def listing(regions: tuple[Region, ...]) -> str:

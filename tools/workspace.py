@@ -3,7 +3,6 @@
 It is the only state that changes, and it only grows: a handle once given means the same image or region for ever.
 """
 
-import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,11 +15,11 @@ from roi_agent.model.geometry.regions import Region, parse_regions
 from roi_agent.model.images.loading import LoadedImage, load_image
 from roi_agent.model.utils.messages import shown
 from roi_agent.tools import storage
+from roi_agent.tools.crops import lies_in, moved, widened
 from roi_agent.tools.measure import relate
 from roi_agent.tools.storage import WorkspaceImage
 
 MAX_NAMES = 9999  # images, and regions, of one workspace
-
 
 ImageName = str | WorkspaceImage | None
 RegionName = str | Region
@@ -45,9 +44,9 @@ class Workspace:
         return f"<Workspace: {len(self._images)} images, {len(self._regions)} regions>"
 
     def _repr_html_(self) -> str:
-        from roi_agent.tools.view import workspace_html
+        from roi_agent.tools.workspace_html import workspace_html
 
-        return workspace_html(self)
+        return workspace_html(self.images, self.regions())
 
     @property
     def images(self) -> tuple[WorkspaceImage, ...]:
@@ -71,7 +70,7 @@ class Workspace:
                 return everything
             seen = self.image(image)
             whole = self._whole(seen).name
-            return tuple(region for region in everything if region.image == whole and _lies_in(region.box, seen.box))
+            return tuple(region for region in everything if region.image == whole and lies_in(region.box, seen.box))
 
     def image(self, name: ImageName = None) -> WorkspaceImage:
         """One image by its handle; without one, the only whole image there is.  Error: UnknownImage."""
@@ -143,8 +142,8 @@ class Workspace:
             else:
                 region, seen = None, self.image(image)
                 parent = self._whole(seen)
-                box = _moved(Box.parse(place, size_wh=seen.size_wh), seen.box)
-        part = _widened(box, margin, parent.size_wh)
+                box = moved(Box.parse(place, size_wh=seen.size_wh), seen.box)
+        part = widened(box, margin, parent.size_wh)
         pixels = parent.pixels.crop(tuple(map(int, part.xyxy)))  # type: ignore[arg-type]  # four whole numbers
         loaded = LoadedImage(pixels, f"part of {parent.name}", parent.image.notes, whole=parent.image)
         return WorkspaceImage(parent.name, loaded, parent.name, part, region.name if region else None)
@@ -200,9 +199,9 @@ class Workspace:
         if seen.box is None:
             return known
         corner = (seen.box.x1, seen.box.y1) * 2
-        moved = [value - offset for value, offset in zip(known.box.xyxy, corner, strict=True)]
+        values = [value - offset for value, offset in zip(known.box.xyxy, corner, strict=True)]
         mask = known.mask.cut(seen.box) if known.mask else None
-        return replace(known, box=Box.parse(moved, size_wh=seen.size_wh), image=seen.name, mask=mask)
+        return replace(known, box=Box.parse(values, size_wh=seen.size_wh), image=seen.name, mask=mask)
 
     @classmethod
     def of(cls, images: Iterable[WorkspaceImage], regions: Iterable[Region]) -> "Workspace":
@@ -247,7 +246,7 @@ class Workspace:
     def _mapped(self, region: Region, seen: WorkspaceImage, source: str | None, prompt: str | None) -> Region:
         """A region of `seen`, without a name of its own, as one of the whole image."""
         whole = self._whole(seen)
-        box, mask = _moved(region.box, seen.box), region.mask
+        box, mask = moved(region.box, seen.box), region.mask
         if mask is not None and seen.box is not None:
             mask = mask.placed((int(seen.box.x1), int(seen.box.y1)), whole.size_wh)
         origin = source if source and region.source == "user" else region.source
@@ -287,23 +286,6 @@ def _unnamed(regions: object) -> object:
     if any(isinstance(item, Mapping) and item.get("name") for item in regions):
         raise InvalidSetting("a new region comes with a name", do="leave the name out: the workspace gives it")
     return [replace(item, name=f"region{i}") if isinstance(item, Region) else item for i, item in enumerate(regions, 1)]
-
-
-def _lies_in(box: Box, crop: Box | None) -> bool:
-    return crop is None or (crop.x1 <= box.x1 and crop.y1 <= box.y1 and box.x2 <= crop.x2 and box.y2 <= crop.y2)
-
-
-def _moved(box: Box, crop: Box | None) -> Box:
-    """A box of a crop in pixels of the image that it was cut from."""
-    return Box(box.x1 + crop.x1, box.y1 + crop.y1, box.x2 + crop.x1, box.y2 + crop.y1) if crop else box
-
-
-def _widened(box: Box, margin: float, size_wh: tuple[int, int]) -> Box:
-    """The box and a margin, out to whole pixels, within the image."""
-    width, height = size_wh
-    more = margin * max(box.width, box.height)
-    x1, y1 = max(0, math.floor(box.x1 - more)), max(0, math.floor(box.y1 - more))
-    return Box(x1, y1, min(width, math.ceil(box.x2 + more)), min(height, math.ceil(box.y2 + more)))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,13 +7,10 @@ that stands out on white and on black, so that all of it can be read in dark mod
 import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from markupsafe import Markup
 from PIL import Image
-
-if TYPE_CHECKING:
-    from roi_agent.model.geometry.regions import Region
 
 SIDE = 480  # pixels of a picture at most
 _CROP_SIDE = 128  # of a region's picture
@@ -24,6 +21,30 @@ _PICTURE = Markup('<img src="{}" alt="{}" style="display:block;max-width:100%;{}
 _TABLE = Markup('<table style="border-collapse:collapse">{}{}</table>')
 _ROW = Markup("<tr>{}</tr>")
 _CELL = Markup('<{0} style="text-align:left;vertical-align:middle;padding:.25em .75em;{1}">{2}</{0}>')
+
+
+class ShownRegion(Protocol):
+    """What a table shows of a region: `Region` has it."""
+
+    @property
+    def name(self) -> str:
+        """Its handle."""
+
+    @property
+    def label(self) -> str | None:
+        """What it shows."""
+
+    @property
+    def score(self) -> float | None:
+        """Of whoever found it."""
+
+    @property
+    def box(self) -> Any:
+        """A `Box`."""
+
+    @property
+    def mask(self) -> Any:
+        """A `Mask`, or None."""
 
 
 def stacked(*parts: str) -> str:
@@ -86,7 +107,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
 
 
 def regions_table(
-    regions: Sequence["Region"], pixels: Image.Image | None = None, columns: Mapping[str, Sequence[object]] | None = None
+    regions: Sequence[ShownRegion], pixels: Image.Image | None = None, columns: Mapping[str, Sequence[object]] | None = None
 ) -> Markup:
     """A row for each region, with its picture where the image is given.
 
@@ -109,7 +130,7 @@ def regions_table(
     return table(list(wanted), list(zip(*wanted.values(), strict=True)))
 
 
-def crop(region: "Region", pixels: Image.Image) -> Markup:
+def crop(region: ShownRegion, pixels: Image.Image) -> Markup:
     """What lies in the box."""
     x1, y1, x2, y2 = region.box.xyxy
     part = pixels.crop((int(x1), int(y1), max(int(x1) + 1, round(x2)), max(int(y1) + 1, round(y2))))

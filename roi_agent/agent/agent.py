@@ -13,12 +13,12 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 from pydantic import BaseModel
 
-from roi_agent.agent.events import Approval, Event, Finished, Started, Waiting
+from roi_agent.agent.events import Event, Finished, Started, Waiting
 from roi_agent.agent.graph import Decision, Graph, approvals, build_graph, decided, graph_events, settings_of, task_of
 from roi_agent.agent.intake import add_given, checked_task, context_of
 from roi_agent.agent.outcome import Ending, conclude, why_failed
 from roi_agent.agent.planners import explained, load_planner, planner_name, sees
-from roi_agent.agent.result import Budget, Price, Result
+from roi_agent.agent.result import Approval, Budget, Price, Result
 from roi_agent.agent.running import Run
 from roi_agent.agent.threads import Conversation, Threads
 from roi_agent.choice import ModelChoice

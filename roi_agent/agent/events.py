@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from roi_agent.agent.result import Approval, Result
 from roi_agent.trace import Step
 
-if TYPE_CHECKING:
-    from roi_agent.agent.result import Result
+__all__ = ["Approval", "Calling", "Event", "Finished", "Started", "Stepped", "Waiting", "Words"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,6 @@ class Stepped:
 
 
 @dataclass(frozen=True, slots=True)
-class Approval:
-    """A call that waits for a person: the tool, its arguments, and why it waits."""
-
-    tool: str
-    arguments: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class Waiting:
     """The run waits for a person; `Agent.resume` goes on with one decision for each call."""
 
@@ -61,7 +53,7 @@ class Waiting:
 class Finished:
     """The run is over."""
 
-    result: "Result"
+    result: Result
 
 
 Event = Started | Words | Calling | Stepped | Waiting | Finished

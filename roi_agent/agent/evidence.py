@@ -7,18 +7,22 @@ itself. What does not hold becomes a doubt, one sentence that says what and why;
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from roi_agent.agent.middleware import record_reply
 from roi_agent.agent.running import Run
 from roi_agent.model.domain.verdict import each_once
 from roi_agent.model.errors import UserError, all_errors
 from roi_agent.model.geometry.regions import Region
+from roi_agent.model.protocol.answers import Answer
 from roi_agent.model.protocol.conversation import mentioned
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.abilities import ABILITIES
 from roi_agent.tools.ability import Ability
+from roi_agent.tools.ask import Asked
+from roi_agent.tools.detect import Detection
 from roi_agent.tools.measure import RELATIONS, relate
+from roi_agent.tools.results import Judged, answers_in
+from roi_agent.tools.segment import Segmentation
 from roi_agent.tools.toolbox import Toolbox
 from roi_agent.trace import Step
 
@@ -52,7 +56,7 @@ class _Statement:
     text: str
     confidence: float
     regions: tuple[str, ...]
-    first_look: Mapping[str, Any] | None
+    first_look: Answer | None
     notes: tuple[str, ...]
 
 
@@ -86,14 +90,15 @@ def _worked(steps: Sequence[Step]) -> Iterator[tuple[Step, Ability]]:
 
 
 def _statements(steps: Sequence[Step]) -> Iterator[_Statement]:
-    for step, ability in _worked(steps):
-        if ability.asks:
-            for each in step.data.get("answers", [step.data]):
-                about = tuple(region["name"] for region in each.get("regions", ()))
-                question, first = str(each.get("question", step.arguments.get("question", ""))), each.get("first_look")
-                notes = tuple(each.get("notes", ()))
-                notes = notes[:-1] if first else notes  # the last one tells of the second look
-                yield _Statement(question, str(each["text"]), float(each["confidence"]), about, first, notes)
+    for step, _ in _worked(steps):
+        for each in answers_in(step.result):
+            about = tuple(region.name for region in each.regions)
+            if isinstance(each, Asked):
+                said = each.answer
+                yield _Statement(each.question, said.text, said.confidence, about, each.first_look, said.notes)
+            else:
+                question = str(step.arguments.get("question", ""))
+                yield _Statement(question, each.text, each.confidence, about, None, each.notes)
 
 
 def _noted(steps: Sequence[Step], latest: Sequence[_Statement], toolbox: Toolbox) -> Iterator[str]:
@@ -102,7 +107,8 @@ def _noted(steps: Sequence[Step], latest: Sequence[_Statement], toolbox: Toolbox
     notes += [note for each in latest for note in each.notes if _HANDLE.search(note)]
     for step, ability in _worked(steps):
         if ability.finds:
-            notes += step.data.get("notes", ())
+            found = step.result.result if isinstance(step.result, Judged) else step.result
+            notes += found.notes if isinstance(found, Detection | Segmentation) else ()
     of_images = {note for image in toolbox.workspace.images for note in image.image.notes}
     yield from (note for note in notes if note not in of_images)
 
@@ -127,8 +133,8 @@ def _unsure(statements: Sequence[_Statement]) -> Iterator[str]:
         if each.confidence < SURE:
             yield f'the region model said "{each.text}" of {about} with a confidence of only {each.confidence:.2f}'
         first = each.first_look
-        if first and first["text"] != each.text and first["confidence"] >= SURE:
-            yield f'two looks at {about} disagree: "{first["text"]}" in the whole image, "{each.text}" from closer'
+        if first and first.text != each.text and first.confidence >= SURE:
+            yield f'two looks at {about} disagree: "{first.text}" in the whole image, "{each.text}" from closer'
 
 
 def _against_geometry(statements: Sequence[_Statement], known: Mapping[str, Region]) -> Iterator[str]:
@@ -154,11 +160,12 @@ def _unconfirmed(regions: Sequence[Region], run: Run, toolbox: Toolbox) -> Itera
         question = load_blocks("agent")["is_it"].format(handle=region.name, thing=thing)
         begun, arguments = run.begin(), {"question": question}
         reply = toolbox.call("ask_about_regions", arguments, run.cancellation)
-        record_reply(run, "check", "ask_about_regions", arguments, reply.text, reply.artifact(), reply.error is not None, begun)
-        if reply.error or not mentioned(question):
+        record_reply(run, "check", "ask_about_regions", arguments, reply, begun, failed=reply.error is not None)
+        (asked,) = answers_in(reply.result) or (None,)
+        if not isinstance(asked, Asked) or not mentioned(question):
             continue
-        if reply.data["outside"]:
+        if asked.outside:
             yield f"the region model could not check that {region.name} is {thing}"
-        elif reply.data["text"].startswith("no") and reply.data["confidence"] >= SURE:
+        elif asked.answer.text.startswith("no") and asked.answer.confidence >= SURE:
             score = f", found with a score of {region.score:.2f}" if region.score is not None else ""
             yield f"the region model does not see {thing} in {region.name}{score}"

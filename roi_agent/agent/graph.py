@@ -19,9 +19,10 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import BaseModel
 
-from roi_agent.agent.events import Approval, Event, Waiting, Words
+from roi_agent.agent.events import Event, Waiting, Words
 from roi_agent.agent.middleware import Sight, Summary, Supervision
 from roi_agent.agent.planners import is_unreadable
+from roi_agent.agent.result import Approval
 from roi_agent.agent.running import Deadline, Run
 from roi_agent.agent.threads import Conversation
 from roi_agent.planner.chat import OfflinePlanner

@@ -1,6 +1,7 @@
 """Between planner and tools: the budget, the record of every step, and pictures."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from langchain.agents.middleware import (
@@ -23,7 +24,9 @@ from roi_agent.agent.mending import mended, refusal
 from roi_agent.agent.running import Mark, Run
 from roi_agent.model.utils.display import shrunk
 from roi_agent.prompts import load_blocks
-from roi_agent.tools.reply import png_base64
+from roi_agent.tools.ask import Asked
+from roi_agent.tools.reply import Artifact, ToolReply, png_base64
+from roi_agent.tools.results import answers_in
 from roi_agent.tools.view import overview
 from roi_agent.tools.workspace import Workspace
 
@@ -142,10 +145,13 @@ class Supervision(AgentMiddleware[AgentState[Any], Run]):
         begun = run.begin()
         replied = handler(request)
         if isinstance(replied, ToolMessage):
-            record_reply(run, "tool", name, arguments, replied.text, replied.artifact, replied.status == "error", begun)
-            if isinstance(replied.artifact, dict):
+            artifact = replied.artifact
+            reply = artifact.reply if isinstance(artifact, Artifact) else ToolReply(replied.text)
+            failed = replied.status == "error"
+            record_reply(run, "tool", name, arguments, replace(reply, text=replied.text), begun, failed=failed)
+            if isinstance(artifact, Artifact):
                 # A checkpoint keeps every message; the picture can be drawn again.
-                replied.artifact = {key: value for key, value in replied.artifact.items() if key != "picture"}
+                replied.artifact = {key: value for key, value in artifact.items() if key != "picture"}
         self._saved()
         return replied
 
@@ -184,26 +190,25 @@ class Summary(SummarizationMiddleware[AgentState[Any], Run]):
 
 
 def record_reply(
-    run: Run, kind: str, name: str, arguments: Mapping[str, Any], text: str, artifact: Any, error: bool, begun: Mark
+    run: Run, kind: str, name: str, arguments: Mapping[str, Any], reply: ToolReply, begun: Mark, *, failed: bool
 ) -> None:
     """Add the step of a tool."""
-    made: Mapping[str, Any] = artifact if isinstance(artifact, Mapping) else {}
-    data = made.get("data", {})
-    regions = tuple(region["name"] for region in made.get("regions", ()))
-    answers: Sequence[Mapping[str, Any]] = data.get("answers", [data])
-    used = [each["usage"] for each in answers if "usage" in each]
+    data = reply.data
+    image = data.get("image")
+    answers = [each.answer if isinstance(each, Asked) else each for each in answers_in(reply.result)]
     run.record(
         kind,
         name,
-        text,
+        reply.text,
         begun,
         arguments=dict(arguments),
-        regions=regions,
-        image=data["image"] if isinstance(data.get("image"), str) else None,
+        regions=tuple(region.name for region in reply.regions),
+        image=image if isinstance(image, str) else None,
         data=data,
-        error=error,
-        input_tokens=sum(usage["prompt_tokens"] for usage in used),
-        output_tokens=sum(usage["completion_tokens"] for usage in used),
+        result=reply.result,
+        error=failed,
+        input_tokens=sum(each.usage.prompt_tokens for each in answers),
+        output_tokens=sum(each.usage.completion_tokens for each in answers),
     )
 
 

@@ -10,10 +10,9 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langgraph.errors import GraphRecursionError
 from pydantic import BaseModel
 
-from roi_agent.agent.events import Approval
 from roi_agent.agent.evidence import weigh
 from roi_agent.agent.planners import explained
-from roi_agent.agent.result import Price, Result
+from roi_agent.agent.result import Approval, Price, Result
 from roi_agent.agent.running import CANCELLED, Run
 from roi_agent.agent.threads import Conversation
 from roi_agent.prompts import load_blocks

@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from roi_agent.agent.events import Approval
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.utils.messages import shown
@@ -48,6 +47,14 @@ class Price:
     def of(self, usage: Usage) -> float:
         """What that usage costs."""
         return (usage.input_tokens * self.input + usage.output_tokens * self.output) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A call that waits for a person: the tool and its arguments."""
+
+    tool: str
+    arguments: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

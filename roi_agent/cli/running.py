@@ -156,7 +156,7 @@ def _worked(agent: "Agent", images: "list[LoadedImage]", task: str, *, show: boo
 
 def _asked(call: "Approval") -> bool:
     """Whether the person at the terminal lets a call run; no where nobody answers."""
-    from roi_agent.trace.record import arguments_text
+    from roi_agent.trace.steps import arguments_text
 
     err.print(f"{call.tool}({arguments_text(call.arguments)}) - run it? [y/N] ", markup=False, end="", soft_wrap=True)
     answer = sys.stdin.readline().strip().lower()

@@ -166,7 +166,7 @@ def _opened(workspaces: Workspaces, workspace: str | None, arguments: dict[str, 
     notes = list(image.image.notes)
     data = {"image": image.name, "width": width, "height": height, "notes": notes}
     text = "; ".join([f"{image.name} ({width} x {height} pixels){where}", *notes])
-    return ToolReply(text, data=data | ({"workspace": name} if where else {}))
+    return ToolReply(text, result=data | ({"workspace": name} if where else {}))
 
 
 def _result(reply: ToolReply) -> types.CallToolResult:

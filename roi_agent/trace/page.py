@@ -4,27 +4,42 @@ Tasks, labels and replies are data: the template escapes everything.  Pictures a
 row share stands at the first of them only.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from PIL import Image
 
 from roi_agent.model.utils.display import data_url
-from roi_agent.trace.record import Trace, arguments_text
+from roi_agent.trace.steps import Step, arguments_text
 
 _OPEN = 12  # steps whose pictures are open from the start
 _SIDE, _CARD_SIDE, _STEP_SIDE = 1024, 360, 240  # pixels of a picture at most: in a page, in a card, and of its steps
 
 
-def page(trace: Trace) -> str:
+class Shown(Protocol):
+    """What a page needs of a `Trace`, beside what the templates name."""
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """All of them."""
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Handles that the answer rests on."""
+
+    def picture(self, step: Step | None = None) -> Image.Image | None:
+        """What a step shows, or the answer."""
+
+
+def page(trace: Shown) -> str:
     """The page of a trace, which needs no other file and no network."""
     answer = _embedded(trace.picture(), "the answer", trace.regions, _SIDE)
     return _template("page.html.j2").render(trace=trace, answer_picture=answer, steps=list(_steps(trace, _SIDE)))
 
 
-def card(trace: Trace) -> str:
+def card(trace: Shown) -> str:
     """What a notebook shows of a trace: the answer, and the steps folded away, with thumbnails."""
     answer = _embedded(trace.picture(), "the answer", trace.regions, _CARD_SIDE)
     return _template("card.html.j2").render(trace=trace, answer_picture=answer, steps=list(_steps(trace, _STEP_SIDE)))
@@ -36,7 +51,7 @@ def _template(name: str) -> Template:
     return environment.get_template(name)
 
 
-def _steps(trace: Trace, side: int) -> Iterator[dict[str, Any]]:
+def _steps(trace: Shown, side: int) -> Iterator[dict[str, Any]]:
     shown = ""
     for position, step in enumerate(trace.steps):
         picture = None if step.kind == "planner" else _embedded(trace.picture(step), f"step {step.number}", step.regions, side)

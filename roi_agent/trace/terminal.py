@@ -3,7 +3,8 @@
 from rich.console import Console
 from rich.text import Text
 
-from roi_agent.trace.record import Step, Trace, arguments_text, calls_text
+from roi_agent.trace.record import Trace
+from roi_agent.trace.steps import Step, arguments_text, calls_text
 
 _LINES, _WIDTH = 4, 300  # of a reply
 

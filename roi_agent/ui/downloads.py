@@ -10,8 +10,8 @@ from fastapi.responses import Response
 from PIL import Image
 
 from roi_agent.model.errors import UnknownImage
+from roi_agent.tools.drawing import draw_regions
 from roi_agent.tools.exchange import to_coco
-from roi_agent.tools.view import draw_regions
 from roi_agent.tools.workspace import Workspace
 from roi_agent.trace import Trace
 from roi_agent.ui.drawing import CANVAS, DRAWN, drawn, picture

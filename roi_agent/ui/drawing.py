@@ -13,7 +13,7 @@ from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import MAX_REGIONS, Region
 from roi_agent.model.utils.display import shrunk
 from roi_agent.model.utils.messages import shown
-from roi_agent.tools.view import colour, draw_masks, draw_regions
+from roi_agent.tools.drawing import colour, draw_masks, draw_regions
 from roi_agent.ui.work import Work
 
 CANVAS, DRAWN = "canvas.webp", "drawn.webp"  # among a visitor's files

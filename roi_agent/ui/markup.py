@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from roi_agent.model.errors import RoiAgentError
 from roi_agent.model.geometry.regions import Region
-from roi_agent.tools.view import colour
+from roi_agent.tools.drawing import colour
 
 _HANDLE = re.compile(r"(?:&lt;)?\b(region[1-9][0-9]*)\b(?:&gt;)?")
 _NO_REGIONS = '<p class="roi-hint">No regions yet: drag a box on the picture, point at a thing, or find things by words.</p>'

@@ -21,7 +21,8 @@ from roi_agent.model.utils.cancellation import Cancellation
 from roi_agent.model.utils.display import shrunk
 from roi_agent.tools.models import REGION_MODEL, Models, failures_of
 from roi_agent.trace import Step
-from roi_agent.trace.record import arguments_text, step_picture
+from roi_agent.trace.record import step_picture
+from roi_agent.trace.steps import arguments_text
 from roi_agent.ui.markup import linked, plain
 from roi_agent.ui.work import THREAD, Message, Work
 

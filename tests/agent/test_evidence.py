@@ -9,6 +9,10 @@ from roi_agent import Workspace, build_toolbox
 from roi_agent.agent.evidence import weigh
 from roi_agent.agent.result import Budget
 from roi_agent.agent.running import Run
+from roi_agent.model.geometry.boxes import Box
+from roi_agent.model.geometry.regions import Region
+from roi_agent.model.protocol.answers import Answer, Timing, Usage
+from roi_agent.tools.ask import Asked
 from roi_agent.tools.toolbox import Toolbox
 
 SCENE = Path(__file__).parents[2] / "examples" / "scene1.png"
@@ -28,10 +32,19 @@ def run_with(*answers: dict[str, Any], tool: str = "ask_about_regions") -> Run:
     """A run in which the region model said these things."""
     run = Run(Budget(), "test")
     for each in answers:
-        regions = [{"name": name} for name in each["regions"]]
-        data = {"question": each.get("question", ""), "confidence": 1.0, "first_look": None, **each, "regions": regions}
-        run.record("tool", tool, each["text"], run.begin(), data=data, regions=tuple(each["regions"]))
+        regions = tuple(Region(name, Box(0, 0, 9, 9), image="image1") for name in each["regions"])
+        result = Asked(each.get("question", ""), said(each, regions), "image1", regions, first_look=first_look(each, regions))
+        run.record("tool", tool, each["text"], run.begin(), result=result, regions=tuple(each["regions"]))
     return run
+
+
+def said(given: dict[str, Any], regions: tuple[Region, ...]) -> Answer:
+    timing, notes = Timing(0.0, 0.0, False), tuple(given.get("notes", ()))
+    return Answer(given["text"], given.get("confidence", 1.0), regions, Usage(0, 0), timing, notes)
+
+
+def first_look(given: dict[str, Any], regions: tuple[Region, ...]) -> Answer | None:
+    return said(given["first_look"], regions) if "first_look" in given else None
 
 
 def doubts(toolbox: Toolbox, said: str, *answers: dict[str, Any], verify: bool = False) -> tuple[str, ...]:
@@ -107,5 +120,5 @@ def test_a_note_on_another_region_and_one_on_a_second_look_are_none(toolbox: Too
     assert doubts(toolbox, "pink (region2)", of_other) == ()
     assert doubts(toolbox, "yellow (region3)", of_other) == (small,)
     assert doubts(toolbox, "yellow (region3)", of_other, {**of_other, "notes": []}) == ()
-    look = {"notes": ["a closer look was less sure and not used"], "first_look": {"text": "yellow", "confidence": 0.9}}
+    look = {"notes": [], "first_look": {"text": "yellow", "confidence": 0.9}}
     assert doubts(toolbox, "yellow (region3)", {**of_other, **look}) == ()

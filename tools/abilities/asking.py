@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from roi_agent.tools.ability import Ability, Context, limit
+from roi_agent.tools.ability import Ability, Context
 from roi_agent.tools.arguments import Arguments, ImageHandle, RegionHandles
 from roi_agent.tools.ask import ask, ask_each, choose
 from roi_agent.tools.reply import ToolReply
+from roi_agent.tools.results import Each, Judged
 
 Question = Annotated[str, Field(min_length=1, max_length=2000)]
 
@@ -36,7 +37,7 @@ def _ask(context: Context, given: AskArguments) -> ToolReply:
             second_look="always" if given.closer else context.second_look,
             cancellation=context.cancellation,
         )
-    return ToolReply(asked.sentence(), asked.regions, asked.to_dict() | limit(model))
+    return ToolReply(asked.sentence(), asked.regions, Judged.by(model, asked))
 
 
 ASK_ABOUT_REGIONS = Ability(
@@ -66,9 +67,9 @@ def _ask_each(context: Context, given: AskEachArguments) -> ToolReply:
         asked = ask_each(context.workspace, given.question, given.regions, model=model, **options)
     shared = [note for note in asked[0].notes if all(note in each.notes for each in asked)] if len(asked) > 1 else []
     lines = [f"{each.regions[0].name}: {each.sentence(without=shared)}" for each in asked]
-    answers = [each.to_dict() | limit(model) for each in asked]
+    answers = tuple(Judged.by(model, each) for each in asked)
     regions = tuple(each.regions[0] for each in asked)
-    return ToolReply("\n".join([*lines, *(f"of all: {note}" for note in shared)]), regions, {"answers": answers})
+    return ToolReply("\n".join([*lines, *(f"of all: {note}" for note in shared)]), regions, Each(answers))
 
 
 ASK_EACH_REGION = Ability(
@@ -96,7 +97,7 @@ def _choose(context: Context, given: ChooseArguments) -> ToolReply:
         options: dict[str, Any] = {"image": given.image, "regions": given.regions, "cancellation": context.cancellation}
         chosen = choose(context.workspace, given.question, given.options, model=model, **options)
     text = "; ".join([f"{chosen.text} (confidence {chosen.confidence:.2f})", *chosen.notes])
-    return ToolReply(text, chosen.regions, chosen.to_dict())
+    return ToolReply(text, chosen.regions, chosen)
 
 
 CHOOSE_ANSWER = Ability(

@@ -5,10 +5,11 @@ from typing import Any
 from pydantic import Field
 
 from roi_agent.model.geometry.regions import MAX_REGIONS
-from roi_agent.tools.ability import Ability, Context, limit
+from roi_agent.tools.ability import Ability, Context
 from roi_agent.tools.arguments import Arguments, ImageHandle, PixelBox, PixelPoint, RegionHandles
 from roi_agent.tools.detect import detect
 from roi_agent.tools.reply import ToolReply
+from roi_agent.tools.results import Judged
 from roi_agent.tools.segment import segment, segment_everything
 
 
@@ -28,7 +29,7 @@ def _find(context: Context, given: FindArguments) -> ToolReply:
     options: dict[str, Any] = {"image": given.image, "threshold": given.threshold, "cancellation": context.cancellation}
     with context.models.use("detect") as detector:
         found = detect(context.workspace, given.phrases, detector=detector, **options)
-    return ToolReply(found.sentence(), found.regions, found.to_dict() | limit(detector))
+    return ToolReply(found.sentence(), found.regions, Judged.by(detector, found))
 
 
 FIND_REGIONS = Ability(
@@ -66,7 +67,7 @@ def _segment(context: Context, given: SegmentArguments) -> ToolReply:
     }
     with context.models.use("segment") as segmenter:
         found = segment(context.workspace, segmenter=segmenter, image=given.image, **options)
-    return ToolReply(found.sentence(), found.regions, found.to_dict())
+    return ToolReply(found.sentence(), found.regions, found)
 
 
 SEGMENT_REGIONS = Ability(
@@ -89,7 +90,7 @@ class EverythingArguments(Arguments):
 def _everything(context: Context, given: EverythingArguments) -> ToolReply:
     with context.models.use("segment") as segmenter:
         found = segment_everything(context.workspace, segmenter=segmenter, image=given.image, cancellation=context.cancellation)
-    return ToolReply(found.sentence(), found.regions, found.to_dict())
+    return ToolReply(found.sentence(), found.regions, found)
 
 
 SEGMENT_EVERYTHING = Ability(

@@ -34,7 +34,7 @@ class CompareArguments(Arguments):
 def _compare(context: Context, given: CompareArguments) -> ToolReply:
     first, second = context.workspace.pick([given.first, given.second])
     relation = relate(first, second)
-    return ToolReply(relation.sentence(), (first, second), relation.to_dict())
+    return ToolReply(relation.sentence(), (first, second), relation)
 
 
 COMPARE_REGIONS = Ability(
