@@ -1,8 +1,6 @@
 """The commands that serve: options that would do nothing, and a port that is taken."""
 
 import socket
-import subprocess
-import sys
 
 import pytest
 
@@ -42,10 +40,9 @@ def test_an_origin_is_checked_before_anything_is_loaded(run: Runner) -> None:
 
 
 @pytest.mark.parametrize("command", [["serve"], ["mcp", "--http"]], ids=" ".join)
-def test_a_port_that_is_taken_is_told_in_one_line(command: list[str]) -> None:
+def test_a_port_that_is_taken_is_told_in_one_line(run: Runner, command: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        whole = [sys.executable, "-c", "from roi_agent.cli import main; main()", *command, "--port", str(port)]
-        done = subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = run(*command, "--port", str(port))
     told = f"invalid_setting: cannot listen on 127.0.0.1:{port}: Address already in use; use another --port, or 0 for any\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", told)
+    assert (done.code, done.out, done.err) == (2, "", told)

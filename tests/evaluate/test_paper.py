@@ -67,7 +67,7 @@ def test_the_papers_figures_name_their_data_set(
 @pytest.mark.parametrize(
     ("bench", "data"),
     [
-        ("captions", "refcocog val"),
+        pytest.param("captions", "refcocog val", marks=pytest.mark.sweep),  # its scores take a Java program
         *(("vcr", name) for name in ("vcr train", "vcr", "toy", "visual-genome test")),
         *(("visual7w", name) for name in ("visual7w-telling test", "visual7w-pointing val", "toy")),
         ("boxes", "coco val"),
