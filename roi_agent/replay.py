@@ -11,7 +11,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
-from roi_agent.agent.intake import context_of
+from roi_agent.agent.inputs import context_of
 from roi_agent.agent.planners import explained
 from roi_agent.model.geometry.regions import Region
 from roi_agent.prompts import load_blocks

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.geometry.boxes import MAX_PIXELS, MOST_PIXELS
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 API_KEY = "ROI_AGENT_API_KEY"
 MCP_PATH = "/mcp"
@@ -71,19 +71,19 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_image_pixels <= MOST_PIXELS:
-            raise InvalidSetting(f"max_image_pixels is {shown(self.max_image_pixels)}", do=f"give 1 to {MOST_PIXELS}")
+            raise InvalidSetting(f"max_image_pixels is {escaped(self.max_image_pixels)}", do=f"give 1 to {MOST_PIXELS}")
         if not 0 <= self.port <= 65535:
-            raise InvalidSetting(f"the port is {shown(self.port)}", do="give 0 to 65535")
+            raise InvalidSetting(f"the port is {escaped(self.port)}", do="give 0 to 65535")
         for name in _POSITIVE:
             if not getattr(self, name) > 0:
-                raise InvalidSetting(f"{name} is {shown(getattr(self, name))}", do="give a number above 0")
+                raise InvalidSetting(f"{name} is {escaped(getattr(self, name))}", do="give a number above 0")
         for origin in self.allow_origins:
             if not _ORIGIN.fullmatch(origin):
-                raise InvalidSetting(f"the origin {shown(origin)}", do="give it as browsers do, as in https://example.org")
+                raise InvalidSetting(f"the origin {escaped(origin)}", do="give it as browsers do, as in https://example.org")
         if self.public_url is not None:
             _check_public(self.public_url)
         if self.api_key is not None and (len(self.api_key) < 8 or not self.api_key.isascii() or not self.api_key.isprintable()):
-            raise InvalidSetting("the API key is too short or not plain", do="give at least 8 printable ASCII signs")
+            raise InvalidSetting("the API key is too short or not plain", do="give at least 8 printable ASCII characters")
         if self.api_key is None and not self.local:
             problem = f"{self.host} can be reached from other machines, and there is no API key"
             raise InvalidSetting(problem, do=f"set {API_KEY}, or listen on 127.0.0.1")

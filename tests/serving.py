@@ -15,7 +15,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from roi_agent.server.turning_away import turning_away
+from roi_agent.server.load_shedding import shedding_protocol
 
 ROOT = Path(__file__).parent.parent
 
@@ -62,7 +62,7 @@ def serving(*options: str, port: int = 0, key: str | None = None, command: str =
 @contextmanager
 def inside(app: FastAPI) -> Iterator[int]:
     """The port of a server in this process, with sockets of its own."""
-    config = uvicorn.Config(app, port=free_port(), log_config=None, http=turning_away(app.state.crowd), ws="none")
+    config = uvicorn.Config(app, port=free_port(), log_config=None, http=shedding_protocol(app.state.crowd), ws="none")
     server = uvicorn.Server(config)
     running = threading.Thread(target=server.run)
     running.start()

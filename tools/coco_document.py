@@ -11,7 +11,7 @@ from roi_agent.model.errors import ImageUnreadable, InvalidSetting, RoiAgentErro
 from roi_agent.model.geometry.annotations import annotated_box, annotated_mask, as_id, is_fractions, whole_number
 from roi_agent.model.images.folder import ImageFolder, last_part, leads_out
 from roi_agent.model.images.loading import LoadedImage, load_image
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 OURS = "roi_agent"  # the key of what COCO has no field for
 _Id = int | str
@@ -33,7 +33,9 @@ class CocoDocument:
         labels = {id: str(item["name"]) for id, item in _by_id(coco.get("categories") or [], "category", "name").items()}
         for item in coco["annotations"]:
             if as_id(item.get("image_id")) not in images:
-                raise InvalidSetting(f"annotation {shown(item.get('id'))} is of an image that is not listed", do="add the image")
+                raise InvalidSetting(
+                    f"annotation {escaped(item.get('id'))} is of an image that is not listed", do="add the image"
+                )
         return cls(images, labels, coco["annotations"])
 
     def open_images(self, images: str | Path | Mapping[str, object]) -> dict[_Id, LoadedImage]:
@@ -67,7 +69,7 @@ class CocoDocument:
             try:
                 found[image].append(self._item(item, size_wh[image], notes))
             except RoiAgentError as error:
-                raise type(error)(f"annotation {shown(item.get('id'))}: {error.problem}", do=error.do) from None
+                raise type(error)(f"annotation {escaped(item.get('id'))}: {error.problem}", do=error.do) from None
         return found
 
     def _item(self, item: Mapping[str, Any], size_wh: tuple[int, int], notes: list[str]) -> dict[str, Any]:
@@ -76,7 +78,7 @@ class CocoDocument:
         wire |= {"label": ours.get("label") if OURS in item else self._label(item, notes), "score": _score(item.get("score"))}
         if "bbox" in item:
             if is_fractions(item["bbox"]):
-                raise InvalidSetting(f"the box {shown(item['bbox'])} is in fractions", do="give pixels: x, y, width, height")
+                raise InvalidSetting(f"the box {escaped(item['bbox'])} is in fractions", do="give pixels: x, y, width, height")
             wire["box"] = annotated_box(item["bbox"], format="xywh", size_wh=size_wh)
         try:
             if item.get("segmentation"):
@@ -84,7 +86,7 @@ class CocoDocument:
         except UserError as error:
             if "box" not in wire:
                 raise
-            notes.append(f"annotation {shown(item.get('id'))}: its mask was left out: {error.problem}")
+            notes.append(f"annotation {escaped(item.get('id'))}: its mask was left out: {error.problem}")
         if not wire.keys() & {"box", "mask"}:
             raise InvalidSetting("it has neither a box nor a mask", do="give bbox, or segmentation")
         return wire
@@ -94,8 +96,8 @@ class CocoDocument:
         id = as_id(category)
         label = None if id is None else self.labels.get(id)
         if label is None and category is not None:
-            unknown = f"its category {shown(category)} is not in the document, so that it has no label"
-            notes.append(f"annotation {shown(item.get('id'))}: {unknown}")
+            unknown = f"its category {escaped(category)} is not in the document, so that it has no label"
+            notes.append(f"annotation {escaped(item.get('id'))}: {unknown}")
         return label
 
 
@@ -103,7 +105,7 @@ def _score(score: object) -> float | None:
     """Error: InvalidSetting for what is no finite number."""
     if score is None or (isinstance(score, int | float) and not isinstance(score, bool) and -inf < score < inf):
         return score
-    raise InvalidSetting(f"its score is {shown(score)}", do="give a finite number, or leave it out")
+    raise InvalidSetting(f"its score is {escaped(score)}", do="give a finite number, or leave it out")
 
 
 def _parsed(document: object) -> Mapping[str, Any]:
@@ -127,21 +129,21 @@ def _by_id(entries: object, what: str, key: str) -> dict[_Id, Mapping[str, Any]]
             raise InvalidSetting("an image or category of the document has no id or no name", do="give COCO JSON")
         id = as_id(entry["id"])
         if id is None:
-            raise InvalidSetting(f"an {what} has the id {shown(entry['id'])}", do="give a whole number or a text")
+            raise InvalidSetting(f"an {what} has the id {escaped(entry['id'])}", do="give a whole number or a text")
         if found.setdefault(id, entry) != entry:
             several = {"image": "images", "category": "categories"}[what]
-            raise InvalidSetting(f"two {several} have the id {shown(id)}", do="give each an id of its own")
+            raise InvalidSetting(f"two {several} have the id {escaped(id)}", do="give each an id of its own")
     return found
 
 
 def _found(folder: ImageFolder, name: str) -> str:
     if leads_out(name):
-        raise InvalidSetting(f"the image {shown(name)} is not below the folder of images", do="give names below the folder")
+        raise InvalidSetting(f"the image {escaped(name)} is not below the folder of images", do="give names below the folder")
     found = folder.find(name)
     if len(found) > 1:
         raise InvalidSetting(f"{len(found)} images are called {last_part(name)}", do="give the path below the folder")
     if not found:
-        raise ImageUnreadable(f"there is no image {shown(name)} in the folder of images", do="check the folder and the name")
+        raise ImageUnreadable(f"there is no image {escaped(name)} in the folder of images", do="check the folder and the name")
     return found[0]
 
 
@@ -161,6 +163,6 @@ def _check_size(item: Mapping[str, Any], name: str, size_wh: tuple[int, int]) ->
         stated = item.get(key)
         number = whole_number(stated)
         if stated is not None and number is None:
-            raise InvalidSetting(f"the image {name!r} has the {key} {shown(stated)}", do="give a whole number, or leave it out")
+            raise InvalidSetting(f"the image {name!r} has the {key} {escaped(stated)}", do="give a whole number, or leave it out")
         if number not in (None, real):
             raise InvalidSetting(f"the image {name!r} is not of the size that the document says", do="give the right image")

@@ -14,7 +14,7 @@ from roi_agent.model.detection.original import as_detector
 from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, RoiAgentError
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 from roi_agent.tools.exchange import region_items
 from roi_agent.tools.finds import as_item, name_of, returned, score_of, usable
 from roi_agent.tools.models import failures_of
@@ -143,7 +143,7 @@ def detect_in(
     _check_share("threshold", threshold)
     _check_share("overlap", overlap)
     if isinstance(max_regions, bool) or not isinstance(max_regions, int) or max_regions < 1:
-        raise InvalidSetting(f"max_regions is {shown(max_regions)}", do="give a whole number from 1")
+        raise InvalidSetting(f"max_regions is {escaped(max_regions)}", do="give a whole number from 1")
     asked = () if phrases is None else parse_phrases(phrases)
     seen = [workspace.image(image) for image in images]
     finder = as_detector(detector)
@@ -279,4 +279,4 @@ def _described(region: Region) -> str:
 
 def _check_share(what: str, value: object) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1):
-        raise InvalidSetting(f"the {what} is {shown(value)}", do="give 0 to 1")
+        raise InvalidSetting(f"the {what} is {escaped(value)}", do="give 0 to 1")

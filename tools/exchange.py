@@ -16,7 +16,7 @@ from roi_agent.model.errors import (
 )
 from roi_agent.model.geometry.boxes import FORMATS, UNITS
 from roi_agent.model.geometry.regions import Region
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 from roi_agent.tools.coco_document import OURS, CocoDocument
 from roi_agent.tools.workspace import MAX_NAMES, Workspace
 
@@ -35,7 +35,7 @@ def to_array(
     Errors: BoxFormatUnknown, InvalidSetting.
     """
     if format not in FORMATS or unit not in UNITS:
-        raise BoxFormatUnknown(f"boxes as {shown(format)} in {shown(unit)}", do=f"use one of {', '.join((*FORMATS, *UNITS))}")
+        raise BoxFormatUnknown(f"boxes as {escaped(format)} in {escaped(unit)}", do=f"use one of {', '.join((*FORMATS, *UNITS))}")
     boxes = np.array([region.box.xyxy for region in regions], np.float64).reshape(-1, 4)
     if unit != "pixel":
         if size_wh is None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.geometry.regions import Region
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 _SAME = 0.5  # pixels: what differs by less is the same place
 
@@ -121,7 +121,7 @@ ORDERS: dict[str, tuple[Callable[[Region], float], bool]] = {
 def in_order(regions: Sequence[Region], order: str) -> tuple[Region, ...]:
     """Regions of one image in one of ORDERS; equal ones stay in the order given.  Error: InvalidSetting."""
     if order not in ORDERS:
-        raise InvalidSetting(f"the order {shown(order)} is unknown", do=f"use one of {', '.join(ORDERS)}")
+        raise InvalidSetting(f"the order {escaped(order)} is unknown", do=f"use one of {', '.join(ORDERS)}")
     _same_image(regions)
     if "largest" in order and not all(region.mask for region in regions):
         # A mask beside a box would count differently.
@@ -156,7 +156,7 @@ RELATIONS: dict[str, Callable[[Relation], bool]] = {
 def related(regions: Sequence[Region], relation: str, to: Region) -> tuple[Region, ...]:
     """Those of the regions that stand in one of RELATIONS to another; never that one itself.  Error: InvalidSetting."""
     if relation not in RELATIONS:
-        raise InvalidSetting(f"the relation {shown(relation)} is unknown", do=f"use one of {', '.join(RELATIONS)}")
+        raise InvalidSetting(f"the relation {escaped(relation)} is unknown", do=f"use one of {', '.join(RELATIONS)}")
     holds = RELATIONS[relation]
     return tuple(region for region in regions if region.name != to.name and holds(relate(region, to)))
 
@@ -170,7 +170,7 @@ def placed(regions: Sequence[Region], place: str, size_wh: tuple[int, int]) -> t
     Error: InvalidSetting.
     """
     if place not in PLACES:
-        raise InvalidSetting(f"the place {shown(place)} is unknown", do=f"use one of {', '.join(PLACES)}")
+        raise InvalidSetting(f"the place {escaped(place)} is unknown", do=f"use one of {', '.join(PLACES)}")
 
     def lies_there(region: Region) -> bool:
         x, y = (value / size for value, size in zip(region.box.centre, size_wh, strict=True))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from roi_agent.model.errors import InvalidSetting, ModelFailed, ModelNotFound, RoiAgentError
-from roi_agent.model.utils.messages import cause, shown
+from roi_agent.model.utils.messages import cause, escaped
 
 ROLES = ("detect", "segment", "ask")
 REGION_MODEL = "the region model"  # as errors call it
@@ -65,9 +65,9 @@ class Models:
 
     def __init__(self, sources: Mapping[str, ModelSource], *, budget_bytes: int | None = None) -> None:
         if unknown := [role for role in sources if role not in ROLES]:
-            raise InvalidSetting(f"there is no role {shown(unknown[0])}", do=f"use {', '.join(ROLES)}")
+            raise InvalidSetting(f"there is no role {escaped(unknown[0])}", do=f"use {', '.join(ROLES)}")
         if budget_bytes is not None and budget_bytes <= 0:
-            raise InvalidSetting(f"the memory budget is {shown(budget_bytes)}", do="give a number of bytes above zero")
+            raise InvalidSetting(f"the memory budget is {escaped(budget_bytes)}", do="give a number of bytes above zero")
         self._sources, self._budget = dict(sources), budget_bytes
         self._loaded: dict[str, _Loaded] = {}
         self._coming: dict[str, ModelSource] = {}  # what is being loaded
@@ -215,6 +215,6 @@ def _by_role(text: str | None, default: str, *, what: str, do: str) -> dict[str,
             values = dict.fromkeys(ROLES, role)
         elif equals:
             if role not in ROLES or not value:
-                raise InvalidSetting(f"the {what} {shown(part)} is unclear", do=do)
+                raise InvalidSetting(f"the {what} {escaped(part)} is unclear", do=do)
             values[role] = value
     return values

@@ -18,7 +18,7 @@ from roi_agent.model.geometry.regions import Region, parse_regions
 from roi_agent.model.segmentation.original import as_segmenter
 from roi_agent.model.segmentation.segmenter import Prompt, ScoredMask, masks_of
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 from roi_agent.tools.models import failures_of
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, RegionName, Workspace
@@ -155,10 +155,10 @@ def segment_everything(
     """
     for what, value, top in (("points_per_side", points_per_side, MAX_POINTS_PER_SIDE), ("max_regions", max_regions, 9999)):
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= top:
-            raise InvalidSetting(f"{what} is {shown(value)}", do=f"give 1 to {top}")
+            raise InvalidSetting(f"{what} is {escaped(value)}", do=f"give 1 to {top}")
     for what, share in (("min_score", min_score), ("min_stability", min_stability)):
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-            raise InvalidSetting(f"{what} is {shown(share)}", do="give 0 to 1")
+            raise InvalidSetting(f"{what} is {escaped(share)}", do="give 0 to 1")
     seen = workspace.image(image)
     prompts = [Prompt(points=((x, y, True),)) for x, y in _grid(seen.size_wh, points_per_side)]
     finder = as_segmenter(segmenter)
@@ -191,20 +191,20 @@ def _points(points: object, image: WorkspaceImage) -> tuple[tuple[float, float, 
     if hasattr(points, "tolist"):
         points = points.tolist()
     if not isinstance(points, Sequence) or isinstance(points, str | bytes) or len(points) > MAX_POINTS:
-        raise PointInvalid(f"the points are {shown(points)}", do=f"give a list of at most {MAX_POINTS} points (x, y)")
+        raise PointInvalid(f"the points are {escaped(points)}", do=f"give a list of at most {MAX_POINTS} points (x, y)")
     width, height = image.size_wh
     checked = []
     for point in points:
         values = point.tolist() if hasattr(point, "tolist") else point
         if not isinstance(values, Sequence) or isinstance(values, str | bytes) or len(values) not in (2, 3):
-            raise PointInvalid(f"a point is given as {shown(values)}", do="give (x, y), or (x, y, 0) for a point outside")
+            raise PointInvalid(f"a point is given as {escaped(values)}", do="give (x, y), or (x, y, 0) for a point outside")
         if not all(_is_number(value) for value in values[:2]):
-            raise PointInvalid(f"the point {shown(values)} is not two finite numbers", do="give pixels")
+            raise PointInvalid(f"the point {escaped(values)} is not two finite numbers", do="give pixels")
         if len(values) == 3 and values[2] not in (0, 1):
-            raise PointInvalid(f"the point {shown(values)} is marked {shown(values[2])}", do="mark it 1 inside, 0 outside")
+            raise PointInvalid(f"the point {escaped(values)} is marked {escaped(values[2])}", do="mark it 1 inside, 0 outside")
         if not (0 <= values[0] <= width and 0 <= values[1] <= height):
             raise PointInvalid(
-                f"the point {shown(list(values[:2]))} lies outside the image", do=f"stay within {width} x {height} pixels"
+                f"the point {escaped(list(values[:2]))} lies outside the image", do=f"stay within {width} x {height} pixels"
             )
         checked.append((float(values[0]), float(values[1]), len(values) == 2 or bool(values[2])))
     if checked and not any(inside for *_, inside in checked):

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from roi_agent.model.errors import InvalidSetting, RoiAgentError
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 from roi_agent.tools.abilities import ABILITIES
 from roi_agent.tools.ability import GROUPS, Ability, Context
 from roi_agent.tools.arguments import Arguments
@@ -102,7 +102,7 @@ class Toolbox:
         try:
             return work()
         except json.JSONDecodeError as error:
-            return ToolReply(f"invalid_arguments: no JSON: {error.msg} at sign {error.pos}", error="invalid_arguments")
+            return ToolReply(f"invalid_arguments: no JSON: {error.msg} at character {error.pos}", error="invalid_arguments")
         except ValidationError as error:
             return ToolReply(_explained(error), error="invalid_arguments")
         except RoiAgentError as error:
@@ -142,7 +142,7 @@ def tool_names(names: Sequence[str]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for name in names:
         if name not in GROUPS and name not in ABILITIES:
-            raise InvalidSetting(f"there is no tool {shown(name)}", do=f"use {', '.join((*GROUPS, *ABILITIES))}")
+            raise InvalidSetting(f"there is no tool {escaped(name)}", do=f"use {', '.join((*GROUPS, *ABILITIES))}")
         found |= {each.name: None for each in ABILITIES.values() if name in (each.name, each.group)}
     return tuple(found)
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.geometry.regions import Region
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 from roi_agent.tools.crops import lies_in
 from roi_agent.tools.drawing import MIN_SIDE, colour, contact_sheet, draw_masks, draw_regions
 from roi_agent.tools.storage import WorkspaceImage
@@ -63,7 +63,7 @@ def zoom(
     Errors: UnknownRegion, UnknownImage, InvalidSetting, and those of `Box.parse`.
     """
     if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= _MAX_SIDE:
-        raise InvalidSetting(f"the side is {shown(side)}", do=f"give 1 to {_MAX_SIDE} pixels")
+        raise InvalidSetting(f"the side is {escaped(side)}", do=f"give 1 to {_MAX_SIDE} pixels")
     crop = (workspace.add_crop if keep else workspace.cut)(place, image=image, margin=margin)
     factor = max(1, min(-(-side // max(crop.size_wh)), _MAX_SIDE // max(crop.size_wh)))
     picture = crop.pixels.resize((crop.pixels.width * factor, crop.pixels.height * factor), Image.Resampling.LANCZOS)

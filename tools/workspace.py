@@ -13,7 +13,7 @@ from roi_agent.model.errors import ImageTooLarge, InvalidSetting, TooManyRegions
 from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import Region, parse_regions
 from roi_agent.model.images.loading import LoadedImage, load_image
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 from roi_agent.tools import storage
 from roi_agent.tools.crops import lies_in, moved, widened
 from roi_agent.tools.measure import relate
@@ -85,7 +85,7 @@ class Workspace:
             handle = name.name if isinstance(name, WorkspaceImage) else name
             if not isinstance(handle, str) or handle not in self._images:
                 raise UnknownImage(
-                    shown(handle).strip("'"), do=f"there is {_listed(known)}" if known else "there is no image yet"
+                    escaped(handle).strip("'"), do=f"there is {_listed(known)}" if known else "there is no image yet"
                 )
             return self._images[handle]
 
@@ -102,7 +102,7 @@ class Workspace:
             unknown = [handle for handle in handles if handle not in self._regions]
             if unknown:
                 there = f"there is {_listed(list(self._regions))}" if self._regions else "there is no region yet"
-                raise UnknownRegion(", ".join(shown(handle).strip("'") for handle in unknown), do=there)
+                raise UnknownRegion(", ".join(escaped(handle).strip("'") for handle in unknown), do=there)
             return tuple(self._regions[handle] for handle in handles)
 
     def add_image(self, image: object) -> WorkspaceImage:
@@ -133,7 +133,7 @@ class Workspace:
     def cut(self, place: object, *, image: ImageName = None, margin: float = 0.0) -> WorkspaceImage:
         """As `add_crop`, for a look only: the part becomes no image of the workspace and is named after its own."""
         if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin <= 10:
-            raise InvalidSetting(f"the margin is {shown(margin)}", do="give 0 to 10, as a share of the longer side")
+            raise InvalidSetting(f"the margin is {escaped(margin)}", do="give 0 to 10, as a share of the longer side")
         with self._lock:
             if isinstance(place, str | Region):
                 region: Region | None = self.region(place)

@@ -24,7 +24,7 @@ from roi_agent.model.checkpoints.vocabulary import published_processor, token_id
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
 from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
 from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.utils.atomic_files import whole_folder
+from roi_agent.model.utils.atomic_files import atomic_folder
 from roi_agent.model.utils.progress import progress_bar, waiting
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -90,7 +90,7 @@ def convert(
     check_disk(out, planned.num_bytes)
     processor = published_processor(path, planned.model.config, base)
     model = _fill(planned, torch.device("cpu"), on_progress, show_progress)
-    with whole_folder(out) as folder, waiting(f"writing {out.name}", show_progress), without_bars():
+    with atomic_folder(out) as folder, waiting(f"writing {out.name}", show_progress), without_bars():
         model.save_pretrained(folder, max_shard_size=_SHARD_SIZE)
         processor.save_pretrained(folder)
         (folder / REPORT_NAME).write_text(json.dumps(planned.report.to_dict(), indent=1) + "\n")

@@ -27,8 +27,8 @@ from roi_agent.model.checkpoints.report import REPORT_NAME, LoadReport, refuse
 from roi_agent.model.checkpoints.shards import open_weights
 from roi_agent.model.checkpoints.target import check_disk, check_empty
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
-from roi_agent.model.utils.atomic_files import whole_folder
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.atomic_files import atomic_folder
+from roi_agent.model.utils.messages import escaped
 from roi_agent.model.utils.progress import waiting
 
 TOKENIZER = "google-bert/bert-base-uncased"  # of the published Grounding DINO
@@ -59,7 +59,7 @@ def convert_original(
     file, out = Path(file), Path(out)
     check_empty(out)
     if dtype is not None and dtype not in _DTYPES:
-        raise InvalidSetting(f"the type {shown(dtype)} is unknown", do=f"use {', '.join(_DTYPES)}")
+        raise InvalidSetting(f"the type {escaped(dtype)} is unknown", do=f"use {', '.join(_DTYPES)}")
     with waiting(f"converting {file.name}", show_progress), without_bars():
         weights = _weights(file)
         family = _family(weights, file)
@@ -78,7 +78,7 @@ def convert_original(
         kind: Any = GroundingDinoForObjectDetection if family is grounding_dino else SamModel
         model = _model(kind, config, table.renamed(weights), chosen)
         report = _report(table, ignored, model, chosen)
-        with whole_folder(out) as folder:
+        with atomic_folder(out) as folder:
             model.save_pretrained(folder)
             processor.save_pretrained(folder)
             (folder / REPORT_NAME).write_text(json.dumps(report.to_dict(), indent=1) + "\n")
@@ -100,7 +100,7 @@ def _weights(file: Path) -> dict[str, Tensor]:
             break
     strange = [str(name) for name, value in found.items() if not isinstance(value, Tensor) or not isinstance(name, str)]
     if strange:
-        raise CheckpointMismatch(f"{file.name} holds more than tensors: {shown(', '.join(strange[:5]))}")
+        raise CheckpointMismatch(f"{file.name} holds more than tensors: {escaped(', '.join(strange[:5]))}")
     # A view may repeat one number a billion times: it would be written out in full.
     if any(value.numel() * value.element_size() > file.stat().st_size for value in found.values()):
         raise CheckpointMismatch(f"{file.name} names tensors that are larger than the file", do="download it again")
@@ -116,7 +116,7 @@ def _family(weights: Mapping[str, Tensor], file: Path) -> ModuleType:
         raise CheckpointMismatch(
             f"{file.name} is an original file of SAM 2", do="use the folder facebook/sam2-hiera-tiny of the hub"
         )
-    first = shown(", ".join(list(weights)[:3]))
+    first = escaped(", ".join(list(weights)[:3]))
     raise CheckpointMismatch(f"{file.name} is no original file that we know; it begins with {first}", do=f"give one of {known}")
 
 

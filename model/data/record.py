@@ -18,7 +18,7 @@ from roi_agent.model.errors import RecordInvalid, UserError
 from roi_agent.model.geometry.masks import Mask
 from roi_agent.model.geometry.regions import Region, parse_regions
 from roi_agent.model.protocol.conversation import Turn, mentioned
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -84,7 +84,7 @@ class Record:
             for key, texts in (("options", turn.options), ("references", turn.references)):
                 if texts and texts.count(turn.answer) != 1:
                     problem = (
-                        f"turns[{number}].{key}: the answer {shown(turn.answer)} is in them {texts.count(turn.answer)} times"
+                        f"turns[{number}].{key}: the answer {escaped(turn.answer)} is in them {texts.count(turn.answer)} times"
                     )
                     raise RecordInvalid(problem, do="give it once")
 
@@ -106,7 +106,7 @@ class Record:
             )
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
-            given = "" if first["type"] == "missing" else f", and it is {shown(first['input'])}"
+            given = "" if first["type"] == "missing" else f", and it is {escaped(first['input'])}"
             problem = f"{_path(first['loc'])}: {first['msg'].lower()}{given}"
             raise RecordInvalid(f"{where}: {problem}", do="see the record format in model/data/record.py") from None
         except RecordInvalid as error:

@@ -18,7 +18,7 @@ from roi_agent.model.data.record_tables import empty_table, num_parquet_rows, pa
 from roi_agent.model.errors import DataNotFound, RecordInvalid
 from roi_agent.model.images.folder import ImageFolder, leads_out
 from roi_agent.model.images.loading import LoadedImage, load_image
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -119,7 +119,7 @@ class RecordSet:
         Error: RecordInvalid where its name leads out of the folder of images.
         """
         if leads_out(record.image):
-            raise RecordInvalid(f"{record.id}: its image {shown(record.image)} is not below the folder of images")
+            raise RecordInvalid(f"{record.id}: its image {escaped(record.image)} is not below the folder of images")
         found = self._found.find(record.image)
         return self.images / (found[0] if len(found) == 1 else record.image)
 

@@ -22,7 +22,7 @@ from roi_agent.model.domain.verdict import Domain, load_domain
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, ModelOutputInvalid, PromptTooLong
 from roi_agent.model.images.pixels import shrunk_to, without_vanishing
 from roi_agent.model.utils.cancellation import NEVER, Cancellation, takes_cancellation
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 from roi_agent.model.utils.texts import check_text
 
 GROUNDED = ("grounding-dino", "mm-grounding-dino")
@@ -77,7 +77,7 @@ def parse_phrases(phrases: object) -> tuple[str, ...]:
     """
     given = [phrases] if isinstance(phrases, str) else phrases
     if not isinstance(given, Sequence) or not all(isinstance(phrase, str) for phrase in given):
-        raise InvalidSetting(f"the phrases are {shown(phrases)}", do='give a text such as "red umbrella . star ." or a list')
+        raise InvalidSetting(f"the phrases are {escaped(phrases)}", do='give a text such as "red umbrella . star ." or a list')
     for phrase in given:
         check_text(phrase, "a phrase")
     parts = [part for phrase in given for part in _PARTING.split(phrase)]
@@ -89,7 +89,7 @@ def parse_phrases(phrases: object) -> tuple[str, ...]:
     if len(found) > MAX_PHRASES:
         raise InvalidSetting(f"{len(found)} phrases", do=f"give at most {MAX_PHRASES} at once")
     if longest := next((phrase for phrase in found if len(phrase) > MAX_PHRASE_CHARACTERS), None):
-        problem = f"the phrase {shown(longest)} has {len(longest)} characters"
+        problem = f"the phrase {escaped(longest)} has {len(longest)} characters"
         raise PromptTooLong(problem, do=f"give short names of things, at most {MAX_PHRASE_CHARACTERS} characters each")
     return found
 
@@ -217,7 +217,7 @@ class TransformersDetector:
         left = room
         for phrase, length in zip(phrases, lengths, strict=True):
             if length > room:
-                raise PromptTooLong(f"the phrase {shown(phrase)} has {length} tokens", do=f"use at most {room - 1}")
+                raise PromptTooLong(f"the phrase {escaped(phrase)} has {length} tokens", do=f"use at most {room - 1}")
             if length > left:
                 chunks.append([])
                 left = room
@@ -253,7 +253,7 @@ def _checked(found: Any, num_images: int, num_phrases: int) -> list[Candidates]:
     """What a detector, perhaps the user's own, returned, as arrays.  Error: ModelOutputInvalid."""
     do = f"return a Candidates for each image, with boxes (N, 4) and scores (N, {num_phrases})"
     if not isinstance(found, list | tuple) or len(found) != num_images or not all(isinstance(each, Candidates) for each in found):
-        raise ModelOutputInvalid(f"the detector returned {shown(found)} for {num_images} images", do=do)
+        raise ModelOutputInvalid(f"the detector returned {escaped(found)} for {num_images} images", do=do)
     return [_as_arrays(each, num_phrases, do) for each in found]
 
 

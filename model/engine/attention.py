@@ -13,7 +13,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 if TYPE_CHECKING:
-    from roi_agent.model.engine.rows import Rows
+    from roi_agent.model.engine.kv_cache import BatchedKVCache
 
 SHARED = "roi_shared_prefix"  # the name under which transformers knows this attention
 
@@ -25,7 +25,7 @@ def shared_prefix_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    shared_rows: "Rows | None" = None,
+    shared_rows: "BatchedKVCache | None" = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention as transformers calls it: query (B, H, T, D), key and value (B, G, S, D) -> (B, T, H, D).

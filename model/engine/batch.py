@@ -10,16 +10,16 @@ from torch import Tensor
 
 from roi_agent.model.engine.cache import ImageCache
 from roi_agent.model.engine.grouping import alike, groups
+from roi_agent.model.engine.kv_cache import side_by_side
 from roi_agent.model.engine.part import Part, Question
-from roi_agent.model.engine.request import Pending, Written
-from roi_agent.model.engine.rows import side_by_side
+from roi_agent.model.engine.request import Completion, RequestHandle
 from roi_agent.model.engine.runner import Runner
 from roi_agent.model.errors import EngineFailed, OutOfMemory, RoiAgentError
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-Outcome = Written | RoiAgentError
+Outcome = Completion | RoiAgentError
 
 
 class Batch:
@@ -34,8 +34,8 @@ class Batch:
     def __init__(self, runner: Runner, cache: ImageCache, max_questions: int) -> None:
         self._runner, self._cache, self._max = runner, cache, max_questions
         self._parts: list[Part] = []
-        self.over: list[tuple[Pending, Outcome]] = []
-        self.later: list[Pending] = []
+        self.over: list[tuple[RequestHandle, Outcome]] = []
+        self.later: list[RequestHandle] = []
         self.fits = max_questions
         self.steps = 0
 
@@ -49,12 +49,14 @@ class Batch:
 
     def drop(self) -> None:
         """Let go of questions that were taken back or are too late."""
-        kept = [(part, [each for each in part.questions if self.goes_on(each.pending, "being answered")]) for part in self._parts]
+        kept = [
+            (part, [each for each in part.questions if self.is_wanted(each.pending, "being answered")]) for part in self._parts
+        ]
         self._parts = [left for part, going in kept for left in self._kept(part, going)]
         if not self._parts:
             self.fits = self._max
 
-    def goes_on(self, pending: Pending, doing: str) -> bool:
+    def is_wanted(self, pending: RequestHandle, doing: str) -> bool:
         """Whether it was neither taken back nor is too late; else it is over."""
         error = pending.ended(doing)
         if error is not None:
@@ -69,7 +71,7 @@ class Batch:
 
     def read(self, new: Sequence[Question]) -> None:
         """Put new questions through the model; those that go on join the others."""
-        going = [each for each in new if self.goes_on(each.pending, "read")]
+        going = [each for each in new if self.is_wanted(each.pending, "read")]
         prefix, heads = len(self._runner.prefix_ids), self._runner.heads
         for group in groups([each.length for each in going], prefix=prefix, heads=heads):
             chosen = [going[index] for index in group]
@@ -91,7 +93,7 @@ class Batch:
         for part in self._kept(Part(new, rows), going):
             self._add(part)
 
-    def refuse(self, pending: Pending, error: RoiAgentError, *, others: int) -> None:
+    def refuse(self, pending: RequestHandle, error: RoiAgentError, *, others: int) -> None:
         """End a question that failed; where others take the memory that it needs, it waits until one of them has ended."""
         if isinstance(error, OutOfMemory) and others:
             self.later.append(pending)
@@ -168,27 +170,27 @@ class Batch:
 
     def _written(self, row: Question, every: Tensor, token: int, score: float) -> bool:
         """Write a token; whether the question goes on."""
-        piece = self.tried(lambda: row.writer.write(every, token, score), 1, again=True)
+        piece = self.tried(lambda: row.sampler.write(every, token, score), 1, again=True)
         if isinstance(piece, RoiAgentError):
             self.over.append((row.pending, piece))
             return False
         if piece:
             row.pending.tell(piece)
-        if row.writer.finish:
+        if row.sampler.finish:
             self._end(row)
             return False
-        row.next = row.writer.ids[-1]
+        row.next = row.sampler.ids[-1]
         return True
 
     def _end(self, row: Question, score: float = 0.0) -> None:
-        pending, writer = row.pending, row.writer
-        written = Written(
-            text=writer.text,
-            tokens=tuple(writer.tokens),
+        pending, sampler = row.pending, row.sampler
+        written = Completion(
+            text=sampler.text,
+            tokens=tuple(sampler.tokens),
             read=len(pending.request.ids),
             cached=len(self._runner.prefix_ids) if pending.cached else 0,
-            count=len(writer.ids),
-            finish=writer.finish or "stop",
+            count=len(sampler.ids),
+            finish=sampler.finish or "stop",
             total_s=pending.seconds(),
             image_s=pending.image_s,
             first_s=pending.first_s,
@@ -235,7 +237,7 @@ def _attempted(work: Callable[[], _T]) -> _T | RoiAgentError:
     try:
         return work()
     except Exception as error:
-        failure = coded(error)
+        failure = as_coded_error(error)
         clear_frames(error.__traceback__)  # whoever keeps the error, such as a log, does not keep the tensors
     return failure
 
@@ -253,7 +255,7 @@ def _score(logits: Tensor, labels: Sequence[int]) -> float:
     return logits.float().log_softmax(-1).gather(1, learned[:, None]).mean().item()
 
 
-def coded(error: Exception) -> RoiAgentError:
+def as_coded_error(error: Exception) -> RoiAgentError:
     """The error under which it is told, without the traceback, whose frames hold tensors."""
     if isinstance(error, RoiAgentError):
         return type(error)(error.problem, do=error.do)
@@ -261,5 +263,5 @@ def coded(error: Exception) -> RoiAgentError:
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
         return OutOfMemory("the question does not fit in the memory of the device", do="ask about fewer regions, or free memory")
     _log.error("the model broke", exc_info=error)
-    problem = f"the model broke: {type(error).__name__}: {shown(str(error))}"
+    problem = f"the model broke: {type(error).__name__}: {escaped(str(error))}"
     return EngineFailed(problem, do="ask again; roi-agent doctor checks the model")

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from roi_agent.model.engine.rows import Prefix
+from roi_agent.model.engine.kv_cache import Prefix
 from roi_agent.model.gpt4roi.modeling import ImageFeatures
 
 RegionKey = tuple[float | str, ...]
 
 
 @dataclass(eq=False, slots=True)
-class KeptImage:
+class CachedImage:
     """An image as the model knows it.
 
     vectors: of regions that were asked about, by their boxes, xyxy in pixels, and the digests of their masks where the model
@@ -41,7 +41,7 @@ class ImageCache:
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
         self.evicted = 0
-        self._kept: OrderedDict[str, KeptImage] = OrderedDict()
+        self._kept: OrderedDict[str, CachedImage] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -54,14 +54,14 @@ class ImageCache:
         """Of all kept images."""
         return sum(each.nbytes for each in list(self._kept.values()))
 
-    def get(self, key: str) -> KeptImage | None:
+    def get(self, key: str) -> CachedImage | None:
         """The image, which counts as used."""
         if key not in self._kept:
             return None
         self._kept.move_to_end(key)
         return self._kept[key]
 
-    def put(self, key: str, image: KeptImage) -> None:
+    def put(self, key: str, image: CachedImage) -> None:
         """Keep an image."""
         self._kept[key] = image
         self._kept.move_to_end(key)

@@ -10,14 +10,14 @@ from weakref import WeakSet
 
 import torch
 
-from roi_agent.model.engine.batch import Batch, Outcome, coded
-from roi_agent.model.engine.cache import ImageCache, KeptImage
+from roi_agent.model.engine.batch import Batch, Outcome, as_coded_error
+from roi_agent.model.engine.cache import CachedImage, ImageCache
 from roi_agent.model.engine.grouping import PREFILL_TOKENS, computed
 from roi_agent.model.engine.part import Question
-from roi_agent.model.engine.request import Pending, Request, Written
+from roi_agent.model.engine.request import Completion, Request, RequestHandle
 from roi_agent.model.engine.runner import Runner
+from roi_agent.model.engine.sampler import TokenSampler
 from roi_agent.model.engine.settings import Counters, EngineSettings
-from roi_agent.model.engine.writer import Writer
 from roi_agent.model.errors import Cancelled, DeadlineExceeded, QueueFull, RoiAgentError
 
 _running: "WeakSet[Engine]" = WeakSet()  # those whose thread must end before the interpreter does
@@ -32,7 +32,7 @@ class Engine:
     def __init__(self, runner: Runner, settings: EngineSettings | None = None) -> None:
         self.runner, self.settings = runner, settings or EngineSettings()
         self.cache = ImageCache(self.settings.cache_bytes)
-        self._waiting: deque[Pending] = deque()
+        self._waiting: deque[RequestHandle] = deque()
         self._errands: deque[tuple[Callable[[], object], Future[None]]] = deque()
         self._admitted: list[Question] = []  # out of the queue, and not read yet
         self._batch = Batch(runner, self.cache, self.settings.max_batch)
@@ -41,13 +41,13 @@ class Engine:
         self._stopping = False
         self._submitted, self._ended = 0, Counter[str]()
 
-    def submit(self, request: Request) -> Pending:
+    def submit(self, request: Request) -> RequestHandle:
         """Hand in a question.  Error: QueueFull."""
         return self.submit_all([request])[0]
 
-    def submit_all(self, requests: Sequence[Request]) -> list[Pending]:
+    def submit_all(self, requests: Sequence[Request]) -> list[RequestHandle]:
         """Hand in questions that are to be answered together, all or none.  Error: QueueFull."""
-        pending = [Pending(request) for request in requests]
+        pending = [RequestHandle(request) for request in requests]
         with self._wake:
             self.check_room(len(pending))
             self._waiting.extend(pending)
@@ -128,7 +128,7 @@ class Engine:
                         return
                 self._turn()
             except Exception as error:  # a fault of the engine itself: whoever waits must not wait for ever
-                self._give_up(coded(error))
+                self._give_up(as_coded_error(error))
             except SystemExit:  # from `_break_off`
                 continue
 
@@ -150,7 +150,7 @@ class Engine:
     def _drop(self) -> None:
         with self._wake:
             waiting, self._waiting = list(self._waiting), deque()
-            self._waiting.extend(each for each in waiting if self._batch.goes_on(each, "waiting"))
+            self._waiting.extend(each for each in waiting if self._batch.is_wanted(each, "waiting"))
         self._batch.drop()
 
     def _hand_out(self) -> None:
@@ -215,18 +215,18 @@ class Engine:
                     continue
                 image = made
             try:
-                writer = Writer(self.runner.processor, pending.request.decoding, stream=pending.request.stream)
-                self._admitted.append(Question(pending, image, writer))
+                sampler = TokenSampler(self.runner.processor, pending.request.decoding, stream=pending.request.stream)
+                self._admitted.append(Question(pending, image, sampler))
             except Exception as error:
-                self._batch.over.append((pending, coded(error)))
+                self._batch.over.append((pending, as_coded_error(error)))
 
-    def _may_read(self, pending: Pending) -> bool:
+    def _may_read(self, pending: RequestHandle) -> bool:
         """Whether it is read in this turn with those that are admitted already; a first one always is."""
         prefix, heads = len(self.runner.prefix_ids), self.runner.heads
         lengths = [*(each.length for each in self._admitted), len(pending.request.ids) - prefix]
         return len(lengths) == 1 or computed(lengths, prefix=prefix, heads=heads) <= PREFILL_TOKENS
 
-    def _known(self, pending: Pending) -> KeptImage | None:
+    def _known(self, pending: RequestHandle) -> CachedImage | None:
         """The question's image if it is kept, or held by another question."""
         key = pending.request.image.digest()
         others = (*self._batch.questions, *self._admitted)
@@ -235,7 +235,7 @@ class Engine:
         pending.cached = image is not None
         return image
 
-    def _encode(self, pending: Pending) -> KeptImage:
+    def _encode(self, pending: RequestHandle) -> CachedImage:
         start = pending.seconds()
         image = self.runner.encode(pending.request.image)
         self.cache.put(pending.request.image.digest(), image)
@@ -254,7 +254,7 @@ def _ending(outcome: Outcome) -> str:
     """What a question that has ended counts as."""
     if isinstance(outcome, Cancelled | DeadlineExceeded):
         return outcome.code
-    return "answered" if isinstance(outcome, Written) else "failed"
+    return "answered" if isinstance(outcome, Completion) else "failed"
 
 
 @atexit.register

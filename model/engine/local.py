@@ -15,7 +15,7 @@ from torch import Tensor
 from roi_agent.model.checkpoints.adapt import load_adapted
 from roi_agent.model.checkpoints.dtypes import running_dtype, stored_dtype
 from roi_agent.model.domain.verdict import NOT_KNOWN, Domain, is_verdict, load_domain
-from roi_agent.model.engine import Engine, EngineSettings, Pending, Request, Runner, Written
+from roi_agent.model.engine import Completion, Engine, EngineSettings, Request, RequestHandle, Runner
 from roi_agent.model.engine.stream import EngineStream
 from roi_agent.model.errors import PromptTooLong
 from roi_agent.model.geometry.regions import Region, small_box_warnings
@@ -134,7 +134,7 @@ class LocalRegionModel(RegionModel):
 
         cancellation: takes the questions back.
         """
-        scored: list[Written] = []
+        scored: list[Completion] = []
         for requests in _slices(self._scoring(image, questions)):
             waiting = self.engine.submit_all(requests)
             try:
@@ -148,7 +148,7 @@ class LocalRegionModel(RegionModel):
         self, image: LoadedImage, questions: Sequence[Closed], *, timeout_s: float | None = None
     ) -> list[Choice]:
         """As `choose_all`; a task that is cancelled takes the questions back.  timeout_s: until all choices must be there."""
-        stop, scored = Cancellation(timeout_s), list[Written]()
+        stop, scored = Cancellation(timeout_s), list[Completion]()
         for requests in _slices(await asyncio.to_thread(self._scoring, image, questions)):
             stop.check("choosing")
             decoding = Decoding(timeout_s=stop.left_s)
@@ -175,11 +175,13 @@ class LocalRegionModel(RegionModel):
             for option in options
         ]
 
-    def _choices(self, image: LoadedImage, questions: Sequence[Closed], scored: Sequence[Written]) -> list[Choice]:
+    def _choices(self, image: LoadedImage, questions: Sequence[Closed], scored: Sequence[Completion]) -> list[Choice]:
         left = iter(scored)
         return [self._choice(image, regions, options, list(islice(left, len(options)))) for _, regions, options in questions]
 
-    def _choice(self, image: LoadedImage, regions: Sequence[Region], options: Sequence[str], scored: Sequence[Written]) -> Choice:
+    def _choice(
+        self, image: LoadedImage, regions: Sequence[Region], options: Sequence[str], scored: Sequence[Completion]
+    ) -> Choice:
         scores = [each.score for each in scored]
         best = max(range(len(options)), key=scores.__getitem__)
         first = scored[0]
@@ -196,7 +198,7 @@ class LocalRegionModel(RegionModel):
             in_domain=self._in_domain(first.notes),
         )
 
-    def _submit(self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding) -> list[Pending]:
+    def _submit(self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding) -> list[RequestHandle]:
         self.engine.check_room(len(questions))  # before the prompts are made: under overload most of that work would be lost
         return self.engine.submit_all([self._request(image, turns, regions, decoding) for turns, regions in questions])
 
@@ -214,7 +216,7 @@ class LocalRegionModel(RegionModel):
             )
         return Request(image, ids, prompt.regions, decoding, labels if score else None)
 
-    def _answer(self, pending: Pending, regions: Sequence[Region]) -> Answer:
+    def _answer(self, pending: RequestHandle, regions: Sequence[Region]) -> Answer:
         """Waits for it."""
         written, request = pending.result(), pending.request
         return Answer(
@@ -229,7 +231,7 @@ class LocalRegionModel(RegionModel):
             in_domain=self._in_domain(written.notes),
         )
 
-    def _tokens(self, written: Written) -> tuple[AnswerToken, ...]:
+    def _tokens(self, written: Completion) -> tuple[AnswerToken, ...]:
         decode = self.processor.tokenizer.decode
         return tuple(
             AnswerToken(decode([token.id]), token.logprob, tuple((decode([each]), score) for each, score in token.likeliest))
@@ -265,17 +267,17 @@ def _slices(requests: Sequence[Request]) -> list[Sequence[Request]]:
     return [requests[start : start + _SCORED_AT_ONCE] for start in range(0, len(requests), _SCORED_AT_ONCE)]
 
 
-def _let_go(waiting: Sequence[Pending]) -> None:
+def _let_go(waiting: Sequence[RequestHandle]) -> None:
     """Take back what nobody waits for any more, after an error or an interruption."""
     for each in waiting:
         each.cancel()
 
 
-def _confidence(written: Written) -> float:
+def _confidence(written: Completion) -> float:
     """The geometric mean probability of the tokens."""
     scores = [token.logprob for token in written.tokens]
     return math.exp(sum(scores) / len(scores)) if scores else 0.0
 
 
-def _timing(written: Written) -> Timing:
+def _timing(written: Completion) -> Timing:
     return Timing(written.total_s, written.image_s, written.cached > 0, written.first_s)

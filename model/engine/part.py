@@ -3,25 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from roi_agent.model.engine.cache import KeptImage
-from roi_agent.model.engine.request import Pending
-from roi_agent.model.engine.rows import Rows, side_by_side
-from roi_agent.model.engine.writer import Writer
+from roi_agent.model.engine.cache import CachedImage
+from roi_agent.model.engine.kv_cache import BatchedKVCache, side_by_side
+from roi_agent.model.engine.request import RequestHandle
+from roi_agent.model.engine.sampler import TokenSampler
 
 
 @dataclass(eq=False, slots=True)
 class Question:
     """A question that is being answered.  next: the token that goes in at the next step."""
 
-    pending: Pending
-    image: KeptImage
-    writer: Writer
+    pending: RequestHandle
+    image: CachedImage
+    sampler: TokenSampler
     next: int = 0
 
     @property
     def length(self) -> int:
         """Tokens of its own so far: all but those of its image's prefix."""
-        return len(self.pending.request.ids) - self.image.prefix.length + len(self.writer.ids)
+        return len(self.pending.request.ids) - self.image.prefix.length + len(self.sampler.ids)
 
 
 @dataclass(eq=False, slots=True)
@@ -29,7 +29,7 @@ class Part:
     """Questions that go through the model in one pass, and their rows in the same order; rows of one image stand side by side."""
 
     questions: list[Question]
-    rows: Rows
+    rows: BatchedKVCache
 
     def __len__(self) -> int:
         return len(self.questions)

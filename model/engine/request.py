@@ -25,7 +25,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class Completion:
     """What the model wrote.
 
     tokens: those of the text, without what ended it.  read, cached: tokens of the prompt, and how many of them were kept from an
@@ -68,7 +68,7 @@ class Request:
 
 
 @dataclass(eq=False)
-class Pending:
+class RequestHandle:
     """A request that was handed in.  Iterating gives the text in pieces as it is written; `result` waits for the end."""
 
     request: Request
@@ -76,7 +76,7 @@ class Pending:
     cached: bool = False
     image_s: float = 0.0
     first_s: float = 0.0
-    _future: Future[Written] = field(default_factory=Future)
+    _future: Future[Completion] = field(default_factory=Future)
     _pieces: SimpleQueue[str | None] = field(default_factory=SimpleQueue)
     _listeners: list[Callable[[str | None], None]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -84,7 +84,7 @@ class Pending:
 
     # ------------------------------------------------------------ for whoever asks
 
-    def result(self, cancellation: Cancellation = NEVER) -> Written:
+    def result(self, cancellation: Cancellation = NEVER) -> Completion:
         """Wait for the whole answer, while the cancellation allows.  Errors: DeadlineExceeded, Cancelled, those of the model."""
         try:
             while cancellation is not NEVER and not self.done:
@@ -101,7 +101,7 @@ class Pending:
         self._pieces.put(None)  # whoever iterates again finds the end, and does not wait for ever
         self._future.result()
 
-    async def wait(self) -> Written:
+    async def wait(self) -> Completion:
         """As `result`; a task that is cancelled takes the request back."""
         ended = asyncio.wrap_future(self._future)
         ended.add_done_callback(_seen)
@@ -154,7 +154,7 @@ class Pending:
             for listener in self._listeners:
                 listener(piece)
 
-    def finish(self, outcome: Written | BaseException) -> None:
+    def finish(self, outcome: Completion | BaseException) -> None:
         """End it."""
         if self.done:
             return
@@ -174,7 +174,7 @@ class Pending:
             self._listeners.append(listener)
 
 
-def _seen(ended: "asyncio.Future[Written]") -> None:
+def _seen(ended: "asyncio.Future[Completion]") -> None:
     """Whoever stopped waiting does not look at the error any more, of which asyncio would complain."""
     if not ended.cancelled():
         ended.exception()

@@ -9,10 +9,10 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from roi_agent.model.engine.attention import SHARED
-from roi_agent.model.engine.cache import KeptImage, RegionKey
+from roi_agent.model.engine.cache import CachedImage, RegionKey
 from roi_agent.model.engine.half_precision import fast_products
+from roi_agent.model.engine.kv_cache import BatchedKVCache, Prefix
 from roi_agent.model.engine.request import Request
-from roi_agent.model.engine.rows import Prefix, Rows
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
@@ -75,7 +75,7 @@ class Runner:
         return heads
 
     @_inference
-    def encode(self, image: LoadedImage) -> KeptImage:
+    def encode(self, image: LoadedImage) -> CachedImage:
         """Everything that depends on the image alone: fused maps, and the keys and values of the prompt's beginning."""
         features = self.model.encode_image(self.processor.pixels([image.pixels]).to(self.device))
         self.vision_passes += 1
@@ -86,10 +86,10 @@ class Runner:
         self.prefix_passes += 1
         layers: list[Any] = list(cache.layers)
         prefix = Prefix([each.keys[0] for each in layers], [each.values[0] for each in layers])
-        return KeptImage(features, prefix, self._inspect(image, features.maps) if self._inspect else ())
+        return CachedImage(features, prefix, self._inspect(image, features.maps) if self._inspect else ())
 
     @_inference
-    def prefill(self, requests: Sequence[Request], kept: Sequence[KeptImage]) -> tuple[Rows, list[Tensor]]:
+    def prefill(self, requests: Sequence[Request], kept: Sequence[CachedImage]) -> tuple[BatchedKVCache, list[Tensor]]:
         """Read the questions; rows of one image stand side by side.
 
         Returns the rows, and for each the logits (n, V): after its last token, or at all places where a label is to be scored.
@@ -100,7 +100,7 @@ class Runner:
         ids = torch.tensor([each + [0] * (longest - len(each)) for each in suffixes], device=self.device)
         vectors = [self._vectors(request, image) for request, image in zip(requests, kept, strict=True)]
         embeddings = self.model.embed(ids, None, vectors)
-        rows = Rows([each.prefix for each in kept], torch.zeros_like(lengths))
+        rows = BatchedKVCache([each.prefix for each in kept], torch.zeros_like(lengths))
         wanted = torch.zeros(len(requests), longest, dtype=torch.bool)
         for index, (request, suffix) in enumerate(zip(requests, suffixes, strict=True)):
             wanted[index, self._wanted(request, len(suffix))] = True
@@ -117,7 +117,7 @@ class Runner:
         return rows, list(logits.view(-1, logits.shape[-1]).split(wanted.sum(1).tolist()))
 
     @_inference
-    def step(self, rows: Rows, tokens: Sequence[int]) -> Tensor:
+    def step(self, rows: BatchedKVCache, tokens: Sequence[int]) -> Tensor:
         """One more token for every row -> logits (B, V).  The rows' lengths stay: whoever takes the result adds one."""
         rows.make_room()
         embeddings = self.model.embed(torch.tensor(tokens, device=self.device)[:, None], None, None)
@@ -131,7 +131,7 @@ class Runner:
         ).logits
         return logits[:, -1]
 
-    def _vectors(self, request: Request, image: KeptImage) -> Tensor:
+    def _vectors(self, request: Request, image: CachedImage) -> Tensor:
         """The regions' vectors (N, hidden_size); those that were asked about before are kept."""
         new = [region for region in request.regions if self._key(region) not in image.vectors]
         if new:

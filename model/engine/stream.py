@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, aclosing
 
-from roi_agent.model.engine.request import Pending
+from roi_agent.model.engine.request import RequestHandle
 from roi_agent.model.protocol.answers import Answer, AnswerStream
 
 
@@ -14,7 +14,7 @@ class EngineStream(AnswerStream):
     """
 
     def __init__(
-        self, pending: Pending, waiting: Callable[[], AbstractContextManager[None]], answer: Callable[[], Answer]
+        self, pending: RequestHandle, waiting: Callable[[], AbstractContextManager[None]], answer: Callable[[], Answer]
     ) -> None:
         self._pending, self._waiting, self._answer = pending, waiting, answer
 

@@ -144,7 +144,7 @@ def _tokenized(texts: Sequence[str]) -> list[str]:
     from pycocoevalcap.tokenizer import ptbtokenizer as package
 
     options = ["-cp", package.STANFORD_CORENLP_3_4_1_JAR, "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
-    lines = [" ".join(text.split()) for text in texts]  # no sign in a text ends its line
+    lines = [" ".join(text.split()) for text in texts]  # no character in a text ends its line
     found = _run(options, Path(package.__file__).parent, lines, "the tokenizer")
     left_out: Any = package.PUNCTUATIONS
     return [" ".join(word for word in line.split() if word not in left_out) for line in found]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from roi_agent.model.errors import BoxOutOfBounds, InvalidSetting, MaskInvalid
 from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.masks import Mask
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 EDGE = 1  # pixels that an annotation may reach over the edge of its image, as those of COCO do
 
@@ -79,10 +79,10 @@ def _mask(segmentation: object, size_wh: tuple[int, int]) -> Mask:
         return mask
     inside = np.zeros((size_wh[1], size_wh[0]), bool)
     if not isinstance(segmentation, list):
-        raise InvalidSetting(f"a segmentation is {shown(segmentation)}", do="give polygons, or run lengths as COCO has them")
+        raise InvalidSetting(f"a segmentation is {escaped(segmentation)}", do="give polygons, or run lengths as COCO has them")
     for polygon in segmentation:
         if not isinstance(polygon, list) or not _is_polygon(polygon):
-            raise InvalidSetting(f"a polygon is {shown(polygon)}", do="give at least three points: x1, y1, x2, y2, x3, y3")
+            raise InvalidSetting(f"a polygon is {escaped(polygon)}", do="give at least three points: x1, y1, x2, y2, x3, y3")
         inside |= _filled(np.array(polygon, np.float64).reshape(-1, 2), size_wh)
     return Mask.from_array(inside)
 

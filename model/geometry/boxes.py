@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from numbers import Real
 
 from roi_agent.model import errors
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 FORMATS = ("xyxy", "xywh", "cxcywh")
 UNITS = ("pixel", "normalised", "thousandths")
@@ -41,7 +41,7 @@ class Box:
 
     def __post_init__(self) -> None:
         given = (self.x1, self.y1, self.x2, self.y2)
-        note = f" (box {shown(given)})"
+        note = f" (box {escaped(given)})"
         for side, value in zip(("x1", "y1", "x2", "y2"), given, strict=True):
             # + 0.0 turns -0.0 into 0.0: equal boxes shall also print and hash alike.
             object.__setattr__(self, side, _finite(value, side, note) + 0.0)
@@ -63,7 +63,7 @@ class Box:
         if isinstance(values, Box):
             return values.checked_within(size_wh)
         given = _four(values)
-        note = f" (box {shown(given)}, {format}, {unit})"
+        note = f" (box {escaped(given)}, {format}, {unit})"
         a, b, c, d = (_finite(value, f"number {i}", note) for i, value in enumerate(given, start=1))
         if format == "xywh":
             a, b, c, d = a, b, a + c, b + d
@@ -107,7 +107,7 @@ class Box:
 
     def checked_within(self, size_wh: tuple[int, int]) -> "Box":
         """This box, if it lies in an image of size_wh pixels, to the last bit; else BoxOutOfBounds."""
-        _check(self.xyxy, f" (box {shown(self.xyxy)})", checked_size(size_wh))
+        _check(self.xyxy, f" (box {escaped(self.xyxy)})", checked_size(size_wh))
         return self
 
 
@@ -117,7 +117,7 @@ def checked_size(size_wh: tuple[int, int], what: str = "an image") -> tuple[int,
     except (TypeError, ValueError):
         width = height = 0
     if width < 1 or height < 1:
-        raise errors.InvalidSetting(f"{what} has the size {shown(size_wh)}", do="give whole numbers from 1: width, height")
+        raise errors.InvalidSetting(f"{what} has the size {escaped(size_wh)}", do="give whole numbers from 1: width, height")
     return width, height
 
 
@@ -126,7 +126,7 @@ def _four(values: object) -> tuple[object, ...]:
     if hasattr(values, "tolist") and not isinstance(values, memoryview):
         values = values.tolist()
     if not isinstance(values, Sequence) or isinstance(values, BYTES) or len(values) != 4:
-        raise errors.BoxFormatUnknown(f"a box is given as {shown(values)}", do=FOUR_NUMBERS)
+        raise errors.BoxFormatUnknown(f"a box is given as {escaped(values)}", do=FOUR_NUMBERS)
     return tuple(value.tolist() if hasattr(value, "tolist") else value for value in values)
 
 
@@ -137,7 +137,7 @@ def _finite(value: object, what: str, note: str) -> float:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise errors.BoxNotFinite(f"{what} is {shown(value)}{note}", do="give finite numbers")
+        raise errors.BoxNotFinite(f"{what} is {escaped(value)}{note}", do="give finite numbers")
     return number
 
 
@@ -145,13 +145,13 @@ def _check(xyxy: tuple[float, float, float, float], note: str, size_wh: tuple[in
     """Raise unless 0 <= low < high on both axes, and high <= side where the image's size is given."""
     for axis, low, high, index in (("x", xyxy[0], xyxy[2], 0), ("y", xyxy[1], xyxy[3], 1)):
         if low < 0:
-            raise errors.BoxOutOfBounds(f"{axis}1 is {shown(low)}{note}", do="start at 0 or above, or name the format")
+            raise errors.BoxOutOfBounds(f"{axis}1 is {escaped(low)}{note}", do="start at 0 or above, or name the format")
         if size_wh and high > size_wh[index]:
-            problem = f"{axis}2 is {shown(high)} in an image {size_wh[index]} {('wide', 'high')[index]}{note}"
+            problem = f"{axis}2 is {escaped(high)} in an image {size_wh[index]} {('wide', 'high')[index]}{note}"
             do = f"give pixel xyxy within {size_wh[0]} x {size_wh[1]}, or name the unit and format"
             raise errors.BoxOutOfBounds(problem, do=do)
         if low >= high:
-            problem = f"{axis}1 is {shown(low)} and {axis}2 is {shown(high)}: the box has no area{note}"
+            problem = f"{axis}1 is {escaped(low)} and {axis}2 is {escaped(high)}: the box has no area{note}"
             raise errors.BoxEmpty(problem, do="give the top left corner, then the bottom right one, or name the format")
 
 
@@ -164,5 +164,5 @@ def _onto_edge(value: float, side: int) -> float:
 def _known(what: str, value: object, allowed: tuple[str, ...]) -> str:
     name = _SPELLINGS.get(value, value) if isinstance(value, str) else None
     if name not in allowed:
-        raise errors.BoxFormatUnknown(f"the box {what} {shown(value)} is unknown", do=f"use one of {', '.join(allowed)}")
+        raise errors.BoxFormatUnknown(f"the box {what} {escaped(value)} is unknown", do=f"use one of {', '.join(allowed)}")
     return str(name)

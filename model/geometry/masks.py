@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from roi_agent.model.errors import MaskInvalid
 from roi_agent.model.geometry.boxes import MOST_PIXELS, Box, checked_size
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 _RLE = 'give {"size": [height, width], "counts": ...} as COCO does'
 
@@ -64,11 +64,11 @@ class Mask:
     def from_coco(cls, rle: object) -> "Mask":
         """From COCO's mapping with "size" [height, width] and "counts", a list of runs or their compressed text."""
         if not isinstance(rle, Mapping) or not {"size", "counts"} <= set(rle):
-            raise MaskInvalid(f"a mask is given as {shown(rle)}", do=_RLE)
+            raise MaskInvalid(f"a mask is given as {escaped(rle)}", do=_RLE)
         try:
             height, width = map(operator.index, rle["size"])
         except (TypeError, ValueError):
-            raise MaskInvalid(f"a mask has the size {shown(rle['size'])}", do=_RLE) from None
+            raise MaskInvalid(f"a mask has the size {escaped(rle['size'])}", do=_RLE) from None
         width, height = checked_size((width, height), "a mask")
         return cls((width, height), _runs(rle["counts"], most=min(width * height, MOST_PIXELS)))
 
@@ -129,9 +129,9 @@ def _runs(counts: object, *, most: int) -> tuple[int, ...]:
     if isinstance(counts, str):
         return _decompress(counts, most)
     if not isinstance(counts, Sequence) or len(counts) > most + 1:
-        raise MaskInvalid(f"the counts of a mask are {shown(counts)}", do=_RLE)
+        raise MaskInvalid(f"the counts of a mask are {escaped(counts)}", do=_RLE)
     if not all(isinstance(run, int) and not isinstance(run, bool) for run in counts):
-        raise MaskInvalid(f"the counts of a mask are {shown(list(counts))}", do="give whole numbers")
+        raise MaskInvalid(f"the counts of a mask are {escaped(list(counts))}", do="give whole numbers")
     return tuple(counts)
 
 

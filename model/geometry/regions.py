@@ -11,7 +11,7 @@ from typing import Any
 from roi_agent.model import errors
 from roi_agent.model.geometry.boxes import BYTES, FORMATS, FOUR_NUMBERS, UNITS, Box, checked_size
 from roi_agent.model.geometry.masks import Mask
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 from roi_agent.model.utils.texts import check_text
 
 __all__ = ["FORMATS", "MAX_REGIONS", "UNITS", "Box", "Region", "parse_regions", "small_box_warnings"]
@@ -46,20 +46,22 @@ class Region:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            raise errors.InvalidSetting(f"a region is named {shown(self.name)}", do="use region1, region2, ... region9999")
+            raise errors.InvalidSetting(f"a region is named {escaped(self.name)}", do="use region1, region2, ... region9999")
         if not isinstance(self.box, Box):
             raise errors.InvalidSetting(f"{self.name} holds a {type(self.box).__name__} for a box", do="use Box.parse")
         for key in _TEXTS:
             if not isinstance(getattr(self, key), str | None):
-                problem = f"{self.name} has the {key} {shown(getattr(self, key))}"
+                problem = f"{self.name} has the {key} {escaped(getattr(self, key))}"
                 raise errors.InvalidSetting(problem, do="give a text, or none")
             check_text(getattr(self, key) or "", f"the {key} of {self.name}")
         if not isinstance(self.source, str):
-            raise errors.InvalidSetting(f"{self.name} has the source {shown(self.source)}", do="give a text, such as user")
+            raise errors.InvalidSetting(f"{self.name} has the source {escaped(self.source)}", do="give a text, such as user")
         check_text(self.source, f"the source of {self.name}")
         if self.score is not None:
             if isinstance(self.score, bool) or not isinstance(self.score, Real) or not math.isfinite(self.score):
-                raise errors.InvalidSetting(f"{self.name} has the score {shown(self.score)}", do="give a finite number, or none")
+                raise errors.InvalidSetting(
+                    f"{self.name} has the score {escaped(self.score)}", do="give a finite number, or none"
+                )
             object.__setattr__(self, "score", float(self.score))
 
     def to_dict(self) -> dict[str, object]:
@@ -141,7 +143,7 @@ def _region(item: object, default_name: str, size_wh: tuple[int, int], format: s
     if isinstance(item, Region):
         given = item.to_dict() | {"box": item.box, "mask": item.mask}
     if unknown := [key for key in given if key not in _KEYS]:
-        raise errors.InvalidSetting(f"{default_name} has the unknown key {shown(unknown[0])}", do=f"use {', '.join(_KEYS)}")
+        raise errors.InvalidSetting(f"{default_name} has the unknown key {escaped(unknown[0])}", do=f"use {', '.join(_KEYS)}")
     # A field that is None counts as left out: JSON writers like to send every field they know.
     wire = {key: value for key, value in given.items() if value is not None}
     if not {"box", "mask"} & set(wire):

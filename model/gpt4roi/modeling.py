@@ -13,7 +13,7 @@ from roi_agent.model.errors import InvalidSetting, UnknownRegion
 from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
 from roi_agent.model.gpt4roi.focal import FocalCrops
 from roi_agent.model.gpt4roi.hidden_states import hidden_states
-from roi_agent.model.gpt4roi.region_encoder import Closer, CoordinateLinear, RegionEncoder
+from roi_agent.model.gpt4roi.region_encoder import CoordinateLinear, FocalAppearance, RegionEncoder
 
 CROPS_AT_ONCE = 8  # focal crops encoded together: the maps of the published model take 45 MB for each
 
@@ -104,8 +104,8 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
         coverage: of masks, B x (N_i, roi_size, roi_size).  crops: of small regions, for each image.
         Both are the processor's, for a model with mask_pooling or focal_crop; without them, boxes in the whole image count alone.
         """
-        closer = self._closer(crops, boxes, coverage) if crops is not None else None
-        return self.region_encoder.pool(maps, boxes, coverage, closer)
+        focal = self._focal_appearance(crops, boxes, coverage) if crops is not None else None
+        return self.region_encoder.pool(maps, boxes, coverage, focal)
 
     def embed(self, input_ids: Tensor, image_tokens: Tensor | None, region_vectors: list[Tensor] | None) -> Tensor:
         """Token ids (B, T) -> embeddings (B, T, hidden_size) with image and region features in their places.
@@ -201,7 +201,9 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
             region_vectors = self.region_vectors(image_features.maps, boxes, coverage, crops)
         return self.embed(input_ids, image_features.tokens if image_features else None, region_vectors)
 
-    def _closer(self, crops: Sequence[FocalCrops | None], boxes: list[Tensor], coverage: list[Tensor] | None) -> Closer | None:
+    def _focal_appearance(
+        self, crops: Sequence[FocalCrops | None], boxes: list[Tensor], coverage: list[Tensor] | None
+    ) -> FocalAppearance | None:
         """The appearance of small regions in their crops, for all images of the batch; as if each crop were an image."""
         seen, places, start = [], [], 0
         for index, (each, of_image) in enumerate(zip(crops, boxes, strict=True)):
@@ -210,7 +212,7 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
                 seen.append(self._seen_in(each, covered))
                 places.append(start + each.regions)
             start += len(of_image)
-        return Closer(torch.cat(seen), torch.cat(places)) if seen else None
+        return FocalAppearance(torch.cat(seen), torch.cat(places)) if seen else None
 
     def _seen_in(self, crops: FocalCrops, coverage: Tensor | None) -> Tensor:
         """(M, region_dim)."""

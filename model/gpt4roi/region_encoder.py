@@ -81,19 +81,23 @@ class RegionEncoder(nn.Module):
         return [resize(level, side) for level, side in zip(maps, sides, strict=True)]
 
     def pool(
-        self, maps: list[Tensor], boxes: list[Tensor], coverage: list[Tensor] | None = None, closer: "Closer | None" = None
+        self,
+        maps: list[Tensor],
+        boxes: list[Tensor],
+        coverage: list[Tensor] | None = None,
+        focal: "FocalAppearance | None" = None,
     ) -> list[Tensor]:
         """Fused maps, L x (B, C, S_l, S_l), and boxes, B x (N_i, 4) xyxy in [0, 1] -> B x (N_i, hidden_size).
 
         coverage: B x (N_i, roi_size, roi_size), the share of each bin that the region's mask covers, as `mask_coverage` gives it.
-        closer: what the focal crops show.
+        focal: what the focal crops show.
         Raises also MaskInvalid for a mask off its box, and InvalidSetting for an option that the configuration has off.
         """
         flat, images = _checked(boxes, maps[0].device)
         covered = self._checked_coverage(coverage, flat) if coverage is not None else None
         seen = self.appearance(maps, flat, images, covered)
-        if closer is not None:
-            seen = self.with_closer(seen, closer)
+        if focal is not None:
+            seen = self.with_focal(seen, focal)
         vectors = self.project(seen, flat)
         return list(vectors.split([len(each) for each in boxes]))
 
@@ -106,12 +110,12 @@ class RegionEncoder(nn.Module):
         chunks = zip(boxes.split(_CHUNK), images.split(_CHUNK), covered, strict=True)
         return torch.cat([self._pooled(maps, *chunk) for chunk in chunks])
 
-    def with_closer(self, appearance: Tensor, closer: "Closer") -> Tensor:
+    def with_focal(self, appearance: Tensor, focal: "FocalAppearance") -> Tensor:
         """Appearances (N, region_dim), those of small regions moved towards what their crops show, as far as the gate is open."""
         if self.focal_gate is None:
             raise InvalidSetting("the model was made without focal crops", do="leave the crops out, or set focal_crop")
-        places = closer.regions.to(appearance.device)
-        step = self.focal_gate.to(appearance.dtype) * (closer.appearance - appearance[places])
+        places = focal.regions.to(appearance.device)
+        step = self.focal_gate.to(appearance.dtype) * (focal.appearance - appearance[places])
         return appearance.index_add(0, places, step)
 
     def project(self, appearance: Tensor, boxes: Tensor) -> Tensor:
@@ -166,7 +170,7 @@ class RegionEncoder(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class Closer:
+class FocalAppearance:
     """What focal crops show.  appearance: (M, region_dim).  regions: (M), which of all N regions of the batch each is."""
 
     appearance: Tensor

@@ -58,7 +58,8 @@ def read_pieces(
 def _spans(
     tokenizer: PreTrainedTokenizerBase, text: str, sources: Sequence[Piece], reserved: frozenset[int], goes_on: bool
 ) -> Iterator[_Span]:
-    """The tokens of a stretch.  Literal pieces are read sign by sign, and so is what a tokenizer takes for a special token."""
+    """The tokens of a stretch.  Literal pieces are read character by character, and
+    so is what a tokenizer takes for a special token."""
     cuts = [place for place in range(1, len(text)) if sources[place].literal or sources[place - 1].literal]
     for start, end in pairwise([0, *cuts, len(text)]):
         for span in _moved(_read(tokenizer, text[start:end], goes_on or start > 0), start):

@@ -17,7 +17,7 @@ import httpx2
 
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, QueueFull
 from roi_agent.model.images.formats import MAX_BYTES
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 IMAGE_HOSTS = "ROI_AGENT_IMAGE_HOSTS"
 
@@ -98,12 +98,12 @@ class WebImages:
         port = place.port or _PORTS.get(place.scheme)
         listed = (place.host, port) in self._allowed
         if not (listed or self._any_public) or place.scheme not in _PORTS or not place.host or place.userinfo:
-            raise ImageUnreadable(f"images are not fetched from {shown(place.host)}", do=self._instead)
+            raise ImageUnreadable(f"images are not fetched from {escaped(place.host)}", do=self._instead)
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(place.host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
         addresses = [str(each[4][0]) for each in found]
         if not (listed and addresses == [place.host]) and not all(map(_public, addresses)):
-            raise ImageUnreadable(f"{shown(place.host)} is at an address that is not public", do=self._instead)
+            raise ImageUnreadable(f"{escaped(place.host)} is at an address that is not public", do=self._instead)
         return addresses[0]
 
     async def _body(self, response: httpx2.Response) -> bytes:
@@ -129,7 +129,7 @@ def _places(host: str) -> list[tuple[str, int]]:
     odd = set(place.host) & set("*%") or place.raw_path != b"/" or place.userinfo or place.fragment
     if odd or not place.host or not (place.port or 1) <= 65535:
         raise InvalidSetting(
-            f"images are to be allowed from {shown(host)}", do="give a host, as in example.org or example.org:8443"
+            f"images are to be allowed from {escaped(host)}", do="give a host, as in example.org or example.org:8443"
         )
     ports = [place.port] if ":" in host.rpartition("]")[2] else _PORTS.values()
     return [(place.host, port or _PORTS["http"]) for port in ports]

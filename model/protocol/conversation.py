@@ -36,7 +36,7 @@ class Turn:
 class Piece:
     """A stretch of the prompt.
 
-    literal: the text is tokenised sign by sign, so that a turn marker typed by a user never becomes one.
+    literal: the text is tokenised character by character, so that a turn marker typed by a user never becomes one.
     special: the text is one special token.  learned: an answer's part, on which the loss is taken.
     scored: the last answer itself and the special token that ends it, by which options are compared.
     """

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from roi_agent.model.errors import ModelOutputInvalid
 from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.protocol.answers import Answer, AnswerStream, Choice, Timing, Usage
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 _Given = TypeVar("_Given", Answer, Choice)
 # What the fields of an answer must be, so that every door can show them.
@@ -34,11 +34,11 @@ def noted(answer: _Given, image: LoadedImage, notes: Sequence[str] = ()) -> _Giv
 def checked(answer: _Given) -> _Given:
     """What a model, perhaps the user's own, returned.  Error: ModelOutputInvalid where that is no answer."""
     if not isinstance(answer, Answer | Choice):
-        raise ModelOutputInvalid(f"the region model returned {shown(answer)}", do="return an Answer, or a Choice of options")
+        raise ModelOutputInvalid(f"the region model returned {escaped(answer)}", do="return an Answer, or a Choice of options")
     for name, kind in _KINDS.items():
         value = getattr(answer, name)
         if not isinstance(value, kind) or (isinstance(value, Real) and not math.isfinite(value)):
-            problem = f"the region model returned an answer whose {name} is {shown(value)}"
+            problem = f"the region model returned an answer whose {name} is {escaped(value)}"
             raise ModelOutputInvalid(problem, do="fill the fields of Answer as their types say")
     return answer
 

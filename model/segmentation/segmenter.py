@@ -25,7 +25,7 @@ from roi_agent.model.geometry.masks import Mask
 from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.images.pixels import without_vanishing
 from roi_agent.model.utils.cancellation import NEVER, Cancellation, takes_cancellation
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 PADDED = ("sam", "sam_hq")  # fit the longer side and pad; the others stretch the image to a square
 STRETCHED = ("sam2", "sam2_video", "sam3_tracker", "sam3_video", "edgetam", "edgetam_video")
@@ -242,7 +242,7 @@ def _checked(found: Any, num_prompts: int, size_wh: tuple[int, int]) -> list[lis
     """What a segmenter, perhaps the user's own, returned.  Error: ModelOutputInvalid."""
     lists = isinstance(found, list | tuple) and all(isinstance(each, list | tuple) for each in found)
     if not lists or len(found) != num_prompts or not all(isinstance(mask, ScoredMask) for masks in found for mask in masks):
-        problem = f"the segmenter returned {shown(found)} for {num_prompts} prompts"
+        problem = f"the segmenter returned {escaped(found)} for {num_prompts} prompts"
         raise ModelOutputInvalid(problem, do="return a list of ScoredMask for each prompt")
     for mask in (each.mask for masks in found for each in masks if each.mask is not None):
         if mask.size_wh != size_wh:

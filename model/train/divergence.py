@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from roi_agent.model.errors import CheckpointMismatch, TrainingDiverged
-from roi_agent.model.utils.atomic_files import save_aside
+from roi_agent.model.utils.atomic_files import write_atomically
 
 WINDOW = 100  # losses behind the running median
 _FEWEST = 10  # of them, before a spike can be told
@@ -86,7 +86,7 @@ class Diverged:
             steps = (*self.steps, step)
             if accelerator is None or accelerator.is_main_process:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                save_aside(self.folder / _FILE, lambda aside: aside.write_text(json.dumps(steps), encoding="utf-8"))
+                write_atomically(self.folder / _FILE, lambda aside: aside.write_text(json.dumps(steps), encoding="utf-8"))
             if accelerator is not None:
                 accelerator.wait_for_everyone()  # the first one to end is the end of all
             goes_on = "; the same command goes on from the last checkpoint without this batch"

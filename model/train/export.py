@@ -21,7 +21,7 @@ from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.mixture import Mixture, open_parts
 from roi_agent.model.train.packed_loss import PackedLoss
 from roi_agent.model.train.starting import cast, prepare
-from roi_agent.model.utils.atomic_files import whole_folder
+from roi_agent.model.utils.atomic_files import atomic_folder
 
 ADAPTER = "adapter"
 _FEWEST, _MOST = 20, 400  # images that a domain is fitted to
@@ -36,7 +36,7 @@ def export(job: RecordJob) -> Path:
     model, processor = job.start.load(settings)
     prepare(model, settings, job.random)
     run_checkpoints.load(job.folder, PackedLoss(model))
-    with whole_folder(new) as folder, without_bars():
+    with atomic_folder(new) as folder, without_bars():
         if settings.lora:
             _merge(model, folder / ADAPTER)
         kind = torch.bfloat16 if settings.precision == "bf16" else torch.float32

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from roi_agent.model.utils.atomic_files import save_aside
+from roi_agent.model.utils.atomic_files import write_atomically
 from roi_agent.model.utils.progress import progress_bar
 
 _COLUMNS = ("phase", "step", "seconds", "learning_rate", "loss")
@@ -19,7 +19,7 @@ class Log:
 
     def __enter__(self) -> "Log":
         kept = [row for row in self._rows() if row["phase"] != self._phase or int(row["step"]) <= self._step]
-        save_aside(self._path, lambda aside: self._write_rows(aside, kept))
+        write_atomically(self._path, lambda aside: self._write_rows(aside, kept))
         self._file = self._path.open("a", newline="", encoding="utf-8")
         self._writer = csv.DictWriter(self._file, self._columns, restval="", lineterminator="\n")
         return self

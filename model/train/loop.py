@@ -12,7 +12,7 @@ from torch.optim import AdamW
 from roi_agent.model.train.divergence import Diverged, LossGuard
 from roi_agent.model.train.reading import batches
 from roi_agent.model.train.report import Report, Taken
-from roi_agent.model.train.run_checkpoints import Standing, load, newest_step, save
+from roi_agent.model.train.run_checkpoints import TrainingState, load, newest_step, save
 from roi_agent.model.train.task import Schedule, Task
 
 
@@ -60,7 +60,7 @@ def run(task: Task, folder: Path, run_folder: Path, accelerator: Accelerator, *,
             if done % schedule.log_every == 0 or last:
                 report.write(done, schedule.rate(step))
             if done % schedule.save_every == 0 or last:
-                standing = Standing(done, report.seconds, list(guard.losses))
+                standing = TrainingState(done, report.seconds, list(guard.losses))
                 save(folder, module, None if last else optimizer, standing, accelerator=accelerator)
 
 

@@ -14,7 +14,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from roi_agent.model.errors import InvalidSetting, RoiAgentError, TrainingFailed, all_errors
-from roi_agent.model.utils.child_processes import deaf_children, end_with_parent
+from roi_agent.model.utils.child_processes import children_ignoring_interrupts, end_with_parent
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)  # what the launcher ends all processes at, beside Ctrl-C
 
@@ -44,7 +44,7 @@ def launch(work: Callable[..., None], *arguments: Any, processes: int) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # a failure is told once, by the error below
     handlers = {each: signal.getsignal(each) for each in _ENDING}
     try:
-        with deaf_children():
+        with children_ignoring_interrupts():
             elastic_launch(config, _work)(work, arguments)
     except ChildFailedError as error:
         raise _told(error) from None

@@ -11,7 +11,7 @@ from accelerate.utils import gather_object
 from rich.progress import Progress, TaskID
 
 from roi_agent.model.train.log import Log, steps_bar
-from roi_agent.model.train.run_checkpoints import Standing
+from roi_agent.model.train.run_checkpoints import TrainingState
 from roi_agent.model.train.speed import peak_flops, utilisation
 from roi_agent.model.train.task import Figures, Task
 
@@ -45,7 +45,7 @@ class Report:
     """Every process keeps one; the main process writes."""
 
     def __init__(
-        self, task: Task, folder: Path, run_folder: Path, standing: Standing, accelerator: Accelerator, show_progress: bool
+        self, task: Task, folder: Path, run_folder: Path, standing: TrainingState, accelerator: Accelerator, show_progress: bool
     ) -> None:
         self.task, self.folder, self.standing, self.accelerator = task, folder, standing, accelerator
         self.left_out_file = run_folder / LEFT_OUT

@@ -30,7 +30,7 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 from torch.optim import Optimizer
 
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, TrainingFailed
-from roi_agent.model.utils.atomic_files import save_aside
+from roi_agent.model.utils.atomic_files import write_atomically
 
 KEPT = 2  # the newest, and the last one before it
 _RUN, _STANDING = "run.json", "standing.json"
@@ -38,7 +38,7 @@ _OPTIONS = StateDictOptions(ignore_frozen_params=True, strict=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TrainingState:
     """Where a run stands: steps done, seconds spent, and the latest losses, which tell a spike."""
 
     step: int = 0
@@ -61,7 +61,7 @@ def check_same_run(folder: Path, described: dict[str, Any]) -> None:
 def note_run(folder: Path, described: dict[str, Any]) -> None:
     """Write down what a run is."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_aside(folder / _RUN, lambda aside: aside.write_text(json.dumps(described, indent=2) + "\n"))
+    write_atomically(folder / _RUN, lambda aside: aside.write_text(json.dumps(described, indent=2) + "\n"))
 
 
 def saved(folder: Path) -> list[Path]:
@@ -83,7 +83,7 @@ def make_room(folder: Path) -> None:
         shutil.rmtree(old)
 
 
-def save(folder: Path, module: nn.Module, optimizer: Optimizer | None, standing: Standing, *, accelerator: Any) -> None:
+def save(folder: Path, module: nn.Module, optimizer: Optimizer | None, standing: TrainingState, *, accelerator: Any) -> None:
     """Write a checkpoint with all processes together.  Error: TrainingFailed where it cannot be written."""
     try:
         _save(folder, module, optimizer, standing, accelerator)
@@ -98,7 +98,7 @@ def save(folder: Path, module: nn.Module, optimizer: Optimizer | None, standing:
         ) from None
 
 
-def _save(folder: Path, module: nn.Module, optimizer: Optimizer | None, standing: Standing, accelerator: Any) -> None:
+def _save(folder: Path, module: nn.Module, optimizer: Optimizer | None, standing: TrainingState, accelerator: Any) -> None:
     target = folder / "checkpoints" / f"step-{standing.step:08d}"
     aside = target.with_name(target.name + ".part")
     if accelerator.is_main_process:
@@ -122,19 +122,19 @@ def _cause(failure: Any) -> BaseException | None:
     return error if isinstance(error, BaseException) else None
 
 
-def load(folder: Path, module: nn.Module, optimizer: Optimizer | None = None, *, alone: bool = True) -> Standing:
+def load(folder: Path, module: nn.Module, optimizer: Optimizer | None = None, *, alone: bool = True) -> TrainingState:
     """Take in the newest checkpoint, if there is one.  alone: no other process reads it at the same time.
 
     Error: CheckpointMismatch where it is one of other settings, or damaged.
     """
     found = saved(folder)
     if not found:
-        return Standing()
+        return TrainingState()
     tensors = _tensors(module, optimizer)
     try:
         with _quiet():
             load_tensors(tensors, checkpoint_id=found[-1], no_dist=alone)
-        standing = Standing(**json.loads((found[-1] / _STANDING).read_text(encoding="utf-8")))
+        standing = TrainingState(**json.loads((found[-1] / _STANDING).read_text(encoding="utf-8")))
     except (CheckpointException, RuntimeError, OSError, ValueError, TypeError, KeyError):
         raise CheckpointMismatch(
             f"the checkpoint {found[-1].name} cannot be read, or is not of these settings",

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from roi_agent.model.data.lettered import lettered
+from roi_agent.model.data.multiple_choice import as_multiple_choice
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import CheckpointMismatch, UserError
 from roi_agent.model.geometry.regions import Region
@@ -106,7 +106,7 @@ class Forms:
         whole = record.conversation()
         for turns in ((turn,) for turn in whole) if self.single_turns else (whole,):
             yield turns, _mentioned(turns, record.regions) if self.single_turns else record.regions
-        for turns in lettered(record) if self.letters else ():
+        for turns in as_multiple_choice(record) if self.letters else ():
             yield turns, record.regions
 
 

@@ -12,24 +12,24 @@ from pathlib import Path
 _ENDING = ".part"
 
 
-def save_aside(path: Path, save: Callable[[Path], object]) -> None:
+def write_atomically(path: Path, save: Callable[[Path], object]) -> None:
     """Write beside the target and rename, so that a cut leaves the earlier file whole."""
-    aside = path.with_name(path.name + _ENDING)
+    unfinished = path.with_name(path.name + _ENDING)
     try:
-        save(aside)
-        os.replace(aside, path)
+        save(unfinished)
+        os.replace(unfinished, path)
     except BaseException:
-        aside.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise
 
 
 def is_free(out: Path) -> bool:
     """Whether `out` can become a whole folder: nothing is there, or a folder that is empty but for what a killed try left."""
-    return not out.exists() or (out.is_dir() and set(out.iterdir()) == set(_asides(out, out.resolve().name)))
+    return not out.exists() or (out.is_dir() and set(out.iterdir()) == set(_unfinished(out, out.resolve().name)))
 
 
 @contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
+def atomic_folder(out: Path) -> Iterator[Path]:
     """A folder to fill that becomes `out` at the end, and vanishes on any error, Ctrl-C among them.
 
     It stands beside `out` and is renamed. Where `out` is an empty folder, which may be a mount or where a shell stands, it stands
@@ -42,19 +42,19 @@ def whole_folder(out: Path) -> Iterator[Path]:
     place = out if out.exists() else out.parent
     place.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out)
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=_ENDING, dir=place))
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=_ENDING, dir=place))
     try:
-        with _opened(aside) as mark:
+        with _opened(unfinished) as mark:
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield aside
-            _open_to_others(aside)
+            yield unfinished
+            _open_to_others(unfinished)
             if place == out:
-                _move_up(aside)
+                _move_up(unfinished)
             else:
-                aside.rename(out)
+                unfinished.rename(out)
     except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise
 
 
@@ -62,13 +62,13 @@ def remove_leftovers(out: Path) -> None:
     """Remove what killed tries to make a whole folder of `out` left beside it or within."""
     out = out.resolve()
     for place in filter(Path.is_dir, (out, out.parent)):
-        for each in _asides(place, out.name):
+        for each in _unfinished(place, out.name):
             with suppress(OSError), _opened(each) as mark:
                 fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where a process is filling it
                 shutil.rmtree(each)
 
 
-def _asides(place: Path, name: str) -> list[Path]:
+def _unfinished(place: Path, name: str) -> list[Path]:
     """What stands in a folder to become one of that name."""
     return [each for each in place.iterdir() if each.name.startswith(f".{name}.") and each.suffix == _ENDING]
 

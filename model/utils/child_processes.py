@@ -12,7 +12,7 @@ from types import TracebackType
 
 
 @contextmanager
-def deaf_children() -> Iterator[None]:
+def children_ignoring_interrupts() -> Iterator[None]:
     """Processes that this thread starts meanwhile do not hear Ctrl-C, not even before their first line of Python.
 
     A terminal sends it to all processes, and each would tell of it in its own way. Processes inherit which signals the thread

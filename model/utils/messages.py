@@ -5,7 +5,7 @@ import re
 _KEYS = re.compile(r"\b(?:sk|key|Bearer)[-_ ][\w-]{6,}")
 
 
-def shown(value: object) -> str:
+def escaped(value: object) -> str:
     """The value as given, short, and never with an address from memory as an object's own repr would have."""
     if getattr(value, "ndim", None) == 0 and hasattr(value, "tolist"):
         value = value.tolist()  # a number of numpy or torch
@@ -18,7 +18,7 @@ def shown(value: object) -> str:
     if isinstance(value, str):
         return repr(value if len(value) <= 40 else value[:40] + "...")
     if isinstance(value, list | tuple):
-        parts = ["[...]" if isinstance(item, list | tuple) else shown(item) for item in value[:6]]
+        parts = ["[...]" if isinstance(item, list | tuple) else escaped(item) for item in value[:6]]
         return "[" + ", ".join(parts) + (", ...]" if len(value) > 6 else "]")
     return f"a {type(value).__name__}"
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from roi_agent.agent.events import Event, Finished, Started, Waiting
 from roi_agent.agent.graph import Decision, Graph, approvals, build_graph, decided, graph_events, settings_of, task_of
-from roi_agent.agent.intake import add_given, checked_task, context_of
+from roi_agent.agent.inputs import add_given, checked_task, context_of
 from roi_agent.agent.outcome import Ending, conclude, why_failed
 from roi_agent.agent.planners import explained, load_planner, planner_name, sees
 from roi_agent.agent.result import Approval, Budget, Price, Result
@@ -24,7 +24,7 @@ from roi_agent.agent.threads import Conversation, Threads
 from roi_agent.choice import ModelChoice
 from roi_agent.loading import load_choice
 from roi_agent.model.errors import InvalidSetting, RoiAgentError, UnknownThread
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 from roi_agent.planner.chat import OfflinePlanner
 from roi_agent.tools.ask import SecondLook
 from roi_agent.tools.models import Models
@@ -183,7 +183,7 @@ class Agent:
             interrupts = graph.get_state(settings).interrupts
             calls = [call for interrupt in interrupts for call in approvals(interrupt.value)]
             if not calls:
-                raise UnknownThread(f"nothing waits in the thread {shown(thread)}", do="run a task first")
+                raise UnknownThread(f"nothing waits in the thread {escaped(thread)}", do="run a task first")
             if len(decisions) != len(calls):
                 raise InvalidSetting(f"{len(decisions)} decisions for {len(calls)} calls", do="give one for each")
             job = _Job(conversation, graph, settings, run, task_of(graph, settings), answer_as)

@@ -60,7 +60,7 @@ class _Statement:
     notes: tuple[str, ...]
 
 
-def weigh(said: str, run: Run, toolbox: Toolbox, *, verify: bool = True) -> Evidence:
+def check_evidence(said: str, run: Run, toolbox: Toolbox, *, verify: bool = True) -> Evidence:
     """What the planner's answer rests on.  verify: also ask the region model about finds that it was not asked about."""
     workspace = toolbox.workspace
     known = {region.name: region for region in workspace.regions()}

@@ -20,7 +20,7 @@ from langgraph.graph.state import CompiledStateGraph
 from pydantic import BaseModel
 
 from roi_agent.agent.events import Event, Waiting, Words
-from roi_agent.agent.middleware import Sight, Summary, Supervision
+from roi_agent.agent.middleware import ShowImages, Summary, Supervision
 from roi_agent.agent.planners import is_unreadable
 from roi_agent.agent.result import Approval
 from roi_agent.agent.running import Deadline, Run
@@ -52,7 +52,7 @@ def build_graph(
         middleware.append(HumanInTheLoopMiddleware({name: True for name in approve}))
     middleware.append(Supervision(conversation.keep, answers_at_last=not offline))
     if pictures:
-        middleware.append(Sight(conversation.workspace))
+        middleware.append(ShowImages(conversation.workspace))
     if not offline:
         middleware.append(ModelRetryMiddleware(max_retries=1, retry_on=is_unreadable, on_failure="error", initial_delay=0.1))
         # The offline planner reads no more than the last turn.

@@ -20,7 +20,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from roi_agent.agent.events import Calling
-from roi_agent.agent.mending import mended, refusal
+from roi_agent.agent.repair import mended, refusal
 from roi_agent.agent.running import Mark, Run
 from roi_agent.model.utils.display import shrunk
 from roi_agent.prompts import load_blocks
@@ -156,7 +156,7 @@ class Supervision(AgentMiddleware[AgentState[Any], Run]):
         return replied
 
 
-class Sight(AgentMiddleware[AgentState[Any], Run]):
+class ShowImages(AgentMiddleware[AgentState[Any], Run]):
     """Shows a planner that sees every image with its regions; only the latest pictures, and never kept."""
 
     def __init__(self, workspace: Workspace) -> None:

@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langgraph.errors import GraphRecursionError
 from pydantic import BaseModel
 
-from roi_agent.agent.evidence import weigh
+from roi_agent.agent.evidence import check_evidence
 from roi_agent.agent.planners import explained
 from roi_agent.agent.result import Approval, Price, Result
 from roi_agent.agent.running import CANCELLED, Run
@@ -59,7 +59,7 @@ def conclude(
     answered = bool(ending.said) and not ending.waiting and _ended_with(ending.said, run)
     status = "waiting" if ending.waiting else "partial" if not answered else "refused" if ending.refused else "answered"
     said, _, own_doubt = (ending.said if answered else "").partition(NOT_SURE)
-    evidence = weigh(said, run, conversation.toolbox, verify=verify and status == "answered")
+    evidence = check_evidence(said, run, conversation.toolbox, verify=verify and status == "answered")
     doubts = [*([own_doubt] if own_doubt else []), *(evidence.doubts if status == "answered" else ())]
     if status == "answered" and ending.answer_as is not None and ending.data is None:
         doubts.append(f"it is not in the form of {ending.answer_as.__name__}")

@@ -6,7 +6,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 
 from roi_agent.model.errors import InvalidSetting, MissingExtra, ModelNotFound, PlannerFailed
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 from roi_agent.planner.chat import OfflinePlanner
 
 _TRIES = 2  # more, of a request that the server could not take just then
@@ -30,7 +30,7 @@ def load_planner(
             raise InvalidSetting("the planner is a chat model of its own", do="give base_url and api_key to it")
         return planner
     if not isinstance(planner, str):
-        raise InvalidSetting(f"the planner is {shown(planner)}", do='give "offline", "openai:MODEL" or a LangChain chat model')
+        raise InvalidSetting(f"the planner is {escaped(planner)}", do='give "offline", "openai:MODEL" or a LangChain chat model')
     if planner == "offline":
         if base_url or api_key:
             raise InvalidSetting("the offline planner uses no server", do='name a model, such as "openai:MODEL"')
@@ -38,7 +38,7 @@ def load_planner(
     provider, colon, model = planner.partition(":")
     if not colon or not provider or not model:
         raise ModelNotFound(
-            f"there is no planner {shown(planner)}", do='give "offline", or provider:model as in "openai:gpt-4o-mini"'
+            f"there is no planner {escaped(planner)}", do='give "offline", or provider:model as in "openai:gpt-4o-mini"'
         )
     return _remote(provider, model, base_url, api_key, timeout_s)
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.geometry.regions import Region
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 from roi_agent.trace import Trace, Usage
 
 
@@ -34,7 +34,7 @@ class Budget:
             whole = name != "seconds"
             if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not 0 < value < 1e9:
                 kind = "a whole number" if whole else "a number"
-                raise InvalidSetting(f"the budget's {name} is {shown(value)}", do=f"give {kind} above zero")
+                raise InvalidSetting(f"the budget's {name} is {escaped(value)}", do=f"give {kind} above zero")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from roi_agent.model.errors import InvalidSetting, WorkspaceUnreadable
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 from roi_agent.tools import storage
 from roi_agent.tools.toolbox import Toolbox
 from roi_agent.tools.workspace import Workspace
@@ -62,7 +62,7 @@ class Threads:
         """
         name = uuid4().hex[:12] if thread is None else thread
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise InvalidSetting(f"the thread {shown(name)} has no usable name", do="use up to 64 letters, digits and . _ -")
+            raise InvalidSetting(f"the thread {escaped(name)} has no usable name", do="use up to 64 letters, digits and . _ -")
         with self._lock:
             conversation = self._open.pop(name, None) or self._load(name)
             self._open[name] = conversation

@@ -82,7 +82,7 @@ def scenes(
 def _write_layout(layout: str, folder: Path, train: range, held_out: range, side: int, as_json: bool) -> None:
     from roi_agent.model.toy.layouts import LAYOUTS
     from roi_agent.model.toy.questions.questions import TRAINING_SEEDS
-    from roi_agent.model.utils.atomic_files import is_free, whole_folder
+    from roi_agent.model.utils.atomic_files import atomic_folder, is_free
     from roi_agent.model.utils.progress import waiting
 
     if layout not in LAYOUTS:
@@ -92,7 +92,7 @@ def _write_layout(layout: str, folder: Path, train: range, held_out: range, side
     if not is_free(folder):
         raise InvalidSetting(f"{str(folder)!r} is not empty", do="name a new or empty folder")
     try:
-        with waiting("rendering", not as_json), whole_folder(folder) as aside:
+        with waiting("rendering", not as_json), atomic_folder(folder) as aside:
             LAYOUTS[layout](aside, [*(TRAINING_SEEDS + each for each in train), *held_out], side)
     except OSError as error:
         problem = f"cannot write to {str(folder)!r}: {error.strerror}"

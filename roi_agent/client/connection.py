@@ -40,7 +40,7 @@ class Connection:
 
     def get(self, path: str) -> Any:
         """What the route answers, as JSON.  Errors: those of the server by their codes, ServerUnreachable."""
-        with coded(self.address):
+        with coded_errors(self.address):
             return self.openai.get(path, cast_to=object)
 
     def post(self, path: str, image: LoadedImage, body: dict[str, Any], *, timeout_s: float | None = None) -> Any:
@@ -54,7 +54,7 @@ class Connection:
 
     def with_image(self, image: LoadedImage, work: Callable[[str], _T]) -> _T:
         """The work, with the image uploaded; once more where the server has forgotten it, as after a restart."""
-        with coded(self.address):
+        with coded_errors(self.address):
             try:
                 return work(self._upload(image))
             except Exception as error:
@@ -82,7 +82,7 @@ class Connection:
 
 
 @contextmanager
-def coded(address: str) -> Iterator[None]:
+def coded_errors(address: str) -> Iterator[None]:
     """Errors of the server and of the way there, as ours."""
     import openai
 

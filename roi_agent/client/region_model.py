@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from roi_agent.client.connection import Connection, coded
+from roi_agent.client.connection import Connection, coded_errors
 from roi_agent.model.errors import Cancelled, ServerUnreachable
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.images.loading import LoadedImage
@@ -108,7 +108,7 @@ class _RemoteStream(AnswerStream):
         self._cancelled = False
 
     def __iter__(self) -> Iterator[str]:
-        with coded(self._address):
+        with coded_errors(self._address):
             for chunk in () if self._cancelled else self._events:
                 self._usage = chunk.usage or self._usage
                 for choice in chunk.choices:

@@ -23,7 +23,7 @@ from roi_agent.model.evaluate.benches.base import Bench
 from roi_agent.model.evaluate.sample import Output, Sample
 from roi_agent.model.evaluate.shuffling import shuffled
 from roi_agent.model.protocol.region_model import RegionModel
-from roi_agent.model.utils.child_processes import deaf_children, end_with_parent
+from roi_agent.model.utils.child_processes import children_ignoring_interrupts, end_with_parent
 from roi_agent.model.utils.progress import progress_bar
 
 _LOOK_S = 0.2  # between two looks at what other processes have done
@@ -205,7 +205,7 @@ def _in_processes(
     failures = context.SimpleQueue()
     work = (settings, str(model), where, failures)
     started = [context.Process(target=_run_shard, args=(*work, Shard(index, count))) for index in range(count)]
-    with deaf_children():
+    with children_ignoring_interrupts():
         try:
             for each in started:
                 each.start()

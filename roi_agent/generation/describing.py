@@ -11,7 +11,7 @@ from roi_agent.tools.ask import ask_each
 from roi_agent.tools.workspace import Workspace
 
 ATTRIBUTES = ("kind", "colour", "name")
-_SHORTEST = 2  # signs of a word
+_SHORTEST = 2  # characters of a word
 
 
 @dataclass(frozen=True, slots=True)

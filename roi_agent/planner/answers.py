@@ -1,10 +1,11 @@
-"""From a query to its answer: one function for each kind of question, over the things that a scout finds."""
+"""From a query to its answer: one function for each kind of question, over the things that a finder finds."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import singledispatch
 from typing import Any
 
+from roi_agent.planner.finder import Finder
 from roi_agent.planner.language import number
 from roi_agent.planner.query import (
     Count,
@@ -26,26 +27,25 @@ from roi_agent.planner.query import (
     Verbatim,
     Which,
 )
-from roi_agent.planner.said import Said, bare, handles_of, listed, nothing, yes_no
-from roi_agent.planner.scout import Scout
-from roi_agent.planner.steps import Call, Steps, Stopped, call, handles_in, heard
+from roi_agent.planner.statements import Statement, bare, handles_of, listed, nothing, yes_no
+from roi_agent.planner.steps import Call, Steps, Stopped, call, checked, handles_in
 from roi_agent.planner.things import Missing, Thing
 
 _SIDES = ("top", "bottom", "left", "right", "middle")
 
 
-def answer(query: Query, scout: Scout) -> Steps[Said]:
+def answer(query: Query, finder: Finder) -> Steps[Statement]:
     """The answer to a query; that something is not there is one too.  Raises Stopped."""
-    scout.doubts, scout.measured_against = [], []
+    finder.doubts, finder.measured_against = [], []
     try:
-        said = yield from _answer(query, scout)
+        said = yield from _answer(query, finder)
     except Missing as missing:
         said = nothing(missing.noun)
-    return replace(said, doubts=tuple(dict.fromkeys(scout.doubts)))
+    return replace(said, doubts=tuple(dict.fromkeys(finder.doubts)))
 
 
 @singledispatch
-def _answer(query: Any, scout: Scout) -> Steps[Said]:
+def _answer(query: Any, finder: Finder) -> Steps[Statement]:
     raise AssertionError(f"no answer for {type(query).__name__}")
 
 
@@ -53,123 +53,123 @@ def _answer(query: Any, scout: Scout) -> Steps[Said]:
 
 
 @_answer.register
-def _exists(query: Exists, scout: Scout) -> Steps[Said]:
+def _exists(query: Exists, finder: Finder) -> Steps[Statement]:
     try:
-        things = yield from scout.find(query.noun)
+        things = yield from finder.find(query.noun)
     except Missing as missing:
-        return Said(f"no, no {bare(missing.noun)} was found", (), False)
+        return Statement(f"no, no {bare(missing.noun)} was found", (), False)
     if not things:
-        return Said(f"no, no {bare(query.noun)} was found", (), False)
+        return Statement(f"no, no {bare(query.noun)} was found", (), False)
     wanted = query.noun.number
     if wanted is not None and len(things) != wanted:
-        return Said(f"no, {number(len(things))}", handles_of(things), False)
-    return Said("yes", handles_of(things), True)
+        return Statement(f"no, {number(len(things))}", handles_of(things), False)
+    return Statement("yes", handles_of(things), True)
 
 
 @_answer.register
-def _find(query: Find, scout: Scout) -> Steps[Said]:
-    things = yield from scout.find(query.noun)
-    return (yield from _named(things, query.noun, scout))
+def _find(query: Find, finder: Finder) -> Steps[Statement]:
+    things = yield from finder.find(query.noun)
+    return (yield from _named(things, query.noun, finder))
 
 
 @_answer.register
-def _which(query: Which, scout: Scout) -> Steps[Said]:
+def _which(query: Which, finder: Finder) -> Steps[Statement]:
     """The one is named as the question named it."""
     names: dict[str, str] = {}
     things: list[Thing] = []
     for noun in query.nouns:
-        found = yield from scout.find(noun)
+        found = yield from finder.find(noun)
         if not found and len(query.nouns) > 1:
             raise Missing(noun)
         things += [thing for thing in found if thing not in things]
         if len(query.nouns) > 1 and len(found) == 1:
             names[found[0].handle] = found[0].handle if noun.handles else bare(noun)
     for filter in query.filters:
-        things = yield from scout.passing(things, filter)
+        things = yield from finder.passing(things, filter)
     if query.pick is not None:
-        things = yield from scout.first(things, query.pick)
+        things = yield from finder.first(things, query.pick)
     if things and all(thing.handle in names for thing in things):
         named = [names[thing.handle] for thing in things]
-        return Said(listed(named), handles_of(things), named[0] if len(named) == 1 else named)
-    return (yield from _named(things, query.nouns[0], scout))
+        return Statement(listed(named), handles_of(things), named[0] if len(named) == 1 else named)
+    return (yield from _named(things, query.nouns[0], finder))
 
 
-def _named(things: list[Thing], noun: Noun, scout: Scout) -> Steps[Said]:
+def _named(things: list[Thing], noun: Noun, finder: Finder) -> Steps[Statement]:
     if not things:
         return nothing(noun)
-    if scout.can_ask:
-        yield from scout.know("kind", things)
-        yield from scout.know("colour", things)
+    if finder.can_ask:
+        yield from finder.know("kind", things)
+        yield from finder.know("colour", things)
     words = [thing.short for thing in things]
     text = words[0] if len(things) == 1 else listed([f"{thing.short} ({thing.handle})" for thing in things])
-    return Said(text, handles_of(things), words[0] if len(words) == 1 else words)
+    return Statement(text, handles_of(things), words[0] if len(words) == 1 else words)
 
 
 @_answer.register
-def _ordered(query: Ordered, scout: Scout) -> Steps[Said]:
-    things = yield from scout.find(query.noun)
+def _ordered(query: Ordered, finder: Finder) -> Steps[Statement]:
+    things = yield from finder.find(query.noun)
     if not things:
         return nothing(query.noun)
-    things = yield from scout.ordered(things, query.order)
-    by_name = ("kind", "colour") if scout.can_ask else ()
+    things = yield from finder.ordered(things, query.order)
+    by_name = ("kind", "colour") if finder.can_ask else ()
     for attribute in by_name if query.attribute == "name" else (query.attribute,):
-        yield from scout.know(attribute, things)
+        yield from finder.know(attribute, things)
     values = [thing.short if query.attribute == "name" else thing.facts[query.attribute] for thing in things]
-    return Said(", ".join(values), handles_of(things), values)
+    return Statement(", ".join(values), handles_of(things), values)
 
 
 # ---------------------------------------------------------------- numbers
 
 
 @_answer.register
-def _count(query: Count, scout: Scout) -> Steps[Said]:
+def _count(query: Count, finder: Finder) -> Steps[Statement]:
     """A thing that a filter rests on and that is missing makes the number zero."""
     things: dict[str, Thing] = {}
     for noun in query.nouns:
         try:
-            found = yield from scout.find(noun)
+            found = yield from finder.find(noun)
         except Missing:
             found = []
         things |= {thing.handle: thing for thing in found}
     if query.of is None:
-        return Said(number(len(things)), tuple(things), len(things))
-    yield from scout.know(query.of, list(things.values()))
+        return Statement(number(len(things)), tuple(things), len(things))
+    yield from finder.know(query.of, list(things.values()))
     values = list(dict.fromkeys(thing.facts[query.of] for thing in things.values()))
-    return Said(f"{number(len(values))}: {listed(values)}" if values else "none", tuple(things), len(values))
+    return Statement(f"{number(len(values))}: {listed(values)}" if values else "none", tuple(things), len(values))
 
 
 @_answer.register
-def _more(query: More, scout: Scout) -> Steps[Said]:
+def _more(query: More, finder: Finder) -> Steps[Statement]:
     counts = []
     for noun in (query.first, query.second):
-        counts.append((yield from scout.find(noun)))
+        counts.append((yield from finder.find(noun)))
     first, second = (len(things) for things in counts)
     handles = handles_of([*counts[0], *counts[1]])
     told = f"{bare(query.first)}: {number(first)}, {bare(query.second)}: {number(second)}"
     if query.which:
         if first == second:
-            return Said(f"neither, {told}", handles, "neither")
+            return Statement(f"neither, {told}", handles, "neither")
         name = bare(query.first if (first > second) == (query.how == "more") else query.second)
-        return Said(name, handles, name)
+        return Statement(name, handles, name)
     truth = {"more": first > second, "fewer": first < second, "equal": first == second}[query.how]
-    return Said(f"{yes_no(truth)}, {told}", handles, truth)
+    return Statement(f"{yes_no(truth)}, {told}", handles, truth)
 
 
 # ---------------------------------------------------------------- attributes
 
 
 @_answer.register
-def _tell(query: Tell, scout: Scout) -> Steps[Said]:
-    things = yield from scout.find(query.noun)
+def _tell(query: Tell, finder: Finder) -> Steps[Statement]:
+    things = yield from finder.find(query.noun)
     if not things:
         return nothing(query.noun)
-    if query.attribute == "place" and "select_regions" in scout.tools:
+    if query.attribute == "place" and "select_regions" in finder.tools:
         yield from _place(things)
-    yield from scout.know(query.attribute, things)
+    yield from finder.know(query.attribute, things)
     values = [thing.facts[query.attribute] for thing in things]
     if len(set(values)) == 1:
-        return Said(values[0], handles_of(things), values[0])
-    return Said(listed([f"{value} ({thing.handle})" for value, thing in zip(values, things, strict=True)]), (), values)
+        return Statement(values[0], handles_of(things), values[0])
+    return Statement(listed([f"{value} ({thing.handle})" for value, thing in zip(values, things, strict=True)]), (), values)
 
 
 def _place(things: Sequence[Thing]) -> Steps[None]:
@@ -178,98 +178,98 @@ def _place(things: Sequence[Thing]) -> Steps[None]:
     replies = yield [
         Call("select_regions", {"regions": handles, "place": side}, f"See which lie in the {side}.") for side in _SIDES
     ]
-    selected = [heard("select_regions", reply).data["selected"] for reply in replies]
+    selected = [checked("select_regions", reply).data["selected"] for reply in replies]
     for thing in things:
         sides = [side for side, found in zip(_SIDES, selected, strict=True) if thing.handle in found]
         thing.facts["place"] = "middle" if "middle" in sides else " ".join(sides)
 
 
 @_answer.register
-def _either(query: Either, scout: Scout) -> Steps[Said]:
-    things = yield from scout.find(query.noun)
+def _either(query: Either, finder: Finder) -> Steps[Statement]:
+    things = yield from finder.find(query.noun)
     if not things:
         return nothing(query.noun)
-    if "choose_answer" not in scout.tools:
+    if "choose_answer" not in finder.tools:
         raise Stopped("I cannot choose between answers without the tool choose_answer and a region model")
     question = f"Is <{things[0].handle}> {' or '.join(query.options)}?"
     reply = yield from call("choose_answer", "Choose the likelier.", question=question, options=list(query.options))
-    return Said(reply.data["text"], (things[0].handle,), reply.data["text"])
+    return Statement(reply.data["text"], (things[0].handle,), reply.data["text"])
 
 
 @_answer.register
-def _same(query: Same, scout: Scout) -> Steps[Said]:
-    things = yield from scout.find_all(query.nouns)
+def _same(query: Same, finder: Finder) -> Steps[Statement]:
+    things = yield from finder.find_all(query.nouns)
     if not things:
         return nothing(query.nouns[0])
-    yield from scout.know(query.attribute, things)
+    yield from finder.know(query.attribute, things)
     values = list(dict.fromkeys(thing.facts[query.attribute] for thing in things))
     truth = (len(values) == len(things)) if query.negated else len(values) == 1
-    return Said(f"{yes_no(truth)}, {listed(values)}", handles_of(things), truth)
+    return Statement(f"{yes_no(truth)}, {listed(values)}", handles_of(things), truth)
 
 
 @_answer.register
-def _same_set(query: SameSet, scout: Scout) -> Steps[Said]:
+def _same_set(query: SameSet, finder: Finder) -> Steps[Statement]:
     values = []
     everything: list[Thing] = []
     for noun in (query.first, query.second):
-        things = yield from scout.find(noun)
+        things = yield from finder.find(noun)
         if not things:
             raise Missing(noun)
-        yield from scout.know(query.attribute, things)
+        yield from finder.know(query.attribute, things)
         values.append(sorted({thing.facts[query.attribute] for thing in things}))
         everything += things
     truth = values[0] == values[1]
-    return Said(f"{yes_no(truth)}, {listed(values[0])} against {listed(values[1])}", handles_of(everything), truth)
+    return Statement(f"{yes_no(truth)}, {listed(values[0])} against {listed(values[1])}", handles_of(everything), truth)
 
 
 # ---------------------------------------------------------------- what holds
 
 
 @_answer.register
-def _holds(query: Holds, scout: Scout) -> Steps[Said]:
-    things = yield from scout.find(query.noun)
+def _holds(query: Holds, finder: Finder) -> Steps[Statement]:
+    things = yield from finder.find(query.noun)
     if not things and not query.noun.definite and not query.noun.plural:  # "is a star left of the cup?"
-        return Said(f"no, no {bare(query.noun)} was found", (), False)
+        return Statement(f"no, no {bare(query.noun)} was found", (), False)
     if not things:
         return nothing(query.noun)
     kept = things
     filters = [each for each in query.predicates if not isinstance(each, Extreme)]
     for filter in filters:
-        kept = yield from scout.passing(kept, filter)
+        kept = yield from finder.passing(kept, filter)
     for pick in query.predicates:
         if isinstance(pick, Extreme):
-            best = yield from scout.first((yield from _rivals(query.noun, filters, scout)), pick)
+            best = yield from finder.first((yield from _rivals(query.noun, filters, finder)), pick)
             kept = [thing for thing in kept if thing in best]
     truth = len(kept) == len(things) if query.every else bool(kept)
     about = things if query.every else kept
-    handles = dict.fromkeys((*handles_of(about), *scout.measured_against))
-    return Said(yes_no(truth), tuple(handles), truth)
+    handles = dict.fromkeys((*handles_of(about), *finder.measured_against))
+    return Statement(yes_no(truth), tuple(handles), truth)
 
 
-def _rivals(noun: Noun, filters: Sequence[Filter], scout: Scout) -> Steps[list[Thing]]:
+def _rivals(noun: Noun, filters: Sequence[Filter], finder: Finder) -> Steps[list[Thing]]:
     """Those among which something is "the largest": of the kind that is named, else everything."""
     kinds = [each.value for each in filters if isinstance(each, Is) and each.attribute == "kind" and not each.negated]
     rest = tuple(each for each in filters if not (isinstance(each, Is) and each.attribute == "kind"))
-    return (yield from scout.find(replace(Noun(plural=True), head=kinds[0] if kinds else "", filters=rest, image=noun.image)))
+    return (yield from finder.find(replace(Noun(plural=True), head=kinds[0] if kinds else "", filters=rest, image=noun.image)))
 
 
 @_answer.register
-def _relate(query: Relate, scout: Scout) -> Steps[Said]:
+def _relate(query: Relate, finder: Finder) -> Steps[Statement]:
     things = []
     for noun in (query.first, query.second):
-        found = yield from scout.find(noun)
+        found = yield from finder.find(noun)
         if not found:
             raise Missing(noun)
         things.append(found[0])
-    if "compare_regions" not in scout.tools:
+    if "compare_regions" not in finder.tools:
         raise Stopped("I cannot measure without the tool compare_regions")
     reply = yield from call("compare_regions", "Measure.", first=things[0].handle, second=things[1].handle)
-    return Said(reply.text, handles_of(things), reply.text)
+    return Statement(reply.text, handles_of(things), reply.text)
 
 
 @_answer.register
-def _verbatim(query: Verbatim, scout: Scout) -> Steps[Said]:
-    if "ask_about_regions" not in scout.tools:
+def _verbatim(query: Verbatim, finder: Finder) -> Steps[Statement]:
+    if "ask_about_regions" not in finder.tools:
         raise Stopped("I cannot ask about regions without the tool ask_about_regions and a region model")
     reply = yield from call("ask_about_regions", "A question for the region model as it is.", question=query.question)
-    return Said(reply.data["text"], handles_in(query.question), reply.data["text"])
+    return Statement(reply.data["text"], handles_in(query.question), reply.data["text"])

@@ -18,11 +18,11 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from roi_agent.planner.answers import answer
+from roi_agent.planner.finder import Finder
 from roi_agent.planner.language import sentences
 from roi_agent.planner.query import Query
 from roi_agent.planner.questions import by_looks, in_short, is_instruction, parts, understood
-from roi_agent.planner.said import Said
-from roi_agent.planner.scout import Scout
+from roi_agent.planner.statements import Statement
 from roi_agent.planner.steps import Call, Reply, Steps, Stopped, handles_in
 from roi_agent.planner.structured import fill
 from roi_agent.prompts import load_blocks
@@ -108,8 +108,8 @@ class OfflinePlanner(BaseChatModel):
         task = _text(messages[start]) if start < len(messages) else ""
         spoken = next((_text(each) for each in reversed(messages[:start]) if isinstance(each, AIMessage)), "")
         schemas = {tool["function"]["name"]: tool["function"] for tool in tools}
-        scout = Scout(schemas, handles_in(spoken), second_look=self.second_look)
-        calls, said = _resumed(_plan(task, scout), messages[start + 1 :])
+        finder = Finder(schemas, handles_in(spoken), second_look=self.second_look)
+        calls, said = _resumed(_plan(task, finder), messages[start + 1 :])
         if calls:
             return _calling(calls, len(messages))
         text = " ".join(each.sentence() for each in said)
@@ -121,9 +121,9 @@ class OfflinePlanner(BaseChatModel):
         return AIMessage(text, additional_kwargs={"refusal": text} if all(each.refused for each in said) else {})
 
 
-def _plan(task: str, scout: Scout) -> Steps[list[Said]]:
+def _plan(task: str, finder: Finder) -> Steps[list[Statement]]:
     """Every sentence of the task in turn; "it" and "they" are what the one before was about."""
-    said: list[Said] = []
+    said: list[Statement] = []
     asked: list[tuple[str, Query | None]] = []
     for sentence in (part for whole in sentences(task) for part in parts(whole)):
         if asked and is_instruction(sentence):
@@ -135,18 +135,18 @@ def _plan(task: str, scout: Scout) -> Steps[list[Said]]:
         if query is None:
             words = load_blocks("offline_planner")
             examples = "\n".join(f"- {line}" for line in words["examples"].splitlines())
-            said.append(Said(words["not_understood"].format(sentence=sentence, examples=examples), refused=True))
+            said.append(Statement(words["not_understood"].format(sentence=sentence, examples=examples), refused=True))
             continue
         try:
-            each = yield from answer(query, scout)
+            each = yield from answer(query, finder)
         except Stopped as stopped:
-            each = Said(str(stopped), refused=True)
-        scout.spoken = each.handles or handles_in(each.text) or scout.spoken
+            each = Statement(str(stopped), refused=True)
+        finder.spoken = each.handles or handles_in(each.text) or finder.spoken
         said.append(each)
     return said
 
 
-def _resumed(plan: Steps[list[Said]], messages: Sequence[BaseMessage]) -> tuple[list[Call], list[Said]]:
+def _resumed(plan: Steps[list[Statement]], messages: Sequence[BaseMessage]) -> tuple[list[Call], list[Statement]]:
     """Run a plan with the replies that there are: the calls that it waits for, or none and what it ends with."""
     replies = iter([_reply(message) for message in messages if isinstance(message, ToolMessage)])
     try:

@@ -49,7 +49,7 @@ def tokens(sentence: str) -> tuple[str, ...]:
 
 
 def sentences(task: str) -> list[str]:
-    """The sentences of a task, each without the sign at its end."""
+    """The sentences of a task, each without its final punctuation."""
     parts = re.split(r"(?<=[.?!])\s+|\n+|;\s+", task.strip())
     return [cleaned for part in parts if (cleaned := part.strip(" \t.?!,;:"))]
 

@@ -7,7 +7,7 @@ unlike those that it learned from, or finds of a detector that knows more than i
 from collections.abc import Collection, Sequence
 
 from roi_agent.planner.language import described
-from roi_agent.planner.steps import Call, Steps, Stopped, call, heard
+from roi_agent.planner.steps import Call, Steps, Stopped, call, checked
 from roi_agent.planner.things import Thing, apart, article, has, is_kind
 from roi_agent.prompts import load_blocks
 
@@ -110,7 +110,7 @@ class Looking:
                 asked = [{"question": question.replace("<region>", f"<{each}>"), "closer": True} for each in doubtful]
                 replies = yield [Call("ask_about_regions", each, "Look closer, to be sure.") for each in asked]
                 for handle, reply in zip(doubtful, replies, strict=True):
-                    again = heard("ask_about_regions", reply).data
+                    again = checked("ask_about_regions", reply).data
                     answers[handle] = (again["text"], again["confidence"])
         return [answers[thing.handle] for thing in things]
 

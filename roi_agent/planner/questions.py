@@ -25,7 +25,7 @@ _STATED = [
 
 
 def understood(sentence: str) -> Query | None:
-    """What a sentence asks for, or None where it fits no form.  sentence: without the sign at its end."""
+    """What a sentence asks for, or None where it fits no form.  sentence: without its final punctuation."""
     words, short = _without_hint(_plain(tokens(sentence)))
     if not words or len(words) > _MOST_WORDS:
         return None

@@ -42,10 +42,10 @@ class Stopped(Exception):
 def call(tool: str, why: str = "", **arguments: Any) -> Steps[Reply]:
     """One call.  Raises Stopped where the tool fails."""
     (reply,) = yield [Call(tool, arguments, why)]
-    return heard(tool, reply)
+    return checked(tool, reply)
 
 
-def heard(tool: str, reply: Reply) -> Reply:
+def checked(tool: str, reply: Reply) -> Reply:
     """The reply, unless it is a failure.  Raises Stopped."""
     if reply.failed:
         raise Stopped(f"I cannot go on: {tool} failed with: {' '.join(reply.text.split())}")

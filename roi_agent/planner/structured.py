@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from roi_agent.planner.said import Said
+from roi_agent.planner.statements import Statement
 
 _HANDLES = ("regions", "handles", "evidence")
 
 
-def fill(schema: Mapping[str, Any], said: Sequence[Said]) -> dict[str, Any] | None:
+def fill(schema: Mapping[str, Any], said: Sequence[Statement]) -> dict[str, Any] | None:
     """Values for the fields of a schema, or None where a field that must be there fits nothing that was said.
 
     Fields for true or false, numbers and lists take an answer of that type; a text takes the answer's words; a list named
@@ -26,7 +26,7 @@ def fill(schema: Mapping[str, Any], said: Sequence[Said]) -> dict[str, Any] | No
     return values
 
 
-def _value(name: str, field: Mapping[str, Any], last: Said, said: Sequence[Said]) -> Any:
+def _value(name: str, field: Mapping[str, Any], last: Statement, said: Sequence[Statement]) -> Any:
     kinds = [field.get("type"), *(option.get("type") for option in field.get("anyOf", ()))]
     if "array" in kinds:
         if name in _HANDLES:

@@ -19,10 +19,10 @@ from roi_agent.model.errors import ModelNotFound, RoiAgentError
 from roi_agent.model.images.web import WebImages
 from roi_agent.model.protocol.region_model import NoRegionModel
 from roi_agent.server import chat, faults, finding, regions
-from roi_agent.server.crowd import Crowd
 from roi_agent.server.description import describe
 from roi_agent.server.gate import OPEN, Gate
 from roi_agent.server.images import ImageStore
+from roi_agent.server.load import Load
 from roi_agent.server.metrics import Metrics
 from roi_agent.server.public import PublicPath
 from roi_agent.server.readiness import Readiness
@@ -52,7 +52,7 @@ def build_app(models: Models, settings: ServerSettings, *, name: str, api: bool 
         metrics = Metrics(engine)
         web = WebImages(settings.image_hosts)
         store = ImageStore(settings.image_bytes, settings.image_s, web, max_pixels=settings.max_image_pixels)
-        app.state.crowd = Crowd(settings, metrics, engine)
+        app.state.load = Load(settings, metrics, engine)
         lanes = Lanes(waiting=settings.max_finding, timeout_s=settings.finding_s)
         readiness = Readiness(model, lanes, settings.ready_s)
         app.state.roi = State(name, model, models, settings, store, metrics, lanes)
@@ -67,7 +67,7 @@ def build_app(models: Models, settings: ServerSettings, *, name: str, api: bool 
         # A page of a stranger, opened in a browser on this machine, must not reach it under a name of its own.
         hosts = ["localhost", "127.0.0.1", "[::1]", *filter(None, [settings.public_host])]
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
-    app.add_middleware(Gate, settings=settings, metrics=metrics, crowd=app.state.crowd)
+    app.add_middleware(Gate, settings=settings, metrics=metrics, load=app.state.load)
     if settings.allow_origins:  # around the gate: browsers ask for leave without a key, and read errors only where they have it
         app.add_middleware(
             CORSMiddleware,

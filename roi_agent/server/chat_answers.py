@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from roi_agent.model.domain.verdict import OUTSIDE
 from roi_agent.model.protocol.answers import Answer
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 from roi_agent.server import faults
 from roi_agent.wire.chat import (
     AnswerMessage,
@@ -50,7 +50,7 @@ def _finish(reason: object) -> tuple[FinishReason, tuple[str, ...]]:
     known = next((each for each in get_args(FinishReason) if each == reason), None)
     if known is not None or not reason:
         return known or "stop", ()
-    return "stop", (f"the model ended for the reason {shown(reason)}",)
+    return "stop", (f"the model ended for the reason {escaped(reason)}",)
 
 
 def _roi(answer: Answer, notes: tuple[str, ...]) -> RoiAnswer:

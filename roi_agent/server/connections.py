@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from roi_agent.model.errors import RequestInvalid, RequestTooLarge, RoiAgentError
 from roi_agent.server import faults
-from roi_agent.server.crowd import Crowd
+from roi_agent.server.load import Load
 
 MAX_HEAD_BYTES = 64 << 10
 MIN_BYTES_PER_S = 16 << 10  # of a body, once its first seconds have passed
@@ -21,10 +21,10 @@ _LINGER_S = 2.0  # in which a client can read why it was refused, while it still
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol for one connection, with bounds.
 
-    crowd: of the server; a subclass sets it.
+    load: of the server; a subclass sets it.
     """
 
-    crowd: Crowd
+    load: Load
 
     _reading = False  # a request of which a part has come
     _headless = False  # its headers are not all here
@@ -38,7 +38,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wait(self.crowd.settings.head_s)
+        self._wait(self.load.settings.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
@@ -53,7 +53,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._no_body > MAX_HEAD_BYTES:
             self._refuse(_too_much(), 431)
         elif self._timer is None and self._idle and not self.timeout_keep_alive_task:
-            self._wait(self.crowd.settings.head_s)  # empty lines before a request, which begin none
+            self._wait(self.load.settings.head_s)  # empty lines before a request, which begin none
 
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser does not take; uvicorn calls this."""
@@ -74,7 +74,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._reading = self._headless = self._progress = True
         self._arrived = 0
-        self._wait(self.crowd.settings.head_s)
+        self._wait(self.load.settings.head_s)
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -85,7 +85,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._too_long:
             raise ValueError("the headers are too long")  # the parser stops, and uvicorn sends the answer of a bad request
         self._headless = False
-        self._wait(self.crowd.settings.body_s)
+        self._wait(self.load.settings.body_s)
         super().on_headers_complete()
         if not self.cycle.keep_alive:  # uvicorn would close under a client that still sends, and so cannot read the answer
             self._last = self.cycle.keep_alive = True
@@ -93,7 +93,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._progress = True
         self._arrived += len(body)
-        if self.cycle.response_complete and self._arrived > 2 * self.crowd.settings.max_body_bytes:
+        if self.cycle.response_complete and self._arrived > 2 * self.load.settings.max_body_bytes:
             self.transport.close()
         super().on_body(body)
 
@@ -153,7 +153,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refused = True
         self._stop_waiting()
         self._unset_keepalive_if_required()
-        self.crowd.refused(status)
+        self.load.refused(status)
         answering = self.cycle is not None and not self.cycle.response_complete
         answered = self._reading and not self._headless and self.cycle.response_started
         if answered or (answering and self._headless):

@@ -21,7 +21,7 @@ from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.segmentation.original import as_segmenter
 from roi_agent.model.segmentation.segmenter import Prompt, masks_of
 from roi_agent.model.utils.cancellation import Cancellation
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 from roi_agent.server import faults
 from roi_agent.server.bodies import JsonRoute
 from roi_agent.server.state import state_of
@@ -126,7 +126,7 @@ async def detect_candidates(wanted: CandidatesRequest, request: Request) -> Wire
     """Every box that the detector considers, with its score for each phrase."""
     state, phrases = state_of(request), parse_phrases(wanted.phrases)
     if list(phrases) != wanted.phrases:
-        raise InvalidSetting("the phrases are not in lower case, or not each once", do=f"send {shown(list(phrases))}")
+        raise InvalidSetting("the phrases are not in lower case, or not each once", do=f"send {escaped(list(phrases))}")
     seen = await state.images.aget(wanted.image)
 
     def work(stop: Cancellation) -> WireCandidates:
@@ -184,7 +184,7 @@ def _prompt(wire: WirePrompt, image: LoadedImage) -> Prompt:
     width, height = image.size_wh
     for x, y, inside in wire.points:
         if not (0 <= x <= width and 0 <= y <= height and inside in (0, 1)):
-            problem = f"the point {shown([x, y, inside])} cannot be"
+            problem = f"the point {escaped([x, y, inside])} cannot be"
             raise PointInvalid(problem, do=f"give x, y within {width} x {height} pixels, and 1 inside or 0 outside")
     if not wire.points and wire.box is None and wire.mask is None:
         raise InvalidSetting("a prompt points at nothing", do="give points, a box or a mask")

@@ -16,12 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from roi_agent.model.errors import RequestInvalid, RequestTooLarge, RoiAgentError, Unauthorised
 from roi_agent.server import description, faults
-from roi_agent.server.crowd import Crowd
+from roi_agent.server.load import Load
 from roi_agent.server.metrics import Metrics
 from roi_agent.settings import MCP_PATH, ServerSettings
 
 OPEN = ("/healthz", "/readyz", *description.PATHS)  # without a key
-WATCHED = ("/healthz", "/readyz", "/metrics")  # answered in a crowd too, since that is when people look
+WATCHED = ("/healthz", "/readyz", "/metrics")  # answered under overload too, since that is when people look
 PAGE = ("/", "/favicon.ico", "/ui")  # the page for people, with all that lies under it
 QUESTIONS = ("/v1/chat/completions", "/v1/regions/ask")  # those that the region model answers
 _log = logging.getLogger("roi_agent.requests")
@@ -31,8 +31,8 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class Gate:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: Metrics, crowd: Crowd) -> None:
-        self._app, self._settings, self._metrics, self._crowd = app, settings, metrics, crowd
+    def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: Metrics, load: Load) -> None:
+        self._app, self._settings, self._metrics, self._crowd = app, settings, metrics, load
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.server.turning_away import turning_away
+from roi_agent.server.load_shedding import shedding_protocol
 from roi_agent.settings import ServerSettings
 
 _BACKLOG = 2048
@@ -37,7 +37,7 @@ def serve(app: FastAPI, settings: ServerSettings, listening: socket.socket, *, s
         timeout_graceful_shutdown=round(settings.drain_s),
         timeout_keep_alive=75,
         backlog=_BACKLOG,
-        http=turning_away(app.state.crowd),
+        http=shedding_protocol(app.state.load),
         ws="none",  # nothing here speaks it, and it would pass by the gate
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host

@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image
 
 from roi_agent.model.errors import RoiAgentError, TraceUnreadable
-from roi_agent.model.utils.atomic_files import is_free, save_aside, whole_folder
+from roi_agent.model.utils.atomic_files import atomic_folder, is_free, write_atomically
 from roi_agent.tools.abilities import ABILITIES
 from roi_agent.tools.ask import SecondLook
 from roi_agent.tools.view import overview, zoom
@@ -89,7 +89,7 @@ class Trace:
         path = Path(folder)
         try:
             if is_free(path):
-                with whole_folder(path) as aside:
+                with atomic_folder(path) as aside:
                     self._write(aside)
             else:
                 self._write(path)
@@ -102,10 +102,10 @@ class Trace:
     def _write(self, folder: Path) -> None:
         self.workspace.save(folder / _WORKSPACE)
         if (picture := self.picture()) is not None:
-            save_aside(folder / _PICTURE, lambda aside: picture.save(aside, "PNG"))
+            write_atomically(folder / _PICTURE, lambda aside: picture.save(aside, "PNG"))
         text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, default=str)
         for name, content in ((_PAGE, self.to_html()), (_FILE, text + "\n")):
-            save_aside(folder / name, partial(Path.write_text, data=content, encoding="utf-8"))
+            write_atomically(folder / name, partial(Path.write_text, data=content, encoding="utf-8"))
 
     @classmethod
     def load(cls, path: str | Path) -> "Trace":

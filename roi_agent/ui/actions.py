@@ -14,7 +14,7 @@ from roi_agent.lanes import Job
 from roi_agent.model.errors import InvalidSetting, RoiAgentError
 from roi_agent.model.images.loading import load_image
 from roi_agent.model.utils.cancellation import Cancellation
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 from roi_agent.tools.models import Models
 from roi_agent.tools.toolbox import InTurn
 from roi_agent.ui import drawing, finding, markup, talking
@@ -120,7 +120,7 @@ class Actions:
             elif kind == "light":
                 drawing.light(seen.work, handle)
             else:
-                raise InvalidSetting(f"the page says {shown(kind)}", do="load the page again")
+                raise InvalidSetting(f"the page says {escaped(kind)}", do="load the page again")
         except RoiAgentError as error:
             return replace(seen, status=markup.status(error=error))
         return seen
@@ -196,7 +196,7 @@ class Actions:
             work = self._visitors.growing(name)
             told = await self._lane(Job(kind, lambda stop: act(work, stop)))
         except Exception as error:
-            return replace(seen, status=markup.status(error=talking.coded(error)))
+            return replace(seen, status=markup.status(error=talking.as_coded_error(error)))
         if (now := self._visitors.find(name)) not in (work, None):
             return replace(seen, work=now)
         return replace(seen, work=work, status=markup.status(told))

@@ -12,7 +12,7 @@ from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import MAX_REGIONS, Region
 from roi_agent.model.utils.display import shrunk
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 from roi_agent.tools.drawing import colour, draw_masks, draw_regions
 from roi_agent.ui.work import Work
 
@@ -128,7 +128,7 @@ def light(work: Work, name: str) -> None:
 
 def _read(work: Work, items: object) -> list[tuple[Box, str]]:
     if not isinstance(items, Sequence) or isinstance(items, str) or len(items) > MAX_REGIONS:
-        raise InvalidSetting(f"the boxes are {shown(items)}", do=f"draw at most {MAX_REGIONS}")
+        raise InvalidSetting(f"the boxes are {escaped(items)}", do=f"draw at most {MAX_REGIONS}")
     found = []
     for item in items:
         box = _box(work, item) if isinstance(item, Mapping) else None
@@ -142,9 +142,9 @@ def _box(work: Work, item: Mapping[str, Any]) -> Box | None:
     try:
         corners = [float(item[key]) / factor(work) for key in ("xmin", "ymin", "xmax", "ymax")]
     except (KeyError, TypeError, ValueError):
-        raise InvalidSetting(f"a box is {shown(item)}", do="draw it again") from None
+        raise InvalidSetting(f"a box is {escaped(item)}", do="draw it again") from None
     if not all(map(math.isfinite, corners)):
-        raise InvalidSetting(f"a box is {shown(item)}", do="draw it again")
+        raise InvalidSetting(f"a box is {escaped(item)}", do="draw it again")
     width, height = work.image.size_wh
     x1, x2 = (min(max(round(value, 1), 0), width) for value in corners[::2])
     y1, y2 = (min(max(round(value, 1), 0), height) for value in corners[1::2])

@@ -77,7 +77,7 @@ def ask(work: Work, text: str, models: Models, leaving: Cancellation) -> Iterato
         reply["content"] += _small(["stopped"])
         raise
     except Exception as error:
-        reply["content"] = told(coded(error))
+        reply["content"] = told(as_coded_error(error))
     finally:
         if stream is not None:
             stream.cancel()
@@ -103,11 +103,11 @@ def work_on(work: Work, task: str, leaving: Cancellation) -> Iterator[None]:
                     _finished(work, event.result, before)
                     yield
     except Exception as error:
-        _say(work, told(coded(error)))
+        _say(work, told(as_coded_error(error)))
         yield
 
 
-def coded(error: Exception) -> RoiAgentError:
+def as_coded_error(error: Exception) -> RoiAgentError:
     """The error itself, or for one that nobody foresaw, which is logged, one that people can be told."""
     if isinstance(error, RoiAgentError):
         return error

@@ -19,11 +19,11 @@ from roi_agent.model.geometry.regions import MAX_REGIONS, Region
 from roi_agent.model.protocol.answers import MAX_NEW_TOKENS, Answer, AnswerToken, Choice, Decoding, Timing, Usage
 from roi_agent.model.protocol.conversation import Turn
 
-MAX_TEXT = 20_000  # signs of one text
+MAX_TEXT = 20_000  # characters of one text
 MAX_TURNS = 64
 MAX_QUESTIONS = 4096  # of one request, whatever a server allows
 MAX_VALUES = 1_000_000  # of one body; 256 questions with 200 regions each have half as many
-MAX_MASK_TEXT = 1_000_000  # signs of a mask's compressed runs
+MAX_MASK_TEXT = 1_000_000  # characters of a mask's compressed runs
 MAX_MASK_RUNS = 250_000  # of a mask that is given as a list; a mask of clear outline has a few thousand
 IMAGE_PREFIX = "roi://images/"  # in front of a handle, wherever an image is named
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from roi_agent import Workspace, build_agent, build_toolbox, load_region_model
 from roi_agent.agent.agent import Agent
-from roi_agent.agent.evidence import weigh
+from roi_agent.agent.evidence import check_evidence
 from roi_agent.agent.result import Budget
 from roi_agent.agent.running import Run
 from roi_agent.model.detection.detector import Candidates
@@ -157,7 +157,7 @@ def test_the_agents_own_check_says_that_it_could_not_be_made(nano: RegionModel) 
     workspace = Workspace()
     workspace.add_image(PHOTO)
     workspace.add_regions(cats(Image.new("RGB", (9, 9))), source="detect")
-    evidence = weigh("one (region1)", Run(Budget(), "test"), build_toolbox(workspace, region_model=nano))
+    evidence = check_evidence("one (region1)", Run(Budget(), "test"), build_toolbox(workspace, region_model=nano))
     assert UNCHECKED in evidence.doubts and not any("does not see" in doubt for doubt in evidence.doubts)
 
 
@@ -234,7 +234,7 @@ def test_an_answer_after_a_failure_is_doubted_unless_the_tool_worked_later() -> 
     toolbox, run = build_toolbox(workspace), Run(Budget(), "test")
     run.record("tool", "find_regions", "model_failed: the detector failed: OSError: gone; try again", run.begin(), error=True)
     run.record("tool", "list_regions", "invalid_arguments: image: no", run.begin(), error=True)
-    assert "find_regions failed: the detector failed: OSError: gone; try again" in weigh("none", run, toolbox).doubts
-    assert not any("list_regions" in doubt for doubt in weigh("none", run, toolbox).doubts)
+    assert "find_regions failed: the detector failed: OSError: gone; try again" in check_evidence("none", run, toolbox).doubts
+    assert not any("list_regions" in doubt for doubt in check_evidence("none", run, toolbox).doubts)
     run.record("tool", "find_regions", "nothing found in image1", run.begin())
-    assert weigh("none", run, toolbox).doubts == ()
+    assert check_evidence("none", run, toolbox).doubts == ()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from roi_agent import Workspace, build_toolbox
-from roi_agent.agent.evidence import weigh
+from roi_agent.agent.evidence import check_evidence
 from roi_agent.agent.result import Budget
 from roi_agent.agent.running import Run
 from roi_agent.model.geometry.boxes import Box
@@ -48,11 +48,11 @@ def first_look(given: dict[str, Any], regions: tuple[Region, ...]) -> Answer | N
 
 
 def doubts(toolbox: Toolbox, said: str, *answers: dict[str, Any], verify: bool = False) -> tuple[str, ...]:
-    return weigh(said, run_with(*answers), toolbox, verify=verify).doubts
+    return check_evidence(said, run_with(*answers), toolbox, verify=verify).doubts
 
 
 def test_an_answer_with_evidence_is_not_doubted(toolbox: Toolbox) -> None:
-    evidence = weigh("pink (region2)", run_with({"text": "pink", "confidence": 0.93, "regions": ["region2"]}), toolbox)
+    evidence = check_evidence("pink (region2)", run_with({"text": "pink", "confidence": 0.93, "regions": ["region2"]}), toolbox)
     assert (evidence.doubts, evidence.confidence) == ((), 0.93)
     assert [region.name for region in evidence.regions] == ["region2"]
 
@@ -99,7 +99,7 @@ def test_geometry_that_measuring_contradicts_is_a_doubt(toolbox: Toolbox, questi
 def test_a_find_that_nobody_confirmed_is_asked_about(toolbox: Toolbox) -> None:
     wrong = toolbox.workspace.add_regions([{"box": BOXES["square"], "label": "star", "score": 0.42}], source="detect")[0]
     run = run_with()
-    evidence = weigh(f"yes ({wrong.name}, region1)", run, toolbox)
+    evidence = check_evidence(f"yes ({wrong.name}, region1)", run, toolbox)
     assert evidence.doubts == (f"the region model does not see a star in {wrong.name}, found with a score of 0.42",)
     assert [(step.kind, step.arguments["question"]) for step in run.steps] == [
         ("check", f"Is <{wrong.name}> a star?"),

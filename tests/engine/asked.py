@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from roi_agent.model.engine import Request, Runner, Written
-from roi_agent.model.engine.cache import KeptImage
+from roi_agent.model.engine import Completion, Request, Runner
+from roi_agent.model.engine.cache import CachedImage
+from roi_agent.model.engine.kv_cache import BatchedKVCache
 from roi_agent.model.engine.local import LocalRegionModel
-from roi_agent.model.engine.rows import Rows
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.gpt4roi.processing import normalised_boxes
 from roi_agent.model.images.loading import LoadedImage
@@ -55,7 +55,7 @@ def without_end(nano: LocalRegionModel, ids: list[int]) -> list[int]:
     return ids[: ids.index(end)] if end in ids else ids
 
 
-def ids_of(written: Written) -> list[int]:
+def ids_of(written: Completion) -> list[int]:
     return [token.id for token in written.tokens]
 
 
@@ -66,15 +66,15 @@ class Watched(Runner):
         super().__init__(nano.model, nano.processor)
         self._before = before
 
-    def encode(self, image: LoadedImage) -> KeptImage:
+    def encode(self, image: LoadedImage) -> CachedImage:
         self._before("encode", 1)
         return super().encode(image)
 
-    def prefill(self, requests: Sequence[Request], kept: Sequence[KeptImage]) -> tuple[Rows, list[Tensor]]:
+    def prefill(self, requests: Sequence[Request], kept: Sequence[CachedImage]) -> tuple[BatchedKVCache, list[Tensor]]:
         self._before("prefill", len(requests))
         return super().prefill(requests, kept)
 
-    def step(self, rows: Rows, tokens: Sequence[int]) -> Tensor:
+    def step(self, rows: BatchedKVCache, tokens: Sequence[int]) -> Tensor:
         self._before("step", len(rows))
         return super().step(rows, tokens)
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from roi_agent.model.engine import Engine, Request, Runner
-from roi_agent.model.engine.cache import KeptImage
+from roi_agent.model.engine.cache import CachedImage
+from roi_agent.model.engine.kv_cache import BatchedKVCache
 from roi_agent.model.engine.local import LocalRegionModel
-from roi_agent.model.engine.rows import Rows
 from roi_agent.model.errors import (
     EngineFailed,
     ModelOutputInvalid,
@@ -72,12 +72,12 @@ class Poisoned(Runner):
         super().__init__(nano.model, nano.processor)
         self._poison, self._at, self._length = poison, at, len(poison.ids) - len(self.prefix_ids)
 
-    def prefill(self, requests: Sequence[Request], kept: Sequence[KeptImage]) -> tuple[Rows, list[Tensor]]:
+    def prefill(self, requests: Sequence[Request], kept: Sequence[CachedImage]) -> tuple[BatchedKVCache, list[Tensor]]:
         if self._at == "prefill" and self._poison in requests:
             raise ValueError("a shape that no kernel takes")
         return super().prefill(requests, kept)
 
-    def step(self, rows: Rows, tokens: Sequence[int]) -> Tensor:
+    def step(self, rows: BatchedKVCache, tokens: Sequence[int]) -> Tensor:
         logits = super().step(rows, tokens)
         if self._at == "step" and self._length in rows.lengths.tolist():
             raise ValueError("a shape that no kernel takes")

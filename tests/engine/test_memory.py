@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from roi_agent.model.engine import Engine, EngineSettings, Pending, Request, Runner
+from roi_agent.model.engine import Engine, EngineSettings, Request, RequestHandle, Runner
+from roi_agent.model.engine.kv_cache import BatchedKVCache
 from roi_agent.model.engine.local import LocalRegionModel
-from roi_agent.model.engine.rows import Rows
 from roi_agent.model.errors import OutOfMemory
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.images.loading import LoadedImage, load_image
@@ -25,7 +25,7 @@ def mixed(requests: list[Request]) -> list[Request]:
     return [*requests[:8], replace(requests[8], decoding=Decoding(top_logprobs=2)), scored]
 
 
-def told(pending: Sequence[Pending]) -> list[Any]:
+def told(pending: Sequence[RequestHandle]) -> list[Any]:
     """Tokens and scores of every answer."""
     return [(ids_of(written := each.result()), round(written.score, 4)) for each in pending]
 
@@ -43,7 +43,9 @@ def test_memory_that_runs_out_once_anywhere_ends_no_question(nano: LocalRegionMo
     engine = engine_under(nano, watch)
     expected = told(engine.submit_all(mixed))
     places = watch.places
-    assert {file for file, *_ in places} >= {"attention.py", "batch.py", "rows.py", "runner.py", "writer.py"} and len(places) > 30
+    assert {file for file, *_ in places} >= {"attention.py", "batch.py", "rows.py", "runner.py", "sampler.py"} and len(
+        places
+    ) > 30
     for place, count in list(places.items())[::every]:
         chosen = (place, count // 2)  # while some are being answered and others come
         memory = Memory(lambda met, before, at=chosen: (met, before) == at)  # type: ignore[misc]
@@ -59,10 +61,10 @@ def test_rows_that_can_never_be_copied_end_no_question(
 ) -> None:
     expected = told(Engine(Runner(nano.model, nano.processor)).submit_all(mixed))
 
-    def full(*_: Any) -> Rows:
+    def full(*_: Any) -> BatchedKVCache:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(Rows, name, full)
+    monkeypatch.setattr(BatchedKVCache, name, full)
     engine = Engine(Runner(nano.model, nano.processor), EngineSettings(max_batch=4))
     assert told(engine.submit_all(mixed)) == expected
     assert engine.counters().failed == 0
@@ -124,7 +126,7 @@ def test_a_question_that_never_fits_ends_alone(
 def test_a_question_that_fits_once_others_have_ended_waits_for_that(
     nano: LocalRegionModel, requests: list[Request], expected: list[list[int]], at: str
 ) -> None:
-    gate, running = Gate("step"), list[Pending]()
+    gate, running = Gate("step"), list[RequestHandle]()
 
     def crowded(what: str, rows: int) -> None:
         gate(what, rows)
@@ -151,7 +153,7 @@ def test_memory_that_was_short_is_used_again_though_the_engine_is_never_idle(
     class Endless(Runner):
         """Memory runs out once; the longest question never ends."""
 
-        def step(self, rows: Rows, tokens: Sequence[int]) -> torch.Tensor:
+        def step(self, rows: BatchedKVCache, tokens: Sequence[int]) -> torch.Tensor:
             if len(rows) == 8 and short:
                 short.clear()
                 raise torch.OutOfMemoryError("out of memory")

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roi_agent.model.engine import Engine, EngineSettings, Pending, Request, Runner
+from roi_agent.model.engine import Engine, EngineSettings, Request, RequestHandle, Runner
 from roi_agent.model.engine.attention import shared_prefix_attention
+from roi_agent.model.engine.kv_cache import BatchedKVCache, Prefix
 from roi_agent.model.engine.local import LocalRegionModel
-from roi_agent.model.engine.rows import Prefix, Rows
 from roi_agent.model.errors import (
     Cancelled,
     InvalidSetting,
@@ -131,7 +131,7 @@ def test_questions_that_come_and_go_are_answered_as_alone(
     engine = Engine(
         Runner(nano.model, nano.processor), EngineSettings(max_batch=batch, cache_bytes=data.draw(st.sampled_from([0, 2**30])))
     )
-    pending: list[Pending] = []
+    pending: list[RequestHandle] = []
     for start, size in zip(range(0, len(order), 3), cuts, strict=False):
         pending += engine.submit_all([requests[each] for each in order[start : start + 3]])
         if size == 1:
@@ -163,7 +163,7 @@ def test_attention_over_a_shared_beginning_is_that_over_all_keys(
     layer.layer_idx = 0  # type: ignore[assignment]
     prefixes = [Prefix([torch.randn(kept, prefix, width)], [torch.randn(kept, prefix, width)]) for _ in images]
     each = [shared for shared, count in zip(prefixes, images, strict=True) for _ in range(count)]
-    rows = Rows(each, torch.zeros(batch, dtype=torch.long))
+    rows = BatchedKVCache(each, torch.zeros(batch, dtype=torch.long))
     query = torch.randn(batch, heads, length, width)
     key, value = torch.randn(batch, kept, length, width), torch.randn(batch, kept, length, width)
     mask = torch.full((length, length), -1e30).triu(1)[None, None]

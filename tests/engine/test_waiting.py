@@ -12,7 +12,7 @@ import pytest
 
 from roi_agent.model.engine import Engine, EngineSettings, Request, Runner
 from roi_agent.model.engine import engine as engine_module
-from roi_agent.model.engine.cache import KeptImage
+from roi_agent.model.engine.cache import CachedImage
 from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import (
     Cancelled,
@@ -197,7 +197,7 @@ for n in range(20):
 class _Endless(Runner):
     """A pass that goes on and on, as one of a large model on a CPU."""
 
-    def encode(self, image: LoadedImage) -> KeptImage:
+    def encode(self, image: LoadedImage) -> CachedImage:
         reached.set()
         while True:
             time.sleep(0.01)

@@ -8,7 +8,7 @@ import pytest
 from mcp.client.client import Client
 
 from roi_agent import Workspace, __version__, build_agent
-from roi_agent.agent.evidence import weigh
+from roi_agent.agent.evidence import check_evidence
 from roi_agent.agent.result import Budget
 from roi_agent.agent.running import Run
 from roi_agent.loading import build_toolbox, load_models
@@ -105,7 +105,7 @@ def test_a_declared_ability_that_asks_needs_the_region_model_and_is_evidence(
     run, arguments = Run(Budget(), "test", workspace), {"question": "What colour is <region1>?"}
     reply = toolbox.call(asking.name, arguments)
     run.record("tool", asking.name, reply.text, run.begin(), arguments=arguments, result=reply.result)
-    evidence = weigh("orange (region1)", run, toolbox, verify=False)
+    evidence = check_evidence("orange (region1)", run, toolbox, verify=False)
     assert evidence.confidence == reply.data["confidence"]
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from roi_agent.model.utils.atomic_files import is_free, remove_leftovers, save_aside, whole_folder
+from roi_agent.model.utils.atomic_files import atomic_folder, is_free, remove_leftovers, write_atomically
 
 ROOT = Path(__file__).parents[2]
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from roi_agent.model.utils.atomic_files import whole_folder
-with whole_folder(Path(sys.argv[1])) as folder:
+from roi_agent.model.utils.atomic_files import atomic_folder
+with atomic_folder(Path(sys.argv[1])) as folder:
     (folder / "below").mkdir()
     (folder / "below" / "half").write_text("ha")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -24,7 +24,7 @@ with whole_folder(Path(sys.argv[1])) as folder:
 
 
 def fill(out: Path) -> None:
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         (folder / "below").mkdir()
         (folder / "below" / "one").write_text("1")
         (folder / "two").write_text("2")
@@ -52,7 +52,7 @@ def test_a_folder_is_whole_with_the_rights_of_any_other(out: Path) -> None:
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, SystemExit])
 def test_nothing_is_left_of_one_that_was_given_up(out: Path, error: type[BaseException]) -> None:
     before = held(out.parent)
-    with pytest.raises(error), whole_folder(out) as folder:
+    with pytest.raises(error), atomic_folder(out) as folder:
         (folder / "one").write_text("1")
         raise error
     assert held(out.parent) == before
@@ -85,7 +85,7 @@ def test_leftovers_are_those_of_the_same_folder_that_nobody_fills(tmp_path: Path
     out = tmp_path / "out"
     for name in (".out.0abc.part", ".other.0abc.part", ".out.0abc", "out.part"):
         (tmp_path / name / "below").mkdir(parents=True)
-    with pytest.raises(OSError, match="not empty"), whole_folder(out):
+    with pytest.raises(OSError, match="not empty"), atomic_folder(out):
         assert len(held(tmp_path)) == 7
         fill(out)  # two at once: the first one to end has it
     remove_leftovers(out)
@@ -126,12 +126,12 @@ def test_an_empty_folder_is_filled_and_not_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
 def test_a_file_that_was_given_up_leaves_the_earlier_one(tmp_path: Path, error: type[BaseException]) -> None:
-    save_aside(tmp_path / "file", lambda aside: aside.write_text("earlier"))
+    write_atomically(tmp_path / "file", lambda aside: aside.write_text("earlier"))
 
     def stopped(aside: Path) -> None:
         aside.write_text("ha")
         raise error
 
     with pytest.raises(error):
-        save_aside(tmp_path / "file", stopped)
+        write_atomically(tmp_path / "file", stopped)
     assert held(tmp_path) == ["file"] and (tmp_path / "file").read_text() == "earlier"

@@ -18,7 +18,7 @@ PROGRAM = """
 import time
 from multiprocessing import get_context
 from pathlib import Path
-from roi_agent.model.utils.child_processes import deaf_children, end_with_parent
+from roi_agent.model.utils.child_processes import children_ignoring_interrupts, end_with_parent
 
 if __name__ != "__main__":
     Path("importing").touch()
@@ -30,7 +30,7 @@ def work():
     time.sleep(60)
 
 if __name__ == "__main__":
-    with deaf_children():
+    with children_ignoring_interrupts():
         child = get_context("spawn").Process(target=work)
         child.start()
         try:

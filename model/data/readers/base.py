@@ -16,7 +16,7 @@ from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.images.folder import ImageFolder, last_part, leads_out
 from roi_agent.model.images.loading import image_size, load_image
 from roi_agent.model.protocol.conversation import mentioned
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 _T = TypeVar("_T")
 
@@ -132,7 +132,7 @@ class Reader(ABC):
             if all(entry == same[0][1] for _, entry in same):
                 found[value] = same[0][1]
             else:
-                self.trouble += [Trouble(MALFORMED, where, f"its {key} {shown(value)} is another's") for where, _ in same]
+                self.trouble += [Trouble(MALFORMED, where, f"its {key} {escaped(value)} is another's") for where, _ in same]
         return found
 
     def by_field(self, entries: Sequence[Any], key: str, *, where: str) -> dict[int | str, list[Mapping[str, Any]]]:
@@ -153,7 +153,7 @@ class Reader(ABC):
 
 def _no_id(entry: object, key: str) -> str:
     value = entry.get(key) if isinstance(entry, Mapping) else None
-    return f"it has no {key}" if value is None else f"its {key} is {shown(value)}"
+    return f"it has no {key}" if value is None else f"its {key} is {escaped(value)}"
 
 
 def read_json(path: Path) -> Any:
@@ -179,7 +179,7 @@ class Images:
         """The first of these paths below the folder that is a file, with "/", as `ImageFolder.find` says.  Error: Unusable."""
         for name in names:
             if leads_out(name):
-                raise Unusable(MALFORMED, where, f"its image {shown(name)} is not below the folder of images")
+                raise Unusable(MALFORMED, where, f"its image {escaped(name)} is not below the folder of images")
             if len(found := self._files.find(name)) == 1:
                 return found[0]
             if found:
@@ -226,7 +226,7 @@ def fitted(
     try:
         box = Box.parse(values, format=format, size_wh=size_wh)
         if not surely_pixels and is_fractions(values):
-            raise Unusable(MALFORMED, where, f"its box {shown(values)} is in fractions of the image, and not in pixels")
+            raise Unusable(MALFORMED, where, f"its box {escaped(values)} is in fractions of the image, and not in pixels")
         return box, []
     except BoxOutOfBounds as error:
         problem = error.problem
@@ -267,7 +267,7 @@ def sentence(value: object, *, where: str, what: str = "text") -> str:
 def file_name(value: object, *, where: str) -> str:
     """The name of a file, as it is.  Error: Unusable."""
     if not isinstance(value, str) or not value or not _is_writable(value):
-        raise Unusable(MALFORMED, where, f"its file name is {shown(value)}")
+        raise Unusable(MALFORMED, where, f"its file name is {escaped(value)}")
     return value
 
 
@@ -275,7 +275,7 @@ def whole(value: object, *, where: str, what: str) -> int:
     """A whole number, or one written as text, as in files that were made from XML.  Error: Unusable."""
     number = whole_number(value)
     if number is None:
-        raise Unusable(MALFORMED, where, f"its {what} is {shown(value)}")
+        raise Unusable(MALFORMED, where, f"its {what} is {escaped(value)}")
     return number
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from roi_agent.model.data.readers.base import MALFORMED, NO_TEXT, Trouble, read_json
 from roi_agent.model.data.readers.own import OwnBox, OwnBoxes
 from roi_agent.model.geometry.annotations import as_id
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 
 class BoxesJson(OwnBoxes):
@@ -52,7 +52,7 @@ def _label(annotation: Mapping[str, Any], classes: Mapping[int | str, Mapping[st
 
 def _lacking(annotation: Mapping[str, Any]) -> str:
     category = annotation.get("category_id")
-    unknown = f"its category {shown(category)} is not in the file's list"
+    unknown = f"its category {escaped(category)} is not in the file's list"
     return "it has neither a caption nor a category" if category is None else unknown
 
 

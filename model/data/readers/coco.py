@@ -18,7 +18,7 @@ from roi_agent.model.data.readers.base import (
 from roi_agent.model.data.readers.described import Described, instance, one_turn_each, usable
 from roi_agent.model.data.record import Record
 from roi_agent.model.geometry.annotations import as_id
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 
 class CocoInstances(Reader):
@@ -49,9 +49,9 @@ class CocoInstances(Reader):
         self._file = name
         for image in [image for image in self._of_image if image not in self._images]:
             for annotation in self._of_image.pop(image):
-                where = f"{name}, annotation {shown(annotation.get('id'))}"
+                where = f"{name}, annotation {escaped(annotation.get('id'))}"
                 self.trouble.append(
-                    Trouble(MISSING_IMAGE, where, f"its image {shown(image)} is not in the file's list, or more than once")
+                    Trouble(MISSING_IMAGE, where, f"its image {escaped(image)} is not in the file's list, or more than once")
                 )
 
     def groups(self) -> Sequence[int | str]:
@@ -74,11 +74,11 @@ class CocoInstances(Reader):
         yield from one_turn_each(self, found, rng, block="class", id=str(group), image=name, size_wh=size_wh)
 
     def _described(self, annotation: Mapping[str, Any], size_wh: tuple[int, int]) -> Described:
-        where = f"{self._file}, image {annotation['image_id']}, annotation {shown(annotation.get('id'))}"
+        where = f"{self._file}, image {annotation['image_id']}, annotation {escaped(annotation.get('id'))}"
         category = annotation.get("category_id")
         id = as_id(category)
         known = None if id is None else self._classes.get(id)
         if known is None:
-            raise Unusable(MALFORMED, where, f"its category {shown(category)} is not in the file's list")
+            raise Unusable(MALFORMED, where, f"its category {escaped(category)} is not in the file's list")
         label = sentence(known.get("name"), where=where, what="class")
         return instance(annotation, label=label, size_wh=size_wh, where=where, source=self.source)

@@ -12,7 +12,7 @@ from roi_agent.model.data.readers.plain_pickle import load_plain_pickle
 from roi_agent.model.errors import RecordInvalid
 from roi_agent.model.geometry.annotations import as_id, is_fractions
 from roi_agent.model.images.folder import last_part
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 Detections = dict[str, list[Any]]  # by the image's file name: {"box": [x1, y1, x2, y2], "label": ..., "score": ...}
 
@@ -85,7 +85,7 @@ class _Layout:
                     list(self._detected([entry] if one else entry if inside is None else inside, corners=not one)),
                 )
         else:
-            self._refuse(f"it is {shown(value) if value is None else 'a ' + type(value).__name__}")
+            self._refuse(f"it is {escaped(value) if value is None else 'a ' + type(value).__name__}")
 
     def _detected(self, value: Any, *, corners: bool) -> Iterator[dict[str, Any]]:
         """The detections of an image, from a list of them or from columns.  corners: boxes are xyxy, else xywh."""
@@ -111,7 +111,7 @@ class _Layout:
             self._refuse(f"an image has {len(boxes)} boxes, {len(labels)} labels and {len(scores)} scores")
         for box, label, score in zip(boxes, labels, scores, strict=True):
             if not _is_box(box):
-                self._refuse(f"a box is {shown(box)}")
+                self._refuse(f"a box is {escaped(box)}")
             yield self._one(box, label, score, True)
 
     def _one(self, box: Sequence[float], label: Any, score: Any, corners: bool) -> dict[str, Any]:
@@ -121,14 +121,14 @@ class _Layout:
             label = self._classes[label]
         a, b, c, d = box
         if corners and (c < a or d < b):
-            self._refuse(f"a box is {shown(box)}, and no two corners")
+            self._refuse(f"a box is {escaped(box)}, and no two corners")
         return {"box": [a, b, c, d] if corners else [a, b, a + c, b + d], "label": label, "score": score}
 
     def _file(self, image: Any) -> str:
         """The name of COCO's file: ids are its number."""
         id = as_id(image)
         if id is None:
-            self._refuse(f"an image is {shown(image)}")
+            self._refuse(f"an image is {escaped(image)}")
         if isinstance(id, int):
             return f"{id:012d}.jpg"
         name = last_part(id)

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 from roi_agent.model.data.readers.base import MALFORMED, MISSING_IMAGE, NO_TEXT, Trouble, Unusable
 from roi_agent.model.data.readers.mdetr import MdetrCaption
 from roi_agent.model.errors import RecordInvalid
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 Corners = tuple[float, float, float, float]  # xyxy, pixels, to the outer edges
 
@@ -150,10 +150,10 @@ def _caption(number: int, line: str, boxes: Mapping[str, list[Corners]], where: 
 def _spoken(number: int, caption: MdetrCaption, troubles: list[Trouble]) -> Caption:
     text = caption.entry.get("caption")
     if not isinstance(text, str) or not text.strip():
-        raise Unusable(NO_TEXT, caption.where, f"its caption is {shown(text)}")
+        raise Unusable(NO_TEXT, caption.where, f"its caption is {escaped(text)}")
     boxes: dict[tuple[int, int], list[Corners]] = {}
     for number, annotation in enumerate(caption.annotations):
-        where = f"{caption.where}, annotation {shown(annotation.get('id', number))}"
+        where = f"{caption.where}, annotation {escaped(annotation.get('id', number))}"
         try:
             corners = _mdetr_box(annotation.get("bbox"), where)
             for span in _spans(annotation.get("tokens_positive"), text, where):
@@ -171,11 +171,11 @@ def _spoken(number: int, caption: MdetrCaption, troubles: list[Trouble]) -> Capt
 
 def _mdetr_box(values: object, where: str) -> Corners:
     if not isinstance(values, list) or len(values) != 4 or not all(isinstance(value, int | float) for value in values):
-        raise Unusable(MALFORMED, where, f"its box is {shown(values)}")
+        raise Unusable(MALFORMED, where, f"its box is {escaped(values)}")
     try:
         x, y, width, height = map(float, values)
     except OverflowError:
-        raise Unusable(MALFORMED, where, f"its box is {shown(values)}") from None
+        raise Unusable(MALFORMED, where, f"its box is {escaped(values)}") from None
     return x - 1, y - 1, x + width, y + height
 
 
@@ -183,7 +183,7 @@ def _spans(values: Any, text: str, where: str) -> list[tuple[int, int]]:
     spans = [tuple(each) for each in values if isinstance(each, list)] if isinstance(values, list) else []
     for span in spans:
         if len(span) != 2 or not all(isinstance(each, int) for each in span) or not 0 <= span[0] < span[1] <= len(text):
-            raise Unusable(MALFORMED, where, f"its place in the caption is {shown(list(span))}")
+            raise Unusable(MALFORMED, where, f"its place in the caption is {escaped(list(span))}")
     if not spans:
         raise Unusable(NO_TEXT, where, "it has no place in the caption")
     return spans

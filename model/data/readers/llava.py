@@ -28,7 +28,7 @@ from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.data.wording import article, listing
 from roi_agent.model.errors import RecordInvalid
 from roi_agent.model.geometry.regions import Region
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 MIN_SCORE = 0.3  # boxes with no more than this are not shown
 MIN_SIDE = 0.02  # of the image's, and neither are those with a side that is no longer
@@ -102,7 +102,7 @@ class LlavaInstruct(Reader):
         where = f"{self.files[-1].name}, {name}"
         found = self._detections.get(name)
         if not isinstance(found, list):
-            problem = "there are no detections of this image" if found is None else f"it is {shown(found)}"
+            problem = "there are no detections of this image" if found is None else f"it is {escaped(found)}"
             return (), set(), [Trouble(NO_DETECTIONS, where, problem)]
         regions: list[Region] = []
         troubles: list[Trouble] = []
@@ -134,7 +134,7 @@ class LlavaInstruct(Reader):
 def _turns(conversation: object, where: str) -> list[RecordTurn]:
     """Pairs of what the human and the model say, without the mark of the image.  Error: Unusable."""
     if not isinstance(conversation, list) or not conversation or len(conversation) % 2:
-        raise Unusable(MALFORMED, where, f"conversations is {shown(conversation)}, and should be pairs of human and gpt")
+        raise Unusable(MALFORMED, where, f"conversations is {escaped(conversation)}, and should be pairs of human and gpt")
     texts: list[str] = []
     for index, each in enumerate(conversation):
         who, place = ("human", "gpt")[index % 2], f"{where}, conversations[{index}]"
@@ -157,7 +157,7 @@ def _region(detection: object, size_wh: tuple[int, int], where: str) -> tuple[Re
     assert isinstance(detection, Mapping)  # else it has no label
     score = detection.get("score")
     if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
-        raise Unusable(MALFORMED, where, f"its score is {shown(score)}")
+        raise Unusable(MALFORMED, where, f"its score is {escaped(score)}")
     values = detection.get("box")
     if detection.get("unit") == "normalised" and isinstance(values, list):
         values = [value * size_wh[index % 2] for index, value in enumerate(values)]

@@ -12,7 +12,7 @@ from typing import Any
 
 from roi_agent.model.data.readers.base import MALFORMED, MISSING_IMAGE, Reader, Trouble, required
 from roi_agent.model.geometry.annotations import as_id
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ def read_mdetr(reader: Reader, place: str, key: str) -> dict[int | str, list[Mde
     annotations = reader.by_field(required(data, "annotations", list, where=name), "image_id", where=f"{name}, annotations")
     for image in [image for image in annotations if image not in entries]:
         for annotation in annotations[image]:
-            where = f"{name}, annotation {shown(annotation.get('id'))}"
-            reader.trouble.append(Trouble(MISSING_IMAGE, where, f"its image {shown(image)} is not in the file's list"))
+            where = f"{name}, annotation {escaped(annotation.get('id'))}"
+            reader.trouble.append(Trouble(MISSING_IMAGE, where, f"its image {escaped(image)} is not in the file's list"))
     found: dict[int | str, list[MdetrCaption]] = {}
     for id, entry in entries.items():
         where, of = f"{name}, image {id}", as_id(entry.get(key, entry.get("file_name")))

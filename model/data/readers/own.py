@@ -15,7 +15,7 @@ from roi_agent.model.geometry.annotations import annotated_mask, is_fractions
 from roi_agent.model.geometry.masks import Mask
 from roi_agent.model.geometry.regions import UNITS, Region
 from roi_agent.model.protocol.conversation import mentioned
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 MOST = 15  # regions in one conversation; an image with more of them has several
 
@@ -127,10 +127,10 @@ def _asked(question: str, name: str) -> str:
 def _pixels(each: OwnBox, size_wh: tuple[int, int]) -> object:
     """The four numbers in pixels, in the order they have.  Error: Unusable."""
     if not each.unit and is_fractions(each.numbers):
-        problem = f"its numbers {shown(each.numbers)} are fractions, and no unit is given: write normalised, or pixel"
+        problem = f"its numbers {escaped(each.numbers)} are fractions, and no unit is given: write normalised, or pixel"
         raise Unusable(MALFORMED, each.where, problem)
     if each.unit not in ("", *UNITS):
-        raise Unusable(MALFORMED, each.where, f"the unit is {shown(each.unit)}: use one of {', '.join(UNITS)}")
+        raise Unusable(MALFORMED, each.where, f"the unit is {escaped(each.unit)}: use one of {', '.join(UNITS)}")
     numbers = each.numbers
     plain = isinstance(numbers, list) and all(isinstance(value, int | float) for value in numbers)
     if each.unit in ("", "pixel") or not isinstance(numbers, list) or not plain:

@@ -27,7 +27,7 @@ from roi_agent.model.data.readers.plain_pickle import load_plain_pickle
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import DataNotFound, RecordInvalid
 from roi_agent.model.geometry.annotations import as_id
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class RefCoco(Reader):
             known = ", ".join(sorted(map(str, parts))) or "none"
             raise DataNotFound(f"there is no split {self.split!r} in {path.name}", do=f"there are: {known}")
         for ref in parts[self.split]:
-            self._add_ref(ref, images, annotations, f"{path.name}, ref {shown(ref.get('ref_id'))}")
+            self._add_ref(ref, images, annotations, f"{path.name}, ref {escaped(ref.get('ref_id'))}")
 
     def _add_ref(
         self,
@@ -140,9 +140,11 @@ class RefCoco(Reader):
     ) -> None:
         image, id, sentences = as_id(ref.get("image_id")), as_id(ref.get("ann_id")), ref.get("sentences")
         if image is None or image not in images:
-            self.trouble.append(Trouble(MISSING_IMAGE, where, f"its image {shown(ref.get('image_id'))} is not in instances.json"))
+            self.trouble.append(
+                Trouble(MISSING_IMAGE, where, f"its image {escaped(ref.get('image_id'))} is not in instances.json")
+            )
         elif id is None or id not in annotations:
-            self.trouble.append(Trouble(MALFORMED, where, f"its region {shown(ref.get('ann_id'))} is not in instances.json"))
+            self.trouble.append(Trouble(MALFORMED, where, f"its region {escaped(ref.get('ann_id'))} is not in instances.json"))
         elif not isinstance(sentences, list) or not sentences:
             self.trouble.append(Trouble(NO_TEXT, where, "it has no sentences"))
         else:

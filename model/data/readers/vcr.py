@@ -34,7 +34,7 @@ from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.masks import Mask
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.protocol.conversation import mentioned
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 _CLOSING = re.compile(r" +([.,;:!?%)\]]|n't\b|'(?:s|re|ve|ll|m|d)?(?!\w))", re.IGNORECASE)
 _OPENING = re.compile(r"([(\[$]) +")
@@ -103,7 +103,7 @@ class Vcr(Reader):
             if isinstance(image, str):
                 groups.setdefault(image, []).append(number)
             else:
-                self.trouble.append(Trouble(MALFORMED, where, f"img_fn is {shown(image)}"))
+                self.trouble.append(Trouble(MALFORMED, where, f"img_fn is {escaped(image)}"))
         return list(groups.values())
 
     def _record(self, values: Mapping[str, Any], rng: Random, line: int) -> Iterator[Record | Trouble]:
@@ -113,7 +113,7 @@ class Vcr(Reader):
         image, size_wh = self.images.sized(values["img_fn"], size_wh=stated, where=where)
         objects = values.get("objects")
         if not isinstance(objects, list):
-            raise Unusable(MALFORMED, where, f"objects is {shown(objects)}, and should be a list of classes")
+            raise Unusable(MALFORMED, where, f"objects is {escaped(objects)}, and should be a list of classes")
         things = [sentence(each, where=where, what="class") for each in objects]
         question = spoken(values.get("question"), things, where=f"{where}, question")
         answer, answers, notes = _choices(values, "answer", things, where)
@@ -180,10 +180,10 @@ def _word(word: str, where: str) -> str:
 
 def _mentions(numbers: object, things: Sequence[str], where: str) -> str:
     if not isinstance(numbers, list) or not numbers:
-        raise Unusable(MALFORMED, where, f"a word is {shown(numbers)}, and should be a text or a list of numbers")
+        raise Unusable(MALFORMED, where, f"a word is {escaped(numbers)}, and should be a text or a list of numbers")
     for number in numbers:
         if not isinstance(number, int) or not 0 <= number < len(things):
-            raise Unusable(MALFORMED, where, f"it names object {shown(number)}, and there are {len(things)}, counted from 0")
+            raise Unusable(MALFORMED, where, f"it names object {escaped(number)}, and there are {len(things)}, counted from 0")
     return listing([f"{things[number]} at <region{number + 1}>" for number in numbers])
 
 
@@ -194,9 +194,11 @@ def _choices(
     place = f"{where}, {kind}_choices"
     choices, label = values.get(f"{kind}_choices"), values.get(f"{kind}_label")
     if not isinstance(choices, list):
-        raise Unusable(MALFORMED, place, f"they are {shown(choices)}")
+        raise Unusable(MALFORMED, place, f"they are {escaped(choices)}")
     if not isinstance(label, int) or not 0 <= label < len(choices):
-        raise Unusable(MALFORMED, where, f"{kind}_label is {shown(label)}, and there are {len(choices)} choices, counted from 0")
+        raise Unusable(
+            MALFORMED, where, f"{kind}_label is {escaped(label)}, and there are {len(choices)} choices, counted from 0"
+        )
     texts = [spoken(each, things, where=f"{place}[{index}]") for index, each in enumerate(choices)]
     options, notes = distinct(texts, where=place)
     return texts[label], tuple(options), notes

@@ -15,7 +15,7 @@ from roi_agent.model.errors import DataNotFound
 from roi_agent.model.geometry.annotations import as_id
 from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import Region
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 
 class _Visual7W(Reader):
@@ -43,7 +43,7 @@ class _Visual7W(Reader):
         number, place, image = group
         pairs = image.get("qa_pairs")
         if not isinstance(pairs, list):
-            yield Trouble(MALFORMED, place, f"qa_pairs is {shown(pairs)}")
+            yield Trouble(MALFORMED, place, f"qa_pairs is {escaped(pairs)}")
             return
         for index, pair in enumerate(pairs):
             where = f"{place}, qa_pairs[{index}]"
@@ -70,10 +70,10 @@ class _Visual7W(Reader):
     def _asked(self, pair: object, where: str) -> tuple[str, list[Any]]:
         """The question and its wrong options."""
         if not isinstance(pair, Mapping):
-            raise Unusable(MALFORMED, where, f"it is {shown(pair)}")
+            raise Unusable(MALFORMED, where, f"it is {escaped(pair)}")
         wrong = pair.get("multiple_choices")
         if not isinstance(wrong, list):
-            raise Unusable(MALFORMED, where, f"multiple_choices is {shown(wrong)}")
+            raise Unusable(MALFORMED, where, f"multiple_choices is {escaped(wrong)}")
         return sentence(pair.get("question"), where=where, what="question"), wrong
 
 
@@ -121,7 +121,7 @@ class Visual7WPointing(_Visual7W):
     def _box(self, number: object, size_wh: tuple[int, int], where: str) -> tuple[Box, list[Trouble]]:
         id = as_id(number)
         if id is None or id not in self._boxes:
-            raise Unusable(MALFORMED, where, f"there is no box {shown(number)}")
+            raise Unusable(MALFORMED, where, f"there is no box {escaped(number)}")
         box = self._boxes[id]
         values = [box.get(key) for key in ("x", "y", "width", "height")]
         return fitted(values, format="xywh", size_wh=size_wh, where=f"{where}, box {number}")

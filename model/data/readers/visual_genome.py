@@ -21,7 +21,7 @@ from roi_agent.model.data.record import Record
 from roi_agent.model.errors import RecordInvalid
 from roi_agent.model.geometry.annotations import as_id
 from roi_agent.model.geometry.regions import Region
-from roi_agent.model.utils.messages import shown
+from roi_agent.model.utils.messages import escaped
 
 _REGIONS, _IMAGES, _SPLITS = "region_descriptions.json", "image_data.json", "densecap_splits.json"
 
@@ -103,7 +103,7 @@ class VisualGenome(Reader):
 
     def _region(self, entry: Any, where: str, size_wh: tuple[int, int]) -> Described:
         if not isinstance(entry, Mapping):
-            raise Unusable(MALFORMED, where, f"it is {shown(entry)}")
+            raise Unusable(MALFORMED, where, f"it is {escaped(entry)}")
         what: str = "phrase"
         values: object = [entry.get(key) for key in ("x", "y", "width", "height")]
         if self._place != _REGIONS:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from roi_agent.model.data.lettered import drawn, letter_read, with_letters
+from roi_agent.model.data.multiple_choice import drawn, letter_read, with_letters
 from roi_agent.model.data.record import Record
 from roi_agent.model.evaluate.benches.base import SHORT, Bench, Measure, accuracy, asked, bare, blind, of_part
 from roi_agent.model.evaluate.sample import Answered, Sample

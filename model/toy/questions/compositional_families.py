@@ -15,7 +15,7 @@ from roi_agent.model.toy.questions.compositional_terms import (
     GROUPS,
     Look,
     Referent,
-    Sight,
+    SceneView,
     forms,
     holds,
     name,
@@ -25,7 +25,7 @@ from roi_agent.model.toy.questions.compositional_terms import (
 )
 from roi_agent.model.toy.questions.families import COUNTS, SUPERLATIVES, Fact
 
-Form = Callable[[Sight], Fact | None]
+Form = Callable[[SceneView], Fact | None]
 
 _STRANGE = 0.5  # of the phrases that may be untrue have an attribute exchanged
 _RELATIONS = (*DIRECTIONS, "larger_than", "smaller_than")
@@ -37,13 +37,13 @@ _MOSTLY_ANY: tuple[Look, ...] = (*[()] * 4, ("kind",), ("colour",), ("size",))
 # ---------------------------------------------------------------- yes or no, and how many
 
 
-def _existence(sight: Sight, look: Look) -> Fact | None:
+def _existence(sight: SceneView, look: Look) -> Fact | None:
     """The no's are one attribute away from a thing."""
     phrase = sight.phrase([look], _STRANGE)
     return Fact(sight.say("existence", phrase), _yes_no(bool(sight.fitting(phrase))))
 
 
-def _existence_beside(sight: Sight, look: Look) -> Fact | None:
+def _existence_beside(sight: SceneView, look: Look) -> Fact | None:
     """The no's are true of a thing that stands elsewhere, or are one attribute away from a thing."""
     stood = sight.beside(sight.phrase([look], _STRANGE / 2), sight.one())
     if stood is None:
@@ -52,12 +52,12 @@ def _existence_beside(sight: Sight, look: Look) -> Fact | None:
     return Fact(question, _yes_no(bool(stood.found)))
 
 
-def _count(sight: Sight) -> Fact | None:
+def _count(sight: SceneView) -> Fact | None:
     phrase = sight.phrase(_COUNTED, _STRANGE / 2)
     return Fact(sight.say("count", phrase), COUNTS[len(sight.fitting(phrase))])
 
 
-def _count_beside(sight: Sight) -> Fact | None:
+def _count_beside(sight: SceneView) -> Fact | None:
     stood = sight.beside(sight.phrase(), sight.one(), _RELATIONS)
     if stood is None:
         return None
@@ -65,7 +65,7 @@ def _count_beside(sight: Sight) -> Fact | None:
     return Fact(question, COUNTS[len(stood.found)])
 
 
-def _comparison(sight: Sight) -> Fact | None:
+def _comparison(sight: SceneView) -> Fact | None:
     relation, pair = sight.rng.choice(_RELATIONS), sight.described(2)
     truth = _compared(relation, pair)
     if truth is None:
@@ -74,7 +74,7 @@ def _comparison(sight: Sight) -> Fact | None:
     return Fact(question, _yes_no(truth))
 
 
-def _comparison_which(sight: Sight) -> Fact | None:
+def _comparison_which(sight: SceneView) -> Fact | None:
     relation, pair = sight.rng.choice(_RELATIONS), sight.described(2, [COLOUR_KIND])
     truth = _compared(relation, pair)
     if truth is None:
@@ -83,7 +83,7 @@ def _comparison_which(sight: Sight) -> Fact | None:
     return Fact(question, pair[not truth].text.removeprefix("the "))
 
 
-def _all_same(sight: Sight, attribute: str) -> Fact | None:
+def _all_same(sight: SceneView, attribute: str) -> Fact | None:
     phrase = sight.phrase([look for look in GROUPS if look and attribute not in look])
     values = [getattr(thing, attribute) for thing in sight.fitting(phrase)]
     if len(values) < 2:
@@ -91,7 +91,7 @@ def _all_same(sight: Sight, attribute: str) -> Fact | None:
     return Fact(sight.say("set_equality_same", phrase, attribute=attribute), _yes_no(len(set(values)) == 1))
 
 
-def _all_are(sight: Sight, attribute: str) -> Fact | None:
+def _all_are(sight: SceneView, attribute: str) -> Fact | None:
     """The value asked about is one of the group's, or of another thing."""
     phrase = sight.phrase([look for look in GROUPS if look and attribute not in look])
     values = [str(getattr(thing, attribute)) for thing in sight.fitting(phrase)]
@@ -102,7 +102,7 @@ def _all_are(sight: Sight, attribute: str) -> Fact | None:
     return Fact(question, _yes_no({*values} == {value}))
 
 
-def _numbers(sight: Sight, form: str) -> Fact | None:
+def _numbers(sight: SceneView, form: str) -> Fact | None:
     """Two groups that differ in one attribute, and how many things are in each."""
     look = sight.rng.choice((("kind",), ("colour",), ("size",)))
     one, other = sight.phrase([look]), sight.phrase([look])
@@ -116,7 +116,7 @@ def _numbers(sight: Sight, form: str) -> Fact | None:
     return Fact(question, _yes_no(many > others if more == "more" else many < others))
 
 
-def _same_pair(sight: Sight, attribute: str) -> Fact | None:
+def _same_pair(sight: SceneView, attribute: str) -> Fact | None:
     """Things that are told by other attributes than the one compared, or by a superlative."""
     looks: list[Look] = [("kind",), ("size", "kind")] if attribute == "colour" else [("colour",), ("size", "colour")]
     drawn = [sight.one(looks) if sight.rng.random() < 0.5 else sight.the_extreme(sight.phrase()) for _ in range(2)]
@@ -127,7 +127,7 @@ def _same_pair(sight: Sight, attribute: str) -> Fact | None:
     return Fact(question, _yes_no(len({getattr(each.thing, attribute) for each in pair}) == 1))
 
 
-def _same_extremes(sight: Sight, attribute: str) -> Fact | None:
+def _same_extremes(sight: SceneView, attribute: str) -> Fact | None:
     first, last = sight.rng.sample(list(SUPERLATIVES), 2)
     phrase = sight.phrase([look for look in _MOSTLY_ANY if attribute not in look])
     one, other = (ranked(sight.fitting(phrase), superlative) for superlative in (first, last))
@@ -140,18 +140,18 @@ def _same_extremes(sight: Sight, attribute: str) -> Fact | None:
 # ---------------------------------------------------------------- a thing, or what it is like
 
 
-def _relation_attribute(sight: Sight) -> Fact | None:
+def _relation_attribute(sight: SceneView) -> Fact | None:
     """More than one thing is of the phrase, so that the relation is needed."""
     phrase = sight.phrase()
     found = _there(sight.the_beside(phrase, sight.one()))
     return sight.ask(found, ("colour", "kind", "colour", "kind", "size")) if len(sight.fitting(phrase)) > 1 else None
 
 
-def _superlative(sight: Sight) -> Fact | None:
+def _superlative(sight: SceneView) -> Fact | None:
     return sight.ask(sight.the_extreme(sight.phrase()), ("colour", "kind", "name"))
 
 
-def _odd_one_out(sight: Sight) -> Fact | None:
+def _odd_one_out(sight: SceneView) -> Fact | None:
     attribute = sight.rng.choice(COLOUR_KIND)
     phrase = sight.phrase([look for look in GROUPS if attribute not in look])
     group = sight.fitting(phrase)
@@ -163,7 +163,7 @@ def _odd_one_out(sight: Sight) -> Fact | None:
     return sight.ask(Referent(text, odd, told(phrase)), (attribute, "name"))
 
 
-def _ordering(sight: Sight) -> Fact | None:
+def _ordering(sight: SceneView) -> Fact | None:
     attribute, superlative = sight.rng.choice(COLOUR_KIND), sight.rng.choice(list(SUPERLATIVES))
     phrase = sight.phrase([look for look in GROUPS if attribute not in look])
     group = sight.fitting(phrase)
@@ -175,7 +175,7 @@ def _ordering(sight: Sight) -> Fact | None:
     return Fact(question, ", ".join(values))
 
 
-def _beside_beside(sight: Sight) -> Fact | None:
+def _beside_beside(sight: SceneView) -> Fact | None:
     """What is above the thing left of the red cup: the red cup itself is never meant."""
     anchor = sight.one()
     inner = _there(sight.the_beside(sight.phrase(_MOSTLY_ANY), anchor))
@@ -183,12 +183,12 @@ def _beside_beside(sight: Sight) -> Fact | None:
     return sight.ask(outer, COLOUR_KIND) if anchor and outer and outer.thing is not anchor.thing else None
 
 
-def _beside_extreme(sight: Sight) -> Fact | None:
+def _beside_extreme(sight: SceneView) -> Fact | None:
     extreme = sight.the_extreme(sight.phrase())
     return sight.ask(_there(sight.the_beside(sight.phrase(_MOSTLY_ANY), extreme)), COLOUR_KIND)
 
 
-def _extreme_beside(sight: Sight) -> Fact | None:
+def _extreme_beside(sight: SceneView) -> Fact | None:
     superlative, stood = sight.rng.choice(list(SUPERLATIVES)), sight.beside(sight.phrase(), sight.one())
     order = ranked(stood.found, superlative) if stood else None
     if stood is None or order is None:
@@ -198,7 +198,7 @@ def _extreme_beside(sight: Sight) -> Fact | None:
     return sight.ask(Referent(text, order[0], told(stood.phrase)), COLOUR_KIND)
 
 
-def _nearest(sight: Sight) -> Fact | None:
+def _nearest(sight: SceneView) -> Fact | None:
     phrase, anchor = sight.phrase(_MOSTLY_ANY), sight.one()
     found = nearest(sight.fitting(phrase), anchor.thing) if anchor and anchor.thing else None
     if anchor is None or found is None:
@@ -208,7 +208,7 @@ def _nearest(sight: Sight) -> Fact | None:
     return sight.ask(Referent(text, found, told(phrase), bare), ("colour", "kind", "name"))
 
 
-def _nearest_which(sight: Sight) -> Fact | None:
+def _nearest_which(sight: SceneView) -> Fact | None:
     three = sight.described(3, [COLOUR_KIND])
     things = [each.thing for each in three if each.thing]
     found = nearest(things[:2], things[2]) if three else None
@@ -218,7 +218,7 @@ def _nearest_which(sight: Sight) -> Fact | None:
     return Fact(sight.say("nearest_which", a=a, b=b, c=c), name(found))
 
 
-def _same_other(sight: Sight) -> Fact | None:
+def _same_other(sight: SceneView) -> Fact | None:
     attribute, anchor = sight.rng.choice(COLOUR_KIND), sight.one()
     if anchor is None:
         return None
@@ -230,20 +230,20 @@ def _same_other(sight: Sight) -> Fact | None:
 # ---------------------------------------------------------------- nothing, in the words that else ask for something
 
 
-def _none_described(sight: Sight) -> Fact | None:
+def _none_described(sight: SceneView) -> Fact | None:
     return sight.ask(_nobody(sight), COLOUR_KIND)
 
 
-def _none_beside(sight: Sight) -> Fact | None:
+def _none_beside(sight: SceneView) -> Fact | None:
     found = sight.the_beside(sight.phrase(), sight.one())
     return sight.ask(found, ("colour", "kind", "name")) if found and not found.thing else None
 
 
-def _none_beside_missing(sight: Sight) -> Fact | None:
+def _none_beside_missing(sight: SceneView) -> Fact | None:
     return sight.ask(sight.the_beside(sight.phrase(_MOSTLY_ANY), _nobody(sight)), ("colour", "kind", "name"))
 
 
-def _none_extreme(sight: Sight) -> Fact | None:
+def _none_extreme(sight: SceneView) -> Fact | None:
     phrase = sight.missing([("kind",), ("colour",), ("size", "kind")])
     if phrase is None:
         return None
@@ -252,7 +252,7 @@ def _none_extreme(sight: Sight) -> Fact | None:
     return sight.ask(Referent(text, None, told(phrase)), COLOUR_KIND)
 
 
-def _nobody(sight: Sight) -> Referent | None:
+def _nobody(sight: SceneView) -> Referent | None:
     phrase = sight.missing(_ASKED)
     return Referent(f"the {phrase.text}", None, told(phrase)) if phrase else None
 

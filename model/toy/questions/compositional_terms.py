@@ -43,7 +43,7 @@ class Referent:
     bare: str = ""
 
 
-class Sight:
+class SceneView:
     """A scene seen as a whole, and a source of chance. What it cannot say plainly, it does not say: None, or an empty list."""
 
     def __init__(self, scene: Scene, rng: Random) -> None:

@@ -14,7 +14,7 @@ from roi_agent.model.protocol.answers import Decoding
 _UNFINISHED = "\ufffd"  # what a tokenizer shows for a character of which bytes are missing
 
 
-class Writer:
+class TokenSampler:
     """One answer while it is written.
 
     stream: tell the text token by token.  text, tokens, ids: so far; `ids` counts what ended it too.  finish: "stop" or "length".

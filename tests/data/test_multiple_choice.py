@@ -2,7 +2,7 @@
 
 import pytest
 
-from roi_agent.model.data.lettered import drawn, letter_read, lettered, with_letters
+from roi_agent.model.data.multiple_choice import as_multiple_choice, drawn, letter_read, with_letters
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import Region
@@ -20,7 +20,7 @@ def record(id: str = "a") -> Record:
 
 
 def test_every_closed_turn_is_a_conversation_with_the_turns_before_it_as_they_are() -> None:
-    first, second = lettered(record())
+    first, second = as_multiple_choice(record())
     assert len(first) == 1 and [each.answer for each in second[:2]] == ["red", "yes"]
     for number, conversation in ((0, first), (2, second)):
         options = drawn(record(), number)
@@ -32,7 +32,7 @@ def test_every_closed_turn_is_a_conversation_with_the_turns_before_it_as_they_ar
 
 def test_a_record_without_options_has_none() -> None:
     plain = Record("b", "a.png", (4, 4), (), (RecordTurn("Is it large?", "yes"),), "a test", "CC0-1.0")
-    assert lettered(plain) == []
+    assert as_multiple_choice(plain) == []
 
 
 def test_the_order_of_the_options_tells_nothing() -> None:

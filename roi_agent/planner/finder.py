@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from roi_agent.planner.language import COLOURS, number, tokens
 from roi_agent.planner.looking import Looking
 from roi_agent.planner.query import Extreme, Filter, Is, Lies, Noun, Placed, Shares, Unlike
-from roi_agent.planner.steps import Call, Reply, Steps, Stopped, call, handles_in, heard
+from roi_agent.planner.steps import Call, Reply, Steps, Stopped, call, checked, handles_in
 from roi_agent.planner.things import SAME_THING, WITHIN, Missing, Thing, apart, overlap
 
 _AGAIN = 0.4  # of the detector's threshold: what scores as much is found when it looks again
@@ -18,7 +18,7 @@ _SUPERLATIVES = {
 }  # fmt: skip
 
 
-class Scout(Looking):
+class Finder(Looking):
     """Finds what nouns stand for.
 
     tools: those at hand; without measuring ones, the region model is asked about geometry, and without a detector everything is
@@ -94,7 +94,7 @@ class Scout(Looking):
             if reply.failed and reply.text.startswith("unknown_image: no image is named"):
                 self._found[key] = yield from self._found_in_all(phrases, noun)
             else:
-                self._found[key] = yield from self._found_in(noun.image, phrases, noun, heard("find_regions", reply))
+                self._found[key] = yield from self._found_in(noun.image, phrases, noun, checked("find_regions", reply))
         return list(self._found[key])
 
     def _look_for(self, phrases: Sequence[str], image: str | None, threshold: float | None = None) -> Steps[Reply]:
@@ -115,7 +115,7 @@ class Scout(Looking):
         for image in listed.data["images"]:
             if image["parent"] is None:
                 reply = yield from self._look_for(phrases, image["name"])
-                found += yield from self._found_in(image["name"], phrases, noun, heard("find_regions", reply))
+                found += yield from self._found_in(image["name"], phrases, noun, checked("find_regions", reply))
         return found
 
     def _found_in(self, image: str | None, phrases: Sequence[str], noun: Noun, reply: Reply) -> Steps[list[Thing]]:
@@ -136,7 +136,7 @@ class Scout(Looking):
             return things
         coloured = any(isinstance(each, Is) and each.attribute == "colour" for each in noun.filters)
         closer = phrases if coloured else [f"{colour} {noun.head or _ANYTHING}" for colour in COLOURS[:_BASIC]]
-        more = self._learn(heard("find_regions", (yield from self._look_for(closer, image, level))))
+        more = self._learn(checked("find_regions", (yield from self._look_for(closer, image, level))))
         # What scores low and lies within something else is mostly a part of it.
         for thing in more:
             if all(overlap(thing, other)[1] < WITHIN for other in things):
@@ -216,7 +216,7 @@ class Scout(Looking):
         wording = self._words["touching" if relation == "touching" else "relation"]
         questions = [wording.format(first=f"<{t.handle}>", second=f"<{other.handle}>", relation=relation) for t in things]
         replies = yield [Call("ask_about_regions", {"question": question}, "Nothing can be measured.") for question in questions]
-        said = [heard("ask_about_regions", reply).data["text"] for reply in replies]
+        said = [checked("ask_about_regions", reply).data["text"] for reply in replies]
         return [thing for thing, text in zip(things, said, strict=True) if text.startswith("yes")]
 
     def _placed(self, things: list[Thing], place: str) -> Steps[list[Thing]]:

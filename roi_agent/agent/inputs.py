@@ -1,6 +1,6 @@
 """What a run is given: the task, images and regions, checked before anything of it is kept."""
 
-from roi_agent.agent.mending import whole_characters
+from roi_agent.agent.repair import whole_characters
 from roi_agent.agent.threads import Conversation
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.prompts import load_blocks

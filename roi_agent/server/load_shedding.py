@@ -7,20 +7,20 @@ Python's lock from the engine between its steps; here it costs next to nothing.
 import re
 
 from roi_agent.server.connections import BoundedProtocol, as_bytes
-from roi_agent.server.crowd import Crowd
 from roi_agent.server.gate import QUESTIONS
+from roi_agent.server.load import Load
 
 _QUESTION = re.compile(b"POST (?:%s) HTTP/1\\.1\r\n" % "|".join(map(re.escape, QUESTIONS)).encode())
 _ORIGIN = re.compile(rb"\r\norigin:", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 
-def turning_away(everyone: Crowd) -> type[BoundedProtocol]:
-    """The protocol for connections that ask no more while there is a crowd."""
+def shedding_protocol(everyone: Load) -> type[BoundedProtocol]:
+    """The protocol for connections that ask no more while the server is overloaded."""
     answer = as_bytes(everyone.answer)
 
-    class TurningAway(BoundedProtocol):
-        crowd = everyone
+    class LoadShedding(BoundedProtocol):
+        load = everyone
 
         def data_received(self, data: bytes) -> None:
             if self._idle and _is_whole_question(data) and everyone.too_many_questions():
@@ -32,7 +32,7 @@ def turning_away(everyone: Crowd) -> type[BoundedProtocol]:
             else:
                 super().data_received(data)
 
-    return TurningAway
+    return LoadShedding
 
 
 def _is_whole_question(data: bytes) -> bool:

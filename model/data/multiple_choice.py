@@ -30,7 +30,7 @@ def letter_read(text: str, options: Sequence[str]) -> int | None:
     return place if match["words"] is None or match["words"].strip() == options[place] else None
 
 
-def lettered(record: Record, seed: int = 0) -> list[tuple[Turn, ...]]:
+def as_multiple_choice(record: Record, seed: int = 0) -> list[tuple[Turn, ...]]:
     """A conversation for each closed turn of a record: the turns before it as they are, and it with its options written out.
 
     seed: of the order of the options, which differs from turn to turn.

@@ -14,7 +14,7 @@ _NEARLY_FULL, _EMPTY_ENOUGH = 0.9, 0.75  # of the engine's queue
 _log = logging.getLogger("roi_agent.requests")
 
 
-class Crowd:
+class Load:
     """How many requests are inside, and how many were turned away.
 
     answer: the whole of what one that is turned away gets.  engine: None where the model has none.

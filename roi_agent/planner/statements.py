@@ -11,7 +11,7 @@ _DETERMINERS = ("the", "a", "an", "any", "all", "every", "each", "some")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Statement:
     """An answer.
 
     text: short.  handles: the regions that it rests on.  value: the answer as true, false, a number or words.
@@ -31,9 +31,9 @@ class Said:
         return f"{text} - not sure: {'; '.join(self.doubts)}" if self.doubts else text
 
 
-def nothing(noun: Noun) -> Said:
+def nothing(noun: Noun) -> Statement:
     """That nothing is there of what a noun names."""
-    return Said(f"There is none: no {bare(noun)} was found", (), "none")
+    return Statement(f"There is none: no {bare(noun)} was found", (), "none")
 
 
 def bare(noun: Noun) -> str:

@@ -28,7 +28,7 @@ class Prefix:
         return sum(each.nbytes for each in (*self.keys, *self.values))
 
 
-class Rows:
+class BatchedKVCache:
     """B rows; a cache in transformers' sense, for one that brings its own mask and positions.
 
     prefixes: of each row; rows of one image stand side by side.  lengths: (B,) own tokens of each row so far.
@@ -81,27 +81,27 @@ class Rows:
         before = torch.tensor([prefix.length for prefix in self.prefixes], device=self.lengths.device)
         return (before + self.lengths)[:, None]
 
-    def take(self, indices: Sequence[int]) -> "Rows":
+    def take(self, indices: Sequence[int]) -> "BatchedKVCache":
         """Some of the rows, in that order; rows of one image must stand side by side there as well."""
         index = torch.tensor(indices, dtype=torch.long, device=self.lengths.device)
-        taken = Rows([self.prefixes[each] for each in indices], self.lengths[index])
+        taken = BatchedKVCache([self.prefixes[each] for each in indices], self.lengths[index])
         taken._keys = [each[index] for each in self._keys]
         taken._values = [each[index] for each in self._values]
         taken._room = self._room
         return taken
 
-    def cut(self, start: int, end: int) -> "Rows":
+    def cut(self, start: int, end: int) -> "BatchedKVCache":
         """Neighbouring rows, without a copy."""
-        part = Rows(self.prefixes[start:end], self.lengths[start:end])
+        part = BatchedKVCache(self.prefixes[start:end], self.lengths[start:end])
         part._keys = [each[start:end] for each in self._keys]
         part._values = [each[start:end] for each in self._values]
         part._room = self._room
         return part
 
-    def joined(self, others: "Rows") -> "Rows":
+    def joined(self, others: "BatchedKVCache") -> "BatchedKVCache":
         """These rows and others behind them."""
         room = max(self._room, others._room)
-        both = Rows([*self.prefixes, *others.prefixes], torch.cat([self.lengths, others.lengths]))
+        both = BatchedKVCache([*self.prefixes, *others.prefixes], torch.cat([self.lengths, others.lengths]))
         both._room = room
         both._keys = [torch.cat(_padded(pair, room)) for pair in zip(self._keys, others._keys, strict=True)]
         both._values = [torch.cat(_padded(pair, room)) for pair in zip(self._values, others._values, strict=True)]
