@@ -2,8 +2,8 @@
 
 A question is a request (`request`) that waits in the queue (`engine`) and is then answered with others (`batch`), in parts
 (`part`) of questions of like length (`grouping`): an image's features and the keys and values of the prompt's beginning are kept
-(`cache`), the runner (`runner`) puts tensors through the model, rows (`rows`) hold the keys and values of each question,
-attention (`attention`) reads their common beginning once, and a sampler (`sampler`) turns logits into text.
+(`cache`), the runner (`runner`) puts tensors through the model, the batched KV cache (`kv_cache`) holds the keys and values of
+each question, attention (`attention`) reads their common beginning once, and a sampler (`sampler`) turns logits into text.
 """
 
 from roi_agent.model.engine.engine import Engine

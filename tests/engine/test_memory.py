@@ -43,7 +43,7 @@ def test_memory_that_runs_out_once_anywhere_ends_no_question(nano: LocalRegionMo
     engine = engine_under(nano, watch)
     expected = told(engine.submit_all(mixed))
     places = watch.places
-    assert {file for file, *_ in places} >= {"attention.py", "batch.py", "rows.py", "runner.py", "sampler.py"} and len(
+    assert {file for file, *_ in places} >= {"attention.py", "batch.py", "kv_cache.py", "runner.py", "sampler.py"} and len(
         places
     ) > 30
     for place, count in list(places.items())[::every]:

@@ -1,4 +1,4 @@
-"""Questions that come while the server is overloaded, at a real server's sockets: turned away whole, in parts, and let in again."""
+"""Questions to an overloaded server, at its real sockets: turned away whole, in parts, and let in again."""
 
 import http.client
 import json
