@@ -62,7 +62,7 @@ def serving(*options: str, port: int = 0, key: str | None = None, command: str =
 @contextmanager
 def inside(app: FastAPI) -> Iterator[int]:
     """The port of a server in this process, with sockets of its own."""
-    config = uvicorn.Config(app, port=free_port(), log_config=None, http=shedding_protocol(app.state.crowd), ws="none")
+    config = uvicorn.Config(app, port=free_port(), log_config=None, http=shedding_protocol(app.state.load), ws="none")
     server = uvicorn.Server(config)
     running = threading.Thread(target=server.run)
     running.start()

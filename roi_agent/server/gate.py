@@ -32,16 +32,16 @@ class Gate:
     """ASGI middleware around the whole application."""
 
     def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: Metrics, load: Load) -> None:
-        self._app, self._settings, self._metrics, self._crowd = app, settings, metrics, load
+        self._app, self._settings, self._metrics, self._load = app, settings, metrics, load
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         path = scope["path"]
-        if path not in WATCHED and (self._crowd.too_many_questions() if path in QUESTIONS else self._crowd.too_many):
-            self._crowd.turned_away()  # before the key is looked at: it is to cost as little as can be
-            await self._crowd.answer(scope, receive, send)
+        if path not in WATCHED and (self._load.too_many_questions() if path in QUESTIONS else self._load.too_many):
+            self._load.turned_away()  # before the key is looked at: it is to cost as little as can be
+            await self._load.answer(scope, receive, send)
             return
         if _is_page(path):
             await self._page(scope, receive, send)
@@ -60,7 +60,7 @@ class Gate:
 
         # A host that listens for news of MCP does so for hours; how many may is counted there.
         counts = path not in WATCHED and not (path == MCP_PATH and scope["method"] == "GET")
-        self._crowd.inside += counts
+        self._load.inside += counts
         self._metrics.in_progress.inc()
         try:
             refusal = self._refusal(scope["path"], headers)
@@ -69,7 +69,7 @@ class Gate:
             else:
                 await self._app(scope, self._counted(receive), named)
         finally:
-            self._crowd.inside -= counts
+            self._load.inside -= counts
             self._metrics.in_progress.dec()
             self._note(scope, name, status, time.perf_counter() - begin)
 
