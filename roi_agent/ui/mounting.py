@@ -1,6 +1,7 @@
 """The page as a part of the server: its routes, its theme, and what goes when the server stops."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -69,9 +70,10 @@ def mount(
         _mount(app, build_page(actions, settings, introduction(models)), visitors, settings)
 
     # Gradio makes one for its editor, which is closed, where all users of a machine share it.
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(1) as thread:
         vars(gradio.routes)["DEFAULT_TEMP_DIR"] = folder
-        asyncio.run(build())  # outside of a loop, Gradio makes some that nobody closes
+        # In a loop, since outside of one Gradio makes some that nobody closes; and in one of its own, whatever runs here.
+        thread.submit(asyncio.run, build()).result()
 
 
 def _mount(app: FastAPI, blocks: gr.Blocks, visitors: Visitors, settings: ServerSettings) -> None:
