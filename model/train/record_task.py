@@ -12,7 +12,7 @@ from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.mixture import Mixture, open_parts
 from roi_agent.model.train.packed_loss import PackedLoss
 from roi_agent.model.train.processes import shard
-from roi_agent.model.train.samples import Batch, Forms, Sample, Samples
+from roi_agent.model.train.samples import Batch, Forms, Samples
 from roi_agent.model.train.settings import RecordSettings
 from roi_agent.model.train.starting import decoder_layers, prepare
 from roi_agent.model.train.task import Figures, Task
@@ -40,11 +40,8 @@ class RecordTask(Task):
         groups = _groups(self.module, settings.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
         self.samples = Samples(self.mixture, processor, length=settings.length, forms=Forms.by_part(settings))
+        self.collate = self.samples.collate
         self.held_out = HeldOut(job.data, settings.evaluate, processor, length=settings.length) if settings.evaluate else None
-
-    def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Samples -> one batch."""
-        return self.samples.collate(samples)
 
     def loss(self, batch: Batch) -> tuple[Tensor, Figures]:
         """A sum over answer tokens."""

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,7 @@ class Task(ABC):
     phase: its name in the log.  kind: what its samples are called in messages.
     module: holds all that learns; the rest of it is frozen.  optimizer: each group has a `share` of the learning rate.
     samples: each determined by its place in the order, `steps * batch` of them.
+    collate: samples -> one batch; like `samples` it goes to the processes that read, and so holds no sharded module.
     figures: columns of the log beside the loss.  shown: those of them that the progress bar shows.
     """
 
@@ -64,13 +65,10 @@ class Task(ABC):
     module: nn.Module
     optimizer: AdamW
     samples: Dataset[Any]
+    collate: Callable[[Sequence[Any]], Any]
     figures: tuple[str, ...]
     shown: tuple[str, ...]
     num_parameters: int = 0  # that each token passes through
-
-    @abstractmethod
-    def collate(self, samples: Sequence[Any]) -> Any:
-        """Samples -> one batch."""
 
     @abstractmethod
     def loss(self, batch: Any) -> tuple[Tensor, Figures]:

@@ -71,15 +71,11 @@ class Phase(Task):
         self.phase, self.figures, self.shown = phase.name, trainee.figures, trainee.shown
         self.schedule, self.first = settings.schedule(phase), settings.first_scene(phase)
         self.described = {**asdict(phase), "preset": settings.preset, "seed": settings.seed, "first_scene": self.first}
-        self.samples = trainee.dataset(phase, self.first)
+        self.samples, self.collate = trainee.dataset(phase, self.first), trainee.collate
         self.module = trainee.model
         freeze_all_but(self.module, phase.trained)
         groups = parameter_groups(self.module, phase.rates)
         self.optimizer = torch.optim.AdamW(groups, lr=phase.learning_rate, weight_decay=phase.weight_decay, betas=(0.9, 0.98))
-
-    def collate(self, samples: Sequence[Any]) -> Any:
-        """Samples -> one batch."""
-        return self.trainee.collate(samples)
 
     def loss(self, batch: Any) -> tuple[Tensor, Figures]:
         """What the phase minimises: a mean over the batch."""
