@@ -20,7 +20,8 @@ from roi_agent.model.train import run_checkpoints
 from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.mixture import Mixture, open_parts
 from roi_agent.model.train.packed_loss import PackedLoss
-from roi_agent.model.train.starting import cast, prepare
+from roi_agent.model.train.parameters import cast
+from roi_agent.model.train.starting import prepare
 from roi_agent.model.utils.atomic_files import atomic_folder
 
 ADAPTER = "adapter"

@@ -1,5 +1,6 @@
-"""Which parameters of a model learn."""
+"""Which parameters of a model learn, and in which type."""
 
+import torch
 from torch import nn
 
 from roi_agent.model.errors import InvalidSetting
@@ -23,3 +24,16 @@ def freeze_all_but(model: nn.Module, trained: tuple[str, ...]) -> list[nn.Parame
         if not any(parameter.requires_grad for parameter in module.parameters()):
             module.eval()
     return learning
+
+
+def cast(model: nn.Module, frozen: torch.dtype, learning: torch.dtype = torch.float32) -> None:
+    """What is frozen in one type and what learns in another, without a rounding on the way.
+
+    Buffers that are not stored are left alone: rotary frequencies are float32 in every model.
+    """
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            parameter.data = parameter.data.to(learning if parameter.requires_grad else frozen)
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_floating_point() and name not in module._non_persistent_buffers_set:
+                buffer.data = buffer.data.to(frozen)

@@ -21,7 +21,7 @@ from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotF
 from roi_agent.model.gpt4roi.configuration import PRESETS, GPT4RoIConfig
 from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor, new_processor, register_special_tokens
-from roi_agent.model.train.parameters import freeze_all_but
+from roi_agent.model.train.parameters import cast, freeze_all_but
 from roi_agent.model.train.settings import LoraSettings, RecordSettings
 
 NANO = Path(__file__).parent.parent / "nano"
@@ -157,19 +157,6 @@ def _check_learning(model: GPT4RoIForConditionalGeneration, trained: Iterable[st
             problem = f"{f'the {part}'.replace('_', ' ') if whole else frozen[0]} starts from random weights and does not learn"
             give = "give --projector, LLaVA's file, or " if part == "projector" else ""
             raise InvalidSetting(problem, do=f"{give}name {part} under trained")
-
-
-def cast(model: nn.Module, frozen: torch.dtype, learning: torch.dtype = torch.float32) -> None:
-    """What is frozen in one type and what learns in another, without a rounding on the way.
-
-    Buffers that are not stored are left alone: rotary frequencies are float32 in every model.
-    """
-    for module in model.modules():
-        for parameter in module.parameters(recurse=False):
-            parameter.data = parameter.data.to(learning if parameter.requires_grad else frozen)
-        for name, buffer in module.named_buffers(recurse=False):
-            if buffer.is_floating_point() and name not in module._non_persistent_buffers_set:
-                buffer.data = buffer.data.to(frozen)
 
 
 def restart(model: GPT4RoIForConditionalGeneration, part: str) -> None:

@@ -21,7 +21,6 @@ from roi_agent.cli.options import (
     SegmenterOption,
     UnitOption,
     WorkspaceOption,
-    boxes,
     check_picture,
     chosen,
     given_image,
@@ -29,11 +28,11 @@ from roi_agent.cli.options import (
     loaded,
     notes,
     opened_workspace,
-    points,
     print_json,
     save_picture,
 )
 from roi_agent.cli.pointing import Pointing
+from roi_agent.cli.values import boxes, points
 from roi_agent.model.errors import InvalidSetting
 
 app = Commands()

@@ -16,18 +16,16 @@ from roi_agent.cli.options import (
     RegionModelOption,
     SegmenterOption,
     UnitOption,
-    boxes,
     chosen,
     err,
     given_image,
     list_regions,
     loaded,
     notes,
-    numbers,
     out,
-    points,
 )
 from roi_agent.cli.pointing import Pointing
+from roi_agent.cli.values import boxes, numbers, points
 from roi_agent.model.domain.introduction import NANO
 from roi_agent.model.errors import InvalidSetting, UserError
 

@@ -19,17 +19,16 @@ from roi_agent.cli.options import (
     SegmenterOption,
     UnitOption,
     WorkspaceOption,
-    boxes,
     check_picture,
     chosen,
     introduce,
     loaded,
     opened_workspace,
     out,
-    points,
     print_json,
     save_picture,
 )
+from roi_agent.cli.values import boxes, points
 from roi_agent.model.errors import InvalidSetting
 
 if TYPE_CHECKING:

@@ -25,7 +25,6 @@ from roi_agent.cli.options import (
     SegmenterOfSet,
     UnitOption,
     announce,
-    boxes,
     chosen,
     err,
     given_image,
@@ -33,6 +32,7 @@ from roi_agent.cli.options import (
     out,
     print_json,
 )
+from roi_agent.cli.values import boxes
 from roi_agent.model.errors import InvalidSetting
 
 if TYPE_CHECKING:

@@ -27,9 +27,9 @@ from roi_agent.cli.options import (
     err,
     given_image,
     loading,
-    num_bytes,
     require,
 )
+from roi_agent.cli.values import num_bytes
 from roi_agent.model.errors import InvalidSetting
 
 if TYPE_CHECKING:
