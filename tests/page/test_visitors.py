@@ -1,6 +1,5 @@
 """Several people at the page at once, and a server that stops under them."""
 
-import time
 
 from playwright.sync_api import Browser, expect
 
@@ -43,7 +42,7 @@ def test_a_server_stops_at_once_though_a_page_is_open(chromium: Browser) -> None
     with serving("--ui") as running:
         person = Person(chromium, running.address)
         person.open_scene(1)
-        begin = time.monotonic()
         assert running.stop() == 0
-        assert time.monotonic() - begin < 15  # and not the half minute that requests in progress may have
         person.context.close()
+    # uvicorn says so where it waited as long as requests in progress may take.
+    assert not [line for line in running.lines if "graceful shutdown exceeded" in line]
