@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from roi_agent.loading import build_toolbox, load_detector, load_region_model, load_segmenter
     from roi_agent.model.geometry.regions import Box, Region
     from roi_agent.tools.workspace import Workspace
-    from roi_agent.web_images import fetch_image
 
     __version__: str
 
@@ -22,7 +21,6 @@ __all__ = [
     "__version__",
     "build_agent",
     "build_toolbox",
-    "fetch_image",
     "load_detector",
     "load_region_model",
     "load_segmenter",
@@ -34,7 +32,6 @@ _HOMES = {
     "Workspace": "roi_agent.tools.workspace",
     "build_agent": "roi_agent.agent.agent",
     "build_toolbox": "roi_agent.loading",
-    "fetch_image": "roi_agent.web_images",
     "load_detector": "roi_agent.loading",
     "load_region_model": "roi_agent.loading",
     "load_segmenter": "roi_agent.loading",

@@ -29,14 +29,12 @@ _INSTEAD = "upload it to /v1/images, or send a data: URL"
 _INSTEAD_HERE = f"download it and give the file, or name a host of your own in {IMAGE_HOSTS}"
 
 
-def fetch(address: str, *, hosts: Iterable[str] | None = None, max_bytes: int = MAX_BYTES) -> bytes:
-    """Fetch what lies at a web address that a user has typed, from any public host.
+def fetch(address: str, *, max_bytes: int = MAX_BYTES) -> bytes:
+    """Fetch what lies at a web address that a user has typed, from any public host and from those of ROI_AGENT_IMAGE_HOSTS.
 
-    hosts: further ones, which may lie in a network of the user's own, as `WebImages` reads them; by default those of
-        ROI_AGENT_IMAGE_HOSTS.
     Errors: those of `WebImages` and its `fetch`.
     """
-    web = WebImages(_hosts_from_environment() if hosts is None else hosts, max_bytes=max_bytes, any_public=True)
+    web = WebImages(_hosts_from_environment(), max_bytes=max_bytes, any_public=True)
     with ThreadPoolExecutor(1) as thread:  # of its own: notebooks have a loop that runs already
         return thread.submit(web.fetch, address).result()
 

@@ -1,6 +1,5 @@
 """Several people at the page at once, and a server that stops under them."""
 
-
 from playwright.sync_api import Browser, expect
 
 from tests.browser import Person

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pytest
 from starlette.testclient import TestClient
 
-from roi_agent import Workspace, build_agent, fetch_image, load_region_model
+from roi_agent import Workspace, build_agent, load_region_model
 from roi_agent.loading import load_models
 from roi_agent.mcp import Workspaces
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, QueueFull, RoiAgentError
@@ -203,12 +203,12 @@ def test_an_address_that_a_user_types_is_fetched_from_public_hosts_and_from_thos
     asked = ("ask", address, "What is <region1>?", "--box", "10,20,110,140", "--max-new-tokens", "4")
     monkeypatch.delenv(IMAGE_HOSTS, raising=False)
     with pytest.raises(ImageUnreadable, match="not public"):
-        fetch_image(address)
+        load_image(address)
     refused = run(*asked)
     assert refused.code == 2 and "not public" in refused.err and IMAGE_HOSTS in refused.err
     monkeypatch.setenv(IMAGE_HOSTS, f"example.org, {host}")
-    assert fetch_image(address).digest() == load_image(SCENE).digest()
-    assert fetch_image(address).source == "web address"
+    assert load_image(address).digest() == load_image(SCENE).digest()
+    assert load_image(address).source == "web address"
     assert run(*asked).out == run("ask", str(SCENE), *asked[2:]).out
     assert run("detect", address, "flag .").code == 0
     result = build_agent(planner="offline").run(address, "How many flags are there?")
@@ -279,9 +279,11 @@ def test_where_strangers_name_images_the_setting_of_a_user_opens_no_host(host: s
     assert not Handler.hosts
 
 
-def test_an_address_is_fetched_within_a_running_loop_too(host: str) -> None:
+def test_an_address_is_fetched_within_a_running_loop_too(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(IMAGE_HOSTS, host)
+
     async def notebook() -> str:
-        return fetch_image(f"http://{host}/scene1.png", hosts=[host]).digest()
+        return load_image(f"http://{host}/scene1.png").digest()
 
     assert asyncio.run(notebook()) == load_image(SCENE).digest()
 
