@@ -1,4 +1,4 @@
-"""What a training shows while it goes on: a log as CSV, files for TensorBoard, and a progress bar."""
+"""What a training shows while it runs: a log as CSV, files for TensorBoard, and a progress bar."""
 
 import logging
 import time

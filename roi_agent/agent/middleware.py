@@ -20,7 +20,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from roi_agent.agent.events import Calling
-from roi_agent.agent.repair import mended, refusal
+from roi_agent.agent.repair import refusal, repaired
 from roi_agent.agent.running import Mark, Run
 from roi_agent.model.utils.display import shrunk
 from roi_agent.prompts import load_blocks
@@ -77,7 +77,7 @@ class Supervision(AgentMiddleware[AgentState[Any], Run]):
         begun = run.begin()
         response = run.within(lambda: handler(request))
         taken = {str(call["id"]) for each in request.messages if isinstance(each, AIMessage) for call in each.tool_calls}
-        message, replies = mended(response.result, taken, run.budget.calls_per_step)
+        message, replies = repaired(response.result, taken, run.budget.calls_per_step)
         usage: Mapping[str, int] = message.usage_metadata or {}  # type: ignore[assignment]
         calls = [{"name": call["name"], "args": call["args"]} for call in message.tool_calls]
         run.record(

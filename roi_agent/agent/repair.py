@@ -16,7 +16,7 @@ _ID = re.compile(r"[!-~]{1,40}")  # as long as its ids may be
 _SHOWN = 200  # characters of arguments that cannot be read
 
 
-def mended(result: Sequence[BaseMessage], taken: Collection[str], most: int) -> tuple[AIMessage, list[ToolMessage]]:
+def repaired(result: Sequence[BaseMessage], taken: Collection[str], most: int) -> tuple[AIMessage, list[ToolMessage]]:
     """The planner's message with calls that can go into a history, and the replies to those of them that cannot be run.
 
     result: what the model gave: its message, and replies to answers in a form.  taken: ids of the calls before.

@@ -1,7 +1,7 @@
-"""`roi-agent serve` and `roi-agent mcp`."""
+"""`roi-agent serve`, and what serving MCP over HTTP has in common with it."""
 
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,11 +21,9 @@ from roi_agent.cli.options import (
     PlannerOption,
     RegionModelOfSet,
     SegmenterOfSet,
-    WorkspaceOption,
     announce,
     chosen,
     err,
-    given_image,
     loading,
     require,
 )
@@ -135,9 +133,9 @@ def serve(
         require("gradio", "gradio_image_annotation", extra="ui")
     if with_mcp:
         require("mcp", extra="mcp")
-    _only_with(context, "ui", ui, ["planner", "base_url", "visitors", "visitor_memory", "page_memory", "visitor_idle"])
-    _only_with(context, "mcp", with_mcp, ["allow_folder"])
-    settings = _settings(
+    only_with(context, "ui", ui, ["planner", "base_url", "visitors", "visitor_memory", "page_memory", "visitor_idle"])
+    only_with(context, "mcp", with_mcp, ["allow_folder"])
+    settings = server_settings(
         max_pixels,
         host=host,
         port=port,
@@ -173,7 +171,8 @@ class _Parts:
         return (", with a web page at /ui" if self.page else "") + (", with MCP at /mcp" if self.mcp is not None else "")
 
 
-def _settings(max_pixels: int | None, **given: Any) -> "ServerSettings":
+def server_settings(max_pixels: int | None, **given: Any) -> "ServerSettings":
+    """The settings given on the command line over those of the environment.  Error: InvalidSetting."""
     from roi_agent.settings import ServerSettings
 
     return ServerSettings.from_environment(**given, **({} if max_pixels is None else {"max_image_pixels": max_pixels}))
@@ -194,12 +193,12 @@ def _serve(choice: ModelChoice, settings: "ServerSettings", name: str, parts: _P
             if parts.page:
                 _mount_page(application, settings, *parts.page)
             if parts.mcp is not None:
-                _mount_mcp(application, settings, parts.mcp)
+                mount_mcp(application, settings, parts.mcp)
         announce(models)
-        _run(application, settings, listening, f"roi-agent serves {name}{parts.text}")
+        run_until_stopped(application, settings, listening, f"roi-agent serves {name}{parts.text}")
 
 
-def _run(application: "FastAPI", settings: "ServerSettings", listening: Any, what: str, path: str = "") -> None:
+def run_until_stopped(application: "FastAPI", settings: "ServerSettings", listening: Any, what: str, path: str = "") -> None:
     """Serve until stopped.  what: is printed with the address once the server is up."""
     from roi_agent.server import serve
 
@@ -214,7 +213,7 @@ def _mount_page(application: "FastAPI", settings: "ServerSettings", planner: str
     mount(application, state.models, settings, load_planner(planner, base_url=base_url), state.finding.run, state.finding.call)
 
 
-def _only_with(context: typer.Context, switch: str, on: bool, names: Sequence[str]) -> None:
+def only_with(context: typer.Context, switch: str, on: bool, names: Sequence[str]) -> None:
     """Refuse options that would do nothing.  Error: InvalidSetting."""
     for name in () if on else names:
         source: Any = context.get_parameter_source(name)
@@ -223,7 +222,8 @@ def _only_with(context: typer.Context, switch: str, on: bool, names: Sequence[st
             raise InvalidSetting(f"{option} is given without --{switch}", do=f"give --{switch} too, or leave {option} out")
 
 
-def _mount_mcp(application: "FastAPI", settings: "ServerSettings", folders: Sequence[Path]) -> None:
+def mount_mcp(application: "FastAPI", settings: "ServerSettings", folders: Sequence[Path]) -> None:
+    """Serve the tools at /mcp too.  folders: whose images clients may open by path."""
     from roi_agent import __version__
     from roi_agent.mcp import Workspaces, build_server, mount
 
@@ -231,81 +231,3 @@ def _mount_mcp(application: "FastAPI", settings: "ServerSettings", folders: Sequ
     limits: dict[str, Any] = {"max_pixels": settings.max_image_pixels, "image_bytes": settings.image_bytes}
     workspaces = Workspaces(state.models, folders=folders, load=state.images.get, **limits)
     mount(application, build_server(workspaces, version=__version__, lanes=state.finding), settings)
-
-
-_MCP_EXAMPLES = """Examples:
-
-`roi-agent mcp examples/scene1.png`
-
-`roi-agent mcp --http --port 8765 --allow-folder pictures/`
-
-A host such as Claude Desktop starts the first itself: {"mcpServers": {"roi-agent": {"command": "roi-agent", "args": ["mcp"]}}}"""
-
-
-@app.command(epilog=_MCP_EXAMPLES)
-def mcp(
-    context: typer.Context,
-    images: Annotated[list[str] | None, typer.Argument(help="Image files to open at the start.", metavar="[IMAGE]...")] = None,
-    workspace: WorkspaceOption = None,
-    models: ModelsOption = "nano",
-    region_model: RegionModelOfSet = None,
-    detector: DetectorOfSet = None,
-    segmenter: SegmenterOfSet = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    budget: BudgetOption = None,
-    max_pixels: MaxPixelsOption = None,
-    http: Annotated[bool, typer.Option("--http", help="Serve at http://HOST:PORT/mcp instead of over standard input.")] = False,
-    host: HostOption = "127.0.0.1",
-    port: PortOption = 8765,
-    allow_folder: FolderOption = None,
-    allow_origin: OriginOption = None,
-    image_memory: ImageMemoryOption = "512MiB",
-) -> None:
-    """Serve the tools to an MCP host: over standard input to a host that starts this command, or over HTTP.
-
-    Over HTTP, every client has workspaces of its own; the key for clients is read from ROI_AGENT_API_KEY. `roi-agent serve --mcp`
-    serves the tools beside the API, and has more options.
-    """
-    _only_with(context, "http", http, ["host", "port", "allow_folder", "allow_origin", "image_memory"])
-    require("mcp", extra="mcp")
-    choice = chosen(models, region_model, detector, segmenter, device, dtype, budget)
-    if http:
-        if images or workspace:
-            raise InvalidSetting("images and a workspace are given with --http", do="clients open theirs with open_image")
-        require("fastapi", "uvicorn", "prometheus_client", extra="serve")
-        memory, origins = num_bytes(image_memory), tuple(allow_origin or ())
-        settings = _settings(max_pixels, host=host, port=port, image_bytes=memory, allow_origins=origins)
-        _mcp_over_http(choice, settings, allow_folder or ())
-    else:
-        _mcp_over_stdio(choice, images or (), workspace, max_pixels)
-
-
-def _mcp_over_http(choice: ModelChoice, settings: "ServerSettings", folders: Sequence[Path]) -> None:
-    """The server of `serve` with no routes but those of MCP and of health."""
-    from roi_agent.server import listen
-
-    with closing(listen(settings)) as listening:
-        from roi_agent.loading import load_choice
-        from roi_agent.server import build_app
-
-        models = load_choice(choice)
-        application = build_app(models, settings, name=Path(str(choice.region_model)).name, api=False)
-        _mount_mcp(application, settings, folders)
-        announce(models)
-        _run(application, settings, listening, "roi-agent serves MCP", path="/mcp")
-
-
-def _mcp_over_stdio(choice: ModelChoice, images: Sequence[str], folder: Path | None, max_pixels: int | None) -> None:
-    from roi_agent import __version__
-    from roi_agent.loading import load_choice
-    from roi_agent.mcp import Workspaces, build_server, run_stdio
-    from roi_agent.tools.workspace import Workspace
-
-    models = load_choice(choice)
-    with Workspace.opened(folder) if folder else nullcontext(Workspace()) as held:
-        for image in images:
-            held.add_image(given_image(image, max_pixels))
-        interrupted = run_stdio(build_server(Workspaces(models, only=held, max_pixels=max_pixels), version=__version__))
-    if interrupted:  # raised only now, when the workspace has been saved
-        raise KeyboardInterrupt

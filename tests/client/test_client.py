@@ -45,7 +45,7 @@ from tests.serving import Serving, free_port, serving
 
 SCENE = Path(__file__).parents[2] / "examples" / "scene1.png"
 UMBRELLA, FLAG, SQUARE = [123, 194, 303, 377], [141, 9, 246, 134], [315, 145, 504, 334]
-KEY = "a-key-of-16-signs"
+KEY = "a-key-of-16-chars"
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tests.serving import ROOT
 
 SCENE = ROOT / "examples" / "scene1.png"
 DATA_URL = "data:image/png;base64," + base64.b64encode(SCENE.read_bytes()).decode()
-KEY = "a-key-of-16-signs"
+KEY = "a-key-of-16-chars"
 
 
 async def call(client: Client, tool: str, arguments: dict[str, Any], **options: Any) -> Any:

@@ -124,7 +124,7 @@ def test_a_connection_without_a_request_is_closed(hurried: int, sent: bytes) -> 
     assert (b"200 OK" in came) == (START in sent) and b"408" not in came
 
 
-@pytest.mark.parametrize("key", [None, "a-key-of-16-signs"])
+@pytest.mark.parametrize("key", [None, "a-key-of-16-chars"])
 def test_bodies_that_never_end_do_not_keep_others_out(key: str | None) -> None:
     """As many as may be inside: until they are refused health and metrics are still told, and then all is as before."""
     headers = {"authorization": f"Bearer {key}"} if key else {}

@@ -33,7 +33,7 @@ from roi_agent.server.waiting import Lane
 from roi_agent.settings import ServerSettings, api_key_from_environment
 
 SCENE = Path(__file__).parents[2] / "examples" / "scene1.png"
-KEY = "a-key-of-16-signs"
+KEY = "a-key-of-16-chars"
 ASK = {"questions": [{"turns": [{"question": "What colour is <region1>?"}], "regions": [{"box": [123, 194, 303, 377]}]}]}
 
 
