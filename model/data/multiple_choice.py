@@ -11,14 +11,14 @@ from roi_agent.prompts import load_blocks
 _LETTER = re.compile(r"\(?([A-Z])\)?[.:]?(?:\s+(?P<words>.*))?|\(?([a-z])\)?[.:]?", re.DOTALL)
 
 
-def with_letters(question: str, options: Sequence[str]) -> str:
+def with_lettered_options(question: str, options: Sequence[str]) -> str:
     """The question, then its options in this order, one a line."""
     texts = load_blocks("choices")
     lines = [texts["choice"].format(letter=_letter(place), text=text) for place, text in enumerate(options)]
     return texts["lettered"].format(question=question, choices="\n".join(lines))
 
 
-def letter_read(text: str, options: Sequence[str]) -> int | None:
+def parse_letter(text: str, options: Sequence[str]) -> int | None:
     """The place of the option that a text names: by its letter, alone or with the option's own words; else None.
 
     A small letter counts where it stands alone: some tokenizers, such as nano's, have no capitals, and "a" may be an article.
@@ -38,13 +38,13 @@ def as_multiple_choice(record: Record, seed: int = 0) -> list[tuple[Turn, ...]]:
     made = []
     for number, turn in enumerate(record.turns):
         if turn.options:
-            options = drawn(record, number, seed)
-            closed = Turn(with_letters(turn.question, options), _letter(options.index(turn.answer)))
+            options = shuffled_options(record, number, seed)
+            closed = Turn(with_lettered_options(turn.question, options), _letter(options.index(turn.answer)))
             made.append((*record.conversation()[:number], closed))
     return made
 
 
-def drawn(record: Record, turn: int, seed: int = 0) -> tuple[str, ...]:
+def shuffled_options(record: Record, turn: int, seed: int = 0) -> tuple[str, ...]:
     """The options of a turn in the order in which letters are given to them."""
     options = record.turns[turn].options
     return tuple(Random(f"{seed} {record.id} {turn}").sample(options, len(options)))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from roi_agent.model.errors import MissingExtra, ScoringFailed
-from roi_agent.model.evaluate.intervals import Numbers, OfSums, ratio, share
+from roi_agent.model.evaluate.intervals import FigureOfSums, Numbers, ratio, share
 
 _START_S, _EACH_S = 300.0, 0.05  # that a Java program may take: to start, and for each caption
 _INSTALL = "pip install 'roi-agent[evaluate]'"
@@ -27,13 +27,13 @@ def caption_statistics(systems: Sequence[Sequence[str]], references: Sequence[Se
     """
     check_installed()
     texts = [text for captions in systems for text in captions] + [text for some in references for text in some]
-    tokens = iter(_tokenized(texts))
-    said = [[next(tokens) for _ in captions] for captions in systems]
+    tokens = iter(_tokenize(texts))
+    predicted = [[next(tokens) for _ in captions] for captions in systems]
     truth = [[next(tokens) for _ in some] for some in references]
-    meteor = _meteor(said, truth)
+    meteor = _meteor(predicted, truth)
     return [
-        {"BLEU-4": _bleu(captions, truth), "METEOR": meteor[number], **_means(captions, truth)}
-        for number, captions in enumerate(said)
+        {"BLEU-4": _bleu(captions, truth), "METEOR": meteor[number], **_rouge_and_cider(captions, truth)}
+        for number, captions in enumerate(predicted)
     ]
 
 
@@ -80,17 +80,17 @@ def meteor(sums: Numbers) -> Numbers:
     matches = sums[..., 4:20].reshape(*sums.shape[:-1], 4, 4)  # kind of match; content said, in reference, function said, ...
     chunks, words, reference_words = (sums[..., i] for i in range(20, 23))
 
-    def covered(column: int, total: Numbers, of_function: Numbers) -> Numbers:
+    def weighted_share(column: int, total: Numbers, of_function: Numbers) -> Numbers:
         weighted = (weights * (delta * matches[..., column] + (1 - delta) * matches[..., column + 2])).sum(-1)
         return ratio(weighted, delta * (total - of_function) + (1 - delta) * of_function)
 
-    precision, recall = covered(0, length, function), covered(1, reference, reference_function)
+    precision, recall = weighted_share(0, length, function), weighted_share(1, reference, reference_function)
     mean = ratio(precision * recall, alpha * precision + (1 - alpha) * recall)
     scores: Numbers = mean * (1 - gamma * ratio(2 * chunks, words + reference_words) ** beta)
     return scores
 
 
-FIGURES: dict[str, OfSums] = {"BLEU-4": bleu_4, "METEOR": meteor, "ROUGE-L": share, "CIDEr": share}
+FIGURES: dict[str, FigureOfSums] = {"BLEU-4": bleu_4, "METEOR": meteor, "ROUGE-L": share, "CIDEr": share}
 
 
 # ------------------------------------------------------------ what each caption adds
@@ -110,14 +110,14 @@ def _bleu(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Numbe
     return np.array(rows, dtype=np.float64)
 
 
-def _means(captions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Numbers]:
+def _rouge_and_cider(captions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Numbers]:
     """ROUGE-L and CIDEr, which are means of the captions' own scores."""
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
 
-    said = {number: [caption] for number, caption in enumerate(captions)}
+    predicted = {number: [caption] for number, caption in enumerate(captions)}
     truth = {number: list(some) for number, some in enumerate(references)}
-    found = {"ROUGE-L": Rouge().compute_score(truth, said)[1], "CIDEr": Cider().compute_score(truth, said)[1]}
+    found = {"ROUGE-L": Rouge().compute_score(truth, predicted)[1], "CIDEr": Cider().compute_score(truth, predicted)[1]}
     return {name: np.stack([scores, np.ones(len(scores))], axis=1) for name, scores in found.items()}
 
 
@@ -126,7 +126,7 @@ def _meteor(systems: Sequence[Sequence[str]], references: Sequence[Sequence[str]
     from pycocoevalcap.meteor import meteor as package
 
     lines = [
-        " ||| ".join(("SCORE", *(_unmarked(each) for each in some), _unmarked(caption)))
+        " ||| ".join(("SCORE", *(_without_separator(each) for each in some), _without_separator(caption)))
         for captions in systems
         for caption, some in zip(captions, references, strict=True)
     ]
@@ -139,7 +139,7 @@ def _meteor(systems: Sequence[Sequence[str]], references: Sequence[Sequence[str]
     return np.split(rows, len(systems))
 
 
-def _tokenized(texts: Sequence[str]) -> list[str]:
+def _tokenize(texts: Sequence[str]) -> list[str]:
     """As the Penn Treebank does, in small letters and without punctuation."""
     from pycocoevalcap.tokenizer import ptbtokenizer as package
 
@@ -164,10 +164,10 @@ def _run(options: Sequence[str], folder: Path, lines: Sequence[str], what: str) 
         raise ScoringFailed(f"{what} cannot be started: {error.strerror}", do=_INSTALL) from None
     found = done.stdout.split("\n")[:-1]
     if done.returncode or len(found) != len(lines):
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[0]
-        raise ScoringFailed(f"{what} gave {len(found)} of {len(lines)} lines: {said}", do="see whether `java -version` works")
+        message = (done.stderr.strip().splitlines() or ["it said nothing"])[0]
+        raise ScoringFailed(f"{what} gave {len(found)} of {len(lines)} lines: {message}", do="see whether `java -version` works")
     return found
 
 
-def _unmarked(text: str) -> str:
+def _without_separator(text: str) -> str:
     return text.replace("|||", "")

@@ -13,7 +13,7 @@ RESAMPLES = 1000
 _AT_ONCE = 2**22  # counts of resampled images in memory
 
 Numbers = NDArray[np.float64]
-OfSums = Callable[[Numbers], Numbers]  # sums (..., K) -> figures (...)
+FigureOfSums = Callable[[Numbers], Numbers]  # sums (..., K) -> figures (...)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Interval:
     high: float
 
 
-def interval(statistics: Numbers, images: Sequence[str], figure: OfSums, *, seed: int = 0) -> Interval:
+def interval(statistics: Numbers, images: Sequence[str], figure: FigureOfSums, *, seed: int = 0) -> Interval:
     """The figure of all questions, with its 95 % percentile interval.
 
     statistics: (N, K), what each question adds to the K sums.  images: N names; questions of one image stay together.

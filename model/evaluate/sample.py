@@ -72,7 +72,7 @@ class Output:
     text: str = ""
     scores: tuple[float, ...] = ()
     finish: str = ""
-    trouble: str = ""
+    error: str = ""
     problem: str = ""
 
     @property
@@ -94,13 +94,13 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class Prediction:
     """A sample with its output."""
 
     sample: Sample
     output: Output
 
     @property
-    def chosen_right(self) -> bool:
+    def is_right_choice(self) -> bool:
         """Whether the right option was the likeliest."""
-        return not self.output.trouble and self.output.text == self.sample.truth
+        return not self.output.error and self.output.text == self.sample.truth

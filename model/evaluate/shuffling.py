@@ -10,7 +10,7 @@ from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import Region
 
 
-def shuffled(samples: Iterable[Sample], records: Sequence[Record], *, seed: int) -> Iterator[Sample]:
+def shuffle_boxes(samples: Iterable[Sample], records: Sequence[Record], *, seed: int) -> Iterator[Sample]:
     """The same questions about regions that lie elsewhere.
 
     Each region gets the box of another region of its record, or where the record has one only, of another record of the same

@@ -18,7 +18,7 @@ from roi_agent.model.toy.evaluate.segmentation import (
     EVERYTHING,
     GOALS,
     POINT,
-    Outlined,
+    MaskResult,
     evaluate_segmentation,
     iou,
     segmentation_scores,
@@ -159,7 +159,7 @@ def test_a_cut_run_goes_on_with_the_same_losses(tmp_path: Path, monkeypatch: pyt
 def test_iou_and_means() -> None:
     one, other = np.array([[True, True, False]]), np.array([[False, True, True]])
     assert iou(one, one) == 1 and iou(one, other) == pytest.approx(1 / 3) and iou(one & ~one, one & ~one) == 0
-    table = segmentation_scores([Outlined(BOX, 0.9, 0.0, 0.5), Outlined(BOX, 0.8, 0.2, 0.7), Outlined(EVERYTHING, 1.0)])
+    table = segmentation_scores([MaskResult(BOX, 0.9, 0.0, 0.5), MaskResult(BOX, 0.8, 0.2, 0.7), MaskResult(EVERYTHING, 1.0)])
     assert table[0].name == BOX and table[0].things == 2 and table[0].reached
     assert (table[0].iou, table[0].shuffled, table[0].filled_box) == pytest.approx((0.85, 0.1, 0.6))
     assert (table[1].iou, table[1].shuffled, table[1].goal) == (1.0, None, None)

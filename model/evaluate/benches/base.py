@@ -11,17 +11,17 @@ import numpy as np
 
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import DataNotFound
-from roi_agent.model.evaluate.intervals import Numbers, OfSums, share
-from roi_agent.model.evaluate.sample import Answered, Sample
+from roi_agent.model.evaluate.intervals import FigureOfSums, Numbers, share
+from roi_agent.model.evaluate.sample import Prediction, Sample
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.protocol.conversation import Turn, mentioned
 
 _ARTICLE = re.compile(r"^(a|an|the) ")
-SHORT = 16  # tokens of an answer that is a name, a letter, yes or no
+SHORT_ANSWER = 16  # tokens of an answer that is a name, a letter, yes or no
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Measure:
+class Metric:
     """A figure and what it is made of.
 
     statistics: (N, K), what each of N questions adds to K sums.  images: the N images.  figure: sums (..., K) -> figures (...).
@@ -32,7 +32,7 @@ class Measure:
     name: str
     statistics: Numbers
     images: Sequence[str]
-    figure: OfSums = share
+    figure: FigureOfSums = share
     chance: float | None = None
     detail: bool = False
 
@@ -62,62 +62,62 @@ class Bench(ABC):
         """The questions about the records; a record that does not suit the bench gives none."""
 
     @abstractmethod
-    def measures(self, answered: Sequence[Answered]) -> list[Measure]:
+    def metrics(self, predictions: Sequence[Prediction]) -> list[Metric]:
         """The figures of answers to all questions, with the right boxes or with shuffled ones."""
 
-    def counts(self, answered: Sequence[Answered]) -> dict[str, int]:
+    def counts(self, predictions: Sequence[Prediction]) -> dict[str, int]:
         """What else should be known of the answers, such as how many could not be read."""
         return {}
 
 
-def about(turn: str, regions: Sequence[Region]) -> tuple[Region, ...]:
+def mentioned_regions(turn: str, regions: Sequence[Region]) -> tuple[Region, ...]:
     """The regions that a question mentions."""
     names = mentioned(turn)
-    return tuple(bare(region) for region in regions if region.name in names)
+    return tuple(without_label(region) for region in regions if region.name in names)
 
 
-def bare(region: Region) -> Region:
+def without_label(region: Region) -> Region:
     """A region without its label, which would be the answer."""
     return Region(region.name, region.box, mask=region.mask)
 
 
-def asked(record: Record, turn: int) -> tuple[Turn, ...]:
+def turns_up_to(record: Record, turn: int) -> tuple[Turn, ...]:
     """The conversation of a record up to a turn, which is open; the earlier ones have their right answers."""
     return (*record.conversation()[:turn], Turn(record.turns[turn].question))
 
 
-def plain(text: str) -> str:
+def normalised(text: str) -> str:
     """An answer as it is compared: small letters, no article in front, no full stop at the end."""
     return _ARTICLE.sub("", " ".join(text.lower().split()).rstrip(".")).strip()
 
 
-def same(answered: Answered) -> bool:
+def is_exact_match(prediction: Prediction) -> bool:
     """Whether the written answer is the right one."""
-    return not answered.output.trouble and plain(answered.output.text) == plain(answered.sample.truth)
+    return not prediction.output.error and normalised(prediction.output.text) == normalised(prediction.sample.truth)
 
 
-def accuracy(name: str, answered: Sequence[Answered], right: Iterable[bool], *, chance: float | None) -> Measure:
+def accuracy(name: str, predictions: Sequence[Prediction], right: Iterable[bool], *, chance: float | None) -> Metric:
     """The share of right answers."""
     statistics = np.array([[float(each), 1.0] for each in right]).reshape(-1, 2)
-    return Measure(name, statistics, [each.sample.image for each in answered], chance=chance)
+    return Metric(name, statistics, [each.sample.image for each in predictions], chance=chance)
 
 
-def most_frequent(answered: Sequence[Answered]) -> float:
+def majority_baseline(predictions: Sequence[Prediction]) -> float:
     """The accuracy of always giving the most frequent answer."""
-    truths = Counter(plain(each.sample.truth) for each in answered)
-    return truths.most_common(1)[0][1] / len(answered) if answered else 0.0
+    truths = Counter(normalised(each.sample.truth) for each in predictions)
+    return truths.most_common(1)[0][1] / len(predictions) if predictions else 0.0
 
 
-def blind(answered: Sequence[Answered]) -> float:
+def random_baseline(predictions: Sequence[Prediction]) -> float:
     """The expected accuracy of drawing one of each question's options."""
-    return sum(1 / len(each.sample.options or each.sample.letters) for each in answered) / max(len(answered), 1)
+    return sum(1 / len(each.sample.options or each.sample.letters) for each in predictions) / max(len(predictions), 1)
 
 
-def of_part(answered: Sequence[Answered], *parts: str) -> list[Answered]:
+def of_parts(predictions: Sequence[Prediction], *parts: str) -> list[Prediction]:
     """Those of some of a bench's ways to ask."""
-    return [each for each in answered if each.sample.part in parts]
+    return [each for each in predictions if each.sample.part in parts]
 
 
-def chosen(sample: Sample, options: Sequence[str], part: str) -> Sample:
+def as_choice(sample: Sample, options: Sequence[str], part: str) -> Sample:
     """A written question as a choice."""
     return replace(sample, options=tuple(options), part=part)

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import ClassVar
 
 from roi_agent.model.data.record import Record
-from roi_agent.model.evaluate.benches.base import Bench, Measure, about
+from roi_agent.model.evaluate.benches.base import Bench, Metric, mentioned_regions
 from roi_agent.model.evaluate.caption_scores import FIGURES, caption_statistics, check_installed
-from roi_agent.model.evaluate.sample import Answered, Sample
+from roi_agent.model.evaluate.sample import Prediction, Sample
 from roi_agent.model.protocol.conversation import Turn
 
 
@@ -36,18 +36,18 @@ class Captions(Bench):
                     part="caption",
                     image=record.image,
                     turns=(Turn(turn.question),),
-                    regions=about(turn.question, record.regions),
+                    regions=mentioned_regions(turn.question, record.regions),
                     truth=turn.answer,
                     references=turn.references or (turn.answer,),
                 )
 
-    def measures(self, answered: Sequence[Answered]) -> list[Measure]:
+    def metrics(self, predictions: Sequence[Prediction]) -> list[Metric]:
         """The four figures, each over all captions."""
-        common, _ = Counter(each.sample.truth for each in answered).most_common(1)[0]
-        said = [each.output.text for each in answered]
-        references = [each.sample.references for each in answered]
+        common, _ = Counter(each.sample.truth for each in predictions).most_common(1)[0]
+        said = [each.output.text for each in predictions]
+        references = [each.sample.references for each in predictions]
         # One call for both: the Java programs take seconds to start.
-        found, blind = caption_statistics([said, [common] * len(said)], references)
-        images = [each.sample.image for each in answered]
-        made = [Measure(name, found[name], images, figure) for name, figure in FIGURES.items()]
-        return [replace(each, chance=float(each.figure(blind[each.name].sum(0)))) for each in made]
+        found, random_baseline = caption_statistics([said, [common] * len(said)], references)
+        images = [each.sample.image for each in predictions]
+        made = [Metric(name, found[name], images, figure) for name, figure in FIGURES.items()]
+        return [replace(each, chance=float(each.figure(random_baseline[each.name].sum(0)))) for each in made]

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from roi_agent.model.data.record import Record
-from roi_agent.model.evaluate.benches.base import Bench, Measure, accuracy, asked, bare, blind, of_part
-from roi_agent.model.evaluate.sample import Answered, Sample
+from roi_agent.model.evaluate.benches.base import Bench, Metric, accuracy, of_parts, random_baseline, turns_up_to, without_label
+from roi_agent.model.evaluate.sample import Prediction, Sample
 from roi_agent.model.protocol.conversation import mentioned
 
 TELLING, POINTING = "telling", "pointing"
@@ -32,17 +32,22 @@ class Visual7W(Bench):
                     turn=last,
                     part=POINTING if _are_regions(record, turn.options) else TELLING,
                     image=record.image,
-                    turns=asked(record, last),
-                    regions=tuple(map(bare, record.regions)),
+                    turns=turns_up_to(record, last),
+                    regions=tuple(map(without_label, record.regions)),
                     truth=turn.answer,
                     options=turn.options,
                 )
 
-    def measures(self, answered: Sequence[Answered]) -> list[Measure]:
+    def metrics(self, predictions: Sequence[Prediction]) -> list[Metric]:
         """Accuracy of each kind that there is, and of all where there are both."""
-        kinds = [kind for kind in (TELLING, POINTING) if of_part(answered, kind)]
-        rows = [(kind, of_part(answered, kind)) for kind in kinds] + ([("all", list(answered))] if len(kinds) > 1 else [])
-        return [accuracy(name, some, [each.chosen_right for each in some], chance=blind(some)) for name, some in rows]
+        rows = {kind: of_parts(predictions, kind) for kind in (TELLING, POINTING)}
+        if all(rows.values()):
+            rows["all"] = list(predictions)
+        return [
+            accuracy(name, row, [each.is_right_choice for each in row], chance=random_baseline(row))
+            for name, row in rows.items()
+            if row
+        ]
 
 
 def _are_regions(record: Record, options: Sequence[str]) -> bool:

@@ -23,17 +23,18 @@ from roi_agent.model.toy.world.scenes import Scene, make_scene, render_image
 Floats = NDArray[np.float64]
 
 _IOU = 0.5
-_MOST = 10  # phrases in a prompt
-_SIDE = 384  # pixels of the rendered scenes, as `roi-agent scenes` writes them
+_MAX_PHRASES = 10  # phrases in a prompt
+_RENDER_SIDE = 384  # pixels of the rendered scenes, as `roi-agent scenes` writes them
 
 # The rows about all phrases, and those about phrases that are true of nothing.
 EVERY, MEAN = "every phrase", "mean of the 40 kinds"
-NEAR, FAR, STRANGE, ALONE = "absent, one attribute off", "absent, otherwise", "absent, an unknown word", "absent, asked alone"
-GOALS = {EVERY: 0.90, MEAN: 0.90, NEAR: 0.05, FAR: 0.05, STRANGE: 0.05, ALONE: 0.05}
+ONE_OFF, OTHERWISE = "absent, one attribute off", "absent, otherwise"
+UNKNOWN_WORD, ALONE = "absent, an unknown word", "absent, asked alone"
+GOALS = {EVERY: 0.90, MEAN: 0.90, ONE_OFF: 0.05, OTHERWISE: 0.05, UNKNOWN_WORD: 0.05, ALONE: 0.05}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Looked:
+class PhraseResult:
     """A phrase looked for in a scene.
 
     truths: (K, 4) xyxy in [0, 1] of the things described.  boxes: (Q, 4), scores: (Q) of every candidate.
@@ -75,7 +76,7 @@ class DetectionScore:
         return asdict(self)
 
 
-def evaluate_detection(detector: PhraseDetector, *, scenes: int = 500, first_seed: int = 0) -> Iterator[list[Looked]]:
+def evaluate_detection(detector: PhraseDetector, *, scenes: int = 500, first_seed: int = 0) -> Iterator[list[PhraseResult]]:
     """Look for phrases in that many held-out scenes; yields what was found, scene by scene.
 
     Raises InvalidSetting where the seeds would reach those of training.
@@ -84,35 +85,35 @@ def evaluate_detection(detector: PhraseDetector, *, scenes: int = 500, first_see
         raise InvalidSetting(f"{scenes} scenes from seed {first_seed} on reach those of training", do="start lower or take fewer")
     for seed in range(first_seed, first_seed + scenes):
         scene, rng = make_scene(seed), Random(seed)
-        image = Image.fromarray(render_image(scene, _SIDE))
-        mixed, single = make_phrases(scene, rng, rng.randint(1, _MOST)), [swapped_phrase(scene, rng)]
-        yield [*_look(detector, scene, image, mixed), *_look(detector, scene, image, single, alone=True)]
+        image = Image.fromarray(render_image(scene, _RENDER_SIDE))
+        mixed, single = make_phrases(scene, rng, rng.randint(1, _MAX_PHRASES)), [swapped_phrase(scene, rng)]
+        yield [*_detect(detector, scene, image, mixed), *_detect(detector, scene, image, single, alone=True)]
 
 
-def _look(
+def _detect(
     detector: PhraseDetector, scene: Scene, image: Image.Image, phrases: Sequence[Phrase], *, alone: bool = False
-) -> Iterator[Looked]:
+) -> Iterator[PhraseResult]:
     (found,) = detector.candidates([image], [phrase.text for phrase in phrases])
     for column, phrase in enumerate(phrases):
         truths = np.array([scene.things[thing].box for thing in phrase.found_in(scene)], np.float64).reshape(-1, 4)
-        yield Looked(scene, phrase, alone, truths, found.boxes / _SIDE, found.scores[:, column])
+        yield PhraseResult(scene, phrase, alone, truths, found.boxes / _RENDER_SIDE, found.scores[:, column])
 
 
-def detection_scores(looked: Sequence[Looked], *, threshold: float) -> list[DetectionScore]:
+def detection_scores(results: Sequence[PhraseResult], *, threshold: float) -> list[DetectionScore]:
     """The table: the mixed prompts' phrases by what they name, and the mean over kinds; then those of them that are absent.
 
     Boxes for absent phrases count against the average precision too, as an image without its class does.
     """
-    mixed = [each for each in looked if not each.alone]
+    mixed = [each for each in results if not each.alone]
     absent = [each for each in mixed if not len(each.truths)]
-    rows = [_found(EVERY, mixed, threshold)]
-    rows += [_found(form, [each for each in mixed if each.phrase.form == form], threshold) for form in FORMS]
+    rows = [_present_row(EVERY, mixed, threshold)]
+    rows += [_present_row(form, [each for each in mixed if each.phrase.form == form], threshold) for form in FORMS]
     by_kind = [[each for each in mixed if each.phrase.kind == kind] for kind in KINDS]
     values = [_pooled(group) for group in by_kind if any(len(each.truths) for each in group)]
     rows.append(_row(MEAN, sum(map(len, by_kind)), ap50=float(np.mean(values)) if values else 0.0))
-    for name in (NEAR, FAR, STRANGE):
-        rows.append(_absent(name, [each for each in absent if _absence(each) == name], threshold))
-    rows.append(_absent(ALONE, [each for each in looked if each.alone and not len(each.truths)], threshold))
+    for name in (ONE_OFF, OTHERWISE, UNKNOWN_WORD):
+        rows.append(_absent_row(name, [each for each in absent if _absence_kind(each) == name], threshold))
+    rows.append(_absent_row(ALONE, [each for each in results if each.alone and not len(each.truths)], threshold))
     return rows
 
 
@@ -148,26 +149,26 @@ def average_precision(scores: Floats, hit: NDArray[np.bool_], num_truths: int) -
     return float(envelope[hit[order]].sum() / num_truths)
 
 
-def _pooled(looked: Sequence[Looked]) -> float:
+def _pooled(results: Sequence[PhraseResult]) -> float:
     """One average precision of all these phrases' detections together."""
-    if not looked:
+    if not results:
         return 0.0
-    hit = np.concatenate([hits(each.boxes, each.scores, each.truths) for each in looked])
-    scores = np.concatenate([each.scores for each in looked])
-    return average_precision(scores, hit, sum(len(each.truths) for each in looked))
+    hit = np.concatenate([hits(each.boxes, each.scores, each.truths) for each in results])
+    scores = np.concatenate([each.scores for each in results])
+    return average_precision(scores, hit, sum(len(each.truths) for each in results))
 
 
-def _found(name: str, looked: Sequence[Looked], threshold: float) -> DetectionScore:
-    truths = sum(len(each.truths) for each in looked)
+def _present_row(name: str, results: Sequence[PhraseResult], threshold: float) -> DetectionScore:
+    truths = sum(len(each.truths) for each in results)
     if not truths:
-        return _row(name, len(looked))
-    found = sum(int((hits(each.boxes, each.scores, each.truths) & (each.scores >= threshold)).sum()) for each in looked)
-    return _row(name, len(looked), ap50=_pooled(looked), recall=found / truths)
+        return _row(name, len(results))
+    found = sum(int((hits(each.boxes, each.scores, each.truths) & (each.scores >= threshold)).sum()) for each in results)
+    return _row(name, len(results), ap50=_pooled(results), recall=found / truths)
 
 
-def _absent(name: str, looked: Sequence[Looked], threshold: float) -> DetectionScore:
-    given = sum(bool((each.scores >= threshold).any()) for each in looked)
-    return _row(name, len(looked), false_boxes=given / max(1, len(looked)))
+def _absent_row(name: str, results: Sequence[PhraseResult], threshold: float) -> DetectionScore:
+    given = sum(bool((each.scores >= threshold).any()) for each in results)
+    return _row(name, len(results), false_boxes=given / max(1, len(results)))
 
 
 def _row(
@@ -176,11 +177,11 @@ def _row(
     return DetectionScore(name, phrases, ap50, recall, false_boxes, GOALS.get(name))
 
 
-def _absence(looked: Looked) -> str:
+def _absence_kind(result: PhraseResult) -> str:
     """How an absent phrase is wrong: one attribute of several away from some thing, by an unknown word, or altogether."""
-    phrase = looked.phrase
+    phrase = result.phrase
     asked = {name: getattr(phrase, name) for name in ("kind", "colour", "size") if getattr(phrase, name) is not None}
     if UNKNOWN in asked.values():
-        return STRANGE
-    off = min(sum(getattr(thing, name) != value for name, value in asked.items()) for thing in looked.scene.things)
-    return NEAR if off == 1 and len(asked) > 1 else FAR
+        return UNKNOWN_WORD
+    off = min(sum(getattr(thing, name) != value for name, value in asked.items()) for thing in result.scene.things)
+    return ONE_OFF if off == 1 and len(asked) > 1 else OTHERWISE

@@ -6,7 +6,7 @@ same model with the scene's boxes shuffled between its things.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count, islice
 from math import ceil
 from random import Random
@@ -53,9 +53,9 @@ GOALS = {
     "why": 0.90,
 }
 # What the row says is what is asked: of two regions, the leftmost is found by any comparison.
-_FEWEST = dict.fromkeys(GROUPS["three or more regions"], 3)
-_SIDE = 384  # pixels of the rendered scenes, as `roi-agent scenes` writes them
-_SCENES = 16  # scenes in one batch
+_MIN_REGIONS = dict.fromkeys(GROUPS["three or more regions"], 3)
+_RENDER_SIDE = 384  # pixels of the rendered scenes, as `roi-agent scenes` writes them
+_SCENES_PER_BATCH = 16  # scenes in one batch
 _NEW_TOKENS = 32
 
 
@@ -76,7 +76,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedQuestion:
     """A question about a held-out scene, and what the model said with the right boxes and with shuffled ones."""
 
     scene: Scene
@@ -85,42 +85,42 @@ class Asked:
     shuffled: str = ""
 
 
-def evaluate_toy(model: LocalRegionModel, *, questions: int = 500, first_seed: int = 0) -> Iterator[list[Asked]]:
+def evaluate_toy(model: LocalRegionModel, *, questions: int = 500, first_seed: int = 0) -> Iterator[list[AskedQuestion]]:
     """Ask at least `questions` for every row of the table, about scenes from `first_seed` on; yields answered batches.
 
     Raises InvalidSetting where the seeds would reach those of training.
     """
-    yield from ask_families(model, _share(questions), first_seed=first_seed)
+    yield from ask_families(model, _questions_per_family(questions), first_seed=first_seed)
 
 
-def ask_families(model: LocalRegionModel, questions: Mapping[str, int], *, first_seed: int = 0) -> Iterator[list[Asked]]:
+def ask_families(model: LocalRegionModel, questions: Mapping[str, int], *, first_seed: int = 0) -> Iterator[list[AskedQuestion]]:
     """Ask so many questions of each family, at most one of a family about one scene; else as `evaluate_toy`."""
     for batch in _batches(dict(questions), first_seed):
-        yield answered(model, batch)
+        yield answer_questions(model, batch)
 
 
-def answered(model: LocalRegionModel, batch: Sequence[Asked]) -> list[Asked]:
+def answer_questions(model: LocalRegionModel, batch: Sequence[AskedQuestion]) -> list[AskedQuestion]:
     """The same questions with what the model says."""
-    right, wrong = _answers(model, batch, shuffled=False), _answers(model, batch, shuffled=True)
-    return [Asked(each.scene, each.example, answer, other) for each, answer, other in zip(batch, right, wrong, strict=True)]
+    right, wrong = _generate_answers(model, batch, shuffled=False), _generate_answers(model, batch, shuffled=True)
+    return [replace(each, answer=answer, shuffled=other) for each, answer, other in zip(batch, right, wrong, strict=True)]
 
 
-def scores(asked: Sequence[Asked]) -> list[Score]:
+def scores(asked: Sequence[AskedQuestion]) -> list[Score]:
     """The table, one row for each group of families."""
     return [_score(name, [each for each in asked if each.example.family in families]) for name, families in GROUPS.items()]
 
 
 def total_questions(questions: int) -> int:
     """How many questions `evaluate_toy` asks in all, for that number in every row."""
-    return sum(_share(questions).values())
+    return sum(_questions_per_family(questions).values())
 
 
-def _share(questions: int) -> dict[str, int]:
+def _questions_per_family(questions: int) -> dict[str, int]:
     """Questions of each family: a row's families share its number, rounded up."""
     return {family: ceil(questions / len(families)) for families in GROUPS.values() for family in families}
 
 
-def _score(name: str, asked: Sequence[Asked]) -> Score:
+def _score(name: str, asked: Sequence[AskedQuestion]) -> Score:
     truths = [each.example.turns[-1].answer for each in asked]
     # A group's chance is that of its families, each guessed by its own most frequent answer.
     by_family: dict[str, Counter[str | None]] = {}
@@ -137,60 +137,60 @@ def _score(name: str, asked: Sequence[Asked]) -> Score:
     )
 
 
-def _batches(missing: dict[str, int], first_seed: int) -> Iterator[list[Asked]]:
+def _batches(missing: dict[str, int], first_seed: int) -> Iterator[list[AskedQuestion]]:
     """Questions about consecutive scenes, at most one of a family for each, until every family has its number."""
     seeds = count(first_seed)
     while any(missing.values()):
-        batch: list[Asked] = []
-        for seed in islice(seeds, _SCENES):
+        batch: list[AskedQuestion] = []
+        for seed in islice(seeds, _SCENES_PER_BATCH):
             if seed >= TRAINING_SEEDS:
                 raise InvalidSetting(
                     f"seed {seed} belongs to training", do=f"start below {TRAINING_SEEDS} and ask fewer questions"
                 )
-            batch += _questions(make_scene(seed), missing)
+            batch += _draw_questions(make_scene(seed), missing)
         if batch:
             yield batch
 
 
-def _questions(scene: Scene, missing: dict[str, int]) -> Iterator[Asked]:
+def _draw_questions(scene: Scene, missing: dict[str, int]) -> Iterator[AskedQuestion]:
     rng = Random(scene.seed)
     for family in FAMILY_NAMES:
         example = make_example(scene, family, rng) if missing.get(family) else None
-        if example and _regions_asked_about(example) >= _FEWEST.get(family, 1):
+        if example and _num_regions(example) >= _MIN_REGIONS.get(family, 1):
             missing[family] -= 1
-            yield Asked(scene, example)
+            yield AskedQuestion(scene, example)
 
 
-def _regions_asked_about(example: Example) -> int:
+def _num_regions(example: Example) -> int:
     """Regions that the first question mentions, or all that are given where it mentions none."""
     return len(mentioned(example.turns[0].question)) or len(example.regions)
 
 
-def _answers(model: LocalRegionModel, batch: Sequence[Asked], *, shuffled: bool) -> list[str]:
+def _generate_answers(model: LocalRegionModel, batch: Sequence[AskedQuestion], *, shuffled: bool) -> list[str]:
     """The model's own answer to the last turn of each conversation; earlier turns it answers itself first."""
     scenes = {asked.scene.seed: asked.scene for asked in batch}
-    pixels = torch.stack([scene_pixels(model.processor, scene, _SIDE) for scene in scenes.values()])
+    pixels = torch.stack([scene_pixels(model.processor, scene, _RENDER_SIDE) for scene in scenes.values()])
     boxes = [torch.tensor([thing.box for thing in scene.things]) for scene in scenes.values()]
     if shuffled:
-        boxes = [_moved_on(each, seed) for each, seed in zip(boxes, scenes, strict=True)]
+        boxes = [_shuffle_boxes(each, seed) for each, seed in zip(boxes, scenes, strict=True)]
     with torch.inference_mode():
         features = model.model.encode_image(pixels.to(model.model.device))
         vectors = model.model.region_encoder.pool(features.maps, boxes)
     places = {seed: index for index, seed in enumerate(scenes)}
-    said: list[list[str]] = [[] for _ in batch]
+    answers: list[list[str]] = [[] for _ in batch]
     for turn in range(max(len(asked.example.turns) for asked in batch)):
         open_rows = [row for row, asked in enumerate(batch) if turn < len(asked.example.turns)]
-        examples = [_so_far(batch[row].example, said[row]) for row in open_rows]
+        examples = [_open_conversation(batch[row].example, answers[row]) for row in open_rows]
         rows = [places[batch[row].scene.seed] for row in open_rows]
         for row, text in zip(open_rows, _generate(model, examples, rows, features, vectors), strict=True):
-            said[row].append(text)
-    return [texts[-1] for texts in said]
+            answers[row].append(text)
+    return [texts[-1] for texts in answers]
 
 
-def _so_far(example: Example, said: Sequence[str]) -> Example:
+def _open_conversation(example: Example, answers: Sequence[str]) -> Example:
     """The conversation with the model's own answers, open for the next one."""
-    turns = [Turn(turn.question, answer) for turn, answer in zip(example.turns, said, strict=False)]
-    return Example(example.family, (*turns, Turn(example.turns[len(said)].question)), example.regions)
+    turns = [Turn(turn.question, answer) for turn, answer in zip(example.turns, answers, strict=False)]
+    return Example(example.family, (*turns, Turn(example.turns[len(answers)].question)), example.regions)
 
 
 def _generate(
@@ -215,7 +215,7 @@ def _generate(
     return [model.processor.decode_answer(new) for new in output[:, longest:].tolist()]
 
 
-def _moved_on(boxes: Tensor, seed: int) -> Tensor:
+def _shuffle_boxes(boxes: Tensor, seed: int) -> Tensor:
     """Every thing gets the box of another one."""
     order = list(range(len(boxes)))
     Random(seed).shuffle(order)

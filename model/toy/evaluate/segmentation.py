@@ -23,8 +23,8 @@ from roi_agent.model.toy.world.scenes import RenderedScene, make_scene, render
 
 Bools = NDArray[np.bool_]
 
-_SIDE = 384  # pixels of the rendered scenes, as `roi-agent scenes` writes them
-_FOUND = 0.5  # IoU from which a thing counts as found among everything
+_RENDER_SIDE = 384  # pixels of the rendered scenes, as `roi-agent scenes` writes them
+_FOUND_IOU = 0.5  # IoU from which a thing counts as found among everything
 
 BOX, POINT, TWO_POINTS = "from a box", "from one point", "from a point on it and one off it"
 EVERYTHING = "everything: things found"
@@ -32,7 +32,7 @@ GOALS = {BOX: 0.85, POINT: 0.75}
 
 
 @dataclass(frozen=True, slots=True)
-class Outlined:
+class MaskResult:
     """One thing asked for in one way: the IoU of its mask, with another thing's prompt, and of the box filled."""
 
     name: str
@@ -73,7 +73,7 @@ def evaluate_segmentation(
     *,
     scenes: int = 200,
     first_seed: int = 0,
-) -> Iterator[list[Outlined]]:
+) -> Iterator[list[MaskResult]]:
     """Outline every thing of so many held-out scenes; yields scene by scene.
 
     find_all: image -> masks of everything that it holds, without prompts; asked in every fourth scene, since it is slow.
@@ -82,20 +82,20 @@ def evaluate_segmentation(
     if first_seed + scenes > TRAINING_SEEDS:
         raise InvalidSetting(f"{scenes} scenes from seed {first_seed} on reach those of training", do="start lower or take fewer")
     for seed in range(first_seed, first_seed + scenes):
-        rendered = render(make_scene(seed), _SIDE)
-        outlined = list(_outline(segmenter, rendered, Random(seed)))
+        rendered = render(make_scene(seed), _RENDER_SIDE)
+        results = list(_segment(segmenter, rendered, Random(seed)))
         if find_all is not None and seed % 4 == 0:
             masks = [mask.to_array() for mask in find_all(rendered.image)]
             best = [max((iou(mask, truth) for mask in masks), default=0.0) for truth in rendered.masks]
-            outlined += [Outlined(EVERYTHING, float(value >= _FOUND)) for value in best]
-        yield outlined
+            results += [MaskResult(EVERYTHING, float(value >= _FOUND_IOU)) for value in best]
+        yield results
 
 
-def segmentation_scores(outlined: Sequence[Outlined]) -> list[SegmentationScore]:
+def segmentation_scores(results: Sequence[MaskResult]) -> list[SegmentationScore]:
     """The table: one row for each way of asking."""
     rows = []
-    for name in dict.fromkeys(each.name for each in outlined):
-        group = [each for each in outlined if each.name == name]
+    for name in dict.fromkeys(each.name for each in results):
+        group = [each for each in results if each.name == name]
         shuffled, filled = [e.shuffled for e in group if e.shuffled is not None], [e.filled_box for e in group if e.filled_box]
         mean = float(np.mean([each.iou for each in group]))
         rows.append(SegmentationScore(name, len(group), mean, _mean(shuffled), _mean(filled), GOALS.get(name)))
@@ -108,7 +108,7 @@ def iou(mask: Bools, truth: Bools) -> float:
     return int((mask & truth).sum()) / either if either else 0.0
 
 
-def _outline(segmenter: PromptedSegmenter, rendered: RenderedScene, rng: Random) -> Iterator[Outlined]:
+def _segment(segmenter: PromptedSegmenter, rendered: RenderedScene, rng: Random) -> Iterator[MaskResult]:
     image, truths = load_image(rendered.image), rendered.masks
     boxes = [Box(*map(float, box)) for box in rendered.boxes]
     points = [(*pixel_of(truth, rng), True) for truth in truths]
@@ -119,18 +119,18 @@ def _outline(segmenter: PromptedSegmenter, rendered: RenderedScene, rng: Random)
         TWO_POINTS: [Prompt(points=pair) for pair in zip(points, off, strict=True)],
     }
     for name, prompts in asked.items():
-        masks = [_array(found[0].mask, truths[0].shape) for found in segmenter.masks(image, prompts)]
+        masks = [_mask_array(found[0].mask, truths[0].shape) for found in segmenter.masks(image, prompts)]
         others = [*masks[1:], masks[0]]
         for box, truth, mask, other in zip(boxes, truths, masks, others, strict=True):
-            yield Outlined(name, iou(mask, truth), iou(other, truth), iou(_filled(box), truth) if name == BOX else None)
+            yield MaskResult(name, iou(mask, truth), iou(other, truth), iou(_box_mask(box), truth) if name == BOX else None)
 
 
-def _array(mask: Mask | None, shape: tuple[int, ...]) -> Bools:
+def _mask_array(mask: Mask | None, shape: tuple[int, ...]) -> Bools:
     return mask.to_array() if mask is not None else np.zeros(shape, np.bool_)
 
 
-def _filled(box: Box) -> Bools:
-    filled = np.zeros((_SIDE, _SIDE), np.bool_)
+def _box_mask(box: Box) -> Bools:
+    filled = np.zeros((_RENDER_SIDE, _RENDER_SIDE), np.bool_)
     x1, y1, x2, y2 = map(round, box.xyxy)
     filled[y1:y2, x1:x2] = True
     return filled

@@ -11,12 +11,12 @@ from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.protocol.answers import Answer, Decoding
 from roi_agent.model.protocol.region_model import RegionModel
 
-_QUESTIONS = 64  # in one call: servers take so many, and the same slices give the same answers to the last bit
-_OPTIONS = 64  # of one choice: a longer list of classes is scored in parts
+_BATCH = 64  # in one call: servers take so many, and the same slices give the same answers to the last bit
+_MAX_OPTIONS = 64  # of one choice: a longer list of classes is scored in parts
 _T = TypeVar("_T")
 
 
-def answered(model: RegionModel, image: LoadedImage, samples: Sequence[Sample]) -> list[Output]:
+def predict(model: RegionModel, image: LoadedImage, samples: Sequence[Sample]) -> list[Output]:
     """What the model says to the samples of one image, in their order; written answers are greedy.
 
     A question that the model refuses, such as one too long for it, becomes an output with that trouble.
@@ -25,63 +25,63 @@ def answered(model: RegionModel, image: LoadedImage, samples: Sequence[Sample]) 
     written = sorted((each for each in samples if not each.options), key=lambda each: each.new_tokens)
     outputs: list[Output] = []
     for new_tokens, alike in groupby(written, key=lambda each: each.new_tokens):
-        for part in _parts(list(alike), _QUESTIONS):
-            outputs += _spared(part, partial(_write, model, image, new_tokens))
-    for part in _parts([each for each in samples if each.options], _QUESTIONS):
-        outputs += _spared(part, partial(_choose, model, image))
+        for part in _batches(list(alike), _BATCH):
+            outputs += _isolating_errors(part, partial(_generate, model, image, new_tokens))
+    for part in _batches([each for each in samples if each.options], _BATCH):
+        outputs += _isolating_errors(part, partial(_choose, model, image))
     places = {sample.key: place for place, sample in enumerate(samples)}
     return sorted(outputs, key=lambda output: places[output.key])
 
 
-def refused(sample: Sample, error: UserError) -> Output:
+def failed(sample: Sample, error: UserError) -> Output:
     """The output of a sample that could not be asked."""
-    return Output(*sample.key, sample.digest(), trouble=error.code, problem=error.problem)
+    return Output(*sample.key, sample.digest(), error=error.code, problem=error.problem)
 
 
-def _spared(samples: Sequence[Sample], ask: Callable[[Sequence[Sample]], list[Output]]) -> list[Output]:
+def _isolating_errors(samples: Sequence[Sample], ask: Callable[[Sequence[Sample]], list[Output]]) -> list[Output]:
     """All at once; where one is refused, each alone, so that it does not take the others with it."""
     try:
         return ask(samples)
     except UserError as error:
         if len(samples) == 1:
-            return [refused(samples[0], error)]
-        return [output for each in samples for output in _spared([each], ask)]
+            return [failed(samples[0], error)]
+        return [output for each in samples for output in _isolating_errors([each], ask)]
 
 
-def _write(model: RegionModel, image: LoadedImage, new_tokens: int, samples: Sequence[Sample]) -> list[Output]:
+def _generate(model: RegionModel, image: LoadedImage, new_tokens: int, samples: Sequence[Sample]) -> list[Output]:
     answers = model.reply_all(image, [(each.turns, each.regions) for each in samples], Decoding(max_new_tokens=new_tokens))
-    return [_said(sample, answer) for sample, answer in zip(samples, answers, strict=True)]
+    return [_generated(sample, answer) for sample, answer in zip(samples, answers, strict=True)]
 
 
-def _said(sample: Sample, answer: Answer) -> Output:
+def _generated(sample: Sample, answer: Answer) -> Output:
     return Output(*sample.key, sample.digest(), text=answer.text, finish=answer.finish)
 
 
 def _choose(model: RegionModel, image: LoadedImage, samples: Sequence[Sample]) -> list[Output]:
     """Long lists in parts of at least two options each, which is what a choice needs."""
-    parts = [(sample, part) for sample in samples for part in _lists(sample.options)]
+    parts = [(sample, part) for sample in samples for part in _option_parts(sample.options)]
     choices = [
         choice
-        for some in _parts(parts, _QUESTIONS)
+        for some in _batches(parts, _BATCH)
         for choice in model.choose_all(image, [(sample.turns, sample.regions, part) for sample, part in some])
     ]
     scores: dict[tuple[str, int, str, str], list[float]] = {}
     for (sample, _), choice in zip(parts, choices, strict=True):
         scores.setdefault(sample.key, []).extend(choice.scores)
-    return [_chosen(sample, scores[sample.key]) for sample in samples]
+    return [_best_option(sample, scores[sample.key]) for sample in samples]
 
 
-def _chosen(sample: Sample, scores: Sequence[float]) -> Output:
+def _best_option(sample: Sample, scores: Sequence[float]) -> Output:
     best = max(range(len(scores)), key=scores.__getitem__)
     return Output(*sample.key, sample.digest(), text=sample.options[best], scores=tuple(round(each, 6) for each in scores))
 
 
-def _lists(options: Sequence[str]) -> Iterator[Sequence[str]]:
-    count = -(-len(options) // _OPTIONS)
+def _option_parts(options: Sequence[str]) -> Iterator[Sequence[str]]:
+    count = -(-len(options) // _MAX_OPTIONS)
     for number in range(count):
         yield options[number * len(options) // count : (number + 1) * len(options) // count]
 
 
-def _parts(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+def _batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
