@@ -15,10 +15,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from roi_agent.model.data.processes import alone_in, in_processes
-from roi_agent.model.data.readers.base import IMAGE_UNREADABLE, MENDED, Reader, Trouble
+from roi_agent.model.data.parallel import exclusive_folder, run_in_processes
+from roi_agent.model.data.readers.base import FIXED, IMAGE_UNREADABLE, Reader, Trouble
 from roi_agent.model.data.record import Record
-from roi_agent.model.data.record_files import CARD, FORMS, Card, num_records, write_records
+from roi_agent.model.data.record_files import CARD, FORMATS, Card, num_records, write_records
 from roi_agent.model.errors import DataRefused, InvalidSetting
 from roi_agent.model.utils.progress import progress_bar
 
@@ -34,7 +34,7 @@ class ConversionSettings:
     processes: how many share the work.  seed: of the wordings.  groups: in one part.  Error: InvalidSetting.
     """
 
-    form: str = "jsonl"
+    format: str = "jsonl"
     refuse: bool = False
     limit: int | None = None
     processes: int = 1
@@ -42,8 +42,8 @@ class ConversionSettings:
     groups: int = GROUPS
 
     def __post_init__(self) -> None:
-        if self.form not in FORMS:
-            raise InvalidSetting(f"the form is {self.form!r}", do=f"use one of {', '.join(FORMS)}")
+        if self.format not in FORMATS:
+            raise InvalidSetting(f"the form is {self.format!r}", do=f"use one of {', '.join(FORMATS)}")
         for key in ("limit", "processes", "groups"):
             value = getattr(self, key)
             if value is not None and value < 1:
@@ -58,7 +58,7 @@ def convert(reader: Reader, folder: Path, settings: ConversionSettings, *, show_
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with alone_in(folder):
+        with exclusive_folder(folder):
             return _convert(reader, folder, settings, show_progress)
     except OSError as error:
         problem = f"cannot write to {str(folder)!r}: {error.strerror}"
@@ -69,13 +69,13 @@ def _convert(reader: Reader, folder: Path, settings: ConversionSettings, show_pr
     groups = list(islice(reader.groups(), settings.limit))
     starts = range(0, len(groups), settings.groups)
     _begin(folder, _identity(reader, settings, len(groups)))
-    missing = [number for number in range(len(starts)) if not _part(folder, number, settings.form).exists()]
+    missing = [number for number in range(len(starts)) if not _part_path(folder, number, settings.format).exists()]
     if settings.refuse:
-        _refuse(reader.trouble)
+        _raise_first(reader.troubles)
     work = partial(_convert_part, reader, groups, folder, settings)
     with progress_bar(show_progress) as progress:
         task = progress.add_task(reader.name, total=len(groups), completed=max(0, len(groups) - len(missing) * settings.groups))
-        for number in in_processes(work, missing, settings.processes):
+        for number in run_in_processes(work, missing, settings.processes):
             progress.update(task, advance=min(settings.groups, len(groups) - starts[number]))
     return _finish(reader, folder, settings, len(starts))
 
@@ -96,13 +96,13 @@ def _convert_part(reader: Reader, groups: Sequence[Any], folder: Path, settings:
                 else:
                     troubles.append(found)
                     if settings.refuse:
-                        _refuse([found])
+                        _raise_first([found])
 
-    target = _part(folder, number, settings.form)
-    aside = target.with_suffix(".unfinished" + target.suffix)
-    write_records(aside, records())
-    _write_troubles(_troubles_of(folder, number), troubles)
-    os.replace(aside, target)  # last: a part that is there is complete
+    target = _part_path(folder, number, settings.format)
+    unfinished = target.with_suffix(".unfinished" + target.suffix)
+    write_records(unfinished, records())
+    _write_troubles(_troubles_path(folder, number), troubles)
+    os.replace(unfinished, target)  # last: a part that is there is complete
     return number
 
 
@@ -114,12 +114,12 @@ def _begin(folder: Path, identity: dict[str, Any]) -> None:
             problem = f"{str(folder)!r} holds a conversion of other files or with other options"
             raise InvalidSetting(problem, do="name another folder, or remove this one")
         return
-    aside = folder / f"{STATE}.part"
-    if any(each != aside for each in folder.iterdir()):  # that much is left where an earlier call was killed at once
+    unfinished = folder / f"{STATE}.part"
+    if any(each != unfinished for each in folder.iterdir()):  # that much is left where an earlier call was killed at once
         kind = "a finished data set" if (folder / CARD).exists() else "files already"
         raise InvalidSetting(f"{str(folder)!r} holds {kind}", do="name a folder that is empty or not there")
-    aside.write_text(json.dumps(identity, indent=2), encoding="utf-8")
-    os.replace(aside, state)
+    unfinished.write_text(json.dumps(identity, indent=2), encoding="utf-8")
+    os.replace(unfinished, state)
 
 
 def _state(path: Path) -> object:
@@ -139,43 +139,43 @@ def _identity(reader: Reader, settings: ConversionSettings, groups: int) -> dict
 
 def _finish(reader: Reader, folder: Path, settings: ConversionSettings, parts: int) -> Card:
     """Gather what was left out, write the card, and remove what was needed to go on."""
-    troubles = list(reader.trouble)
+    troubles = list(reader.troubles)
     for number in range(parts):
-        lines = _troubles_of(folder, number).read_bytes().splitlines()
+        lines = _troubles_path(folder, number).read_bytes().splitlines()
         troubles += [Trouble(**json.loads(line)) for line in lines]
     if settings.refuse:  # parts may be of an earlier run without it
-        _refuse(troubles)
+        _raise_first(troubles)
     _write_troubles(folder / TROUBLES, troubles)
     card = Card(
         name=f"{reader.name} {reader.split}",
         images=str(reader.images.folder.resolve()),
-        records=sum(num_records(_part(folder, number, settings.form)) for number in range(parts)),
+        records=sum(num_records(_part_path(folder, number, settings.format)) for number in range(parts)),
         source=reader.source,
         licence=reader.licence,
         troubles=dict(sorted(Counter(each.kind for each in troubles).items())),
     )
     card.save(folder)
-    for path in (folder / STATE, *(_troubles_of(folder, number) for number in range(parts))):
+    for path in (folder / STATE, *(_troubles_path(folder, number) for number in range(parts))):
         path.unlink(missing_ok=True)
     return card
 
 
-def _refuse(troubles: Sequence[Trouble]) -> None:
+def _raise_first(troubles: Sequence[Trouble]) -> None:
     for each in troubles:
-        if each.kind not in MENDED:
+        if each.kind not in FIXED:
             raise DataRefused(f"{each.where}: {each.problem}", do="mend it, or convert without --refuse, which leaves it out")
 
 
 def _write_troubles(path: Path, troubles: Sequence[Trouble]) -> None:
-    aside = path.with_name(path.name + ".part")
+    unfinished = path.with_name(path.name + ".part")
     lines = (json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in troubles)
-    aside.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")  # for names that are no text
-    os.replace(aside, path)
+    unfinished.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")  # for names that are no text
+    os.replace(unfinished, path)
 
 
-def _part(folder: Path, number: int, form: str) -> Path:
-    return folder / f"records-{number:05d}.{form}"
+def _part_path(folder: Path, number: int, format: str) -> Path:
+    return folder / f"records-{number:05d}.{format}"
 
 
-def _troubles_of(folder: Path, number: int) -> Path:
+def _troubles_path(folder: Path, number: int) -> Path:
     return folder / f"troubles-{number:05d}.jsonl"

@@ -107,7 +107,7 @@ class Record:
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             given = "" if first["type"] == "missing" else f", and it is {escaped(first['input'])}"
-            problem = f"{_path(first['loc'])}: {first['msg'].lower()}{given}"
+            problem = f"{_field_path(first['loc'])}: {first['msg'].lower()}{given}"
             raise RecordInvalid(f"{where}: {problem}", do="see the record format in model/data/record.py") from None
         except RecordInvalid as error:
             raise RecordInvalid(f"{where}: {error.problem}", do=error.do) from None
@@ -119,10 +119,10 @@ class Record:
         width, height = self.size_wh
         wire: dict[str, Any] = {"id": self.id, "image": self.image, "width": width, "height": height}
         wire["regions"] = [_region(each) for each in self.regions]
-        wire["turns"] = [_filled(turn, "question", "answer", "options", "references") for turn in self.turns]
+        wire["turns"] = [_non_empty(turn, "question", "answer", "options", "references") for turn in self.turns]
         wire |= {"source": self.source, "licence": self.licence}
         if self.evidence:
-            wire["evidence"] = [_filled(each, "kind", "text", "score") for each in self.evidence]
+            wire["evidence"] = [_non_empty(each, "kind", "text", "score") for each in self.evidence]
         return wire
 
     def conversation(self) -> tuple[Turn, ...]:
@@ -183,7 +183,7 @@ class _WireRecord(_Wire):
         return self.width, self.height
 
 
-def _path(location: Sequence[int | str]) -> str:
+def _field_path(location: Sequence[int | str]) -> str:
     """turns[0].question."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     return text.removeprefix(".") or "the line"
@@ -195,6 +195,6 @@ def _region(region: Region) -> dict[str, Any]:
     return {key: value for key, value in wire.items() if value is not None}
 
 
-def _filled(value: object, *names: str) -> dict[str, Any]:
+def _non_empty(value: object, *names: str) -> dict[str, Any]:
     found = {name: getattr(value, name) for name in names}
     return {name: list(each) if isinstance(each, tuple) else each for name, each in found.items() if each not in (None, ())}

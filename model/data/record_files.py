@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from roi_agent.model.data.record import Record
-from roi_agent.model.data.record_tables import empty_table, num_parquet_rows, parquet_rows, table_of, write_parquet
+from roi_agent.model.data.record_tables import cached_table, empty_table, num_parquet_rows, parquet_rows, write_parquet
 from roi_agent.model.errors import DataNotFound, RecordInvalid
 from roi_agent.model.images.folder import ImageFolder, leads_out
 from roi_agent.model.images.loading import LoadedImage, load_image
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
 CARD = "dataset.json"
-FORMS = ("jsonl", "parquet")
+FORMATS = ("jsonl", "parquet")
 _VERSION = 1
 
 
@@ -46,9 +46,9 @@ class Card:
 
     def save(self, folder: Path) -> None:
         """Write it into the data set's folder, whole or not at all."""
-        aside = folder / f"{CARD}.part"
-        aside.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
-        os.replace(aside, folder / CARD)
+        unfinished = folder / f"{CARD}.part"
+        unfinished.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        os.replace(unfinished, folder / CARD)
 
     @classmethod
     def load(cls, folder: Path) -> "Card":
@@ -76,9 +76,9 @@ class RecordSet:
         path = Path(path)
         if path.is_dir():
             self.card: Card | None = Card.load(path)
-            self.files = sorted(each for form in FORMS for each in path.glob(f"records-*.{form}"))
+            self.files = sorted(each for form in FORMATS for each in path.glob(f"records-*.{form}"))
             self.images, self.name = path / self.card.images, self.card.name
-        elif path.is_file() and path.suffix.removeprefix(".") in FORMS:
+        elif path.is_file() and path.suffix.removeprefix(".") in FORMATS:
             self.card, self.files, self.images, self.name = None, [path], path.parent, path.stem
         else:
             raise DataNotFound(f"there are no records at {str(path)!r}", do="give a .jsonl or .parquet file, or a folder of them")
@@ -129,7 +129,7 @@ class RecordSet:
             return empty_table()
         # Files that change are other files: their size and time are part of what the cached table is known by.
         stats = [(each.stat().st_size, each.stat().st_mtime_ns) for each in self.files]
-        return table_of(_rows, {"files": [str(each) for each in self.files], "stats": stats})
+        return cached_table(_rows, {"files": [str(each) for each in self.files], "stats": stats})
 
     def stream(self, *, seed: int | None = None, shards: int = 1) -> "IterableDataset":
         """As `dataset`, one after another, in the order of a seed where one is given.
@@ -187,9 +187,9 @@ def num_records(path: Path) -> int:
 
 def write_records(path: Path, records: Iterable[Record]) -> int:
     """Write one file of records, .jsonl or .parquet, whole or not at all; returns how many."""
-    aside = path.with_name(path.name + ".part")
-    count = (write_parquet if path.suffix == ".parquet" else _write_lines)(aside, records)
-    os.replace(aside, path)
+    unfinished = path.with_name(path.name + ".part")
+    count = (write_parquet if path.suffix == ".parquet" else _write_lines)(unfinished, records)
+    os.replace(unfinished, path)
     return count
 
 

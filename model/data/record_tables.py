@@ -17,7 +17,7 @@ _BATCH = 256  # records of a Parquet file in memory at once
 def parquet_rows(path: Path, chosen: Collection[int] | None) -> Iterator[tuple[int, Any]]:
     """The rows of a Parquet file with their numbers from 0, all or some of them.  Error: RecordInvalid."""
     first = 0
-    with _opened(path) as file:
+    with _open_parquet(path) as file:
         for batch in file.iter_batches(_BATCH):
             wanted = [index for index in range(len(batch)) if chosen is None or first + index in chosen]
             for index, values in zip(wanted, batch.take(wanted).to_pylist() if wanted else [], strict=True):
@@ -27,7 +27,7 @@ def parquet_rows(path: Path, chosen: Collection[int] | None) -> Iterator[tuple[i
 
 def num_parquet_rows(path: Path) -> int:
     """The number of rows of a Parquet file, from its footer.  Error: RecordInvalid."""
-    with _opened(path) as file:
+    with _open_parquet(path) as file:
         return int(file.metadata.num_rows)
 
 
@@ -53,7 +53,7 @@ def write_parquet(path: Path, records: Iterable[Record]) -> int:
     return count
 
 
-def table_of(rows: Callable[..., Iterator[Mapping[str, Any]]], keys: dict[str, Any]) -> "Dataset":
+def cached_table(rows: Callable[..., Iterator[Mapping[str, Any]]], keys: dict[str, Any]) -> "Dataset":
     """All records as a `datasets.Dataset` of their JSON forms: on disk, read at any place at once.
 
     rows: gives their JSON forms when called with `keys`, by which the cached table is known too.
@@ -61,7 +61,7 @@ def table_of(rows: Callable[..., Iterator[Mapping[str, Any]]], keys: dict[str, A
     """
     datasets = _datasets()
     try:
-        with _without_bars(datasets):
+        with _progress_bars_disabled(datasets):
             made: Dataset = datasets.Dataset.from_generator(rows, features=record_features(), gen_kwargs=keys, split="train")
     except datasets.exceptions.DatasetGenerationError as error:
         if isinstance(error.__cause__, UserError):
@@ -103,7 +103,7 @@ def record_features() -> Any:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _open_parquet(path: Path) -> Iterator[Any]:
     """A Parquet file to read from.  Error: RecordInvalid."""
     _datasets()
     import pyarrow.parquet
@@ -116,14 +116,14 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def _without_bars(datasets: Any) -> Iterator[None]:
+def _progress_bars_disabled(datasets: Any) -> Iterator[None]:
     """Without the progress bars of datasets, which would go into pipes too."""
-    shown = not datasets.utils.are_progress_bars_disabled()
+    enabled = not datasets.utils.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
         yield
     finally:
-        if shown:
+        if enabled:
             datasets.enable_progress_bars()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from roi_agent.model.data.readers import READERS
-from roi_agent.model.data.readers.wording import ask
+from roi_agent.model.data.readers.questions import draw_wording
 from roi_agent.model.errors import DataNotFound, RecordInvalid
 from roi_agent.prompts import load_blocks
 from tests.annotations import kinds, picture, read, write_json
@@ -283,6 +283,6 @@ def test_a_file_that_is_something_else_is_refused(tmp_path: Path, text: str) -> 
 
 
 def test_words_that_begin_as_the_name_of_a_region_stay_words() -> None:
-    said = ask("answered_why", Random(0), question="region 1 is red?", answer="regions are {not}.")
+    said = draw_wording("answered_why", Random(0), question="region 1 is red?", answer="regions are {not}.")
     assert "region 1 is red?" in said and "regions are {not}." in said and "<" not in said
-    assert "<region2>" in ask("class", Random(0), a="region2")
+    assert "<region2>" in draw_wording("class", Random(0), a="region2")

@@ -18,7 +18,7 @@ from roi_agent.model.data.readers.base import (
     MISSING_IMAGE,
     NO_TEXT,
 )
-from roi_agent.model.data.readers.described import MOST
+from roi_agent.model.data.readers.described_regions import MOST
 from roi_agent.model.errors import DataNotFound, RecordInvalid
 from tests.public_data import Json, answers, kinds, picture, read_all, reader, write_json
 
@@ -122,7 +122,7 @@ def test_a_broken_annotation_is_counted_and_the_others_stay(root: Path, broken: 
     assert len(record.regions) == 2
 
 
-MENDED = {
+FIXED = {
     "a pixel over the edge": (annotation(3, [50, 5, 10.7, 10], 1), CLIPPED, (50, 5, 60, 15)),
     "a polygon of two points": (annotation(3, [1, 2, 3, 4], 1, segmentation=[[1, 2, 3, 4]]), MASK_INVALID, (1, 2, 4, 6)),
     "a mask of another size": (
@@ -133,7 +133,7 @@ MENDED = {
 }
 
 
-@pytest.mark.parametrize(("mended", "kind", "box"), MENDED.values(), ids=MENDED)
+@pytest.mark.parametrize(("mended", "kind", "box"), FIXED.values(), ids=FIXED)
 def test_what_can_be_mended_stays_and_is_counted(root: Path, mended: Json, kind: str, box: tuple[float, ...]) -> None:
     write_json(root / FILE, content() | {"annotations": [mended]})
     (record,), troubles = read_all(reader("coco", root))

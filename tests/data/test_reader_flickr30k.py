@@ -14,7 +14,7 @@ from roi_agent.model.data.readers.base import (
     NO_TEXT,
     UNRELATED,
 )
-from roi_agent.model.data.readers.described import MOST
+from roi_agent.model.data.readers.described_regions import MOST
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import DataNotFound, RecordInvalid
 from tests.public_data import Json, kinds, picture, read_all, reader, write_json

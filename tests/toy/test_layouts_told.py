@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
+from roi_agent.model.data.english import plural
 from roi_agent.model.data.record import Record
-from roi_agent.model.data.wording import plural
 from roi_agent.model.protocol.conversation import mentioned
 from roi_agent.model.toy.layouts import LAYOUTS
 from roi_agent.model.toy.layouts.vcr import ASKED, make_problem

@@ -26,8 +26,8 @@ BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED = "box_outside", "box_empty", "no_tex
 # ... and what is put right or done without, and counted.
 CLIPPED, CHOICE_REPEATED, MASK_INVALID = "box_clipped", "choice_repeated", "mask_invalid"
 NO_DETECTIONS, UNRELATED = "no_detections", "caption_unrelated"
-MENDED = (CLIPPED, CHOICE_REPEATED, MASK_INVALID, NO_DETECTIONS, UNRELATED)
-KINDS = (MISSING_IMAGE, IMAGE_UNREADABLE, IMAGE_SIZE, BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED, *MENDED)
+FIXED = (CLIPPED, CHOICE_REPEATED, MASK_INVALID, NO_DETECTIONS, UNRELATED)
+KINDS = (MISSING_IMAGE, IMAGE_UNREADABLE, IMAGE_SIZE, BOX_OUTSIDE, BOX_EMPTY, NO_TEXT, MALFORMED, *FIXED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Reader(ABC):
             raise DataNotFound(f"there is no folder of images {str(images)!r}", do="name it: --images FOLDER")
         self.root, self.images, self.split = root, Images(images), split
         self.files: list[Path] = []  # the annotation files that were read
-        self.trouble: list[Trouble] = []  # what was wrong before any group is read
+        self.troubles: list[Trouble] = []  # what was wrong before any group is read
 
     @abstractmethod
     def groups(self) -> Sequence[Any]:
@@ -101,7 +101,7 @@ class Reader(ABC):
         return read_json(self.find(*names))
 
     def objects(self, data: object, key: str, *fields: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """The objects of a list of the last file that was read, each with where it stands; what is none is noted in `trouble`.
+        """The objects of a list of the last file that was read, each with where it stands; what is none is noted in `troubles`.
 
         fields: that each must have, as a whole number or a text.  Error: RecordInvalid where there is no such list.
         """
@@ -109,14 +109,14 @@ class Reader(ABC):
         for index, each in enumerate(required(data, key, list, where=file)):
             where = f"{file}, {key}[{index}]"
             if not isinstance(each, Mapping):
-                self.trouble.append(Trouble(MALFORMED, where, "it is no object"))
+                self.troubles.append(Trouble(MALFORMED, where, "it is no object"))
             elif lacking := [name for name in fields if as_id(each.get(name)) is None]:
-                self.trouble.append(Trouble(MALFORMED, where, _no_id(each, lacking[0])))
+                self.troubles.append(Trouble(MALFORMED, where, _no_id(each, lacking[0])))
             else:
                 yield where, each
 
     def by_id(self, entries: Sequence[Any], key: str, *, where: str) -> dict[int | str, Mapping[str, Any]]:
-        """Entries by the value of a field, as `as_id` gives it; one that has none is noted in `trouble`.
+        """Entries by the value of a field, as `as_id` gives it; one that has none is noted in `troubles`.
 
         So are different entries of one value: which is meant is not known.
         """
@@ -132,11 +132,11 @@ class Reader(ABC):
             if all(entry == same[0][1] for _, entry in same):
                 found[value] = same[0][1]
             else:
-                self.trouble += [Trouble(MALFORMED, where, f"its {key} {escaped(value)} is another's") for where, _ in same]
+                self.troubles += [Trouble(MALFORMED, where, f"its {key} {escaped(value)} is another's") for where, _ in same]
         return found
 
     def by_field(self, entries: Sequence[Any], key: str, *, where: str) -> dict[int | str, list[Mapping[str, Any]]]:
-        """All entries with a value of a field, in the order of its first appearance; one that has none is noted in `trouble`."""
+        """All entries with a value of a field, in the order of its first appearance; one that has none is noted in `troubles`."""
         found: dict[int | str, list[Mapping[str, Any]]] = {}
         for _, (value, entry) in self._keyed(entries, key, where):
             found.setdefault(value, []).append(entry)
@@ -148,7 +148,7 @@ class Reader(ABC):
             if value is not None:
                 yield number, (value, entry)
             else:
-                self.trouble.append(Trouble(MALFORMED, f"{where}[{number}]", _no_id(entry, key)))
+                self.troubles.append(Trouble(MALFORMED, f"{where}[{number}]", _no_id(entry, key)))
 
 
 def _no_id(entry: object, key: str) -> str:
@@ -186,18 +186,18 @@ class Images:
                 raise Unusable(MISSING_IMAGE, where, f"{len(found)} images are called {last_part(name)}")
         raise Unusable(MISSING_IMAGE, where, f"there is no image {' or '.join(names)}")
 
-    def sized(self, *names: str, size_wh: tuple[object, object], where: str) -> tuple[str, tuple[int, int]]:
+    def find_sized(self, *names: str, size_wh: tuple[object, object], where: str) -> tuple[str, tuple[int, int]]:
         """As `find`, with the file's size in pixels, which the annotations may not contradict.  Error: Unusable.
 
         size_wh: as they state it; None where they do not.
         """
         sides = zip(size_wh, ("width", "height"), strict=True)
-        stated = [None if side is None else whole(side, where=where, what=what) for side, what in sides]
+        stated = [None if side is None else parse_whole_number(side, where=where, what=what) for side, what in sides]
         name = self.find(*names, where=where)
         found = self.size_wh(name, where=where)
         if any(side not in (None, real) for side, real in zip(stated, found, strict=True)):
-            told = " x ".join("?" if side is None else str(side) for side in stated)
-            raise Unusable(IMAGE_SIZE, where, "{} is {} x {} pixels, and not {}".format(name, *found, told))
+            stated_size = " x ".join("?" if side is None else str(side) for side in stated)
+            raise Unusable(IMAGE_SIZE, where, "{} is {} x {} pixels, and not {}".format(name, *found, stated_size))
         return name, found
 
     def damage(self, name: str) -> str:
@@ -216,7 +216,7 @@ class Images:
             raise Unusable(IMAGE_UNREADABLE, where, error.problem) from None
 
 
-def fitted(
+def fit_box(
     values: object, *, format: str, size_wh: tuple[int, int], where: str, surely_pixels: bool = False
 ) -> tuple[Box, list[Trouble]]:
     """A box in pixels of its image, and a note where it had to be clipped; it may reach over the edge by a pixel at most.
@@ -243,7 +243,7 @@ def fitted(
 
 
 @contextmanager
-def usable(where: str) -> Iterator[None]:
+def errors_as_unusable(where: str) -> Iterator[None]:
     """Within, a coded error of ours means that the annotation cannot be used.  Error: Unusable."""
     try:
         yield
@@ -251,7 +251,7 @@ def usable(where: str) -> Iterator[None]:
         raise Unusable(MALFORMED, where, error.problem) from None
 
 
-def sentence(value: object, *, where: str, what: str = "text") -> str:
+def clean_text(value: object, *, where: str, what: str = "text") -> str:
     """A text without white space around it.  Error: Unusable where it is empty or none."""
     if not isinstance(value, str):
         raise Unusable(NO_TEXT if value is None else MALFORMED, where, f"its {what} is {type(value).__name__}")
@@ -271,7 +271,7 @@ def file_name(value: object, *, where: str) -> str:
     return value
 
 
-def whole(value: object, *, where: str, what: str) -> int:
+def parse_whole_number(value: object, *, where: str, what: str) -> int:
     """A whole number, or one written as text, as in files that were made from XML.  Error: Unusable."""
     number = whole_number(value)
     if number is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from roi_agent.model.data.readers.base import MALFORMED, Trouble
-from roi_agent.model.data.readers.own import OwnBox, OwnBoxes
+from roi_agent.model.data.readers.own_boxes import OwnBox, OwnBoxes
 from roi_agent.model.errors import RecordInvalid
 
 _NUMBERS = ("x1", "y1", "x2", "y2")
@@ -47,14 +47,14 @@ class BoxesCsv(OwnBoxes):
     def _box(self, values: dict[str, str], surplus: int, where: str) -> Iterator[tuple[str, OwnBox]]:
         if surplus:
             problem = f"it has {abs(surplus)} columns {'more' if surplus > 0 else 'less'} than the first line"
-            self.trouble.append(Trouble(MALFORMED, where, problem))
+            self.troubles.append(Trouble(MALFORMED, where, problem))
             return
         numbers = []
         for column in _NUMBERS:
             try:
                 numbers.append(float(values[column]))
             except ValueError:
-                self.trouble.append(Trouble(MALFORMED, f"{where}, column {column}", f"{values[column]!r} is not a number"))
+                self.troubles.append(Trouble(MALFORMED, f"{where}, column {column}", f"{values[column]!r} is not a number"))
                 return
         question, format, unit = (values.get(key, "").strip() for key in _OPTIONAL)
         box = OwnBox(where, numbers, values["text"], format or "xyxy", unit, question=question or None)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from roi_agent.model.data.readers.base import MALFORMED, NO_TEXT, Trouble, read_json
-from roi_agent.model.data.readers.own import OwnBox, OwnBoxes
+from roi_agent.model.data.readers.own_boxes import OwnBox, OwnBoxes
 from roi_agent.model.geometry.annotations import as_id
 from roi_agent.model.utils.messages import escaped
 
@@ -32,11 +32,11 @@ class BoxesJson(OwnBoxes):
             image = None if id is None else images.get(id)
             if image is None:
                 problem = f"there is no image with the id {annotation['image_id']!r}"
-                self.trouble.append(Trouble(MALFORMED, where, problem))
+                self.troubles.append(Trouble(MALFORMED, where, problem))
                 continue
             caption, label = annotation.get("caption") or annotation.get("description"), _label(annotation, classes)
             if not caption and label is None:
-                self.trouble.append(Trouble(NO_TEXT, where, _lacking(annotation)))
+                self.troubles.append(Trouble(NO_TEXT, where, _lacking(annotation)))
                 continue
             yield str(image["file_name"]), _box(annotation, image, caption, label, where)
 

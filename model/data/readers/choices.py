@@ -8,7 +8,7 @@ from roi_agent.model.data.readers.base import CHOICE_REPEATED, MALFORMED, Troubl
 _T = TypeVar("_T", bound=Hashable)
 
 
-def distinct(options: Sequence[_T], *, where: str) -> tuple[list[_T], list[Trouble]]:
+def distinct_options(options: Sequence[_T], *, where: str) -> tuple[list[_T], list[Trouble]]:
     """The options in their order, each once, and a note where one was repeated.  Error: Unusable where no choice is left."""
     kept = list(dict.fromkeys(options))
     if len(kept) < 2:

@@ -85,7 +85,7 @@ def from_mdetr(captions: list[MdetrCaption]) -> AnnotatedImage:
     found = []
     for number, caption in enumerate(captions, start=1):
         try:
-            found.append(_spoken(number, caption, troubles))
+            found.append(_mdetr_caption(number, caption, troubles))
         except Unusable as unusable:
             troubles.append(unusable.trouble)
     entry = captions[0].entry
@@ -147,7 +147,7 @@ def _caption(number: int, line: str, boxes: Mapping[str, list[Corners]], where: 
     return Caption(number, text, tuple(phrases))
 
 
-def _spoken(number: int, caption: MdetrCaption, troubles: list[Trouble]) -> Caption:
+def _mdetr_caption(number: int, caption: MdetrCaption, troubles: list[Trouble]) -> Caption:
     text = caption.entry.get("caption")
     if not isinstance(text, str) or not text.strip():
         raise Unusable(NO_TEXT, caption.where, f"its caption is {escaped(text)}")

@@ -11,21 +11,21 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
+from roi_agent.model.data.english import join_words, with_article
 from roi_agent.model.data.readers.base import (
     MALFORMED,
     NO_DETECTIONS,
     Reader,
     Trouble,
     Unusable,
-    fitted,
+    clean_text,
+    errors_as_unusable,
+    fit_box,
     read_json,
-    sentence,
-    usable,
 )
-from roi_agent.model.data.readers.detections import PICKLE, read_pickle
-from roi_agent.model.data.readers.wording import ask
+from roi_agent.model.data.readers.llava_detections import PICKLE, read_pickle
+from roi_agent.model.data.readers.questions import draw_wording
 from roi_agent.model.data.record import Record, RecordTurn
-from roi_agent.model.data.wording import article, listing
 from roi_agent.model.errors import RecordInvalid
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.utils.messages import escaped
@@ -82,13 +82,15 @@ class LlavaInstruct(Reader):
             image = self.images.find(name, f"train2017/{name}", f"train2014/COCO_train2014_{name}", where=where)
             size_wh = self.images.size_wh(image, where=where)
             turns = _turns(sample.get("conversations"), where)
-            regions, labels, notes = self._found(name, size_wh)
+            regions, labels, notes = self._detected_regions(name, size_wh)
             boxed = rng.random() < BOXED
             if boxed and regions:
-                first = ask("detected", rng, question=turns[0].question, all=listing([_named(region) for region in regions]))
+                first = draw_wording(
+                    "detected", rng, question=turns[0].question, all=join_words([_labelled_mention(region) for region in regions])
+                )
                 turns[0] = RecordTurn(first, turns[0].answer)
-            turns += self._presence(regions, labels, rng)
-            with usable(where):
+            turns += self._presence_turn(regions, labels, rng)
+            with errors_as_unusable(where):
                 kept = regions if boxed else ()
                 record = Record(f"{self.name}/{number}", image, size_wh, kept, tuple(turns), self.source, self.licence)
         except Unusable as unusable:
@@ -97,7 +99,7 @@ class LlavaInstruct(Reader):
         yield from notes
         yield record
 
-    def _found(self, name: str, size_wh: tuple[int, int]) -> tuple[tuple[Region, ...], set[str], list[Trouble]]:
+    def _detected_regions(self, name: str, size_wh: tuple[int, int]) -> tuple[tuple[Region, ...], set[str], list[Trouble]]:
         """The regions to show, every label that the detector gave at all, and what is wrong with its boxes."""
         where = f"{self.files[-1].name}, {name}"
         found = self._detections.get(name)
@@ -121,14 +123,18 @@ class LlavaInstruct(Reader):
         )
         return named, {_label(each) for each in found} - {""}, troubles
 
-    def _presence(self, regions: Sequence[Region], labels: set[str], rng: Random) -> list[RecordTurn]:
+    def _presence_turn(self, regions: Sequence[Region], labels: set[str], rng: Random) -> list[RecordTurn]:
         """Is there a ...? Yes for the label of a region, no for one that only other images were given; as often each."""
         truth = rng.random() < 0.5
         seen = sorted({str(region.label) for region in regions})
         choices = seen if truth else [label for label in self._labels if label not in labels]
         if not seen or not choices:  # nothing is known of an image where the detector found nothing
             return []
-        return [RecordTurn(ask("presence", rng, thing=article(rng.choice(choices))), "yes" if truth else "no", ("yes", "no"))]
+        return [
+            RecordTurn(
+                draw_wording("presence", rng, thing=with_article(rng.choice(choices))), "yes" if truth else "no", ("yes", "no")
+            )
+        ]
 
 
 def _turns(conversation: object, where: str) -> list[RecordTurn]:
@@ -147,13 +153,13 @@ def _turns(conversation: object, where: str) -> list[RecordTurn]:
 
 def _lines(value: object, where: str) -> str:
     """A text that keeps its line breaks: answers may be lists."""
-    sentence(value, where=where)
+    clean_text(value, where=where)
     return str(value).strip()
 
 
 def _region(detection: object, size_wh: tuple[int, int], where: str) -> tuple[Region | None, list[Trouble]]:
     """A detection as a region, under a name for now; None where it is too unsure or too small to be shown.  Error: Unusable."""
-    label = sentence(_label(detection), where=where, what="label")
+    label = clean_text(_label(detection), where=where, what="label")
     assert isinstance(detection, Mapping)  # else it has no label
     score = detection.get("score")
     if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
@@ -161,7 +167,7 @@ def _region(detection: object, size_wh: tuple[int, int], where: str) -> tuple[Re
     values = detection.get("box")
     if detection.get("unit") == "normalised" and isinstance(values, list):
         values = [value * size_wh[index % 2] for index, value in enumerate(values)]
-    box, notes = fitted(values, format="xyxy", size_wh=size_wh, where=where)
+    box, notes = fit_box(values, format="xyxy", size_wh=size_wh, where=where)
     if score <= MIN_SCORE or box.width <= MIN_SIDE * size_wh[0] or box.height <= MIN_SIDE * size_wh[1]:
         return None, notes
     return Region("region1", box, label=label, score=score, source="detector"), notes
@@ -173,5 +179,5 @@ def _label(detection: object) -> str:
     return " ".join(label.replace("_", " ").split()) if isinstance(label, str) else ""
 
 
-def _named(region: Region) -> str:
+def _labelled_mention(region: Region) -> str:
     return f"{region.label} at <{region.name}>"

@@ -33,7 +33,7 @@ def find_mdetr(root: Path, *names: str) -> str | None:
 def read_mdetr(reader: Reader, place: str, key: str) -> dict[int | str, list[MdetrCaption]]:
     """The captions of a file by their image.  key: the field that names the image.  Errors: DataNotFound, RecordInvalid.
 
-    What cannot be sorted in is noted in the reader's `trouble`.
+    What cannot be sorted in is noted in the reader's `troubles`.
     """
     data = reader.load_json(place)
     name = reader.files[-1].name
@@ -42,12 +42,12 @@ def read_mdetr(reader: Reader, place: str, key: str) -> dict[int | str, list[Mde
     for image in [image for image in annotations if image not in entries]:
         for annotation in annotations[image]:
             where = f"{name}, annotation {escaped(annotation.get('id'))}"
-            reader.trouble.append(Trouble(MISSING_IMAGE, where, f"its image {escaped(image)} is not in the file's list"))
+            reader.troubles.append(Trouble(MISSING_IMAGE, where, f"its image {escaped(image)} is not in the file's list"))
     found: dict[int | str, list[MdetrCaption]] = {}
     for id, entry in entries.items():
         where, of = f"{name}, image {id}", as_id(entry.get(key, entry.get("file_name")))
         if of is not None:
             found.setdefault(of, []).append(MdetrCaption(entry, tuple(annotations.get(id, ())), where))
         else:
-            reader.trouble.append(Trouble(MALFORMED, where, f"it has no {key}"))
+            reader.troubles.append(Trouble(MALFORMED, where, f"it has no {key}"))
     return found

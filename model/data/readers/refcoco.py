@@ -16,12 +16,12 @@ from roi_agent.model.data.readers.base import (
     Reader,
     Trouble,
     Unusable,
+    clean_text,
     file_name,
     read_json,
     required,
-    sentence,
 )
-from roi_agent.model.data.readers.described import Described, instance, one_turn_each, usable
+from roi_agent.model.data.readers.described_regions import Described, coco_region, one_turn_per_region, read_usable
 from roi_agent.model.data.readers.mdetr import find_mdetr, read_mdetr
 from roi_agent.model.data.readers.plain_pickle import load_plain_pickle
 from roi_agent.model.data.record import Record
@@ -31,7 +31,7 @@ from roi_agent.model.utils.messages import escaped
 
 
 @dataclass(frozen=True, slots=True)
-class _Referred:
+class _ReferredRegion:
     """One region of an image, and the phrases that people have given for it, each with where it stands, for messages."""
 
     annotation: Mapping[str, Any]
@@ -58,7 +58,7 @@ class RefCoco(Reader):
     def __init__(self, root: Path, *, images: Path, split: str) -> None:
         super().__init__(root, images=images, split=split)
         self._files: dict[int | str, tuple[Mapping[str, Any], str]] = {}  # of an image: its entry, and where that stands
-        self._referred: dict[int | str, dict[int | str, _Referred]] = {}  # by image, then by region
+        self._referred: dict[int | str, dict[int | str, _ReferredRegion]] = {}  # by image, then by region
         if place := find_mdetr(root, f"finetune_{self.name}_{split}.json"):
             self._read_mdetr(place)
         else:
@@ -76,26 +76,26 @@ class RefCoco(Reader):
         except Unusable as unusable:
             yield unusable.trouble
             return
-        found, troubles = usable(self._referred[group].values(), lambda referred: self._described(referred, size_wh))
+        found, troubles = read_usable(self._referred[group].values(), lambda referred: self._read_region(referred, size_wh))
         yield from troubles
-        yield from one_turn_each(self, found, rng, block=self.block, id=str(group), image=name, size_wh=size_wh)
+        yield from one_turn_per_region(self, found, rng, block=self.block, id=str(group), image=name, size_wh=size_wh)
 
     def _image(self, entry: Mapping[str, Any], where: str) -> tuple[str, tuple[int, int]]:
         """The image's file and size.  The same pictures have a shorter name in COCO 2017.  Error: Unusable."""
         old = file_name(entry.get("file_name"), where=where)
         new = old.rsplit("_", 1)[-1]
         names = (old, f"train2014/{old}", new, f"train2017/{new}")
-        return self.images.sized(*names, size_wh=(entry.get("width"), entry.get("height")), where=where)
+        return self.images.find_sized(*names, size_wh=(entry.get("width"), entry.get("height")), where=where)
 
-    def _described(self, referred: _Referred, size_wh: tuple[int, int]) -> Described:
+    def _read_region(self, referred: _ReferredRegion, size_wh: tuple[int, int]) -> Described:
         phrases, notes = [], []
         for phrase, where in referred.phrases:
             try:
-                phrases.append(sentence(phrase, where=where, what="phrase"))
+                phrases.append(clean_text(phrase, where=where, what="phrase"))
             except Unusable as unusable:
                 notes.append(unusable.trouble)
         where = referred.phrases[0][1]
-        found = instance(referred.annotation, label=None, size_wh=size_wh, where=where, source=self.source)
+        found = coco_region(referred.annotation, label=None, size_wh=size_wh, where=where, source=self.source)
         return Described(found.region, tuple(phrases), (*found.notes, *notes))
 
     def _read_mdetr(self, place: str) -> None:
@@ -105,7 +105,7 @@ class RefCoco(Reader):
             for caption in captions:
                 if len(caption.annotations) != 1:
                     problem = f"its phrase has {len(caption.annotations)} regions, and not one"
-                    self.trouble.append(Trouble(MALFORMED, caption.where, problem))
+                    self.troubles.append(Trouble(MALFORMED, caption.where, problem))
                     continue
                 (annotation,) = caption.annotations
                 same = as_id(annotation.get("original_id"))
@@ -140,13 +140,13 @@ class RefCoco(Reader):
     ) -> None:
         image, id, sentences = as_id(ref.get("image_id")), as_id(ref.get("ann_id")), ref.get("sentences")
         if image is None or image not in images:
-            self.trouble.append(
+            self.troubles.append(
                 Trouble(MISSING_IMAGE, where, f"its image {escaped(ref.get('image_id'))} is not in instances.json")
             )
         elif id is None or id not in annotations:
-            self.trouble.append(Trouble(MALFORMED, where, f"its region {escaped(ref.get('ann_id'))} is not in instances.json"))
+            self.troubles.append(Trouble(MALFORMED, where, f"its region {escaped(ref.get('ann_id'))} is not in instances.json"))
         elif not isinstance(sentences, list) or not sentences:
-            self.trouble.append(Trouble(NO_TEXT, where, "it has no sentences"))
+            self.troubles.append(Trouble(NO_TEXT, where, "it has no sentences"))
         else:
             phrases = [(each.get("sent") if isinstance(each, Mapping) else each, where) for each in sentences]
             self._files[image] = images[image], f"instances.json, image {image}"
@@ -154,7 +154,7 @@ class RefCoco(Reader):
 
     def _add(self, image: int | str, region: int | str, annotation: Mapping[str, Any], phrases: list[tuple[object, str]]) -> None:
         regions = self._referred.setdefault(image, {})
-        regions.setdefault(region, _Referred(annotation, [])).phrases.extend(phrases)
+        regions.setdefault(region, _ReferredRegion(annotation, [])).phrases.extend(phrases)
 
 
 class RefCocoPlus(RefCoco):

@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
+from roi_agent.model.data.english import join_words
 from roi_agent.model.data.readers.base import (
     MALFORMED,
     MASK_INVALID,
@@ -20,14 +21,13 @@ from roi_agent.model.data.readers.base import (
     Reader,
     Trouble,
     Unusable,
-    fitted,
-    sentence,
-    usable,
+    clean_text,
+    errors_as_unusable,
+    fit_box,
 )
-from roi_agent.model.data.readers.choices import distinct
-from roi_agent.model.data.readers.wording import ask
+from roi_agent.model.data.readers.choices import distinct_options
+from roi_agent.model.data.readers.questions import draw_wording
 from roi_agent.model.data.record import Record, RecordTurn
-from roi_agent.model.data.wording import listing
 from roi_agent.model.errors import InvalidSetting, UserError
 from roi_agent.model.geometry.annotations import annotated_mask
 from roi_agent.model.geometry.boxes import Box
@@ -87,7 +87,7 @@ class Vcr(Reader):
     def turns(self, problem: _Problem, rng: Random) -> tuple[RecordTurn, ...]:
         return (
             RecordTurn(problem.question, problem.answer, problem.answers),
-            RecordTurn(ask("why", rng), problem.reason, problem.reasons),
+            RecordTurn(draw_wording("why", rng), problem.reason, problem.reasons),
         )
 
     def _by_image(self) -> list[list[int]]:
@@ -97,25 +97,25 @@ class Vcr(Reader):
             try:
                 values = json.loads(line)
             except (ValueError, RecursionError):
-                self.trouble.append(Trouble(MALFORMED, where, "this is not JSON: it may be cut short"))
+                self.troubles.append(Trouble(MALFORMED, where, "this is not JSON: it may be cut short"))
                 continue
             image = values.get("img_fn") if isinstance(values, Mapping) else None
             if isinstance(image, str):
                 groups.setdefault(image, []).append(number)
             else:
-                self.trouble.append(Trouble(MALFORMED, where, f"img_fn is {escaped(image)}"))
+                self.troubles.append(Trouble(MALFORMED, where, f"img_fn is {escaped(image)}"))
         return list(groups.values())
 
     def _record(self, values: Mapping[str, Any], rng: Random, line: int) -> Iterator[Record | Trouble]:
         where = f"{self._file}, line {line}"
         metadata = self._metadata(values, where)
         stated = metadata.get("width"), metadata.get("height")
-        image, size_wh = self.images.sized(values["img_fn"], size_wh=stated, where=where)
+        image, size_wh = self.images.find_sized(values["img_fn"], size_wh=stated, where=where)
         objects = values.get("objects")
         if not isinstance(objects, list):
             raise Unusable(MALFORMED, where, f"objects is {escaped(objects)}, and should be a list of classes")
-        things = [sentence(each, where=where, what="class") for each in objects]
-        question = spoken(values.get("question"), things, where=f"{where}, question")
+        things = [clean_text(each, where=where, what="class") for each in objects]
+        question = detokenise(values.get("question"), things, where=f"{where}, question")
         answer, answers, notes = _choices(values, "answer", things, where)
         reason, reasons, more_notes = _choices(values, "rationale", things, where)
         turns = self.turns(_Problem(question, answer, answers, reason, reasons), rng)
@@ -123,7 +123,7 @@ class Vcr(Reader):
         numbers = [int(name.removeprefix("region")) - 1 for name in mentioned(" ".join(texts))]
         found = [_region(number, things, metadata, size_wh, f"{where}, object {number}") for number in numbers]
         yield from chain(notes, more_notes, *(notes for _, notes in found))
-        with usable(where):
+        with errors_as_unusable(where):
             name, regions = f"{self.name}/{self.split}/{line}", tuple(region for region, _ in found)
             yield Record(name, image, size_wh, regions, turns, self.source, self.licence)
 
@@ -156,11 +156,11 @@ class VcrRationale(Vcr):
     about: ClassVar[str] = "VCR, question and answer to the reason, with four options"
 
     def turns(self, problem: _Problem, rng: Random) -> tuple[RecordTurn, ...]:
-        question = ask("answered_why", rng, question=problem.question, answer=problem.answer)
+        question = draw_wording("answered_why", rng, question=problem.question, answer=problem.answer)
         return (RecordTurn(question, problem.reason, problem.reasons),)
 
 
-def spoken(tokens: object, things: Sequence[str], *, where: str) -> str:
+def detokenise(tokens: object, things: Sequence[str], *, where: str) -> str:
     """A text of VCR as a sentence.
 
     tokens: words, and lists of numbers of things.  things: the class of each.  Error: Unusable.
@@ -175,7 +175,7 @@ def spoken(tokens: object, things: Sequence[str], *, where: str) -> str:
 
 
 def _word(word: str, where: str) -> str:
-    return sentence(word, where=where, what="word") if word.strip() else ""
+    return clean_text(word, where=where, what="word") if word.strip() else ""
 
 
 def _mentions(numbers: object, things: Sequence[str], where: str) -> str:
@@ -184,7 +184,7 @@ def _mentions(numbers: object, things: Sequence[str], where: str) -> str:
     for number in numbers:
         if not isinstance(number, int) or not 0 <= number < len(things):
             raise Unusable(MALFORMED, where, f"it names object {escaped(number)}, and there are {len(things)}, counted from 0")
-    return listing([f"{things[number]} at <region{number + 1}>" for number in numbers])
+    return join_words([f"{things[number]} at <region{number + 1}>" for number in numbers])
 
 
 def _choices(
@@ -199,8 +199,8 @@ def _choices(
         raise Unusable(
             MALFORMED, where, f"{kind}_label is {escaped(label)}, and there are {len(choices)} choices, counted from 0"
         )
-    texts = [spoken(each, things, where=f"{place}[{index}]") for index, each in enumerate(choices)]
-    options, notes = distinct(texts, where=place)
+    texts = [detokenise(each, things, where=f"{place}[{index}]") for index, each in enumerate(choices)]
+    options, notes = distinct_options(texts, where=place)
     return texts[label], tuple(options), notes
 
 
@@ -209,7 +209,7 @@ def _region(
 ) -> tuple[Region, list[Trouble]]:
     boxes = metadata["boxes"]
     values = boxes[number] if number < len(boxes) else None
-    box, notes = fitted(values[:4] if isinstance(values, list) else values, format="xyxy", size_wh=size_wh, where=where)
+    box, notes = fit_box(values[:4] if isinstance(values, list) else values, format="xyxy", size_wh=size_wh, where=where)
     mask = None
     try:
         mask = _mask(metadata, number, size_wh, box)

@@ -6,11 +6,19 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
-from roi_agent.model.data.readers.base import MALFORMED, Reader, Trouble, Unusable, fitted, sentence, usable
-from roi_agent.model.data.readers.choices import distinct
-from roi_agent.model.data.readers.wording import ask
+from roi_agent.model.data.english import join_words
+from roi_agent.model.data.readers.base import (
+    MALFORMED,
+    Reader,
+    Trouble,
+    Unusable,
+    clean_text,
+    errors_as_unusable,
+    fit_box,
+)
+from roi_agent.model.data.readers.choices import distinct_options
+from roi_agent.model.data.readers.questions import draw_wording
 from roi_agent.model.data.record import Record, RecordTurn
-from roi_agent.model.data.wording import listing
 from roi_agent.model.errors import DataNotFound
 from roi_agent.model.geometry.annotations import as_id
 from roi_agent.model.geometry.boxes import Box
@@ -52,7 +60,7 @@ class _Visual7W(Reader):
                 size_wh = self.images.size_wh(name, where=where)
                 question, wrong = self._asked(pair, where)
                 turn, regions, notes = self.turn(question, [pair.get("answer"), *wrong], size_wh, rng, where)
-                with usable(where):
+                with errors_as_unusable(where):
                     identity = f"{self.name}/{self.split}/{number}/{index}"
                     record = Record(identity, name, size_wh, regions, (turn,), self.source, self.licence)
             except Unusable as unusable:
@@ -74,7 +82,7 @@ class _Visual7W(Reader):
         wrong = pair.get("multiple_choices")
         if not isinstance(wrong, list):
             raise Unusable(MALFORMED, where, f"multiple_choices is {escaped(wrong)}")
-        return sentence(pair.get("question"), where=where, what="question"), wrong
+        return clean_text(pair.get("question"), where=where, what="question"), wrong
 
 
 class Visual7WTelling(_Visual7W):
@@ -87,7 +95,7 @@ class Visual7WTelling(_Visual7W):
     def turn(
         self, question: str, options: list[Any], size_wh: tuple[int, int], rng: Random, where: str
     ) -> tuple[RecordTurn, tuple[Region, ...], list[Trouble]]:
-        kept, notes = distinct([sentence(each, where=where, what="answer") for each in options], where=where)
+        kept, notes = distinct_options([clean_text(each, where=where, what="answer") for each in options], where=where)
         return RecordTurn(question, kept[0], tuple(rng.sample(kept, len(kept)))), (), notes
 
 
@@ -106,7 +114,7 @@ class Visual7WPointing(_Visual7W):
         self, question: str, options: list[Any], size_wh: tuple[int, int], rng: Random, where: str
     ) -> tuple[RecordTurn, tuple[Region, ...], list[Trouble]]:
         found = [self._box(number, size_wh, where) for number in options]
-        kept, notes = distinct([box for box, _ in found], where=where)
+        kept, notes = distinct_options([box for box, _ in found], where=where)
         labels = {box: self._label(number, where) for (box, _), number in zip(found, options, strict=True)}
         regions = tuple(
             Region(f"region{place}", box, label=labels[box], source=self.source)
@@ -114,7 +122,7 @@ class Visual7WPointing(_Visual7W):
         )
         names = [region.name for region in regions]
         answer = next(region.name for region in regions if region.box == kept[0])
-        asked = ask("pointing", rng, question=question, all=listing([f"<{name}>" for name in names]))
+        asked = draw_wording("pointing", rng, question=question, all=join_words([f"<{name}>" for name in names]))
         clipped = [note for _, box_notes in found for note in box_notes]
         return RecordTurn(asked, answer, tuple(names)), regions, clipped + notes
 
@@ -124,8 +132,8 @@ class Visual7WPointing(_Visual7W):
             raise Unusable(MALFORMED, where, f"there is no box {escaped(number)}")
         box = self._boxes[id]
         values = [box.get(key) for key in ("x", "y", "width", "height")]
-        return fitted(values, format="xywh", size_wh=size_wh, where=f"{where}, box {number}")
+        return fit_box(values, format="xywh", size_wh=size_wh, where=f"{where}, box {number}")
 
     def _label(self, number: int | str, where: str) -> str | None:
         name = self._boxes[as_id(number) or 0].get("name")
-        return sentence(name, where=where, what="name") if isinstance(name, str) and name.strip() else None
+        return clean_text(name, where=where, what="name") if isinstance(name, str) and name.strip() else None

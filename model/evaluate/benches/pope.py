@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from roi_agent.model.data.english import with_article
 from roi_agent.model.data.record import Record
-from roi_agent.model.data.wording import article
 from roi_agent.model.evaluate.benches.base import SHORT_ANSWER, Bench, Metric, of_parts, without_label
 from roi_agent.model.evaluate.intervals import Numbers, ratio
 from roi_agent.model.evaluate.sample import Prediction, Sample
@@ -102,7 +102,7 @@ def _draw(weights: Mapping[str, int], rng: Random) -> str | None:
 
 
 def _question(record: Record, number: int, region: Region, kind: str, label: str) -> Sample:
-    text = load_blocks("evaluation")["presence"].format(region=f"<{region.name}>", thing=article(label))
+    text = load_blocks("evaluation")["presence"].format(region=f"<{region.name}>", thing=with_article(label))
     return Sample(
         record=record.id,
         turn=number,

@@ -1,6 +1,6 @@
 """Phrases that refer to one thing of a scene, from its truth."""
 
-from roi_agent.model.data.wording import article
+from roi_agent.model.data.english import with_article
 from roi_agent.model.toy.world.relations import place
 from roi_agent.model.toy.world.scenes import Scene, Thing
 
@@ -10,7 +10,7 @@ def by_looks(scene: Scene, thing: Thing) -> list[str]:
 
     Stage 1 learns from these while nano's language model, which knows few other forms of an answer, is frozen.
     """
-    return [article(thing.name)]
+    return [with_article(thing.name)]
 
 
 def by_place(scene: Scene, thing: Thing) -> list[str]:

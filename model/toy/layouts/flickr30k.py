@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from roi_agent.model.data.wording import article, listing, plural
+from roi_agent.model.data.english import join_words, plural, with_article
 from roi_agent.model.toy.layouts.files import in_splits, rendered, write_lines
 from roi_agent.model.toy.questions.families import COUNTS
 from roi_agent.model.toy.world.scenes import RenderedScene, Scene
@@ -35,7 +35,7 @@ def phrases(scene: Scene) -> list[tuple[str, str]]:
     for name, things in chains(scene).items():
         kind = scene.things[things[0]].kind
         if len(things) == 1:
-            found.append((article(name), f"the {kind}"))
+            found.append((with_article(name), f"the {kind}"))
         else:
             looks = name.removesuffix(kind) + plural(kind)
             found.append((f"{COUNTS[len(things)]} {looks}", f"the {plural(kind)}"))
@@ -45,7 +45,7 @@ def phrases(scene: Scene) -> list[tuple[str, str]]:
 def captions(scene: Scene) -> list[str]:
     """Two captions that name all of the scene, in the words of `phrases`."""
     marked = [[f"[/EN#{number}/other {words}]" for words in both] for number, both in enumerate(phrases(scene), start=1)]
-    first, second = (listing([both[form] for both in marked]).replace(",", " ,") for form in (0, 1))
+    first, second = (join_words([both[form] for both in marked]).replace(",", " ,") for form in (0, 1))
     return [f"Here are {first} .", f"{second} on [/EN#0/notvisual some background] ."]
 
 

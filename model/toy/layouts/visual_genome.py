@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from roi_agent.model.data.wording import article
+from roi_agent.model.data.english import with_article
 from roi_agent.model.toy.layouts.files import in_splits, rendered, write_json, xywh
 from roi_agent.model.toy.world.scenes import Thing
 
@@ -30,4 +30,4 @@ def write_visual_genome(folder: Path, seeds: Sequence[int], side: int) -> None:
 
 def description(thing: Thing) -> str:
     """For example "a large red star"."""
-    return article(thing.name)
+    return with_article(thing.name)

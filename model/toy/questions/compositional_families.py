@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
-from roi_agent.model.data.wording import plural
+from roi_agent.model.data.english import plural
 from roi_agent.model.toy.questions.compositional_terms import (
     COLOUR_KIND,
     DIRECTIONS,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import dist
 from random import Random
 
-from roi_agent.model.data.wording import article, plural
+from roi_agent.model.data.english import plural, with_article
 from roi_agent.model.toy.questions.families import MARGIN, RATIO, SUPERLATIVES, Fact
 from roi_agent.model.toy.questions.phrases import Phrase
 from roi_agent.model.toy.world.art import COLOURS, KINDS, SIZES
@@ -220,4 +220,4 @@ def told(phrase: Phrase) -> Look:
 def forms(phrase: Phrase) -> dict[str, str]:
     """The phrase as {thing} "red star", {a_thing} "a red star" and {things} "red stars"."""
     adjectives, space, noun = phrase.text.rpartition(" ")
-    return {"thing": phrase.text, "a_thing": article(phrase.text), "things": f"{adjectives}{space}{plural(noun)}"}
+    return {"thing": phrase.text, "a_thing": with_article(phrase.text), "things": f"{adjectives}{space}{plural(noun)}"}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 
-from roi_agent.model.data.wording import article, listing, plural
+from roi_agent.model.data.english import join_words, plural, with_article
 from roi_agent.model.toy.world.art import COLOURS, KINDS, SIZES
 from roi_agent.model.toy.world.relations import area, centre, gap, place
 from roi_agent.model.toy.world.scenery import Scenery
@@ -51,7 +51,7 @@ def _kind(scenery: Scenery) -> Fact | None:
 
 def _name(scenery: Scenery) -> Fact | None:
     (index,) = scenery.pick(1) or [0]
-    return Fact(scenery.say("name", [index]), article(scenery.things[index].name))
+    return Fact(scenery.say("name", [index]), with_article(scenery.things[index].name))
 
 
 def _size(scenery: Scenery) -> Fact | None:
@@ -80,8 +80,8 @@ def _presence(scenery: Scenery) -> Fact | None:
         else:
             colour = rng.choice([each for each in COLOURS if each != colour])
     asked = kind if form == "kind" else f"{colour} {kind}"
-    reason = f"{scenery.handles[index]} is {article(f'{thing.colour} {thing.kind}')}"
-    return Fact(scenery.say("presence", [index], thing=article(asked)), _yes_no(truth), reason)
+    reason = f"{scenery.handles[index]} is {with_article(f'{thing.colour} {thing.kind}')}"
+    return Fact(scenery.say("presence", [index], thing=with_article(asked)), _yes_no(truth), reason)
 
 
 # ---------------------------------------------------------------- two regions
@@ -134,7 +134,7 @@ def _same(scenery: Scenery, attribute: str) -> Fact | None:
     if not pair:
         return None
     values = [getattr(scenery.things[index], attribute) for index in pair]
-    said = [value if attribute == "colour" else article(value) for value in values]
+    said = [value if attribute == "colour" else with_article(value) for value in values]
     reason = " and ".join(f"{scenery.handles[index]} is {what}" for index, what in zip(pair, said, strict=True))
     return Fact(scenery.say(f"same_{attribute}", pair), _yes_no(truth), reason)
 
@@ -176,7 +176,9 @@ def _which(scenery: Scenery, form: str) -> Fact | None:
     fits = [i for i in indices if _matches(scenery.things[i], form, wanted_colour, wanted_kind)]
     if len(indices) < 2 or len(fits) > 1:
         return None
-    asked = {"colour": wanted_colour, "kind": article(wanted_kind), "both": article(f"{wanted_colour} {wanted_kind}")}[form]
+    asked = {"colour": wanted_colour, "kind": with_article(wanted_kind), "both": with_article(f"{wanted_colour} {wanted_kind}")}[
+        form
+    ]
     return Fact(scenery.say("which_one", indices, thing=asked), scenery.handles[fits[0]] if fits else "none of them")
 
 
@@ -209,8 +211,8 @@ def _count(scenery: Scenery, form: str) -> Fact | None:
     value = scenery.rng.choice(asks[scenery.rng.choice(sorted(asks))])
     fits = _having(scenery, indices, form, value)
     asked = value if form == "colour" else plural(value)
-    told = listing(sorted((scenery.handles[i] for i in fits), key=handle_number)) if fits else "none of them"
-    reason = f"{told} {'are' if len(fits) > 1 else 'is'} {asked if form == 'colour' or len(fits) > 1 else article(value)}"
+    told = join_words(sorted((scenery.handles[i] for i in fits), key=handle_number)) if fits else "none of them"
+    reason = f"{told} {'are' if len(fits) > 1 else 'is'} {asked if form == 'colour' or len(fits) > 1 else with_article(value)}"
     return Fact(scenery.say("count", indices, things=asked), COUNTS[len(fits)], reason)
 
 

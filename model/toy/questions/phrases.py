@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from roi_agent.model.data.wording import article, plural
+from roi_agent.model.data.english import plural, with_article
 from roi_agent.model.toy.world.art import COLOURS, KINDS, SIZES
 from roi_agent.model.toy.world.scenes import Scene, Thing
 from roi_agent.prompts import load_blocks
@@ -154,7 +154,7 @@ def _worded(asked: dict[str, str], rng: Random) -> Phrase:
     if noun and (determiner == "all" or (determiner in ("", "the") and rng.random() < _PLURAL)):
         noun = plural(noun)
     text = " ".join([*adjectives, noun]).strip()
-    text = article(text) if determiner == "a" else f"{determiner} {text}".strip()
+    text = with_article(text) if determiner == "a" else f"{determiner} {text}".strip()
     return Phrase(text, asked.get("kind"), asked.get("colour"), asked.get("size"))
 
 

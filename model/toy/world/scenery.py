@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import permutations
 from random import Random
 
-from roi_agent.model.data.wording import listing
+from roi_agent.model.data.english import join_words
 from roi_agent.model.toy.world.scenes import Scene
 from roi_agent.prompts import load_blocks
 
@@ -59,7 +59,7 @@ class Scenery:
         if len(indices) < len(self.handles):
             lines = [line for line in lines if "{all}" in line or "{a}" in line] or lines
         line = self.rng.choice(lines)
-        return line.format(a=mentions[0], b=mentions[1] if len(mentions) > 1 else "", all=listing(mentions), **words)
+        return line.format(a=mentions[0], b=mentions[1] if len(mentions) > 1 else "", all=join_words(mentions), **words)
 
     def coin(self) -> bool:
         return self.rng.random() < 0.5

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 
-def listing(words: Sequence[str]) -> str:
+def join_words(words: Sequence[str]) -> str:
     """'a', 'a and b', 'a, b and c'."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def article(words: str) -> str:
+def with_article(words: str) -> str:
     """The words with 'a' or 'an' in front."""
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 

@@ -15,18 +15,18 @@ from pathlib import Path
 from roi_agent.model.errors import InvalidSetting, OutOfMemory
 from roi_agent.model.utils.child_processes import end_with_parent
 
-_PATIENCE_S = 5.0
+_LOCK_TIMEOUT_S = 5.0
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def exclusive_folder(folder: Path) -> Iterator[None]:
     """Keep other conversions out of the folder; processes that a killed one left behind have some seconds to end.
 
     Error: InvalidSetting.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        patience = time.monotonic() + _PATIENCE_S
+        patience = time.monotonic() + _LOCK_TIMEOUT_S
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -43,16 +43,16 @@ def alone_in(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def in_processes(work: "partial[int]", parts: Sequence[int], processes: int) -> Iterator[int]:
+def run_in_processes(work: "partial[int]", parts: Sequence[int], processes: int) -> Iterator[int]:
     """What the work returns for each part, as the parts are finished.  Error: OutOfMemory where a process was ended."""
     if processes == 1 or len(parts) <= 1:
         yield from map(work, parts)
         return
     # Forked, so that the annotations, of which there may be gigabytes, are in memory once.
-    with ProcessPoolExecutor(min(processes, len(parts)), get_context("fork"), _remember, (work,)) as pool:
+    with ProcessPoolExecutor(min(processes, len(parts)), get_context("fork"), _init_worker, (work,)) as pool:
         try:
-            with _uninterrupted():  # Python drops an interruption that comes while it forks
-                waiting = [pool.submit(_run_remembered, number) for number in parts]
+            with _interrupts_blocked():  # Python drops an interruption that comes while it forks
+                waiting = [pool.submit(_run_part, number) for number in parts]
             for each in as_completed(waiting):
                 yield each.result()
         except BrokenProcessPool:
@@ -63,7 +63,7 @@ def in_processes(work: "partial[int]", parts: Sequence[int], processes: int) -> 
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def _interrupts_blocked() -> Iterator[None]:
     """Ctrl-C has to wait until the end of this."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -72,15 +72,15 @@ def _uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-_remembered: "list[partial[int]]" = []  # in a forked process: its work, which is too large to be sent for every part
+_worker_state: "list[partial[int]]" = []  # in a forked process: its work, which is too large to be sent for every part
 
 
-def _remember(work: "partial[int]") -> None:
-    _remembered[:] = [work]
+def _init_worker(work: "partial[int]") -> None:
+    _worker_state[:] = [work]
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches all processes: this one ends, and its parent tells of it
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     end_with_parent()  # it would wait for work for ever
 
 
-def _run_remembered(number: int) -> int:
-    return _remembered[0](number)
+def _run_part(number: int) -> int:
+    return _worker_state[0](number)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, TypeVar
 
-from roi_agent.model.data.readers.base import MASK_INVALID, Reader, Trouble, Unusable, fitted
-from roi_agent.model.data.readers.wording import ask
+from roi_agent.model.data.readers.base import MASK_INVALID, Reader, Trouble, Unusable, fit_box
+from roi_agent.model.data.readers.questions import draw_wording
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.errors import UserError
 from roi_agent.model.geometry.annotations import annotated_mask
@@ -29,12 +29,14 @@ class Described:
     notes: tuple[Trouble, ...] = ()
 
 
-def instance(annotation: Mapping[str, Any], *, label: str | None, size_wh: tuple[int, int], where: str, source: str) -> Described:
+def coco_region(
+    annotation: Mapping[str, Any], *, label: str | None, size_wh: tuple[int, int], where: str, source: str
+) -> Described:
     """One entry of COCO's `annotations`: its box and, where it has a good one, its mask.  Error: Unusable.
 
     label: what it is described by, if that is known here.
     """
-    box, notes = fitted(annotation.get("bbox"), format="xywh", size_wh=size_wh, where=where)
+    box, notes = fit_box(annotation.get("bbox"), format="xywh", size_wh=size_wh, where=where)
     mask = None
     try:
         if annotation.get("segmentation"):
@@ -45,7 +47,7 @@ def instance(annotation: Mapping[str, Any], *, label: str | None, size_wh: tuple
     return Described(region, (label,) if label else (), tuple(notes))
 
 
-def usable(entries: Iterable[_T], read: Callable[[_T], Described]) -> tuple[list[Described], list[Trouble]]:
+def read_usable(entries: Iterable[_T], read: Callable[[_T], Described]) -> tuple[list[Described], list[Trouble]]:
     """What can be used of some entries, and what cannot, with all notes."""
     found: list[Described] = []
     troubles: list[Trouble] = []
@@ -60,7 +62,7 @@ def usable(entries: Iterable[_T], read: Callable[[_T], Described]) -> tuple[list
     return found, troubles
 
 
-def one_turn_each(
+def one_turn_per_region(
     reader: Reader,
     found: list[Described],
     rng: Random,
@@ -80,7 +82,7 @@ def one_turn_each(
         texts = tuple(dict.fromkeys(described.texts))
         regions.append(region)
         several = texts if len(texts) > 1 else ()
-        turns.append(RecordTurn(ask(block, rng, a=region.name), rng.choice(texts), references=several))
+        turns.append(RecordTurn(draw_wording(block, rng, a=region.name), rng.choice(texts), references=several))
     if regions:
         name = f"{reader.name}/{reader.split}/{id}"
         yield Record(name, image, size_wh, tuple(regions), tuple(turns), reader.source, reader.licence)

@@ -58,21 +58,21 @@ class _Layout:
             self._classes = names if isinstance(names, list | tuple) else ()
             value = results
         found: Detections = {}
-        for image, detected in self._images(value):
+        for image, detected in self._detections_by_image(value):
             found.setdefault(image, []).extend(detected)
         if not any(found.values()):
             self._refuse("there are no detections in it")
-        boxes = [each["box"] for each in _every(found)]
+        boxes = [each["box"] for each in _all_detections(found)]
         if all(is_fractions(box) for box in boxes):
-            for each in _every(found):
+            for each in _all_detections(found):
                 each["unit"] = "normalised"
         return found
 
-    def _images(self, value: Any) -> Iterator[tuple[str, list[Any]]]:
+    def _detections_by_image(self, value: Any) -> Iterator[tuple[str, list[Any]]]:
         """Each image with its detections."""
         if isinstance(value, Mapping):
             for key, detected in value.items():
-                yield self._file(key), list(self._detected(detected, corners=True))
+                yield self._file_name(key), list(self._detections_of(detected, corners=True))
         elif isinstance(value, list | tuple):
             for entry in value:
                 image = _first(entry, _IMAGE) if isinstance(entry, Mapping) else None
@@ -81,16 +81,16 @@ class _Layout:
                 one = "bbox" in entry and _is_box(entry["bbox"])  # COCO's results: a detection each, x, y, width, height
                 inside = _first(entry, ("detections", "instances", "objects", "predictions"))
                 yield (
-                    self._file(image),
-                    list(self._detected([entry] if one else entry if inside is None else inside, corners=not one)),
+                    self._file_name(image),
+                    list(self._detections_of([entry] if one else entry if inside is None else inside, corners=not one)),
                 )
         else:
             self._refuse(f"it is {escaped(value) if value is None else 'a ' + type(value).__name__}")
 
-    def _detected(self, value: Any, *, corners: bool) -> Iterator[dict[str, Any]]:
+    def _detections_of(self, value: Any, *, corners: bool) -> Iterator[dict[str, Any]]:
         """The detections of an image, from a list of them or from columns.  corners: boxes are xyxy, else xywh."""
         if isinstance(value, Mapping):
-            yield from self._rows(value)
+            yield from self._from_columns(value)
         elif isinstance(value, list | tuple):
             for each in value:
                 row: tuple[Any, ...] = tuple(
@@ -98,11 +98,11 @@ class _Layout:
                 )
                 if None in row or not _is_box(row[0]):
                     self._refuse(f"a detection has {_keys(each)}")
-                yield self._one(row[0], row[1], row[2], corners)
+                yield self._detection(row[0], row[1], row[2], corners)
         else:
             self._refuse(f"the detections of an image are a {type(value).__name__}")
 
-    def _rows(self, columns: Mapping[Any, Any]) -> Iterator[dict[str, Any]]:
+    def _from_columns(self, columns: Mapping[Any, Any]) -> Iterator[dict[str, Any]]:
         found = [_first(columns, keys) for keys in (_BOX, _LABEL, _SCORE)]
         if not all(isinstance(each, list | tuple) for each in found):
             self._refuse(f"an image has {_keys(columns)}")
@@ -112,9 +112,9 @@ class _Layout:
         for box, label, score in zip(boxes, labels, scores, strict=True):
             if not _is_box(box):
                 self._refuse(f"a box is {escaped(box)}")
-            yield self._one(box, label, score, True)
+            yield self._detection(box, label, score, True)
 
-    def _one(self, box: Sequence[float], label: Any, score: Any, corners: bool) -> dict[str, Any]:
+    def _detection(self, box: Sequence[float], label: Any, score: Any, corners: bool) -> dict[str, Any]:
         if isinstance(label, int):
             if not 0 <= label < len(self._classes):
                 self._refuse(f"its classes are numbers, such as {label}, and it does not name them")
@@ -124,7 +124,7 @@ class _Layout:
             self._refuse(f"a box is {escaped(box)}, and no two corners")
         return {"box": [a, b, c, d] if corners else [a, b, a + c, b + d], "label": label, "score": score}
 
-    def _file(self, image: Any) -> str:
+    def _file_name(self, image: Any) -> str:
         """The name of COCO's file: ids are its number."""
         id = as_id(image)
         if id is None:
@@ -139,7 +139,7 @@ class _Layout:
         raise RecordInvalid(f"{self._name}: the layout is not known: {found}", do=f"give {wanted}, or detections.json")
 
 
-def _every(found: Detections) -> Iterable[Any]:
+def _all_detections(found: Detections) -> Iterable[Any]:
     return (each for detected in found.values() for each in detected)
 
 

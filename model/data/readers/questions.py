@@ -8,7 +8,7 @@ from roi_agent.prompts import load_blocks
 _HANDLE = re.compile(r"region[1-9][0-9]*")
 
 
-def ask(block: str, rng: Random, **names: str) -> str:
+def draw_wording(block: str, rng: Random, **names: str) -> str:
     """One wording of a block, with regions by their names and other words as they are.
 
     A name such as region1 becomes the mention `<region1>`; a longer text is put in as it is.

@@ -7,8 +7,17 @@ from pathlib import Path
 from random import Random
 from typing import ClassVar
 
-from roi_agent.model.data.readers.base import MALFORMED, MASK_INVALID, Reader, Trouble, Unusable, fitted, sentence, usable
-from roi_agent.model.data.readers.wording import ask
+from roi_agent.model.data.readers.base import (
+    MALFORMED,
+    MASK_INVALID,
+    Reader,
+    Trouble,
+    Unusable,
+    clean_text,
+    errors_as_unusable,
+    fit_box,
+)
+from roi_agent.model.data.readers.questions import draw_wording
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.errors import UserError
 from roi_agent.model.geometry.annotations import annotated_mask, is_fractions
@@ -19,7 +28,7 @@ from roi_agent.model.utils.messages import escaped
 
 MOST = 15  # regions in one conversation; an image with more of them has several
 
-_HERE = "<region>"
+_PLACEHOLDER = "<region>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +68,7 @@ class OwnBoxes(Reader):
 
     @abstractmethod
     def boxes(self, path: Path) -> Iterator[tuple[str, OwnBox]]:
-        """Every box of the file with the name of its image; what is none goes to `trouble`.  Error: RecordInvalid."""
+        """Every box of the file with the name of its image; what is none goes to `troubles`.  Error: RecordInvalid."""
 
     def groups(self) -> Sequence[str]:
         """The names of the images."""
@@ -73,7 +82,7 @@ class OwnBoxes(Reader):
             name = self.images.find(group, where=first.where)
             size_wh = self.images.size_wh(name, where=first.where)
             if first.size_wh is not None:
-                self.images.sized(group, size_wh=first.size_wh, where=first.where)
+                self.images.find_sized(group, size_wh=first.size_wh, where=first.where)
         except Unusable as unusable:
             for each in boxes:
                 yield Trouble(unusable.trouble.kind, each.where, unusable.trouble.problem)
@@ -103,25 +112,25 @@ class OwnBoxes(Reader):
 
 def _read_box(each: OwnBox, name: str, size_wh: tuple[int, int], rng: Random) -> tuple[Region, RecordTurn, list[Trouble]]:
     """The region, its turn, and notes.  Error: Unusable."""
-    text = sentence(each.text, where=each.where)
-    label = sentence(each.label, where=each.where, what="class") if each.label is not None else None
-    question = _asked(each.question, name) if each.question else ask(each.wordings, rng, a=name)
+    text = clean_text(each.text, where=each.where)
+    label = clean_text(each.label, where=each.where, what="class") if each.label is not None else None
+    question = _name_in_question(each.question, name) if each.question else draw_wording(each.wordings, rng, a=name)
     if stray := set(mentioned(question)) - {name}:
-        raise Unusable(MALFORMED, each.where, f"it mentions <{min(stray)}>: its own box is {_HERE}")
-    box, notes = fitted(_pixels(each, size_wh), format=each.format, size_wh=size_wh, where=each.where, surely_pixels=True)
+        raise Unusable(MALFORMED, each.where, f"it mentions <{min(stray)}>: its own box is {_PLACEHOLDER}")
+    box, notes = fit_box(_pixels(each, size_wh), format=each.format, size_wh=size_wh, where=each.where, surely_pixels=True)
     mask: Mask | None = None
     try:
         mask = annotated_mask(each.outline, size_wh, box) if each.outline else None
     except UserError as error:
         notes.append(Trouble(MASK_INVALID, each.where, error.problem))
-    with usable(each.where):
+    with errors_as_unusable(each.where):
         region = Region(name, box, label=label, mask=mask, source=OwnBoxes.source)
     return region, RecordTurn(question, text), notes
 
 
-def _asked(question: str, name: str) -> str:
+def _name_in_question(question: str, name: str) -> str:
     """A question of the file about a region: it stands where `<region>` is written, else in front."""
-    return question.replace(_HERE, f"<{name}>") if _HERE in question else f"<{name}>: {question}"
+    return question.replace(_PLACEHOLDER, f"<{name}>") if _PLACEHOLDER in question else f"<{name}>: {question}"
 
 
 def _pixels(each: OwnBox, size_wh: tuple[int, int]) -> object:
@@ -135,5 +144,5 @@ def _pixels(each: OwnBox, size_wh: tuple[int, int]) -> object:
     plain = isinstance(numbers, list) and all(isinstance(value, int | float) for value in numbers)
     if each.unit in ("", "pixel") or not isinstance(numbers, list) or not plain:
         return numbers
-    whole = 1000 if each.unit == "thousandths" else 1
-    return [value * size_wh[index % 2] / whole for index, value in enumerate(numbers)]
+    parse_whole_number = 1000 if each.unit == "thousandths" else 1
+    return [value * size_wh[index % 2] / parse_whole_number for index, value in enumerate(numbers)]
