@@ -23,7 +23,7 @@ from roi_agent.model.toy.evaluate.segmentation import (
     iou,
     segmentation_scores,
 )
-from roi_agent.model.toy.samples.prompts import POINTS, PointedDataset, collate_pointed, pixel_of, pointed
+from roi_agent.model.toy.samples.prompts import POINTS, PointedDataset, collate_pointed, pixel_of, pointed_sample
 from roi_agent.model.toy.train import domain as familiar
 from roi_agent.model.toy.train import phases
 from roi_agent.model.toy.train.segmentation_loss import decoded_loss, mask_ious, prompts_loss
@@ -59,7 +59,7 @@ def trainee(tmp_path_factory: pytest.TempPathFactory) -> SegmenterTrainee:
 @pytest.mark.parametrize("seed", range(6))
 def test_prompts_are_true_of_their_masks(trainee: SegmenterTrainee, seed: int) -> None:
     rendered = render(make_scene(seed), 256)
-    sample = pointed(trainee.processor, rendered, Random(seed), 9)
+    sample = pointed_sample(trainee.processor, rendered, Random(seed), 9)
     assert sample.masks.shape == (9, 128, 128) and sample.points.shape == (9, POINTS, 2)
     anything = torch.from_numpy(np.any(rendered.masks, axis=0))
     for mask, box, points, labels in zip(sample.masks, sample.boxes, sample.points, sample.labels, strict=True):

@@ -15,13 +15,13 @@ from roi_agent.model.toy.world.scenes import RenderedScene, make_scene, render
 IMAGES = "images"
 
 
-def in_splits(seeds: Sequence[int]) -> dict[str, list[int]]:
+def split_seeds(seeds: Sequence[int]) -> dict[str, list[int]]:
     """Seeds of the splits train and val; a split may be empty."""
     unlike = sorted(set(seeds))
     return {"train": [seed for seed in unlike if seed >= TRAINING_SEEDS], "val": [s for s in unlike if s < TRAINING_SEEDS]}
 
 
-def rendered(folder: Path, names: Mapping[int, str], side: int) -> Iterator[RenderedScene]:
+def render_images(folder: Path, names: Mapping[int, str], side: int) -> Iterator[RenderedScene]:
     """Scenes by their seeds, each after its image is written.  names: file names below IMAGES, by seed."""
     for seed, name in names.items():
         scene = render(make_scene(seed), side)

@@ -5,7 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from roi_agent.model.data.english import join_words, plural, with_article
-from roi_agent.model.toy.layouts.files import in_splits, rendered, write_lines
+from roi_agent.model.toy.layouts.files import render_images, split_seeds, write_lines
 from roi_agent.model.toy.questions.families import COUNTS
 from roi_agent.model.toy.world.scenes import RenderedScene, Scene
 
@@ -13,9 +13,9 @@ from roi_agent.model.toy.world.scenes import RenderedScene, Scene
 def write_flickr30k(folder: Path, seeds: Sequence[int], side: int) -> None:
     """`train.txt`, `val.txt`, `Annotations/ID.xml`, `Sentences/ID.txt`, and the images below `images/`."""
     (folder / "Annotations").mkdir(parents=True, exist_ok=True)
-    for split, chosen in in_splits(seeds).items():
+    for split, chosen in split_seeds(seeds).items():
         write_lines(folder / f"{split}.txt", map(str, chosen))
-        for scene in rendered(folder, {seed: f"{seed}.jpg" for seed in chosen}, side):
+        for scene in render_images(folder, {seed: f"{seed}.jpg" for seed in chosen}, side):
             id = scene.scene.seed
             ElementTree.ElementTree(_annotation(scene)).write(folder / "Annotations" / f"{id}.xml")
             write_lines(folder / "Sentences" / f"{id}.txt", captions(scene.scene))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from roi_agent.model.toy.layouts.expressions import as_caption, by_looks, by_place
-from roi_agent.model.toy.layouts.files import CocoTables, in_splits, rendered, write_json
+from roi_agent.model.toy.layouts.files import CocoTables, render_images, split_seeds, write_json
 from roi_agent.model.toy.world.art import KINDS
 
 EXPRESSIONS = {"refcoco": by_place, "refcoco+": by_looks, "refcocog": as_caption}
@@ -16,9 +16,9 @@ _PARTITIONS = {"refcoco": "unc", "refcoco+": "unc", "refcocog": "umd"}
 def write_refcoco(name: str, folder: Path, seeds: Sequence[int], side: int) -> None:
     """`NAME/refs(unc).p` (of RefCOCOg `refs(umd).p`), `NAME/instances.json`, and the images below `images/train2014/`."""
     tables, refs = CocoTables(), list[dict[str, Any]]()
-    for split, chosen in in_splits(seeds).items():
+    for split, chosen in split_seeds(seeds).items():
         names = {seed: f"train2014/COCO_train2014_{seed:012d}.jpg" for seed in chosen}
-        for scene in rendered(folder, names, side):
+        for scene in render_images(folder, names, side):
             file = Path(names[scene.scene.seed]).name
             for id, thing in zip(tables.add(scene, file), scene.scene.things, strict=True):
                 ref = {"ref_id": len(refs), "ann_id": id, "image_id": scene.scene.seed, "split": split}

@@ -11,7 +11,7 @@ from random import Random
 
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.toy.questions.compositional_families import FAMILIES
-from roi_agent.model.toy.questions.compositional_terms import NONE, SceneView
+from roi_agent.model.toy.questions.compositional_terms import NONE, SceneSampler
 from roi_agent.model.toy.questions.families import COUNTS, Fact
 from roi_agent.model.toy.questions.questions import TRAINING_SEEDS
 from roi_agent.model.toy.world.scenes import Scene, make_scene
@@ -57,10 +57,10 @@ def make_visual_question(scene: Scene, family: str, rng: Random) -> VisualQuesti
     """
     if family not in FAMILIES:
         raise InvalidSetting(f"there is no family {family!r}", do=f"give one of {', '.join(COMPOSITIONAL)}")
-    sight, form = SceneView(scene, rng), rng.choice(FAMILIES[family])
+    sampler, form = SceneSampler(scene, rng), rng.choice(FAMILIES[family])
     offered: dict[str, Fact] = {}
     for _ in range(_TRIES):
-        fact = form(sight)
+        fact = form(sampler)
         if fact and not any(word in fact.question for word in _AWKWARD):
             offered.setdefault(fact.answer, fact)
         if {"yes", "no"} <= offered.keys():

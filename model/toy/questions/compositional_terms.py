@@ -34,108 +34,110 @@ _SECOND = 0.15  # of the superlatives of size: "the second largest"
 class Referent:
     """Words for one thing of a scene, and the thing; None where the words describe nothing.
 
-    told: the attributes that the words tell.  bare: what follows "the thing" where that is how the words begin, else empty.
+    attributes: those that the words name.  bare: what follows "the thing" where that is how the words begin, else empty.
     """
 
     text: str
     thing: Thing | None
-    told: Look = ()
+    attributes: Look = ()
     bare: str = ""
 
 
-class SceneView:
+class SceneSampler:
     """A scene seen as a whole, and a source of chance. What it cannot say plainly, it does not say: None, or an empty list."""
 
     def __init__(self, scene: Scene, rng: Random) -> None:
         self.things, self.rng = scene.things, rng
 
-    def word(self, block: str, **words: str) -> str:
+    def fill(self, block: str, **words: str) -> str:
         """A line of a block of the wordings, filled in."""
         return self.rng.choice(load_blocks("compositional")[block].splitlines()).format(**words)
 
-    def say(self, block: str, phrase: Phrase | None = None, **words: str) -> str:
+    def question(self, block: str, phrase: Phrase | None = None, **words: str) -> str:
         """A question; the phrase fills in {thing}, {a_thing} and {things}."""
-        question = self.word(block, **(forms(phrase) if phrase else {}), **words)
+        question = self.fill(block, **(forms_of(phrase) if phrase else {}), **words)
         return question[0].upper() + question[1:]
 
-    def phrase(self, looks: Sequence[Look] = GROUPS, strange: float = 0.0) -> Phrase:
-        """What some thing of the scene looks like; `strange` is the chance that one attribute is exchanged."""
+    def phrase(self, looks: Sequence[Look] = GROUPS, swap_chance: float = 0.0) -> Phrase:
+        """What some thing of the scene looks like; `swap_chance` is the chance that one attribute is exchanged."""
         thing, look = self.rng.choice(self.things), self.rng.choice(looks)
         values = {name: str(getattr(thing, name)) for name in look}
-        if look and self.rng.random() < strange:
+        if look and self.rng.random() < swap_chance:
             name = self.rng.choice(look)
             of_another = str(getattr(self.rng.choice(self.things), name))
             values[name] = self.rng.choice((of_another, self.rng.choice(_VALUES[name])))
         adjectives = [values[name] for name in ("size", "colour") if name in values]
-        return Phrase(" ".join([*adjectives, values.get("kind") or self.word("noun")]), **values)
+        return Phrase(" ".join([*adjectives, values.get("kind") or self.fill("noun")]), **values)
 
-    def fitting(self, phrase: Phrase) -> list[Thing]:
+    def matching(self, phrase: Phrase) -> list[Thing]:
         return [thing for thing in self.things if phrase.describes(thing)]
 
-    def one(self, looks: Sequence[Look] = _DESCRIPTIONS) -> Referent | None:
+    def unique_thing(self, looks: Sequence[Look] = _DESCRIPTIONS) -> Referent | None:
         """Some thing, in words that describe nothing else."""
-        return next(iter(self.described(1, looks)), None)
+        return next(iter(self.unique_things(1, looks)), None)
 
-    def described(self, count: int, looks: Sequence[Look] = _DESCRIPTIONS) -> list[Referent]:
+    def unique_things(self, count: int, looks: Sequence[Look] = _DESCRIPTIONS) -> list[Referent]:
         """So many different things, each in words that describe nothing else; none where the draw found fewer."""
         found: dict[Thing, Referent] = {}
         for _ in range(3 * count):
             phrase = self.phrase(looks)
-            fits = self.fitting(phrase)
-            if len(fits) == 1:
-                found.setdefault(fits[0], Referent(f"the {phrase.text}", fits[0], told(phrase)))
+            matches = self.matching(phrase)
+            if len(matches) == 1:
+                found.setdefault(matches[0], Referent(f"the {phrase.text}", matches[0], attributes_of(phrase)))
         return list(found.values())[:count] if len(found) >= count else []
 
-    def missing(self, looks: Sequence[Look]) -> Phrase | None:
+    def missing_phrase(self, looks: Sequence[Look]) -> Phrase | None:
         """Words that describe nothing in the scene, one attribute away from a thing that is there."""
-        phrase = self.phrase(looks, strange=1)
-        return None if self.fitting(phrase) else phrase
+        phrase = self.phrase(looks, swap_chance=1)
+        return None if self.matching(phrase) else phrase
 
-    def beside(self, phrase: Phrase, anchor: Referent | None, relations: Sequence[str] = tuple(DIRECTIONS)) -> "Beside | None":
+    def related_things(
+        self, phrase: Phrase, anchor: Referent | None, relations: Sequence[str] = tuple(DIRECTIONS)
+    ) -> "Related | None":
         """A relation, and the things of the phrase that stand so to the anchor: none to an anchor that is not there.
 
         A phrase that fits the anchor alone is not looked for elsewhere.
         """
-        if anchor is None or (fits := self.fitting(phrase)) == [anchor.thing]:
+        if anchor is None or (matches := self.matching(phrase)) == [anchor.thing]:
             return None
         relation = self.rng.choice(relations)
-        found = standing(fits, relation, anchor.thing) if anchor.thing else []
-        return None if found is None else Beside(phrase, self.word(relation), anchor.text, found)
+        found = in_relation(matches, relation, anchor.thing) if anchor.thing else []
+        return None if found is None else Related(phrase, self.fill(relation), anchor.text, found)
 
-    def the_beside(self, phrase: Phrase, anchor: Referent | None) -> Referent | None:
+    def related_thing(self, phrase: Phrase, anchor: Referent | None) -> Referent | None:
         """The one thing of a phrase that stands in a relation to the anchor, or the words where none does."""
-        stood = self.beside(phrase, anchor)
-        if stood is None or len(stood.found) > 1:
+        related = self.related_things(phrase, anchor)
+        if related is None or len(related.found) > 1:
             return None
-        text = self.word("the_beside", **forms(phrase), relation=stood.relation, b=stood.anchor)
-        bare = f"{stood.relation} {stood.anchor}" if phrase.form == "anything" else ""
-        return Referent(text, stood.found[0] if stood.found else None, told(phrase), bare)
+        text = self.fill("the_beside", **forms_of(phrase), relation=related.relation, b=related.anchor)
+        bare = f"{related.relation} {related.anchor}" if phrase.form == "anything" else ""
+        return Referent(text, related.found[0] if related.found else None, attributes_of(phrase), bare)
 
-    def the_extreme(self, phrase: Phrase, superlative: str = "") -> Referent | None:
+    def extreme_thing(self, phrase: Phrase, superlative: str = "") -> Referent | None:
         """The leftmost, the largest, the second smallest of a phrase."""
         superlative = superlative or self.rng.choice(tuple(SUPERLATIVES))
         second = superlative in ("largest", "smallest") and self.rng.random() < _SECOND
-        order = ranked(self.fitting(phrase), superlative, 1 + second)
+        order = ranked(self.matching(phrase), superlative, 1 + second)
         if order is None or len(order) < 2 + second:
             return None
-        word = self.word(superlative)
-        word = self.word("second", superlative=word) if second else word
-        return Referent(self.word("the_extreme", **forms(phrase), superlative=word), order[second], told(phrase))
+        word = self.fill(superlative)
+        word = self.fill("second", superlative=word) if second else word
+        return Referent(self.fill("the_extreme", **forms_of(phrase), superlative=word), order[second], attributes_of(phrase))
 
     def ask(self, about: Referent | None, attributes: Sequence[str]) -> Fact | None:
         """Asks for one of the attributes that the words do not tell; "none" where there is no such thing."""
         if about is None:
             return None
-        hidden = {*about.told, *(["name"] if {*COLOUR_KIND} & {*about.told} else [])}
+        hidden = {*about.attributes, *(["name"] if {*COLOUR_KIND} & {*about.attributes} else [])}
         asked = self.rng.choice([each for each in attributes if each not in hidden] or [""])
         if not asked:
             return None
         block = f"bare_{asked}" if about.bare and asked in ("kind", "name") else asked
-        return Fact(self.say(block, a=about.text, bare=about.bare), _value(about.thing, asked))
+        return Fact(self.question(block, a=about.text, bare=about.bare), _value(about.thing, asked))
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class Related:
     """The things of a phrase that stand in a relation to an anchor; both are in words."""
 
     phrase: Phrase
@@ -153,7 +155,7 @@ def larger(one: Thing, other: Thing, ratio: float = RATIO) -> bool:
 
 
 def holds(relation: str, one: Thing, other: Thing) -> bool | None:
-    """Whether `one` is for example left of `other`; None where that is not plain."""
+    """Whether `unique_thing` is for example left of `other`; None where that is not plain."""
     if relation not in DIRECTIONS:
         is_larger, is_smaller = larger(one, other), larger(other, one)
         return (is_larger if relation == "larger_than" else is_smaller) if is_larger or is_smaller else None
@@ -162,7 +164,7 @@ def holds(relation: str, one: Thing, other: Thing) -> bool | None:
     return away > 0 if abs(away) > MARGIN else None
 
 
-def standing(things: Iterable[Thing], relation: str, anchor: Thing) -> list[Thing] | None:
+def in_relation(things: Iterable[Thing], relation: str, anchor: Thing) -> list[Thing] | None:
     """Those of the things that stand so to the anchor; None where that is not plain for one of them."""
     truths = [(thing, holds(relation, thing, anchor)) for thing in things if thing is not anchor]
     return None if any(truth is None for _, truth in truths) else [thing for thing, truth in truths if truth]
@@ -212,12 +214,12 @@ def _value(thing: Thing | None, attribute: str) -> str:
     return name(thing) if attribute == "name" else str(getattr(thing, attribute))
 
 
-def told(phrase: Phrase) -> Look:
+def attributes_of(phrase: Phrase) -> Look:
     """The attributes that the phrase names."""
     return tuple(each for each in _VALUES if getattr(phrase, each) is not None)
 
 
-def forms(phrase: Phrase) -> dict[str, str]:
+def forms_of(phrase: Phrase) -> dict[str, str]:
     """The phrase as {thing} "red star", {a_thing} "a red star" and {things} "red stars"."""
     adjectives, space, noun = phrase.text.rpartition(" ")
     return {"thing": phrase.text, "a_thing": with_article(phrase.text), "things": f"{adjectives}{space}{plural(noun)}"}

@@ -88,18 +88,18 @@ def vocabulary(rng: Random) -> list[Phrase]:
 
 def true_phrase(scene: Scene, rng: Random) -> Phrase:
     """A phrase for one of the scene's things, and maybe for others too."""
-    return _worded(_asked(_look(rng.choice(scene.things)), rng), rng)
+    return _render(_draw_attributes(_attributes(rng.choice(scene.things)), rng), rng)
 
 
 def swapped_phrase(scene: Scene, rng: Random) -> Phrase:
     """A phrase for one of the scene's things with one attribute exchanged: true of nothing, but for rare scenes."""
     for _ in range(10):
-        asked = _asked(_look(rng.choice(scene.things)), rng)
+        asked = _draw_attributes(_attributes(rng.choice(scene.things)), rng)
         if not asked:
             continue
         name = rng.choice(sorted(asked))
-        other = _look(rng.choice(scene.things)) if rng.random() < 0.6 else _random_look(rng)
-        phrase = _worded({**asked, name: other[name]}, rng)
+        other = _attributes(rng.choice(scene.things)) if rng.random() < 0.6 else _random_attributes(rng)
+        phrase = _render({**asked, name: other[name]}, rng)
         if not phrase.found_in(scene):
             return phrase
     return random_phrase(rng)
@@ -107,17 +107,17 @@ def swapped_phrase(scene: Scene, rng: Random) -> Phrase:
 
 def unknown_phrase(scene: Scene, rng: Random) -> Phrase:
     """A phrase with a kind or a colour that the toy world does not have."""
-    asked = _asked(_look(rng.choice(scene.things)), rng)
+    asked = _draw_attributes(_attributes(rng.choice(scene.things)), rng)
     name = rng.choice(("kind", "colour"))
-    return _worded({**asked, name: UNKNOWN}, rng)
+    return _render({**asked, name: UNKNOWN}, rng)
 
 
 def random_phrase(rng: Random) -> Phrase:
     """A phrase for looks drawn at random, true or false; it always names something."""
     asked: dict[str, str] = {}
     while not asked:
-        asked = _asked(_random_look(rng), rng)
-    return _worded(asked, rng)
+        asked = _draw_attributes(_random_attributes(rng), rng)
+    return _render(asked, rng)
 
 
 def words() -> list[str]:
@@ -128,20 +128,20 @@ def words() -> list[str]:
     return sorted({*plain, "an", *COLOURS, *nouns, *map(plural, nouns)})
 
 
-def _look(thing: Thing) -> dict[str, str]:
+def _attributes(thing: Thing) -> dict[str, str]:
     return {"kind": thing.kind, "colour": thing.colour, "size": thing.size}
 
 
-def _random_look(rng: Random) -> dict[str, str]:
+def _random_attributes(rng: Random) -> dict[str, str]:
     return {"kind": rng.choice(KINDS), "colour": rng.choice(list(COLOURS)), "size": rng.choice(list(SIZES))}
 
 
-def _asked(look: dict[str, str], rng: Random) -> dict[str, str]:
+def _draw_attributes(look: dict[str, str], rng: Random) -> dict[str, str]:
     (form,) = rng.choices(list(_FORMS), list(_FORMS.values()))
     return {name: look[name] for name in form}
 
 
-def _worded(asked: dict[str, str], rng: Random) -> Phrase:
+def _render(asked: dict[str, str], rng: Random) -> Phrase:
     """The phrase in words: "the big red star", "red stars", "red", "every small thing"."""
     blocks = load_blocks("toy_phrases")
     adjectives = []

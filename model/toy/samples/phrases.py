@@ -56,10 +56,10 @@ class PromptedDataset(Dataset[PromptedSample]):
         rng = Random(seed)
         scene = make_scene(seed)
         phrases = make_phrases(scene, rng, rng.randint(1, self.most)) if self.most else vocabulary(rng)
-        return prompted(self.processor, scene, phrases, rng.choice(RENDER_SIDES))
+        return prompted_sample(self.processor, scene, phrases, rng.choice(RENDER_SIDES))
 
 
-def prompted(processor: GroundingDinoProcessor, scene: Scene, phrases: Sequence[Phrase], side: int) -> PromptedSample:
+def prompted_sample(processor: GroundingDinoProcessor, scene: Scene, phrases: Sequence[Phrase], side: int) -> PromptedSample:
     """A scene rendered at a side, read as any image is, with these phrases as its prompt."""
     texts = [phrase.text for phrase in phrases]
     ids = processor.tokenizer(prompt_of(texts))["input_ids"]

@@ -65,10 +65,10 @@ class PointedDataset(Dataset[PointedSample]):
     def __getitem__(self, index: int) -> PointedSample:
         seed = TRAINING_SEEDS + self.first + index
         rng = Random(seed)
-        return pointed(self.processor, render(make_scene(seed), rng.choice(RENDER_SIDES)), rng, self.prompts)
+        return pointed_sample(self.processor, render(make_scene(seed), rng.choice(RENDER_SIDES)), rng, self.prompts)
 
 
-def pointed(processor: SamProcessor, rendered: RenderedScene, rng: Random, prompts: int) -> PointedSample:
+def pointed_sample(processor: SamProcessor, rendered: RenderedScene, rng: Random, prompts: int) -> PointedSample:
     """A rendered scene as any image is read, with boxes and points for its things in turn, in random order."""
     read = processor(images=rendered.image, return_tensors="pt")
     side, frame = rendered.image.width, read["pixel_values"].shape[-1]

@@ -16,8 +16,8 @@ from torch.utils.data import Dataset
 from roi_agent.model.geometry.regions import Box, Region
 from roi_agent.model.gpt4roi.processing import IGNORE, GPT4RoIProcessor
 from roi_agent.model.toy.questions.questions import FAMILY_NAMES, TRAINING_SEEDS, Example, make_example
+from roi_agent.model.toy.questions.sampler import ALONE, MOST
 from roi_agent.model.toy.world.art import COLOURS, KINDS
-from roi_agent.model.toy.world.scenery import ALONE, MOST
 from roi_agent.model.toy.world.scenes import Scene, Thing, make_scene, render_image
 
 RENDER_SIDES = (128, 128, 192, 256, 384)  # pixels; a model must not care how an image was made smaller

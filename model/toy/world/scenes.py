@@ -76,10 +76,10 @@ def make_scene(seed: int, *, num_things: int | None = None) -> Scene:
     count = rng.randint(fewest, most) if num_things is None else num_things
     looks = _draw_looks(rng, count)
     overlapping = rng.random() < OVERLAPPING
-    things = _place(rng, looks, overlapping)
+    things = _place_things(rng, looks, overlapping)
     while things is None:  # crowded out: the same looks with every size one step smaller
         looks = [(kind, colour, _SMALLER.get(size, "small")) for kind, colour, size in looks]
-        things = _place(rng, looks, overlapping)
+        things = _place_things(rng, looks, overlapping)
     rng.shuffle(things)  # else the index would tell the size
     return Scene(seed, tuple(things))
 
@@ -153,7 +153,7 @@ def _draw_looks(rng: Random, count: int) -> list[Look]:
     return looks
 
 
-def _place(rng: Random, looks: list[Look], overlapping: bool) -> list[Thing] | None:
+def _place_things(rng: Random, looks: list[Look], overlapping: bool) -> list[Thing] | None:
     """A box for every look, large ones first; shrinks what does not fit. None where even small ones do not."""
     by_size = sorted(looks, key=lambda look: -SIZES[look[2]][0])
     pair = rng.sample(range(len(looks)), 2) if overlapping else []
@@ -166,7 +166,8 @@ def _place(rng: Random, looks: list[Look], overlapping: bool) -> list[Thing] | N
         while size is not None and box is None:
             longer = rng.uniform(*SIZES[size])
             width, height = (longer * share for share in extent(kind))
-            box = _onto(rng, width, height, boxes[0]) if overlapping and i == 1 else _beside(rng, width, height, boxes)
+            overlaps = overlapping and i == 1
+            box = _overlapping_box(rng, width, height, boxes[0]) if overlaps else _free_box(rng, width, height, boxes)
             fitted, size = size, _SMALLER.get(size)
         if box is None:
             return None
@@ -175,7 +176,7 @@ def _place(rng: Random, looks: list[Look], overlapping: bool) -> list[Thing] | N
     return things
 
 
-def _beside(rng: Random, width: float, height: float, others: list[UnitBox]) -> UnitBox | None:
+def _free_box(rng: Random, width: float, height: float, others: list[UnitBox]) -> UnitBox | None:
     """A free place, or None after some tries."""
     across, down = 1 - 2 * MARGIN - width, 1 - 2 * MARGIN - height
     for _ in range(24):
@@ -189,7 +190,7 @@ def _beside(rng: Random, width: float, height: float, others: list[UnitBox]) -> 
     return None
 
 
-def _onto(rng: Random, width: float, height: float, other: UnitBox) -> UnitBox | None:
+def _overlapping_box(rng: Random, width: float, height: float, other: UnitBox) -> UnitBox | None:
     """A place that overlaps `other`; either may be drawn later, so the smaller box bounds the covered share."""
     ox1, oy1, ox2, oy2 = other
     smaller = min(width * height, (ox2 - ox1) * (oy2 - oy1))

@@ -14,7 +14,7 @@ _BYSTANDERS = 3  # regions given and not mentioned, at most
 _LAST_NUMBER = 30  # of a handle
 
 
-class Scenery:
+class QuestionSampler:
     """A scene, handles for some of its things, and a source of chance.
 
     keep: handles, once given, stay for all further questions, as in a conversation.
@@ -25,7 +25,7 @@ class Scenery:
         self.things, self.rng, self.keep, self.alone, self.most = scene.things, rng, keep, alone, most
         self.handles: dict[int, str] = {}
 
-    def pick(self, count: int, fits: Callable[..., bool] = lambda *things: True) -> list[int] | None:
+    def pick(self, count: int, condition: Callable[..., bool] = lambda *things: True) -> list[int] | None:
         """Indices of distinct things that fit together, in random order, under handles; None where there are none.
 
         Sometimes other things get handles too, which the question does not mention.
@@ -33,9 +33,9 @@ class Scenery:
         kept = self.keep and bool(self.handles)
         candidates = list(permutations(self.handles if kept else range(len(self.things)), count))
         self.rng.shuffle(candidates)
-        chosen = next((each for each in candidates if fits(*(self.things[i] for i in each))), None)
+        chosen = next((each for each in candidates if condition(*(self.things[i] for i in each))), None)
         if chosen is not None and not kept:
-            self._name(chosen)
+            self._assign_handles(chosen)
         return list(chosen) if chosen is not None else None
 
     def several(self, least: int = 2) -> list[int]:
@@ -44,15 +44,15 @@ class Scenery:
             count = self.rng.randint(min(least, len(self.things)), min(self.most, len(self.things)))
             chosen = self.rng.sample(range(len(self.things)), count)
             if self.keep:
-                self._number(chosen)
+                self._number_handles(chosen)
             else:
-                self._name(chosen)
+                self._assign_handles(chosen)
             return chosen
         chosen = list(self.handles)
         self.rng.shuffle(chosen)
         return chosen
 
-    def say(self, wording: str, indices: Sequence[int], **words: str) -> str:
+    def question(self, wording: str, indices: Sequence[int], **words: str) -> str:
         """A wording with the things' mentions filled in; "these regions" is said only where no others are given."""
         mentions = [f"<{self.handles[index]}>" for index in indices]
         lines = load_blocks("toy_world")[wording].splitlines()
@@ -64,12 +64,12 @@ class Scenery:
     def coin(self) -> bool:
         return self.rng.random() < 0.5
 
-    def _name(self, chosen: Sequence[int]) -> None:
+    def _assign_handles(self, chosen: Sequence[int]) -> None:
         others = [index for index in range(len(self.things)) if index not in chosen]
         bystanders = 0 if self.rng.random() < self.alone else self.rng.randint(0, min(_BYSTANDERS, len(others)))
-        self._number([*chosen, *self.rng.sample(others, bystanders)])
+        self._number_handles([*chosen, *self.rng.sample(others, bystanders)])
 
-    def _number(self, chosen: Sequence[int]) -> None:
+    def _number_handles(self, chosen: Sequence[int]) -> None:
         count = len(chosen)
         numbers = list(range(1, count + 1)) if self.rng.random() < 0.75 else self.rng.sample(range(1, _LAST_NUMBER + 1), count)
         self.rng.shuffle(numbers)

@@ -10,7 +10,7 @@ from roi_agent.prompts import load_blocks
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class SceneQuestion:
     """A question, its answer, and three wrong ones; those that are true of another thing of the scene come first."""
 
     question: str
@@ -18,7 +18,7 @@ class Told:
     wrong: tuple[str, ...]
 
 
-def told(scene: Scene, rng: Random) -> list[Told]:
+def scene_questions(scene: Scene, rng: Random) -> list[SceneQuestion]:
     """Every question about the colour of the only thing of its kind, or the kind of the only thing of its colour."""
     found = []
     for name, known, asked, values in (("colour_of", "kind", "colour", tuple(COLOURS)), ("kind_of", "colour", "kind", KINDS)):
@@ -29,7 +29,7 @@ def told(scene: Scene, rng: Random) -> list[Told]:
             answer = getattr(thing, asked)
             line = rng.choice(load_blocks("toy_layouts")[name].splitlines())
             wrong = _wrong(answer, [getattr(each, asked) for each in scene.things], values, rng)
-            found.append(Told(line.format(thing=value), answer, wrong))
+            found.append(SceneQuestion(line.format(thing=value), answer, wrong))
     rng.shuffle(found)
     return found
 
