@@ -22,7 +22,7 @@ class Cancellation:
     def __init__(self, timeout_s: float | None = None, *, stop: threading.Event | None = None) -> None:
         self.timeout_s, self._stop = timeout_s, stop
         self._begun = self._checked = time.monotonic()
-        self._cancelled, self._endings = False, list[Callable[[], object]]()
+        self._cancelled, self._callbacks = False, list[Callable[[], object]]()
 
     @property
     def left_s(self) -> float | None:
@@ -42,19 +42,19 @@ class Cancellation:
     def cancel(self) -> None:
         """End the work at its next check."""
         self._cancelled = True
-        for end in tuple(self._endings):
-            end()
+        for callback in tuple(self._callbacks):
+            callback()
 
     @contextmanager
-    def ending(self, end: Callable[[], object]) -> Iterator[None]:
-        """Within, `cancel` also calls this, for work that checks nothing itself; at once where it came before."""
-        self._endings.append(end)
+    def on_cancel(self, callback: Callable[[], object]) -> Iterator[None]:
+        """Also call this on `cancel` while the context is open, and at once if `cancel` came earlier."""
+        self._callbacks.append(callback)
         try:
             if self._cancelled:
-                end()
+                callback()
             yield
         finally:
-            self._endings.remove(end)
+            self._callbacks.remove(callback)
 
     def check(self, doing: str) -> None:
         """Go on, or not.  doing: what is done, in words.  Errors: Cancelled, DeadlineExceeded."""
@@ -62,15 +62,15 @@ class Cancellation:
         if self.cancelled:
             raise Cancelled(f"the work was cancelled while {doing}")
         if self.left_s == 0:
-            raise self.too_late(doing)
+            raise self.deadline_error(doing)
 
-    def too_late(self, doing: str) -> DeadlineExceeded:
+    def deadline_error(self, doing: str) -> DeadlineExceeded:
         """The error of a deadline that has passed."""
         return DeadlineExceeded(f"the {self.timeout_s:g} seconds were over while {doing}", do="give it more time, or less to do")
 
 
 NEVER = Cancellation()  # of work that nobody ends
-LOOK_UP_S = 0.1  # seconds between two looks of work that waits for something else
+POLL_S = 0.1  # seconds between two looks of work that waits for something else
 
 
 def takes_cancellation(function: Callable[..., Any]) -> bool:
@@ -82,12 +82,12 @@ def takes_cancellation(function: Callable[..., Any]) -> bool:
     return "cancellation" in parameters or any(each.kind is Parameter.VAR_KEYWORD for each in parameters.values())
 
 
-def passed_on(function: Callable[..., Any], cancellation: Cancellation) -> dict[str, Any]:
+def cancellation_argument(function: Callable[..., Any], cancellation: Cancellation) -> dict[str, Any]:
     """The argument for a model's method, where it takes one and somebody may end the work."""
     return {"cancellation": cancellation} if cancellation is not NEVER and takes_cancellation(function) else {}
 
 
-async def in_thread(work: Callable[[], _T], cancellation: Cancellation, doing: str) -> _T:
+async def run_in_thread(work: Callable[[], _T], cancellation: Cancellation, doing: str) -> _T:
     """The result of blocking work that looks at the cancellation.
 
     A task that is cancelled here cancels it, and so does the deadline; neither waits for the step that the work is at.
@@ -105,13 +105,13 @@ async def in_thread(work: Callable[[], _T], cancellation: Cancellation, doing: s
         await asyncio.wait([working], timeout=cancellation.left_s)
         if working.done():
             return working.result()
-        raise cancellation.too_late(doing)
+        raise cancellation.deadline_error(doing)
     finally:
         cancellation.cancel()
-        working.add_done_callback(_seen)
+        working.add_done_callback(_retrieve_error)
 
 
-def _seen(ended: "asyncio.Future[Any]") -> None:
+def _retrieve_error(ended: "asyncio.Future[Any]") -> None:
     """Nobody looks any more at the error of work that was given up, of which asyncio would complain."""
     if not ended.cancelled():
         ended.exception()

@@ -35,16 +35,16 @@ def children_ignoring_interrupts() -> Iterator[None]:
 def end_with_parent() -> None:
     """From now on this process ends when the one that started it does, however that ended, and has nothing to say about it."""
     if parent := parent_process():
-        sys.excepthook = _tell
-        threading.Thread(target=_end_after, args=(parent,), name="watches the parent", daemon=True).start()
+        sys.excepthook = _excepthook
+        threading.Thread(target=_exit_after, args=(parent,), name="watches the parent", daemon=True).start()
 
 
-def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What multiprocessing tells of its own threads: not that nobody is there any more to take what they hand over."""
     if not issubclass(kind, ConnectionError | EOFError):
         sys.__excepthook__(kind, error, trace)
 
 
-def _end_after(parent: BaseProcess) -> None:
+def _exit_after(parent: BaseProcess) -> None:
     parent.join()
     os._exit(1)

@@ -32,8 +32,8 @@ def progress_bar(show: bool = True, *columns: ProgressColumn) -> Progress:
     columns: others than the task's name, what is done of how much, and the time.
     """
     console = Console(stderr=True)
-    if not _is_seen(console):
-        return _Lines(console=console, disable=True)
+    if not _is_interactive(console):
+        return _PlainProgress(console=console, disable=True)
     usual = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     return Progress(*(columns or usual), console=console, disable=not show)
 
@@ -49,28 +49,28 @@ def waiting(text: str, show: bool = True) -> Iterator[None]:
         return
     console, before = Console(stderr=True), _waiting.set(True)
     try:
-        with console.status(f"{text} ...") if show and _is_seen(console) else _told_if_long(lambda: text):
+        with console.status(f"{text} ...") if show and _is_interactive(console) else _lines_if_slow(lambda: text):
             yield
     finally:
         _waiting.reset(before)
 
 
-class _Lines(Progress):
+class _PlainProgress(Progress):
     """Bars that nobody sees."""
 
     def start(self) -> None:
         super().start()
-        self._told = ExitStack()
+        self._printing = ExitStack()
         if not _waiting.get():
             before = _waiting.set(True)
-            self._told.callback(_waiting.reset, before)
-            self._told.enter_context(_told_if_long(self._so_far))
+            self._printing.callback(_waiting.reset, before)
+            self._printing.enter_context(_lines_if_slow(self._status))
 
     def stop(self) -> None:
-        self._told.close()
+        self._printing.close()
         super().stop()
 
-    def _so_far(self) -> str:
+    def _status(self) -> str:
         task = next(iter(self.tasks), None)
         if task is None:
             return "working"
@@ -78,25 +78,25 @@ class _Lines(Progress):
 
 
 @contextmanager
-def _told_if_long(text: Callable[[], str]) -> Iterator[None]:
-    over = threading.Event()
-    teller = threading.Thread(target=_tell, args=(text, over), daemon=True, name="waiting")
-    teller.start()
+def _lines_if_slow(text: Callable[[], str]) -> Iterator[None]:
+    done = threading.Event()
+    printer = threading.Thread(target=_print_lines, args=(text, done), daemon=True, name="waiting")
+    printer.start()
     try:
         yield
     finally:
-        over.set()
-        teller.join()  # no line comes after the end, when standard error may be closed
+        done.set()
+        printer.join()  # no line comes after the end, when standard error may be closed
 
 
-def _tell(text: Callable[[], str], over: threading.Event) -> None:
+def _print_lines(text: Callable[[], str], done: threading.Event) -> None:
     begin, patience = time.monotonic(), FIRST_S
-    while not over.wait(patience):
+    while not done.wait(patience):
         with suppress(OSError, ValueError):  # nobody reads standard error any more
             print(f"{text()} ... {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
         patience = AGAIN_S
 
 
-def _is_seen(console: Console) -> bool:
+def _is_interactive(console: Console) -> bool:
     """Rich asks the environment too (FORCE_COLOR), and then writes into pipes."""
     return console.is_jupyter or sys.stderr.isatty()

@@ -113,9 +113,9 @@ class SceneSampler:
         bare = f"{related.relation} {related.anchor}" if phrase.form == "anything" else ""
         return Referent(text, related.found[0] if related.found else None, attributes_of(phrase), bare)
 
-    def extreme_thing(self, phrase: Phrase, superlative: str = "") -> Referent | None:
+    def extreme_thing(self, phrase: Phrase) -> Referent | None:
         """The leftmost, the largest, the second smallest of a phrase."""
-        superlative = superlative or self.rng.choice(tuple(SUPERLATIVES))
+        superlative = self.rng.choice(tuple(SUPERLATIVES))
         second = superlative in ("largest", "smallest") and self.rng.random() < _SECOND
         order = ranked(self.matching(phrase), superlative, 1 + second)
         if order is None or len(order) < 2 + second:
@@ -155,7 +155,7 @@ def larger(one: Thing, other: Thing, ratio: float = RATIO) -> bool:
 
 
 def holds(relation: str, one: Thing, other: Thing) -> bool | None:
-    """Whether `unique_thing` is for example left of `other`; None where that is not plain."""
+    """Whether `one` is for example left of `other`; None where that is not plain."""
     if relation not in DIRECTIONS:
         is_larger, is_smaller = larger(one, other), larger(other, one)
         return (is_larger if relation == "larger_than" else is_smaller) if is_larger or is_smaller else None

@@ -14,7 +14,7 @@ from PIL import Image
 
 SIDE = 480  # pixels of a picture at most
 _CROP_SIDE = 128  # of a region's picture
-_MOST = 50  # rows of a table
+_MAX_ROWS = 50  # rows of a table
 
 _LINE = "border:1px solid rgba(128,128,128,.4)"
 _PICTURE = Markup('<img src="{}" alt="{}" style="display:block;max-width:100%;{}">')
@@ -78,13 +78,13 @@ def data_url(shown: Image.Image, side: int = SIDE) -> str:
     files = []
     for format, options in (("PNG", {"optimize": True}), ("JPEG", {"quality": 88})):
         file = io.BytesIO()
-        shrunk(shown, side).save(file, format, **options)
+        thumbnail(shown, side).save(file, format, **options)
         files.append((len(file.getvalue()), format.lower(), file.getvalue()))
     _, kind, content = min(files)
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def shrunk(shown: Image.Image, side: int) -> Image.Image:
+def thumbnail(shown: Image.Image, side: int) -> Image.Image:
     """The picture, made smaller where a side is longer than that."""
     factor = side / max(shown.size)
     size = max(1, round(shown.width * factor)), max(1, round(shown.height * factor))
@@ -94,15 +94,17 @@ def shrunk(shown: Image.Image, side: int) -> Image.Image:
 def png(shown: Image.Image, side: int) -> bytes:
     """A thumbnail as a file."""
     file = io.BytesIO()
-    shrunk(shown, side).save(file, "PNG")
+    thumbnail(shown, side).save(file, "PNG")
     return file.getvalue()
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
     """A table; of a long one the first rows, and how many more there are."""
     top = _ROW.format(Markup("").join(_CELL.format("th", _LINE, name) for name in head))
-    body = Markup("").join(_ROW.format(Markup("").join(_CELL.format("td", _LINE, cell) for cell in row)) for row in rows[:_MOST])
-    more = soft(f"... and {len(rows) - _MOST} more") if len(rows) > _MOST else ""
+    body = Markup("").join(
+        _ROW.format(Markup("").join(_CELL.format("td", _LINE, cell) for cell in row)) for row in rows[:_MAX_ROWS]
+    )
+    more = soft(f"... and {len(rows) - _MAX_ROWS} more") if len(rows) > _MAX_ROWS else ""
     return _TABLE.format(top, body) + more
 
 
@@ -115,7 +117,7 @@ def regions_table(
     """
     if not regions:
         return soft("no region")
-    wanted: dict[str, Sequence[object]] = {"": [crop(each, pixels) for each in regions[:_MOST]]} if pixels else {}
+    wanted: dict[str, Sequence[object]] = {"": [crop(each, pixels) for each in regions[:_MAX_ROWS]]} if pixels else {}
     if "" in wanted:  # rows beyond the last one that is shown need no picture
         wanted[""] = [*wanted[""], *[""] * (len(regions) - len(wanted[""]))]
     wanted |= {"region": [each.name for each in regions]}

@@ -3,7 +3,7 @@
 from roi_agent.model.errors import InvalidSetting
 
 
-def check_text(text: str, what: str) -> None:
+def check_unicode(text: str, what: str) -> None:
     """Refuse half a surrogate pair: no file, tokenizer or answer takes it.  Error: InvalidSetting."""
     try:
         text.encode()

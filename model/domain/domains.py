@@ -14,10 +14,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from roi_agent.model.domain.scene_pixels import SceneStatistics, measure
+from roi_agent.model.domain.scene_statistics import SceneStatistics, measure
 
 OUTSIDE = "this image lies outside what the model was trained on"  # how every note about such an image begins
-NOT_KNOWN = "whether this image is of the kind that the model was trained on is not known"
+UNDETERMINED = "whether this image is of the kind that the model was trained on is not known"
 
 Maps = Callable[[], Sequence[Tensor]]  # gives the model's feature maps of the image, each (1, C, h, w)
 
@@ -138,22 +138,22 @@ def load_domain(folder: Path) -> Domain | None:
     return SceneDomain(found["fills"], found["rims"], SceneStatistics(**limits), found["least"].item(), known)
 
 
-def limit_of(model: object) -> str | None:
+def known_images(model: object) -> str | None:
     """The only kind of images that a model knows, in words; None for one without such a limit."""
     knows = getattr(model, "knows", None)
     return knows if isinstance(knows, str) and knows else None
 
 
-def is_verdict(note: str) -> bool:
+def is_domain_note(note: str) -> bool:
     """Whether a note says what a domain found, or that it found nothing."""
-    return note.startswith((OUTSIDE, NOT_KNOWN))
+    return note.startswith((OUTSIDE, UNDETERMINED))
 
 
-def each_once(notes: Iterable[str]) -> tuple[str, ...]:
+def without_repeats(notes: Iterable[str]) -> tuple[str, ...]:
     """The notes without repeats: of verdicts that differ only in what is not to be relied on, the first."""
     first: dict[str, str] = {}
     for note in notes:
-        first.setdefault(note.partition(_WARNING)[0] if is_verdict(note) else note, note)
+        first.setdefault(note.partition(_WARNING)[0] if is_domain_note(note) else note, note)
     return tuple(first.values())
 
 
