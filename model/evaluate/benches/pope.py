@@ -1,4 +1,4 @@
-"""Hallucination about regions, after POPE (Li et al. 2023): is this a cat? Yes or no."""
+"""Object hallucination about regions, after POPE (Li et al. 2023): is this a cat? Yes or no."""
 
 import re
 from collections import Counter
@@ -24,21 +24,21 @@ _YES_NO = re.compile(r"(yes|no)\b", re.IGNORECASE)
 
 
 class Pope(Bench):
-    """Every region with a label is asked whether it is that, and whether it is each of three things that it is not.
+    """Asks for each labelled region whether it is its own label, and whether it is each of three wrong labels.
 
-    random: any other label of the data set.  frequent: drawn by how often labels occur.  Both are in no region of the image.
-    co-occurring: drawn by how often labels share an image with the region's own; it may well be in the image, elsewhere.
-    Each of the three is judged together with the region's own label, so that half of the right answers are yes.
-    An answer begins with yes or no; any other is unreadable, and wrong.  "yes" is the positive answer of precision and recall.
-    Chance is always saying yes.
+    random: any other label of the data set.  frequent: drawn by frequency.  Neither is the label of a region in the image.
+    co-occurring: drawn by the number of images shared with the region's own label; it may label another region of the image.
+    Each kind is scored together with the region's own label, so half of the right answers are yes.
+    An answer must begin with yes or no; any other counts as wrong.  "yes" is the positive class of precision and recall.
+    Chance is always yes.
     """
 
     name: ClassVar[str] = "pope"
-    needs: ClassVar[str] = "regions with labels, such as those of COCO, of two labels at least"
+    needs: ClassVar[str] = "regions with at least two different labels, such as those of COCO"
     chance: ClassVar[str] = "always yes"
 
     def ask(self, records: Sequence[Record], seed: int) -> Iterator[Sample]:
-        """Up to four samples for each region."""
+        """Yield up to four samples for each region."""
         labels = _Labels(records)
         for record in records:
             for number, region in enumerate(record.regions):
@@ -51,7 +51,7 @@ class Pope(Bench):
                         yield _question(record, number, region, kind, wrong)
 
     def metrics(self, predictions: Sequence[Prediction]) -> list[Metric]:
-        """Five figures for each kind of wrong label."""
+        """Return five figures for each kind of wrong label."""
         made = []
         for kind in WRONG:
             some = of_parts(predictions, OWN, kind)
@@ -64,18 +64,18 @@ class Pope(Bench):
         return made
 
     def counts(self, predictions: Sequence[Prediction]) -> dict[str, int]:
-        """How many answers could not be read."""
+        """Return the number of unreadable answers."""
         return {"answers that are neither yes nor no": sum(parse_yes_no(each) is None for each in predictions)}
 
 
 def parse_yes_no(prediction: Prediction) -> bool | None:
-    """Whether the answer is yes, or None where it cannot be read."""
+    """Return True for yes, False for no, None for any other answer."""
     match = _YES_NO.match(prediction.output.text.strip())
     return None if match is None or prediction.output.error else match[1].lower() == "yes"
 
 
 class _Labels:
-    """The labels of a data set: how often each occurs, in which image, and with which."""
+    """The labels of a data set: their frequency, their images and their co-occurrence."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         found = [(record.image, region.label) for record in records for region in record.regions if region.label]
@@ -89,7 +89,7 @@ class _Labels:
                 self.co_occurring[one][other] += 1
 
     def wrong(self, kind: str, own: str, image: str, rng: Random) -> str | None:
-        """A label that the region does not have, or None where there is none of that kind."""
+        """Draw a label that the region does not have, or None if there is none of that kind."""
         if kind == "co-occurring":
             return _draw(self.co_occurring[own], rng)
         absent = {label: count for label, count in self.counts.items() if label not in self.of_image[image]}
@@ -116,9 +116,15 @@ def _question(record: Record, number: int, region: Region, kind: str, label: str
 
 
 def _confusion_counts(prediction: Prediction) -> tuple[bool, bool, bool, bool, bool]:
-    """True positives, false positives, true negatives, positives that were missed, and one for the question."""
-    said, truth = parse_yes_no(prediction), prediction.sample.truth == "yes"
-    return said is True and truth, said is True and not truth, said is False and not truth, truth and said is not True, True
+    """Return true positives, false positives, true negatives, false negatives, and 1 for the question."""
+    answer, truth = parse_yes_no(prediction), prediction.sample.truth == "yes"
+    return (
+        answer is True and truth,
+        answer is True and not truth,
+        answer is False and not truth,
+        truth and answer is not True,
+        True,
+    )
 
 
 def _f1(sums: Numbers) -> Numbers:

@@ -1,4 +1,4 @@
-"""Visual Commonsense Reasoning (Zellers et al. 2019): answers, and reasons for them."""
+"""Visual Commonsense Reasoning (Zellers et al. 2019): answers and rationales."""
 
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
@@ -23,20 +23,20 @@ CHOSEN, WRITTEN = "likelihood", "letter"
 
 
 class Vcr(Bench):
-    """The first two turns of a record, where both have options: a question, and the reason for its answer.
+    """Asks the first two turns of a record if both have options: a question, and the rationale of its answer.
 
-    Q->A is the first.  QA->R asks for the reason given the right answer.  Q->AR counts a record where both are right.
-    Each is done by likelihood, and by writing: the choices stand in the question after letters, in an order that is drawn, and a
-    letter is to be written.  What is not a letter, alone or with the text of its own choice, is unreadable, and wrong.
-    Chance is the expected accuracy of drawing one of the options.
+    Q->A is the first turn.  QA->R asks for the rationale, given the right answer.  Q->AR counts records with both right.
+    Each is scored by likelihood and by letter: the question lists the options after letters, in random order, and the model
+    generates a letter.  An answer that is not a letter, alone or followed by the text of its option, counts as wrong.
+    Chance is the expected accuracy of a random option.
     """
 
     name: ClassVar[str] = "vcr"
     needs: ClassVar[str] = "two turns with options: the question with its answers, and a second round with the rationales"
-    chance: ClassVar[str] = "drawing one of the options; for Q->AR, one of the answers and one of the reasons"
+    chance: ClassVar[str] = "a random option; for Q->AR, a random answer and a random rationale"
 
     def ask(self, records: Sequence[Record], seed: int) -> Iterator[Sample]:
-        """Four samples for each record."""
+        """Yield four samples for each record."""
         for record in records:
             if len(record.turns) > 1 and record.turns[0].options and record.turns[1].options:
                 for turn, form in enumerate((ANSWER, REASON)):
@@ -44,7 +44,7 @@ class Vcr(Bench):
                     yield _letter_sample(record, turn, form, seed)
 
     def metrics(self, predictions: Sequence[Prediction]) -> list[Metric]:
-        """The three figures, in both ways."""
+        """Return the three figures for both variants."""
         made = []
         for way, right in ((CHOSEN, _is_chosen), (WRITTEN, _is_right_letter)):
             answers, reasons = (of_parts(predictions, f"{form} {way}") for form in (ANSWER, REASON))
@@ -61,12 +61,12 @@ class Vcr(Bench):
         return made
 
     def counts(self, predictions: Sequence[Prediction]) -> dict[str, int]:
-        """How many written answers could not be read."""
+        """Return the number of unreadable letters."""
         return {"letters that could not be read": sum(parse_answer(each) is None for each in predictions if each.sample.letters)}
 
 
 def parse_answer(prediction: Prediction) -> int | None:
-    """The place of the choice that was written, or None where that cannot be read."""
+    """Return the index of the chosen option, or None if the answer cannot be read."""
     return parse_letter(prediction.output.text, prediction.sample.letters)
 
 

@@ -1,4 +1,4 @@
-"""Visual7W (Zhu et al. 2016): questions with four options, which are texts (telling) or boxes (pointing)."""
+"""Visual7W (Zhu et al. 2016): questions with four options, texts (telling) or boxes (pointing)."""
 
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
@@ -12,17 +12,17 @@ TELLING, POINTING = "telling", "pointing"
 
 
 class Visual7W(Bench):
-    """The last turn of a record, where it has options: the likeliest is the answer.  Earlier turns have their right answers.
+    """Asks the last turn of a record if it has options; the likeliest one is the answer.  Earlier turns have their right answers.
 
-    A question whose options are all regions is pointing, any other telling.  Chance is drawing one of the options.
+    If all options are regions, the question is pointing, else telling.  Chance is a random option.
     """
 
     name: ClassVar[str] = "visual7w"
     needs: ClassVar[str] = "a last turn with options"
-    chance: ClassVar[str] = "drawing one of the options"
+    chance: ClassVar[str] = "a random option"
 
     def ask(self, records: Sequence[Record], seed: int) -> Iterator[Sample]:
-        """One sample for each record."""
+        """Yield one sample for each record."""
         for record in records:
             last = len(record.turns) - 1
             turn = record.turns[last]
@@ -39,7 +39,7 @@ class Visual7W(Bench):
                 )
 
     def metrics(self, predictions: Sequence[Prediction]) -> list[Metric]:
-        """Accuracy of each kind that there is, and of all where there are both."""
+        """Return the accuracy of each kind in the data, and of all questions if both kinds occur."""
         rows = {kind: of_parts(predictions, kind) for kind in (TELLING, POINTING)}
         if all(rows.values()):
             rows["all"] = list(predictions)
