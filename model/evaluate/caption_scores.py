@@ -65,7 +65,10 @@ def java() -> str:
 
 
 def bleu_4(sums: Numbers) -> Numbers:
-    """BLEU-4 (Papineni et al. 2002).  sums: (..., 10), caption length, reference length, then total and matching 1- to 4-grams."""
+    """BLEU-4 (Papineni et al. 2002).
+
+    sums: (..., 10), the lengths of captions and references, then the counts of 1- to 4-grams, and those of matching ones.
+    """
     length, reference, guessed, right = sums[..., 0], sums[..., 1], sums[..., 2:6], sums[..., 6:]
     with np.errstate(divide="ignore"):
         precision: Numbers = np.exp(np.log(ratio(right, guessed)).mean(-1))

@@ -1,7 +1,7 @@
-"""How work that takes a while shows itself, always on standard error.
+"""Progress of long work, always on standard error.
 
-Bars and lines that vanish only where a person sees them, in a terminal or a notebook; elsewhere, in a pipe or a log, a plain line
-after some seconds, so that a long silence is no riddle.
+A terminal or a notebook shows bars and status lines that disappear at the end. A pipe or a log gets plain lines, the first after
+some seconds.
 """
 
 import sys
@@ -22,14 +22,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-FIRST_S, AGAIN_S = 5.0, 30.0  # until a plain line, and until the next one
+FIRST_S, AGAIN_S = 5.0, 30.0  # until the first plain line, and until each further one
 _waiting = ContextVar("_waiting", default=False)
 
 
 def progress_bar(show: bool = True, *columns: ProgressColumn) -> Progress:
-    """A bar for each task, or plain lines about the first one.
+    """Return a progress bar for each task, or plain lines about the first task.
 
-    columns: others than the task's name, what is done of how much, and the time.
+    columns: instead of the default ones (description, bar, count, elapsed and remaining time).
     """
     console = Console(stderr=True)
     if not _is_interactive(console):
@@ -40,9 +40,9 @@ def progress_bar(show: bool = True, *columns: ProgressColumn) -> Progress:
 
 @contextmanager
 def waiting(text: str, show: bool = True) -> Iterator[None]:
-    """Tell that something goes on whose end nobody knows; within another one nothing is added.
+    """Show that work of unknown length is running; an inner `waiting` shows nothing.
 
-    show: where a person sees it, by a line that is there at once and vanishes; else by a plain one where it takes long.
+    show: print a status line at once if the output is interactive. Otherwise, print plain lines if the work takes long.
     """
     if _waiting.get():
         yield
@@ -56,7 +56,7 @@ def waiting(text: str, show: bool = True) -> Iterator[None]:
 
 
 class _PlainProgress(Progress):
-    """Bars that nobody sees."""
+    """Prints plain lines instead of bars."""
 
     def start(self) -> None:
         super().start()
@@ -86,17 +86,17 @@ def _lines_if_slow(text: Callable[[], str]) -> Iterator[None]:
         yield
     finally:
         done.set()
-        printer.join()  # no line comes after the end, when standard error may be closed
+        printer.join()  # no line is printed after the end, when standard error may be closed
 
 
 def _print_lines(text: Callable[[], str], done: threading.Event) -> None:
     begin, patience = time.monotonic(), FIRST_S
     while not done.wait(patience):
-        with suppress(OSError, ValueError):  # nobody reads standard error any more
+        with suppress(OSError, ValueError):  # standard error is closed
             print(f"{text()} ... {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
         patience = AGAIN_S
 
 
 def _is_interactive(console: Console) -> bool:
-    """Rich asks the environment too (FORCE_COLOR), and then writes into pipes."""
+    """Whether a person sees the output.  Rich's own check honours FORCE_COLOR, even for pipes."""
     return console.is_jupyter or sys.stderr.isatty()

@@ -1,11 +1,11 @@
-"""Texts as they come in."""
+"""A check of texts from users."""
 
 from roi_agent.model.errors import InvalidSetting
 
 
 def check_unicode(text: str, what: str) -> None:
-    """Refuse half a surrogate pair: no file, tokenizer or answer takes it.  Error: InvalidSetting."""
+    """Reject a lone surrogate, which neither files nor tokenizers accept.  what: the text, for the error.  Error: InvalidSetting."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InvalidSetting(f"{what} holds half a surrogate pair", do="send texts that are valid Unicode") from None
+        raise InvalidSetting(f"{what} contains a lone surrogate", do="send valid Unicode") from None
