@@ -4,7 +4,7 @@ from roi_agent.model.errors import InvalidSetting
 
 
 def check_unicode(text: str, what: str) -> None:
-    """Reject a lone surrogate, which neither files nor tokenizers accept.  what: the text, for the error.  Error: InvalidSetting."""
+    """Reject a lone surrogate, which neither files nor tokenizers accept.  what: names the text.  Error: InvalidSetting."""
     try:
         text.encode()
     except UnicodeEncodeError:

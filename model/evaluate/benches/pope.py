@@ -118,13 +118,8 @@ def _question(record: Record, number: int, region: Region, kind: str, label: str
 def _confusion_counts(prediction: Prediction) -> tuple[bool, bool, bool, bool, bool]:
     """Return true positives, false positives, true negatives, false negatives, and 1 for the question."""
     answer, truth = parse_yes_no(prediction), prediction.sample.truth == "yes"
-    return (
-        answer is True and truth,
-        answer is True and not truth,
-        answer is False and not truth,
-        truth and answer is not True,
-        True,
-    )
+    yes, no = answer is True, answer is False
+    return yes and truth, yes and not truth, no and not truth, truth and not yes, True
 
 
 def _f1(sums: Numbers) -> Numbers:
