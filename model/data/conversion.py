@@ -20,6 +20,7 @@ from roi_agent.model.data.readers.base import FIXED, IMAGE_UNREADABLE, Reader, T
 from roi_agent.model.data.record import Record
 from roi_agent.model.data.record_files import CARD, FORMATS, Card, num_records, write_records
 from roi_agent.model.errors import DataRefused, InvalidSetting
+from roi_agent.model.utils.atomic_files import write_atomically
 from roi_agent.model.utils.progress import progress_bar
 
 STATE, TROUBLES = "conversion.json", "troubles.jsonl"
@@ -114,12 +115,10 @@ def _begin(folder: Path, identity: dict[str, Any]) -> None:
             problem = f"{str(folder)!r} holds a conversion of other files or with other options"
             raise InvalidSetting(problem, do="name another folder, or remove this one")
         return
-    unfinished = folder / f"{STATE}.part"
-    if any(each != unfinished for each in folder.iterdir()):  # that much is left where an earlier call was killed at once
+    if any(each.name != f"{STATE}.part" for each in folder.iterdir()):  # a killed call may leave this file
         kind = "a finished data set" if (folder / CARD).exists() else "files already"
-        raise InvalidSetting(f"{str(folder)!r} holds {kind}", do="name a folder that is empty or not there")
-    unfinished.write_text(json.dumps(identity, indent=2), encoding="utf-8")
-    os.replace(unfinished, state)
+        raise InvalidSetting(f"{str(folder)!r} contains {kind}", do="name an empty or new folder")
+    write_atomically(state, lambda path: path.write_text(json.dumps(identity, indent=2), encoding="utf-8"))
 
 
 def _state(path: Path) -> object:
@@ -167,10 +166,9 @@ def _raise_first(troubles: Sequence[Trouble]) -> None:
 
 
 def _write_troubles(path: Path, troubles: Sequence[Trouble]) -> None:
-    unfinished = path.with_name(path.name + ".part")
-    lines = (json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in troubles)
-    unfinished.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")  # for names that are no text
-    os.replace(unfinished, path)
+    text = "".join(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in troubles)
+    # File names may contain bytes that are not UTF-8.
+    write_atomically(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
 def _part_path(folder: Path, number: int, format: str) -> Path:

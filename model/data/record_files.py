@@ -5,7 +5,6 @@ A folder holds `dataset.json` (the card), `records-*.jsonl` or `records-*.parque
 """
 
 import json
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from itertools import accumulate
@@ -18,6 +17,7 @@ from roi_agent.model.data.record_tables import cached_table, empty_table, num_pa
 from roi_agent.model.errors import DataNotFound, RecordInvalid
 from roi_agent.model.images.folder import ImageFolder, leads_out
 from roi_agent.model.images.loading import LoadedImage, load_image
+from roi_agent.model.utils.atomic_files import write_atomically
 from roi_agent.model.utils.messages import escaped
 
 if TYPE_CHECKING:
@@ -45,10 +45,9 @@ class Card:
     version: int = _VERSION
 
     def save(self, folder: Path) -> None:
-        """Write it into the data set's folder, whole or not at all."""
-        unfinished = folder / f"{CARD}.part"
-        unfinished.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
-        os.replace(unfinished, folder / CARD)
+        """Write the card into the data set's folder, atomically."""
+        text = json.dumps(asdict(self), indent=2) + "\n"
+        write_atomically(folder / CARD, lambda path: path.write_text(text, encoding="utf-8"))
 
     @classmethod
     def load(cls, folder: Path) -> "Card":
@@ -186,11 +185,9 @@ def num_records(path: Path) -> int:
 
 
 def write_records(path: Path, records: Iterable[Record]) -> int:
-    """Write one file of records, .jsonl or .parquet, whole or not at all; returns how many."""
-    unfinished = path.with_name(path.name + ".part")
-    count = (write_parquet if path.suffix == ".parquet" else _write_lines)(unfinished, records)
-    os.replace(unfinished, path)
-    return count
+    """Write a .jsonl or .parquet file of records, atomically, and return the number of records."""
+    write = write_parquet if path.suffix == ".parquet" else _write_lines
+    return write_atomically(path, lambda unfinished: write(unfinished, records))
 
 
 def _rows(files: list[str], stats: list[tuple[int, int]]) -> Iterator[Mapping[str, Any]]:

@@ -8,19 +8,22 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
+_T = TypeVar("_T")
 _ENDING = ".part"
 
 
-def write_atomically(path: Path, save: Callable[[Path], object]) -> None:
+def write_atomically(path: Path, save: Callable[[Path], _T]) -> _T:
     """Write a temporary file beside the target and rename it. An interruption leaves the earlier file unchanged.
 
-    save: writes the content to the path that it gets.
+    save: writes the content to the path that it gets.  Returns what `save` returns.
     """
     unfinished = path.with_name(path.name + _ENDING)
     try:
-        save(unfinished)
+        result = save(unfinished)
         os.replace(unfinished, path)
+        return result
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise

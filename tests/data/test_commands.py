@@ -89,7 +89,7 @@ def test_the_first_split_is_the_default(run: Runner, toy: Path, tmp_path: Path) 
         (["boxes-csv", "{own}", "{out}", "--images", "{own}/no"], ["data_not_found", "no folder of images"]),
         (["boxes-csv", "{own}", "{out}", "--images", "{empty}"], ["invalid_setting", "no annotation", "troubles.jsonl"]),
         (["boxes-csv", "{own}", "{out}", "--refuse"], ["data_refused", "boxes.csv, line 3"]),
-        (["boxes-csv", "{own}", "{own}"], ["invalid_setting", "holds files already"]),
+        (["boxes-csv", "{own}", "{own}"], ["invalid_setting", "contains files already"]),
         (["boxes-csv", "{own}", "{own}/boxes.csv"], ["invalid_setting", "boxes.csv"]),
         (["boxes-json", "{cut}", "{out}"], ["record_invalid", "cut.json", "line 1, column 13"]),
         (["vcr", "{own}", "{out}", "--split", "test"], ["invalid_setting", "not public"]),
