@@ -1,7 +1,7 @@
-"""From a public data set as it is distributed to a folder of records: in several processes, and on from where it was stopped.
+"""Convert a public data set, as distributed, to a folder of records.  Several processes share the work, and it can be resumed.
 
-While it runs, the folder holds `conversion.json` and, for each part that is finished, its records and its troubles. A part is
-a fixed number of the reader's groups, so that it is the same however many processes share the work, and whenever.
+During a conversion, the folder contains `conversion.json`, and the records and troubles of each finished part. A part is a fixed
+number of the reader's groups, so it does not depend on the number of processes or on interruptions.
 """
 
 import json
@@ -24,15 +24,16 @@ from roi_agent.model.utils.atomic_files import write_atomically
 from roi_agent.model.utils.progress import progress_bar
 
 STATE, TROUBLES = "conversion.json", "troubles.jsonl"
-GROUPS = 1000  # of a reader in one part: an image each, mostly
+GROUPS = 1000  # groups in one part; a group is usually one image
 
 
 @dataclass(frozen=True, slots=True)
 class ConversionSettings:
-    """How a data set is converted.
+    """Options of a conversion.
 
-    form: jsonl or parquet.  refuse: stop at the first annotation that would be left out.  limit: read only so many groups.
-    processes: how many share the work.  seed: of the wordings.  groups: in one part.  Error: InvalidSetting.
+    format: jsonl or parquet.  refuse: stop at the first unusable annotation, instead of skipping it.
+    limit: maximum number of groups to read.  processes: number of processes.  seed: of the random wordings.
+    groups: number of groups in one part.  Error: InvalidSetting.
     """
 
     format: str = "jsonl"
@@ -44,7 +45,7 @@ class ConversionSettings:
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
-            raise InvalidSetting(f"the form is {self.format!r}", do=f"use one of {', '.join(FORMATS)}")
+            raise InvalidSetting(f"the format is {self.format!r}", do=f"use one of {', '.join(FORMATS)}")
         for key in ("limit", "processes", "groups"):
             value = getattr(self, key)
             if value is not None and value < 1:
@@ -52,10 +53,10 @@ class ConversionSettings:
 
 
 def convert(reader: Reader, folder: Path, settings: ConversionSettings, *, show_progress: bool = True) -> Card:
-    """Write all records of a reader into a folder; the same call goes on where an earlier one was stopped.
+    """Write all records of a reader into a folder; repeating an interrupted call resumes it.
 
-    Errors: InvalidSetting where the folder holds something else, is at work for another conversion, or cannot be written;
-    DataRefused; OutOfMemory where a process was ended.
+    Errors: InvalidSetting if the folder contains anything else, is in use by another conversion, or cannot be written;
+    DataRefused; OutOfMemory if a process was killed.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,7 @@ def convert(reader: Reader, folder: Path, settings: ConversionSettings, *, show_
             return _convert(reader, folder, settings, show_progress)
     except OSError as error:
         problem = f"cannot write to {str(folder)!r}: {error.strerror}"
-        raise InvalidSetting(problem, do="make room there, or name another folder; what is finished is kept") from None
+        raise InvalidSetting(problem, do="make room there, or name another folder; finished parts are kept") from None
 
 
 def _convert(reader: Reader, folder: Path, settings: ConversionSettings, show_progress: bool) -> Card:
@@ -82,9 +83,9 @@ def _convert(reader: Reader, folder: Path, settings: ConversionSettings, show_pr
 
 
 def _convert_part(reader: Reader, groups: Sequence[Any], folder: Path, settings: ConversionSettings, number: int) -> int:
-    """One part, whole or not at all.  Error: DataRefused."""
+    """Convert one part, atomically, and return its number.  Error: DataRefused."""
     troubles: list[Trouble] = []
-    damage = cache(reader.images.damage)  # decoded once for all records about it
+    damage = cache(reader.images.damage)  # decode each image once, not once for each record
 
     def records() -> Iterator[Record]:
         start = number * settings.groups
@@ -103,16 +104,16 @@ def _convert_part(reader: Reader, groups: Sequence[Any], folder: Path, settings:
     unfinished = target.with_suffix(".unfinished" + target.suffix)
     write_records(unfinished, records())
     _write_troubles(_troubles_path(folder, number), troubles)
-    os.replace(unfinished, target)  # last: a part that is there is complete
+    os.replace(unfinished, target)  # last, so that an existing part is complete
     return number
 
 
 def _begin(folder: Path, identity: dict[str, Any]) -> None:
-    """Make the folder a place for this conversion.  Error: InvalidSetting where it is the place of another one."""
+    """Mark the folder as that of this conversion.  Error: InvalidSetting if it contains anything else."""
     state = folder / STATE
     if state.exists():
         if _state(state) != identity:
-            problem = f"{str(folder)!r} holds a conversion of other files or with other options"
+            problem = f"{str(folder)!r} contains a conversion of other files or with other options"
             raise InvalidSetting(problem, do="name another folder, or remove this one")
         return
     if any(each.name != f"{STATE}.part" for each in folder.iterdir()):  # a killed call may leave this file
@@ -129,7 +130,7 @@ def _state(path: Path) -> object:
 
 
 def _identity(reader: Reader, settings: ConversionSettings, groups: int) -> dict[str, Any]:
-    """What makes two conversions the same."""
+    """Return the inputs and options that an interrupted conversion must share with the call that resumes it."""
     files = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in reader.files]
     kept = {key: value for key, value in asdict(settings).items() if key not in ("processes", "refuse")}
     images = str(reader.images.folder.resolve())
@@ -137,12 +138,12 @@ def _identity(reader: Reader, settings: ConversionSettings, groups: int) -> dict
 
 
 def _finish(reader: Reader, folder: Path, settings: ConversionSettings, parts: int) -> Card:
-    """Gather what was left out, write the card, and remove what was needed to go on."""
+    """Merge the troubles of all parts, write the card, and remove the files for resuming."""
     troubles = list(reader.troubles)
     for number in range(parts):
         lines = _troubles_path(folder, number).read_bytes().splitlines()
         troubles += [Trouble(**json.loads(line)) for line in lines]
-    if settings.refuse:  # parts may be of an earlier run without it
+    if settings.refuse:  # an earlier run without --refuse may have finished parts with troubles
         _raise_first(troubles)
     _write_troubles(folder / TROUBLES, troubles)
     card = Card(
@@ -162,7 +163,7 @@ def _finish(reader: Reader, folder: Path, settings: ConversionSettings, parts: i
 def _raise_first(troubles: Sequence[Trouble]) -> None:
     for each in troubles:
         if each.kind not in FIXED:
-            raise DataRefused(f"{each.where}: {each.problem}", do="mend it, or convert without --refuse, which leaves it out")
+            raise DataRefused(f"{each.where}: {each.problem}", do="fix it, or convert without --refuse, which skips it")
 
 
 def _write_troubles(path: Path, troubles: Sequence[Trouble]) -> None:

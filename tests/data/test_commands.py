@@ -39,7 +39,7 @@ def test_convert_tells_what_was_read_and_what_was_not(run: Runner, own: Path, tm
     assert result.code == 0 and "Traceback" not in result.err
     lines = result.out.splitlines()
     assert lines[0] == f"1 records of boxes-csv train in {target}"
-    assert "box_outside: 1 left out" in lines and "box_clipped: 1 put right" in lines and "missing_image: 1 left out" in lines
+    assert "box_outside: 1 skipped" in lines and "box_clipped: 1 fixed" in lines and "missing_image: 1 skipped" in lines
     assert any(line.startswith("  boxes.csv, line 3: x2 is 99 in an image 60 wide") for line in lines)
     assert lines[-1] == f"All of them are in {target / 'troubles.jsonl'}"
     kinds = [json.loads(line)["kind"] for line in (target / "troubles.jsonl").read_text().splitlines()]
@@ -192,7 +192,7 @@ def test_stats_counts_for_people_and_for_programs(run: Runner, converted: Path) 
     assert told["regions"] == sum(len(record.regions) for record in records)
     assert told["sources"] == {"VCR": len(records)} and told["troubles"] == {}
     text = run("data", "stats", str(converted)).out
-    assert re.search(rf"records +│ {len(records)} ", text) and "left out or put right" in text
+    assert re.search(rf"records +│ {len(records)} ", text) and "skipped or fixed" in text
 
 
 def test_stats_needs_no_images_and_shows_what_was_left_out(run: Runner, own: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def begun(root: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("chosen", OTHERS.values(), ids=OTHERS)
 def test_another_conversion_in_the_same_folder_is_refused(root: Path, begun: Path, chosen: ConversionSettings) -> None:
     before = files(begun)
-    with pytest.raises(InvalidSetting, match="holds a conversion of other files or with other options"):
+    with pytest.raises(InvalidSetting, match="contains a conversion of other files or with other options"):
         convert(coco(root), begun, chosen, show_progress=False)
     assert files(begun) == before
 

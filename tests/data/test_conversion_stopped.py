@@ -100,7 +100,7 @@ def test_two_conversions_do_not_write_into_one_folder_at_once(tmp_path: Path, mo
 
 
 def test_a_process_that_is_ended_is_a_coded_error_and_what_is_finished_is_kept(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(OutOfMemory, match="what is finished is kept"):
+    with pytest.raises(OutOfMemory, match="finished parts are kept"):
         convert(coco(root, Gone), tmp_path / "out", settings(processes=2, groups=1), show_progress=False)
     kept = len(parts(tmp_path / "out"))
     assert kept >= 5
