@@ -104,7 +104,7 @@ def test_images_are_found_by_the_first_name_that_fits_and_checked(tmp_path: Path
         with pytest.raises(Unusable) as caught:
             images.sized(name, size_wh=SIZE, where="here")
         assert caught.value.trouble.kind == kind
-    with pytest.raises(Unusable, match=r"1\.png is 60 x 40 pixels, and not 40 x 60") as caught:
+    with pytest.raises(Unusable, match=r"1\.png is 60 x 40 pixels, not 40 x 60") as caught:
         images.sized("b/1.png", size_wh=(40, 60), where="here")
     assert caught.value.trouble.kind == IMAGE_SIZE
 

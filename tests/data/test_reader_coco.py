@@ -251,7 +251,7 @@ def test_two_images_of_one_id_are_left_out_with_their_annotations(root: Path) ->
     records, troubles = changed_images(root, first, first | {"file_name": "other.jpg"})
     assert not records
     assert kinds(troubles) == [MALFORMED, MALFORMED, MISSING_IMAGE, MISSING_IMAGE]
-    assert "its id 9 is another's" in troubles[0].problem and "more than once" in troubles[-1].problem
+    assert "its id 9 is not unique" in troubles[0].problem and "or not unique" in troubles[-1].problem
     records, troubles = changed_images(root, first, first)  # which is meant does not matter
     assert len(records) == 1 and not troubles
 
@@ -275,7 +275,7 @@ def test_a_size_that_is_not_stated_is_read_from_the_picture(root: Path, size: Js
 
 
 def test_a_size_that_is_no_number_or_another_is_said_as_it_is(root: Path) -> None:
-    for size, kind, words in (({"width": "wide"}, MALFORMED, "'wide'"), ({"height": 41}, IMAGE_SIZE, "60 x 40 pixels, and not")):
+    for size, kind, words in (({"width": "wide"}, MALFORMED, "'wide'"), ({"height": 41}, IMAGE_SIZE, "60 x 40 pixels, not")):
         records, (trouble,) = changed_images(root, {"id": 9, "file_name": "000000000009.jpg"} | size)
         assert not records and trouble.kind == kind and words in trouble.problem
 

@@ -139,7 +139,7 @@ def test_a_split_holds_its_own_phrases_only(root: Path, split: str, phrase: str)
 
 
 def test_a_split_that_is_not_there_names_those_that_are(root: Path) -> None:
-    with pytest.raises(DataNotFound, match=r"no split 'testB' in .*there are: testA, train, val"):
+    with pytest.raises(DataNotFound, match=r"no split 'testB' in .*use one of its splits: testA, train, val"):
         reader("refcoco", root, "testB")
 
 

@@ -122,7 +122,7 @@ def test_tokens_that_say_nothing_are_unusable(tokens: object) -> None:
         ({"answer_choices": [[[7]], ["b"], ["c"], ["d"]]}, "malformed", "object 7"),
         ({"question": []}, "no_text", "no words"),
         ({"question": None}, "no_text", "no words"),
-        ({"question": ["Who", "\ud800", "?"]}, "malformed", "half a letter"),
+        ({"question": ["Who", "\ud800", "?"]}, "malformed", "lone surrogate"),
         ({"question": ["<region1>", "?"]}, "malformed", "<region1>"),
         ({"answer_label": None}, "malformed", "answer_label is None"),
         ({"rationale_label": 4}, "malformed", "4 choices"),

@@ -1,4 +1,4 @@
-"""Own boxes as COCO writes them: images and annotations, with texts of their own or the names of classes."""
+"""A user's own boxes as COCO-style JSON: images and annotations, with captions or class names."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,16 +11,16 @@ from roi_agent.model.utils.messages import escaped
 
 
 class BoxesJson(OwnBoxes):
-    """The answer is an annotation's `caption`, or its `description`, or else the name of its class."""
+    """Takes the answer from an annotation's `caption`, else its `description`, else the name of its class."""
 
     name: ClassVar[str] = "boxes-json"
-    about: ClassVar[str] = "your own boxes as COCO-style JSON: a caption, or the name of its class, for each"
+    about: ClassVar[str] = "your own boxes as COCO-style JSON, each with a caption or a class"
     layout: ClassVar[tuple[str, ...]] = (
-        "ROOT is the .json file, or holds boxes.json",
+        "ROOT is the .json file, or contains boxes.json",
         '"images": [{"id", "file_name"}]',
         '"annotations": [{"image_id", "bbox": [x, y, width, height], "caption" or "category_id"}]',
-        'boxes in pixels, or as "unit" of an annotation says: normalised, thousandths',
-        'where categories are used, "categories": [{"id", "name"}]',
+        'boxes in pixels, or in the "unit" of the annotation: normalised, thousandths',
+        'if categories are used, "categories": [{"id", "name"}]',
     )
 
     def boxes(self, path: Path) -> Iterator[tuple[str, OwnBox]]:

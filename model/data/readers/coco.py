@@ -1,4 +1,4 @@
-"""COCO instances: boxes and masks of 80 kinds of thing (Lin et al. 2014); stage 1 of the paper learns their names."""
+"""COCO instances: boxes and masks of 80 classes (Lin et al. 2014), which stage 1 of the paper trains on."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,17 +22,17 @@ from roi_agent.model.utils.messages import escaped
 
 
 class CocoInstances(Reader):
-    """Every region of an image is asked for its class, one in each turn.
+    """Asks for the class of each region of an image, one in each turn.
 
-    Annotations of crowds, which are no single thing, are left alone.  A split of another name reads `instances_SPLIT.json`.
+    Skips crowd annotations.  Any other split name reads `instances_SPLIT.json`.
     """
 
     name: ClassVar[str] = "coco"
-    about: ClassVar[str] = "COCO instances: what is in this box? Answers are class names"
+    about: ClassVar[str] = "COCO instances: the class of each box"
     layout: ClassVar[tuple[str, ...]] = (
         "annotations/instances_train2017.json",
         "images in --images, such as train2017/",
-        "a JSON file of your own with boxes: use boxes-json instead",
+        "for your own boxes in COCO's layout, use boxes-json",
     )
     source: ClassVar[str] = "COCO"
     licence: ClassVar[str] = "annotations CC-BY-4.0; images under Flickr's terms"
@@ -51,15 +51,15 @@ class CocoInstances(Reader):
             for annotation in self._of_image.pop(image):
                 where = f"{name}, annotation {escaped(annotation.get('id'))}"
                 self.troubles.append(
-                    Trouble(MISSING_IMAGE, where, f"its image {escaped(image)} is not in the file's list, or more than once")
+                    Trouble(MISSING_IMAGE, where, f"its image {escaped(image)} is not in the file's list, or not unique")
                 )
 
     def groups(self) -> Sequence[int | str]:
-        """The ids of images with annotations."""
+        """Return the ids of images with annotations."""
         return list(self._of_image)
 
     def read(self, group: int | str, rng: Random) -> Iterator[Record | Trouble]:
-        """One record for each image."""
+        """Yield one record for each image."""
         image, where = self._images[group], f"{self._file}, image {group}"
         try:
             file = file_name(image.get("file_name"), where=where)

@@ -1,4 +1,4 @@
-"""Flickr30k Entities (Plummer et al. 2015): what a phrase of a caption names, as boxes; see `flickr30k_files.py`."""
+"""Flickr30k Entities (Plummer et al. 2015): boxes of the phrases of captions.  `flickr30k_files.py` reads the files."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ from roi_agent.model.geometry.regions import Region
 
 @dataclass(frozen=True, slots=True)
 class _GroundedPhrase:
-    """A phrase of a caption whose boxes are all usable."""
+    """A phrase of a caption, text[start:end], with usable boxes."""
 
     start: int
     end: int
@@ -45,7 +45,7 @@ class _GroundedPhrase:
 
 @dataclass(frozen=True, slots=True)
 class _GroundedCaption:
-    """A caption, and those of its phrases that have boxes."""
+    """A caption and its phrases that have boxes."""
 
     number: int
     text: str
@@ -62,20 +62,20 @@ _UNRELATED = "UNRELATED_CAPTIONS"
 
 
 class Flickr30kEntities(Reader):
-    """Of each image, a record that asks for a phrase for what is in its boxes, and one for each caption with its regions.
+    """Yields for each image a record that asks for phrases of its boxes, and a record for each caption.
 
-    A caption names its regions after the words for them: "A man (<region1>) walks two dogs (<region2>, <region3>)."
+    A caption mentions regions after their phrases: "A man (<region1>) walks two dogs (<region2>, <region3>)."
     """
 
     name: ClassVar[str] = "flickr30k"
-    about: ClassVar[str] = "Flickr30k Entities: phrases for regions, and captions that name their regions"
+    about: ClassVar[str] = "Flickr30k Entities: phrases for regions, and captions that mention regions"
     layout: ClassVar[tuple[str, ...]] = (
-        "train.txt with Annotations/ID.xml and Sentences/ID.txt, and UNRELATED_CAPTIONS where it is there",
+        "train.txt with Annotations/ID.xml and Sentences/ID.txt, and optionally UNRELATED_CAPTIONS",
         "or final_flickr_separateGT_train.json or final_flickr_mergedGT_train.json (MDETR)",
         "Flickr30k's images in --images",
     )
     source: ClassVar[str] = "Flickr30k Entities"
-    # The authors state terms for the images; for the annotations they state none.
+    # The authors state terms for the images, but not for the annotations.
     licence: ClassVar[str] = "images under Flickr's terms, for non-commercial research and education; annotations: none stated"
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
 
@@ -94,15 +94,15 @@ class Flickr30kEntities(Reader):
         path = self.find(f"{split}.txt")
         self._ids = list(dict.fromkeys(path.read_text(encoding="utf-8", errors="replace").split()))
         if not all(isinstance(id, str) and id.isascii() and id.isdecimal() for id in self._ids):
-            raise RecordInvalid(f"{path.name}: this is no list of image ids", do="see whether this is the right file")
+            raise RecordInvalid(f"{path.name}: this is not a list of image ids", do="check that this is the right file")
         self.files += [folder for folder in (root / "Annotations", root / "Sentences") if folder.is_dir()]
 
     def groups(self) -> Sequence[int | str]:
-        """The ids of the split's images."""
+        """Return the ids of the split's images."""
         return self._ids
 
     def read(self, group: int | str, rng: Random) -> Iterator[Record | Trouble]:
-        """The record of phrases, then one for each caption that names something with a box."""
+        """Yield the record of phrases, then a record for each caption with boxes."""
         where = f"image {group}"
         try:
             found = from_mdetr(self._mdetr[group]) if self._mdetr else read_entities(self.root, str(group))
@@ -114,7 +114,7 @@ class Flickr30kEntities(Reader):
             return
         boxes, troubles = _fitted_boxes(found, size_wh, where)
         unrelated = [each for each in found.captions if (str(group), each.number) in self._unrelated]
-        yield from (Trouble(UNRELATED, f"{where}, caption {each.number}", f"{_UNRELATED} says so") for each in unrelated)
+        yield from (Trouble(UNRELATED, f"{where}, caption {each.number}", f"it is listed in {_UNRELATED}") for each in unrelated)
         captions, more = _grounded_captions([each for each in found.captions if each not in unrelated], boxes, where)
         yield from (*troubles, *more)
         asked = [("phrases", self._phrases(captions, rng))]
@@ -125,7 +125,7 @@ class Flickr30kEntities(Reader):
                 yield Record(id, name, size_wh, regions, turns, self.source, self.licence)
 
     def _phrases(self, captions: Sequence[_GroundedCaption], rng: Random) -> _Conversation:
-        """A turn for each thing: which phrase is it named by? The phrases of all captions are right."""
+        """Ask for a phrase for each object, one in each turn; the phrases of all captions are right."""
         things: dict[tuple[Box, ...], list[str]] = {}
         for caption in captions:
             for phrase in caption.phrases:
@@ -142,7 +142,7 @@ class Flickr30kEntities(Reader):
         return tuple(regions.values()), tuple(turns)
 
     def _caption(self, caption: _GroundedCaption, rng: Random) -> _Conversation:
-        """One turn: the caption with the names of its regions; up to MOST of them, drawn by phrases."""
+        """Ask for the caption with mentions of its regions, in one turn; phrases are drawn at random, for up to MOST regions."""
         drawn: set[Box] = set()
         kept = []
         for phrase in rng.sample(caption.phrases, len(caption.phrases)):
@@ -161,14 +161,14 @@ class Flickr30kEntities(Reader):
         return tuple(regions.values()), (RecordTurn(draw_wording("ground", rng, a=mentions), answer),)
 
     def _mention_names(self, boxes: Sequence[Box], regions: dict[Box, Region]) -> list[str]:
-        """Mentions of the regions of some boxes, which are added where they are not there yet."""
+        """Return mentions of the regions of these boxes; new regions are added to `regions`."""
         for box in boxes:
             regions.setdefault(box, Region(f"region{len(regions) + 1}", box, source=self.source))
         return [f"<{regions[box].name}>" for box in boxes]
 
 
 def _fitted_boxes(found: AnnotatedImage, size_wh: tuple[int, int], where: str) -> tuple[dict[Corners, Box], list[Trouble]]:
-    """The boxes as they lie in the image, by how they are annotated."""
+    """Return the boxes by their annotated corners, and troubles."""
     boxes: dict[Corners, Box] = {}
     troubles: list[Trouble] = []
     annotated = (corners for caption in found.captions for phrase in caption.phrases for corners in phrase.boxes)
@@ -184,7 +184,7 @@ def _fitted_boxes(found: AnnotatedImage, size_wh: tuple[int, int], where: str) -
 def _grounded_captions(
     captions: Sequence[Caption], boxes: Mapping[Corners, Box], where: str
 ) -> tuple[list[_GroundedCaption], list[Trouble]]:
-    """The captions with what of their phrases is usable."""
+    """Return the captions with their usable phrases, and troubles."""
     found: list[_GroundedCaption] = []
     troubles: list[Trouble] = []
     for caption in captions:
@@ -195,7 +195,7 @@ def _grounded_captions(
             continue
         phrases = []
         for phrase in caption.phrases:
-            # In one order, for other captions may give the same boxes in another.
+            # Sorted, because captions may list the same boxes in different orders.
             kept = tuple(sorted({boxes[corners] for corners in phrase.boxes if corners in boxes}, key=lambda box: box.xyxy))
             if kept and all(corners in boxes for corners in phrase.boxes) and caption.text[phrase.start : phrase.end].strip():
                 phrases.append(_GroundedPhrase(phrase.start, phrase.end, kept))

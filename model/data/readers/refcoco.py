@@ -1,6 +1,6 @@
-"""RefCOCO, RefCOCO+ (Kazemzadeh et al. 2014; Yu et al. 2016) and RefCOCOg (Mao et al. 2016): phrases that refer to one region.
+"""RefCOCO, RefCOCO+ (Kazemzadeh et al. 2014; Yu et al. 2016) and RefCOCOg (Mao et al. 2016): referring expressions.
 
-Two layouts: REFER's, with `refs(unc).p` or its JSON export beside `instances.json`, and MDETR's, one file for each split.
+Two layouts are supported: REFER's, `refs(unc).p` or its JSON export beside `instances.json`, and MDETR's, a file for each split.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,24 +32,24 @@ from roi_agent.model.utils.messages import escaped
 
 @dataclass(frozen=True, slots=True)
 class _ReferredRegion:
-    """One region of an image, and the phrases that people have given for it, each with where it stands, for messages."""
+    """One region of an image and its phrases, each with its location for messages."""
 
     annotation: Mapping[str, Any]
     phrases: list[tuple[object, str]]
 
 
 class RefCoco(Reader):
-    """Every region is asked for a phrase that refers to it; all phrases of a region are right answers."""
+    """Asks for a phrase that refers to each region; all phrases of a region are right answers."""
 
     name: ClassVar[str] = "refcoco"
-    about: ClassVar[str] = "RefCOCO: a phrase by which a region can be told from the others"
+    about: ClassVar[str] = "RefCOCO: a phrase that distinguishes a region from the others"
     layout: ClassVar[tuple[str, ...]] = (
         "refcoco/refs(unc).p or .json with instances.json beside it (REFER)",
         "or finetune_refcoco_train.json (MDETR)",
         "COCO's images in --images, such as train2014/",
     )
     source: ClassVar[str] = "RefCOCO"
-    # REFER states no terms for the phrases themselves.
+    # REFER states no terms for the phrases.
     licence: ClassVar[str] = "phrases: none stated; boxes CC-BY-4.0 (COCO); images under Flickr's terms"
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "testA", "testB")
     partitions: ClassVar[tuple[str, ...]] = ("unc",)
@@ -57,7 +57,7 @@ class RefCoco(Reader):
 
     def __init__(self, root: Path, *, images: Path, split: str) -> None:
         super().__init__(root, images=images, split=split)
-        self._files: dict[int | str, tuple[Mapping[str, Any], str]] = {}  # of an image: its entry, and where that stands
+        self._files: dict[int | str, tuple[Mapping[str, Any], str]] = {}  # by image: its entry and location
         self._referred: dict[int | str, dict[int | str, _ReferredRegion]] = {}  # by image, then by region
         if place := find_mdetr(root, f"finetune_{self.name}_{split}.json"):
             self._read_mdetr(place)
@@ -65,11 +65,11 @@ class RefCoco(Reader):
             self._read_refer()
 
     def groups(self) -> Sequence[int | str]:
-        """The ids of images with phrases in this split."""
+        """Return the ids of images with phrases in this split."""
         return list(self._referred)
 
     def read(self, group: int | str, rng: Random) -> Iterator[Record | Trouble]:
-        """One record for each image."""
+        """Yield one record for each image."""
         entry, where = self._files[group]
         try:
             name, size_wh = self._image(entry, where)
@@ -81,7 +81,7 @@ class RefCoco(Reader):
         yield from one_turn_per_region(self, found, rng, block=self.block, id=str(group), image=name, size_wh=size_wh)
 
     def _image(self, entry: Mapping[str, Any], where: str) -> tuple[str, tuple[int, int]]:
-        """The image's file and size.  The same pictures have a shorter name in COCO 2017.  Error: Unusable."""
+        """Return the image's file and size.  In COCO 2017, the same images have shorter names.  Error: Unusable."""
         old = file_name(entry.get("file_name"), where=where)
         new = old.rsplit("_", 1)[-1]
         names = (old, f"train2014/{old}", new, f"train2017/{new}")
@@ -99,12 +99,12 @@ class RefCoco(Reader):
         return Described(found.region, tuple(phrases), (*found.notes, *notes))
 
     def _read_mdetr(self, place: str) -> None:
-        """Every entry is one phrase with one annotation; the phrases of a region share the annotation's `original_id`."""
+        """Read MDETR's layout: an entry is one phrase with one annotation; phrases of a region share its `original_id`."""
         for image, captions in read_mdetr(self, place, "original_id").items():
             self._files[image] = captions[0].entry, captions[0].where
             for caption in captions:
                 if len(caption.annotations) != 1:
-                    problem = f"its phrase has {len(caption.annotations)} regions, and not one"
+                    problem = f"its phrase has {len(caption.annotations)} regions instead of one"
                     self.troubles.append(Trouble(MALFORMED, caption.where, problem))
                     continue
                 (annotation,) = caption.annotations
@@ -113,12 +113,12 @@ class RefCoco(Reader):
                 self._add(image, same, annotation, [(caption.entry.get("caption"), caption.where)])
 
     def _read_refer(self) -> None:
-        """`refs`: a list of regions with `sentences`; the boxes stand in `instances.json`, under `ann_id`."""
+        """Read REFER's layout: `refs` lists regions with `sentences`; `instances.json` contains the boxes by `ann_id`."""
         wanted = [f"refs({each}){ending}" for each in self.partitions for ending in (".json", ".p")]
         path = self.find(*(f"{folder}{each}" for folder in (f"{self.name}/", "") for each in wanted))
         refs = load_plain_pickle(path) if path.suffix == ".p" else read_json(path)
         if not isinstance(refs, list):
-            raise RecordInvalid(f"{path.name}: this is no list of regions", do="see whether this is the right file")
+            raise RecordInvalid(f"{path.name}: this is not a list of regions", do="check that this is the right file")
         folder = path.parent.relative_to(self.root)
         data = self.load_json(str(folder / "instances.json"))
         where = "instances.json"
@@ -127,7 +127,7 @@ class RefCoco(Reader):
         parts = self.by_field(refs, "split", where=path.name)
         if self.split not in parts:
             known = ", ".join(sorted(map(str, parts))) or "none"
-            raise DataNotFound(f"there is no split {self.split!r} in {path.name}", do=f"there are: {known}")
+            raise DataNotFound(f"there is no split {self.split!r} in {path.name}", do=f"use one of its splits: {known}")
         for ref in parts[self.split]:
             self._add_ref(ref, images, annotations, f"{path.name}, ref {escaped(ref.get('ref_id'))}")
 
@@ -158,10 +158,10 @@ class RefCoco(Reader):
 
 
 class RefCocoPlus(RefCoco):
-    """As RefCOCO; its phrases name no places."""
+    """As RefCOCO, with phrases that name no places."""
 
     name: ClassVar[str] = "refcoco+"
-    about: ClassVar[str] = "RefCOCO+: as RefCOCO, by looks alone and not by place"
+    about: ClassVar[str] = "RefCOCO+: as RefCOCO, by appearance and without places"
     layout: ClassVar[tuple[str, ...]] = (
         "refcoco+/refs(unc).p or .json with instances.json beside it (REFER)",
         "or finetune_refcoco+_train.json (MDETR)",
@@ -172,7 +172,7 @@ class RefCocoPlus(RefCoco):
 
 
 class RefCocoG(RefCoco):
-    """Longer descriptions, which stage 2 learns as captions of regions."""
+    """As RefCOCO, with longer phrases, which stage 2 trains on as region captions."""
 
     name: ClassVar[str] = "refcocog"
     about: ClassVar[str] = "RefCOCOg: a sentence or a long phrase about a region"

@@ -1,4 +1,4 @@
-"""Visual7W (Zhu et al. 2016): questions with four options, which are told in words or pointed at as boxes."""
+"""Visual7W (Zhu et al. 2016): questions with four options, texts (telling) or boxes (pointing)."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ from roi_agent.model.utils.messages import escaped
 
 
 class _Visual7W(Reader):
-    """What the two data sets share: images with pairs of question and answer."""
+    """Base class of the two data sets: images with pairs of question and answer."""
 
     source: ClassVar[str] = "Visual7W"
     licence: ClassVar[str] = "none stated for the questions; images under Flickr's terms"
@@ -43,11 +43,11 @@ class _Visual7W(Reader):
             raise DataNotFound(f"{self.files[0].name} has no images of the split {split!r}", do=f"its splits: {known}")
 
     def groups(self) -> Sequence[tuple[int, str, Mapping[str, Any]]]:
-        """The images of the split, each with its number and where it stands."""
+        """Return the images of the split, each with its number and location."""
         return self._groups
 
     def read(self, group: tuple[int, str, Mapping[str, Any]], rng: Random) -> Iterator[Record | Trouble]:
-        """One record for each question."""
+        """Yield one record for each question."""
         number, place, image = group
         pairs = image.get("qa_pairs")
         if not isinstance(pairs, list):
@@ -73,10 +73,10 @@ class _Visual7W(Reader):
     def turn(
         self, question: str, options: list[Any], size_wh: tuple[int, int], rng: Random, where: str
     ) -> tuple[RecordTurn, tuple[Region, ...], list[Trouble]]:
-        """The turn, its regions and notes on them.  options: as in the file, the right one first.  Error: Unusable."""
+        """Return the turn, its regions and troubles.  options: as in the file, the right one first.  Error: Unusable."""
 
     def _asked(self, pair: object, where: str) -> tuple[str, list[Any]]:
-        """The question and its wrong options."""
+        """Return the question and its wrong options."""
         if not isinstance(pair, Mapping):
             raise Unusable(MALFORMED, where, f"it is {escaped(pair)}")
         wrong = pair.get("multiple_choices")
@@ -86,10 +86,10 @@ class _Visual7W(Reader):
 
 
 class Visual7WTelling(_Visual7W):
-    """Questions about the whole image, answered in words."""
+    """Reads questions about the whole image with four answers."""
 
     name: ClassVar[str] = "visual7w-telling"
-    about: ClassVar[str] = "Visual7W telling: questions about the image, four answers in words"
+    about: ClassVar[str] = "Visual7W telling: questions about the image, with four answers"
     layout: ClassVar[tuple[str, ...]] = ("dataset_v7w_telling.json", "images in --images, such as images/: v7w_ID.jpg")
 
     def turn(
@@ -100,10 +100,10 @@ class Visual7WTelling(_Visual7W):
 
 
 class Visual7WPointing(_Visual7W):
-    """Questions whose answer is one of four regions; the options are their names, as a model writes them."""
+    """Reads questions whose answer is one of four regions; the options are region names, as a model generates them."""
 
     name: ClassVar[str] = "visual7w-pointing"
-    about: ClassVar[str] = "Visual7W pointing: which of four regions is meant?"
+    about: ClassVar[str] = "Visual7W pointing: questions whose answer is one of four regions"
     layout: ClassVar[tuple[str, ...]] = ("dataset_v7w_pointing.json", "images in --images, such as images/: v7w_ID.jpg")
 
     def __init__(self, root: Path, *, images: Path, split: str) -> None:

@@ -1,4 +1,4 @@
-"""Visual Genome's region descriptions (Krishna et al. 2017): about fifty boxes an image, each with a short description."""
+"""Visual Genome's region descriptions (Krishna et al. 2017): about fifty boxes per image, each with a short description."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,18 +27,18 @@ _REGIONS, _IMAGES, _SPLITS = "region_descriptions.json", "image_data.json", "den
 
 
 class VisualGenome(Reader):
-    """Every region is asked for its description.
+    """Asks for a description of each region.
 
-    A split is a list of image ids: `train_ids.json`, or the list of that name in `densecap_splits.json`.
+    A split is a list of image ids: `train_ids.json`, or the list `train` in `densecap_splits.json`.
     """
 
     name: ClassVar[str] = "visual-genome"
-    about: ClassVar[str] = "Visual Genome region descriptions: a short description of each region"
+    about: ClassVar[str] = "Visual Genome: a short description of each region"
     layout: ClassVar[tuple[str, ...]] = (
         "region_descriptions.json",
         "image_data.json",
-        "or train.json in COCO's layout with a caption for each annotation; not tried with the download",
-        "for a split other than all: train_ids.json and so on (a list of image ids), or densecap_splits.json",
+        "or train.json in COCO's layout, with a caption for each annotation; not tried with the download",
+        "for a split other than all: train_ids.json (a list of image ids) and so on, or densecap_splits.json",
         "VG_100K/ and VG_100K_2/ in --images",
     )
     source: ClassVar[str] = "Visual Genome"
@@ -62,11 +62,11 @@ class VisualGenome(Reader):
             described = self._of_split(described)
         self._read_region = {image: entry for image, entry in described.items() if image in self._images}
         for image in [image for image in described if image not in self._images]:
-            problem = f"there is no such image in {_IMAGES}"
+            problem = f"its image is not in {_IMAGES}"
             self.troubles.append(Trouble(MISSING_IMAGE, f"{_REGIONS}, image {image}", problem))
 
     def _read_captioned(self, name: str) -> None:
-        """COCO's layout, with a `caption` for each annotation."""
+        """Read COCO's layout, with a `caption` for each annotation."""
         data = self.load_json(name)
         where = self._place = self.files[-1].name
         self._images = self.by_id(required(data, "images", list, where=where), "id", where=f"{where}, images")
@@ -74,15 +74,15 @@ class VisualGenome(Reader):
         described = self.by_field(annotations, "image_id", where=f"{where}, annotations")
         self._read_region = {image: {"regions": each} for image, each in described.items() if image in self._images}
         for image in [image for image in described if image not in self._images]:
-            problem = "there is no such image in the file's list, or more than one"
+            problem = "its image is not in the file's list, or not unique"
             self.troubles.append(Trouble(MISSING_IMAGE, f"{where}, image {image}", problem))
 
     def groups(self) -> Sequence[int | str]:
-        """The ids of the split's images."""
+        """Return the ids of the split's images."""
         return list(self._read_region)
 
     def read(self, group: int | str, rng: Random) -> Iterator[Record | Trouble]:
-        """One record for each image."""
+        """Yield one record for each image."""
         where, image = f"{self._place}, image {group}", self._images[group]
         try:
             regions = self._read_region[group].get("regions")
@@ -113,7 +113,7 @@ class VisualGenome(Reader):
         return Described(Region("region1", box, source=self.source), (text,), tuple(notes))
 
     def _of_split(self, described: dict[int | str, Mapping[str, Any]]) -> dict[int | str, Mapping[str, Any]]:
-        """The images that the split lists, in its order; one that has no descriptions is noted in `troubles`."""
+        """Return the images of the split, in its order; those without descriptions go to `troubles`."""
         alone = f"{self.split}_ids.json"
         ids = self.load_json(alone, _SPLITS)
         place = self.files[-1].name
@@ -121,15 +121,15 @@ class VisualGenome(Reader):
         listed: list[Any] = [as_id(each) for each in ids] if isinstance(ids, list) else [None]
         if None in listed:
             raise RecordInvalid(
-                f"{place}: there is no list of image ids for {self.split!r}", do="see whether this is the right file"
+                f"{place}: there is no list of image ids for {self.split!r}", do="check that this is the right file"
             )
         for each in dict.fromkeys(listed):
             if each not in described:
-                self.troubles.append(Trouble(MALFORMED, f"{place}, image {each}", f"there is no such image in {_REGIONS}"))
+                self.troubles.append(Trouble(MALFORMED, f"{place}, image {each}", f"the image is not in {_REGIONS}"))
         return {each: described[each] for each in dict.fromkeys(listed) if each in described}
 
     def _list(self, name: str) -> list[Any]:
         found = self.load_json(name)
         if not isinstance(found, list):
-            raise RecordInvalid(f"{name}: this is no list of images", do="see whether this is the right file")
+            raise RecordInvalid(f"{name}: this is not a list of images", do="check that this is the right file")
         return found
