@@ -98,14 +98,14 @@ def test_images_are_found_by_the_first_name_that_fits_and_checked(tmp_path: Path
     picture(tmp_path / "b" / "1.png")
     (tmp_path / "text.jpg").write_text("no image", encoding="utf-8")
     images = Images(tmp_path)
-    assert images.sized("a/1.png", "b/1.png", size_wh=SIZE, where="here") == ("b/1.png", SIZE)
+    assert images.find_sized("a/1.png", "b/1.png", size_wh=SIZE, where="here") == ("b/1.png", SIZE)
     cases = [("c.png", MISSING_IMAGE), ("b", MISSING_IMAGE), ("../x.png", MALFORMED), ("/x.png", MALFORMED)]
     for name, kind in [*cases, ("text.jpg", IMAGE_UNREADABLE)]:
         with pytest.raises(Unusable) as caught:
-            images.sized(name, size_wh=SIZE, where="here")
+            images.find_sized(name, size_wh=SIZE, where="here")
         assert caught.value.trouble.kind == kind
     with pytest.raises(Unusable, match=r"1\.png is 60 x 40 pixels, not 40 x 60") as caught:
-        images.sized("b/1.png", size_wh=(40, 60), where="here")
+        images.find_sized("b/1.png", size_wh=(40, 60), where="here")
     assert caught.value.trouble.kind == IMAGE_SIZE
 
 

@@ -284,7 +284,7 @@ def test_a_pickle_cut_anywhere_is_refused(root: Path) -> None:
 @pytest.mark.parametrize("value", [{}, "refs", 7, None])
 def test_a_file_that_is_no_list_of_regions_is_refused(root: Path, value: object) -> None:
     write_pickle(root / "refcoco" / "refs(unc).p", value)
-    with pytest.raises(RecordInvalid, match="no list of regions"):
+    with pytest.raises(RecordInvalid, match="not a list of regions"):
         reader("refcoco", root)
 
 

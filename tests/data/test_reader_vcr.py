@@ -127,7 +127,7 @@ def test_tokens_that_say_nothing_are_unusable(tokens: object) -> None:
         ({"answer_label": None}, "malformed", "answer_label is None"),
         ({"rationale_label": 4}, "malformed", "4 choices"),
         ({"answer_choices": "four"}, "malformed", "four"),
-        ({"answer_choices": [["a"], ["a"]]}, "malformed", "no choice"),
+        ({"answer_choices": [["a"], ["a"]]}, "malformed", "all the same"),
         ({"objects": None}, "malformed", "objects"),
         ({"img_fn": "gone.jpg"}, "missing_image", "gone.jpg"),
         ({"img_fn": "../train.jsonl"}, "malformed", "train.jsonl"),
