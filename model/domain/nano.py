@@ -1,3 +1,3 @@
-"""What the shipped models are, in the sentence that every surface says before anybody asks them."""
+"""The description of the shipped models, which every interface shows."""
 
 NANO = "nano: a demonstration model for rendered scenes"

@@ -161,7 +161,7 @@ def test_who_says_everything_is_everywhere_finds_all_and_is_wrong_about_all_that
 
 
 def test_seeds_of_training_are_refused() -> None:
-    with pytest.raises(InvalidSetting, match="reach those of training"):
+    with pytest.raises(InvalidSetting, match="include training scenes"):
         next(evaluate_detection(Knowing(0), scenes=5, first_seed=TRAINING_SEEDS - 4))
 
 

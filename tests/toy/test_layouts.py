@@ -142,7 +142,7 @@ WRONG = {
     "no such layout": (["--layout", "voc"], "no layout 'voc'; use one of coco, refcoco"),
     "held out without a layout": (["--held-out", "3"], "--held-out belongs to --layout"),
     "held out among those for training": (["--layout", "coco", "--seed", "999999", "--held-out", "3"], "belongs to training"),
-    "no side": (["--layout", "coco", "--side", "3"], "a side of 3 pixels"),
+    "no side": (["--layout", "coco", "--side", "3"], "the side is 3 pixels"),
 }
 
 

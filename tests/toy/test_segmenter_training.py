@@ -180,5 +180,5 @@ def test_a_blind_segmenter_scores_nothing(trainee: SegmenterTrainee) -> None:
     table = {row.name: row for row in segmentation_scores(found)}
     assert set(GOALS) == {BOX, POINT} and all(row.iou == 0 for row in table.values()) and EVERYTHING in table
     assert 0.3 < (table[BOX].filled_box or 0) < 0.8
-    with pytest.raises(InvalidSetting, match="reach those of training"):
+    with pytest.raises(InvalidSetting, match="include training scenes"):
         next(evaluate_segmentation(Blind(), scenes=10, first_seed=999_995))

@@ -1,8 +1,8 @@
-"""How well a detector finds what phrases name in held-out scenes of the toy world, and what it finds that is not there.
+"""Evaluate a detector on held-out scenes of the toy world: average precision and recall of phrases, and false boxes.
 
-Every scene is asked twice: with a prompt of 1 to 10 phrases, true and false ones mixed as in training, and with one phrase
-that is false by a single attribute, alone. Every pair of a phrase and a scene counts by itself: its truth are the boxes of
-all things that the phrase describes, and every candidate box is a detection of it, with the phrase's score; none is dropped.
+Each scene gets two prompts: 1 to 10 phrases, true and false ones mixed as in training, and a single phrase that is false by one
+attribute. Each pair of phrase and scene is evaluated separately. Its ground truth are the boxes of all things that the phrase
+describes, and every candidate box counts as a detection with the score of the phrase; no candidate is dropped.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,10 +23,10 @@ from roi_agent.model.toy.world.scenes import Scene, make_scene, render_image
 Floats = NDArray[np.float64]
 
 _IOU = 0.5
-_MAX_PHRASES = 10  # phrases in a prompt
-_RENDER_SIDE = 384  # pixels of the rendered scenes, as `roi-agent scenes` writes them
+_MAX_PHRASES = 10  # in a prompt
+_RENDER_SIDE = 384  # pixels, as in `roi-agent scenes`
 
-# The rows about all phrases, and those about phrases that are true of nothing.
+# Rows over all phrases, and rows over phrases that describe nothing in the scene.
 EVERY, MEAN = "every phrase", "mean of the 40 kinds"
 ONE_OFF, OTHERWISE = "absent, one attribute off", "absent, otherwise"
 UNKNOWN_WORD, ALONE = "absent, an unknown word", "absent, asked alone"
@@ -35,9 +35,10 @@ GOALS = {EVERY: 0.90, MEAN: 0.90, ONE_OFF: 0.05, OTHERWISE: 0.05, UNKNOWN_WORD: 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PhraseResult:
-    """A phrase looked for in a scene.
+    """The detector's output for one phrase in one scene.
 
-    truths: (K, 4) xyxy in [0, 1] of the things described.  boxes: (Q, 4), scores: (Q) of every candidate.
+    alone: whether the prompt was this phrase only.  truths: (K, 4) xyxy in [0, 1], the boxes of the described things.
+    boxes: (Q, 4) xyxy in [0, 1], scores: (Q), of all candidates.
     """
 
     scene: Scene
@@ -50,11 +51,11 @@ class PhraseResult:
 
 @dataclass(frozen=True, slots=True)
 class DetectionScore:
-    """One row of the table; shares in [0, 1], None where they have no meaning.
+    """One row of the table, with shares in [0, 1], or None if not applicable.
 
-    phrases: how many were looked for.  ap50: average precision at an IoU of 0.5, all-point interpolation.
-    recall: of the described things, those found at the threshold.  false_boxes: of absent phrases, those that were given a box.
-    goal: for ap50 at least, for false_boxes at most.
+    phrases: number of evaluated phrases.  ap50: average precision at an IoU of 0.5, with all-point interpolation.
+    recall: share of described things found at the threshold.  false_boxes: share of absent phrases with a box at the threshold.
+    goal: minimum of ap50, or maximum of false_boxes.
     """
 
     name: str
@@ -66,23 +67,24 @@ class DetectionScore:
 
     @property
     def reached(self) -> bool:
-        """Whether the row meets its goal, or has none."""
+        """Whether the row meets its goal; true without a goal."""
         if self.goal is None:
             return True
         return self.ap50 >= self.goal if self.ap50 is not None else (self.false_boxes or 0.0) <= self.goal
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
 def evaluate_detection(detector: PhraseDetector, *, scenes: int = 500, first_seed: int = 0) -> Iterator[list[PhraseResult]]:
-    """Look for phrases in that many held-out scenes; yields what was found, scene by scene.
+    """Detect phrases in held-out scenes; yields the results of each scene.
 
-    Raises InvalidSetting where the seeds would reach those of training.
+    scenes: number of scenes.  first_seed: seed of the first one.  Error: InvalidSetting if the seeds reach those of training.
     """
     if first_seed + scenes > TRAINING_SEEDS:
-        raise InvalidSetting(f"{scenes} scenes from seed {first_seed} on reach those of training", do="start lower or take fewer")
+        problem = f"{scenes} scenes from seed {first_seed} on include training scenes"
+        raise InvalidSetting(problem, do="lower the seed or the number of scenes")
     for seed in range(first_seed, first_seed + scenes):
         scene, rng = make_scene(seed), Random(seed)
         image = Image.fromarray(render_image(scene, _RENDER_SIDE))
@@ -100,9 +102,9 @@ def _detect(
 
 
 def detection_scores(results: Sequence[PhraseResult], *, threshold: float) -> list[DetectionScore]:
-    """The table: the mixed prompts' phrases by what they name, and the mean over kinds; then those of them that are absent.
+    """Return the table: mixed prompts by the attributes that phrases name, the mean over kinds, then absent phrases.
 
-    Boxes for absent phrases count against the average precision too, as an image without its class does.
+    Boxes for absent phrases lower the average precision, like detections in an image without the class.
     """
     mixed = [each for each in results if not each.alone]
     absent = [each for each in mixed if not len(each.truths)]
@@ -118,7 +120,10 @@ def detection_scores(results: Sequence[PhraseResult], *, threshold: float) -> li
 
 
 def hits(boxes: Floats, scores: Floats, truths: Floats, *, iou: float = _IOU) -> NDArray[np.bool_]:
-    """Whether each box finds a truth that none of a higher score has found: (Q,). All are xyxy; greedy, best overlap first."""
+    """Match boxes to truths greedily, by descending score and then by IoU; return whether each box has a match: (Q,).
+
+    boxes: (Q, 4) xyxy.  scores: (Q).  truths: (K, 4) xyxy.
+    """
     found = np.zeros(len(boxes), np.bool_)
     overlaps = ious(boxes, truths)
     for index in np.argsort(-scores, kind="stable"):
@@ -129,7 +134,7 @@ def hits(boxes: Floats, scores: Floats, truths: Floats, *, iou: float = _IOU) ->
 
 
 def ious(boxes: Floats, others: Floats) -> Floats:
-    """Intersection over union of every pair of xyxy boxes: (N, 4), (M, 4) -> (N, M)."""
+    """Return the intersection over union of every pair of xyxy boxes: (N, 4), (M, 4) -> (N, M)."""
     least = np.maximum(boxes[:, None, :2], others[None, :, :2])
     most = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     shared = np.clip(most - least, 0, None).prod(-1)
@@ -139,7 +144,10 @@ def ious(boxes: Floats, others: Floats) -> Floats:
 
 
 def average_precision(scores: Floats, hit: NDArray[np.bool_], num_truths: int) -> float:
-    """The area under precision over recall, precision being the best at that recall or a higher one (all-point)."""
+    """Return the area under the precision-recall curve, with all-point interpolation.
+
+    scores: (Q).  hit: (Q), from `hits`.
+    """
     if not num_truths:
         return 0.0
     order = np.argsort(-scores, kind="stable")
@@ -150,7 +158,7 @@ def average_precision(scores: Floats, hit: NDArray[np.bool_], num_truths: int) -
 
 
 def _pooled(results: Sequence[PhraseResult]) -> float:
-    """One average precision of all these phrases' detections together."""
+    """Return the average precision over the detections of all phrases together."""
     if not results:
         return 0.0
     hit = np.concatenate([hits(each.boxes, each.scores, each.truths) for each in results])
@@ -178,7 +186,7 @@ def _row(
 
 
 def _absence_kind(result: PhraseResult) -> str:
-    """How an absent phrase is wrong: one attribute of several away from some thing, by an unknown word, or altogether."""
+    """Return the row of an absent phrase: one of several attributes off from some thing, an unknown word, or otherwise."""
     phrase = result.phrase
     asked = {name: getattr(phrase, name) for name in ("kind", "colour", "size") if getattr(phrase, name) is not None}
     if UNKNOWN in asked.values():

@@ -1,7 +1,7 @@
-"""How well a segmenter outlines the things of held-out scenes of the toy world, from boxes, from points, and on its own.
+"""Evaluate a segmenter on held-out scenes of the toy world: masks from boxes, from points, and without prompts.
 
-Truth are the visible pixels of every thing. Beside each figure stands the same model with the prompts of a scene exchanged
-between its things, and for boxes what the filled box would give.
+The ground truth are the visible pixels of every thing. Each figure has a baseline with the prompts shuffled between the things
+of a scene; for boxes, a second baseline is the filled box.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +23,8 @@ from roi_agent.model.toy.world.scenes import RenderedScene, make_scene, render
 
 Bools = NDArray[np.bool_]
 
-_RENDER_SIDE = 384  # pixels of the rendered scenes, as `roi-agent scenes` writes them
-_FOUND_IOU = 0.5  # IoU from which a thing counts as found among everything
+_RENDER_SIDE = 384  # pixels, as in `roi-agent scenes`
+_FOUND_IOU = 0.5  # minimum IoU of a thing found without prompts
 
 BOX, POINT, TWO_POINTS = "from a box", "from one point", "from a point on it and one off it"
 EVERYTHING = "everything: things found"
@@ -33,7 +33,7 @@ GOALS = {BOX: 0.85, POINT: 0.75}
 
 @dataclass(frozen=True, slots=True)
 class MaskResult:
-    """One thing asked for in one way: the IoU of its mask, with another thing's prompt, and of the box filled."""
+    """The result of one prompt: the IoU of the mask, of the mask of another thing's prompt, and of the filled box."""
 
     name: str
     iou: float
@@ -43,11 +43,11 @@ class MaskResult:
 
 @dataclass(frozen=True, slots=True)
 class SegmentationScore:
-    """One row of the table; shares in [0, 1], None where they have no meaning.
+    """One row of the table, with shares in [0, 1], or None if not applicable.
 
-    things: asked for.  iou: mean over them; for everything, the share that some mask meets with an IoU of 0.5.
-    shuffled: the mean IoU with the prompts of other things of the scene.  filled_box: that of the boxes themselves.
-    goal: for iou at least.
+    things: number of prompted things.  iou: mean IoU; for everything, the share of things that a mask matches with an IoU of 0.5.
+    shuffled: mean IoU with the prompts of other things of the scene.  filled_box: mean IoU of the filled boxes.
+    goal: minimum of iou.
     """
 
     name: str
@@ -59,11 +59,11 @@ class SegmentationScore:
 
     @property
     def reached(self) -> bool:
-        """Whether the row meets its goal, or has none."""
+        """Whether the row meets its goal; true without a goal."""
         return self.goal is None or self.iou >= self.goal
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
@@ -74,13 +74,14 @@ def evaluate_segmentation(
     scenes: int = 200,
     first_seed: int = 0,
 ) -> Iterator[list[MaskResult]]:
-    """Outline every thing of so many held-out scenes; yields scene by scene.
+    """Segment every thing in held-out scenes; yields the results of each scene.
 
-    find_all: image -> masks of everything that it holds, without prompts; asked in every fourth scene, since it is slow.
-    Raises InvalidSetting where the seeds would reach those of training.
+    find_all: image -> masks of everything in it, without prompts; called for every fourth scene, because it is slow.
+    scenes: number of scenes.  first_seed: seed of the first one.  Error: InvalidSetting if the seeds reach those of training.
     """
     if first_seed + scenes > TRAINING_SEEDS:
-        raise InvalidSetting(f"{scenes} scenes from seed {first_seed} on reach those of training", do="start lower or take fewer")
+        problem = f"{scenes} scenes from seed {first_seed} on include training scenes"
+        raise InvalidSetting(problem, do="lower the seed or the number of scenes")
     for seed in range(first_seed, first_seed + scenes):
         rendered = render(make_scene(seed), _RENDER_SIDE)
         results = list(_segment(segmenter, rendered, Random(seed)))
@@ -92,7 +93,7 @@ def evaluate_segmentation(
 
 
 def segmentation_scores(results: Sequence[MaskResult]) -> list[SegmentationScore]:
-    """The table: one row for each way of asking."""
+    """Return the table, with one row for each kind of prompt."""
     rows = []
     for name in dict.fromkeys(each.name for each in results):
         group = [each for each in results if each.name == name]
@@ -103,7 +104,7 @@ def segmentation_scores(results: Sequence[MaskResult]) -> list[SegmentationScore
 
 
 def iou(mask: Bools, truth: Bools) -> float:
-    """Intersection over union of two masks (H, W); 0 where both are empty."""
+    """Return the intersection over union of two masks (H, W), or 0 if both are empty."""
     either = int((mask | truth).sum())
     return int((mask & truth).sum()) / either if either else 0.0
 

@@ -1,4 +1,4 @@
-"""COCO instances: the things' kinds are the classes, and their visible pixels the masks."""
+"""Scenes as COCO instances: the classes are the kinds of things, and the masks their visible pixels."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from roi_agent.model.toy.layouts.files import CocoTables, render_images, split_s
 
 
 def write_coco(folder: Path, seeds: Sequence[int], side: int) -> None:
-    """`annotations/instances_train2017.json`, `instances_val2017.json`, and the images below `images/`."""
+    """Write `annotations/instances_train2017.json`, `instances_val2017.json`, and the images in `images/`."""
     for split, chosen in split_seeds(seeds).items():
         tables, names = CocoTables(), {seed: f"{split}2017/{seed:012d}.jpg" for seed in chosen}
         for scene in render_images(folder, names, side):

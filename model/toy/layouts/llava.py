@@ -1,4 +1,4 @@
-"""Scenes as LLaVA-Instruct-150k: conversations about whole images, and what a detector would have found in them."""
+"""Scenes as LLaVA-Instruct-150k: conversations about whole images, and simulated detections."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +11,13 @@ from roi_agent.model.toy.world.art import KINDS
 from roi_agent.model.toy.world.scenes import RenderedScene, make_scene
 
 MOST_TURNS = 3
-_SURE, _UNSURE = (0.5, 0.99), (0.05, 0.29)  # scores of what is there, and of what is not
+_SURE, _UNSURE = (0.5, 0.99), (0.05, 0.29)  # score ranges of right and of wrong detections
 
 
 def write_llava(folder: Path, seeds: Sequence[int], side: int) -> None:
-    """`llava_instruct_150k.json`, `detections.json` and `images/`.
+    """Write `llava_instruct_150k.json`, `detections.json` and `images/`.
 
-    The data set has a split for training alone, so held-out scenes are left out, and so are those that offer no question.
+    The data set has a training split only, so held-out scenes are skipped, as are scenes without a question.
     """
     samples, detections = [], {}
     train = split_seeds(seeds)["train"]
@@ -35,7 +35,7 @@ def write_llava(folder: Path, seeds: Sequence[int], side: int) -> None:
 
 
 def _detections(rendered: RenderedScene, rng: Random) -> list[dict[str, Any]]:
-    """Every thing under its kind, and with a low score one of them under a wrong one, as detectors do."""
+    """Return a detection of every thing, and one with a wrong kind and a low score, as detectors produce."""
     found = [
         {"box": list(box), "label": thing.kind, "score": rng.uniform(*_SURE)}
         for thing, box in zip(rendered.scene.things, rendered.boxes.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""Questions about a whole scene that name things in words and are answered in words."""
+"""Questions about a whole scene, without regions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from roi_agent.prompts import load_blocks
 
 @dataclass(frozen=True, slots=True)
 class SceneQuestion:
-    """A question, its answer, and three wrong ones; those that are true of another thing of the scene come first."""
+    """A question, its answer, and three wrong answers; those that are true of another thing in the scene come first."""
 
     question: str
     answer: str
@@ -19,7 +19,7 @@ class SceneQuestion:
 
 
 def scene_questions(scene: Scene, rng: Random) -> list[SceneQuestion]:
-    """Every question about the colour of the only thing of its kind, or the kind of the only thing of its colour."""
+    """Return all questions about the colour of a thing with a unique kind, or the kind of a thing with a unique colour."""
     found = []
     for name, known, asked, values in (("colour_of", "kind", "colour", tuple(COLOURS)), ("kind_of", "colour", "kind", KINDS)):
         given = [getattr(thing, known) for thing in scene.things]

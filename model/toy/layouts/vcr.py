@@ -1,7 +1,7 @@
 """Scenes as VCR: a question about two or more things, four answers, and four reasons for the right one.
 
-Questions, answers and reasons are those of the toy world's families. A wrong answer is another thing of the scene, another side
-or another number; a wrong reason says what the right one says of other things.
+Questions, answers and reasons come from the families of the toy world. A wrong answer is another thing of the scene, another side
+or another number; a wrong reason is the right one with other things.
 """
 
 import json
@@ -21,7 +21,7 @@ from roi_agent.model.toy.world.scenes import Scene
 
 Words = list[str | list[int]]  # a text of VCR: words, and lists of indices of things
 
-# Families with a reason and many answers. Kinds are not asked for: VCR names the class of every region.
+# Families with a reason and many answers. None asks for a kind, because VCR names the class of every region.
 QUESTION_FAMILIES = ("which_larger", "side", *SUPERLATIVES, "count_colour")
 MOST = 2  # questions about one scene
 _CHOICES = 4
@@ -32,7 +32,7 @@ _WORD = re.compile(r"<?(region\d+)>?|\w+|[^\w\s]")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One question; the label says which of the choices is right."""
+    """One question; a label is the index of the right choice."""
 
     family: str
     question: Words
@@ -43,7 +43,7 @@ class Problem:
 
 
 def write_vcr(folder: Path, seeds: Sequence[int], side: int) -> None:
-    """`train.jsonl` and `val.jsonl`, and `images/`, in which each image has its metadata beside it."""
+    """Write `train.jsonl`, `val.jsonl`, and `images/`, with the metadata beside each image."""
     for split, chosen in split_seeds(seeds).items():
         names = {seed: f"toy_{split}/scene_{seed:07d}@0.jpg" for seed in chosen}
         lines: list[dict[str, Any]] = []
@@ -58,7 +58,7 @@ def write_vcr(folder: Path, seeds: Sequence[int], side: int) -> None:
 
 
 def make_problems(scene: Scene, rng: Random) -> list[Problem]:
-    """Up to MOST problems of different families."""
+    """Return up to MOST problems of different families."""
     problems: dict[str, Problem] = {}
     for family in rng.choices(QUESTION_FAMILIES, k=_TRIES):
         problem = make_problem(scene, family, rng) if len(problems) < MOST and family not in problems else None
@@ -68,7 +68,7 @@ def make_problems(scene: Scene, rng: Random) -> list[Problem]:
 
 
 def make_problem(scene: Scene, family: str, rng: Random) -> Problem | None:
-    """One problem of a family, or None where the scene offers none with four answers and four reasons."""
+    """Return one problem of a family, or None if the scene has none with four answers and four reasons."""
     sampler = QuestionSampler(scene, rng, alone=1)
     fact = FAMILIES[family](sampler)
     if fact is None or len(mentioned(fact.question)) < 2:
@@ -86,12 +86,12 @@ def make_problem(scene: Scene, family: str, rng: Random) -> Problem | None:
 
 
 def _words(text: str, things: dict[str, int]) -> Words:
-    """The words of a text; the name of a region becomes the index of its thing."""
+    """Split a text into words; the name of a region becomes the index of its thing."""
     return [[things[match[1]]] if match[1] else match[0] for match in _WORD.finditer(text)]
 
 
 def _wrong_answers(answer: Words, asked: Sequence[int], num_things: int, rng: Random) -> list[Words]:
-    """Wrong answers, the likelier ones first: other things that were asked about, then those that were not."""
+    """Return wrong answers, plausible ones first: other things in the question, then the rest of the scene."""
     word = answer[0]
     if isinstance(word, list):
         rest = [index for index in range(num_things) if index not in asked]
@@ -102,7 +102,7 @@ def _wrong_answers(answer: Words, asked: Sequence[int], num_things: int, rng: Ra
 
 
 def _wrong_reasons(reason: Words, num_things: int, rng: Random, *, in_order: bool) -> list[Words]:
-    """The same said of other things; first, where two are compared, of the same two the other way round."""
+    """Return the reason with other things; in a comparison, the same two things in reverse order come first."""
     mentioned_things = [word[0] for word in reason if isinstance(word, list)]
     if not mentioned_things:  # none of them is ...
         return [[[index], *reason[3:]] for index in rng.sample(range(num_things), num_things)]
@@ -119,7 +119,7 @@ def _with_things(reason: Words, things: Sequence[int]) -> Words:
 
 
 def _sorted(reason: Words) -> Words:
-    """With its things by their numbers, as in the wrong ones: their order tells nothing."""
+    """Return the reason with its things in ascending order, as in the wrong ones, so that the order reveals nothing."""
     return _with_things(reason, sorted(word[0] for word in reason if isinstance(word, list)))
 
 

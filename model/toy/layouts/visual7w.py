@@ -1,4 +1,4 @@
-"""Scenes as Visual7W: four answers in words, or four boxes, of which one is right."""
+"""Scenes as Visual7W: questions with four answers in words (telling), or with four boxes (pointing)."""
 
 from collections.abc import Sequence
 from itertools import count
@@ -11,13 +11,13 @@ from roi_agent.model.toy.layouts.scene_questions import scene_questions
 from roi_agent.model.toy.world.scenes import RenderedScene, Scene
 from roi_agent.prompts import load_blocks
 
-MAX_TELLING, MAX_POINTING = 3, 2  # questions of a scene, at most
+MAX_TELLING, MAX_POINTING = 3, 2  # questions of a scene
 _CHOICES = 4
-_NAMES = (("kind",), ("colour", "kind"), ("size", "kind"), ("size", "colour", "kind"))  # what a question may name
+_NAMES = (("kind",), ("colour", "kind"), ("size", "kind"), ("size", "colour", "kind"))  # attributes that a question may name
 
 
 def write_visual7w(folder: Path, seeds: Sequence[int], side: int) -> None:
-    """`dataset_v7w_telling.json`, `dataset_v7w_pointing.json` and `images/v7w_SEED.jpg`."""
+    """Write `dataset_v7w_telling.json`, `dataset_v7w_pointing.json` and `images/v7w_SEED.jpg`."""
     telling, pointing, boxes = list[dict[str, Any]](), list[dict[str, Any]](), list[dict[str, Any]]()
     numbers = count(1)
     for split, chosen in split_seeds(seeds).items():
@@ -41,7 +41,7 @@ def write_visual7w(folder: Path, seeds: Sequence[int], side: int) -> None:
 
 
 def _boxes(rendered: RenderedScene, *, first: int) -> list[dict[str, Any]]:
-    """The boxes of a scene's things, in their order.  first: the number of the first."""
+    """Return the boxes of a scene's things, in order.  first: id of the first box."""
     return [
         {"box_id": number, "name": thing.kind, "x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
         for number, (thing, (x1, y1, x2, y2)) in enumerate(
@@ -56,7 +56,7 @@ def _pair(number: int, image: int, question: str, answer: object, wrong: Sequenc
 
 
 def _pointing_questions(scene: Scene, rng: Random) -> list[tuple[int, str]]:
-    """A question for every thing that words single out, with its index; none where there are fewer than four things."""
+    """Return a question for every thing that words identify, after its index; none with fewer than four things."""
     if len(scene.things) < _CHOICES:
         return []
     found = []
@@ -72,5 +72,5 @@ def _pointing_questions(scene: Scene, rng: Random) -> list[tuple[int, str]]:
 
 
 def _describe(thing: object, names: Sequence[str]) -> str:
-    """For example "large star"."""
+    """Return a description such as "large star"."""
     return " ".join(getattr(thing, name) for name in names)

@@ -1,4 +1,4 @@
-"""Visual Genome's region descriptions: every thing is a region, described by its name."""
+"""Scenes as Visual Genome's region descriptions: every thing is a region, described by its full name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from roi_agent.model.toy.world.scenes import Thing
 
 
 def write_visual_genome(folder: Path, seeds: Sequence[int], side: int) -> None:
-    """`region_descriptions.json`, `image_data.json`, `train_ids.json` and `val_ids.json`, and the images in two folders."""
+    """Write `region_descriptions.json`, `image_data.json`, `train_ids.json`, `val_ids.json`, and the images in two folders."""
     described, images = list[dict[str, Any]](), list[dict[str, Any]]()
     for split, chosen in split_seeds(seeds).items():
         write_json(folder / f"{split}_ids.json", chosen)
@@ -29,5 +29,5 @@ def write_visual_genome(folder: Path, seeds: Sequence[int], side: int) -> None:
 
 
 def description(thing: Thing) -> str:
-    """For example "a large red star"."""
+    """Return a description such as "a large red star"."""
     return with_article(thing.name)

@@ -1,7 +1,7 @@
-"""Families of compositional questions about a whole scene: each form draws one question at random, with its answer.
+"""Families of compositional questions about a whole scene: each form draws a random question with its answer.
 
-A form gives None where its draw came to nothing or the answer would not be plain; it is to be tried often. What a form asks
-with "yes" and with "no" is worded alike, so that a scene which offers both can be asked for either.
+A form returns None if its draw fails or the answer would be ambiguous, so it must be tried several times. A form uses the same
+wordings for "yes" and for "no".
 """
 
 from collections import Counter
@@ -23,11 +23,11 @@ from roi_agent.model.toy.questions.compositional_terms import (
     nearest,
     ranked,
 )
-from roi_agent.model.toy.questions.families import COUNTS, SUPERLATIVES, Fact
+from roi_agent.model.toy.questions.families import COUNTS, SUPERLATIVES, Fact, yes_or_no
 
 Form = Callable[[SceneSampler], Fact | None]
 
-_SWAP_CHANCE = 0.5  # of the phrases that may be untrue have an attribute exchanged
+_SWAP_CHANCE = 0.5  # share of phrases with a swapped attribute, where phrases may be false
 _RELATIONS = (*DIRECTIONS, "larger_than", "smaller_than")
 _ASKED: tuple[Look, ...] = (("kind",), COLOUR_KIND, COLOUR_KIND, ("size", "kind"), ("size", *COLOUR_KIND), ("colour",))
 _COUNTED: tuple[Look, ...] = ((), *[("kind",), ("colour",), ("size",)] * 3, COLOUR_KIND, ("size", "colour"), ("size", "kind"))
@@ -38,18 +38,18 @@ _MOSTLY_ANY: tuple[Look, ...] = (*[()] * 4, ("kind",), ("colour",), ("size",))
 
 
 def _existence(sampler: SceneSampler, look: Look) -> Fact | None:
-    """The no's are one attribute away from a thing."""
+    """False phrases are one attribute away from a thing."""
     phrase = sampler.phrase([look], _SWAP_CHANCE)
-    return Fact(sampler.question("existence", phrase), _yes_no(bool(sampler.matching(phrase))))
+    return Fact(sampler.question("existence", phrase), yes_or_no(bool(sampler.matching(phrase))))
 
 
 def _existence_in_relation(sampler: SceneSampler, look: Look) -> Fact | None:
-    """The no's are true of a thing that stands elsewhere, or are one attribute away from a thing."""
+    """False phrases describe a thing elsewhere, or are one attribute away from a thing."""
     related = sampler.related_things(sampler.phrase([look], _SWAP_CHANCE / 2), sampler.unique_thing())
     if related is None:
         return None
     question = sampler.question("existence_relation", related.phrase, relation=related.relation, b=related.anchor)
-    return Fact(question, _yes_no(bool(related.found)))
+    return Fact(question, yes_or_no(bool(related.found)))
 
 
 def _count(sampler: SceneSampler) -> Fact | None:
@@ -71,7 +71,7 @@ def _comparison(sampler: SceneSampler) -> Fact | None:
     if truth is None:
         return None
     question = sampler.question("comparison", a=pair[0].text, b=pair[1].text, relation=sampler.fill(relation))
-    return Fact(question, _yes_no(truth))
+    return Fact(question, yes_or_no(truth))
 
 
 def _comparison_which(sampler: SceneSampler) -> Fact | None:
@@ -88,36 +88,36 @@ def _all_same(sampler: SceneSampler, attribute: str) -> Fact | None:
     values = [getattr(thing, attribute) for thing in sampler.matching(phrase)]
     if len(values) < 2:
         return None
-    return Fact(sampler.question("set_equality_same", phrase, attribute=attribute), _yes_no(len(set(values)) == 1))
+    return Fact(sampler.question("set_equality_same", phrase, attribute=attribute), yes_or_no(len(set(values)) == 1))
 
 
 def _all_are(sampler: SceneSampler, attribute: str) -> Fact | None:
-    """The value asked about is one of the group's, or of another thing."""
+    """The value in the question is that of a thing in the group, or of any thing."""
     phrase = sampler.phrase([look for look in GROUPS if look and attribute not in look])
     values = [str(getattr(thing, attribute)) for thing in sampler.matching(phrase)]
     if len(values) < 2:
         return None
     value = sampler.rng.choice([*values, str(getattr(sampler.rng.choice(sampler.things), attribute))])
     question = sampler.question("set_equality_are", phrase, value=value if attribute == "colour" else plural(value))
-    return Fact(question, _yes_no({*values} == {value}))
+    return Fact(question, yes_or_no({*values} == {value}))
 
 
 def _numbers(sampler: SceneSampler, form: str) -> Fact | None:
-    """Two groups that differ in one attribute, and how many things are in each."""
+    """Compare the sizes of two groups that differ in one attribute."""
     look = sampler.rng.choice((("kind",), ("colour",), ("size",)))
     one, other = sampler.phrase([look]), sampler.phrase([look])
     if getattr(one, *look) == getattr(other, *look):
         return None
     many, others = len(sampler.matching(one)), len(sampler.matching(other))
     if form == "as_many":
-        return Fact(sampler.question("set_equality_as_many", one, others=forms_of(other)["things"]), _yes_no(many == others))
+        return Fact(sampler.question("set_equality_as_many", one, others=forms_of(other)["things"]), yes_or_no(many == others))
     more = sampler.rng.choice(("more", "fewer"))
     question = sampler.question("set_equality_more", one, others=forms_of(other)["things"], more=sampler.fill(more))
-    return Fact(question, _yes_no(many > others if more == "more" else many < others))
+    return Fact(question, yes_or_no(many > others if more == "more" else many < others))
 
 
 def _same_pair(sampler: SceneSampler, attribute: str) -> Fact | None:
-    """Things that are told by other attributes than the one compared, or by a superlative."""
+    """Compare an attribute of two things, which are named by other attributes or by a superlative."""
     looks: list[Look] = [("kind",), ("size", "kind")] if attribute == "colour" else [("colour",), ("size", "colour")]
 
     def draw() -> Referent | None:
@@ -127,7 +127,7 @@ def _same_pair(sampler: SceneSampler, attribute: str) -> Fact | None:
     if len(pair) < 2 or pair[0].thing is pair[1].thing:
         return None
     question = sampler.question("same_pair", a=pair[0].text, b=pair[1].text, attribute=attribute)
-    return Fact(question, _yes_no(len({getattr(each.thing, attribute) for each in pair}) == 1))
+    return Fact(question, yes_or_no(len({getattr(each.thing, attribute) for each in pair}) == 1))
 
 
 def _same_extremes(sampler: SceneSampler, attribute: str) -> Fact | None:
@@ -137,14 +137,14 @@ def _same_extremes(sampler: SceneSampler, attribute: str) -> Fact | None:
     if one is None or other is None or one[0] is other[0]:
         return None
     question = sampler.question("same_extremes", phrase, first=sampler.fill(first), last=sampler.fill(last), attribute=attribute)
-    return Fact(question, _yes_no(getattr(one[0], attribute) == getattr(other[0], attribute)))
+    return Fact(question, yes_or_no(getattr(one[0], attribute) == getattr(other[0], attribute)))
 
 
-# ---------------------------------------------------------------- a thing, or what it is like
+# ---------------------------------------------------------------- a thing or its attribute
 
 
 def _relation_attribute(sampler: SceneSampler) -> Fact | None:
-    """More than one thing is of the phrase, so that the relation is needed."""
+    """The phrase matches more than one thing, so that the relation is needed."""
     phrase = sampler.phrase()
     found = _existing(sampler.related_thing(phrase, sampler.unique_thing()))
     return sampler.ask(found, ("colour", "kind", "colour", "kind", "size")) if len(sampler.matching(phrase)) > 1 else None
@@ -179,7 +179,7 @@ def _ordering(sampler: SceneSampler) -> Fact | None:
 
 
 def _relation_to_relation(sampler: SceneSampler) -> Fact | None:
-    """What is above the thing left of the red cup: the red cup itself is never meant."""
+    """What is above the thing left of the red cup?  The answer is never the red cup itself."""
     anchor = sampler.unique_thing()
     inner = _existing(sampler.related_thing(sampler.phrase(_MOSTLY_ANY), anchor))
     outer = _existing(sampler.related_thing(sampler.phrase(_MOSTLY_ANY), inner))
@@ -231,7 +231,7 @@ def _same_other(sampler: SceneSampler) -> Fact | None:
     return Fact(sampler.question("same_other", a=anchor.text, attribute=attribute), name(others[0])) if len(others) == 1 else None
 
 
-# ---------------------------------------------------------------- nothing, in the words that else ask for something
+# ---------------------------------------------------------------- nothing, in the wordings of other questions
 
 
 def _none_described(sampler: SceneSampler) -> Fact | None:
@@ -271,10 +271,6 @@ def _compared(relation: str, pair: list[Referent]) -> bool | None:
 
 def _existing(referent: Referent | None) -> Referent | None:
     return referent if referent and referent.thing else None
-
-
-def _yes_no(truth: bool) -> str:
-    return "yes" if truth else "no"
 
 
 def _for_each_attribute(*forms_of: Callable[..., Fact | None]) -> list[Form]:

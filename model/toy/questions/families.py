@@ -1,8 +1,8 @@
-"""Families of questions about a rendered scene: each draws one question from a scene, with its answer and the reason.
+"""Families of questions about a scene: each draws a question with its answer and reason.
 
-Yes and no, left and right, and so on are drawn first and the regions after, so that no answer can be guessed from its
-frequency. A family gives None where the scene offers no such question. Skills that are learned apart are families apart:
-"which is the leftmost" is one, "which is the topmost" another.
+The answer, such as yes or left, is drawn first and the regions after it, so that answers cannot be guessed by frequency. A family
+returns None if the scene has no such question. Skills that a model learns separately are separate families, such as "which is the
+leftmost" and "which is the topmost".
 """
 
 from collections.abc import Callable, Sequence
@@ -18,15 +18,15 @@ from roi_agent.model.toy.world.scenes import Thing
 
 COUNTS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight")
 
-# A comparison is asked only where its answer is plain: centres this far apart, as a share of the image's side, areas this ratio.
-MARGIN = 0.06
-RATIO = 1.4
-_OVERLAP = -0.01  # gap of two boxes that overlap plainly, as a share of the image's side
+# Comparisons are asked only if the answer is unambiguous.
+MARGIN = 0.06  # minimum distance of two centres, as a fraction of the image's side
+RATIO = 1.4  # minimum ratio of two areas
+_OVERLAP = -0.01  # maximum gap of two touching boxes, as a fraction of the image's side
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A question with its answer and the reason that a later "why?" is answered with."""
+    """A question, its answer, and the reason, which answers a later "why?"."""
 
     question: str
     answer: str
@@ -66,7 +66,7 @@ def _place(sampler: QuestionSampler) -> Fact | None:
 
 
 def _presence(sampler: QuestionSampler) -> Fact | None:
-    """Half of the no's name another thing of the same scene, the rest differ in one attribute only."""
+    """Half of the false questions name another thing of the scene; the others differ in one attribute only."""
     (index,) = sampler.pick(1) or [0]
     thing, rng, truth = sampler.things[index], sampler.rng, sampler.coin()
     kind, colour = thing.kind, thing.colour
@@ -81,7 +81,7 @@ def _presence(sampler: QuestionSampler) -> Fact | None:
             colour = rng.choice([each for each in COLOURS if each != colour])
     asked = kind if form == "kind" else f"{colour} {kind}"
     reason = f"{sampler.handles[index]} is {with_article(f'{thing.colour} {thing.kind}')}"
-    return Fact(sampler.question("presence", [index], thing=with_article(asked)), _yes_no(truth), reason)
+    return Fact(sampler.question("presence", [index], thing=with_article(asked)), yes_or_no(truth), reason)
 
 
 # ---------------------------------------------------------------- two regions
@@ -97,7 +97,7 @@ def _relation(sampler: QuestionSampler) -> Fact | None:
         return None
     asked = sampler.rng.choice((relation, f"to the {relation}")) if axis == 0 else relation
     reason = _direction_reason(sampler, pair, axis, wanted)
-    return Fact(sampler.question("relation", pair, relation=asked), _yes_no(truth), reason)
+    return Fact(sampler.question("relation", pair, relation=asked), yes_or_no(truth), reason)
 
 
 def _side(sampler: QuestionSampler) -> Fact | None:
@@ -117,7 +117,7 @@ def _larger(sampler: QuestionSampler) -> Fact | None:
         return None
     a, b = (sampler.handles[index] for index in pair)
     subject = relation if truth else _opposite(relation)
-    return Fact(sampler.question("larger", pair, relation=relation), _yes_no(truth), f"{a} is {subject} than {b}")
+    return Fact(sampler.question("larger", pair, relation=relation), yes_or_no(truth), f"{a} is {subject} than {b}")
 
 
 def _which_larger(sampler: QuestionSampler) -> Fact | None:
@@ -137,20 +137,20 @@ def _same(sampler: QuestionSampler, attribute: str) -> Fact | None:
     values = [getattr(sampler.things[index], attribute) for index in pair]
     descriptions = [value if attribute == "colour" else with_article(value) for value in values]
     reason = " and ".join(f"{sampler.handles[index]} is {what}" for index, what in zip(pair, descriptions, strict=True))
-    return Fact(sampler.question(f"same_{attribute}", pair), _yes_no(truth), reason)
+    return Fact(sampler.question(f"same_{attribute}", pair), yes_or_no(truth), reason)
 
 
 def _touching(sampler: QuestionSampler) -> Fact | None:
-    """Two regions touch where their boxes overlap; a narrow gap is not asked about."""
+    """Two regions touch if their boxes overlap; pairs with a narrow gap are skipped."""
     if not any(gap(a, b) < _OVERLAP for a, b in combinations(sampler.things, 2)):
-        return None  # a scene where nothing can be a yes would make "no" the likelier answer
+        return None  # scenes without a touching pair would make "no" more frequent
     truth = sampler.coin()
     pair = sampler.pick(2, lambda a, b: gap(a, b) < _OVERLAP if truth else 0.03 < gap(a, b) < 0.25)
     if not pair:
         return None
     a, b = (sampler.handles[index] for index in pair)
     reason = f"the boxes of {a} and {b} overlap" if truth else f"there is a gap between {a} and {b}"
-    return Fact(sampler.question("touching", pair), _yes_no(truth), reason)
+    return Fact(sampler.question("touching", pair), yes_or_no(truth), reason)
 
 
 # ---------------------------------------------------------------- three or more regions
@@ -167,7 +167,7 @@ def _superlative(sampler: QuestionSampler, relation: str) -> Fact | None:
 
 
 def _which(sampler: QuestionSampler, form: str) -> Fact | None:
-    """Which one has a colour, a kind or both; now and then, none of them has."""
+    """Ask which region has a colour, a kind or both; occasionally, none of them."""
     indices, rng = sampler.several(), sampler.rng
     target = sampler.things[rng.choice(indices)]
     if rng.random() < 0.15:
@@ -201,7 +201,7 @@ def _shared(sampler: QuestionSampler) -> Fact | None:
 
 
 def _count(sampler: QuestionSampler, form: str) -> Fact | None:
-    """The number is drawn first, so that "one" is not nearly always right."""
+    """The count is drawn first, so that "one" is not nearly always right."""
     indices = sampler.several()
     if len(indices) < 2:
         return None
@@ -251,7 +251,7 @@ def _opposite(relation: str) -> str:
     return "smaller" if relation == "larger" else "larger"
 
 
-def _yes_no(truth: bool) -> str:
+def yes_or_no(truth: bool) -> str:
     return "yes" if truth else "no"
 
 

@@ -1,4 +1,4 @@
-"""Questions about a rendered scene as short conversations with exact answers, from its truth."""
+"""Questions about a scene as short conversations, with exact answers from its ground truth."""
 
 from dataclasses import dataclass
 from random import Random
@@ -11,17 +11,17 @@ from roi_agent.model.toy.world.scenes import Scene
 FAMILY_NAMES = (*FAMILIES, "why", "turns")
 
 _MOST_TURNS = 6
-# People mostly ask about one region at a time, and only so is a name from many turns ago found again.
-_SHARES = [4 if family in ABOUT_ONE else 1 for family in FAMILIES]
-_WHY_SHARE = 0.3  # of the answers that have a reason are followed by "why?" in a conversation
+# Mostly questions about one region, as people ask; they also make names from many turns ago reoccur.
+_WEIGHTS = [4 if family in ABOUT_ONE else 1 for family in FAMILIES]
+_WHY_SHARE = 0.3  # share of answers with a reason that a "why?" follows in a conversation
 
-# Scenes with smaller seeds are held out: models are judged on them and never trained on them.
+# Scenes with smaller seeds are held out for evaluation.
 TRAINING_SEEDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A short conversation about a scene. regions: the thing behind each handle, as (name, index into scene.things)."""
+    """A short conversation about a scene.  regions: the thing of each handle, as (name, index into scene.things)."""
 
     family: str
     turns: tuple[Turn, ...]
@@ -29,10 +29,10 @@ class Example:
 
 
 def make_example(scene: Scene, family: str, rng: Random, *, alone: float = ALONE, most: int = MOST) -> Example | None:
-    """One conversation of a family about the scene, or None where the scene offers none.
+    """Return a conversation of a family about the scene, or None if the scene has none.
 
     `why` asks for the reason of an answer; `turns` asks up to six questions of all families, mostly about one region each.
-    alone: the share of questions asked with no other regions given.  most: regions in one question, at most.
+    alone: share of questions without other given regions.  most: maximum regions in one question.
     """
     sampler = QuestionSampler(scene, rng, keep=family == "turns", alone=alone, most=most)
     if family == "why":
@@ -52,7 +52,7 @@ def make_example(scene: Scene, family: str, rng: Random, *, alone: float = ALONE
 def _several_turns(sampler: QuestionSampler) -> list[Turn]:
     sampler.several(least=1)
     turns: list[Turn] = []
-    for family in sampler.rng.choices(list(FAMILIES), _SHARES, k=_MOST_TURNS):
+    for family in sampler.rng.choices(list(FAMILIES), _WEIGHTS, k=_MOST_TURNS):
         fact = FAMILIES[family](sampler)
         if fact and all(turn.question != fact.question for turn in turns):
             turns.append(Turn(fact.question, fact.answer))
