@@ -160,9 +160,10 @@ def without_repeats(notes: Iterable[str]) -> tuple[str, ...]:
 def pool(maps: Sequence[Tensor]) -> Tensor:
     """Pool feature maps to one vector for each image: (B, C).
 
-    maps: each (B, channels, h, w), of any size.  The vector contains the logarithms of the mean absolute value and of the standard
-    deviation of every channel. Without logarithms, these vary by orders of magnitude between scenes, and the limit would include
-    many photos.
+    maps: each (B, channels, h, w), of any size.
+
+    The vector contains the logarithms of mean absolute value and standard deviation of every channel. Without logarithms, these
+    vary by orders of magnitude between scenes, and the limit would include many photos.
     """
     flat = [level.float().flatten(2) for level in maps]
     return torch.cat([(part + _FLOOR).log() for level in flat for part in (level.abs().mean(2), level.std(2))], dim=1)

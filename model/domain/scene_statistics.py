@@ -32,8 +32,8 @@ class SceneStatistics:
     things: share of all pixels that are not ground.  strange: share of all pixels that are flat and of no known colour.
     framed: share of the pixels at the frame that are neither ground nor of a vivid known colour.
     rough: share of the ground that is steep.
-    vague: the sum of three shares, in [0, 3]: of the pixels of things, those of no known colour; of the pixels of things, those in
-    no piece with a known colour; of the pixels of known colours, those that differ in lightness from their thing.
+    vague: the sum of three shares, in [0, 3]: of the things' pixels, those of no known colour; of the things' pixels, those in no
+    piece with a known colour; of the pixels of known colours, those that differ in lightness from their thing.
     """
 
     things: float
