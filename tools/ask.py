@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
-from roi_agent.model.domain.domains import OUTSIDE, is_domain_note
+from roi_agent.model.domain.domains import OUTSIDE, is_verdict
 from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, TooManyRegions
 from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import MAX_REGIONS, Region
@@ -121,8 +121,8 @@ def ask(
         again = _sure(model.ask(crop.image, question, placed, **decoding))
     if again.confidence > answer.confidence:
         # Whether the image is one that the model knows is told by the whole of it.
-        notes = [note for note in again.notes if not is_domain_note(note)]
-        notes += [note for note in answer.notes if is_domain_note(note)]
+        notes = [note for note in again.notes if not is_verdict(note)]
+        notes += [note for note in answer.notes if is_verdict(note)]
         again = replace(again, regions=chosen, notes=tuple(notes), in_domain=answer.in_domain)
         assert crop.box is not None
         return Asked(question, again, seen.name, chosen, ",".join(f"{value:g}" for value in crop.box.xyxy), answer)

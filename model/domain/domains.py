@@ -17,7 +17,7 @@ from torch import Tensor
 from roi_agent.model.domain.scene_statistics import SceneStatistics, measure
 
 OUTSIDE = "this image lies outside what the model was trained on"  # the start of every note about such an image
-UNDETERMINED = "whether this image is of the kind that the model was trained on is not known"
+NOT_KNOWN = "whether this image is of the kind that the model was trained on is not known"
 
 Maps = Callable[[], Sequence[Tensor]]  # returns the model's feature maps of the image, each (1, C, h, w)
 
@@ -144,16 +144,16 @@ def known_images(model: object) -> str | None:
     return knows if isinstance(knows, str) and knows else None
 
 
-def is_domain_note(note: str) -> bool:
+def is_verdict(note: str) -> bool:
     """Whether a note is about the model's domain."""
-    return note.startswith((OUTSIDE, UNDETERMINED))
+    return note.startswith((OUTSIDE, NOT_KNOWN))
 
 
 def without_repeats(notes: Iterable[str]) -> tuple[str, ...]:
     """Return the notes without repeats; of domain notes that differ only in the unreliable result, the first."""
     first: dict[str, str] = {}
     for note in notes:
-        first.setdefault(note.partition(_WARNING)[0] if is_domain_note(note) else note, note)
+        first.setdefault(note.partition(_WARNING)[0] if is_verdict(note) else note, note)
     return tuple(first.values())
 
 

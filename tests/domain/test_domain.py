@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from roi_agent.loading import SHIPPED, load_detector, load_region_model, load_segmenter
-from roi_agent.model.domain.domains import OUTSIDE, UNDETERMINED, FeatureDomain, SceneDomain, load_domain, pool
+from roi_agent.model.domain.domains import NOT_KNOWN, OUTSIDE, FeatureDomain, SceneDomain, load_domain, pool
 from roi_agent.model.images.loading import load_image
 from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.model.toy.train.domain import seen_scene
@@ -139,7 +139,7 @@ def test_without_its_domain_a_model_that_knows_one_says_that_there_is_no_verdict
     shutil.copytree(SHIPPED["ask"]["nano"], folder)
     (folder / "domain.safetensors").unlink()
     answer = load_region_model(folder).ask(photos.CHELSEA, "What?", max_new_tokens=2)
-    assert answer.in_domain is None and any(note.startswith(UNDETERMINED) for note in answer.notes)
+    assert answer.in_domain is None and any(note.startswith(NOT_KNOWN) for note in answer.notes)
 
 
 # ---------------------------------------------------------------- images of one's own

@@ -14,7 +14,7 @@ from transformers import Qwen3Config
 from roi_agent.loading import load_region_model
 from roi_agent.model.checkpoints.loading import load_part
 from roi_agent.model.data.record_files import open_records, write_records
-from roi_agent.model.domain.domains import UNDETERMINED
+from roi_agent.model.domain.domains import NOT_KNOWN
 from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
 from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
 from roi_agent.model.toy.world.scenes import make_scene, render
@@ -201,7 +201,7 @@ def test_a_model_that_tells_images_apart_does_so_by_those_it_was_trained_on(root
         Image.effect_noise((SIDE, SIDE), 100).convert("RGB").save(file)
     few = load_region_model(train_on_records(job(tmp_path / "own", tmp_path / "few", "nano", epochs=1), show_progress=False))
     unjudged = few.ask(Image.new("RGB", (64, 64)), "What is <region1>?", regions=[[5, 5, 40, 40]], max_new_tokens=2)
-    assert unjudged.in_domain is None and any(note == f"{UNDETERMINED} (8 images of toy-train)" for note in unjudged.notes)
+    assert unjudged.in_domain is None and any(note == f"{NOT_KNOWN} (8 images of toy-train)" for note in unjudged.notes)
     write_set(tmp_path, "toy-train", scenes=40, each=1)
     one = job(tmp_path, tmp_path / "run", "nano", epochs=1, batch=40, micro_batch=40)
     folder = train_on_records(one, show_progress=False)
