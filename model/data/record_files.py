@@ -84,7 +84,7 @@ class RecordSet:
             raise DataNotFound(f"there are no records at {str(path)!r}", do="give a .jsonl or .parquet file, or a folder of them")
         self.images = Path(images) if images is not None else self.images
         if not self.images.is_dir():
-            raise DataNotFound(f"there is no folder of images {str(self.images)!r}", do="name it: --images FOLDER")
+            raise DataNotFound(f"the folder of images {str(self.images)!r} does not exist", do="name it with --images FOLDER")
         self._found = ImageFolder(self.images)
 
     def __iter__(self) -> Iterator[Record]:

@@ -68,33 +68,33 @@ def notes(texts: Iterable[str]) -> Markup:
     return Markup("<br>").join(soft(f"note: {text}") for text in texts)
 
 
-def picture(shown: Image.Image, text: str, side: int = SIDE, style: str = "") -> Markup:
+def picture(image: Image.Image, text: str, side: int = SIDE, style: str = "") -> Markup:
     """Return an embedded thumbnail.  text: the alternative text."""
-    return _PICTURE.format(data_url(shown, side), text, style)
+    return _PICTURE.format(data_url(image, side), text, style)
 
 
-def data_url(shown: Image.Image, side: int = SIDE) -> str:
+def data_url(image: Image.Image, side: int = SIDE) -> str:
     """Return a thumbnail as a data URL, PNG or JPEG, whichever is smaller."""
     files = []
     for format, options in (("PNG", {"optimize": True}), ("JPEG", {"quality": 88})):
         file = io.BytesIO()
-        thumbnail(shown, side).save(file, format, **options)
+        thumbnail(image, side).save(file, format, **options)
         files.append((len(file.getvalue()), format.lower(), file.getvalue()))
     _, kind, content = min(files)
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def thumbnail(shown: Image.Image, side: int) -> Image.Image:
+def thumbnail(image: Image.Image, side: int) -> Image.Image:
     """Return the picture, scaled down so that no side is longer than `side` pixels."""
-    factor = side / max(shown.size)
-    size = max(1, round(shown.width * factor)), max(1, round(shown.height * factor))
-    return shown if factor >= 1 else shown.resize(size, Image.Resampling.LANCZOS)
+    factor = side / max(image.size)
+    size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
+    return image if factor >= 1 else image.resize(size, Image.Resampling.LANCZOS)
 
 
-def png(shown: Image.Image, side: int) -> bytes:
+def png(image: Image.Image, side: int) -> bytes:
     """Return a thumbnail as the bytes of a PNG file."""
     file = io.BytesIO()
-    thumbnail(shown, side).save(file, "PNG")
+    thumbnail(image, side).save(file, "PNG")
     return file.getvalue()
 
 

@@ -86,7 +86,7 @@ def test_the_first_split_is_the_default(run: Runner, toy: Path, tmp_path: Path) 
         (["coco", "{own}", "{out}"], ["data_not_found", "instances_train2017.json"]),
         (["boxes-json", "{own}", "{out}"], ["data_not_found", "boxes.json"]),
         (["boxes-csv", "{own}/nowhere", "{out}"], ["data_not_found", "nowhere"]),
-        (["boxes-csv", "{own}", "{out}", "--images", "{own}/no"], ["data_not_found", "no folder of images"]),
+        (["boxes-csv", "{own}", "{out}", "--images", "{own}/no"], ["data_not_found", "the folder of images"]),
         (["boxes-csv", "{own}", "{out}", "--images", "{empty}"], ["invalid_setting", "no annotation", "troubles.jsonl"]),
         (["boxes-csv", "{own}", "{out}", "--refuse"], ["data_refused", "boxes.csv, line 3"]),
         (["boxes-csv", "{own}", "{own}"], ["invalid_setting", "contains files already"]),

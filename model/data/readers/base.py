@@ -71,7 +71,7 @@ class Reader(ABC):
 
     def __init__(self, root: Path, *, images: Path, split: str) -> None:
         if not images.is_dir():
-            raise DataNotFound(f"there is no folder of images {str(images)!r}", do="name it: --images FOLDER")
+            raise DataNotFound(f"the folder of images {str(images)!r} does not exist", do="name it with --images FOLDER")
         self.root, self.images, self.split = root, Images(images), split
         self.files: list[Path] = []  # annotation files that were read
         self.troubles: list[Trouble] = []  # found before any group is read

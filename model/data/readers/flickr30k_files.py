@@ -112,7 +112,7 @@ def _xml(path: Path, where: str) -> ElementTree.Element:
             raise Unusable(MALFORMED, where, "it declares a document type")
         return ElementTree.fromstring(data)
     except OSError:
-        raise Unusable(MISSING_IMAGE, where, "there is no such file") from None
+        raise Unusable(MISSING_IMAGE, where, "the file does not exist") from None
     except ElementTree.ParseError:
         raise Unusable(MALFORMED, where, "it is not XML, or truncated") from None
 
@@ -129,7 +129,7 @@ def _lines(path: Path, where: str) -> list[str]:
     try:
         return [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except OSError:
-        raise Unusable(NO_TEXT, where, "there is no such file") from None
+        raise Unusable(NO_TEXT, where, "the file does not exist") from None
     except ValueError:
         raise Unusable(MALFORMED, where, "it is not UTF-8") from None
 

@@ -25,9 +25,9 @@ def write_llava(folder: Path, seeds: Sequence[int], side: int) -> None:
     names = {seed: f"{seed:012d}.jpg" for seed, found in facts.items() if found}
     for rendered in render_images(folder, names, side):
         seed, rng = rendered.scene.seed, Random(f"llava detections {rendered.scene.seed}")
-        said = [text for fact in facts[seed] for text in (fact.question, fact.answer)]
-        said[0] = f"{said[0]}\n<image>" if rng.random() < 0.5 else f"<image>\n{said[0]}"
-        turns = [{"from": ("human", "gpt")[index % 2], "value": text} for index, text in enumerate(said)]
+        messages = [text for fact in facts[seed] for text in (fact.question, fact.answer)]
+        messages[0] = f"{messages[0]}\n<image>" if rng.random() < 0.5 else f"<image>\n{messages[0]}"
+        turns = [{"from": ("human", "gpt")[index % 2], "value": text} for index, text in enumerate(messages)]
         samples.append({"id": f"{seed:012d}", "image": names[seed], "conversations": turns})
         detections[names[seed]] = _detections(rendered, rng)
     write_json(folder / "llava_instruct_150k.json", samples)
