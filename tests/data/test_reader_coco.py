@@ -206,7 +206,7 @@ def test_a_split_that_is_not_there_says_what_was_looked_for(root: Path, split: s
 
 
 def test_a_folder_of_images_that_is_not_there_is_refused(root: Path) -> None:
-    with pytest.raises(DataNotFound, match="the folder of images .* does not exist"):
+    with pytest.raises(DataNotFound, match=r"the folder of images .* does not exist"):
         reader("coco", root, images=root / "nowhere")
 
 

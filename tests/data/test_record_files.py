@@ -190,7 +190,7 @@ def test_a_folder_is_read_in_the_order_of_its_parts(folder: Path) -> None:
 
 def test_images_lie_where_they_are_said_to_lie(folder: Path, tmp_path: Path) -> None:
     assert open_records(folder, images=folder / "pictures").image(record()).size_wh == (WIDTH, HEIGHT)
-    with pytest.raises(DataNotFound, match="the folder of images .* does not exist"):
+    with pytest.raises(DataNotFound, match=r"the folder of images .* does not exist"):
         open_records(folder, images=tmp_path / "nowhere")
 
 
