@@ -289,15 +289,7 @@ FAMILIES: dict[str, Family] = {
 }
 ABOUT_ONE = ("colour", "kind", "name", "size", "place", "presence")
 WITH_REASON = (
-    "presence",
-    "relation",
-    "side",
-    "larger",
-    "which_larger",
-    "same_colour",
-    "same_kind",
-    "touching",
+    *("presence", "relation", "side", "larger", "which_larger", "same_colour", "same_kind", "touching"),
     *SUPERLATIVES,
-    "count_colour",
-    "count_kind",
+    *("count_colour", "count_kind"),
 )
