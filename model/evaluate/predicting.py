@@ -33,7 +33,7 @@ def predict(model: RegionModel, image: LoadedImage, samples: Sequence[Sample]) -
     return sorted(outputs, key=lambda output: places[output.key])
 
 
-def failed(sample: Sample, error: UserError) -> Output:
+def error_output(sample: Sample, error: UserError) -> Output:
     """Return the output of a sample that the model could not answer."""
     return Output(*sample.key, sample.digest(), error=error.code, problem=error.problem)
 
@@ -44,16 +44,16 @@ def _isolating_errors(samples: Sequence[Sample], ask: Callable[[Sequence[Sample]
         return ask(samples)
     except UserError as error:
         if len(samples) == 1:
-            return [failed(samples[0], error)]
+            return [error_output(samples[0], error)]
         return [output for each in samples for output in _isolating_errors([each], ask)]
 
 
 def _generate(model: RegionModel, image: LoadedImage, new_tokens: int, samples: Sequence[Sample]) -> list[Output]:
     answers = model.reply_all(image, [(each.turns, each.regions) for each in samples], Decoding(max_new_tokens=new_tokens))
-    return [_generated(sample, answer) for sample, answer in zip(samples, answers, strict=True)]
+    return [_text_output(sample, answer) for sample, answer in zip(samples, answers, strict=True)]
 
 
-def _generated(sample: Sample, answer: Answer) -> Output:
+def _text_output(sample: Sample, answer: Answer) -> Output:
     return Output(*sample.key, sample.digest(), text=answer.text, finish=answer.finish)
 
 
@@ -68,10 +68,10 @@ def _choose(model: RegionModel, image: LoadedImage, samples: Sequence[Sample]) -
     scores: dict[tuple[str, int, str, str], list[float]] = {}
     for (sample, _), choice in zip(parts, choices, strict=True):
         scores.setdefault(sample.key, []).extend(choice.scores)
-    return [_best_option(sample, scores[sample.key]) for sample in samples]
+    return [_choice_output(sample, scores[sample.key]) for sample in samples]
 
 
-def _best_option(sample: Sample, scores: Sequence[float]) -> Output:
+def _choice_output(sample: Sample, scores: Sequence[float]) -> Output:
     best = max(range(len(scores)), key=scores.__getitem__)
     return Output(*sample.key, sample.digest(), text=sample.options[best], scores=tuple(round(each, 6) for each in scores))
 

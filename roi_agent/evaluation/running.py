@@ -19,7 +19,7 @@ from roi_agent.model.data.record_files import RecordSet, open_records
 from roi_agent.model.errors import InvalidSetting, OutOfMemory, RoiAgentError, RunIncomplete, UserError, all_errors
 from roi_agent.model.evaluate.benches import BENCHES
 from roi_agent.model.evaluate.benches.base import Bench
-from roi_agent.model.evaluate.predicting import failed, predict
+from roi_agent.model.evaluate.predicting import error_output, predict
 from roi_agent.model.evaluate.sample import Output, Sample
 from roi_agent.model.evaluate.shuffling import shuffle_boxes
 from roi_agent.model.protocol.region_model import RegionModel
@@ -189,7 +189,7 @@ def _ask_image(model: RegionModel, records: RecordSet, record: Record, samples: 
     try:
         image = records.image(record)
     except UserError as error:
-        return [failed(sample, error) for sample in samples]
+        return [error_output(sample, error) for sample in samples]
     return predict(model, image, samples)
 
 

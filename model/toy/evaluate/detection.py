@@ -126,8 +126,9 @@ def hits(boxes: Floats, scores: Floats, truths: Floats, *, iou: float = _IOU) ->
     """
     found = np.zeros(len(boxes), np.bool_)
     overlaps = ious(boxes, truths)
-    for index in np.argsort(-scores, kind="stable"):
-        if len(truths) and (best := int(overlaps[index].argmax())) >= 0 and overlaps[index, best] >= iou:
+    for index in np.argsort(-scores, kind="stable") if len(truths) else ():
+        best = overlaps[index].argmax()
+        if overlaps[index, best] >= iou:
             found[index] = True
             overlaps[:, best] = -1.0
     return found
