@@ -92,7 +92,7 @@ def test_two_conversions_do_not_write_into_one_folder_at_once(tmp_path: Path, mo
     try:
         wait_for_parts(process, folder, 3)
         process.send_signal(signal.SIGSTOP)
-        with pytest.raises(InvalidSetting, match="another conversion is at work"):
+        with pytest.raises(InvalidSetting, match="another conversion is running"):
             convert(coco(root), folder, settings(groups=5), show_progress=False)
     finally:
         process.kill()
