@@ -12,7 +12,7 @@ from rich.console import Console
 
 from roi_agent.choice import ModelChoice
 from roi_agent.cli.values import num_bytes
-from roi_agent.model.domain.introduction import NANO
+from roi_agent.model.domain.nano import NANO
 from roi_agent.model.errors import InvalidSetting
 
 if TYPE_CHECKING:

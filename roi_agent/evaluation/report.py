@@ -15,10 +15,10 @@ from rich.table import Table
 from roi_agent.evaluation.outputs import REPORT, SCORES
 from roi_agent.evaluation.tables import markdown
 from roi_agent.model.data.record_files import RecordSet
-from roi_agent.model.evaluate.benches.base import Bench, Measure
+from roi_agent.model.evaluate.benches.base import Bench, Metric
 from roi_agent.model.evaluate.intervals import interval
 from roi_agent.model.evaluate.paper import MODEL, PUBLISHED
-from roi_agent.model.evaluate.sample import RIGHT, SHUFFLED, Answered, Key, Output, Sample
+from roi_agent.model.evaluate.sample import RIGHT, SHUFFLED, Key, Output, Prediction, Sample
 
 _HEADINGS = ("figure", "questions", "value", "95 % interval", "chance", "shuffled")
 _SIZES = ("questions", "images", "classes")  # counts of the data set, not of the answers
@@ -131,10 +131,10 @@ def make_report(
     left_out: int,
 ) -> Report:
     """The figures of complete outputs.  Errors: those of the bench."""
-    answered = [Answered(sample, outputs[sample.key]) for sample in samples]
+    answered = [Prediction(sample, outputs[sample.key]) for sample in samples]
     right = [each for each in answered if each.sample.boxes == RIGHT]
     wrong = [each for each in answered if each.sample.boxes == SHUFFLED]
-    elsewhere = {each.name: each for each in bench.measures(wrong)} if wrong else {}
+    elsewhere = {each.name: each for each in bench.metrics(wrong)} if wrong else {}
     counts = {
         "questions": len(right),
         "images": len({each.sample.image for each in right}),
@@ -145,13 +145,13 @@ def make_report(
     published = PUBLISHED.get((bench.name, data), {})
     seed = run["options"]["seed"]
     return Report(
-        figures=[_figure(each, elsewhere.get(each.name), published.get(each.name), seed) for each in bench.measures(right)],
+        figures=[_figure(each, elsewhere.get(each.name), published.get(each.name), seed) for each in bench.metrics(right)],
         paper=f"{MODEL}, {data}" if published else None,
         run=run,
         chance=bench.chance,
         counts=counts | bench.counts(right),
         shuffled_counts=bench.counts(wrong) if wrong else {},
-        troubles=dict(sorted(Counter(each.output.trouble for each in answered if each.output.trouble).items())),
+        troubles=dict(sorted(Counter(each.output.error for each in answered if each.output.error).items())),
         card={} if records.card is None else {key: value for key, value in asdict(records.card).items() if key != "images"},
         versions=_versions(),
     )
@@ -165,7 +165,7 @@ def write_tables(folder: Path, title: str, tables: Mapping[str, str], values: ob
     (folder / REPORT).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def _figure(measure: Measure, shuffled: Measure | None, paper: float | None, seed: int) -> Figure:
+def _figure(measure: Metric, shuffled: Metric | None, paper: float | None, seed: int) -> Figure:
     found = interval(measure.statistics, measure.images, measure.figure, seed=seed)
     elsewhere = None if shuffled is None else float(shuffled.figure(shuffled.statistics.sum(0)))
     return Figure(

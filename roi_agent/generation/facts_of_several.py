@@ -4,7 +4,7 @@ from roi_agent.generation.claims import EXTREMES, Claim
 from roi_agent.generation.describing import Described
 from roi_agent.generation.facts import Fact
 from roi_agent.generation.page import Page, mention, told
-from roi_agent.model.data.wording import article, plural
+from roi_agent.model.data.english import plural, with_article
 
 COUNTS = ("none", "one", "two", "three", "four", "five")
 _NONE = 0.15  # of the questions for one that has a colour or kind, where none has
@@ -34,7 +34,7 @@ def which(page: Page) -> Fact | None:
     fits = [each for each in things if all(each.told(name).text == wanted[name] for name in attributes)]
     if len(fits) > 1:
         return None
-    asked = {"colour": colour, "kind": article(kind), "both": article(f"{colour} {kind}")}[form]
+    asked = {"colour": colour, "kind": with_article(kind), "both": with_article(f"{colour} {kind}")}[form]
     question = page.say("which_one", page.rng.sample(things, len(things)), thing=asked)
     claims = tuple(claim for each in things for claim in told(each, *attributes))
     if not fits:
@@ -70,7 +70,7 @@ def count(page: Page, attribute: str) -> Fact | None:
     value = page.rng.choice(asks[page.rng.choice(sorted(asks))])
     fits = [each for each in things if each.told(attribute).text == value]
     many = value if attribute == "colour" else plural(value)
-    what = value if attribute == "colour" else many if len(fits) > 1 else article(value)
+    what = value if attribute == "colour" else many if len(fits) > 1 else with_article(value)
     reason = page.say({0: "reason_none", 1: "reason_is"}.get(len(fits), "reason_are"), fits, what=what)
     claims = tuple(claim for each in things for claim in told(each, attribute))
     return Fact(page.say("count", things, things=many), COUNTS[len(fits)], claims, tuple(things), reason)

@@ -18,7 +18,7 @@ from roi_agent.model.protocol.mentions import read_turns, with_mentions
 from roi_agent.model.protocol.region_model import NoRegionModel, RegionModel
 from roi_agent.model.protocol.replies import noted
 from roi_agent.model.utils.cancellation import Cancellation
-from roi_agent.model.utils.display import shrunk
+from roi_agent.model.utils.notebook_html import thumbnail
 from roi_agent.tools.models import REGION_MODEL, Models, failures_of
 from roi_agent.trace import Step
 from roi_agent.trace.record import step_picture
@@ -63,7 +63,7 @@ def ask(work: Work, text: str, models: Models, leaving: Cancellation) -> Iterato
         *earlier, last = asked.turns
         with _region_model(models) as model, failures_of(REGION_MODEL):
             stream = model.reply_stream(work.image.image, asked.turns, asked.regions, Decoding())
-            with work.going_on(stream.cancel), leaving.ending(stream.cancel):
+            with work.going_on(stream.cancel), leaving.on_cancel(stream.cancel):
                 for piece in stream:
                     reply["content"] += plain(piece)
                     yield
@@ -95,7 +95,7 @@ def work_on(work: Work, task: str, leaving: Cancellation) -> Iterator[None]:
     before, stop = {region.name for region in work.regions}, Event()
     yield
     try:
-        with work.going_on(stop.set), leaving.ending(stop.set):
+        with work.going_on(stop.set), leaving.on_cancel(stop.set):
             for event in work.agent.stream(None, task, thread=THREAD, words=False, stop=stop):
                 if isinstance(event, Stepped):
                     yield from _stepped(work, event.step)
@@ -205,7 +205,7 @@ def _stepped(work: Work, step: Step) -> Iterator[None]:
     seen = step_picture(work.workspace, step)
     if seen is not None:
         name, file = f"step-{len(work.pictures) + 1}.jpg", io.BytesIO()
-        shrunk(seen, 640).save(file, "JPEG", quality=88)
+        thumbnail(seen, 640).save(file, "JPEG", quality=88)
         work.pictures[name] = file.getvalue()
         _say(work, f"![Picture of step {step.number}]({work.files}/{name}?{work.key})")
         yield

@@ -39,7 +39,7 @@ def test_convert_tells_what_was_read_and_what_was_not(run: Runner, own: Path, tm
     assert result.code == 0 and "Traceback" not in result.err
     lines = result.out.splitlines()
     assert lines[0] == f"1 records of boxes-csv train in {target}"
-    assert "box_outside: 1 left out" in lines and "box_clipped: 1 put right" in lines and "missing_image: 1 left out" in lines
+    assert "box_outside: 1 skipped" in lines and "box_clipped: 1 fixed" in lines and "missing_image: 1 skipped" in lines
     assert any(line.startswith("  boxes.csv, line 3: x2 is 99 in an image 60 wide") for line in lines)
     assert lines[-1] == f"All of them are in {target / 'troubles.jsonl'}"
     kinds = [json.loads(line)["kind"] for line in (target / "troubles.jsonl").read_text().splitlines()]
@@ -86,10 +86,10 @@ def test_the_first_split_is_the_default(run: Runner, toy: Path, tmp_path: Path) 
         (["coco", "{own}", "{out}"], ["data_not_found", "instances_train2017.json"]),
         (["boxes-json", "{own}", "{out}"], ["data_not_found", "boxes.json"]),
         (["boxes-csv", "{own}/nowhere", "{out}"], ["data_not_found", "nowhere"]),
-        (["boxes-csv", "{own}", "{out}", "--images", "{own}/no"], ["data_not_found", "no folder of images"]),
+        (["boxes-csv", "{own}", "{out}", "--images", "{own}/no"], ["data_not_found", "the folder of images"]),
         (["boxes-csv", "{own}", "{out}", "--images", "{empty}"], ["invalid_setting", "no annotation", "troubles.jsonl"]),
         (["boxes-csv", "{own}", "{out}", "--refuse"], ["data_refused", "boxes.csv, line 3"]),
-        (["boxes-csv", "{own}", "{own}"], ["invalid_setting", "holds files already"]),
+        (["boxes-csv", "{own}", "{own}"], ["invalid_setting", "contains files already"]),
         (["boxes-csv", "{own}", "{own}/boxes.csv"], ["invalid_setting", "boxes.csv"]),
         (["boxes-json", "{cut}", "{out}"], ["record_invalid", "cut.json", "line 1, column 13"]),
         (["vcr", "{own}", "{out}", "--split", "test"], ["invalid_setting", "not public"]),
@@ -192,7 +192,7 @@ def test_stats_counts_for_people_and_for_programs(run: Runner, converted: Path) 
     assert told["regions"] == sum(len(record.regions) for record in records)
     assert told["sources"] == {"VCR": len(records)} and told["troubles"] == {}
     text = run("data", "stats", str(converted)).out
-    assert re.search(rf"records +│ {len(records)} ", text) and "left out or put right" in text
+    assert re.search(rf"records +│ {len(records)} ", text) and "skipped or fixed" in text
 
 
 def test_stats_needs_no_images_and_shows_what_was_left_out(run: Runner, own: Path, tmp_path: Path) -> None:
