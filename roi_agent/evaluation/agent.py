@@ -83,7 +83,7 @@ def run_agent(
     """
     if unknown := [name for name in variants if name not in (*VARIANTS, DIRECT)]:
         raise InvalidSetting(f"there is no variant {unknown[0]!r}", do=f"use {', '.join((*VARIANTS, DIRECT))}")
-    options |= _loaded(models or ModelChoice())
+    options |= loaded_models(models or ModelChoice())
     ways: dict[str, Callable[[Image.Image, str], str]] = {}
     for name in variants:
         ways[name] = _direct(options["region_model"]) if name == DIRECT else _agent(planner, {**options, **VARIANTS[name]})
@@ -117,7 +117,7 @@ def agent_markdown(rows: list[AgentScore]) -> str:
     return markdown(_headings(rows), [_cells(row) for row in rows])
 
 
-def _loaded(choice: ModelChoice) -> dict[str, Any]:
+def loaded_models(choice: ModelChoice) -> dict[str, Any]:
     """Every model loaded once, for all variants, under its name in `build_agent`."""
     names = {"ask": "region_model", "detect": "detector", "segment": "segmenter"}
     models: dict[str, Any] = {}
