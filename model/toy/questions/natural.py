@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
-from roi_agent.model.data.wording import plural
+from roi_agent.model.data.english import plural
 from roi_agent.model.toy.questions.families import COUNTS
 from roi_agent.model.toy.questions.natural_intents import INTENTS, Drawn
 from roi_agent.model.toy.questions.questions import TRAINING_SEEDS

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from roi_agent.model.data.wording import article, plural
-from roi_agent.model.toy.questions.compositional_terms import holds, larger, nearest, ranked, standing
+from roi_agent.model.data.english import plural, with_article
+from roi_agent.model.toy.questions.compositional_terms import holds, in_relation, nearest, ranked
 from roi_agent.model.toy.world.art import COLOURS, KINDS
 from roi_agent.model.toy.world.relations import centre, place
 from roi_agent.model.toy.world.scenes import Scene, Thing
@@ -188,7 +188,7 @@ def _largest(things: Things, rng: Random, _: bool) -> Drawn | None:
 
 def _left_of(things: Things, rng: Random, _: bool) -> Drawn | None:
     found = _alone(things, rng, 1)
-    left = standing(things, "left_of", found[0]) if found else None
+    left = in_relation(things, "left_of", found[0]) if found else None
     return _thing(_named(found[0].kind), left[0]) if found and left and len(left) == 1 else None
 
 
@@ -200,9 +200,8 @@ def _nearest(things: Things, rng: Random, _: bool) -> Drawn | None:
 
 def _which_is_larger(things: Things, rng: Random, _: bool) -> Drawn | None:
     pair = _alone(things, rng, 2)
-    if pair is None or not (larger(*pair) or larger(*reversed(pair))):
-        return None
-    return _thing(_pair(*pair), pair[0] if larger(*pair) else pair[1])
+    is_larger = holds("larger_than", *pair) if pair else None
+    return None if pair is None or is_larger is None else _thing(_pair(*pair), pair[0] if is_larger else pair[1])
 
 
 def _third_from_left(things: Things, rng: Random, _: bool) -> Drawn | None:
@@ -259,11 +258,11 @@ def _lies_between(thing: Thing, one: Thing, other: Thing) -> bool | None:
 
 
 def _named(kind: str) -> dict[str, str]:
-    return {"kind": kind, "kinds": plural(kind), "a_kind": article(kind)}
+    return {"kind": kind, "kinds": plural(kind), "a_kind": with_article(kind)}
 
 
 def _two(one: str, other: str) -> dict[str, str]:
-    return {**_named(one), "another": article(other), "others": plural(other)}
+    return {**_named(one), "another": with_article(other), "others": plural(other)}
 
 
 def _pair(one: Thing, other: Thing) -> dict[str, str]:
