@@ -135,13 +135,7 @@ class Runner:
         """The regions' vectors (N, hidden_size); those that were asked about before are kept."""
         new = [region for region in request.regions if self._key(region) not in image.vectors]
         if new:
-            pointed = self.processor.region_inputs(new, request.image)
-            (vectors,) = self.model.region_vectors(
-                image.features.maps,
-                [pointed.boxes],
-                [pointed.coverage] if pointed.coverage is not None else None,
-                [pointed.crops] if pointed.crops is not None else None,
-            )
+            (vectors,) = self.model.region_vectors(image.features.maps, [self.processor.region_inputs(new, request.image)])
             image.vectors |= {self._key(region): vector for region, vector in zip(new, vectors, strict=True)}
         if not request.regions:
             return torch.zeros(0, self.model.config.hidden_size, device=self.device, dtype=self.model.dtype)

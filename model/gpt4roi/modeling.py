@@ -14,6 +14,7 @@ from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
 from roi_agent.model.gpt4roi.focal import FocalCrops
 from roi_agent.model.gpt4roi.hidden_states import hidden_states
 from roi_agent.model.gpt4roi.region_encoder import CoordinateLinear, FocalAppearance, RegionEncoder
+from roi_agent.model.gpt4roi.region_inputs import RegionInputs
 
 CROPS_AT_ONCE = 8  # focal crops encoded together: the maps of the published model take 45 MB for each
 
@@ -92,20 +93,13 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
         image, *levels = self.vision_features(pixel_values, [self.config.image_layer, *self.config.region_layers])
         return ImageFeatures(self.projector(image), self.region_encoder.fuse(levels))
 
-    def region_vectors(
-        self,
-        maps: list[Tensor],
-        boxes: list[Tensor],
-        coverage: list[Tensor] | None = None,
-        crops: Sequence[FocalCrops | None] | None = None,
-    ) -> list[Tensor]:
+    def region_vectors(self, maps: list[Tensor], boxes: Sequence[Tensor | RegionInputs]) -> list[Tensor]:
         """Fused maps of B images and their boxes, B x (N_i, 4) xyxy in [0, 1] -> B x (N_i, hidden_size).
 
-        coverage: of masks, B x (N_i, roi_size, roi_size).  crops: of small regions, for each image.
-        Both are the processor's, for a model with mask_pooling or focal_crop; without them, boxes in the whole image count alone.
+        boxes: as `RegionInputs` where masks or focal crops come with them.
         """
-        focal = self._focal_appearance(crops, boxes, coverage) if crops is not None else None
-        return self.region_encoder.pool(maps, boxes, coverage, focal)
+        regions = RegionInputs.of(boxes)
+        return self.region_encoder.pool(maps, regions, self._focal_appearance(regions))
 
     def embed(self, input_ids: Tensor, image_tokens: Tensor | None, region_vectors: list[Tensor] | None) -> Tensor:
         """Token ids (B, T) -> embeddings (B, T, hidden_size) with image and region features in their places.
@@ -137,9 +131,7 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         pixel_values: Tensor | None = None,
-        boxes: list[Tensor] | None = None,
-        coverage: list[Tensor] | None = None,
-        crops: Sequence[FocalCrops | None] | None = None,
+        boxes: Sequence[Tensor | RegionInputs] | None = None,
         image_features: ImageFeatures | None = None,
         region_vectors: list[Tensor] | None = None,
         inputs_embeds: Tensor | None = None,
@@ -149,14 +141,12 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
         """The language model's output, with a loss where labels are given.
 
         input_ids, attention_mask, labels: (B, T).  pixel_values: (B, 3, S, S), normalised.
-        boxes: B x (N_i, 4), xyxy in [0, 1], in the order of the region tokens.
-        coverage, crops: of the boxes, as in `region_vectors`.
+        boxes: B x (N_i, 4), xyxy in [0, 1], in the order of the region tokens; as `RegionInputs` with masks or focal crops.
         image_features, region_vectors: kept from earlier, in place of pixel_values and boxes.
         """
         if inputs_embeds is None:
             assert input_ids is not None
-            given = (pixel_values, boxes, coverage, crops, image_features, region_vectors)
-            inputs_embeds = self._embed_inputs(input_ids, *given)
+            inputs_embeds = self._embed_inputs(input_ids, pixel_values, boxes, image_features, region_vectors)
         return self.language_model(inputs_embeds=inputs_embeds, attention_mask=attention_mask, labels=labels, **kwargs)
 
     @torch.no_grad()
@@ -165,9 +155,7 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         pixel_values: Tensor | None = None,
-        boxes: list[Tensor] | None = None,
-        coverage: list[Tensor] | None = None,
-        crops: Sequence[FocalCrops | None] | None = None,
+        boxes: Sequence[Tensor | RegionInputs] | None = None,
         image_features: ImageFeatures | None = None,
         region_vectors: list[Tensor] | None = None,
         **kwargs: Any,
@@ -177,8 +165,7 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
         The arguments are those of `forward`; rows of unequal length are padded on the left. `GPT4RoIProcessor.stopping` gives the
         options that end an answer.
         """
-        given = (pixel_values, boxes, coverage, crops, image_features, region_vectors)
-        embeddings = self._embed_inputs(input_ids, *given)
+        embeddings = self._embed_inputs(input_ids, pixel_values, boxes, image_features, region_vectors)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         return self.language_model.generate(
@@ -189,29 +176,25 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
         self,
         input_ids: Tensor,
         pixel_values: Tensor | None,
-        boxes: list[Tensor] | None,
-        coverage: list[Tensor] | None,
-        crops: Sequence[FocalCrops | None] | None,
+        boxes: Sequence[Tensor | RegionInputs] | None,
         image_features: ImageFeatures | None,
         region_vectors: list[Tensor] | None,
     ) -> Tensor:
         if image_features is None and pixel_values is not None:
             image_features = self.encode_image(pixel_values)
         if region_vectors is None and boxes is not None and image_features is not None:
-            region_vectors = self.region_vectors(image_features.maps, boxes, coverage, crops)
+            region_vectors = self.region_vectors(image_features.maps, boxes)
         return self.embed(input_ids, image_features.tokens if image_features else None, region_vectors)
 
-    def _focal_appearance(
-        self, crops: Sequence[FocalCrops | None], boxes: list[Tensor], coverage: list[Tensor] | None
-    ) -> FocalAppearance | None:
+    def _focal_appearance(self, regions: Sequence[RegionInputs]) -> FocalAppearance | None:
         """The appearance of small regions in their crops, for all images of the batch; as if each crop were an image."""
         seen, places, start = [], [], 0
-        for index, (each, of_image) in enumerate(zip(crops, boxes, strict=True)):
-            if each is not None:
-                covered = coverage[index].to(self.device)[each.regions.to(self.device)] if coverage is not None else None
-                seen.append(self._seen_in(each, covered))
-                places.append(start + each.regions)
-            start += len(of_image)
+        for each in regions:
+            if each.crops is not None:
+                places.append(start + each.crops.regions)
+                coverage = each.coverage[each.crops.regions.to(each.coverage.device)] if each.coverage is not None else None
+                seen.append(self._seen_in(each.crops, coverage))
+            start += len(each)
         return FocalAppearance(torch.cat(seen), torch.cat(places)) if seen else None
 
     def _seen_in(self, crops: FocalCrops, coverage: Tensor | None) -> Tensor:
@@ -222,7 +205,7 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
             boxes = crops.boxes[some].to(self.device)
             of_crop = torch.arange(len(some), device=self.device)
             maps = self.region_encoder.fuse(levels)
-            covered = coverage[some.to(coverage.device)] if coverage is not None else None
+            covered = coverage[some.to(coverage.device)].to(self.device) if coverage is not None else None
             seen.append(self.region_encoder.appearance(maps, boxes, of_crop, covered))
         return torch.cat(seen)
 

@@ -1,7 +1,7 @@
 """Image, text and regions in; the tensors that GPT4RoI reads out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import takewhile
 from typing import Any
@@ -23,7 +23,8 @@ from roi_agent.model.errors import CheckpointMismatch, InvalidSetting
 from roi_agent.model.geometry.regions import Region, parse_regions
 from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
 from roi_agent.model.gpt4roi.coverage import mask_coverage
-from roi_agent.model.gpt4roi.focal import FocalCrops, focal_crops
+from roi_agent.model.gpt4roi.focal import focal_crops
+from roi_agent.model.gpt4roi.region_inputs import RegionInputs
 from roi_agent.model.gpt4roi.stopping import StopStrings, begun_stop, first_stop
 from roi_agent.model.gpt4roi.tokens import Token, read_pieces
 from roi_agent.model.images.loading import LoadedImage, load_image
@@ -32,19 +33,6 @@ from roi_agent.model.protocol.conversation import ConversationTemplate, Prompt, 
 # Every token of the architecture, in the order of the published vocabulary (after the 32,000 of LLaMA).
 SPECIAL_TOKENS = ("[PAD]", "<im_patch>", "<bbox>", "<point>", "<im_start>", "<im_end>")
 IGNORE = -100  # the label of a token that carries no loss
-
-
-@dataclass(frozen=True, slots=True)
-class RegionInputs:
-    """What the model reads of the N regions of one image.
-
-    boxes: (N, 4) float32, xyxy in [0, 1].  coverage: (N, bins, bins), for a model that pools by masks and where there are some.
-    crops: for a model with focal crops, of the small regions if there are any.
-    """
-
-    boxes: Tensor
-    coverage: Tensor | None = None
-    crops: FocalCrops | None = None
 
 
 class GPT4RoIProcessor(ProcessorMixin):
@@ -87,8 +75,8 @@ class GPT4RoIProcessor(ProcessorMixin):
         images: anything that `load_image` reads.  text: a question with `<regionN>`, or turns.
         regions: boxes, regions or four numbers each, in the named format and unit.
         Returns input_ids and attention_mask (1, T), pixel_values (1, 3, S, S), boxes [(N, 4)] normalised xyxy in the
-        order in which the text carries them; and for a model with these options coverage [(N, bins, bins)] where a region has a
-        mask, and crops [FocalCrops] where one is small.  Raises the coded errors of images, boxes and conversations.
+        order in which the text carries them; with masks or focal crops, for a model that reads them, [RegionInputs] in place of
+        the plain boxes.  Raises the coded errors of images, boxes and conversations.
         """
         image = load_image(images)
         known = parse_regions(regions, size_wh=image.size_wh, format=format, unit=unit)
@@ -96,14 +84,15 @@ class GPT4RoIProcessor(ProcessorMixin):
         prompt = self.render(turns, known)
         ids, _ = self.encode(prompt)
         input_ids, pointed = torch.tensor([ids]), self.region_inputs(prompt.regions, image)
-        tensors = {
-            "input_ids": input_ids,
-            "attention_mask": torch.ones_like(input_ids),
-            "pixel_values": self.pixels([image.pixels]),
-            "boxes": [pointed.boxes],
-        }
-        more = {"coverage": pointed.coverage, "crops": pointed.crops}
-        return BatchFeature(tensors | {name: [each] for name, each in more.items() if each is not None})
+        plain = pointed.coverage is None and pointed.crops is None
+        return BatchFeature(
+            {
+                "input_ids": input_ids,
+                "attention_mask": torch.ones_like(input_ids),
+                "pixel_values": self.pixels([image.pixels]),
+                "boxes": [pointed.boxes if plain else pointed],
+            }
+        )
 
     def render(self, turns: Sequence[Turn], regions: Sequence[Region]) -> Prompt:
         """The conversation in the words of this model's template."""
@@ -218,21 +207,6 @@ def normalised_boxes(regions: Sequence[Region], size_wh: tuple[int, int]) -> Ten
     """The boxes of regions as (N, 4) float32, xyxy in [0, 1]; divided in float64, clamped after the cast."""
     rows = [region.box.normalised(size_wh) for region in regions]
     return torch.tensor(rows, dtype=torch.float64).reshape(-1, 4).float().clamp(0, 1)
-
-
-def batched(
-    regions: Sequence[RegionInputs],
-) -> tuple[list[Tensor], list[Tensor] | None, list[FocalCrops | None] | None]:
-    """Boxes, coverage and crops of B images, as `GPT4RoIForConditionalGeneration.region_vectors` takes them side by side."""
-    masked = next((each.coverage for each in regions if each.coverage is not None), None)
-    coverage = None if masked is None else [_covered(each, masked.shape[-1]) for each in regions]
-    crops = [each.crops for each in regions] if any(each.crops for each in regions) else None
-    return [each.boxes for each in regions], coverage, crops
-
-
-def _covered(regions: RegionInputs, bins: int) -> Tensor:
-    """(N, bins, bins); regions of an image without masks are covered whole."""
-    return regions.coverage if regions.coverage is not None else torch.ones(len(regions.boxes), bins, bins)
 
 
 def new_processor(config: GPT4RoIConfig, tokenizer: PreTrainedTokenizerBase) -> GPT4RoIProcessor:

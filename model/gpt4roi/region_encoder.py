@@ -33,6 +33,7 @@ from torchvision.ops import roi_align
 
 from roi_agent.model.errors import BoxNotFinite, BoxOutOfBounds, InvalidSetting, MaskInvalid
 from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
+from roi_agent.model.gpt4roi.region_inputs import RegionInputs
 from roi_agent.model.gpt4roi.resized_conv import Resized, conv_of_resized, resize
 
 # Regions pooled at once: 200 regions of the published model would otherwise hold gigabytes of maps.
@@ -81,25 +82,21 @@ class RegionEncoder(nn.Module):
         return [resize(level, side) for level, side in zip(maps, sides, strict=True)]
 
     def pool(
-        self,
-        maps: list[Tensor],
-        boxes: list[Tensor],
-        coverage: list[Tensor] | None = None,
-        focal: "FocalAppearance | None" = None,
+        self, maps: list[Tensor], boxes: Sequence[Tensor | RegionInputs], focal: "FocalAppearance | None" = None
     ) -> list[Tensor]:
         """Fused maps, L x (B, C, S_l, S_l), and boxes, B x (N_i, 4) xyxy in [0, 1] -> B x (N_i, hidden_size).
 
-        coverage: B x (N_i, roi_size, roi_size), the share of each bin that the region's mask covers, as `mask_coverage` gives it.
-        focal: what the focal crops show.
+        boxes: as `RegionInputs` where masks come with them; their crops are not read here.  focal: what the focal crops show.
         Raises also MaskInvalid for a mask off its box, and InvalidSetting for an option that the configuration has off.
         """
-        flat, images = _checked(boxes, maps[0].device)
-        covered = self._checked_coverage(coverage, flat) if coverage is not None else None
+        regions = RegionInputs.of(boxes)
+        flat, images = _checked([each.boxes for each in regions], maps[0].device)
+        covered = self._checked_coverage(regions, flat)
         seen = self.appearance(maps, flat, images, covered)
         if focal is not None:
             seen = self.with_focal(seen, focal)
         vectors = self.project(seen, flat)
-        return list(vectors.split([len(each) for each in boxes]))
+        return list(vectors.split([len(each) for each in regions]))
 
     def appearance(self, maps: list[Tensor], boxes: Tensor, images: Tensor, coverage: Tensor | None = None) -> Tensor:
         """What is in each box, without where it lies: boxes (N, 4) of the images with indices (N,) -> (N, region_dim).
@@ -138,15 +135,18 @@ class RegionEncoder(nn.Module):
         share = weight_x[:, None, None] * axis + weight_y[:, None, None] * axis[:, None] + conv.bias.float()[:, None, None]
         return projected + share.to(projected.dtype)
 
-    def _checked_coverage(self, coverage: list[Tensor], boxes: Tensor) -> Tensor:
-        """B x (N_i, bins, bins) -> (N, bins, bins) in float32."""
+    def _checked_coverage(self, regions: Sequence[RegionInputs], boxes: Tensor) -> Tensor | None:
+        """The coverage of all regions, (N, bins, bins) in float32, ones in images without masks; None without any mask."""
+        if all(each.coverage is None for each in regions):
+            return None
         if not self.config.mask_pooling:
             raise InvalidSetting("the model was made without mask pooling", do="leave the coverage out, or set mask_pooling")
         bins = self.config.roi_size
-        if {each.shape[1:] for each in coverage} != {(bins, bins)} or sum(map(len, coverage)) != len(boxes):
+        coverage = [torch.ones(len(each), bins, bins) if each.coverage is None else each.coverage for each in regions]
+        if [each.shape for each in coverage] != [(len(each), bins, bins) for each in regions]:
             problem = f"the coverage of {len(boxes)} regions has the shapes {[tuple(each.shape) for each in coverage]}"
             raise MaskInvalid(problem, do=f"give (N, {bins}, {bins}) for each image, as the processor does")
-        flat = torch.cat(coverage).to(boxes.device, torch.float32)
+        flat = torch.cat([each.to(boxes.device, torch.float32) for each in coverage])
         if not bool(((flat >= 0) & (flat <= 1)).all() & (flat.sum((1, 2)) > 0).all()):
             raise MaskInvalid("a mask covers nothing of its box", do="give shares from 0 to 1, not all of them 0")
         return flat

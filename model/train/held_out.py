@@ -13,7 +13,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import UserError
-from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor, batched
+from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
 from roi_agent.model.protocol.conversation import Turn
 from roi_agent.model.train.mixture import Mixture, Part, open_parts
 from roi_agent.model.train.samples import Samples
@@ -79,14 +79,11 @@ class HeldOut:
             rows.append(self.processor.encode(prompt)[0])
             pointed.append(self.processor.region_inputs(prompt.regions, image))
         longest, pad = max(map(len, rows)), self.processor.tokenizer.pad_token_id or 0
-        boxes, coverage, crops = batched(pointed)
         return {
             "input_ids": torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=device),
             "attention_mask": torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device),
             "pixel_values": self.processor.pixels([image.pixels for image in images]).to(device),
-            "boxes": [each.to(device) for each in boxes],
-            "coverage": coverage,
-            "crops": crops,
+            "boxes": [each.to(device) for each in pointed],
             "max_new_tokens": self.settings.max_new_tokens,
             "do_sample": False,
             **self.processor.stopping(longest),

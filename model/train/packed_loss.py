@@ -43,7 +43,7 @@ class PackedLoss(nn.Module):
     def _hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The language model's last states (R, T, hidden) and the vectors of all regions (K, hidden)."""
         image = self.model.encode_image(batch.pixels)
-        vectors = torch.cat(self.model.region_vectors(image.maps, batch.boxes, batch.coverage, batch.crops))
+        vectors = torch.cat(self.model.region_vectors(image.maps, batch.regions))
         behind = [vectors[regions] for regions in batch.row_regions]
         embeddings = self.model.embed(batch.ids, image.tokens[batch.row_images], behind)
         output = self.model.language_model.base_model(

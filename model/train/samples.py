@@ -13,8 +13,8 @@ from roi_agent.model.data.multiple_choice import as_multiple_choice
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import CheckpointMismatch, UserError
 from roi_agent.model.geometry.regions import Region
-from roi_agent.model.gpt4roi.focal import FocalCrops
-from roi_agent.model.gpt4roi.processing import IGNORE, GPT4RoIProcessor, RegionInputs, batched
+from roi_agent.model.gpt4roi.processing import IGNORE, GPT4RoIProcessor
+from roi_agent.model.gpt4roi.region_inputs import RegionInputs
 from roi_agent.model.images.loading import load_image
 from roi_agent.model.protocol.conversation import Turn, mentioned
 from roi_agent.model.train.mixture import Mixture, Part
@@ -42,22 +42,18 @@ class Sample:
 class Batch:
     """B images and R rows about them.
 
-    pixels: (B, 3, S, S).  boxes: B x (N_i, 4).  ids, labels, positions, segments: (R, T).  row_images: (R).
-    row_regions: R lists of indices into all boxes of the batch, one for each region token.
-    coverage: of the masks, B x (N_i, bins, bins), where there are some.  crops: of small regions, for each image; they stay on
-        the CPU, and the model fetches a few at a time.
+    pixels: (B, 3, S, S).  regions: of each of the B images.  ids, labels, positions, segments: (R, T).  row_images: (R).
+    row_regions: R lists of indices into all regions of the batch, one for each region token.
     """
 
     pixels: Tensor
-    boxes: list[Tensor]
+    regions: list[RegionInputs]
     ids: Tensor
     labels: Tensor
     positions: Tensor
     segments: Tensor
     row_images: Tensor
     row_regions: list[list[int]]
-    coverage: list[Tensor] | None = None
-    crops: list[FocalCrops | None] | None = None
     left_out: list[str] = field(default_factory=list)
 
     @property
@@ -75,8 +71,7 @@ class Batch:
         return replace(
             self,
             pixels=self.pixels.to(device),
-            boxes=[each.to(device) for each in self.boxes],
-            coverage=None if self.coverage is None else [each.to(device) for each in self.coverage],
+            regions=[each.to(device) for each in self.regions],
             ids=self.ids.to(device),
             labels=self.labels.to(device),
             positions=self.positions.to(device),
@@ -147,19 +142,16 @@ class Samples(Dataset[Sample]):
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Samples -> one batch."""
-        starts = [sum(len(before.regions.boxes) for before in samples[:index]) for index in range(len(samples))]
+        starts = [sum(len(before.regions) for before in samples[:index]) for index in range(len(samples))]
         rows = [(image, row) for image, sample in enumerate(samples) for row in sample.rows]
         rows = rows or [(0, empty_row(self.prefix))]  # nothing is learned from it, but every process takes the step
         tables = padded([row for _, row in rows], pad_id=self.processor.tokenizer.pad_token_id or 0)
-        boxes, coverage, crops = batched([sample.regions for sample in samples])
         return Batch(
             torch.stack([sample.pixels for sample in samples]),
-            boxes,
+            [sample.regions for sample in samples],
             *tables,
             row_images=torch.tensor([image for image, _ in rows], dtype=torch.long),
             row_regions=[[starts[image] + region for region in row.regions] for image, row in rows],
-            coverage=coverage,
-            crops=crops,
             left_out=[each for sample in samples for each in sample.left_out],
         )
 

@@ -13,7 +13,8 @@ from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.geometry.regions import Box, Region
 from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.gpt4roi.processing import IGNORE, GPT4RoIProcessor, RegionInputs, normalised_boxes
+from roi_agent.model.gpt4roi.processing import IGNORE, GPT4RoIProcessor, normalised_boxes
+from roi_agent.model.gpt4roi.region_inputs import RegionInputs
 from roi_agent.model.train.packed_loss import PackedLoss
 from roi_agent.model.train.packing import PADDING, Conversation, attention, pack, prefix_ids
 from roi_agent.model.train.samples import Batch, Forms, Sample, Samples, encode_records
@@ -104,7 +105,7 @@ def test_packing_is_exact_for_other_language_models_and_towers(tower: object, te
     ]
     pixels = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0))
     batch = collated(processor, records, pixels)
-    assert len(batch.ids) == 1 and len(batch.boxes[0]) == 2, "a shared region is pooled once"
+    assert len(batch.ids) == 1 and len(batch.regions[0]) == 2, "a shared region is pooled once"
     apart = [alone(model, processor, record, pixels) for record in records]
     for ours, (theirs, _) in zip(packed_logits(model, batch), apart, strict=True):
         assert (ours - theirs).abs().max() <= 1e-5
@@ -187,7 +188,7 @@ def test_a_batch_counts_its_regions_over_all_images(
         samples.append(Sample(torch.zeros(3, 8, 8), RegionInputs(normalised_boxes(regions, records[0].size_wh)), rows, []))
     batch = Samples.collate(_with(processor), samples)
     assert batch.row_images.tolist() == [0, 1]
-    first = len(batch.boxes[0])
+    first = len(batch.regions[0])
     assert all(region < first for region in batch.row_regions[0]) and min(batch.row_regions[1]) >= first
 
 
