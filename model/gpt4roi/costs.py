@@ -18,7 +18,7 @@ TEXT_TOKENS = 94  # of a usual prompt beside the image's: with the published 256
 class Costs:
     """FLOP of each part, a multiplication with its addition counted as 2, and bytes that are kept of an image.
 
-    tower: vision tower, to the last layer that is read.  fusion: the region encoder's part for an image.
+    tower: the vision tower.  fusion: the region encoder's part for an image.
     region: pooling and projecting one region.  crop: what a focal crop adds for its region, 0 without the option.
     prompt: the language model over image_tokens and text_tokens.  map_bytes: fused maps, in two bytes a number.
     """

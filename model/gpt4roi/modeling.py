@@ -12,7 +12,6 @@ from transformers import initialization as init
 from roi_agent.model.errors import InvalidSetting, UnknownRegion
 from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
 from roi_agent.model.gpt4roi.focal import FocalCrops
-from roi_agent.model.gpt4roi.hidden_states import hidden_states
 from roi_agent.model.gpt4roi.region_encoder import CoordinateLinear, FocalAppearance, RegionEncoder
 from roi_agent.model.gpt4roi.region_inputs import RegionInputs
 
@@ -86,7 +85,8 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
 
     def vision_features(self, pixel_values: Tensor, layers: Sequence[int]) -> list[Tensor]:
         """(B, 3, S, S), normalised -> the tower's hidden states at these indices, each (B, P, C) without prefix tokens."""
-        return [self._patches(state) for state in hidden_states(self.vision_tower, pixel_values.to(self.dtype), layers)]
+        states = self.vision_tower(pixel_values.to(self.dtype), output_hidden_states=True).hidden_states
+        return [self._patches(states[layer]) for layer in layers]
 
     def encode_image(self, pixel_values: Tensor) -> ImageFeatures:
         """Everything that depends on the images only.  pixel_values: (B, 3, S, S), normalised."""
