@@ -136,7 +136,7 @@ def _region_numbers(shapes: Mapping[str, Shape], vision: PreTrainedConfig) -> di
     num_levels = _count(shapes, "region_encoder.merge_convs")
     grid = int(vision.image_size) // int(vision.patch_size)
     return {
-        "region_layers": _region_layers(int(vision.num_hidden_layers), num_levels),
+        "region_layers": region_layers(int(vision.num_hidden_layers), num_levels),
         "pyramid_sizes": [grid << level for level in reversed(range(num_levels))],
         "region_channels": channels,
         "region_dim": region_dim,
@@ -155,7 +155,7 @@ def _count(shapes: Mapping[str, Shape], prefix: str) -> int:
     return max(numbers, default=-1) + 1
 
 
-def _region_layers(num_layers: int, num_levels: int) -> list[int]:
+def region_layers(num_layers: int, num_levels: int) -> list[int]:
     """From hidden state -2 backwards in steps of three, shallow first; in smaller steps in a tower that is not so deep."""
     step = min(3, (num_layers - 1) // max(1, num_levels - 1))
     return [-2 - step * level for level in reversed(range(num_levels))]

@@ -101,13 +101,18 @@ def is_weight_folder(folder: str | Path) -> bool:
     return any((Path(folder) / name).is_file() for name in _NAMES)
 
 
-def _weight_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
-    """The weight files, and the index (tensor -> file) where there is one."""
+def check_weight_folder(folder: Path) -> None:
+    """Raise ModelNotFound for a folder without weight files that we read."""
     if not folder.is_dir():
         raise ModelNotFound(f"{folder.name!r} is not a folder", do="give a folder with weights and config.json")
-    found = next((folder / name for name in _NAMES if (folder / name).is_file()), None)
-    if found is None:
+    if not is_weight_folder(folder):
         raise ModelNotFound(f"no weights in the folder {folder.name!r}", do=f"it should hold one of {', '.join(_NAMES)}")
+
+
+def _weight_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
+    """The weight files, and the index (tensor -> file) where there is one."""
+    check_weight_folder(folder)
+    found = next(folder / name for name in _NAMES if (folder / name).is_file())
     if found.suffix != ".json":
         return [found], {}
     index = _read_index(found)

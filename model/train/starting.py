@@ -8,14 +8,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from roi_agent.model.checkpoints.adapt import adapt_model, adapt_processor, with_options
 from roi_agent.model.checkpoints.loading import load_model, load_part
-from roi_agent.model.checkpoints.merge import copy_weights, make_plan, materialise
-from roi_agent.model.checkpoints.names import our_name, read_config, text_config, vision_config
-from roi_agent.model.checkpoints.shards import WeightFolder, open_weights
+from roi_agent.model.checkpoints.names import our_name, read_config, read_json, region_layers, text_config, vision_config
+from roi_agent.model.checkpoints.shards import WeightFolder, check_weight_folder, open_weights
 from roi_agent.model.checkpoints.vocabulary import load_tokenizer
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
 from roi_agent.model.gpt4roi.configuration import PRESETS, GPT4RoIConfig
@@ -26,6 +25,7 @@ from roi_agent.model.train.settings import LoraSettings, RecordSettings
 
 NANO = Path(__file__).parent.parent / "nano"
 _ATTENTION = "sdpa"  # takes the masks of packed rows
+_PREPROCESSOR = "preprocessor_config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +90,9 @@ class Start:
 
     def _description(self) -> tuple[GPT4RoIConfig, GPT4RoIProcessor]:
         if self.folder is None:
-            config, tokenizer = _described(self)
-            config.text_config.vocab_size = max(config.vocab_size, len(tokenizer))  # type: ignore[union-attr]
-            return config, new_processor(config, tokenizer)
+            config, processor = _described(self)
+            config.text_config.vocab_size = max(config.vocab_size, len(processor.tokenizer))  # type: ignore[union-attr]
+            return config, processor
         path = self.path()
         return load_part(GPT4RoIConfig, path), load_part(GPT4RoIProcessor, path)
 
@@ -208,33 +208,52 @@ def _from_bases(start: Start) -> tuple[GPT4RoIForConditionalGeneration, GPT4RoIP
 
     The published sizes hold for everything that the bases do not fix.
     """
-    config, tokenizer = _described(start)
+    config, processor = _described(start)
     with torch.device("meta"):
         model = GPT4RoIForConditionalGeneration._from_config(config, dtype=torch.float32)
-    new = ("region_encoder.", "projector.")
-    tied = set(model.all_tied_weights_keys)
-    expected = {name: each for name, each in model.state_dict().items() if not name.startswith(new) and name not in tied}
-    sources, _ = make_plan(expected, WeightFolder(start.language_model or ""), None, WeightFolder(start.vision or ""))
-    materialise(model, torch.float32, torch.device("cpu"))
-    with torch.no_grad():
-        copy_weights(model, sources, lambda done, total: None)
-    restart(model, "region_encoder")
-    restart(model, "projector")
+    model.vision_tower = _tower(Path(start.vision or ""))
+    model.language_model = _language_model(Path(start.language_model or ""), config.text_config)
+    config.text_config = model.language_model.config
+    for part in ("region_encoder", "projector"):
+        getattr(model, part).to_empty(device="cpu")
+        restart(model, part)
     if start.projector:
         _take_projector(model, Path(start.projector))
-    _more_tokens(model, tokenizer)
-    return model, new_processor(model.config, tokenizer)
+    _more_tokens(model, processor.tokenizer)
+    return model, processor
 
 
-def _described(start: Start) -> tuple[GPT4RoIConfig, PreTrainedTokenizerBase]:
-    """The configuration, with as many tokens as the language model has rows, and the tokenizer with the architecture's tokens."""
+def _tower(folder: Path) -> nn.Module:
+    """The vision tower of a folder, which may hold a text tower too, as CLIP."""
+    check_weight_folder(folder)
+    whole = load_model(AutoModel, folder, dtype=torch.float32)
+    tower: nn.Module = getattr(whole, "vision_model", whole)
+    return tower
+
+
+def _language_model(folder: Path, config: Any) -> Any:
+    """A causal language model, which generates by its configuration and not by the folder's `generation_config.json`."""
+    check_weight_folder(folder)
+    model = load_model(AutoModelForCausalLM, folder, config=config, dtype=torch.float32)
+    model.generation_config = GenerationConfig.from_model_config(model.config)
+    return model
+
+
+def _described(start: Start) -> tuple[GPT4RoIConfig, GPT4RoIProcessor]:
+    """The configuration, with as many tokens as the language model has rows, and the processor with the architecture's tokens."""
     language, vision = Path(start.language_model or ""), Path(start.vision or "")
     tokenizer = load_tokenizer([language])
     text = _text_config(language)
     ids = register_special_tokens(tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = "[PAD]"
-    return _config(text, vision_config(vision), ids), tokenizer
+    config = _config(text, vision_config(vision), ids)
+    processor = new_processor(config, tokenizer)
+    if (vision / _PREPROCESSOR).is_file():  # the pixels that the tower was trained on
+        values = read_json(vision / _PREPROCESSOR)
+        for name in ("image_mean", "image_std"):
+            setattr(processor.image_processor, name, values.get(name) or getattr(processor.image_processor, name))
+    return config, processor
 
 
 def _text_config(folder: Path) -> Any:
@@ -250,10 +269,12 @@ def _text_config(folder: Path) -> Any:
 
 
 def _config(text: Any, tower: Any, ids: dict[str, int]) -> GPT4RoIConfig:
-    grid = tower.image_size // tower.patch_size
+    grid, num_prefix_tokens = _grid(tower)
     return GPT4RoIConfig(
         vision_config=tower,
         text_config=text,
+        num_prefix_tokens=num_prefix_tokens,
+        region_layers=region_layers(tower.num_hidden_layers, 4),
         pyramid_sizes=[grid << level for level in reversed(range(4))],
         image_size=tower.image_size,
         num_image_tokens=grid * grid,
@@ -262,6 +283,21 @@ def _config(text: Any, tower: Any, ids: dict[str, int]) -> GPT4RoIConfig:
         image_start_token_id=ids["<im_start>"],
         image_end_token_id=ids["<im_end>"],
     )
+
+
+def _grid(config: Any) -> tuple[int, int]:
+    """Patches along a side of a tower's image, and tokens before them, counted in a run on the meta device."""
+    try:
+        size, side = config.image_size, config.image_size // config.patch_size
+        with torch.device("meta"):
+            tower = AutoModel.from_config(config)
+            _, count, _ = tower(torch.empty(1, 3, size, size), output_hidden_states=True).hidden_states[-2].shape
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        count = side = 0
+    if not 0 < side**2 <= count:
+        problem = f"a vision tower of type {config.model_type!r} does not return one square grid of patches"
+        raise CheckpointMismatch(problem, do="give a vision transformer, as CLIP, SigLIP or DINO")
+    return side, count - side**2
 
 
 def _take_projector(model: GPT4RoIForConditionalGeneration, file: Path) -> None:
