@@ -24,14 +24,14 @@ from roi_agent.model.train.parameters import cast
 from roi_agent.model.train.starting import prepare
 from roi_agent.model.utils.atomic_files import atomic_folder
 
-ADAPTER = "adapter"
+MODEL, ADAPTER = "model", "adapter"
 _FEWEST, _MOST = 20, 400  # images that a domain is fitted to
 _AT_ONCE = 16
 
 
 def export(job: RecordJob) -> Path:
     """Write the newest checkpoint as `model/` in the run's folder: adapters are merged, and kept beside it as `adapter/`."""
-    settings, target, new = job.settings, job.folder / "model", job.folder / "model.new"
+    settings, target, new = job.settings, job.folder / MODEL, job.folder / f"{MODEL}.new"
     if new.exists():  # an earlier export was cut
         shutil.rmtree(new)
     model, processor = job.start.load(settings)

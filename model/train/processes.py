@@ -56,6 +56,11 @@ def launch(work: Callable[..., None], *arguments: Any, processes: int) -> None:
         _restore(handlers)
 
 
+def is_main_process() -> bool:
+    """Whether this is the first of the processes that torchrun started, or the only process."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def shard(module: nn.Module, layers: Sequence[nn.Module], *, bf16: bool) -> None:
     """Share out weights, gradients and optimiser states over all processes: each layer by itself, then the rest.
 
@@ -81,11 +86,7 @@ def _restore(handlers: dict[signal.Signals, Any]) -> None:
 @record
 def _work(work: Callable[..., None], arguments: Sequence[Any]) -> None:
     end_with_parent()
-    try:
-        work(*arguments)
-    finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+    work(*arguments)
 
 
 def _told(error: ChildFailedError) -> RoiAgentError:

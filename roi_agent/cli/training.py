@@ -181,9 +181,13 @@ def _train(run: Callable[[bool], tuple[Path, int]], folder: Path, kind: str, as_
 
     run: whether to show progress -> the model's folder, and how many samples were left out.  kind: what these are.
     """
+    from roi_agent.model.train.processes import is_main_process
+
     begin = time.monotonic()
     target, left_out = run(not as_json)
     minutes = (time.monotonic() - begin) / 60
+    if not is_main_process():
+        return
     if as_json:
         print_json({"model": str(target), "minutes": minutes, "left_out": left_out})
         return

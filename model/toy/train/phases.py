@@ -45,6 +45,8 @@ def train(settings: TrainSettings, folder: Path, *, only: str | None = None, sho
         raise InvalidSetting(f"there is no phase {only!r}", do=f"choose one of {', '.join(names)}")
     folder.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(cpu=True)
+    if accelerator.num_processes > 1:
+        raise InvalidSetting("the toy world is trained in one process", do="start it without torchrun")
     set_seed(settings.seed)
     trainee = TRAINEES.get(settings.preset, RegionModelTrainee)(settings, folder)
     for phase in settings.phases:
