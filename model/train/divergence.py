@@ -24,12 +24,12 @@ _MOST = 10  # batches that are left out: where more diverge, it is not for their
 class LossGuard:
     """Watches losses one after another.
 
-    factor: over the running median that counts as a spike.  warm: steps that are only watched for numbers that are none.
-    losses: the latest ones of a run that goes on.  kind: what the samples are called in errors.
+    factor: over the running median that counts as a spike.  warmup_steps: steps in which only NaN and infinity count.
+    losses: the latest ones of a resumed run.  kind: what the samples are called in errors.
     """
 
-    def __init__(self, *, factor: float, warm: int, losses: Sequence[float] = (), kind: str = "records") -> None:
-        self.factor, self.warm, self.kind = factor, warm, kind
+    def __init__(self, *, factor: float, warmup_steps: int, losses: Sequence[float] = (), kind: str = "records") -> None:
+        self.factor, self.warmup_steps, self.kind = factor, warmup_steps, kind
         self.losses: deque[float] = deque(losses, maxlen=WINDOW)
 
     def check(self, step: int, loss: float, ids: Callable[[], list[str]]) -> None:
@@ -37,7 +37,7 @@ class LossGuard:
         usual = median(self.losses) if len(self.losses) >= _FEWEST else math.inf
         if not math.isfinite(loss):
             raise self._diverged(f"the loss is {loss} at step {step}", ids())
-        if step >= self.warm and loss > self.factor * max(usual, _FLOOR):
+        if step >= self.warmup_steps and loss > self.factor * max(usual, _FLOOR):
             raise self._diverged(f"the loss leaps to {loss:.4g} at step {step}, where {usual:.4g} is usual", ids())
         self.losses.append(loss)
 

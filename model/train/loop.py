@@ -30,7 +30,7 @@ def run(task: Task, folder: Path, run_folder: Path, accelerator: Accelerator, *,
     _start(optimizer)
     standing = load(folder, module, optimizer, alone=alone)
     diverged = Diverged.load(folder)
-    guard = LossGuard(factor=schedule.spike, warm=schedule.warm, losses=standing.losses, kind=task.kind)
+    guard = LossGuard(factor=schedule.spike, warmup_steps=schedule.warmup_steps, losses=standing.losses, kind=task.kind)
     steps = range(standing.step, schedule.steps)
     micro_batches = iter(batches(task, steps, accelerator))
     accumulated = schedule.batch // (schedule.micro_batch * accelerator.num_processes)

@@ -19,7 +19,7 @@ from roi_agent.model.train.run_checkpoints import KEPT, check_same_run, note_run
 
 _IMAGES = 100  # of each set, that are looked for
 # What may change between a run and its continuation: nothing of it changes what is learned from which batch.
-_FREE = ("micro_batch", "gradient_checkpointing", "compile", "spike", "save_every", "log_every", "workers", "evaluate")
+_FREE = ("micro_batch", "gradient_checkpointing", "spike", "save_every", "log_every", "workers", "evaluate")
 
 
 def check_ready(job: RecordJob, processes: int) -> Plan:

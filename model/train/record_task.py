@@ -71,13 +71,9 @@ class RecordTask(Task):
 
 
 def _placed(module: PackedLoss, settings: RecordSettings, accelerator: Accelerator) -> PackedLoss:
-    """The module where it is to run: on the device, or shared out over the processes."""
-    layers = decoder_layers(module.model)
-    if settings.compile:
-        for layer in layers:
-            layer.compile(dynamic=True)  # rows differ in length
+    """The module on its device, or sharded over the processes."""
     if accelerator.num_processes > 1:
-        shard(module, layers, bf16=settings.precision == "bf16")
+        shard(module, decoder_layers(module.model), bf16=settings.precision == "bf16")
     return module.to(accelerator.device)
 
 

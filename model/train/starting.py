@@ -198,7 +198,7 @@ def add_adapters(model: GPT4RoIForConditionalGeneration, settings: LoraSettings)
 
 
 def decoder_layers(model: GPT4RoIForConditionalGeneration) -> list[nn.Module]:
-    """The language model's layers: what is sharded and compiled one by one."""
+    """The language model's layers: each is sharded by itself."""
     kinds = set(model.language_model._no_split_modules or ())
     return [module for module in model.language_model.modules() if type(module).__name__ in kinds]
 

@@ -19,7 +19,7 @@ class Schedule:
 
     steps: batches.  batch: samples in each, over all processes.  micro_batch: samples that a process holds at once; the rest is
         accumulated.
-    learning_rate: rises in a line in the first `warm` steps, then falls along half a cosine to `final_rate`, a share of it.
+    learning_rate: rises linearly in the first `warmup_steps`, then falls along half a cosine to `final_rate`, a share of it.
     bf16: compute in bfloat16.  clip: norm of the gradient at most.
     spike: a loss above so many times the running median, once warm, stops the training.
     save_every, log_every, evaluate_every: steps; 0 evaluates never.  workers: processes that read samples.
@@ -29,7 +29,7 @@ class Schedule:
     batch: int
     micro_batch: int
     learning_rate: float
-    warm: int
+    warmup_steps: int
     final_rate: float = 0.0
     bf16: bool = False
     clip: float = 1.0
@@ -42,7 +42,7 @@ class Schedule:
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
-        warm = max(1, self.warm)
+        warm = max(1, self.warmup_steps)
         if step < warm:
             return self.learning_rate * (step + 1) / warm
         fallen = 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))

@@ -38,7 +38,10 @@ QUICK = TrainSettings(
     save_every=2,
     log_every=1,
     workers=0,
-    phases=(PhaseSettings("boxes", "boxes", PARTS, 3, 2, 3, 1e-3), PhaseSettings("prompts", "prompts", PARTS, 3, 2, 3, 1e-3)),
+    phases=(
+        PhaseSettings(name="boxes", objective="boxes", trained=PARTS, steps=3, scenes=2, questions=3, learning_rate=1e-3),
+        PhaseSettings(name="prompts", objective="prompts", trained=PARTS, steps=3, scenes=2, questions=3, learning_rate=1e-3),
+    ),
 )
 
 
@@ -125,7 +128,7 @@ def test_a_few_steps_lower_the_loss(trainee: SegmenterTrainee) -> None:
     optimizer = torch.optim.AdamW(trainee.model.parameters(), 1e-3)
     losses = []
     for _ in range(14):
-        loss, _ = trainee.loss(QUICK.phases[0], trainee.model, batch)
+        loss, _ = trainee.loss(QUICK.phases[0], batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

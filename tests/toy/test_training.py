@@ -32,8 +32,18 @@ QUICK = TrainSettings(
     log_every=1,
     workers=0,
     phases=(
-        PhaseSettings("words", "words", ("language_model", "region_encoder.position", "region_encoder.up"), 3, 2, 2, 1e-3),
-        PhaseSettings("stage1", "questions", ("region_encoder",), 3, 2, 2, 1e-3),
+        PhaseSettings(
+            name="words",
+            objective="words",
+            trained=("language_model", "region_encoder.position", "region_encoder.up"),
+            steps=3,
+            scenes=2,
+            questions=2,
+            learning_rate=1e-3,
+        ),
+        PhaseSettings(
+            name="stage1", objective="questions", trained=("region_encoder",), steps=3, scenes=2, questions=2, learning_rate=1e-3
+        ),
     ),
 )
 
@@ -101,7 +111,16 @@ def test_a_phase_is_run_alone_and_goes_on_only_as_what_it_began(tmp_path: Path) 
 
 def test_phases_of_different_precision_follow_one_another_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words, stage1 = (replace(phase, steps=1) for phase in QUICK.phases)
-    tower = PhaseSettings("tower", "tower", ("vision_tower",), 1, 2, 0, 1e-3, precision="bf16")
+    tower = PhaseSettings(
+        name="tower",
+        objective="tower",
+        trained=("vision_tower",),
+        steps=1,
+        scenes=2,
+        questions=0,
+        learning_rate=1e-3,
+        precision="bf16",
+    )
     seen: list[tuple[str, bool]] = []
     inner = region_model.RegionModelTrainee.loss
 
@@ -184,7 +203,9 @@ def test_codes_of_kinds_and_colours_are_orthogonal() -> None:
 
 
 def test_the_learning_rate_warms_up_and_decays() -> None:
-    phase = PhaseSettings("p", "words", ("up",), 100, 1, 1, 1.0, warmup=0.1)
+    phase = PhaseSettings(
+        name="p", objective="words", trained=("up",), steps=100, scenes=1, questions=1, learning_rate=1.0, warmup=0.1
+    )
     schedule = replace(QUICK, phases=(phase,)).schedule(phase)
     rates = [schedule.rate(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
@@ -221,7 +242,7 @@ def test_the_shipped_configuration_loads_and_its_phases_follow_the_paper() -> No
         (
             "preset: nano-detector\n"
             "phases: [{name: a, objective: phrases, steps: 1, scenes: 1, questions: 1, learning_rate: 1, rates: {model: 2}}]",
-            "rates are",
+            "phase a: rates are",
         ),
         ("preset: nano\nphases: [{name: a}]", "missing"),
         (
@@ -229,6 +250,19 @@ def test_the_shipped_configuration_loads_and_its_phases_follow_the_paper() -> No
             "called '../a'",
         ),
         ("preset: nano\nsave_every: 0\nphases: []", "save_every is 0"),
+        ("preset: nano\nworkers: -1\nphases: []", "workers is -1"),
+        ("preset: nano\nseed: -1\nphases: []", "seed is -1"),
+        ("preset: nano\nphases: 3", "phases is 3"),
+        ("preset: nano\nphases: [words]", "phases is"),
+        (
+            "preset: nano\nphases: [{name: a, objective: words, steps: 1, scenes: 1, questions: 1, learning_rate: 1}]",
+            "phase a: nothing is trained",
+        ),
+        (
+            "preset: nano\n"
+            "phases: [{name: a, objective: words, steps: 1, scenes: 1, questions: 1, learning_rate: 1, family_weights: {a: no}}]",
+            "phase a: family_weights: the weight of a is False",
+        ),
         (
             "preset: nano\nphases: [{name: a, objective: words, steps: 1, scenes: 1, questions: 1, learning_rate: 2e-5}]",
             "phase a: learning_rate is '2e-5', not a number",

@@ -110,7 +110,7 @@ def test_a_run_that_diverges_again_and_again_is_refused(root: Path, tmp_path: Pa
     ],
 )
 def test_a_spike_is_told_from_the_running_median_once_warm(history: list[float], step: int, loss: float, stops: bool) -> None:
-    guard = LossGuard(factor=5.0, warm=10, losses=history)
+    guard = LossGuard(factor=5.0, warmup_steps=10, losses=history)
     if stops:
         with pytest.raises(TrainingDiverged, match="records a, b"):
             guard.check(step, loss, lambda: ["a", "b"])

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -57,9 +56,9 @@ class DetectorTrainee(Trainee):
         """Samples -> one batch."""
         return collate_prompted(samples, pad_id=self.processor.tokenizer.pad_token_id)
 
-    def loss(self, phase: PhaseSettings, model: Any, batch: PromptedBatch) -> tuple[Tensor, Figures]:
+    def loss(self, phase: PhaseSettings, batch: PromptedBatch) -> tuple[Tensor, Figures]:
         """The detector's loss, whatever the prompts are."""
-        return detection_loss(model, batch)
+        return detection_loss(self.model, batch)
 
     def save(self, target: Path) -> None:
         """Model, processor, and what images the model knows."""

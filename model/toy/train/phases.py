@@ -81,7 +81,7 @@ class Phase(Task):
 
     def loss(self, batch: Any) -> tuple[Tensor, Figures]:
         """What the phase minimises: a mean over the batch."""
-        return self.trainee.loss(self.settings, self.module, batch)
+        return self.trainee.loss(self.settings, batch)
 
     def ids(self, places: Sequence[int]) -> list[str]:
         """The scenes, by phase and seed."""

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -49,9 +48,9 @@ class RegionModelTrainee(Trainee):
         """Samples -> one batch."""
         return collate(samples, pad_id=self.processor.tokenizer.pad_token_id)
 
-    def loss(self, phase: PhaseSettings, model: Any, batch: ToyBatch) -> tuple[Tensor, Figures]:
+    def loss(self, phase: PhaseSettings, batch: ToyBatch) -> tuple[Tensor, Figures]:
         """The loss of the phase's objective."""
-        return OBJECTIVES[phase.objective](model, batch)
+        return OBJECTIVES[phase.objective](self.model, batch)
 
     def save(self, target: Path) -> None:
         """Model, processor, and what images the model knows."""

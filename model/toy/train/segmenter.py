@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,9 +45,9 @@ class SegmenterTrainee(Trainee):
         """Samples -> one batch."""
         return collate_pointed(samples)
 
-    def loss(self, phase: PhaseSettings, model: Any, batch: PointedBatch) -> tuple[Tensor, Figures]:
+    def loss(self, phase: PhaseSettings, batch: PointedBatch) -> tuple[Tensor, Figures]:
         """From boxes alone, or from prompts of every kind; the figures are IoUs of the masks that the model thinks best."""
-        return (boxes_loss if phase.objective == "boxes" else prompts_loss)(model, batch)
+        return (boxes_loss if phase.objective == "boxes" else prompts_loss)(self.model, batch)
 
     def save(self, target: Path) -> None:
         """Model, processor, and what images the model knows."""

@@ -31,7 +31,7 @@ class Trainee(ABC):
         """Samples -> one batch."""
 
     @abstractmethod
-    def loss(self, phase: PhaseSettings, model: Any, batch: Any) -> tuple[Tensor, Figures]:
+    def loss(self, phase: PhaseSettings, batch: Any) -> tuple[Tensor, Figures]:
         """What the phase minimises, with figures for the log."""
 
     @abstractmethod
