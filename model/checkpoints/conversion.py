@@ -15,7 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from transformers import CLIPVisionConfig, PreTrainedConfig
 
 from roi_agent.model.checkpoints.loading import without_bars
-from roi_agent.model.checkpoints.merge import OnProgress, Source, copy_weights, make_plan, materialise
+from roi_agent.model.checkpoints.merge import OnProgress, Source, copy_weights, materialise, plan_sources
 from roi_agent.model.checkpoints.names import our_name, published_config, read_config, vision_config
 from roi_agent.model.checkpoints.report import REPORT_NAME, LoadReport
 from roi_agent.model.checkpoints.shards import WeightFolder, is_weight_folder
@@ -127,7 +127,7 @@ def _plan(path: str | Path, base: str | Path | None, vision: str | Path | None, 
         model = GPT4RoIForConditionalGeneration._from_config(config, dtype=config.dtype)
     tied = set(model.all_tied_weights_keys)
     expected = {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
-    sources, report = make_plan(expected, published, base_weights, tower_weights)
+    sources, report = plan_sources(expected, published, base_weights, tower_weights)
     notes += report.notes
     report = replace(report, notes=notes, num_parameters=model.num_parameters(), dtype=str(config.dtype).removeprefix("torch."))
     return _Planned(model, sources, report, config.dtype)
@@ -143,9 +143,9 @@ def _config(
         raise CheckpointMismatch(
             "the checkpoint has no model.embed_tokens.weight of two dimensions", do="give the published folder"
         )
-    ids, told = token_ids(folder, rows[0])
+    ids, token_notes = token_ids(folder, rows[0])
     config = published_config(raw, shapes, vision_config(tower) if tower else _inner_tower(raw), ids)
-    notes = [*told]
+    notes = [*token_notes]
     if raw.get("vocab_size") not in (None, rows[0]):
         notes.append(f"config.json says {raw['vocab_size']} tokens; the embedding has {rows[0]} rows, which count")
     if config.region_layers != [-2 - 3 * level for level in reversed(range(config.num_levels))]:
@@ -180,8 +180,8 @@ def _tower_folder(vision: str | Path | None, raw: dict[str, Any], published: Wei
 
 def _check_delta(folder: Path, raw: dict[str, Any], base: Path | None) -> None:
     named = "delta" in folder.resolve().name.lower() and "merged" not in folder.resolve().name.lower()
-    said = any("delta" in key.lower() and value for key, value in raw.items())
-    if base is None and (named or said):
+    marked = any("delta" in key.lower() and value for key, value in raw.items())
+    if base is None and (named or marked):
         raise CheckpointMismatch(
             f"{folder.name!r} holds differences to LLaMA and is of no use alone",
             do="give the folder of LLaMA-7B in Hugging Face's layout as base; if it is merged already, rename it",
@@ -203,12 +203,12 @@ def _fill(
     model = planned.model
     materialise(model, planned.dtype, device)
     with torch.no_grad(), _bar(show_progress) as shown:
-        copy_weights(model, planned.sources, lambda done, total: _tell(done, total, shown, on_progress))
+        copy_weights(model, planned.sources, lambda done, total: _notify(done, total, shown, on_progress))
     model.eval()
     return model
 
 
-def _tell(done: int, total: int, *listeners: OnProgress | None) -> None:
+def _notify(done: int, total: int, *listeners: OnProgress | None) -> None:
     for listener in listeners:
         if listener is not None:
             listener(done, total)

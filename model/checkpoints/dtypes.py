@@ -54,11 +54,13 @@ def stored_dtype(folder: Path) -> tuple[torch.dtype | None, int]:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         sizes = _sizes(folder)
-        said = DTYPES.get(str(config.get("dtype", config.get("torch_dtype"))))
+        declared = DTYPES.get(str(config.get("dtype", config.get("torch_dtype"))))
     except (OSError, ValueError, AttributeError, TypeError, KeyError, SafetensorError):  # loading says what is wrong
         return None, 0
     usual = max(sizes, key=sizes.__getitem__, default=None)
-    return said or DTYPES.get({"F32": "float32", "F16": "float16", "BF16": "bfloat16"}.get(usual or "", "")), sum(sizes.values())
+    return declared or DTYPES.get({"F32": "float32", "F16": "float16", "BF16": "bfloat16"}.get(usual or "", "")), sum(
+        sizes.values()
+    )
 
 
 def memory() -> tuple[int, int]:

@@ -53,7 +53,7 @@ class _Draft:
             self.sources[place] = source
 
 
-def make_plan(
+def plan_sources(
     expected: Mapping[str, Tensor], published: WeightFolder, base: WeightFolder | None, vision: WeightFolder | None
 ) -> tuple[dict[str, Source], LoadReport]:
     """The source of every tensor in `expected` (our state dict, values unused), and the report of all keys.

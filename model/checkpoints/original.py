@@ -157,10 +157,10 @@ def _dino_processor(tokenizer: str | Path | None, num_words: int) -> GroundingDi
     try:
         found = AutoTokenizer.from_pretrained(tokenizer or TOKENIZER, local_files_only=tokenizer is not None)
     except (OSError, ValueError, TypeError, KeyError):
-        said = (
+        problem = (
             f"there is no tokenizer in {Path(tokenizer).name!r}" if tokenizer else f"the tokenizer {TOKENIZER} cannot be fetched"
         )
-        raise ModelNotFound(said, do=f"give the folder of {TOKENIZER} as tokenizer") from None
+        raise ModelNotFound(problem, do=f"give the folder of {TOKENIZER} as tokenizer") from None
     if len(found) > num_words:
         problem = f"the tokenizer counts {len(found)} words and the text encoder has {num_words}"
         raise CheckpointMismatch(problem, do=f"give the tokenizer of {TOKENIZER}")

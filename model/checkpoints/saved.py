@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from roi_agent.model.checkpoints.loading import load_part
-from roi_agent.model.checkpoints.merge import copy_weights, make_plan, materialise
+from roi_agent.model.checkpoints.merge import copy_weights, materialise, plan_sources
 from roi_agent.model.checkpoints.shards import WeightFolder
 from roi_agent.model.errors import CheckpointMismatch, ModelNotFound
 from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
@@ -21,7 +21,7 @@ def load_windowed(folder: Path, dtype: torch.dtype, device: torch.device) -> GPT
     tied = set(model.all_tied_weights_keys)
     expected = {name: each for name, each in model.state_dict().items() if name not in tied}
     try:
-        sources, _ = make_plan(expected, WeightFolder(folder), None, None)
+        sources, _ = plan_sources(expected, WeightFolder(folder), None, None)
     except (CheckpointMismatch, ModelNotFound):
         return None
     materialise(model, dtype, device)

@@ -16,8 +16,8 @@ def check_empty(out: Path) -> None:
 
 def check_disk(out: Path, num_bytes: int) -> None:
     """Refuse a disk without room for so many bytes. Raises InvalidSetting."""
-    standing = next(parent for parent in out.absolute().parents if parent.exists())
-    free, needed = shutil.disk_usage(standing).free, num_bytes + (64 << 20)
+    existing = next(parent for parent in out.absolute().parents if parent.exists())
+    free, needed = shutil.disk_usage(existing).free, num_bytes + (64 << 20)
     if free < needed:
         raise InvalidSetting(
             f"the result takes {needed / 2**30:.1f} GiB and the disk has {free / 2**30:.1f} GiB free",

@@ -42,7 +42,7 @@ def token_ids(folder: Path, num_rows: int) -> tuple[dict[str, int], tuple[str, .
     without = " without <point>" if usual is _IDS_WITHOUT_POINT else ""
     assumed = f"the checkpoint's tokenizer does not name all tokens: ids of the published order{without} are assumed"
     where = "token ids are those of the checkpoint's tokenizer" if named else assumed
-    return ids, (where, *(_told(own, added, num_rows) if whole else ()))
+    return ids, (where, *(_token_notes(own, added, num_rows) if whole else ()))
 
 
 def published_processor(path: str | Path, config: GPT4RoIConfig, base: str | Path | None = None) -> GPT4RoIProcessor:
@@ -87,15 +87,15 @@ def _missing_tokens(vocabulary: dict[str, int], num_rows: int) -> dict[str, int]
     return {token: size + place for place, token in enumerate(missing)}
 
 
-def _told(own: dict[str, int], added: dict[str, int], num_rows: int) -> Iterator[str]:
+def _token_notes(own: dict[str, int], added: dict[str, int], num_rows: int) -> Iterator[str]:
     """A sentence on the tokens that are added and the rows that have none, where there are such."""
     size = max(own.values()) + 1
     names = ", ".join(f"{token} {'is added as' if place == 0 else 'as'} {id}" for place, (token, id) in enumerate(added.items()))
     unused = num_rows - size - len(added)
     rows = f"{unused} row{'s have' if unused > 1 else ' has'} no token" if unused > 0 else ""
     if names or rows:
-        told = ", and ".join(filter(None, (names, rows)))
-        yield f"the tokenizer has {size} tokens and the embedding {num_rows} rows: {told}"
+        found = ", and ".join(filter(None, (names, rows)))
+        yield f"the tokenizer has {size} tokens and the embedding {num_rows} rows: {found}"
 
 
 def _check_room(ids: dict[str, int], num_rows: int) -> None:

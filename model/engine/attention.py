@@ -45,14 +45,14 @@ def shared_prefix_attention(
         own = (own.view(batch, heads, length, -1) + attention_mask).view(own.shape)
     layer: int = module.layer_idx  # type: ignore[assignment]
     spans = shared_rows.spans
-    shared = torch.cat([_together(asked[rows], prefix.keys[layer].transpose(-1, -2)) for prefix, rows in spans])
+    shared = torch.cat([_shared_matmul(asked[rows], prefix.keys[layer].transpose(-1, -2)) for prefix, rows in spans])
     weights = torch.cat([shared, own], -1).softmax(-1, dtype=torch.float32).to(query.dtype)
     of_shared, of_own = weights.split([shared.shape[-1], own.shape[-1]], -1)
-    attended = torch.cat([_together(of_shared[rows], prefix.values[layer]) for prefix, rows in spans]) + of_own @ value
+    attended = torch.cat([_shared_matmul(of_shared[rows], prefix.values[layer]) for prefix, rows in spans]) + of_own @ value
     return attended.view(batch, heads, length, width).transpose(1, 2), None
 
 
-def _together(rows: Tensor, shared: Tensor) -> Tensor:
+def _shared_matmul(rows: Tensor, shared: Tensor) -> Tensor:
     """(N, G, M, K) times (G, K, L) as G products of matrices, for all rows at once -> (N, G, M, L)."""
     count, groups, size, _ = rows.shape
     product = rows.transpose(0, 1).reshape(groups, count * size, -1) @ shared

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from roi_agent.model.engine.cache import ImageCache
-from roi_agent.model.engine.grouping import alike, groups
-from roi_agent.model.engine.kv_cache import side_by_side
+from roi_agent.model.engine.grouping import group_by_length, similar_lengths
+from roi_agent.model.engine.kv_cache import order_by_prefix
 from roi_agent.model.engine.part import Part, Question
 from roi_agent.model.engine.request import Completion, RequestHandle
 from roi_agent.model.engine.runner import Runner
@@ -26,17 +26,17 @@ class Batch:
     """The questions in parts, each of which is one pass of the model: those of like length together, as far as memory allows.
 
     Work that fails is done again in halves, down to the single question whose fault it is.
-    max_questions: at once.  over: what has ended; whoever empties it tells those who wait.
-    later: questions that wait again, for the memory that others take.
-    fits: questions at once, in all and in one part; fewer than max_questions while memory is short, and one more for each answer.
+    max_questions: at once.  finished: completions and errors, until the engine delivers them.
+    deferred: questions that return to the queue, until others free their memory.
+    capacity: questions at once, in all and in one part: fewer than max_questions after memory ran out, one more for each answer.
     """
 
     def __init__(self, runner: Runner, cache: ImageCache, max_questions: int) -> None:
         self._runner, self._cache, self._max = runner, cache, max_questions
         self._parts: list[Part] = []
-        self.over: list[tuple[RequestHandle, Outcome]] = []
-        self.later: list[RequestHandle] = []
-        self.fits = max_questions
+        self.finished: list[tuple[RequestHandle, Outcome]] = []
+        self.deferred: list[RequestHandle] = []
+        self.capacity = max_questions
         self.steps = 0
 
     def __len__(self) -> int:
@@ -50,17 +50,17 @@ class Batch:
     def drop(self) -> None:
         """Let go of questions that were taken back or are too late."""
         kept = [
-            (part, [each for each in part.questions if self.is_wanted(each.pending, "being answered")]) for part in self._parts
+            (part, [each for each in part.questions if self.is_active(each.pending, "being answered")]) for part in self._parts
         ]
-        self._parts = [left for part, going in kept for left in self._kept(part, going)]
+        self._parts = [left for part, going in kept for left in self._narrow(part, going)]
         if not self._parts:
-            self.fits = self._max
+            self.capacity = self._max
 
-    def is_wanted(self, pending: RequestHandle, doing: str) -> bool:
+    def is_active(self, pending: RequestHandle, doing: str) -> bool:
         """Whether it was neither taken back nor is too late; else it is over."""
         error = pending.ended(doing)
         if error is not None:
-            self.over.append((pending, error))
+            self.finished.append((pending, error))
         return error is None
 
     def clear(self) -> None:
@@ -69,48 +69,48 @@ class Batch:
 
     # ------------------------------------------------------------ new questions
 
-    def read(self, new: Sequence[Question]) -> None:
+    def prefill(self, new: Sequence[Question]) -> None:
         """Put new questions through the model; those that go on join the others."""
-        going = [each for each in new if self.is_wanted(each.pending, "read")]
+        going = [each for each in new if self.is_active(each.pending, "read")]
         prefix, heads = len(self._runner.prefix_ids), self._runner.heads
-        for group in groups([each.length for each in going], prefix=prefix, heads=heads):
+        for group in group_by_length([each.length for each in going], prefix=prefix, heads=heads):
             chosen = [going[index] for index in group]
-            self._read([chosen[place] for place in side_by_side([each.image.prefix for each in chosen])])
+            self._prefill([chosen[place] for place in order_by_prefix([each.image.prefix for each in chosen])])
 
-    def _read(self, new: list[Question]) -> None:
+    def _prefill(self, new: list[Question]) -> None:
         requests, images = [each.pending.request for each in new], [each.image for each in new]
-        read = self.tried(lambda: self._runner.prefill(requests, images), len(new), again=len(new) == 1)
+        read = self.attempt(lambda: self._runner.prefill(requests, images), len(new), again=len(new) == 1)
         if isinstance(read, RoiAgentError):
             if len(new) == 1:
                 self.refuse(new[0].pending, read, others=len(self))
                 return
-            self._read(new[: len(new) // 2])
-            self._read(new[len(new) // 2 :])
+            self._prefill(new[: len(new) // 2])
+            self._prefill(new[len(new) // 2 :])
             return
         rows, logits = read
         self._cache.shrink()  # images have grown by the vectors of new regions
-        going = [row for row, each in zip(new, logits, strict=True) if self._begun(row, each)]
-        for part in self._kept(Part(new, rows), going):
+        going = [row for row, each in zip(new, logits, strict=True) if self._start(row, each)]
+        for part in self._narrow(Part(new, rows), going):
             self._add(part)
 
     def refuse(self, pending: RequestHandle, error: RoiAgentError, *, others: int) -> None:
         """End a question that failed; where others take the memory that it needs, it waits until one of them has ended."""
         if isinstance(error, OutOfMemory) and others:
-            self.later.append(pending)
-            self.fits = others
+            self.deferred.append(pending)
+            self.capacity = others
         else:
-            self.over.append((pending, error))
-            self.fits = self._max  # the fault was its own
+            self.finished.append((pending, error))
+            self.capacity = self._max  # the fault was its own
 
-    def _begun(self, row: Question, logits: Tensor) -> bool:
+    def _start(self, row: Question, logits: Tensor) -> bool:
         """The first token of a question, of logits (1, V), or its score, of (n, V); whether it goes on."""
         labels = row.pending.request.labels
         row.pending.first_s = row.pending.seconds()
         if labels is None:
-            return self._write([row], logits) != []
-        score = self.tried(lambda: _score(logits, labels), 1, again=True)
+            return self._sample([row], logits) != []
+        score = self.attempt(lambda: _score(logits, labels), 1, again=True)
         if isinstance(score, RoiAgentError):
-            self.over.append((row.pending, score))
+            self.finished.append((row.pending, score))
         else:
             self._end(row, score)
         return False
@@ -119,9 +119,9 @@ class Batch:
         """Join a part of questions of like length, where that fits."""
         for place, part in enumerate(self._parts):
             count = len(part) + len(new)
-            if count > self.fits or not alike([each.length for each in (*part.questions, *new.questions)]):
+            if count > self.capacity or not similar_lengths([each.length for each in (*part.questions, *new.questions)]):
                 continue
-            joined = self.tried(lambda part=part: part.joined(new), count, again=True)  # type: ignore[misc]
+            joined = self.attempt(lambda part=part: part.join(new), count, again=True)  # type: ignore[misc]
             if isinstance(joined, Part):
                 self._parts[place] = joined
                 return
@@ -134,48 +134,48 @@ class Batch:
         if not self._parts:
             return
         self.steps += 1
-        self._gather()
-        self._parts = [left for part in self._parts for left in self._moved(part)]
+        self._merge_parts()
+        self._parts = [left for part in self._parts for left in self._advance(part)]
 
-    def _gather(self) -> None:
+    def _merge_parts(self) -> None:
         """Join parts that were split, or that others left small."""
         parts, self._parts = self._parts, []
         for part in parts:
             self._add(part)
 
-    def _moved(self, part: Part) -> list[Part]:
+    def _advance(self, part: Part) -> list[Part]:
         """A part one token further, without the questions that have ended; in halves where it fails."""
         tokens = [each.next for each in part.questions]
-        logits = self.tried(lambda: self._runner.step(part.rows, tokens), len(part), again=len(part) == 1)
+        logits = self.attempt(lambda: self._runner.step(part.rows, tokens), len(part), again=len(part) == 1)
         if isinstance(logits, Tensor):
             part.rows.lengths += 1
-            return self._kept(part, self._write(part.questions, logits))
+            return self._narrow(part, self._sample(part.questions, logits))
         if len(part) == 1:
-            self.over.append((part.questions[0].pending, logits))
-            self.fits = self._max  # the fault was its own
+            self.finished.append((part.questions[0].pending, logits))
+            self.capacity = self._max  # the fault was its own
             return []
         middle = len(part) // 2
-        return [*self._moved(part.cut(0, middle)), *self._moved(part.cut(middle, len(part)))]
+        return [*self._advance(part.cut(0, middle)), *self._advance(part.cut(middle, len(part)))]
 
-    def _write(self, rows: list[Question], logits: Tensor) -> list[Question]:
+    def _sample(self, rows: list[Question], logits: Tensor) -> list[Question]:
         """Pick the next token of each row, of logits (B, V), and tell what it says; gives the rows that go on."""
-        picked = self.tried(lambda: _picked(logits), len(rows), again=len(rows) == 1)
-        if isinstance(picked, RoiAgentError):
+        best = self.attempt(lambda: _greedy(logits), len(rows), again=len(rows) == 1)
+        if isinstance(best, RoiAgentError):
             if len(rows) == 1:
-                self.over.append((rows[0].pending, picked))
+                self.finished.append((rows[0].pending, best))
                 return []
             middle = len(rows) // 2
-            return [*self._write(rows[:middle], logits[:middle]), *self._write(rows[middle:], logits[middle:])]
-        return [row for row, (every, token, score) in zip(rows, picked, strict=True) if self._written(row, every, token, score)]
+            return [*self._sample(rows[:middle], logits[:middle]), *self._sample(rows[middle:], logits[middle:])]
+        return [row for row, (every, token, score) in zip(rows, best, strict=True) if self._append(row, every, token, score)]
 
-    def _written(self, row: Question, every: Tensor, token: int, score: float) -> bool:
+    def _append(self, row: Question, every: Tensor, token: int, score: float) -> bool:
         """Write a token; whether the question goes on."""
-        piece = self.tried(lambda: row.sampler.write(every, token, score), 1, again=True)
+        piece = self.attempt(lambda: row.sampler.write(every, token, score), 1, again=True)
         if isinstance(piece, RoiAgentError):
-            self.over.append((row.pending, piece))
+            self.finished.append((row.pending, piece))
             return False
         if piece:
-            row.pending.tell(piece)
+            row.pending.emit(piece)
         if row.sampler.finish:
             self._end(row)
             return False
@@ -197,16 +197,16 @@ class Batch:
             notes=row.image.notes,
             score=score,
         )
-        self.over.append((pending, written))
-        self.fits = min(self._max, self.fits + 1)  # memory that was short may be there again
+        self.finished.append((pending, written))
+        self.capacity = min(self._max, self.capacity + 1)  # memory that was short may be there again
 
-    def _kept(self, part: Part, going: list[Question]) -> list[Part]:
+    def _narrow(self, part: Part, going: list[Question]) -> list[Part]:
         """A part with these of its questions only, which are in their order; in several parts where memory is short."""
         if not going or len(going) == len(part):
             return [part] if going else []
         ids = {id(each) for each in going}
         indices = [index for index, each in enumerate(part.questions) if id(each) in ids]
-        taken = self.tried(lambda: part.taken(indices), len(part), again=True)
+        taken = self.attempt(lambda: part.take(indices), len(part), again=True)
         if isinstance(taken, Part):
             return [taken]
         starts = [index for index in indices if index - 1 not in indices]
@@ -215,24 +215,24 @@ class Batch:
 
     # ------------------------------------------------------------ failures
 
-    def tried(self, work: Callable[[], _T], count: int, *, again: bool = False) -> _T | RoiAgentError:
+    def attempt(self, work: Callable[[], _T], count: int, *, again: bool = False) -> _T | RoiAgentError:
         """What the work for so many questions gives, or the error that it ends with.
 
         Where memory ran out, images are forgotten, and fewer questions are taken for a while.
         again: do the work once more then.
         """
-        done = _attempted(work)
+        done = _run_guarded(work)
         if isinstance(done, OutOfMemory):
-            self.fits = max(1, min(self.fits, count // 2))
+            self.capacity = max(1, min(self.capacity, count // 2))
             self._cache.clear()
             if self._runner.device.type == "cuda":
                 torch.cuda.empty_cache()
             if again:
-                return _attempted(work)
+                return _run_guarded(work)
         return done
 
 
-def _attempted(work: Callable[[], _T]) -> _T | RoiAgentError:
+def _run_guarded(work: Callable[[], _T]) -> _T | RoiAgentError:
     """What the work gives, or its error; then nothing holds the tensors of work that failed."""
     try:
         return work()
@@ -242,7 +242,7 @@ def _attempted(work: Callable[[], _T]) -> _T | RoiAgentError:
     return failure
 
 
-def _picked(logits: Tensor) -> list[tuple[Tensor, int, float]]:
+def _greedy(logits: Tensor) -> list[tuple[Tensor, int, float]]:
     """Of each row of logits (B, V) the log-probabilities, and the likeliest token with its own."""
     scores = logits.float().log_softmax(-1)
     best = scores.max(-1)

@@ -41,40 +41,40 @@ class ImageCache:
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
         self.evicted = 0
-        self._kept: OrderedDict[str, CachedImage] = OrderedDict()
+        self._images: OrderedDict[str, CachedImage] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._images)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._kept
+        return key in self._images
 
     @property
     def nbytes(self) -> int:
         """Of all kept images."""
-        return sum(each.nbytes for each in list(self._kept.values()))
+        return sum(each.nbytes for each in list(self._images.values()))
 
     def get(self, key: str) -> CachedImage | None:
         """The image, which counts as used."""
-        if key not in self._kept:
+        if key not in self._images:
             return None
-        self._kept.move_to_end(key)
-        return self._kept[key]
+        self._images.move_to_end(key)
+        return self._images[key]
 
     def put(self, key: str, image: CachedImage) -> None:
         """Keep an image."""
-        self._kept[key] = image
-        self._kept.move_to_end(key)
+        self._images[key] = image
+        self._images.move_to_end(key)
         self.shrink()
 
     def shrink(self) -> None:
         """Forget images until the rest fit the budget; questions that are being answered hold on to theirs."""
         size = self.nbytes
-        while self._kept and size > self.budget_bytes:
-            _, gone = self._kept.popitem(last=False)
+        while self._images and size > self.budget_bytes:
+            _, gone = self._images.popitem(last=False)
             size -= gone.nbytes
             self.evicted += 1
 
     def clear(self) -> None:
         """Forget all."""
-        self._kept.clear()
+        self._images.clear()

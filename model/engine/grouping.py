@@ -10,13 +10,13 @@ _SCORES = 1 << 28  # of attention, in one layer of one pass: 1 GiB in float32
 _PADS = 512  # in a pass of rows that are not of like length
 
 
-def alike(lengths: Sequence[int]) -> bool:
+def similar_lengths(lengths: Sequence[int]) -> bool:
     """Whether rows of these lengths, in tokens, may be one pass: it pads each to twice its length at most, or little in all."""
     longest = max(lengths)
     return longest <= 2 * min(lengths) or longest * len(lengths) - sum(lengths) <= _PADS
 
 
-def groups(lengths: Sequence[int], *, prefix: int, heads: int) -> list[list[int]]:
+def group_by_length(lengths: Sequence[int], *, prefix: int, heads: int) -> list[list[int]]:
     """The passes in which questions are read, as indices, short ones first.
 
     lengths: of the questions beyond their images' prefix, which has `prefix` tokens.  heads: of the model's attention.
@@ -26,13 +26,13 @@ def groups(lengths: Sequence[int], *, prefix: int, heads: int) -> list[list[int]
         longest = lengths[index]
         group = [*made[-1], index] if made else [index]
         small = len(group) * longest <= PREFILL_TOKENS and len(group) * heads * longest * (prefix + longest) <= _SCORES
-        if made and small and alike([lengths[each] for each in group]):
+        if made and small and similar_lengths([lengths[each] for each in group]):
             made[-1] = group
         else:
             made.append([index])
     return made
 
 
-def computed(lengths: Sequence[int], *, prefix: int, heads: int) -> int:
+def padded_tokens(lengths: Sequence[int], *, prefix: int, heads: int) -> int:
     """Tokens that reading these questions computes, pads included."""
-    return sum(len(group) * lengths[group[-1]] for group in groups(lengths, prefix=prefix, heads=heads))
+    return sum(len(group) * lengths[group[-1]] for group in group_by_length(lengths, prefix=prefix, heads=heads))

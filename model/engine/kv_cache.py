@@ -38,7 +38,7 @@ class BatchedKVCache:
         self.prefixes, self.lengths = list(prefixes), lengths
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
-        self._room = 0
+        self._capacity = 0
         self.spans = _spans(self.prefixes)
 
     def __len__(self) -> int:
@@ -53,27 +53,27 @@ class BatchedKVCache:
         if layer_idx == len(self._keys):
             self._keys.append(keys)
             self._values.append(values)
-            self._room = keys.shape[2]
+            self._capacity = keys.shape[2]
             return keys, values
         index = torch.arange(len(self), device=keys.device)
         self._keys[layer_idx][index, :, self.lengths] = keys[:, :, 0]
         self._values[layer_idx][index, :, self.lengths] = values[:, :, 0]
         # Where memory ran out while the room grew, some layers have more of it than others.
-        return self._keys[layer_idx][:, :, : self._room], self._values[layer_idx][:, :, : self._room]
+        return self._keys[layer_idx][:, :, : self._capacity], self._values[layer_idx][:, :, : self._capacity]
 
-    def make_room(self) -> None:
+    def reserve(self) -> None:
         """Room for one more token in every row."""
-        if int(self.lengths.max()) < self._room:
+        if int(self.lengths.max()) < self._capacity:
             return
-        room = self._room + _GROWTH
+        room = self._capacity + _GROWTH
         for kept in (self._keys, self._values):
             for layer, each in enumerate(kept):  # one after another, so that only one is held twice
                 kept[layer] = F.pad(each, (0, 0, 0, room - each.shape[2]))
-        self._room = room  # last: where memory ran out before, this is done again
+        self._capacity = room  # last: where memory ran out before, this is done again
 
     def mask(self, dtype: torch.dtype) -> Tensor:
         """(B, 1, 1, room): which own tokens the next token of each row sees, itself included."""
-        unseen = torch.arange(self._room, device=self.lengths.device) > self.lengths[:, None]
+        unseen = torch.arange(self._capacity, device=self.lengths.device) > self.lengths[:, None]
         return torch.zeros_like(unseen, dtype=dtype).masked_fill(unseen, torch.finfo(dtype).min)[:, None, None]
 
     def positions(self) -> Tensor:
@@ -87,7 +87,7 @@ class BatchedKVCache:
         taken = BatchedKVCache([self.prefixes[each] for each in indices], self.lengths[index])
         taken._keys = [each[index] for each in self._keys]
         taken._values = [each[index] for each in self._values]
-        taken._room = self._room
+        taken._capacity = self._capacity
         return taken
 
     def cut(self, start: int, end: int) -> "BatchedKVCache":
@@ -95,20 +95,20 @@ class BatchedKVCache:
         part = BatchedKVCache(self.prefixes[start:end], self.lengths[start:end])
         part._keys = [each[start:end] for each in self._keys]
         part._values = [each[start:end] for each in self._values]
-        part._room = self._room
+        part._capacity = self._capacity
         return part
 
-    def joined(self, others: "BatchedKVCache") -> "BatchedKVCache":
+    def join(self, others: "BatchedKVCache") -> "BatchedKVCache":
         """These rows and others behind them."""
-        room = max(self._room, others._room)
+        room = max(self._capacity, others._capacity)
         both = BatchedKVCache([*self.prefixes, *others.prefixes], torch.cat([self.lengths, others.lengths]))
-        both._room = room
+        both._capacity = room
         both._keys = [torch.cat(_padded(pair, room)) for pair in zip(self._keys, others._keys, strict=True)]
         both._values = [torch.cat(_padded(pair, room)) for pair in zip(self._values, others._values, strict=True)]
         return both
 
 
-def side_by_side(prefixes: Sequence[Prefix]) -> list[int]:
+def order_by_prefix(prefixes: Sequence[Prefix]) -> list[int]:
     """An order of rows in which those of one image stand side by side; rows otherwise keep their order."""
     first = {id(prefix): index for index, prefix in reversed(list(enumerate(prefixes)))}
     return sorted(range(len(prefixes)), key=lambda index: first[id(prefixes[index])])

@@ -27,7 +27,7 @@ from roi_agent.model.protocol.conversation import Turn
 from roi_agent.model.protocol.questions import Closed, Question
 from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
-from roi_agent.model.utils.progress import waiting as told_waiting
+from roi_agent.model.utils.progress import waiting as report_waiting
 
 _SCORED_AT_ONCE = 256  # options of choices that wait for the engine together
 
@@ -85,7 +85,7 @@ class LocalRegionModel(RegionModel):
         def move() -> None:
             self.model.to(device)
 
-        self.engine.alone(move)
+        self.engine.run_exclusively(move)
 
     def reply(self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding) -> Answer:
         """The answer to the last turn, given the earlier ones."""
@@ -100,30 +100,30 @@ class LocalRegionModel(RegionModel):
         """
         waiting = self._submit(image, questions, decoding)
         try:
-            with self._first_told():
+            with self._reporting_first_wait():
                 for each in waiting:
                     each.result(cancellation)
                 return [self._answer(each, regions) for each, (_, regions) in zip(waiting, questions, strict=True)]
         finally:
-            _let_go(waiting)
+            _cancel_all(waiting)
 
     async def areply_all(self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding) -> list[Answer]:
         """As `reply_all`; a task that is cancelled takes the questions back."""
         waiting = await asyncio.to_thread(self._submit, image, questions, decoding)
         try:
-            with self._first_told():
+            with self._reporting_first_wait():
                 for each in waiting:
                     await each.wait()
             return [self._answer(each, regions) for each, (_, regions) in zip(waiting, questions, strict=True)]
         finally:
-            _let_go(waiting)
+            _cancel_all(waiting)
 
     def reply_stream(
         self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding
     ) -> AnswerStream:
         """As `reply`, piece by piece."""
         pending = self.engine.submit(replace(self._request(image, turns, regions, decoding), stream=True))
-        return EngineStream(pending, self._first_told, lambda: self._answer(pending, regions))
+        return EngineStream(pending, self._reporting_first_wait, lambda: self._answer(pending, regions))
 
     def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:
         """The option with the highest length-normalised likelihood; all options run as one batch."""
@@ -135,13 +135,13 @@ class LocalRegionModel(RegionModel):
         cancellation: takes the questions back.
         """
         scored: list[Completion] = []
-        for requests in _slices(self._scoring(image, questions)):
+        for requests in _chunks(self._scoring(image, questions)):
             waiting = self.engine.submit_all(requests)
             try:
-                with self._first_told():
+                with self._reporting_first_wait():
                     scored += [each.result(cancellation) for each in waiting]
             finally:
-                _let_go(waiting)
+                _cancel_all(waiting)
         return self._choices(image, questions, scored)
 
     async def achoose_all(
@@ -149,21 +149,21 @@ class LocalRegionModel(RegionModel):
     ) -> list[Choice]:
         """As `choose_all`; a task that is cancelled takes the questions back.  timeout_s: until all choices must be there."""
         stop, scored = Cancellation(timeout_s), list[Completion]()
-        for requests in _slices(await asyncio.to_thread(self._scoring, image, questions)):
+        for requests in _chunks(await asyncio.to_thread(self._scoring, image, questions)):
             stop.check("choosing")
             decoding = Decoding(timeout_s=stop.left_s)
             waiting = self.engine.submit_all([replace(each, decoding=decoding) for each in requests])
             try:
-                with self._first_told():
+                with self._reporting_first_wait():
                     scored += [await each.wait() for each in waiting]
             finally:
-                _let_go(waiting)
+                _cancel_all(waiting)
         return self._choices(image, questions, scored)
 
     @contextmanager
-    def _first_told(self) -> Iterator[None]:
+    def _reporting_first_wait(self) -> Iterator[None]:
         """Within, something is waited for: the first time, when weights may yet be read from the disk, a long wait is told."""
-        with nullcontext() if self._has_answered else told_waiting("the first answer", show=False):
+        with nullcontext() if self._has_answered else report_waiting("the first answer", show=False):
             yield
         self._has_answered = True
 
@@ -262,12 +262,12 @@ class LocalRegionModel(RegionModel):
         return (*small_box_warnings(regions, size_wh=image.size_wh, grid_wh=(side, side)), *on_image)
 
 
-def _slices(requests: Sequence[Request]) -> list[Sequence[Request]]:
+def _chunks(requests: Sequence[Request]) -> list[Sequence[Request]]:
     """So that a question with many options leaves room in the queue for others."""
     return [requests[start : start + _SCORED_AT_ONCE] for start in range(0, len(requests), _SCORED_AT_ONCE)]
 
 
-def _let_go(waiting: Sequence[RequestHandle]) -> None:
+def _cancel_all(waiting: Sequence[RequestHandle]) -> None:
     """Take back what nobody waits for any more, after an error or an interruption."""
     for each in waiting:
         each.cancel()

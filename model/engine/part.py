@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from roi_agent.model.engine.cache import CachedImage
-from roi_agent.model.engine.kv_cache import BatchedKVCache, side_by_side
+from roi_agent.model.engine.kv_cache import BatchedKVCache, order_by_prefix
 from roi_agent.model.engine.request import RequestHandle
 from roi_agent.model.engine.sampler import TokenSampler
 
@@ -38,13 +38,13 @@ class Part:
         """Neighbouring questions, without a copy of their rows."""
         return Part(self.questions[start:end], self.rows.cut(start, end))
 
-    def taken(self, indices: Sequence[int]) -> "Part":
+    def take(self, indices: Sequence[int]) -> "Part":
         """Some of the questions, in their order."""
         return Part([self.questions[index] for index in indices], self.rows.take(indices))
 
-    def joined(self, other: "Part") -> "Part":
+    def join(self, other: "Part") -> "Part":
         """The questions of both."""
-        questions, rows = [*self.questions, *other.questions], self.rows.joined(other.rows)
-        order = side_by_side(rows.prefixes)
+        questions, rows = [*self.questions, *other.questions], self.rows.join(other.rows)
+        order = order_by_prefix(rows.prefixes)
         both = Part(questions, rows)
-        return both if order == list(range(len(order))) else both.taken(order)
+        return both if order == list(range(len(order))) else both.take(order)

@@ -104,7 +104,7 @@ class RequestHandle:
     async def wait(self) -> Completion:
         """As `result`; a task that is cancelled takes the request back."""
         ended = asyncio.wrap_future(self._future)
-        ended.add_done_callback(_seen)
+        ended.add_done_callback(_retrieve_error)
         try:
             return await asyncio.shield(ended)
         except asyncio.CancelledError:
@@ -114,7 +114,7 @@ class RequestHandle:
     async def pieces(self) -> AsyncGenerator[str, None]:
         """As iterating; one that is left early takes the request back."""
         loop, waiting = asyncio.get_running_loop(), asyncio.Queue[str | None]()
-        self._listen(lambda piece: _hand_over(loop, waiting, piece))
+        self._listen(lambda piece: _post(loop, waiting, piece))
         try:
             while (piece := await waiting.get()) is not None:
                 yield piece
@@ -147,7 +147,7 @@ class RequestHandle:
             return DeadlineExceeded(problem, do="give it more time")
         return None
 
-    def tell(self, piece: str) -> None:
+    def emit(self, piece: str) -> None:
         """Hand out a piece of the text."""
         with self._lock:
             self._pieces.put(piece)
@@ -174,12 +174,12 @@ class RequestHandle:
             self._listeners.append(listener)
 
 
-def _seen(ended: "asyncio.Future[Completion]") -> None:
+def _retrieve_error(ended: "asyncio.Future[Completion]") -> None:
     """Whoever stopped waiting does not look at the error any more, of which asyncio would complain."""
     if not ended.cancelled():
         ended.exception()
 
 
-def _hand_over(loop: asyncio.AbstractEventLoop, waiting: "asyncio.Queue[str | None]", piece: str | None) -> None:
+def _post(loop: asyncio.AbstractEventLoop, waiting: "asyncio.Queue[str | None]", piece: str | None) -> None:
     if not loop.is_closed():  # whoever listened has gone
         loop.call_soon_threadsafe(waiting.put_nowait, piece)

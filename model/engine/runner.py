@@ -47,7 +47,7 @@ class Runner:
         self, model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor, inspect: Inspect | None = None
     ) -> None:
         self.model, self.processor, self._inspect = model.eval(), processor, inspect
-        _check_fits(model, processor)
+        _check_match(model, processor)
         language = model.language_model
         if not language._supports_attention_backend:
             kind = type(language).__name__
@@ -59,7 +59,7 @@ class Runner:
             )
         language.set_attn_implementation(SHARED)
         prompt = processor.render([], [])
-        self.prefix_ids = self._opening(processor.encode(prompt)[0])
+        self.prefix_ids = self._shared_prefix(processor.encode(prompt)[0])
         self.vision_passes = self.prefix_passes = self.fusions = 0
 
     @property
@@ -103,7 +103,7 @@ class Runner:
         rows = BatchedKVCache([each.prefix for each in kept], torch.zeros_like(lengths))
         wanted = torch.zeros(len(requests), longest, dtype=torch.bool)
         for index, (request, suffix) in enumerate(zip(requests, suffixes, strict=True)):
-            wanted[index, self._wanted(request, len(suffix))] = True
+            wanted[index, self._logit_positions(request, len(suffix))] = True
         logits = self.model.language_model(
             inputs_embeds=embeddings,
             attention_mask=_causal(longest, embeddings),
@@ -119,7 +119,7 @@ class Runner:
     @_inference
     def step(self, rows: BatchedKVCache, tokens: Sequence[int]) -> Tensor:
         """One more token for every row -> logits (B, V).  The rows' lengths stay: whoever takes the result adds one."""
-        rows.make_room()
+        rows.reserve()
         embeddings = self.model.embed(torch.tensor(tokens, device=self.device)[:, None], None, None)
         logits: Tensor = self.model.language_model(
             inputs_embeds=embeddings,
@@ -146,14 +146,14 @@ class Runner:
         masked = region.mask is not None and self.model.config.mask_pooling
         return (*region.box.xyxy, region.mask.digest) if masked and region.mask else region.box.xyxy
 
-    def _wanted(self, request: Request, length: int) -> list[int]:
+    def _logit_positions(self, request: Request, length: int) -> list[int]:
         """The places of a suffix whose logits are needed: each tells the token after it."""
         if request.labels is None:
             return [length - 1]
         labels = request.labels[len(self.prefix_ids) :]
         return [index - 1 for index, label in enumerate(labels) if label >= 0]
 
-    def _opening(self, ids: list[int]) -> list[int]:
+    def _shared_prefix(self, ids: list[int]) -> list[int]:
         """The ids with which every prompt begins: up to the image and the token that closes it."""
         config = self.model.config
         end = len(ids) - ids[::-1].index(config.image_token_id)
@@ -161,7 +161,7 @@ class Runner:
         return ids[: end + closed]
 
 
-def _check_fits(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor) -> None:
+def _check_match(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor) -> None:
     for name in ("mask_bins", "focal_crop", "num_image_tokens"):
         wanted, given = getattr(model.config, name), getattr(processor, name)
         if wanted != given:

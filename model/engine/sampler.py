@@ -29,7 +29,7 @@ class TokenSampler:
         self.ids: list[int] = []
         self.tokens: list[Token] = []
         self._starts: list[int] = []  # where the text of each token begins
-        self.text, self._told, self._raw = "", 0, ""
+        self.text, self._streamed, self._raw = "", 0, ""
         self._settled = self._window = 0  # tokens whose text is known, and where reading of the text after them begins
         self.finish = ""  # "stop" or "length", once it is over
 
@@ -58,7 +58,7 @@ class TokenSampler:
             self._read()
         if self.finish == "length" and (begun := begun_stop(self._raw, self._begun_markers)):
             self._cut(len(self._raw) - begun)
-        return self._tellable() if self._live or self.finish else ""
+        return self._next_piece() if self._live or self.finish else ""
 
     def _draw(self, scores: Tensor) -> int:
         """A token as temperature and top_p say."""
@@ -95,11 +95,11 @@ class TokenSampler:
         self._raw = self._raw[:place].rstrip()
         self.tokens = [token for token, start in zip(self.tokens, self._starts, strict=True) if start < len(self._raw)]
 
-    def _tellable(self) -> str:
+    def _next_piece(self) -> str:
         """What is sure to stay: not the white space at either end, nor what may become a stop."""
         text = self._raw.lstrip()
         if not self.finish:
             text = text[: len(text) - begun_stop(text, self._stops)]
         text = text.rstrip()
-        piece, self._told, self.text = text[self._told :], max(self._told, len(text)), text
+        piece, self._streamed, self.text = text[self._streamed :], max(self._streamed, len(text)), text
         return piece

@@ -42,6 +42,6 @@ class Counters:
     deadline_exceeded: int
     waiting: int
     running: int
-    kept_images: int
-    kept_bytes: int
+    cached_images: int
+    cached_bytes: int
     evicted: int

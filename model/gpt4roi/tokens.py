@@ -49,35 +49,35 @@ def read_pieces(
         text, sources = "".join(piece.text for piece in some), [piece for piece in some for _ in piece.text]
         start = len(text) - len(text.lstrip()) if stripped and place > 0 else 0
         end = len(text.rstrip()) if stripped and place < len(stretches) - 1 else len(text)
-        goes_on = place > 0 and not (stripped or _begins_with_space(tokenizer, after_special=True))
-        for span in _spans(tokenizer, text[start:end], sources[start:end], reserved, goes_on):
+        continued = place > 0 and not (stripped or _begins_with_space(tokenizer, after_special=True))
+        for span in _spans(tokenizer, text[start:end], sources[start:end], reserved, continued):
             of = sources[start + span.start : start + span.end]
             yield Token(span.id, any(piece.learned for piece in of), any(piece.scored for piece in of))
 
 
 def _spans(
-    tokenizer: PreTrainedTokenizerBase, text: str, sources: Sequence[Piece], reserved: frozenset[int], goes_on: bool
+    tokenizer: PreTrainedTokenizerBase, text: str, sources: Sequence[Piece], reserved: frozenset[int], continued: bool
 ) -> Iterator[_Span]:
     """The tokens of a stretch.  Literal pieces are read character by character, and
     so is what a tokenizer takes for a special token."""
     cuts = [place for place in range(1, len(text)) if sources[place].literal or sources[place - 1].literal]
     for start, end in pairwise([0, *cuts, len(text)]):
-        for span in _moved(_read(tokenizer, text[start:end], goes_on or start > 0), start):
+        for span in _shifted(_read(tokenizer, text[start:end], continued or start > 0), start):
             if span.id not in reserved:
                 yield span
                 continue
             for place in range(span.start, span.end):
-                yield from _moved(_read(tokenizer, text[place], True), place)
+                yield from _shifted(_read(tokenizer, text[place], True), place)
 
 
-def _moved(spans: Iterable[_Span], by: int) -> Iterator[_Span]:
+def _shifted(spans: Iterable[_Span], by: int) -> Iterator[_Span]:
     return (_Span(span.id, span.start + by, span.end + by) for span in spans)
 
 
 @lru_cache(maxsize=8192)  # the same few words stand between the regions of nearly all questions
-def _read(tokenizer: PreTrainedTokenizerBase, text: str, goes_on: bool) -> tuple[_Span, ...]:
-    """The tokens of a text.  goes_on: it follows other text directly."""
-    before = len(_ANCHOR) if goes_on and _begins_with_space(tokenizer) else 0
+def _read(tokenizer: PreTrainedTokenizerBase, text: str, continued: bool) -> tuple[_Span, ...]:
+    """The tokens of a text.  continued: it follows other text directly."""
+    before = len(_ANCHOR) if continued and _begins_with_space(tokenizer) else 0
     options: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": True, "return_offsets_mapping": True}
     read = tokenizer(_ANCHOR[:before] + text, **options)
     if "offset_mapping" not in read:

@@ -75,7 +75,7 @@ class Diverged:
         return cls(folder, steps)
 
     @contextmanager
-    def noted(self, step: int, accelerator: Any = None) -> Iterator[None]:
+    def recording(self, step: int, accelerator: Any = None) -> Iterator[None]:
         """Within, a step is taken: if it diverges, that is noted for when the run goes on.
 
         accelerator: of the processes that share the work; all of them meet the same loss.  Error: TrainingDiverged.
@@ -89,5 +89,5 @@ class Diverged:
                 write_atomically(self.folder / _FILE, lambda aside: aside.write_text(json.dumps(steps), encoding="utf-8"))
             if accelerator is not None:
                 accelerator.wait_for_everyone()  # the first one to end is the end of all
-            goes_on = "; the same command goes on from the last checkpoint without this batch"
-            raise TrainingDiverged(error.problem, do=f"{error.do}{goes_on if len(steps) < _MOST else ''}") from None
+            resume_note = "; the same command goes on from the last checkpoint without this batch"
+            raise TrainingDiverged(error.problem, do=f"{error.do}{resume_note if len(steps) < _MOST else ''}") from None

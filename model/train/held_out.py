@@ -57,7 +57,7 @@ class HeldOut:
             if batch.num_answer_tokens:
                 loss += module(batch).item()
                 tokens += batch.num_answer_tokens
-            right += sum(_same(*pair) for pair in zip(self._answers(module, records, device), records, strict=True))
+            right += sum(_is_exact(*pair) for pair in zip(self._answers(module, records, device), records, strict=True))
         if isinstance(module, FSDPModule):
             module.reshard()  # otherwise the next step would read weights that a checkpoint may not
         for each in learning:
@@ -99,11 +99,11 @@ def _is_readable(part: Part, record: Record) -> bool:
     return True
 
 
-def _same(text: str, record: Record) -> bool:
+def _is_exact(text: str, record: Record) -> bool:
     """Letter for letter but for case, white space and a full stop; any of several right answers counts."""
     turn = record.turns[-1]
-    return _plain(text) in {_plain(answer) for answer in (turn.answer, *turn.references)}
+    return _normalized(text) in {_normalized(answer) for answer in (turn.answer, *turn.references)}
 
 
-def _plain(text: str) -> str:
+def _normalized(text: str) -> str:
     return " ".join(re.sub(r"<(region\d+)>", r"\1", text.lower()).split()).rstrip(".")

@@ -16,7 +16,7 @@ from roi_agent.model.gpt4roi.modeling import CROPS_AT_ONCE, GPT4RoIForConditiona
 from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
 from roi_agent.model.train.mixture import Mixture, Part
 from roi_agent.model.train.packing import pack, prefix_ids
-from roi_agent.model.train.samples import Forms, encode_records
+from roi_agent.model.train.samples import RecordFormat, encode_records
 from roi_agent.model.train.settings import RecordSettings
 from roi_agent.model.train.starting import adapted, decoder_layers, prepare
 
@@ -74,13 +74,13 @@ class Plan:
 
     def lines(self) -> list[str]:
         """The plan in words."""
-        parts = [f"{_size(value)} {name}" for name, value in asdict(self.memory).items()]
+        parts = [f"{_bytes(value)} {name}" for name, value in asdict(self.memory).items()]
         each = f"each of {self.processes} GPUs" if self.processes > 1 else "the GPU"
         found = [
-            f"weights: {_millions(self.parameters)}, of which {_millions(self.trained)} learn",
-            f"memory of {each}: {_size(self.memory.total)} ({', '.join(parts)}; activations estimated)",
-            f"memory of the machine: {_size(self.loading)} while all processes load the model",
-            f"disk: {_size(self.checkpoint)} for a checkpoint, of which two are kept, and {_size(self.exported)} for the model",
+            f"weights: {_count(self.parameters)}, of which {_count(self.trained)} learn",
+            f"memory of {each}: {_bytes(self.memory.total)} ({', '.join(parts)}; activations estimated)",
+            f"memory of the machine: {_bytes(self.loading)} while all processes load the model",
+            f"disk: {_bytes(self.checkpoint)} for a checkpoint, of which two are kept, and {_bytes(self.exported)} for the model",
         ]
         if self.data:
             counts = f"{self.data.samples:,} samples in {self.data.steps:,} steps"
@@ -94,7 +94,7 @@ class Plan:
         return values
 
 
-def make_plan(
+def estimate(
     settings: RecordSettings, config: GPT4RoIConfig, *, processes: int, random: Sequence[str] = (), data: Data | None = None
 ) -> Plan:
     """The plan for so many GPUs.  config: of the model that it starts from.  random: as in `prepare`.  Error: InvalidSetting."""
@@ -121,12 +121,12 @@ def make_plan(
 def count_data(settings: RecordSettings, parts: Sequence[Part], processor: GPT4RoIProcessor) -> Data:
     """Steps and tokens of a mixture; tokens from a sample of it."""
     mixture = Mixture.make(parts, epochs=settings.epochs, batch=settings.batch, seed=settings.seed)
-    prefix, forms = prefix_ids(processor), Forms.by_part(settings)
+    prefix, formats = prefix_ids(processor), RecordFormat.by_part(settings)
     places = np.unique(np.linspace(0, len(mixture) - 1, min(len(mixture), _SAMPLED)).astype(int))
     tokens = answers = 0
     for place in places:
         part, records = mixture.read(int(place))
-        conversations, _ = encode_records(processor, prefix, records, forms[part.name])
+        conversations, _ = encode_records(processor, prefix, records, formats[part.name])
         rows, _ = pack(prefix, conversations, length=settings.length)
         tokens += sum(len(row.ids) for row in rows)
         answers += sum(label >= 0 for row in rows for label in row.labels)
@@ -134,7 +134,7 @@ def count_data(settings: RecordSettings, parts: Sequence[Part], processor: GPT4R
     return Data(len(mixture), len(mixture) // settings.batch, round(tokens * share), round(answers * share))
 
 
-def _size(num_bytes: int) -> str:
+def _bytes(num_bytes: int) -> str:
     return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:,.1f} MB"
 
 
@@ -181,5 +181,5 @@ def _encoder_activations(config: GPT4RoIConfig, images: int, number: int, *, che
     return estimate
 
 
-def _millions(count: int) -> str:
+def _count(count: int) -> str:
     return f"{count / 1e9:.2f} billion" if count >= 1e9 else f"{count / 1e6:.2f} million"

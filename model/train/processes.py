@@ -47,7 +47,7 @@ def launch(work: Callable[..., None], *arguments: Any, processes: int) -> None:
         with children_ignoring_interrupts():
             elastic_launch(config, _work)(work, arguments)
     except ChildFailedError as error:
-        raise _told(error) from None
+        raise _coded_error(error) from None
     except SignalException as stopped:
         _restore(handlers)
         signal.raise_signal(stopped.sigval)  # the processes are ended: now this one, as it would have been
@@ -62,7 +62,7 @@ def is_main_process() -> bool:
 
 
 def shard(module: nn.Module, layers: Sequence[nn.Module], *, bf16: bool) -> None:
-    """Share out weights, gradients and optimiser states over all processes: each layer by itself, then the rest.
+    """Shard weights, gradients and optimiser states over all processes: first each layer, then the rest.
 
     `fully_shard` is FSDP2 itself. Accelerate 1.15 wraps it in FullyShardedDataParallelPlugin, but ignores that on CPUs without
     a word, and then nothing would be tested that a GPU runs; this is the same on both.
@@ -89,7 +89,7 @@ def _work(work: Callable[..., None], arguments: Sequence[Any]) -> None:
     work(*arguments)
 
 
-def _told(error: ChildFailedError) -> RoiAgentError:
+def _coded_error(error: ChildFailedError) -> RoiAgentError:
     """What a process said at its end, as the error that it was."""
     _, failure = error.get_first_failure()
     data = failure.error_file_data

@@ -14,8 +14,8 @@ from roi_agent.model.train.divergence import Diverged
 from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.mixture import Part, open_parts
 from roi_agent.model.train.packing import prefix_ids
-from roi_agent.model.train.plan import Plan, make_plan
-from roi_agent.model.train.run_checkpoints import KEPT, check_same_run, note_run
+from roi_agent.model.train.plan import Plan, estimate
+from roi_agent.model.train.run_checkpoints import KEPT, check_same_run, record_run
 
 _IMAGES = 100  # of each set, that are looked for
 # What may change between a run and its continuation: nothing of it changes what is learned from which batch.
@@ -31,7 +31,7 @@ def check_ready(job: RecordJob, processes: int) -> Plan:
     """
     settings = job.settings
     settings.check_shares(processes)
-    check_same_run(job.folder, _described(job))
+    check_same_run(job.folder, _run_description(job))
     Diverged.load(job.folder)
     parts = open_parts(job.data, settings.data, conversations=settings.conversations)
     if settings.evaluate:
@@ -40,10 +40,10 @@ def check_ready(job: RecordJob, processes: int) -> Plan:
         check_images(part)
     config, processor = job.start.description(settings)
     check_fit(config, processor, settings.length)
-    plan = make_plan(settings, config, processes=processes, random=job.random)
+    plan = estimate(settings, config, processes=processes, random=job.random)
     already = sum(file.stat().st_size for file in job.folder.rglob("*") if file.is_file())
     check_disk(job.folder / "model", max(0, KEPT * plan.checkpoint + plan.exported - already))
-    note_run(job.folder, _described(job))
+    record_run(job.folder, _run_description(job))
     return plan
 
 
@@ -106,6 +106,6 @@ def check_fit(config: Any, processor: GPT4RoIProcessor, length: int) -> None:
         raise InvalidSetting(problem, do="choose a length between the two")
 
 
-def _described(job: RecordJob) -> dict[str, Any]:
+def _run_description(job: RecordJob) -> dict[str, Any]:
     settings = {key: value for key, value in asdict(job.settings).items() if key not in _FREE}
     return {**settings, "from": asdict(job.start), "reset": [*job.reset]}

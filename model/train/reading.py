@@ -12,7 +12,7 @@ from roi_agent.model.train.task import Task
 from roi_agent.model.utils.child_processes import end_with_parent
 
 
-class Share(Sampler[list[int]]):
+class ProcessSampler(Sampler[list[int]]):
     """The micro-batches of one process, from a step on.
 
     Each batch of the order is cut into equal shares of neighbours, one for each process, and each share into micro-batches.
@@ -36,7 +36,7 @@ class Share(Sampler[list[int]]):
 def batches(task: Task, steps: range, accelerator: Accelerator) -> "DataLoader[Any]":
     """The micro-batches of this process in these steps of a task."""
     schedule = task.schedule
-    share = Share(
+    share = ProcessSampler(
         steps=steps,
         batch=schedule.batch,
         micro_batch=schedule.micro_batch,
@@ -48,12 +48,12 @@ def batches(task: Task, steps: range, accelerator: Accelerator) -> "DataLoader[A
         batch_sampler=share,
         collate_fn=task.collate,
         num_workers=schedule.workers,
-        worker_init_fn=_begin_reading,
+        worker_init_fn=_start_worker,
         prefetch_factor=4 if schedule.workers else None,
     )
 
 
-def _begin_reading(_: int) -> None:
+def _start_worker(_: int) -> None:
     """In such a process, at its beginning: it has one thread, and leaves Ctrl-C to the one that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()

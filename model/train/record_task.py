@@ -12,10 +12,10 @@ from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.mixture import Mixture, open_parts
 from roi_agent.model.train.packed_loss import PackedLoss
 from roi_agent.model.train.processes import shard
-from roi_agent.model.train.samples import Batch, Forms, Samples
+from roi_agent.model.train.samples import Batch, RecordFormat, Samples
 from roi_agent.model.train.settings import RecordSettings
 from roi_agent.model.train.starting import decoder_layers, prepare
-from roi_agent.model.train.task import Figures, Task
+from roi_agent.model.train.task import Metrics, Task
 
 _GATE_SHARE = 50.0  # of the learning rate: at the common one a gate that starts at zero stays all but closed
 
@@ -24,8 +24,8 @@ class RecordTask(Task):
     """The whole of a job.  A batch weighs as many answer tokens as it holds."""
 
     phase = kind = "records"
-    figures = ("tokens_per_second", "utilisation", "held_out_loss", "held_out_exact")
-    shown = ()
+    metrics = ("tokens_per_second", "utilisation", "held_out_loss", "held_out_exact")
+    bar_metrics = ()
     samples: Samples
 
     def __init__(self, job: RecordJob, accelerator: Accelerator) -> None:
@@ -36,14 +36,14 @@ class RecordTask(Task):
         model, processor = job.start.load(settings)
         self.num_parameters = sum(each.numel() for each in model.language_model.parameters())
         prepare(model, settings, job.random)
-        self.module = _placed(PackedLoss(model), settings, accelerator)
+        self.module = _place(PackedLoss(model), settings, accelerator)
         groups = _groups(self.module, settings.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
-        self.samples = Samples(self.mixture, processor, length=settings.length, forms=Forms.by_part(settings))
+        self.samples = Samples(self.mixture, processor, length=settings.length, formats=RecordFormat.by_part(settings))
         self.collate = self.samples.collate
         self.held_out = HeldOut(job.data, settings.evaluate, processor, length=settings.length) if settings.evaluate else None
 
-    def loss(self, batch: Batch) -> tuple[Tensor, Figures]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
         """A sum over answer tokens."""
         return self.module(batch.to(self.device)), {}
 
@@ -63,14 +63,14 @@ class RecordTask(Task):
         """Records, each with the reason."""
         return batch.left_out
 
-    def evaluate(self) -> Figures:
+    def evaluate(self) -> Metrics:
         """Loss and exact answers on held-out records."""
         assert self.held_out is not None
         scores = self.held_out.evaluate(self.module, self.device)
         return {"held_out_loss": scores.loss, "held_out_exact": scores.exact}
 
 
-def _placed(module: PackedLoss, settings: RecordSettings, accelerator: Accelerator) -> PackedLoss:
+def _place(module: PackedLoss, settings: RecordSettings, accelerator: Accelerator) -> PackedLoss:
     """The module on its device, or sharded over the processes."""
     if accelerator.num_processes > 1:
         shard(module, decoder_layers(module.model), bf16=settings.precision == "bf16")

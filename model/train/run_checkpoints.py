@@ -33,7 +33,7 @@ from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, TrainingF
 from roi_agent.model.utils.atomic_files import write_atomically
 
 KEPT = 2  # the newest, and the last one before it
-_RUN, _STANDING = "run.json", "standing.json"
+_RUN, _STATE = "run.json", "standing.json"
 _OPTIONS = StateDictOptions(ignore_frozen_params=True, strict=False)
 
 
@@ -49,7 +49,7 @@ class TrainingState:
 def check_same_run(folder: Path, described: dict[str, Any]) -> None:
     """A run goes on only as what it began.  Error: InvalidSetting."""
     file = folder / _RUN
-    if not saved(folder) or not file.is_file():
+    if not checkpoints(folder) or not file.is_file():
         return
     before, now = json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(described))
     other = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
@@ -58,58 +58,58 @@ def check_same_run(folder: Path, described: dict[str, Any]) -> None:
         raise InvalidSetting(problem, do="give those it began with, or another folder")
 
 
-def note_run(folder: Path, described: dict[str, Any]) -> None:
+def record_run(folder: Path, described: dict[str, Any]) -> None:
     """Write down what a run is."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / _RUN, lambda aside: aside.write_text(json.dumps(described, indent=2) + "\n"))
 
 
-def saved(folder: Path) -> list[Path]:
+def checkpoints(folder: Path) -> list[Path]:
     """The run's checkpoints, oldest first."""
-    found = [each for each in (folder / "checkpoints").glob("step-*") if (each / _STANDING).is_file() and not each.suffix]
+    found = [each for each in (folder / "checkpoints").glob("step-*") if (each / _STATE).is_file() and not each.suffix]
     return sorted(found, key=lambda each: int(each.name.removeprefix("step-")))
 
 
 def newest_step(folder: Path) -> int:
     """The step of the newest checkpoint, 0 without one."""
-    return max((int(each.name.removeprefix("step-")) for each in saved(folder)), default=0)
+    return max((int(each.name.removeprefix("step-")) for each in checkpoints(folder)), default=0)
 
 
-def make_room(folder: Path) -> None:
+def remove_old_checkpoints(folder: Path) -> None:
     """Remove what a cut run left half written, and old checkpoints, so that there is never a third one on the disk."""
     for aside in (folder / "checkpoints").glob("*.part"):
         shutil.rmtree(aside)
-    for old in saved(folder)[: 1 - KEPT]:
+    for old in checkpoints(folder)[: 1 - KEPT]:
         shutil.rmtree(old)
 
 
-def save(folder: Path, module: nn.Module, optimizer: Optimizer | None, standing: TrainingState, *, accelerator: Any) -> None:
+def save(folder: Path, module: nn.Module, optimizer: Optimizer | None, state: TrainingState, *, accelerator: Any) -> None:
     """Write a checkpoint with all processes together.  Error: TrainingFailed where it cannot be written."""
     try:
-        _save(folder, module, optimizer, standing, accelerator)
+        _save(folder, module, optimizer, state, accelerator)
     except (OSError, CheckpointException) as error:
         reasons = [error, *map(_cause, getattr(error, "failures", {}).values())]
         if any(isinstance(each, KeyboardInterrupt) for each in reasons):  # Ctrl-C is no fault of the disk
             raise KeyboardInterrupt from None
         why = next((each.strerror for each in reasons if isinstance(each, OSError) and each.strerror), type(error).__name__)
         raise TrainingFailed(
-            f"the checkpoint of step {standing.step} cannot be written: {why}",
+            f"the checkpoint of step {state.step} cannot be written: {why}",
             do="make room on the disk; the same command goes on from the last checkpoint",
         ) from None
 
 
-def _save(folder: Path, module: nn.Module, optimizer: Optimizer | None, standing: TrainingState, accelerator: Any) -> None:
-    target = folder / "checkpoints" / f"step-{standing.step:08d}"
+def _save(folder: Path, module: nn.Module, optimizer: Optimizer | None, state: TrainingState, accelerator: Any) -> None:
+    target = folder / "checkpoints" / f"step-{state.step:08d}"
     aside = target.with_name(target.name + ".part")
     if accelerator.is_main_process:
-        make_room(folder)
+        remove_old_checkpoints(folder)
         aside.mkdir(parents=True)
     accelerator.wait_for_everyone()
     with _quiet():
         save_tensors(_tensors(module, optimizer), checkpoint_id=aside, no_dist=accelerator.num_processes == 1)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        (aside / _STANDING).write_text(json.dumps(asdict(standing)), encoding="utf-8")
+        (aside / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
         if target.exists():
             shutil.rmtree(target)
         os.replace(aside, target)
@@ -127,14 +127,14 @@ def load(folder: Path, module: nn.Module, optimizer: Optimizer | None = None, *,
 
     Error: CheckpointMismatch where it is one of other settings, or damaged.
     """
-    found = saved(folder)
+    found = checkpoints(folder)
     if not found:
         return TrainingState()
     tensors = _tensors(module, optimizer)
     try:
         with _quiet():
             load_tensors(tensors, checkpoint_id=found[-1], no_dist=alone)
-        standing = TrainingState(**json.loads((found[-1] / _STANDING).read_text(encoding="utf-8")))
+        state = TrainingState(**json.loads((found[-1] / _STATE).read_text(encoding="utf-8")))
     except (CheckpointException, RuntimeError, OSError, ValueError, TypeError, KeyError):
         raise CheckpointMismatch(
             f"the checkpoint {found[-1].name} cannot be read, or is not of these settings",
@@ -143,7 +143,7 @@ def load(folder: Path, module: nn.Module, optimizer: Optimizer | None = None, *,
     set_model_state_dict(module, tensors["model"], options=_OPTIONS)
     if optimizer is not None:
         set_optimizer_state_dict(module, optimizer, tensors["optimizer"], options=_OPTIONS)
-    return standing
+    return state
 
 
 def _tensors(module: nn.Module, optimizer: Optimizer | None) -> dict[str, Any]:

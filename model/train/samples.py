@@ -81,7 +81,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Forms:
+class RecordFormat:
     """In which conversations a record is learned from.
 
     letters: closed questions are asked a second time, with their options written out.
@@ -92,11 +92,11 @@ class Forms:
     single_turns: bool = False
 
     @classmethod
-    def by_part(cls, settings: RecordSettings) -> dict[str, "Forms"]:
+    def by_part(cls, settings: RecordSettings) -> dict[str, "RecordFormat"]:
         """Of each record set, by its name."""
         return {name: cls(settings.letters, name in settings.single_turns) for name in settings.data}
 
-    def of(self, record: Record) -> Iterator[tuple[tuple[Turn, ...], Sequence[Region]]]:
+    def conversations(self, record: Record) -> Iterator[tuple[tuple[Turn, ...], Sequence[Region]]]:
         """The conversations about a record, each with its regions."""
         whole = record.conversation()
         for turns in ((turn,) for turn in whole) if self.single_turns else (whole,):
@@ -108,14 +108,19 @@ class Forms:
 class Samples(Dataset[Sample]):
     """The samples of a mixture, each determined by its place in the order.
 
-    length: tokens of a row.  forms: those of each part, by its name.
+    length: tokens of a row.  formats: those of each part, by its name.
     Errors, when one is read: those of records, and ImageUnreadable for an image that is not there.
     """
 
     def __init__(
-        self, mixture: Mixture, processor: GPT4RoIProcessor, *, length: int, forms: Mapping[str, Forms] | None = None
+        self,
+        mixture: Mixture,
+        processor: GPT4RoIProcessor,
+        *,
+        length: int,
+        formats: Mapping[str, RecordFormat] | None = None,
     ) -> None:
-        self.mixture, self.processor, self.length, self.forms = mixture, processor, length, forms or {}
+        self.mixture, self.processor, self.length, self.formats = mixture, processor, length, formats or {}
         self.prefix = prefix_ids(processor)
 
     def __len__(self) -> int:
@@ -134,7 +139,7 @@ class Samples(Dataset[Sample]):
             blank = load_image(Image.new("RGB", (_BLANK, _BLANK)))
             reasons = [f"{each.id}: {error.problem}" for each in records]
             return Sample(self.processor.pixels([blank.pixels])[0], self.processor.region_inputs([], blank), [], reasons)
-        conversations, regions = encode_records(self.processor, self.prefix, records, self.forms.get(part.name, Forms()))
+        conversations, regions = encode_records(self.processor, self.prefix, records, self.formats.get(part.name, RecordFormat()))
         rows, long = pack(self.prefix, conversations, length=self.length)
         left_out = [f"{each}: longer than {self.length} tokens" for each in long]
         pixels = self.processor.pixels([image.pixels])[0]
@@ -157,7 +162,10 @@ class Samples(Dataset[Sample]):
 
 
 def encode_records(
-    processor: GPT4RoIProcessor, prefix: Sequence[int], records: Sequence[Record], forms: Forms = Forms()
+    processor: GPT4RoIProcessor,
+    prefix: Sequence[int],
+    records: Sequence[Record],
+    format: RecordFormat = RecordFormat(),
 ) -> tuple[list[Conversation], list[Region]]:
     """Conversations about one image, and its regions: one that several share is there once.
 
@@ -166,7 +174,7 @@ def encode_records(
     places: dict[Any, int] = {}
     regions: list[Region] = []
     conversations = []
-    for record, (turns, given) in ((each, form) for each in records for form in forms.of(each)):
+    for record, (turns, given) in ((each, form) for each in records for form in format.conversations(each)):
         prompt = processor.render(turns, given)
         ids, labels = processor.encode(prompt)
         if ids[: len(prefix)] != list(prefix):

@@ -90,7 +90,7 @@ class Start:
 
     def _description(self) -> tuple[GPT4RoIConfig, GPT4RoIProcessor]:
         if self.folder is None:
-            config, processor = _described(self)
+            config, processor = _describe_bases(self)
             config.text_config.vocab_size = max(config.vocab_size, len(processor.tokenizer))  # type: ignore[union-attr]
             return config, processor
         path = self.path()
@@ -123,7 +123,7 @@ def prepare(model: GPT4RoIForConditionalGeneration, settings: RecordSettings, ra
     torch.manual_seed(settings.seed)
     random = tuple(dict.fromkeys(random))
     for part in random:
-        restart(model, part)
+        reinitialize(model, part)
     if settings.lora:
         add_adapters(model, settings.lora)
     learning = freeze_all_but(model, settings.trained)
@@ -159,7 +159,7 @@ def _check_learning(model: GPT4RoIForConditionalGeneration, trained: Iterable[st
             raise InvalidSetting(problem, do=f"{give}name {part} under trained")
 
 
-def restart(model: GPT4RoIForConditionalGeneration, part: str) -> None:
+def reinitialize(model: GPT4RoIForConditionalGeneration, part: str) -> None:
     """Give a part random weights, as a new model has.  Error: InvalidSetting."""
     if part not in ("region_encoder", "projector", "vision_tower"):
         raise InvalidSetting(f"{part!r} cannot start anew", do="reset region_encoder, projector or vision_tower")
@@ -208,7 +208,7 @@ def _from_bases(start: Start) -> tuple[GPT4RoIForConditionalGeneration, GPT4RoIP
 
     The published sizes hold for everything that the bases do not fix.
     """
-    config, processor = _described(start)
+    config, processor = _describe_bases(start)
     with torch.device("meta"):
         model = GPT4RoIForConditionalGeneration._from_config(config, dtype=torch.float32)
     model.vision_tower = _tower(Path(start.vision or ""))
@@ -216,10 +216,10 @@ def _from_bases(start: Start) -> tuple[GPT4RoIForConditionalGeneration, GPT4RoIP
     config.text_config = model.language_model.config
     for part in ("region_encoder", "projector"):
         getattr(model, part).to_empty(device="cpu")
-        restart(model, part)
+        reinitialize(model, part)
     if start.projector:
-        _take_projector(model, Path(start.projector))
-    _more_tokens(model, processor.tokenizer)
+        _load_projector(model, Path(start.projector))
+    _extend_vocabulary(model, processor.tokenizer)
     return model, processor
 
 
@@ -239,7 +239,7 @@ def _language_model(folder: Path, config: Any) -> Any:
     return model
 
 
-def _described(start: Start) -> tuple[GPT4RoIConfig, GPT4RoIProcessor]:
+def _describe_bases(start: Start) -> tuple[GPT4RoIConfig, GPT4RoIProcessor]:
     """The configuration, with as many tokens as the language model has rows, and the processor with the architecture's tokens."""
     language, vision = Path(start.language_model or ""), Path(start.vision or "")
     tokenizer = load_tokenizer([language])
@@ -300,7 +300,7 @@ def _grid(config: Any) -> tuple[int, int]:
     return side, count - side**2
 
 
-def _take_projector(model: GPT4RoIForConditionalGeneration, file: Path) -> None:
+def _load_projector(model: GPT4RoIForConditionalGeneration, file: Path) -> None:
     """LLaVA's projector, under whatever prefix it was saved.  Errors: ModelNotFound, CheckpointMismatch."""
     if not file.is_file():
         raise ModelNotFound(f"there is no projector {file.name!r}", do="give LLaVA's file mm_projector.bin")
@@ -318,7 +318,7 @@ def _take_projector(model: GPT4RoIForConditionalGeneration, file: Path) -> None:
             target.copy_(value)
 
 
-def _more_tokens(model: GPT4RoIForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> None:
+def _extend_vocabulary(model: GPT4RoIForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> None:
     """Rows for the architecture's tokens; they start as the mean of the others, which no token is far from."""
     rows, wanted = model.config.vocab_size, len(tokenizer)
     if wanted > rows:

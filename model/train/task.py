@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.utils.data import Dataset
 
-Figures = dict[str, float]
+Metrics = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class Task(ABC):
     module: holds all that learns; the rest of it is frozen.  optimizer: each group has a `share` of the learning rate.
     samples: each determined by its place in the order, `steps * batch` of them.
     collate: samples -> one batch; like `samples` it goes to the processes that read, and so holds no sharded module.
-    figures: columns of the log beside the loss.  shown: those of them that the progress bar shows.
+    metrics: columns of the log beside the loss.  bar_metrics: those of them that the progress bar shows.
     """
 
     phase: str
@@ -66,13 +66,13 @@ class Task(ABC):
     optimizer: AdamW
     samples: Dataset[Any]
     collate: Callable[[Sequence[Any]], Any]
-    figures: tuple[str, ...]
-    shown: tuple[str, ...]
+    metrics: tuple[str, ...]
+    bar_metrics: tuple[str, ...]
     num_parameters: int = 0  # that each token passes through
 
     @abstractmethod
-    def loss(self, batch: Any) -> tuple[Tensor, Figures]:
-        """The sum to minimise over a batch, which the loop divides by the batches' weights; and figures for the log."""
+    def loss(self, batch: Any) -> tuple[Tensor, Metrics]:
+        """The sum to minimise over a batch, which the loop divides by the batches' weights; and metrics for the log."""
 
     @abstractmethod
     def ids(self, places: Sequence[int]) -> list[str]:
@@ -90,6 +90,6 @@ class Task(ABC):
         """Lines about what belongs to a batch and is not learned from."""
         return []
 
-    def evaluate(self) -> Figures:
-        """Figures on what is held out."""
+    def evaluate(self) -> Metrics:
+        """Metrics on what is held out."""
         return {}

@@ -245,7 +245,7 @@ def _plan(
 ) -> None:
     from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
     from roi_agent.model.train.mixture import open_parts
-    from roi_agent.model.train.plan import count_data, make_plan
+    from roi_agent.model.train.plan import count_data, estimate
     from roi_agent.model.train.settings import RecordSettings
     from roi_agent.model.train.starting import Start
 
@@ -258,7 +258,7 @@ def _plan(
     if data is not None and processor is not None:
         parts = open_parts(data, settings.data, conversations=settings.conversations)
         counted = count_data(settings, parts, processor)
-    made = make_plan(settings, model, processes=processes, random=random, data=counted)
+    made = estimate(settings, model, processes=processes, random=random, data=counted)
     if as_json:
         print_json(made.to_dict())
         return

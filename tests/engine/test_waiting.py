@@ -162,7 +162,7 @@ def test_an_errand_waits_for_the_questions_and_forgets_the_images(nano: LocalReg
     assert seen == [(True, 0)]
     assert later.result().cached == 0
     with pytest.raises(ValueError, match="broken"):
-        engine.alone(lambda: (_ for _ in ()).throw(ValueError("broken")))
+        engine.run_exclusively(lambda: (_ for _ in ()).throw(ValueError("broken")))
     assert engine.submit(requests[1]).result().text
 
 

@@ -76,7 +76,7 @@ def test_a_mask_is_part_of_what_a_vector_is_kept_under(nano: LocalRegionModel, s
     engine = Engine(Runner(nano.model, nano.processor))
     for _ in range(2):  # computed anew, and kept
         assert [ids_of(each.result()) for each in engine.submit_all(asked)] == expected
-    (kept,) = engine.cache._kept.values()
+    (kept,) = engine.cache._images.values()
     assert len(kept.vectors) == 4 and len({tuple(vector.tolist()) for vector in kept.vectors.values()}) == 4
     alone = Engine(Runner(nano.model, nano.processor))
     assert [ids_of(alone.submit(each).result()) for each in reversed(asked)] == expected[::-1]

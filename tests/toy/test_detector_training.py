@@ -131,13 +131,13 @@ def test_a_few_steps_lower_the_loss(trainee: DetectorTrainee) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     losses = []
     for _ in range(12):
-        loss, figures = detection_loss(model, batch)
+        loss, metrics = detection_loss(model, batch)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())
-        assert set(figures) == set(trainee.figures)
+        assert set(metrics) == set(trainee.metrics)
     assert losses[-1] < 0.8 * losses[0]
 
 

@@ -135,8 +135,8 @@ def test_a_few_steps_lower_the_loss(trainee: SegmenterTrainee) -> None:
         losses.append(loss.item())
     assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
     for _ in range(8):  # every kind of prompt, the second round too
-        loss, figures = prompts_loss(trainee.model, batch)
-        assert torch.isfinite(loss) and "box" in figures
+        loss, metrics = prompts_loss(trainee.model, batch)
+        assert torch.isfinite(loss) and "box" in metrics
 
 
 def rows(folder: Path) -> list[tuple[str, str, str]]:

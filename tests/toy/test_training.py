@@ -153,13 +153,13 @@ def test_every_objective_gives_gradients_to_what_it_reads(objective: str, proces
     dataset = ToyDataset(processor, size=2, first=0, questions=2, weights={}, pixels=objective != "words")
     batch = collate([dataset[0], dataset[1]], pad_id=processor.tokenizer.pad_token_id)
     model = GPT4RoIForConditionalGeneration(GPT4RoIConfig.preset("nano"))
-    loss, figures = OBJECTIVES[objective](model, batch)
+    loss, metrics = OBJECTIVES[objective](model, batch)
     loss.backward()
     reached = {name.split(".")[0] for name, each in model.named_parameters() if each.grad is not None and each.grad.any()}
     assert "region_encoder" in reached
     assert ("vision_tower" in reached) == (objective != "words")
     assert ("language_model" in reached) == (objective != "tower")
-    assert all(0 <= value <= 1 for value in figures.values())
+    assert all(0 <= value <= 1 for value in metrics.values())
 
 
 def test_answers_weigh_as_the_root_of_their_length_however_padded(processor: GPT4RoIProcessor) -> None:
@@ -300,8 +300,8 @@ def test_a_run_that_goes_on_leaves_out_the_batch_at_which_it_diverged(tmp_path: 
 
     def broken(*arguments: Any) -> Any:
         calls.append(1)
-        loss, figures = objective(*arguments)
-        return (loss * float("nan") if len(calls) == 2 else loss), figures
+        loss, metrics = objective(*arguments)
+        return (loss * float("nan") if len(calls) == 2 else loss), metrics
 
     monkeypatch.setitem(OBJECTIVES, "words", broken)
     with pytest.raises(TrainingDiverged, match=r"step 1, on the scenes words/.*without this batch"):

@@ -73,7 +73,7 @@ def test_adapters_are_merged_into_the_result_and_kept_beside_it(root: Path, tmp_
         assert torch.allclose(adapted.state_dict()[name.removeprefix("language_model.")], after[name], atol=1e-6)
     from torch.distributed.checkpoint.filesystem import FileSystemReader
 
-    kept = FileSystemReader(run_checkpoints.saved(tmp_path)[-1]).read_metadata().state_dict_metadata
+    kept = FileSystemReader(run_checkpoints.checkpoints(tmp_path)[-1]).read_metadata().state_dict_metadata
     weights_kept = {name for name in kept if name.startswith("model.")}
     assert not [name for name in weights_kept if "language_model" in name and "lora_" not in name], "what is frozen is not kept"
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.ops import box_convert, box_iou, generalized_box_iou, generalized_box_iou_loss
 
 from roi_agent.model.toy.samples.phrases import PromptedBatch
-from roi_agent.model.train.task import Figures
+from roi_agent.model.train.task import Metrics
 
 _ALPHA, _GAMMA = 0.25, 2.0  # of the focal loss
 _L1, _GIOU = 5.0, 2.0  # weights of a box's two losses beside that of its tokens, in the loss and in matching
@@ -22,8 +22,8 @@ _MIDDLE = 0.25  # of a thing's sides around its centre: cells there belong to it
 _COARSE = 0.3  # things of at least this longer side, of the image's, belong to the coarser maps
 
 
-def detection_loss(model: Any, batch: PromptedBatch) -> tuple[Tensor, Figures]:
-    """The loss of a `GroundingDinoForObjectDetection`, and figures for the log."""
+def detection_loss(model: Any, batch: PromptedBatch) -> tuple[Tensor, Metrics]:
+    """The loss of a `GroundingDinoForObjectDetection`, and metrics for the log."""
     output = model(pixel_values=batch.pixels, input_ids=batch.ids, attention_mask=batch.mask)
     mask = batch.mask.bool()
     length = batch.ids.shape[1]
@@ -33,7 +33,7 @@ def detection_loss(model: Any, batch: PromptedBatch) -> tuple[Tensor, Figures]:
     for logits, boxes in decoder_outputs(model, output, batch):
         matches = matched(logits[..., :length], boxes, mask, batch)
         loss = loss + set_loss(logits[..., :length], boxes, mask, batch, matches)
-    return loss, _figures(logits[..., :length], boxes, batch, matches, output, cells)
+    return loss, _metrics(logits[..., :length], boxes, batch, matches, output, cells)
 
 
 def decoder_outputs(model: Any, output: Any, batch: PromptedBatch) -> list[tuple[Tensor, Tensor]]:
@@ -141,7 +141,7 @@ def _corners(boxes: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _figures(logits: Tensor, boxes: Tensor, batch: PromptedBatch, matches: Places, output: Any, cells: Places) -> Figures:
+def _metrics(logits: Tensor, boxes: Tensor, batch: PromptedBatch, matches: Places, output: Any, cells: Places) -> Metrics:
     """tokens: of the matched queries' own, the share above one half.  box: share of them with an IoU of 0.5.
 
     cell: of the tokens of cells that stand for a thing, the share above one half.  false: the number of other queries in an

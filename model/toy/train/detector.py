@@ -23,7 +23,7 @@ from roi_agent.model.toy.train.detection_loss import detection_loss
 from roi_agent.model.toy.train.domain import fit_domain
 from roi_agent.model.toy.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.toy.train.trainee import Trainee
-from roi_agent.model.train.task import Figures
+from roi_agent.model.train.task import Metrics
 
 REGION_MODEL = Path(__file__).parents[2] / "nano" / "model.safetensors"  # whose vision tower the detector starts from
 _KNOWN = "nano knows only the rendered scenes of the toy world"
@@ -38,8 +38,8 @@ _THRESHOLD = 0.4  # from which score on a box counts as found: absent things sel
 class DetectorTrainee(Trainee):
     """A small Grounding DINO on the trained vision tower of the nano region model."""
 
-    figures = ("tokens", "box", "cell", "false")
-    shown = ("loss", "tokens", "box", "cell")
+    metrics = ("tokens", "box", "cell", "false")
+    bar_metrics = ("loss", "tokens", "box", "cell")
 
     def __init__(self, settings: TrainSettings, folder: Path) -> None:
         self.processor = new_detector_processor()
@@ -56,7 +56,7 @@ class DetectorTrainee(Trainee):
         """Samples -> one batch."""
         return collate_prompted(samples, pad_id=self.processor.tokenizer.pad_token_id)
 
-    def loss(self, phase: PhaseSettings, batch: PromptedBatch) -> tuple[Tensor, Figures]:
+    def loss(self, phase: PhaseSettings, batch: PromptedBatch) -> tuple[Tensor, Metrics]:
         """The detector's loss, whatever the prompts are."""
         return detection_loss(self.model, batch)
 

@@ -1,4 +1,4 @@
-"""What each phase of training minimises: a batch in, a loss and figures for the log out."""
+"""What each phase of training minimises: a batch in, a loss and metrics for the log out."""
 
 from collections.abc import Callable
 
@@ -10,9 +10,9 @@ from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.gpt4roi.processing import IGNORE
 from roi_agent.model.toy.samples.questions import ToyBatch
 from roi_agent.model.toy.world.art import COLOURS, KINDS
-from roi_agent.model.train.task import Figures
+from roi_agent.model.train.task import Metrics
 
-Objective = Callable[[GPT4RoIForConditionalGeneration, ToyBatch], tuple[Tensor, Figures]]
+Objective = Callable[[GPT4RoIForConditionalGeneration, ToyBatch], tuple[Tensor, Metrics]]
 
 _ROWS = 32  # conversations in one pass of the language model
 _NOISE = 0.1  # in every dimension: the language model must bear what the region encoder will not get quite right
@@ -30,7 +30,7 @@ def region_codes(dim: int) -> tuple[Tensor, Tensor]:
     return codes[: len(KINDS)], codes[len(KINDS) :]
 
 
-def words(model: GPT4RoIForConditionalGeneration, batch: ToyBatch) -> tuple[Tensor, Figures]:
+def words(model: GPT4RoIForConditionalGeneration, batch: ToyBatch) -> tuple[Tensor, Metrics]:
     """Questions over symbolic regions: a code for what is in the box, and the box; no image."""
     kinds, colours = region_codes(model.config.region_dim)
     seen = kinds.to(batch.boxes.device)[batch.kinds] + colours.to(batch.boxes.device)[batch.colours]
@@ -39,7 +39,7 @@ def words(model: GPT4RoIForConditionalGeneration, batch: ToyBatch) -> tuple[Tens
     return answer_loss(model, batch, None, vectors)
 
 
-def tower(model: GPT4RoIForConditionalGeneration, batch: ToyBatch) -> tuple[Tensor, Figures]:
+def tower(model: GPT4RoIForConditionalGeneration, batch: ToyBatch) -> tuple[Tensor, Metrics]:
     """What is in each box: the vision tower and the pooling learn to say the codes of kind and colour."""
     assert batch.pixels is not None
     maps = model.region_encoder.fuse(model.vision_features(batch.pixels, model.config.region_layers))
@@ -49,14 +49,14 @@ def tower(model: GPT4RoIForConditionalGeneration, batch: ToyBatch) -> tuple[Tens
     kind_logits, colour_logits = seen @ kinds.T * scale, seen @ colours.T * scale
     loss = F.cross_entropy(kind_logits, batch.kinds) + F.cross_entropy(colour_logits, batch.colours)
     loss = loss + F.mse_loss(seen, kinds[batch.kinds] + colours[batch.colours])
-    figures = {
+    metrics = {
         "kind_in_box": _share(kind_logits.argmax(-1) == batch.kinds),
         "colour_in_box": _share(colour_logits.argmax(-1) == batch.colours),
     }
-    return loss, figures
+    return loss, metrics
 
 
-def questions(model: GPT4RoIForConditionalGeneration, batch: ToyBatch) -> tuple[Tensor, Figures]:
+def questions(model: GPT4RoIForConditionalGeneration, batch: ToyBatch) -> tuple[Tensor, Metrics]:
     """The paper's loss: the answers' tokens, given pixels and boxes. An image and its regions are encoded once."""
     assert batch.pixels is not None
     image = model.encode_image(batch.pixels)
@@ -67,7 +67,7 @@ def questions(model: GPT4RoIForConditionalGeneration, batch: ToyBatch) -> tuple[
 
 def answer_loss(
     model: GPT4RoIForConditionalGeneration, batch: ToyBatch, image_tokens: Tensor | None, vectors: Tensor
-) -> tuple[Tensor, Figures]:
+) -> tuple[Tensor, Metrics]:
     """Cross entropy on the labelled tokens, a mean weighted by answers; the head runs on those positions only.
 
     image_tokens: (R, tokens, hidden).  vectors: (K, hidden), one for each box of the batch.
@@ -89,15 +89,15 @@ def answer_loss(
     right = torch.ones_like(learned)
     right[learned] = logits.argmax(-1) == targets
     exact = right.all(1)
-    figures = {"exact": _share(exact)}
+    metrics = {"exact": _share(exact)}
     families = sorted(set(batch.families))
     for family in families:
         rows = torch.tensor([each == family for each in batch.families], device=exact.device)
-        figures[family] = _share(exact[rows])
+        metrics[family] = _share(exact[rows])
     # An answer weighs as the root of its length: by tokens, "yes" would hardly count beside a sentence.
     lengths = learned.sum(1, keepdim=True)
     weights = (learned / lengths.sqrt())[learned] / lengths.sqrt().sum()
-    return (F.cross_entropy(logits, targets, reduction="none") * weights).sum(), figures
+    return (F.cross_entropy(logits, targets, reduction="none") * weights).sum(), metrics
 
 
 def _share(right: Tensor) -> float:

@@ -23,8 +23,8 @@ from roi_agent.model.toy.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.toy.train.trainee import Trainee
 from roi_agent.model.train import loop
 from roi_agent.model.train.parameters import freeze_all_but
-from roi_agent.model.train.run_checkpoints import check_same_run, make_room, newest_step, note_run
-from roi_agent.model.train.task import Figures, Task
+from roi_agent.model.train.run_checkpoints import check_same_run, newest_step, record_run, remove_old_checkpoints
+from roi_agent.model.train.task import Metrics, Task
 from roi_agent.model.utils.progress import waiting
 
 # What a preset trains; all others are sizes of the region model.
@@ -54,9 +54,9 @@ def train(settings: TrainSettings, folder: Path, *, only: str | None = None, sho
         task = Phase(settings, phase, trainee)
         check_same_run(place, task.described)
         if only in (None, phase.name) or newest_step(place) >= phase.steps:
-            note_run(place, task.described)
+            record_run(place, task.described)
             loop.run(task, place, folder, accelerator, show_progress=show_progress)
-            make_room(place)
+            remove_old_checkpoints(place)
     target = folder / "model"
     with waiting("writing the model", show_progress), without_bars():
         trainee.save(target)
@@ -70,7 +70,7 @@ class Phase(Task):
 
     def __init__(self, settings: TrainSettings, phase: PhaseSettings, trainee: Trainee) -> None:
         self.settings, self.trainee = phase, trainee
-        self.phase, self.figures, self.shown = phase.name, trainee.figures, trainee.shown
+        self.phase, self.metrics, self.bar_metrics = phase.name, trainee.metrics, trainee.bar_metrics
         self.schedule, self.first = settings.schedule(phase), settings.first_scene(phase)
         self.described = {**asdict(phase), "preset": settings.preset, "seed": settings.seed, "first_scene": self.first}
         self.samples, self.collate = trainee.dataset(phase, self.first), trainee.collate
@@ -79,7 +79,7 @@ class Phase(Task):
         groups = parameter_groups(self.module, phase.rates)
         self.optimizer = torch.optim.AdamW(groups, lr=phase.learning_rate, weight_decay=phase.weight_decay, betas=(0.9, 0.98))
 
-    def loss(self, batch: Any) -> tuple[Tensor, Figures]:
+    def loss(self, batch: Any) -> tuple[Tensor, Metrics]:
         """What the phase minimises: a mean over the batch."""
         return self.trainee.loss(self.settings, batch)
 

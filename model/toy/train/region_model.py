@@ -17,14 +17,14 @@ from roi_agent.model.toy.train.objectives import OBJECTIVES
 from roi_agent.model.toy.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.toy.train.tokenizer import train_tokenizer
 from roi_agent.model.toy.train.trainee import Trainee
-from roi_agent.model.train.task import Figures
+from roi_agent.model.train.task import Metrics
 
 
 class RegionModelTrainee(Trainee):
     """GPT4RoI of a preset, from nothing."""
 
-    figures = ("exact", "kind_in_box", "colour_in_box", *FAMILY_NAMES)
-    shown = ("loss", "exact", "kind_in_box", "colour_in_box")
+    metrics = ("exact", "kind_in_box", "colour_in_box", *FAMILY_NAMES)
+    bar_metrics = ("loss", "exact", "kind_in_box", "colour_in_box")
 
     def __init__(self, settings: TrainSettings, folder: Path) -> None:
         config = GPT4RoIConfig.preset(settings.preset)
@@ -48,7 +48,7 @@ class RegionModelTrainee(Trainee):
         """Samples -> one batch."""
         return collate(samples, pad_id=self.processor.tokenizer.pad_token_id)
 
-    def loss(self, phase: PhaseSettings, batch: ToyBatch) -> tuple[Tensor, Figures]:
+    def loss(self, phase: PhaseSettings, batch: ToyBatch) -> tuple[Tensor, Metrics]:
         """The loss of the phase's objective."""
         return OBJECTIVES[phase.objective](self.model, batch)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, mse_loss, sigmoid
 
 from roi_agent.model.toy.samples.prompts import POINTS, PointedBatch
-from roi_agent.model.train.task import Figures
+from roi_agent.model.train.task import Metrics
 
 _FOCAL, _QUALITY = 20.0, 1.0  # weights beside dice
 _GAMMA = 2.0
@@ -24,14 +24,14 @@ _SHIFT = 3  # pixels of the low resolution by which a rough mask is off at most
 Prompts = dict[str, Tensor]
 
 
-def boxes_loss(model: Any, batch: PointedBatch) -> tuple[Tensor, Figures]:
+def boxes_loss(model: Any, batch: PointedBatch) -> tuple[Tensor, Metrics]:
     """Masks from boxes alone."""
     embeddings = model.vision_encoder(batch.pixels).last_hidden_state
     loss, iou, _ = decoded_loss(model, embeddings, {"input_boxes": batch.boxes}, batch.masks, several=_chance(0.5))
     return loss, {"box": iou}
 
 
-def prompts_loss(model: Any, batch: PointedBatch) -> tuple[Tensor, Figures]:
+def prompts_loss(model: Any, batch: PointedBatch) -> tuple[Tensor, Metrics]:
     """Masks from a box, from one point, and now and then from several, from both, or from a mask."""
     embeddings = model.vision_encoder(batch.pixels).last_hidden_state
     box, box_iou, logits = decoded_loss(model, embeddings, {"input_boxes": batch.boxes}, batch.masks, several=_chance(0.25))
@@ -41,11 +41,11 @@ def prompts_loss(model: Any, batch: PointedBatch) -> tuple[Tensor, Figures]:
         prompts = {"input_points": torch.cat([prompts["input_points"], nowhere], 1)}
         prompts["input_labels"] = torch.ones(prompts["input_points"].shape[:3], dtype=torch.long, device=nowhere.device)
     pointing, iou, _ = decoded_loss(model, embeddings, prompts, batch.masks, several=several)
-    loss, figures = box + pointing, {"box": box_iou, name: iou}
+    loss, metrics = box + pointing, {"box": box_iou, name: iou}
     if _chance(_REFINED):
-        refined, figures["refined"] = _second_round(model, embeddings, batch, logits)
+        refined, metrics["refined"] = _second_round(model, embeddings, batch, logits)
         loss = loss + refined
-    return loss, figures
+    return loss, metrics
 
 
 def decoded_loss(

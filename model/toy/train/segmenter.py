@@ -20,7 +20,7 @@ from roi_agent.model.toy.train.domain import fit_domain
 from roi_agent.model.toy.train.segmentation_loss import boxes_loss, prompts_loss
 from roi_agent.model.toy.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.toy.train.trainee import Trainee
-from roi_agent.model.train.task import Figures
+from roi_agent.model.train.task import Metrics
 
 _KNOWN = "nano knows only the rendered scenes of the toy world"
 _IMAGE_SIZE, _PATCH_SIZE = 128, 8  # pixels
@@ -30,8 +30,8 @@ _ENCODER_WIDTH, _WIDTH = 128, 96  # an image is encoded once, and decoded for ev
 class SegmenterTrainee(Trainee):
     """A small SAM, from nothing."""
 
-    figures = ("box", "point", "points", "both", "refined")
-    shown = ("box", "point")
+    metrics = ("box", "point", "points", "both", "refined")
+    bar_metrics = ("box", "point")
 
     def __init__(self, settings: TrainSettings, folder: Path) -> None:
         self.processor = new_segmenter_processor()
@@ -45,8 +45,8 @@ class SegmenterTrainee(Trainee):
         """Samples -> one batch."""
         return collate_pointed(samples)
 
-    def loss(self, phase: PhaseSettings, batch: PointedBatch) -> tuple[Tensor, Figures]:
-        """From boxes alone, or from prompts of every kind; the figures are IoUs of the masks that the model thinks best."""
+    def loss(self, phase: PhaseSettings, batch: PointedBatch) -> tuple[Tensor, Metrics]:
+        """From boxes alone, or from prompts of every kind; the metrics are IoUs of the masks that the model thinks best."""
         return (boxes_loss if phase.objective == "boxes" else prompts_loss)(self.model, batch)
 
     def save(self, target: Path) -> None:

@@ -9,18 +9,18 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from roi_agent.model.toy.train.settings import PhaseSettings
-from roi_agent.model.train.task import Figures
+from roi_agent.model.train.task import Metrics
 
 
 class Trainee(ABC):
     """A model, the samples it learns from, and how it is judged and kept.
 
-    figures: names of the log's columns beside the loss.  shown: those of them that stand behind the progress bar.
+    metrics: names of the log's columns beside the loss.  bar_metrics: those of them that stand behind the progress bar.
     """
 
     model: nn.Module
-    figures: tuple[str, ...]
-    shown: tuple[str, ...]
+    metrics: tuple[str, ...]
+    bar_metrics: tuple[str, ...]
 
     @abstractmethod
     def dataset(self, phase: PhaseSettings, first: int) -> Dataset[Any]:
@@ -31,8 +31,8 @@ class Trainee(ABC):
         """Samples -> one batch."""
 
     @abstractmethod
-    def loss(self, phase: PhaseSettings, batch: Any) -> tuple[Tensor, Figures]:
-        """What the phase minimises, with figures for the log."""
+    def loss(self, phase: PhaseSettings, batch: Any) -> tuple[Tensor, Metrics]:
+        """What the phase minimises, with metrics for the log."""
 
     @abstractmethod
     def save(self, target: Path) -> None:
