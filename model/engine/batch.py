@@ -1,4 +1,4 @@
-"""The questions that are being answered together: read, moved on token by token, and let go where they end."""
+"""The running batch: prefills questions, decodes them token by token, and removes those that finish."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -23,10 +23,10 @@ Outcome = Completion | RoiAgentError
 
 
 class Batch:
-    """The questions in parts, each of which is one pass of the model: those of like length together, as far as memory allows.
+    """Running questions in parts of similar length, each part one pass of the model.
 
-    Work that fails is done again in halves, down to the single question whose fault it is.
-    max_questions: at once.  finished: completions and errors, until the engine delivers them.
+    A pass that fails is retried in halves, down to the question that causes the failure.
+    max_questions: running at once.  finished: completions and errors, until the engine delivers them.
     deferred: questions that return to the queue, until others free their memory.
     capacity: questions at once, in all and in one part: fewer than max_questions after memory ran out, one more for each answer.
     """
@@ -48,7 +48,7 @@ class Batch:
         return [each for part in self._parts for each in part.questions]
 
     def drop(self) -> None:
-        """Let go of questions that were taken back or are too late."""
+        """Remove questions that were cancelled or whose deadline has passed."""
         kept = [
             (part, [each for each in part.questions if self.is_active(each.pending, "being answered")]) for part in self._parts
         ]
@@ -57,20 +57,20 @@ class Batch:
             self.capacity = self._max
 
     def is_active(self, pending: RequestHandle, doing: str) -> bool:
-        """Whether it was neither taken back nor is too late; else it is over."""
+        """Whether the question was neither cancelled nor timed out; otherwise it is finished with that error."""
         error = pending.ended(doing)
         if error is not None:
             self.finished.append((pending, error))
         return error is None
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Remove all questions."""
         self._parts = []
 
     # ------------------------------------------------------------ new questions
 
     def prefill(self, new: Sequence[Question]) -> None:
-        """Put new questions through the model; those that go on join the others."""
+        """Prefill new questions; the unfinished ones join the batch."""
         going = [each for each in new if self.is_active(each.pending, "read")]
         prefix, heads = len(self._runner.prefix_ids), self._runner.heads
         for group in group_by_length([each.length for each in going], prefix=prefix, heads=heads):
@@ -88,22 +88,22 @@ class Batch:
             self._prefill(new[len(new) // 2 :])
             return
         rows, logits = read
-        self._cache.shrink()  # images have grown by the vectors of new regions
+        self._cache.shrink()  # the vectors of new regions made the images larger
         going = [row for row, each in zip(new, logits, strict=True) if self._start(row, each)]
         for part in self._narrow(Part(new, rows), going):
             self._add(part)
 
     def refuse(self, pending: RequestHandle, error: RoiAgentError, *, others: int) -> None:
-        """End a question that failed; where others take the memory that it needs, it waits until one of them has ended."""
+        """Finish a failed question, or defer it until running questions (`others`) free the memory that it needs."""
         if isinstance(error, OutOfMemory) and others:
             self.deferred.append(pending)
             self.capacity = others
         else:
             self.finished.append((pending, error))
-            self.capacity = self._max  # the fault was its own
+            self.capacity = self._max  # the question itself was too large
 
     def _start(self, row: Question, logits: Tensor) -> bool:
-        """The first token of a question, of logits (1, V), or its score, of (n, V); whether it goes on."""
+        """Sample the first token from logits (1, V), or score labels from (n, V); returns whether the question continues."""
         labels = row.pending.request.labels
         row.pending.first_s = row.pending.seconds()
         if labels is None:
@@ -116,7 +116,7 @@ class Batch:
         return False
 
     def _add(self, new: Part) -> None:
-        """Join a part of questions of like length, where that fits."""
+        """Merge with a part of similar length if there is room."""
         for place, part in enumerate(self._parts):
             count = len(part) + len(new)
             if count > self.capacity or not similar_lengths([each.length for each in (*part.questions, *new.questions)]):
@@ -130,7 +130,7 @@ class Batch:
     # ------------------------------------------------------------ steps
 
     def step(self) -> None:
-        """One token more for all."""
+        """Decode one token for every question."""
         if not self._parts:
             return
         self.steps += 1
@@ -138,13 +138,13 @@ class Batch:
         self._parts = [left for part in self._parts for left in self._advance(part)]
 
     def _merge_parts(self) -> None:
-        """Join parts that were split, or that others left small."""
+        """Merge parts that were split or have shrunk."""
         parts, self._parts = self._parts, []
         for part in parts:
             self._add(part)
 
     def _advance(self, part: Part) -> list[Part]:
-        """A part one token further, without the questions that have ended; in halves where it fails."""
+        """Decode one token of a part, in halves if that fails; returns parts without the finished questions."""
         tokens = [each.next for each in part.questions]
         logits = self.attempt(lambda: self._runner.step(part.rows, tokens), len(part), again=len(part) == 1)
         if isinstance(logits, Tensor):
@@ -152,13 +152,13 @@ class Batch:
             return self._narrow(part, self._sample(part.questions, logits))
         if len(part) == 1:
             self.finished.append((part.questions[0].pending, logits))
-            self.capacity = self._max  # the fault was its own
+            self.capacity = self._max  # the question itself was too large
             return []
         middle = len(part) // 2
         return [*self._advance(part.cut(0, middle)), *self._advance(part.cut(middle, len(part)))]
 
     def _sample(self, rows: list[Question], logits: Tensor) -> list[Question]:
-        """Pick the next token of each row, of logits (B, V), and tell what it says; gives the rows that go on."""
+        """Sample the next token of each row from logits (B, V) and emit its text; returns the rows that continue."""
         best = self.attempt(lambda: _greedy(logits), len(rows), again=len(rows) == 1)
         if isinstance(best, RoiAgentError):
             if len(rows) == 1:
@@ -169,7 +169,7 @@ class Batch:
         return [row for row, (every, token, score) in zip(rows, best, strict=True) if self._append(row, every, token, score)]
 
     def _append(self, row: Question, every: Tensor, token: int, score: float) -> bool:
-        """Write a token; whether the question goes on."""
+        """Append a token to an answer; returns whether the question continues."""
         piece = self.attempt(lambda: row.sampler.write(every, token, score), 1, again=True)
         if isinstance(piece, RoiAgentError):
             self.finished.append((row.pending, piece))
@@ -198,10 +198,10 @@ class Batch:
             score=score,
         )
         self.finished.append((pending, written))
-        self.capacity = min(self._max, self.capacity + 1)  # memory that was short may be there again
+        self.capacity = min(self._max, self.capacity + 1)  # memory may be free again
 
     def _narrow(self, part: Part, going: list[Question]) -> list[Part]:
-        """A part with these of its questions only, which are in their order; in several parts where memory is short."""
+        """Narrow a part to some of its questions, kept in order; returns several parts if memory is short."""
         if not going or len(going) == len(part):
             return [part] if going else []
         ids = {id(each) for each in going}
@@ -216,10 +216,9 @@ class Batch:
     # ------------------------------------------------------------ failures
 
     def attempt(self, work: Callable[[], _T], count: int, *, again: bool = False) -> _T | RoiAgentError:
-        """What the work for so many questions gives, or the error that it ends with.
+        """Run work on `count` questions; returns its result or its error.
 
-        Where memory ran out, images are forgotten, and fewer questions are taken for a while.
-        again: do the work once more then.
+        On out of memory, the image cache is cleared and the capacity lowered.  again: then retry once.
         """
         done = _run_guarded(work)
         if isinstance(done, OutOfMemory):
@@ -233,33 +232,33 @@ class Batch:
 
 
 def _run_guarded(work: Callable[[], _T]) -> _T | RoiAgentError:
-    """What the work gives, or its error; then nothing holds the tensors of work that failed."""
+    """The result of the work, or its error, stripped of frames that hold tensors."""
     try:
         return work()
     except Exception as error:
         failure = as_coded_error(error)
-        clear_frames(error.__traceback__)  # whoever keeps the error, such as a log, does not keep the tensors
+        clear_frames(error.__traceback__)  # keeping the error, as a log does, must not keep the tensors
     return failure
 
 
 def _greedy(logits: Tensor) -> list[tuple[Tensor, int, float]]:
-    """Of each row of logits (B, V) the log-probabilities, and the likeliest token with its own."""
+    """For each row of logits (B, V): log-probabilities, the most likely token, and its log-probability."""
     scores = logits.float().log_softmax(-1)
     best = scores.max(-1)
     return list(zip(scores, best.indices.tolist(), best.values.tolist(), strict=True))
 
 
 def _score(logits: Tensor, labels: Sequence[int]) -> float:
-    """Mean log-probability of the labels that are given, at logits (n, V)."""
+    """Mean log-probability of the labels at or above 0, given logits (n, V)."""
     learned = torch.tensor([label for label in labels if label >= 0], device=logits.device)
     return logits.float().log_softmax(-1).gather(1, learned[:, None]).mean().item()
 
 
 def as_coded_error(error: Exception) -> RoiAgentError:
-    """The error under which it is told, without the traceback, whose frames hold tensors."""
+    """The error as a coded one, without its traceback, whose frames hold tensors."""
     if isinstance(error, RoiAgentError):
         return type(error)(error.problem, do=error.do)
-    # The allocator of the CPU has no exception of its own.
+    # The CPU allocator raises a plain RuntimeError.
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
         return OutOfMemory("the question does not fit in the memory of the device", do="ask about fewer regions, or free memory")
     _log.error("the model broke", exc_info=error)

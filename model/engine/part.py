@@ -1,4 +1,4 @@
-"""Questions that are being answered, and parts of them that go through the model together."""
+"""Running questions, and the parts of a batch that share a pass."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from roi_agent.model.engine.sampler import TokenSampler
 
 @dataclass(eq=False, slots=True)
 class Question:
-    """A question that is being answered.  next: the token that goes in at the next step."""
+    """A running question.  next: the input token of the next step."""
 
     pending: RequestHandle
     image: CachedImage
@@ -20,13 +20,13 @@ class Question:
 
     @property
     def length(self) -> int:
-        """Tokens of its own so far: all but those of its image's prefix."""
+        """Tokens so far after the prefix of its image."""
         return len(self.pending.request.ids) - self.image.prefix.length + len(self.sampler.ids)
 
 
 @dataclass(eq=False, slots=True)
 class Part:
-    """Questions that go through the model in one pass, and their rows in the same order; rows of one image stand side by side."""
+    """Questions that share a pass, and their rows in the same order; rows of one image are adjacent."""
 
     questions: list[Question]
     rows: BatchedKVCache
@@ -35,11 +35,11 @@ class Part:
         return len(self.questions)
 
     def cut(self, start: int, end: int) -> "Part":
-        """Neighbouring questions, without a copy of their rows."""
+        """Adjacent questions, without a copy of their rows."""
         return Part(self.questions[start:end], self.rows.cut(start, end))
 
     def take(self, indices: Sequence[int]) -> "Part":
-        """Some of the questions, in their order."""
+        """Some of the questions, in order."""
         return Part([self.questions[index] for index in indices], self.rows.take(indices))
 
     def join(self, other: "Part") -> "Part":

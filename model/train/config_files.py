@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from numbers import Real
 from pathlib import Path
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args
 
 import yaml
@@ -71,7 +71,8 @@ def check_numbers(
     where: the beginning of the error.  Error: InvalidSetting.
     """
     for each in fields(settings):
-        value, choices = getattr(settings, each.name), get_args(each.type) or (each.type,)
+        value = getattr(settings, each.name)
+        choices = get_args(each.type) if isinstance(each.type, UnionType) else (each.type,)
         if value is None and NoneType in choices:
             continue
         wrong = int in choices and (not isinstance(value, int) or isinstance(value, bool))

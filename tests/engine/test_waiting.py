@@ -116,7 +116,7 @@ def test_a_full_queue_refuses_and_keeps_what_it_has(
     running = engine.submit(requests[0])
     assert gate.reached.wait(30)
     waiting = engine.submit_all(requests[1:3])
-    with pytest.raises(QueueFull, match="2 questions wait and 1 more came; 2 may wait"):
+    with pytest.raises(QueueFull, match="the queue holds 2 questions and 1 more arrived; its limit is 2"):
         engine.submit(requests[3])
     gate.open.set()
     assert [ids_of(each.result()) for each in (running, *waiting)] == expected[:3]
