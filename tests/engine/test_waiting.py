@@ -45,9 +45,9 @@ def test_a_question_is_taken_back_in_any_phase(
     for each in (first, waiting):
         each.cancel()
     gate.open.set()
-    with pytest.raises(Cancelled, match="taken back"):
+    with pytest.raises(Cancelled, match="cancelled while being answered"):
         first.result()
-    with pytest.raises(Cancelled, match="while it was waiting"):
+    with pytest.raises(Cancelled, match="cancelled while waiting"):
         waiting.result()
     assert ids_of(second.result()) == expected[1]
     done = engine.counters()
@@ -149,16 +149,16 @@ async def test_a_stream_that_is_left_early_frees_its_place(nano: LocalRegionMode
         await asyncio.to_thread(pending.result)
 
 
-def test_an_errand_waits_for_the_questions_and_forgets_the_images(nano: LocalRegionModel, requests: list[Request]) -> None:
+def test_exclusive_work_waits_for_the_questions_and_forgets_the_images(nano: LocalRegionModel, requests: list[Request]) -> None:
     gate = Gate("step")
     engine = Engine(Watched(nano, gate))
     running, seen = engine.submit(requests[0]), []
     assert gate.reached.wait(30)
-    errand = threading.Thread(target=engine.alone, args=(lambda: seen.append((running.done, len(engine.cache))),))
-    errand.start()
+    work = threading.Thread(target=engine.run_exclusively, args=(lambda: seen.append((running.done, len(engine.cache))),))
+    work.start()
     later = engine.submit(requests[1])
     gate.open.set()
-    errand.join(30)
+    work.join(30)
     assert seen == [(True, 0)]
     assert later.result().cached == 0
     with pytest.raises(ValueError, match="broken"):

@@ -235,8 +235,9 @@ def test_single_turns_are_read_as_if_each_were_asked_alone(
 
 
 def test_only_the_named_sets_are_read_turn_by_turn() -> None:
+    sets = {"coco-train": 1.0, "vcr-train": 1.0}
     settings = RecordSettings(
-        "nano", ("projector",), {"coco-train": 1.0, "vcr-train": 1.0}, 4, letters=True, single_turns=("coco-train",)
+        model="nano", trained=("projector",), data=sets, batch=4, letters=True, single_turns=("coco-train",)
     )
     assert RecordFormat.by_part(settings) == {
         "coco-train": RecordFormat(True, True),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -102,7 +103,9 @@ def test_processes_of_torchrun_on_one_node_or_two_train_together(root: Path, tmp
     train_on_records(one, show_progress=False)
     values = {name: value for name, value in asdict(one.settings).items() if value is not None}
     (root / "torchrun.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(values))))
-    store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)  # holds a rendezvous of two nodes
+    store: Any = torch.distributed.TCPStore(  # type: ignore[attr-defined]
+        "localhost", 0, is_master=True, wait_for_workers=False
+    )  # holds a rendezvous of two nodes
     joined = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{store.port}"]
     for name, options, count in (("node", ["--standalone", "--nproc-per-node", "2"], 1), ("nodes", joined, 2)):
         started = [torchrun(root, tmp_path / name, *options) for _ in range(count)]
