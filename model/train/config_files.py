@@ -1,4 +1,4 @@
-"""Configurations of trainings: YAML files, read into dataclasses; unknown keys and impossible values fail."""
+"""Training configurations: YAML files read into dataclasses; unknown keys and invalid values are refused."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def read_values(config: str | Path) -> dict[str, Any]:
-    """What a configuration holds: a YAML file, or the name of one in `model/train/configs/`.
+    """Read a configuration: a YAML file, or the name of one in `model/train/configs/`.
 
     Raises ModelNotFound and InvalidSetting.
     """
@@ -30,12 +30,12 @@ def read_values(config: str | Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise InvalidSetting(f"{path.name} is not YAML: {error}") from None
     if not isinstance(values, dict):
-        raise InvalidSetting(f"{path.name} holds {type(values).__name__}, not a mapping", do="start it with preset: nano")
+        raise InvalidSetting(f"{path.name} contains {type(values).__name__}, not a mapping", do="start it with preset: nano")
     return values
 
 
 def build(kind: type[T], values: dict[str, Any]) -> T:
-    """A dataclass from a mapping.  Raises InvalidSetting for unknown and missing keys."""
+    """Build a dataclass from a mapping.  Raises InvalidSetting for unknown and missing keys."""
     known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - known)
     if unknown:

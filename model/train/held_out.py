@@ -1,4 +1,4 @@
-"""Evaluation during training: the loss on held-out records, and how many answers are written exactly right."""
+"""Evaluation during training: loss and exact match on held-out records."""
 
 import logging
 import re
@@ -20,21 +20,21 @@ from roi_agent.model.train.samples import Samples
 from roi_agent.model.train.settings import EvaluationSettings
 
 _log = logging.getLogger(__name__)
-_AT_ONCE = 8  # answers written side by side
+_AT_ONCE = 8  # answers generated in one batch
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """loss: a mean over answer tokens.  exact: the share of last answers that are written exactly right."""
+    """loss: a mean over answer tokens.  exact: the share of last answers with an exact match."""
 
     loss: float
     exact: float
 
 
 class HeldOut:
-    """The first records of a set that nothing is learned from.
+    """The first records of a held-out set.
 
-    Every process evaluates all of them: FSDP gathers weights for all at once, and there are few.
+    Every process evaluates all of them: FSDP gathers weights in all processes at once, and the records are few.
     """
 
     def __init__(self, root: Path, settings: EvaluationSettings, processor: GPT4RoIProcessor, *, length: int) -> None:
@@ -47,7 +47,7 @@ class HeldOut:
 
     @torch.no_grad()
     def evaluate(self, module: nn.Module, device: torch.device) -> Scores:
-        """Loss and exact answers of a `PackedLoss`, whose mode is left as it was."""
+        """Evaluate a `PackedLoss` and restore its mode."""
         learning = [each for each in module.modules() if each.training]
         module.eval()
         loss, tokens, right = 0.0, 0, 0
@@ -59,7 +59,7 @@ class HeldOut:
                 tokens += batch.num_answer_tokens
             right += sum(_is_exact(*pair) for pair in zip(self._answers(module, records, device), records, strict=True))
         if isinstance(module, FSDPModule):
-            module.reshard()  # otherwise the next step would read weights that a checkpoint may not
+            module.reshard()  # otherwise a checkpoint could not read the gathered weights
         for each in learning:
             each.training = True
         return Scores(loss / max(1, tokens), right / max(1, len(self.records)))
@@ -70,7 +70,7 @@ class HeldOut:
         return [self.processor.decode_answer(row.tolist()) for row in ids[:, prompts["input_ids"].shape[1] :]]
 
     def _prompts(self, records: Sequence[Record], device: torch.device) -> dict[str, Any]:
-        """The last question of each record, after the right answers to those before; padded on the left."""
+        """The last question of each record, after the reference answers to earlier ones; padded on the left."""
         rows, pointed = [], []
         images = [self.part.records.image(record) for record in records]
         for record, image in zip(records, images, strict=True):
@@ -94,13 +94,13 @@ def _is_readable(part: Part, record: Record) -> bool:
     try:
         part.records.image(record)
     except UserError as error:
-        _log.warning("the held-out record %s is not asked about: %s", record.id, error.problem)
+        _log.warning("the held-out record %s is skipped: %s", record.id, error.problem)
         return False
     return True
 
 
 def _is_exact(text: str, record: Record) -> bool:
-    """Letter for letter but for case, white space and a full stop; any of several right answers counts."""
+    """Exact match up to case, white space and a full stop, with any of the reference answers."""
     turn = record.turns[-1]
     return _normalized(text) in {_normalized(answer) for answer in (turn.answer, *turn.references)}
 

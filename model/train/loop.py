@@ -1,4 +1,4 @@
-"""The training loop: one for the toy world on a CPU and for 7B on many GPUs."""
+"""The training loop, for the toy world on a CPU as for 7B on many GPUs."""
 
 from functools import partial
 from pathlib import Path
@@ -17,10 +17,10 @@ from roi_agent.model.train.task import Schedule, Task
 
 
 def run(task: Task, folder: Path, run_folder: Path, accelerator: Accelerator, *, show_progress: bool) -> None:
-    """Take all steps of a task that are left; at the end its module holds what was learned.
+    """Take the remaining steps of a task; its module then holds the trained weights.
 
-    folder: of the task's checkpoints.  run_folder: of the log and of what is left out, which the tasks of a run share.
-    Every process that shares the work calls it.  Errors: TrainingDiverged, TrainingFailed, CheckpointMismatch.
+    folder: of the task's checkpoints.  run_folder: of the log and the list of skipped samples, shared by the tasks of a run.
+    Called in every process that shares the work.  Errors: TrainingDiverged, TrainingFailed, CheckpointMismatch.
     """
     schedule, module, optimizer = task.schedule, task.module, task.optimizer
     alone = accelerator.num_processes == 1
@@ -37,7 +37,7 @@ def run(task: Task, folder: Path, run_folder: Path, accelerator: Accelerator, *,
     with Report(task, folder, run_folder, state, accelerator, show_progress) as report:
         for step in steps:
             micros = [next(micro_batches) for _ in range(accumulated)]
-            # Noise depends on seed and step alone: a resumed run draws the same.
+            # Noise depends on seed and step alone, so a resumed run draws the same.
             torch.manual_seed(schedule.seed + step * accelerator.num_processes + accelerator.process_index)
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step) * group["share"]
@@ -65,9 +65,9 @@ def run(task: Task, folder: Path, run_folder: Path, accelerator: Accelerator, *,
 
 
 def _initialize_state(optimizer: AdamW) -> None:
-    """Give each weight the state that AdamW makes at its first gradient.
+    """Create the state that AdamW creates at the first gradient.
 
-    Some get none before a checkpoint, which is read by the states that are there.
+    Weights without a gradient before the first checkpoint would lack it, and loading expects it.
     """
     for group in optimizer.param_groups:
         for each in group["params"]:
@@ -76,7 +76,7 @@ def _initialize_state(optimizer: AdamW) -> None:
 
 
 def _backward(task: Task, micros: list[Any], accelerator: Accelerator) -> StepResult:
-    """Gradients of the loss, a mean over the whole batch: of all processes and micro-batches, each by its weight."""
+    """Compute gradients of the loss, a weighted mean over the micro-batches of all processes."""
     device = accelerator.device
     left_out = [line for micro in micros for line in task.left_out(micro)]
     counts = [sum(map(task.weight, micros)), sum(map(task.num_tokens, micros)), len(left_out)]
@@ -87,7 +87,7 @@ def _backward(task: Task, micros: list[Any], accelerator: Accelerator) -> StepRe
         with _precision(task.schedule, device):
             loss, values = task.loss(micro)
         loss = loss / max(1, weight)
-        # FSDP takes the mean of the processes' gradients, and what is wanted is their sum.
+        # FSDP averages gradients over processes; this makes it a sum.
         (loss * accelerator.num_processes).backward()
         total += loss.detach()
         metrics.append(values)

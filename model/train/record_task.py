@@ -17,11 +17,11 @@ from roi_agent.model.train.settings import RecordSettings
 from roi_agent.model.train.starting import decoder_layers, prepare
 from roi_agent.model.train.task import Metrics, Task
 
-_GATE_SHARE = 50.0  # of the learning rate: at the common one a gate that starts at zero stays all but closed
+_GATE_SHARE = 50.0  # of the learning rate: at 1, a gate that starts at zero hardly opens
 
 
 class RecordTask(Task):
-    """The whole of a job.  A batch weighs as many answer tokens as it holds."""
+    """A training job as a task.  The weight of a batch is its number of answer tokens."""
 
     phase = kind = "records"
     metrics = ("tokens_per_second", "utilisation", "held_out_loss", "held_out_exact")
@@ -44,27 +44,27 @@ class RecordTask(Task):
         self.held_out = HeldOut(job.data, settings.evaluate, processor, length=settings.length) if settings.evaluate else None
 
     def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        """A sum over answer tokens."""
+        """The sum over answer tokens."""
         return self.module(batch.to(self.device)), {}
 
     def ids(self, places: Sequence[int]) -> list[str]:
-        """The records."""
+        """Record ids."""
         return self.mixture.ids(places)
 
     def weight(self, batch: Batch) -> int:
-        """Answer tokens."""
+        """The number of answer tokens."""
         return batch.num_answer_tokens
 
     def num_tokens(self, batch: Batch) -> int:
-        """Tokens that the language model reads."""
+        """The number of tokens processed by the language model."""
         return batch.num_tokens
 
     def left_out(self, batch: Batch) -> list[str]:
-        """Records, each with the reason."""
+        """Skipped records, with reasons."""
         return batch.left_out
 
     def evaluate(self) -> Metrics:
-        """Loss and exact answers on held-out records."""
+        """Loss and exact match on held-out records."""
         assert self.held_out is not None
         scores = self.held_out.evaluate(self.module, self.device)
         return {"held_out_loss": scores.loss, "held_out_exact": scores.exact}
@@ -78,7 +78,7 @@ def _place(module: PackedLoss, settings: RecordSettings, accelerator: Accelerato
 
 
 def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """What learns, with its share of the rate: matrices, which decay; biases and norms; and the gate of focal crops."""
+    """Parameter groups with their share of the learning rate: matrices, with weight decay; biases and norms; the focal gate."""
     learning = {name: each for name, each in module.named_parameters() if each.requires_grad}
     gate = [learning.pop(name) for name in list(learning) if name.endswith("focal_gate")]
     groups: list[dict[str, Any]] = [

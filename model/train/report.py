@@ -1,4 +1,4 @@
-"""What a training shows while it runs: a log as CSV, files for TensorBoard, and a progress bar."""
+"""Reports of a running training: a CSV log, TensorBoard files, and a progress bar."""
 
 import logging
 import time
@@ -21,17 +21,17 @@ _METRICS = ("gradient_norm", "left_out")  # of every task
 
 
 def count_left_out(folder: Path) -> int:
-    """How many records a run names that it did not learn from."""
+    """The number of records that a run skipped."""
     file = folder / LEFT_OUT
     return len({line.partition(": ")[0] for line in file.read_text(encoding="utf-8").splitlines()}) if file.is_file() else 0
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """A step, as this process took it.
+    """The result of a step in this process.
 
-    loss, tokens, num_left_out: of all processes together.  metrics: of each micro-batch.  left_out: lines about what this process
-    did not learn from.
+    loss, tokens, num_left_out: over all processes.  metrics: of each micro-batch.
+    left_out: lines about samples that this process skipped.
     """
 
     loss: float
@@ -42,7 +42,7 @@ class StepResult:
 
 
 class Report:
-    """Every process keeps one; the main process writes."""
+    """The report of a run: every process has one, the main process writes."""
 
     def __init__(
         self, task: Task, folder: Path, run_folder: Path, state: TrainingState, accelerator: Accelerator, show_progress: bool
@@ -59,7 +59,7 @@ class Report:
 
     @property
     def seconds(self) -> float:
-        """Seconds of this run, with those before it was cut."""
+        """Seconds of this run, including those before it was interrupted."""
         return self.state.seconds + time.monotonic() - self.start
 
     def __enter__(self) -> "Report":
@@ -80,17 +80,17 @@ class Report:
             self.board.close()
 
     def left_out(self, step: int, ids: list[str]) -> None:
-        """Note a step whose batch is left out: the run diverged at it before."""
+        """Record a step whose batch is skipped, because the run diverged there."""
         self.recent["left_out"].append(float(len(ids)))
-        self._list_left_out([f"{each}: in the batch of step {step}, at which the training diverged" for each in ids])
+        self._list_left_out([f"{each}: in the batch of step {step}, where the training diverged" for each in ids])
         if self.main:
-            text = "the batch of step %d is left out: the training diverged at it; its %s are named in %s"
+            text = "the batch of step %d is skipped because the training diverged there; its %s are listed in %s"
             _log.warning(text, step, self.task.kind, self.left_out_file)
         if self.row is not None:
             self.bar.update(self.row, advance=1)
 
     def step(self, result: StepResult, norm: float) -> None:
-        """Note a step; processes tell one another of what they left out."""
+        """Record a step, and gather the skipped samples of all processes."""
         if result.num_left_out:
             self._list_left_out(gather_object(result.left_out))
         self.tokens += result.tokens
@@ -101,11 +101,11 @@ class Report:
             self.bar.update(self.row, advance=1, metrics=self._summary())
 
     def evaluation(self, metrics: Metrics) -> None:
-        """Note an evaluation."""
+        """Record an evaluation."""
         self.recent.update((name, [value]) for name, value in metrics.items())
 
     def write(self, done: int, rate: float) -> None:
-        """A row of the log and the same for TensorBoard, with the means since the last one."""
+        """Write means since the last row to the log and TensorBoard."""
         if self.tokens:
             self.recent["tokens_per_second"] = [self._speed()]
             if self.peak:
@@ -122,13 +122,13 @@ class Report:
         return self.tokens / max(1e-9, time.monotonic() - self.since)
 
     def _summary(self) -> str:
-        """The means since the last row, for the progress bar."""
+        """Means since the last row, for the progress bar."""
         shown = [name for name in ("loss", *self.task.bar_metrics) if name in self.recent]
         means = [f"{name} {sum(self.recent[name]) / len(self.recent[name]):.3f}" for name in shown]
         return "  ".join([*means, *([f"{self._speed():,.0f} tokens/s"] if self.tokens else [])])
 
     def _list_left_out(self, lines: list[str]) -> None:
-        """Name samples, each once: epochs and runs that go on meet them again."""
+        """List skipped samples once, though later epochs and resumed runs see them again."""
         file = self.left_out_file
         if self.main:
             known = set(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else set()

@@ -308,4 +308,4 @@ def test_a_run_that_goes_on_leaves_out_the_batch_at_which_it_diverged(tmp_path: 
         phases.train(settings, tmp_path, show_progress=False)
     phases.train(settings, tmp_path, show_progress=False)
     assert [(step, bool(loss)) for _, step, loss in losses(tmp_path)] == [("1", True), ("2", False)]
-    assert (tmp_path / "left_out.txt").read_text().count("at which the training diverged") == 2
+    assert (tmp_path / "left_out.txt").read_text().count("where the training diverged") == 2

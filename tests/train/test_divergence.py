@@ -68,13 +68,13 @@ def test_a_run_that_goes_on_after_a_spike_leaves_that_batch_out_and_names_its_re
     root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = odd_one(root, tmp_path)
-    with pytest.raises(TrainingDiverged, match=r"leaps to .* on the records odd/28; .*without this batch") as spike:
+    with pytest.raises(TrainingDiverged, match=r"jumps from .* on the records odd/28; .*without this batch") as spike:
         train_on_records(run, show_progress=False)
     step = int(re.findall(r"at step (\d+)", str(spike.value))[0])
     assert 10 < step < 40
     train_on_records(run, show_progress=False)
-    assert (run.folder / "left_out.txt").read_text() == f"odd/28: in the batch of step {step}, at which the training diverged\n"
-    assert f"the batch of step {step} is left out" in caplog.text
+    assert (run.folder / "left_out.txt").read_text() == f"odd/28: in the batch of step {step}, where the training diverged\n"
+    assert f"the batch of step {step} is skipped because the training diverged there" in caplog.text
     with (run.folder / "log.csv").open() as file:
         rows = {int(row["step"]): row for row in csv.DictReader(file)}
     assert sorted(rows) == list(range(1, 41))
