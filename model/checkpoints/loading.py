@@ -1,4 +1,4 @@
-"""Loading with transformers: nothing is missing in silence, and a progress bar stands only where weights are fetched."""
+"""Loading with transformers: strict about keys, and with a progress bar only for downloads."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -17,37 +17,37 @@ _SHOWN_KEYS = 5
 
 
 def load_part(kind: Any, folder: str | Path) -> Any:
-    """A configuration or a processor: `kind.from_pretrained(folder)`.
+    """Load a configuration or a processor with `kind.from_pretrained(folder)`.
 
     folder: a local folder, or a name on the Hugging Face hub such as IDEA-Research/grounding-dino-tiny.
-    Errors: ModelNotFound where there is nothing, CheckpointMismatch where it cannot be read.
+    Errors: ModelNotFound for a missing model, CheckpointMismatch for one that cannot be read.
     """
     return _load(kind, folder)
 
 
 def load_model(kind: Any, folder: str | Path, **options: Any) -> Any:
-    """A model with all of its weights: `kind.from_pretrained(folder, **options)`, complete or not at all.
+    """Load a complete model with `kind.from_pretrained(folder, **options)`.
 
-    Errors: those of `load_part`, and CheckpointMismatch where weights and configuration differ.
+    Errors: those of `load_part`, and CheckpointMismatch for missing, unexpected and mismatched keys.
     """
     with without_bars(unless=not Path(folder).is_dir()), _without_reports():
         model, report = _load(kind, folder, output_loading_info=True, ignore_mismatched_sizes=True, **options)
     wrong = [f"{len(report[key])} {key.replace('_', ' ')} ({_first_keys(report[key])})" for key in sorted(report) if report[key]]
     if wrong:
-        problem = f"the weights in {_shown(folder)} do not fit: {', '.join(wrong)}"
+        problem = f"the weights in {_shown(folder)} do not match the configuration: {', '.join(wrong)}"
         raise CheckpointMismatch(problem, do="convert or train them again")
     return model
 
 
 def _first_keys(keys: Collection[Any]) -> str:
-    """Some of the keys of a loading report; a mismatched one is a name with the shapes of file and model."""
+    """The first keys of a loading report; a mismatched one with the shapes in file and model."""
     shown = [each if isinstance(each, str) else f"{each[0]}: {tuple(each[1])} for {tuple(each[2])}" for each in keys]
     return ", ".join(sorted(shown)[:_SHOWN_KEYS]) + (", ..." if len(shown) > _SHOWN_KEYS else "")
 
 
 @contextmanager
 def _without_reports() -> Iterator[None]:
-    """Without transformers' table of keys that do not fit: the error lists them."""
+    """Hide transformers' table of mismatched keys, which the error lists."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
@@ -57,7 +57,7 @@ def _without_reports() -> Iterator[None]:
 
 
 def load_on(kind: Any, folder: str | Path, *, device: str, dtype: torch.dtype | None) -> Any:
-    """As `load_model`, on a device, in a type: by default that of the file, or what is fast on a CPU; see `running_dtype`."""
+    """As `load_model`, on a device, in a dtype: by default the stored one, or the fast one on a CPU; see `running_dtype`."""
     model = load_model(kind, folder, dtype=dtype or "auto")
     if dtype is None:
         count = sum(each.numel() for each in model.parameters())
@@ -85,7 +85,7 @@ def _load(kind: Any, folder: str | Path, **options: Any) -> Any:
 
 @contextmanager
 def without_bars(*, unless: bool = False) -> Iterator[None]:
-    """Without transformers' progress bars."""
+    """Hide transformers' progress bars."""
     shown = logging.is_progress_bar_enabled()
     if not unless:
         logging.disable_progress_bar()

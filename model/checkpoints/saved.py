@@ -1,4 +1,4 @@
-"""A saved GPT4RoI, read window by window: in the type and on the device where it is to run, and never whole in another."""
+"""Windowed loading of a saved GPT4RoI, directly into the target dtype and device."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
 
 
 def load_windowed(folder: Path, dtype: torch.dtype, device: torch.device) -> GPT4RoIForConditionalGeneration | None:
-    """The model of a local folder; None where its files are not as we write them, which transformers may still know to read."""
+    """Load the model of a local folder; None for other names than ours, which transformers may still convert."""
     config = load_part(GPT4RoIConfig, folder)
     config.dtype = dtype
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""What the settings of all trainings share, with their checks."""
+"""Settings shared by all trainings, and their checks."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +12,10 @@ MAX_SEED = 2**32 - 1  # of NumPy
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """A run, whatever it trains.
+    """Settings of a run.
 
-    seed: of weights, order and noise.  save_every, log_every: steps between two checkpoints, and between two rows of the log.
-    workers: processes that read samples, for each that trains; 0 reads them in the training process.
+    seed: of weights, order and noise.  save_every, log_every: steps between checkpoints, and between rows of the log.
+    workers: reading processes per training process; 0 reads in the training process.
     """
 
     seed: int = 0
@@ -32,11 +32,11 @@ class RunSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class LearningSettings:
-    """What learns, and how fast.
+    """Trainable modules and optimisation.
 
-    trained: names of the modules that learn; all others are frozen.  learning_rate: the peak.  warmup: share of the steps in
-    which the rate rises.  final_rate: what a cosine leaves of it at the end, as a share of the peak.
-    precision: float32; or bf16: weights that learn are kept in float32 and computed in bfloat16.
+    trained: names of modules; all others are frozen.  learning_rate: the peak.  warmup: share of the steps in which the rate
+    rises.  final_rate: the rate at the end of the cosine, as a share of the peak.
+    precision: float32; or bf16, which computes in bfloat16 and keeps trained weights in float32.
     """
 
     trained: tuple[str, ...]
@@ -62,7 +62,7 @@ class LearningSettings:
         )
 
     def schedule_for(self, run: RunSettings, *, steps: int, batch: int, micro_batch: int, **more: Any) -> Schedule:
-        """How these settings train so many steps.  more: other fields of `Schedule`, in place of those that follow from these."""
+        """The schedule of these settings.  more: other fields of `Schedule`, or overrides of derived ones."""
         values = {"warmup_steps": round(steps * self.warmup), **more}
         return Schedule(
             steps=steps,

@@ -1,4 +1,4 @@
-"""Samples of a mixture as a model reads them: pixels, boxes, and rows of packed conversations."""
+"""Samples of a mixture as model inputs: pixels, regions, and rows of packed conversations."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,15 +21,14 @@ from roi_agent.model.train.mixture import Mixture, Part
 from roi_agent.model.train.packing import Conversation, Row, empty_row, pack, padded, prefix_ids
 from roi_agent.model.train.settings import RecordSettings
 
-_BLANK = 32  # pixels, of what stands in for a damaged image
+_BLANK = 32  # pixels; side of the placeholder for a damaged image
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One image.  pixels: (3, S, S), normalised.  regions: N of them, each once.
 
-    left_out: records that are not learned from, each with the reason: those whose conversation is too long, or all of a damaged
-    image.
+    left_out: skipped records with reasons: conversations that are too long, or all records of a damaged image.
     """
 
     pixels: Tensor
@@ -42,7 +41,7 @@ class Sample:
 class Batch:
     """B images and R rows about them.
 
-    pixels: (B, 3, S, S).  regions: of each of the B images.  ids, labels, positions, segments: (R, T).  row_images: (R).
+    pixels: (B, 3, S, S).  regions: of each image.  ids, labels, positions, segments: (R, T).  row_images: (R).
     row_regions: R lists of indices into all regions of the batch, one for each region token.
     """
 
@@ -58,16 +57,16 @@ class Batch:
 
     @property
     def num_answer_tokens(self) -> int:
-        """Tokens on which the loss is taken."""
+        """Tokens with a loss."""
         return int((self.labels != IGNORE).sum())
 
     @property
     def num_tokens(self) -> int:
-        """Tokens that the language model reads, without what fills rows up."""
+        """Tokens processed by the language model, without padding."""
         return int((self.segments >= 0).sum())
 
     def to(self, device: torch.device) -> "Batch":
-        """The same on a device."""
+        """The batch on a device."""
         return replace(
             self,
             pixels=self.pixels.to(device),
@@ -82,10 +81,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class RecordFormat:
-    """In which conversations a record is learned from.
+    """How a record becomes conversations.
 
-    letters: closed questions are asked a second time, with their options written out.
-    single_turns: each turn is a conversation of its own, with the regions that it mentions alone.
+    letters: repeat closed questions with lettered options.
+    single_turns: make each turn a conversation, with the regions that it mentions.
     """
 
     letters: bool = False
@@ -93,11 +92,11 @@ class RecordFormat:
 
     @classmethod
     def by_part(cls, settings: RecordSettings) -> dict[str, "RecordFormat"]:
-        """Of each record set, by its name."""
+        """The format of each record set, by name."""
         return {name: cls(settings.letters, name in settings.single_turns) for name in settings.data}
 
     def conversations(self, record: Record) -> Iterator[tuple[tuple[Turn, ...], Sequence[Region]]]:
-        """The conversations about a record, each with its regions."""
+        """The conversations of a record, each with its regions."""
         whole = record.conversation()
         for turns in ((turn,) for turn in whole) if self.single_turns else (whole,):
             yield turns, _mentioned(turns, record.regions) if self.single_turns else record.regions
@@ -106,10 +105,10 @@ class RecordFormat:
 
 
 class Samples(Dataset[Sample]):
-    """The samples of a mixture, each determined by its place in the order.
+    """The samples of a mixture, in training order.
 
-    length: tokens of a row.  formats: those of each part, by its name.
-    Errors, when one is read: those of records, and ImageUnreadable for an image that is not there.
+    length: tokens of a row.  formats: of each part, by name.
+    Errors on reading a sample: those of records, and ImageUnreadable for a missing image.
     """
 
     def __init__(
@@ -130,11 +129,11 @@ class Samples(Dataset[Sample]):
         return self.read(*self.mixture.read(position))
 
     def read(self, part: Part, records: Sequence[Record]) -> Sample:
-        """The sample of some records of a part, all about one image."""
+        """Read a sample from records of a part, all about one image."""
         try:
             image = part.records.image(records[0])
         except UserError as error:
-            if not part.records.has_image(records[0]):  # a folder that is gone would leave out everything
+            if not part.records.has_image(records[0]):  # a missing folder would skip everything
                 raise
             blank = load_image(Image.new("RGB", (_BLANK, _BLANK)))
             reasons = [f"{each.id}: {error.problem}" for each in records]
@@ -149,7 +148,7 @@ class Samples(Dataset[Sample]):
         """Samples -> one batch."""
         starts = [sum(len(before.regions) for before in samples[:index]) for index in range(len(samples))]
         rows = [(image, row) for image, sample in enumerate(samples) for row in sample.rows]
-        rows = rows or [(0, empty_row(self.prefix))]  # nothing is learned from it, but every process takes the step
+        rows = rows or [(0, empty_row(self.prefix))]  # without answers, but every process must take the step
         tables = padded([row for _, row in rows], pad_id=self.processor.tokenizer.pad_token_id or 0)
         return Batch(
             torch.stack([sample.pixels for sample in samples]),
@@ -167,9 +166,9 @@ def encode_records(
     records: Sequence[Record],
     format: RecordFormat = RecordFormat(),
 ) -> tuple[list[Conversation], list[Region]]:
-    """Conversations about one image, and its regions: one that several share is there once.
+    """Encode conversations about one image, and its distinct regions.
 
-    Regions are the same that a model reads alike: by their boxes, and by their masks where it pools by masks.
+    Regions are equal if their boxes are, and their masks too for a model that pools by masks.
     """
     places: dict[Any, int] = {}
     regions: list[Region] = []
@@ -178,15 +177,16 @@ def encode_records(
         prompt = processor.render(turns, given)
         ids, labels = processor.encode(prompt)
         if ids[: len(prefix)] != list(prefix):
-            raise CheckpointMismatch(f"the conversation of {record.id} does not begin as all do", do="use the model's processor")
-        behind = []
+            problem = f"the conversation of {record.id} does not begin with the shared prefix"
+            raise CheckpointMismatch(problem, do="use the model's processor")
+        indices = []
         for region in prompt.regions:
             key = (region.box.xyxy, region.mask.digest if region.mask and processor.mask_bins else None)
             if key not in places:
                 places[key] = len(regions)
                 regions.append(region)
-            behind.append(places[key])
-        conversations.append(Conversation(record.id, ids[len(prefix) :], labels[len(prefix) :], behind))
+            indices.append(places[key])
+        conversations.append(Conversation(record.id, ids[len(prefix) :], labels[len(prefix) :], indices))
     return conversations, regions
 
 

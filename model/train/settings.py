@@ -1,4 +1,4 @@
-"""The settings of a training on records, read from a YAML file; unknown keys and impossible values fail."""
+"""The settings of a training on records, read from a YAML file; unknown keys and invalid values are refused."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ _LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 @dataclass(frozen=True, slots=True)
 class LoraSettings:
-    """Low-rank adapters (arXiv 2106.09685) on the language model's linear layers, in place of training the layers themselves.
+    """Low-rank adapters (arXiv 2106.09685) on linear layers of the language model, instead of training the layers.
 
     rank, alpha, dropout: as in PEFT.  modules: names of the layers.
     """
@@ -32,8 +32,10 @@ class LoraSettings:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSettings:
-    """What is held out.  data: folder of the record set.  every: steps.  records: how many are asked.  max_new_tokens: of an
-    answer."""
+    """Evaluation on held-out records.
+
+    data: folder of the set.  every: steps.  records: number used.  max_new_tokens: per answer.
+    """
 
     data: str
     every: int = 500
@@ -50,19 +52,19 @@ class EvaluationSettings:
 class RecordSettings(RunSettings, LearningSettings):
     """A training on records.
 
-    model: the preset that it is made for; `--plan` counts with it.
-    trained: parts that learn, or modules of them.  lora: adapters in place of the language model's layers.
-    image_size, mask_pooling, focal_crop: in place of those of the model that it starts from, which may have been trained without
-        them; see `load_adapted`.  The resulting model keeps them.
-    data: weights by the folder names of record sets: how often each sample is seen in an epoch.
-    batch: images in a step, over all processes.  micro_batch: images that a process holds at once; the rest is accumulated.
-    conversations: about one image in one sample, at most.  length: tokens of a row.
-    letters: closed questions are asked a second time, with their options written out after letters.
-    single_turns: names of sets in which each turn is a conversation of its own: those whose questions need none before them.
+    model: the preset that the configuration is for, used by `--plan`.
+    trained: parts to train, or modules of them.  lora: adapters in place of the language model's layers.
+    image_size, mask_pooling, focal_crop: override those of the start, which may have been trained without them; see
+        `load_adapted`.  The resulting model keeps them.
+    data: weights by folder names of record sets: how often each sample is seen in an epoch.
+    batch: images in a step, over all processes.  micro_batch: images in a forward pass of a process; gradients accumulate.
+    conversations: maximum per sample, all about one image.  length: tokens of a row.
+    letters: repeat closed questions with lettered options.
+    single_turns: names of sets whose turns do not depend on earlier ones; each turn becomes a conversation.
     warmup_steps: in place of warmup.  weight_decay: of matrices; biases and norms have none.  clip: maximum gradient norm.
     precision: with bf16, frozen weights are bfloat16.
-    gradient_checkpointing: of language model and region encoder: a third more arithmetic for far less memory.
-    spike: a loss above so many times the running median, after the warm-up, stops the training.
+    gradient_checkpointing: of language model and region encoder: a third more computation for far less memory.
+    spike: the training stops at a loss above this multiple of the running median, after the warm-up.
     evaluate: on held-out records.
     Errors: InvalidSetting.
     """
@@ -100,9 +102,7 @@ class RecordSettings(RunSettings, LearningSettings):
         if not self.trained and self.lora is None:
             raise InvalidSetting("nothing is trained", do="name parts under trained, or give lora")
         if self.lora and any(each.startswith("language_model") for each in self.trained):
-            raise InvalidSetting(
-                "the language model is trained and has adapters", do="leave it out of trained, or leave out lora"
-            )
+            raise InvalidSetting("the language model is trained and has adapters", do="remove it from trained, or remove lora")
         if self.warmup_steps is not None and self.warmup_steps < 0:
             raise InvalidSetting(f"warmup_steps is {self.warmup_steps}", do="give zero or a number above it")
         check_weights("data", self.data)
@@ -118,7 +118,7 @@ class RecordSettings(RunSettings, LearningSettings):
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "RecordSettings":
-        """The settings from what a YAML file holds.  Error: InvalidSetting."""
+        """Build the settings from the values of a YAML file.  Error: InvalidSetting."""
         values = dict(values)
         for key, kind in (("lora", LoraSettings), ("evaluate", EvaluationSettings)):
             given = values.get(key)
@@ -130,17 +130,19 @@ class RecordSettings(RunSettings, LearningSettings):
 
     @property
     def adapts(self) -> bool:
-        """Whether the model gets options other than its own."""
+        """Whether options of the model are overridden."""
         return any(each is not None for each in (self.image_size, self.mask_pooling, self.focal_crop))
 
     def check_shares(self, processes: int) -> None:
-        """Error: InvalidSetting where batches cannot be shared out over so many processes."""
+        """Error: InvalidSetting for a batch that the processes cannot share equally."""
         if self.batch % (processes * self.micro_batch):
-            problem = f"a batch of {self.batch} cannot be cut into micro-batches of {self.micro_batch} for {processes} processes"
-            raise InvalidSetting(problem, do="choose a batch that their product divides")
+            problem = (
+                f"a batch of {self.batch} is not divisible into micro-batches of {self.micro_batch} in {processes} processes"
+            )
+            raise InvalidSetting(problem, do="choose a multiple of their product")
 
     def schedule(self, steps: int) -> Schedule:
-        """How so many steps are trained."""
+        """The schedule of this many steps."""
         given = {} if self.warmup_steps is None else {"warmup_steps": self.warmup_steps}
         more = {"clip": self.clip, "spike": self.spike, "evaluate_every": self.evaluate.every if self.evaluate else 0, **given}
         return self.schedule_for(self, steps=steps, batch=self.batch, micro_batch=self.micro_batch, **more)

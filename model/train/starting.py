@@ -1,4 +1,4 @@
-"""What a training on records starts from: a GPT4RoI, or a language model and a vision tower that become one."""
+"""The start of a training on records: a GPT4RoI, or a language model and a vision tower to combine."""
 
 import warnings
 from collections.abc import Iterable
@@ -30,9 +30,9 @@ _PREPROCESSOR = "preprocessor_config.json"
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where the weights come from: a folder with a GPT4RoI (or `nano`), or the folders of its bases.
+    """The source of the weights: the folder of a GPT4RoI (or `nano`), or the folders of its bases.
 
-    language_model, vision: folders in Hugging Face's layout.  projector: a file of LLaVA's, `mm_projector.bin`.
+    language_model, vision: folders in Hugging Face's layout.  projector: LLaVA's file `mm_projector.bin`.
     """
 
     folder: str | None = None
@@ -43,13 +43,13 @@ class Start:
     def __post_init__(self) -> None:
         bases = (self.language_model, self.vision)
         if self.folder is not None and any((*bases, self.projector)):
-            raise InvalidSetting("a model and bases are given to start from", do="give --from, or the bases")
+            raise InvalidSetting("both a model and bases are given", do="give --from, or the bases")
         if self.folder is None and not all(bases):
             raise InvalidSetting("there is nothing to start from", do="give --from FOLDER, or --language-model and --vision")
 
     @property
     def random(self) -> tuple[str, ...]:
-        """The parts whose weights are in none of the folders."""
+        """The parts without weights in any of the folders."""
         if self.folder is not None:
             return ()
         return ("region_encoder",) if self.projector else ("region_encoder", "projector")
@@ -66,9 +66,9 @@ class Start:
         return Path(self.folder)
 
     def description(self, settings: RecordSettings | None = None) -> tuple[GPT4RoIConfig, GPT4RoIProcessor]:
-        """Configuration and processor, without weights.
+        """Load configuration and processor, without weights.
 
-        settings: whose options for the encoder they get.  Errors: ModelNotFound, CheckpointMismatch, InvalidSetting.
+        settings: override options of the encoder.  Errors: ModelNotFound, CheckpointMismatch, InvalidSetting.
         """
         config, processor = self._description()
         if settings and settings.adapts:
@@ -77,9 +77,9 @@ class Start:
         return config, processor
 
     def load(self, settings: RecordSettings | None = None) -> tuple[GPT4RoIForConditionalGeneration, GPT4RoIProcessor]:
-        """Model and processor, in the type that they are stored in.
+        """Load model and processor, in the stored dtype.
 
-        settings: whose options for the encoder they get.  Errors: ModelNotFound, CheckpointMismatch, InvalidSetting.
+        settings: override options of the encoder.  Errors: ModelNotFound, CheckpointMismatch, InvalidSetting.
         """
         model, processor = self._load()
         if settings and settings.adapts:
@@ -115,10 +115,10 @@ def adapted(config: GPT4RoIConfig, settings: RecordSettings) -> GPT4RoIConfig:
 
 
 def prepare(model: GPT4RoIForConditionalGeneration, settings: RecordSettings, random: Iterable[str] = ()) -> list[nn.Parameter]:
-    """Make a model ready to be trained: parts that start anew, adapters, what learns and what is frozen, and their types.
+    """Prepare a model for training: random parts, adapters, frozen and trained parameters, and dtypes.
 
-    random: parts that get weights from the seed: the same in every process, and whenever the run goes on or is exported.
-    Returns what learns.  Works on the meta device too.  Error: InvalidSetting.
+    random: parts initialised from the seed, identically in every process, on resume, and in the export.
+    Returns the trained parameters.  Also works on the meta device.  Error: InvalidSetting.
     """
     torch.manual_seed(settings.seed)
     random = tuple(dict.fromkeys(random))
@@ -136,7 +136,7 @@ def prepare(model: GPT4RoIForConditionalGeneration, settings: RecordSettings, ra
     cast(model, torch.float32 if settings.precision == "float32" else torch.bfloat16)
     model.language_model.set_attn_implementation(_ATTENTION)
     for module in (model.language_model, model.region_encoder):
-        module.train()  # frozen too: gradients pass through it, and checkpointing is for training
+        module.train()  # even if frozen: gradients pass through it, and checkpointing needs training mode
     if settings.gradient_checkpointing:
         model.language_model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         model.region_encoder.gradient_checkpointing = True
@@ -144,7 +144,7 @@ def prepare(model: GPT4RoIForConditionalGeneration, settings: RecordSettings, ra
 
 
 def _check_learning(model: GPT4RoIForConditionalGeneration, trained: Iterable[str], random: Iterable[str]) -> None:
-    """Errors: InvalidSetting where nothing of a module can learn, or where random weights would stay as they are."""
+    """Errors: InvalidSetting for a module without parameters of its own, and for random weights that are frozen."""
     names = {name for name, each in model.named_parameters() if each.requires_grad}
     for each in trained:
         if not any(f"{name}.".startswith(f"{each}.") for name in names):
@@ -160,9 +160,9 @@ def _check_learning(model: GPT4RoIForConditionalGeneration, trained: Iterable[st
 
 
 def reinitialize(model: GPT4RoIForConditionalGeneration, part: str) -> None:
-    """Give a part random weights, as a new model has.  Error: InvalidSetting."""
+    """Initialise a part with random weights.  Error: InvalidSetting."""
     if part not in ("region_encoder", "projector", "vision_tower"):
-        raise InvalidSetting(f"{part!r} cannot start anew", do="reset region_encoder, projector or vision_tower")
+        raise InvalidSetting(f"{part!r} cannot be reset", do="reset region_encoder, projector or vision_tower")
     module = getattr(model, part)
     for each in (*module.parameters(), *module.modules()):
         each._is_hf_initialized = False
@@ -170,15 +170,15 @@ def reinitialize(model: GPT4RoIForConditionalGeneration, part: str) -> None:
 
 
 def add_adapters(model: GPT4RoIForConditionalGeneration, settings: LoraSettings) -> Any:
-    """Adapters in the language model, in place; returns PEFT's view of it.  Error: InvalidSetting."""
+    """Add adapters to the language model, in place; returns PEFT's wrapper.  Error: InvalidSetting."""
     from peft import LoraConfig, get_peft_model
 
     tables = {model.get_input_embeddings(), model.get_output_embeddings()}
     tied = len({each.weight for each in tables}) < len(tables)
     shared = {name.split(".")[-1] for name, each in model.language_model.named_modules() if tied and each in tables}
     if both := sorted(shared.intersection(settings.modules)):
-        problem = f"{both[0]} shares its weights with the other table of tokens, which an adapter on one of them would change too"
-        raise InvalidSetting(problem, do="leave it out of lora: modules")
+        problem = f"{both[0]} is tied to the other embedding table, so an adapter on it would change both"
+        raise InvalidSetting(problem, do="remove it from lora: modules")
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -198,15 +198,15 @@ def add_adapters(model: GPT4RoIForConditionalGeneration, settings: LoraSettings)
 
 
 def decoder_layers(model: GPT4RoIForConditionalGeneration) -> list[nn.Module]:
-    """The language model's layers: each is sharded by itself."""
+    """The language model's layers, which are sharded one by one."""
     kinds = set(model.language_model._no_split_modules or ())
     return [module for module in model.language_model.modules() if type(module).__name__ in kinds]
 
 
 def _from_bases(start: Start) -> tuple[GPT4RoIForConditionalGeneration, GPT4RoIProcessor]:
-    """A language model and a vision tower with a region encoder between them that knows nothing yet.
+    """Combine a language model and a vision tower with a random region encoder.
 
-    The published sizes hold for everything that the bases do not fix.
+    Sizes that the bases do not fix are the published ones.
     """
     config, processor = _describe_bases(start)
     with torch.device("meta"):
@@ -240,7 +240,7 @@ def _language_model(folder: Path, config: Any) -> Any:
 
 
 def _describe_bases(start: Start) -> tuple[GPT4RoIConfig, GPT4RoIProcessor]:
-    """The configuration, with as many tokens as the language model has rows, and the processor with the architecture's tokens."""
+    """The configuration, with the language model's vocabulary size, and the processor, with the architecture's tokens."""
     language, vision = Path(start.language_model or ""), Path(start.vision or "")
     tokenizer = load_tokenizer([language])
     text = _text_config(language)
@@ -257,7 +257,7 @@ def _describe_bases(start: Start) -> tuple[GPT4RoIConfig, GPT4RoIProcessor]:
 
 
 def _text_config(folder: Path) -> Any:
-    """The configuration of a causal language model; LLaVA's names are not known to transformers as such."""
+    """The configuration of a causal language model, or of the LLaMA in an old LLaVA, which transformers does not know."""
     raw = read_config([folder])
     try:
         if raw.get("model_type") in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
@@ -265,7 +265,7 @@ def _text_config(folder: Path) -> Any:
         shapes = {our_name(name): entry.shape for name, entry in WeightFolder(folder).entries.items()}
         return text_config(raw, shapes, None)
     except (OSError, ValueError, KeyError, TypeError):
-        raise CheckpointMismatch(f"{folder.name!r} holds no configuration of a language model") from None
+        raise CheckpointMismatch(f"{folder.name!r} contains no configuration of a language model") from None
 
 
 def _config(text: Any, tower: Any, ids: dict[str, int]) -> GPT4RoIConfig:
@@ -301,7 +301,7 @@ def _grid(config: Any) -> tuple[int, int]:
 
 
 def _load_projector(model: GPT4RoIForConditionalGeneration, file: Path) -> None:
-    """LLaVA's projector, under whatever prefix it was saved.  Errors: ModelNotFound, CheckpointMismatch."""
+    """Load LLaVA's projector, saved under any prefix.  Errors: ModelNotFound, CheckpointMismatch."""
     if not file.is_file():
         raise ModelNotFound(f"there is no projector {file.name!r}", do="give LLaVA's file mm_projector.bin")
     opened = open_weights(file)
@@ -310,7 +310,9 @@ def _load_projector(model: GPT4RoIForConditionalGeneration, file: Path) -> None:
         for kind, target in model.projector.named_parameters():
             name = next((each for each in names if each.split(".")[-1] == kind), None)
             if name is None:
-                raise CheckpointMismatch(f"{file.name} holds no {kind} of a projector", do="give LLaVA's file mm_projector.bin")
+                raise CheckpointMismatch(
+                    f"{file.name} contains no {kind} of a projector", do="give LLaVA's file mm_projector.bin"
+                )
             value = opened[name] if isinstance(opened, dict) else opened.get_tensor(name)
             if value.shape != target.shape:
                 problem = f"the projector's {kind} is {tuple(value.shape)}, and the model's {tuple(target.shape)}"
@@ -319,7 +321,7 @@ def _load_projector(model: GPT4RoIForConditionalGeneration, file: Path) -> None:
 
 
 def _extend_vocabulary(model: GPT4RoIForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Rows for the architecture's tokens; they start as the mean of the others, which no token is far from."""
+    """Add embedding rows for the architecture's tokens, initialised with the mean of the others."""
     rows, wanted = model.config.vocab_size, len(tokenizer)
     if wanted > rows:
         model.language_model.resize_token_embeddings(wanted, mean_resizing=False)

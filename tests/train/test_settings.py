@@ -99,7 +99,7 @@ def _other_processor(data: Path, run: RecordJob) -> RecordJob:
         (lambda _, run: replace(run, settings=replace(run.settings, data={"vcr-train": 1.0})), DataNotFound, "data convert vcr"),
         (_without_images, DataNotFound, r"8 of 8 checked images of toy-train are missing, the first '0.png'"),
         (_other_processor, CheckpointMismatch, "has 4 image tokens, and the model 16"),
-        (lambda _, run: replace(run, settings=replace(run.settings, micro_batch=3)), InvalidSetting, "cannot be cut"),
+        (lambda _, run: replace(run, settings=replace(run.settings, micro_batch=3)), InvalidSetting, "is not divisible by"),
         (lambda _, run: replace(run, settings=replace(run.settings, length=4000)), InvalidSetting, "length is 4000"),
         (lambda _, run: replace(run, settings=replace(run.settings, length=10)), InvalidSetting, "length is 10"),
         (lambda _, run: replace(run, settings=replace(run.settings, trained=("projector.x",))), InvalidSetting, "projector.x"),
