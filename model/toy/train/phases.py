@@ -1,6 +1,6 @@
-"""The training of the nano models: phases one after another, each a task of the one loop.
+"""The training of the nano models in phases, each a task of the training loop.
 
-A run's folder holds a log as CSV, and in `phases/NAME` the checkpoints of each phase: the last one alone, once it is finished.
+A run's folder contains the log as CSV, and in `phases/NAME` the checkpoints of each phase; only the last one of a finished phase.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,10 +35,10 @@ TRAINEES: dict[str, Callable[[TrainSettings, Path], Trainee]] = {
 
 
 def train(settings: TrainSettings, folder: Path, *, only: str | None = None, show_progress: bool = True) -> Path:
-    """Run all phases that are not finished in the folder, or only the one named; returns the folder of the final model.
+    """Run all unfinished phases, or only the named one; returns the folder of the final model.
 
-    What a finished phase learned is loaded before the next one begins. Running it again goes on where it stopped.
-    Errors: InvalidSetting for a phase that is not there, or that began with other settings; those of the loop.
+    The weights of finished phases are loaded before the next one begins. The same call resumes an interrupted run.
+    Errors: InvalidSetting for an unknown phase, or one that began with other settings; those of the loop.
     """
     names = [phase.name for phase in settings.phases]
     if only is not None and only not in names:
@@ -80,7 +80,7 @@ class Phase(Task):
         self.optimizer = torch.optim.AdamW(groups, lr=phase.learning_rate, weight_decay=phase.weight_decay, betas=(0.9, 0.98))
 
     def loss(self, batch: Any) -> tuple[Tensor, Metrics]:
-        """What the phase minimises: a mean over the batch."""
+        """The loss of the phase, a mean over the batch."""
         return self.trainee.loss(self.settings, batch)
 
     def ids(self, places: Sequence[int]) -> list[str]:
@@ -89,7 +89,7 @@ class Phase(Task):
 
 
 def parameter_groups(model: nn.Module, rates: dict[str, float]) -> list[dict[str, Any]]:
-    """What learns, by its share of the learning rate: that of the first of `rates` that its name starts with, or 1."""
+    """Trained parameters by their share of the learning rate: the first of `rates` that begins their name, or 1."""
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

@@ -1,4 +1,4 @@
-"""The settings of a training run of phases, read from a YAML file; unknown keys and impossible values fail."""
+"""The settings of a training in phases, read from a YAML file; unknown keys and invalid values are refused."""
 
 import re
 from dataclasses import dataclass, field
@@ -16,19 +16,18 @@ OBJECTIVES = ("words", "tower", "questions", "vocabulary", "phrases", "boxes", "
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseSettings(LearningSettings):
-    """One phase of training.
+    """A phase of training.
 
     objective: `words` (questions over symbolic regions, without images), `tower` (what is in each box, without the
         language model) or `questions` (the paper's loss: answers about pixels); for a detector `vocabulary` (prompts of every
         word) or `phrases` (prompts of some phrases, true and false); for a segmenter `boxes` (masks from boxes alone) or
         `prompts` (from boxes, points and masks).
-    precision: on a CPU, bf16 pays for convolutions and not for a small language model.
-    final_rate: 1 keeps the rate up, in a phase that must find a rule and not polish it.
-    scenes: scenes in a batch; questions: conversations about each, or the most phrases that are looked for, or
-        prompts; steps: batches.
-    rates: by the start of their names, modules that learn at a share of the learning rate.
-    family_weights: how often a family is asked, 1 where it is not named; alone: the share of questions asked with no other
-        regions given than those they mention; most_regions: in one question.
+    precision: on a CPU, bf16 speeds up convolutions but not a small language model.
+    final_rate: 1 keeps the rate constant, in a phase that must discover a rule rather than refine it.
+    steps: batches.  scenes: per batch.  questions: conversations per scene, or the maximum number of phrases, or prompts.
+    rates: shares of the learning rate by prefixes of parameter names.
+    family_weights: relative frequency of question families, 1 by default.  alone: share of questions without regions that they
+        do not mention.  most_regions: maximum in a question.
     """
 
     name: str
@@ -66,7 +65,7 @@ class PhaseSettings(LearningSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings(RunSettings):
-    """A whole run: a preset, and its phases in order."""
+    """A run: a preset, and its phases in order."""
 
     preset: str
     phases: tuple[PhaseSettings, ...]
@@ -90,9 +89,9 @@ class TrainSettings(RunSettings):
         return build(cls, {**values, "phases": phases})
 
     def first_scene(self, phase: PhaseSettings) -> int:
-        """Where a phase's scenes begin among those of training: no two phases see the same."""
+        """The index of a phase's first training scene: no two phases share scenes."""
         return sum(each.steps * each.scenes for each in self.phases[: self.phases.index(phase)])
 
     def schedule(self, phase: PhaseSettings) -> Schedule:
-        """How a phase is trained.  Any finite loss is accepted: what is asked changes from phase to phase."""
+        """The schedule of a phase.  Any finite loss is accepted, since objectives differ between phases."""
         return phase.schedule_for(self, steps=phase.steps, batch=phase.scenes, micro_batch=phase.scenes)
