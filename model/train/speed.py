@@ -4,7 +4,7 @@ import re
 
 import torch
 
-# Dense bf16 TFLOP/s, by words of the device's name; the vendor's metrics.
+# Dense bf16 TFLOP/s by device name, as published by the vendor.
 _PEAKS = {
     "B200": 2250, "H200": 989, "H100 PCIe": 756, "H100": 989, "H800": 989, "A100": 312, "A800": 312, "L40S": 362, "L40": 181,
     "L4": 121, "A10": 125, "RTX 4090": 165, "RTX 3090": 71, "A6000": 155,
