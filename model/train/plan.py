@@ -22,7 +22,7 @@ from roi_agent.model.train.starting import adapted, decoder_layers, prepare
 
 _SAMPLED = 200  # samples whose tokens are counted and extrapolated
 _REGIONS = 40  # per image, assumed for activations
-_ALONGSIDE = 1.5e9  # bytes of the CUDA context, library workspaces and fragmentation
+_OVERHEAD = 1.5e9  # bytes of the CUDA context, library workspaces and fragmentation
 _HALF, _FULL = 2, 4  # bytes of a number
 
 
@@ -48,7 +48,7 @@ class Memory:
     optimiser: int
     gathered: int
     activations: int
-    alongside: int = int(_ALONGSIDE)
+    overhead: int = int(_OVERHEAD)
 
     @property
     def total(self) -> int:
