@@ -137,7 +137,7 @@ class RecordSettings(RunSettings, LearningSettings):
         """Error: InvalidSetting for a batch that the processes cannot share equally."""
         if self.batch % (processes * self.micro_batch):
             problem = (
-                f"a batch of {self.batch} is not divisible into micro-batches of {self.micro_batch} in {processes} processes"
+                f"a batch of {self.batch} is not divisible by micro-batches of {self.micro_batch} in {processes} processes"
             )
             raise InvalidSetting(problem, do="choose a multiple of their product")
 

@@ -107,5 +107,5 @@ def test_a_damaged_checkpoint_is_named(root: Path, tmp_path: Path) -> None:
     train_on_records(run, show_progress=False)
     for file in run_checkpoints.checkpoints(tmp_path)[-1].glob("*.distcp"):
         file.write_bytes(b"")
-    with pytest.raises(CheckpointMismatch, match="step-00000004 cannot be read"):
+    with pytest.raises(CheckpointMismatch, match="step-00000004 is damaged"):
         train_on_records(run, show_progress=False)
