@@ -136,9 +136,7 @@ class RecordSettings(RunSettings, LearningSettings):
     def check_shares(self, processes: int) -> None:
         """Error: InvalidSetting for a batch that the processes cannot share equally."""
         if self.batch % (processes * self.micro_batch):
-            problem = (
-                f"a batch of {self.batch} is not divisible by micro-batches of {self.micro_batch} in {processes} processes"
-            )
+            problem = f"a batch of {self.batch} is not divisible by micro-batches of {self.micro_batch} in {processes} processes"
             raise InvalidSetting(problem, do="choose a multiple of their product")
 
     def schedule(self, steps: int) -> Schedule:
