@@ -71,7 +71,7 @@ class Batch:
 
     def prefill(self, new: Sequence[Question]) -> None:
         """Prefill new questions; the unfinished ones join the batch."""
-        going = [each for each in new if self.is_active(each.pending, "read")]
+        going = [each for each in new if self.is_active(each.pending, "being read")]
         prefix, heads = len(self._runner.prefix_ids), self._runner.heads
         for group in group_by_length([each.length for each in going], prefix=prefix, heads=heads):
             chosen = [going[index] for index in group]
