@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from roi_agent.model.checkpoints.dtypes import memory
-from roi_agent.model.checkpoints.merge import make_plan
+from roi_agent.model.checkpoints.merge import plan_sources
 from roi_agent.model.checkpoints.names import read_json
 from roi_agent.model.checkpoints.shards import WeightFolder
 from roi_agent.model.detection.detector import GROUNDED, OPEN_WORLD, TransformersDetector
@@ -122,7 +122,9 @@ def check_weights(name: str, folder: Path) -> Weights:
             missing = [file for file in _MODEL_FILES if not (folder / file).is_file()]
             if missing:
                 return Weights(name, False, f"missing: {', '.join(missing)}")
-            make_plan(_expected(GPT4RoIConfig.from_pretrained(folder, local_files_only=True)), WeightFolder(folder), None, None)
+            plan_sources(
+                _expected(GPT4RoIConfig.from_pretrained(folder, local_files_only=True)), WeightFolder(folder), None, None
+            )
         else:
             kinds = f"{GPT4RoIConfig.model_type}, a detector or a segmenter"
             return Weights(name, False, f"config.json describes a model of type {model_type!r}, not {kinds}")

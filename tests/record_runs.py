@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, CLIPVisionConfig, CLIPVisionModel, PreTrainedConfig
+from transformers import AutoModelForCausalLM, CLIPVisionConfig, CLIPVisionModel, PreTrainedConfig, PreTrainedModel
 
 from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
 from roi_agent.model.train import starting
@@ -20,6 +20,7 @@ from roi_agent.model.train.starting import Start
 from tests.small import PATCHES, make_model, make_processor, small_config
 from tests.training_sets import write_set
 
+DEEP = {**PATCHES, "num_hidden_layers": 11}  # a tower with all of the published layers
 ALL = ("region_encoder", "projector", "language_model")
 QUICK = RecordSettings(
     model="nano",
@@ -68,7 +69,9 @@ def back_to_step_2(folder: Path, other: Path) -> Path:
     return other
 
 
-def write_bases(folder: Path, text: PreTrainedConfig, monkeypatch: pytest.MonkeyPatch) -> Start:
+def write_bases(
+    folder: Path, text: PreTrainedConfig, monkeypatch: pytest.MonkeyPatch, tower: PreTrainedModel | None = None
+) -> Start:
     """A language model and a vision tower to start from; what is made between them has 20 thousand weights, not 300 million."""
     sizes: dict[str, Any] = {"region_channels": 16, "region_dim": 12, "num_fusions": 2, "fusion_groups": 4}
     sizes |= {"roi_size": 3, "position_dim": 8}
@@ -76,5 +79,5 @@ def write_bases(folder: Path, text: PreTrainedConfig, monkeypatch: pytest.Monkey
     torch.manual_seed(0)
     make_processor(small_config()).tokenizer.save_pretrained(folder / "language")
     AutoModelForCausalLM.from_config(text).save_pretrained(folder / "language")
-    CLIPVisionModel(CLIPVisionConfig(**{**PATCHES, "num_hidden_layers": 11})).save_pretrained(folder / "vision")
+    (tower or CLIPVisionModel(CLIPVisionConfig(**DEEP))).save_pretrained(folder / "vision")
     return Start(language_model=str(folder / "language"), vision=str(folder / "vision"))

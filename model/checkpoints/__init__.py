@@ -1,9 +1,8 @@
-"""Published weights: their names, their files, and how they become models that transformers loads.
+"""Published weights, and their conversion to models that transformers loads.
 
-GPT4RoI: `names` what the release calls things, `vocabulary` its tokens, `shards` its files, `merge` where every tensor
-comes from, `conversion` the way from a folder to a model. The original files of SAM and Grounding DINO: `sam` and
-`grounding_dino` their names, `nametable` what a table of names is, `original` the way from a file to a folder. For both:
-`report` and `target`.
+GPT4RoI: `names` (of the release), `vocabulary` (its tokens), `shards` (its files), `merge` (the source of every tensor) and
+`conversion` (from a folder to a model). Original files of SAM and Grounding DINO: `sam` and `grounding_dino` (their names),
+`nametable` and `original` (from a file to a folder). Both use `report` and `target`.
 """
 
 from roi_agent.model.checkpoints.conversion import convert, load_published, load_with_report

@@ -1,6 +1,6 @@
-"""A GPT4RoI under other options than it was trained with: another image size, pooling by masks, focal crops.
+"""Loading a GPT4RoI with other options than in training: image size, mask pooling, focal crops.
 
-Nothing is trained here. The weights stay as they are, but for position embeddings, which are interpolated to the new grid.
+Nothing is trained here. Weights are unchanged, except position embeddings, which are interpolated to the new grid.
 """
 
 import copy
@@ -34,12 +34,12 @@ def load_adapted(
     dtype: torch.dtype | None = None,
     device: str = "cpu",
 ) -> tuple[GPT4RoIForConditionalGeneration, GPT4RoIProcessor]:
-    """Model and processor of a folder, under options of one's own; None leaves an option as the folder has it.
+    """Load model and processor with other options; None keeps the option of the folder.
 
-    For example `load_adapted("gpt4roi-7b", image_size=336)` reads a checkpoint of 224 px at 336 px.  Both can be saved again.
+    For example, `load_adapted("gpt4roi-7b", image_size=336)` runs a checkpoint of 224 px at 336 px.  Both can be saved.
     image_size, scale_pyramid: see `at_image_size`.  mask_pooling, focal_crop: see `GPT4RoIConfig`.
-    dtype: by default what the weights are stored in.  They are read into it, and onto the device, a few megabytes at a time.
-    Raises InvalidSetting for an image size that does not fit, and the errors of `load_model`.
+    dtype: by default the stored one.  Weights are converted and moved to the device a few megabytes at a time.
+    Raises InvalidSetting for an image size that is not allowed, and the errors of `load_model`.
     """
     model = _load(Path(folder), dtype, torch.device(device)) if Path(folder).is_dir() else None
     if model is None:
@@ -53,7 +53,7 @@ def load_adapted(
 
 
 def _load(folder: Path, dtype: torch.dtype | None, device: torch.device) -> GPT4RoIForConditionalGeneration | None:
-    """The model of a local folder; None where transformers reads it as well: files of the same type are mapped, not copied."""
+    """Load a local folder in windows; None if transformers can map its files because dtype and device match."""
     stored, _ = stored_dtype(folder)
     wanted = dtype or stored
     if wanted is None or (wanted == stored and device.type == "cpu"):
@@ -71,7 +71,7 @@ def with_options(
     mask_pooling: bool | None = None,
     focal_crop: bool | None = None,
 ) -> GPT4RoIConfig:
-    """The configuration under options of one's own, as in `load_adapted`.  Error: InvalidSetting."""
+    """The configuration with other options, as in `load_adapted`.  Error: InvalidSetting."""
     size = config.image_size if image_size is None else image_size
     wanted = at_image_size(config, size, scale_pyramid=scale_pyramid)
     wanted.mask_pooling = wanted.mask_pooling if mask_pooling is None else mask_pooling
@@ -80,13 +80,13 @@ def with_options(
 
 
 def at_image_size(config: GPT4RoIConfig, image_size: int, *, scale_pyramid: bool | None = None) -> GPT4RoIConfig:
-    """The configuration at another image size, in pixels, with as many more image tokens as the grid has cells.
+    """The configuration at another image size, in pixels, with one image token per cell of the new grid.
 
-    scale_pyramid: let the pyramid's maps grow with the image. By default they keep their sizes over a tower of patches, as CLIP,
-        whose one coarse grid they enlarge: a fused cell then shows the same share of the image as in training, and the region
-        encoder, the dearest part of the image work, costs the same as before. Over a tower with maps of several sizes, as a
-        ResNet, they grow: at their old sizes they would throw away what the tower sees more. `costs` tells what either takes.
-    Raises InvalidSetting where patches or image tokens would not be whole numbers.
+    scale_pyramid: scale the pyramid's maps with the image. By default, maps over a tower of patches, such as CLIP, keep their
+        sizes, since they enlarge one coarse grid: a fused cell then covers the same share of the image as in training, and the
+        region encoder, the most expensive part of encoding, costs the same. Maps over a tower with several resolutions, such
+        as a ResNet, are scaled: at their old sizes they would lose the additional detail. `costs` computes the cost of both.
+    Raises InvalidSetting unless patches and image tokens are whole numbers.
     """
     wanted = copy.deepcopy(config)
     if image_size == config.image_size:
@@ -98,7 +98,7 @@ def at_image_size(config: GPT4RoIConfig, image_size: int, *, scale_pyramid: bool
     cells, left = divmod(isqrt(config.num_image_tokens) * image_size, config.image_size)
     if left or not cells:
         step = config.image_size // isqrt(config.num_image_tokens)
-        raise InvalidSetting(f"at {image_size} px the image tokens are no whole grid", do=f"give a multiple of {step}")
+        raise InvalidSetting(f"at {image_size} px the image tokens form no square grid", do=f"give a multiple of {step}")
     wanted.image_size, wanted.num_image_tokens = image_size, cells**2
     if scale_pyramid if scale_pyramid is not None else patch is None:
         wanted.pyramid_sizes = [max(1, round(side * image_size / config.image_size)) for side in config.pyramid_sizes]
@@ -109,7 +109,7 @@ def at_image_size(config: GPT4RoIConfig, image_size: int, *, scale_pyramid: bool
 
 
 def adapt_model(model: GPT4RoIForConditionalGeneration, wanted: GPT4RoIConfig) -> None:
-    """Bring a model under another configuration, one of `with_options`; in place."""
+    """Change a model to a configuration of `with_options`, in place."""
     # The region encoder reads the same configuration object.
     assert model.region_encoder.config is model.config
     if wanted.image_size != model.config.image_size:
@@ -124,7 +124,7 @@ def adapt_model(model: GPT4RoIForConditionalGeneration, wanted: GPT4RoIConfig) -
 
 
 def adapt_processor(processor: GPT4RoIProcessor, wanted: GPT4RoIConfig) -> None:
-    """The same for its processor."""
+    """Change a processor to a configuration, in place."""
     side = wanted.image_size
     processor.image_processor.size = {"height": side, "width": side}
     processor.num_image_tokens = wanted.num_image_tokens
@@ -132,10 +132,10 @@ def adapt_processor(processor: GPT4RoIProcessor, wanted: GPT4RoIConfig) -> None:
 
 
 def _tower_at(tower: nn.Module, config: Any, num_prefix_tokens: int) -> nn.Module:
-    """The same tower made anew for the configuration's image size."""
+    """A copy of the tower at the configuration's image size."""
     weights = tower.state_dict()
     some = next(tower.parameters())
-    with no_init_weights():  # they come from the tower that there is
+    with no_init_weights():  # copied from the old tower below
         made: nn.Module = AutoModel.from_config(config, dtype=some.dtype).to(some.device)
     for name, new in made.state_dict().items():
         if weights[name].shape != new.shape:
@@ -146,7 +146,7 @@ def _tower_at(tower: nn.Module, config: Any, num_prefix_tokens: int) -> nn.Modul
 
 
 def _interpolated(old: Tensor, new: Tensor, num_prefix_tokens: int) -> Tensor:
-    """Position embeddings (..., prefix + s * s, C) for another grid, as transformers' `interpolate_pos_encoding` has them."""
+    """Position embeddings (..., prefix + s * s, C) on another grid, as in transformers' `interpolate_pos_encoding`."""
     prefix, patches = old.reshape(-1, old.shape[-1]).split([num_prefix_tokens, old.shape[-2] - num_prefix_tokens])
     small, large = isqrt(len(patches)), isqrt(new.shape[-2] - num_prefix_tokens)
     grid = patches.float().T.reshape(1, -1, small, small)

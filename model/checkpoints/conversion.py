@@ -1,6 +1,6 @@
-"""The published GPT4RoI weights as our model: a delta on LLaMA, or merged; checked whole before a byte is moved.
+"""Conversion of published GPT4RoI weights, a delta on LLaMA or merged, checked completely before any weight is read.
 
-names and shapes of all files -> configuration -> plan (every key has its place, or nothing happens) -> weights, block by block.
+names and shapes of all files -> configuration -> source of every key (or an error) -> weights, block by block.
 """
 
 import json
@@ -15,7 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from transformers import CLIPVisionConfig, PreTrainedConfig
 
 from roi_agent.model.checkpoints.loading import without_bars
-from roi_agent.model.checkpoints.merge import OnProgress, Source, copy_weights, make_plan, materialise
+from roi_agent.model.checkpoints.merge import OnProgress, Source, copy_weights, materialise, plan_sources
 from roi_agent.model.checkpoints.names import our_name, published_config, read_config, vision_config
 from roi_agent.model.checkpoints.report import REPORT_NAME, LoadReport
 from roi_agent.model.checkpoints.shards import WeightFolder, is_weight_folder
@@ -41,13 +41,13 @@ def load_published(
     on_progress: OnProgress | None = None,
     show_progress: bool = True,
 ) -> GPT4RoIForConditionalGeneration:
-    """The published weights as a model that is ready to use.
+    """Load published weights as a model that is ready to use.
 
-    path: folder of the checkpoint.  base: folder of the LLaMA that it is a delta of; none for merged weights.
+    path: folder of the checkpoint.  base: folder of the LLaMA that it is a delta on; None for merged weights.
     vision: folder of openai/clip-vit-large-patch14; default: in the checkpoint, or the local folder that its config names.
-    dtype: float32, bfloat16 or float16; default: the checkpoint's.  on_progress: is told bytes done and bytes in all.
-    Needs at most 1.3 times the memory of the result.  Raises ModelNotFound for what is not there, CheckpointMismatch
-    for what does not fit, InvalidSetting for dtype and device.
+    dtype: float32, bfloat16 or float16; default: the checkpoint's.  on_progress: called with bytes done and total bytes.
+    Peak memory is at most 1.3 times that of the result.  Raises ModelNotFound for missing files, CheckpointMismatch for
+    weights that do not match, InvalidSetting for dtype and device.
     """
     return load_with_report(path, base, vision, dtype=dtype, device=device, on_progress=on_progress, show_progress=show_progress)[
         0
@@ -64,7 +64,7 @@ def load_with_report(
     on_progress: OnProgress | None = None,
     show_progress: bool = True,
 ) -> tuple[GPT4RoIForConditionalGeneration, LoadReport]:
-    """As `load_published`, with the report of every key."""
+    """As `load_published`, with a report on every key."""
     planned = _plan(path, base, vision, dtype)
     return _fill(planned, _device(device), on_progress, show_progress), planned.report
 
@@ -79,10 +79,10 @@ def convert(
     on_progress: OnProgress | None = None,
     show_progress: bool = True,
 ) -> LoadReport:
-    """Write the published weights as a Hugging Face folder: safetensors, processor, and the report as `conversion.json`.
+    """Convert published weights to a Hugging Face folder with safetensors, processor, and the report `conversion.json`.
 
-    The folder appears whole or not at all.  Raises as `load_published`, and InvalidSetting for an `out` that is not
-    empty or a disk that is too full.
+    The folder is written atomically.  Raises as `load_published`, and InvalidSetting for an `out` that is not empty or a
+    disk without enough space.
     """
     out = Path(out)
     check_empty(out)
@@ -99,7 +99,7 @@ def convert(
 
 @dataclass(frozen=True, slots=True)
 class _Planned:
-    """A model on the meta device, and where each of its tensors comes from."""
+    """A model on the meta device, and the source of each tensor."""
 
     model: GPT4RoIForConditionalGeneration
     sources: dict[str, Source]
@@ -112,7 +112,7 @@ class _Planned:
 
 
 def _plan(path: str | Path, base: str | Path | None, vision: str | Path | None, dtype: str | torch.dtype | None) -> _Planned:
-    """Everything that can be known, and refused, before any weight is read."""
+    """Determine, and check, all that is known before any weight is read."""
     folder, base_folder = Path(path), Path(base) if base is not None else None
     chosen = _dtype(dtype)
     published = WeightFolder(folder)
@@ -127,7 +127,7 @@ def _plan(path: str | Path, base: str | Path | None, vision: str | Path | None, 
         model = GPT4RoIForConditionalGeneration._from_config(config, dtype=config.dtype)
     tied = set(model.all_tied_weights_keys)
     expected = {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
-    sources, report = make_plan(expected, published, base_weights, tower_weights)
+    sources, report = plan_sources(expected, published, base_weights, tower_weights)
     notes += report.notes
     report = replace(report, notes=notes, num_parameters=model.num_parameters(), dtype=str(config.dtype).removeprefix("torch."))
     return _Planned(model, sources, report, config.dtype)
@@ -136,25 +136,25 @@ def _plan(path: str | Path, base: str | Path | None, vision: str | Path | None, 
 def _config(
     raw: dict[str, Any], published: WeightFolder, folder: Path, tower: Path | None
 ) -> tuple[GPT4RoIConfig, tuple[str, ...]]:
-    """The configuration, and what had to be assumed for it."""
+    """The configuration, and notes on assumptions."""
     shapes = {our_name(name): entry.shape for name, entry in published.entries.items()}
     rows = shapes.get("language_model.model.embed_tokens.weight", ())
     if len(rows) != 2:
         raise CheckpointMismatch(
             "the checkpoint has no model.embed_tokens.weight of two dimensions", do="give the published folder"
         )
-    ids, told = token_ids(folder, rows[0])
+    ids, token_notes = token_ids(folder, rows[0])
     config = published_config(raw, shapes, vision_config(tower) if tower else _inner_tower(raw), ids)
-    notes = [*told]
+    notes = [*token_notes]
     if raw.get("vocab_size") not in (None, rows[0]):
-        notes.append(f"config.json says {raw['vocab_size']} tokens; the embedding has {rows[0]} rows, which count")
+        notes.append(f"config.json has {raw['vocab_size']} tokens and the embedding {rows[0]} rows; the rows are used")
     if config.region_layers != [-2 - 3 * level for level in reversed(range(config.num_levels))]:
         notes.append(f"the vision tower is not deep enough for the published layers: {config.region_layers} are assumed")
     return config, tuple(notes)
 
 
 def _inner_tower(raw: dict[str, Any]) -> PreTrainedConfig:
-    """The configuration of a tower that is in the checkpoint: its own, or that of the release."""
+    """The configuration of a tower in the checkpoint: its own, or that of the release."""
     own = raw.get("vision_config")
     if isinstance(own, dict):
         return CLIPVisionConfig(**{key: value for key, value in own.items() if key != "model_type"})
@@ -164,7 +164,7 @@ def _inner_tower(raw: dict[str, Any]) -> PreTrainedConfig:
 
 
 def _tower_folder(vision: str | Path | None, raw: dict[str, Any], published: WeightFolder) -> Path | None:
-    """The folder of the vision tower; None where it is in the checkpoint."""
+    """The folder of the vision tower; None if the checkpoint contains the tower."""
     if vision is not None:
         return Path(vision)
     if any(our_name(name).startswith("vision_tower.") for name in published.entries):
@@ -180,16 +180,16 @@ def _tower_folder(vision: str | Path | None, raw: dict[str, Any], published: Wei
 
 def _check_delta(folder: Path, raw: dict[str, Any], base: Path | None) -> None:
     named = "delta" in folder.resolve().name.lower() and "merged" not in folder.resolve().name.lower()
-    said = any("delta" in key.lower() and value for key, value in raw.items())
-    if base is None and (named or said):
+    marked = any("delta" in key.lower() and value for key, value in raw.items())
+    if base is None and (named or marked):
         raise CheckpointMismatch(
-            f"{folder.name!r} holds differences to LLaMA and is of no use alone",
+            f"{folder.name!r} is a delta on LLaMA and cannot be used alone",
             do="give the folder of LLaMA-7B in Hugging Face's layout as base; if it is merged already, rename it",
         )
 
 
 def _usual_dtype(published: WeightFolder) -> torch.dtype:
-    """The type of most of the checkpoint's numbers."""
+    """The dtype of most of the checkpoint's numbers."""
     sizes: dict[torch.dtype, int] = dict.fromkeys(_DTYPES.values(), 0)
     for entry in published.entries.values():
         if entry.dtype in sizes:
@@ -203,12 +203,12 @@ def _fill(
     model = planned.model
     materialise(model, planned.dtype, device)
     with torch.no_grad(), _bar(show_progress) as shown:
-        copy_weights(model, planned.sources, lambda done, total: _tell(done, total, shown, on_progress))
+        copy_weights(model, planned.sources, lambda done, total: _notify(done, total, shown, on_progress))
     model.eval()
     return model
 
 
-def _tell(done: int, total: int, *listeners: OnProgress | None) -> None:
+def _notify(done: int, total: int, *listeners: OnProgress | None) -> None:
     for listener in listeners:
         if listener is not None:
             listener(done, total)

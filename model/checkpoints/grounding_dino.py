@@ -1,7 +1,7 @@
 """The original Grounding DINO files (Swin-T and Swin-B): their names, and the configuration that follows from the shapes.
 
-Facts from the package `groundingdino` 0.1 (arXiv 2303.05499), which also names what no shape tells: four sampling points to a
-head, and 64 channels to a head of the text encoder.
+Facts from the package `groundingdino` 0.1 (arXiv 2303.05499), also the source of what shapes do not determine: four sampling
+points per head, and 64 channels per head of the text encoder.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ _DEFORMABLE = ("sampling_offsets", "attention_weights", "value_proj", "output_pr
 
 
 def config_of(shapes: Mapping[str, Shape]) -> GroundingDinoConfig:
-    """The configuration of a file's shapes. Raises KeyError, IndexError or ZeroDivisionError where they are none of these."""
+    """The configuration of a file's shapes. Raises KeyError, IndexError or ZeroDivisionError for other files."""
     levels, width = shapes["transformer.level_embed"]
     encoder, decoder = "transformer.encoder.layers.", "transformer.decoder.layers."
     return GroundingDinoConfig(
@@ -54,7 +54,7 @@ def config_of(shapes: Mapping[str, Shape]) -> GroundingDinoConfig:
 
 
 def name_table(config: Any) -> NameTable:
-    """Every tensor that a file of this configuration holds."""
+    """All tensors in a file of this configuration."""
     table = NameTable()
     width = config.d_model
     with table.under("backbone.0.", "model.backbone.conv_encoder.model."):
@@ -83,7 +83,7 @@ def name_table(config: Any) -> NameTable:
 
 
 def check_shared(weights: Mapping[str, Tensor]) -> None:
-    """Refuse a file whose decoder layers have box heads of their own: transformers keeps one for all."""
+    """Refuse a file whose decoder layers have different box heads: transformers has one for all."""
     for name, value in weights.items():
         _, found, rest = name.partition("bbox_embed.")
         if not found or name.startswith("transformer.enc_out"):
@@ -125,7 +125,7 @@ def _bert_config(shapes: Mapping[str, Shape]) -> BertConfig:
     )
 
 
-# Swin's new names are those of the files on the hub; transformers itself brings them up to date as it loads.
+# Swin's new names are those of files on the hub; transformers converts them on loading.
 def _swin(table: NameTable, swin: Any) -> None:
     table.layer("patch_embed.proj", "embeddings.patch_embeddings.projection", swin.embed_dim, 3, swin.patch_size, swin.patch_size)
     table.layer("patch_embed.norm", "embeddings.norm", swin.embed_dim)
@@ -166,7 +166,7 @@ def _bert(table: NameTable, bert: Any) -> None:
 
 
 def _projections(table: NameTable, config: Any) -> None:
-    """Of the backbone's maps to one width; the levels beyond them come from the last map by strided convolutions."""
+    """Projections of the backbone's maps to one width; further levels are strided convolutions of the last map."""
     swin = config.backbone_config
     channels = [swin.embed_dim * 2 ** (stage - 1) for stage in swin.out_indices]
     for level in range(config.num_feature_levels):

@@ -1,8 +1,9 @@
-"""Loading with transformers: nothing is missing in silence, and a progress bar stands only where weights are fetched."""
+"""Loading with transformers: strict about keys, and with a progress bar only for downloads."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -12,32 +13,51 @@ from transformers.utils import logging
 from roi_agent.model.checkpoints.dtypes import running_dtype
 from roi_agent.model.errors import CheckpointMismatch, ModelNotFound
 
+_SHOWN_KEYS = 5
+
 
 def load_part(kind: Any, folder: str | Path) -> Any:
-    """A configuration or a processor: `kind.from_pretrained(folder)`.
+    """Load a configuration or a processor with `kind.from_pretrained(folder)`.
 
     folder: a local folder, or a name on the Hugging Face hub such as IDEA-Research/grounding-dino-tiny.
-    Errors: ModelNotFound where there is nothing, CheckpointMismatch where it cannot be read.
+    Errors: ModelNotFound for a missing model, CheckpointMismatch for one that cannot be read.
     """
     return _load(kind, folder)
 
 
 def load_model(kind: Any, folder: str | Path, **options: Any) -> Any:
-    """A model with all of its weights: `kind.from_pretrained(folder, **options)`, complete or not at all.
+    """Load a complete model with `kind.from_pretrained(folder, **options)`.
 
-    Errors: those of `load_part`, and CheckpointMismatch where weights and configuration differ.
+    Errors: those of `load_part`, and CheckpointMismatch for missing, unexpected and mismatched keys.
     """
-    with without_bars(unless=not Path(folder).is_dir()):
-        model, report = _load(kind, folder, output_loading_info=True, **options)
-    wrong = [f"{len(report[key])} {key.replace('_', ' ')}" for key in sorted(report) if report[key]]
+    with without_bars(unless=not Path(folder).is_dir()), _without_reports():
+        model, report = _load(kind, folder, output_loading_info=True, ignore_mismatched_sizes=True, **options)
+    wrong = [f"{len(report[key])} {key.replace('_', ' ')} ({_first_keys(report[key])})" for key in sorted(report) if report[key]]
     if wrong:
-        problem = f"the weights in {_shown(folder)} do not fit: {', '.join(wrong)}"
+        problem = f"the weights in {_shown(folder)} do not match the configuration: {', '.join(wrong)}"
         raise CheckpointMismatch(problem, do="convert or train them again")
     return model
 
 
+def _first_keys(keys: Collection[Any]) -> str:
+    """The first keys of a loading report; a mismatched one with the shapes in file and model."""
+    shown = [each if isinstance(each, str) else f"{each[0]}: {tuple(each[1])} for {tuple(each[2])}" for each in keys]
+    return ", ".join(sorted(shown)[:_SHOWN_KEYS]) + (", ..." if len(shown) > _SHOWN_KEYS else "")
+
+
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """Hide transformers' table of mismatched keys, which the error lists."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
 def load_on(kind: Any, folder: str | Path, *, device: str, dtype: torch.dtype | None) -> Any:
-    """As `load_model`, on a device, in a type: by default that of the file, or what is fast on a CPU; see `running_dtype`."""
+    """As `load_model`, on a device, in a dtype: by default the stored one, or the fast one on a CPU; see `running_dtype`."""
     model = load_model(kind, folder, dtype=dtype or "auto")
     if dtype is None:
         count = sum(each.numel() for each in model.parameters())
@@ -55,16 +75,17 @@ def _load(kind: Any, folder: str | Path, **options: Any) -> Any:
         raise ModelNotFound(f"no model in the folder {_shown(folder)}", do="give a folder with config.json and safetensors")
     try:
         return kind.from_pretrained(folder, local_files_only=local, **options)
-    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, UnpicklingError, SafetensorError) as error:
         if not local and isinstance(error, OSError):
             problem = f"the model {name!r} cannot be fetched: {_first_line(error)}"
             raise ModelNotFound(problem, do="check its name and the network, or give a local folder") from None
-        raise CheckpointMismatch(f"the model in {_shown(folder)} cannot be loaded: {_first_line(error)}") from None
+        why = _first_line(error).replace(str(folder), Path(folder).name)
+        raise CheckpointMismatch(f"the model in {_shown(folder)} cannot be loaded: {why}") from None
 
 
 @contextmanager
 def without_bars(*, unless: bool = False) -> Iterator[None]:
-    """Without transformers' progress bars."""
+    """Hide transformers' progress bars."""
     shown = logging.is_progress_bar_enabled()
     if not unless:
         logging.disable_progress_bar()

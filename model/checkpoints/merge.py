@@ -1,4 +1,4 @@
-"""Where every tensor of a model comes from: a plan that is complete or refused, and the copying that follows it."""
+"""The source of every tensor of a model, complete or refused, and the copying of weights."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,17 +11,17 @@ from roi_agent.model.checkpoints.names import our_name
 from roi_agent.model.checkpoints.report import LoadReport, refuse
 from roi_agent.model.checkpoints.shards import Entry, WeightFolder
 
-OnProgress = Callable[[int, int], None]  # bytes done, bytes in all
+OnProgress = Callable[[int, int], None]  # bytes done, total bytes
 
 _TOWER = "vision_tower."
 _TEXT = "language_model."
-# A delta's vocabulary is larger than its base's: the rows they share are added, the others taken.
+# A delta's vocabulary is larger than its base's: shared rows are added, the others copied.
 _VOCABULARY = ("language_model.model.embed_tokens.weight", "language_model.lm_head.weight")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where one tensor is read: a name in a folder, and for a delta the same name in the base."""
+    """The source of a tensor: a name in a folder, and for a delta the same name in the base."""
 
     folder: WeightFolder
     name: str
@@ -29,13 +29,13 @@ class Source:
 
     @property
     def entry(self) -> Entry:
-        """Shape and type in the file."""
+        """Shape and dtype in the file."""
         return self.folder.entries[self.name]
 
 
 @dataclass(slots=True)
 class _Draft:
-    """A plan in the making. places: canonical name -> name in our state dict."""
+    """Sources found so far.  places: canonical name -> name in our state dict."""
 
     places: dict[str, str]
     sources: dict[str, Source] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class _Draft:
     problems: list[str] = field(default_factory=list)
 
     def claim(self, ours: str, source: Source) -> None:
-        """Give a tensor of ours its source."""
+        """Assign a source to one of our tensors."""
         place = self.places.get(_canonical(ours))
         if place is None:
             self.problems.append(f"unexpected {source.name} of shape {source.entry.shape}")
@@ -53,13 +53,13 @@ class _Draft:
             self.sources[place] = source
 
 
-def make_plan(
+def plan_sources(
     expected: Mapping[str, Tensor], published: WeightFolder, base: WeightFolder | None, vision: WeightFolder | None
 ) -> tuple[dict[str, Source], LoadReport]:
-    """The source of every tensor in `expected` (our state dict, values unused), and the report of all keys.
+    """Find the source of every tensor in `expected` (our state dict, values unused), and report on all keys.
 
-    Raises CheckpointMismatch with the first several problems and their number: missing, unexpected, wrong shape
-    (both shapes), not floating point.
+    Raises CheckpointMismatch with the number of problems and the first of them: missing, unexpected, another shape (both
+    shapes), not floating point.
     """
     draft = _Draft({_canonical(name): name for name in expected})
     _claim_published(draft, published, tower_is_elsewhere=vision is not None)
@@ -77,7 +77,7 @@ def make_plan(
 
 
 def materialise(model: PreTrainedModel, dtype: torch.dtype, device: torch.device) -> None:
-    """Give a model on the meta device its memory: parameters empty in `dtype`, computed buffers computed."""
+    """Allocate a model on the meta device: empty parameters in `dtype`, and computed buffers."""
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             empty = nn.Parameter(torch.empty_like(parameter, dtype=dtype, device=device))
@@ -91,11 +91,11 @@ def materialise(model: PreTrainedModel, dtype: torch.dtype, device: torch.device
 
 
 def copy_weights(model: nn.Module, sources: Mapping[str, Source], on_progress: OnProgress) -> None:
-    """Fill a model from the files, a few megabytes at a time; sums are taken in float32."""
+    """Copy weights from the files, a few megabytes at a time; deltas are added in float32."""
     state, done = model.state_dict(), 0
     total = sum(source.entry.num_bytes for source in sources.values())
     on_progress(0, total)
-    # File by file, so that each is opened for as long as it is needed and no longer.
+    # File by file, so that only one is open at a time.
     for name, source in sorted(sources.items(), key=lambda item: (item[1].folder.folder, item[1].entry.file)):
         for rows, block in source.folder.blocks(source.name):
             _copy_block(state[name], rows, block, source)
@@ -125,7 +125,7 @@ def _claim_published(draft: _Draft, published: WeightFolder, *, tower_is_elsewhe
     for name in published.entries:
         ours, reason = our_name(name), _needless(name)
         if not reason and tower_is_elsewhere and ours.startswith(_TOWER):
-            reason = "the vision tower is taken from the folder given for it"
+            reason = "the vision tower is loaded from its own folder"
         if reason:
             draft.ignored[name] = reason
         else:
@@ -136,7 +136,7 @@ def _claim_tower(draft: _Draft, vision: WeightFolder) -> None:
     for name in vision.entries:
         reason = _needless(name)
         if not reason and name.startswith(("text_model.", "text_projection.", "visual_projection.", "logit_scale")):
-            reason = "it is the part of CLIP that is not the vision tower"
+            reason = "it is not part of CLIP's vision tower"
         if reason:
             draft.ignored[name] = reason
         else:
@@ -144,7 +144,7 @@ def _claim_tower(draft: _Draft, vision: WeightFolder) -> None:
 
 
 def _add_base(draft: _Draft, base: WeightFolder) -> None:
-    """The language model's tensors are differences: each needs the base's of the same name."""
+    """Add the base to the sources of the language model: each delta needs the tensor of the same name."""
     for name in base.entries:
         ours, reason = our_name(name), _needless(name)
         if reason:
@@ -161,10 +161,10 @@ def _add_base(draft: _Draft, base: WeightFolder) -> None:
 
 
 def _needless(name: str) -> str:
-    """Why a key carries no weight; empty if it does."""
+    """The reason to ignore a key, or an empty string."""
     if name.endswith("rotary_emb.inv_freq"):
         return "rotary frequencies are computed from the configuration"
-    return "position ids are counted, not learned" if name.endswith("embeddings.position_ids") else ""
+    return "position ids are computed, not learned" if name.endswith("embeddings.position_ids") else ""
 
 
 def _misfits(name: str, source: Source, wanted: tuple[int, ...], floating: bool) -> list[str]:
@@ -183,16 +183,16 @@ def _misfits(name: str, source: Source, wanted: tuple[int, ...], floating: bool)
 
 
 def _row_notes(sources: Mapping[str, Source]) -> tuple[str, ...]:
-    """What a vocabulary larger than the base's means for its rows."""
+    """Notes on a vocabulary larger than the base's."""
     rows = {
         source.name: (source.base.entries[source.name].shape[0], source.entry.shape[0])
         for source in sources.values()
         if source.base is not None and source.base.entries[source.name].shape != source.entry.shape
     }
-    words = "rows are added to the base, the others taken"
+    words = "rows are added to the base, the others copied"
     return tuple(f"{name}: {shared} of {total} {words}" for name, (shared, total) in rows.items())
 
 
 def _canonical(name: str) -> str:
-    """transformers has written CLIP's towers with and without `vision_model.` in the names."""
+    """The name without `vision_model.`, which some versions of transformers write in CLIP's towers."""
     return name.replace("vision_tower.vision_model.", _TOWER)

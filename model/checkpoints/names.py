@@ -1,4 +1,4 @@
-"""What the published GPT4RoI checkpoints look like: their names, their tokens, and the configuration that follows.
+"""The names, tokens and configuration of published GPT4RoI checkpoints.
 
 Facts about the release (arXiv 2307.03601 and its files): LLaMA's usual names, `model.mm_projector`, `model.spi_module`.
 """
@@ -34,7 +34,7 @@ _RENAMES = (
 )
 _RENAMES_COMPILED = tuple((re.compile(pattern), replacement) for pattern, replacement in _RENAMES)
 
-# The tokens that the model itself looks for, under the configuration's names for their ids.
+# Tokens that the model looks for, and the configuration's fields of their ids.
 ID_FIELDS = {
     "<im_patch>": "image_token_id",
     "<bbox>": "region_token_id",
@@ -51,26 +51,26 @@ _MORE_TEXT_KEYS = (
     "rope_theta",
     "rope_scaling",
 )
-_DEFAULT_GROUPS = 64  # of the fusions' GroupNorm; the weights do not tell
+_DEFAULT_GROUPS = 64  # of the fusions' GroupNorm; not derivable from the weights
 
 
 def rename_published(state_dict: Mapping[str, Value]) -> dict[str, Value]:
-    """The same values (tensors, shapes, anything) under the names of GPT4RoIForConditionalGeneration.
+    """Rename values (tensors, shapes, anything) to the names of GPT4RoIForConditionalGeneration.
 
-    A name that is not of a published checkpoint is kept as it is, so that a strict load reports it.
-    Raises CheckpointMismatch where two names become one.
+    Other names are kept, so that a strict load reports them.
+    Raises CheckpointMismatch if two names become one.
     """
     renamed: dict[str, Value] = {}
     for name, value in state_dict.items():
         new = our_name(name)
         if new in renamed:
-            raise CheckpointMismatch(f"{name} and another name both stand for {new}")
+            raise CheckpointMismatch(f"{name} and another name both become {new}")
         renamed[new] = value
     return renamed
 
 
 def our_name(name: str) -> str:
-    """Our name for a published one; the same name where it is not a published one."""
+    """Our name for a published one; any other name is returned unchanged."""
     for pattern, replacement in _RENAMES_COMPILED:
         match = pattern.match(name)
         if match:
@@ -79,7 +79,7 @@ def our_name(name: str) -> str:
 
 
 def read_config(folders: Iterable[Path]) -> dict[str, Any]:
-    """`config.json` of the first of the folders that has one.  Raises ModelNotFound, CheckpointMismatch."""
+    """Read `config.json` of the first folder that has one.  Raises ModelNotFound, CheckpointMismatch."""
     for folder in folders:
         if (folder / "config.json").is_file():
             return read_json(folder / "config.json")
@@ -89,10 +89,10 @@ def read_config(folders: Iterable[Path]) -> dict[str, Any]:
 def published_config(
     raw: Mapping[str, Any], shapes: Mapping[str, Shape], vision: PreTrainedConfig, ids: Mapping[str, int]
 ) -> GPT4RoIConfig:
-    """The configuration that fits a checkpoint.
+    """The configuration of a checkpoint.
 
     raw: its config.json.  shapes: its tensors' shapes under our names.  vision: the tower's configuration.
-    ids: from `token_ids`.  Raises CheckpointMismatch where one cannot be made.
+    ids: from `token_ids`.  Raises CheckpointMismatch if they are inconsistent.
     """
     try:
         numbers = _region_numbers(shapes, vision) | {field: ids[token] for token, field in ID_FIELDS.items()}
@@ -107,9 +107,9 @@ def vision_config(folder: Path) -> PreTrainedConfig:
     """The configuration of a vision tower, or of the tower in a CLIP of both."""
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError):  # whose text would name our folders
+    except (OSError, ValueError, KeyError):  # whose text contains paths
         raise CheckpointMismatch(
-            f"{folder.name!r} holds no configuration of a vision tower", do="give the folder of openai/clip-vit-large-patch14"
+            f"{folder.name!r} contains no configuration of a vision tower", do="give the folder of openai/clip-vit-large-patch14"
         ) from None
     tower: PreTrainedConfig = getattr(config, "vision_config", config)
     return tower
@@ -130,13 +130,13 @@ def text_config(raw: Mapping[str, Any], shapes: Mapping[str, Shape], pad_id: int
 
 
 def _region_numbers(shapes: Mapping[str, Shape], vision: PreTrainedConfig) -> dict[str, Any]:
-    """What the region encoder's shapes and the tower fix."""
+    """Fields that follow from the region encoder's shapes and the tower."""
     channels = shapes["region_encoder.merge_convs.0.weight"][0]
     region_dim, flat = shapes["region_encoder.flatten.weight"]
     num_levels = _count(shapes, "region_encoder.merge_convs")
     grid = int(vision.image_size) // int(vision.patch_size)
     return {
-        "region_layers": _region_layers(int(vision.num_hidden_layers), num_levels),
+        "region_layers": region_layers(int(vision.num_hidden_layers), num_levels),
         "pyramid_sizes": [grid << level for level in reversed(range(num_levels))],
         "region_channels": channels,
         "region_dim": region_dim,
@@ -150,13 +150,13 @@ def _region_numbers(shapes: Mapping[str, Shape], vision: PreTrainedConfig) -> di
 
 
 def _count(shapes: Mapping[str, Shape], prefix: str) -> int:
-    """Entries of a list of modules; the highest number counts, so that a gap is found as a missing key."""
+    """Length of a list of modules, by its highest number, so that a gap is a missing key."""
     numbers = [int(match[1]) for name in shapes if (match := re.match(re.escape(prefix) + r"\.(\d+)\.", name))]
     return max(numbers, default=-1) + 1
 
 
-def _region_layers(num_layers: int, num_levels: int) -> list[int]:
-    """From hidden state -2 backwards in steps of three, shallow first; in smaller steps in a tower that is not so deep."""
+def region_layers(num_layers: int, num_levels: int) -> list[int]:
+    """Hidden states from -2 backwards in steps of three, or fewer in a shallow tower; shallow first."""
     step = min(3, (num_layers - 1) // max(1, num_levels - 1))
     return [-2 - step * level for level in reversed(range(num_levels))]
 
@@ -167,5 +167,5 @@ def read_json(file: Path) -> dict[str, Any]:
     except ValueError:
         raise CheckpointMismatch(f"{file.name} is not JSON", do="download it again") from None
     if not isinstance(content, dict):
-        raise CheckpointMismatch(f"{file.name} holds no JSON object", do="download it again")
+        raise CheckpointMismatch(f"{file.name} contains no JSON object", do="download it again")
     return content

@@ -1,4 +1,4 @@
-"""A table of the tensors that a published file must hold: their shapes, and what they are called in transformers."""
+"""A table of the tensors in a published file: shapes, and names in transformers."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a tensor goes: one name; or several that take equal parts of its rows, or (copied) the whole tensor each."""
+    """The target of a tensor: one name; or several that each get equal parts of its rows, or (copied) the whole tensor."""
 
     shape: Shape
     names: tuple[str, ...]
@@ -19,7 +19,7 @@ class Place:
 
 
 class NameTable:
-    """Published name -> its place, filled layer by layer."""
+    """Published name -> target, filled layer by layer."""
 
     def __init__(self) -> None:
         self.places: dict[str, Place] = {}
@@ -27,7 +27,7 @@ class NameTable:
 
     @contextmanager
     def under(self, old: str, new: str) -> Iterator[None]:
-        """Names of the block have these prefixes, after those of the blocks around it."""
+        """Prefix names in this block, after the prefixes of outer blocks."""
         before = self._old, self._new
         self._old, self._new = self._old + old, self._new + new
         try:
@@ -40,7 +40,7 @@ class NameTable:
         self.places[self._old + old] = Place(shape, (self._new + new,))
 
     def layer(self, old: str, new: str, *shape: int, bias: int | None = None) -> None:
-        """A layer with weight and bias; bias: its length where that is not the number of rows."""
+        """A layer with weight and bias.  bias: its length, if not the number of rows."""
         self.tensor(f"{old}.weight", f"{new}.weight", *shape)
         self.tensor(f"{old}.bias", f"{new}.bias", shape[0] if bias is None else bias)
 
@@ -50,17 +50,17 @@ class NameTable:
             self.layer(old, new, *shape)
 
     def fused(self, old: str, parts: tuple[str, ...], width: int, *, joint: str = ".") -> None:
-        """Square layers of a width that the file keeps as one, `{old}{joint}weight`."""
+        """Square layers that the file stores as one, `{old}{joint}weight`."""
         for kind, rest in (("weight", (width,)), ("bias", ())):
             names = tuple(f"{self._new}{part}.{kind}" for part in parts)
             self.places[f"{self._old}{old}{joint}{kind}"] = Place((len(parts) * width, *rest), names)
 
     def copied(self, old: str, names: tuple[str, ...], *shape: int) -> None:
-        """One tensor that transformers keeps in several places; names without the block's prefix."""
+        """One tensor that transformers stores under several names, given without the block's prefix."""
         self.places[self._old + old] = Place(shape, names, copied=True)
 
     def renamed(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The weights under transformers' names. Every name of the table must be there."""
+        """Rename weights to transformers' names; every name of the table must be present."""
         result: dict[str, Tensor] = {}
         for old, place in self.places.items():
             several = place.copied or len(place.names) == 1

@@ -1,6 +1,6 @@
-"""The original files of SAM and Grounding DINO (`.pth`) as folders that transformers loads.
+"""Conversion of original files of SAM and Grounding DINO (`.pth`) to folders that transformers loads.
 
-shapes -> configuration -> table of names (every key has its place, or nothing is written) -> model -> folder.
+shapes -> configuration -> table of names (with every key, or an error) -> model -> folder.
 """
 
 import json
@@ -34,8 +34,8 @@ from roi_agent.model.utils.progress import waiting
 TOKENIZER = "google-bert/bert-base-uncased"  # of the published Grounding DINO
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_WRAPPERS = ("model", "state_dict")  # keys under which training programs keep the weights
-_PREFIX = "module."  # of weights saved while training on several devices
+_WRAPPERS = ("model", "state_dict")  # keys of the weights in training checkpoints
+_PREFIX = "module."  # of weights saved in multi-device training
 _ENDINGS = (".pth", ".pt", ".bin", ".safetensors")
 
 
@@ -47,14 +47,14 @@ def convert_original(
     dtype: str | None = None,
     show_progress: bool = True,
 ) -> LoadReport:
-    """Write an original file of SAM (ViT-B, L, H) or Grounding DINO (Swin-T, B) as a Hugging Face folder.
+    """Convert an original file of SAM (ViT-B, L, H) or Grounding DINO (Swin-T, B) to a Hugging Face folder.
 
-    The folder is for `load_segmenter` or `load_detector`; it appears whole or not at all, with the report as `conversion.json`.
+    The folder, for `load_segmenter` or `load_detector`, is written atomically, with the report `conversion.json`.
 
     tokenizer: for Grounding DINO, the folder of bert-base-uncased's tokenizer; default: fetched from the hub.
     dtype: float32, bfloat16 or float16; default: the file's.  Nothing but tensors is unpickled.
-    Raises ModelNotFound for what is not there, CheckpointMismatch for what does not fit, InvalidSetting for dtype and for an
-    `out` that is not empty.
+    Raises ModelNotFound for missing files, CheckpointMismatch for weights that do not match, InvalidSetting for dtype and for
+    an `out` that is not empty.
     """
     file, out = Path(file), Path(out)
     check_empty(out)
@@ -64,7 +64,7 @@ def convert_original(
         weights = _weights(file)
         family = _family(weights, file)
         if tokenizer is not None and family is sam:
-            raise InvalidSetting("SAM reads no words", do="leave the tokenizer out")
+            raise InvalidSetting("SAM has no tokenizer", do="leave the tokenizer out")
         config = _config(family, weights, file)
         table: NameTable = family.name_table(config)
         ignored = _check(table, family, weights)
@@ -86,11 +86,11 @@ def convert_original(
 
 
 def _weights(file: Path) -> dict[str, Tensor]:
-    """Name -> tensor of the file, mapped and not read; without wrappers and the prefix of training on several devices."""
+    """Map the tensors of a file by name, without wrappers and the prefix of multi-device training."""
     if not file.is_file():
         raise ModelNotFound(f"there is no file {file.name!r}", do=f"give a file ending in {', '.join(_ENDINGS)}")
     if file.suffix not in _ENDINGS:
-        raise ModelNotFound(f"{file.name!r} is no file of weights", do=f"give a file ending in {', '.join(_ENDINGS)}")
+        raise ModelNotFound(f"{file.name!r} is not a file of weights", do=f"give a file ending in {', '.join(_ENDINGS)}")
     found = open_weights(file)
     if not isinstance(found, dict):  # a handle of safetensors
         found = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
@@ -100,10 +100,10 @@ def _weights(file: Path) -> dict[str, Tensor]:
             break
     strange = [str(name) for name, value in found.items() if not isinstance(value, Tensor) or not isinstance(name, str)]
     if strange:
-        raise CheckpointMismatch(f"{file.name} holds more than tensors: {escaped(', '.join(strange[:5]))}")
-    # A view may repeat one number a billion times: it would be written out in full.
+        raise CheckpointMismatch(f"{file.name} contains more than tensors: {escaped(', '.join(strange[:5]))}")
+    # A view may repeat one number a billion times; writing it would fill the disk.
     if any(value.numel() * value.element_size() > file.stat().st_size for value in found.values()):
-        raise CheckpointMismatch(f"{file.name} names tensors that are larger than the file", do="download it again")
+        raise CheckpointMismatch(f"{file.name} has tensors larger than the file", do="download it again")
     return {name.removeprefix(_PREFIX): value for name, value in found.items()}
 
 
@@ -117,7 +117,8 @@ def _family(weights: Mapping[str, Tensor], file: Path) -> ModuleType:
             f"{file.name} is an original file of SAM 2", do="use the folder facebook/sam2-hiera-tiny of the hub"
         )
     first = escaped(", ".join(list(weights)[:3]))
-    raise CheckpointMismatch(f"{file.name} is no original file that we know; it begins with {first}", do=f"give one of {known}")
+    problem = f"{file.name} is no supported original file; it begins with {first}"
+    raise CheckpointMismatch(problem, do=f"give one of {known}")
 
 
 def _config(family: ModuleType, weights: Mapping[str, Tensor], file: Path) -> Any:
@@ -130,7 +131,7 @@ def _config(family: ModuleType, weights: Mapping[str, Tensor], file: Path) -> An
 
 
 def _check(table: NameTable, family: ModuleType, weights: Mapping[str, Tensor]) -> dict[str, str]:
-    """Refuse what is missing, unexpected, of a wrong shape or no floating point; what is left out, and why."""
+    """Refuse missing, unexpected, reshaped and integer tensors; returns ignored names with reasons."""
     ignored = {name: family.NEEDLESS[name] for name in weights if name in family.NEEDLESS}
     problems = [f"missing {name} of shape {place.shape}" for name, place in table.places.items() if name not in weights]
     for name, value in weights.items():
@@ -149,7 +150,8 @@ def _model(kind: Any, config: Any, weights: dict[str, Tensor], dtype: torch.dtyp
     model, found = kind.from_pretrained(None, config=config, state_dict=weights, dtype=dtype, output_loading_info=True)
     left = [f"{len(names)} {key.replace('_', ' ')}" for key, names in found.items() if names]
     if left:
-        raise CheckpointMismatch(f"transformers takes the weights otherwise: {', '.join(left)}", do="install the tested versions")
+        problem = f"transformers loads these weights differently: {', '.join(left)}"
+        raise CheckpointMismatch(problem, do="install the tested versions")
     return model
 
 
@@ -157,18 +159,18 @@ def _dino_processor(tokenizer: str | Path | None, num_words: int) -> GroundingDi
     try:
         found = AutoTokenizer.from_pretrained(tokenizer or TOKENIZER, local_files_only=tokenizer is not None)
     except (OSError, ValueError, TypeError, KeyError):
-        said = (
+        problem = (
             f"there is no tokenizer in {Path(tokenizer).name!r}" if tokenizer else f"the tokenizer {TOKENIZER} cannot be fetched"
         )
-        raise ModelNotFound(said, do=f"give the folder of {TOKENIZER} as tokenizer") from None
+        raise ModelNotFound(problem, do=f"give the folder of {TOKENIZER} as tokenizer") from None
     if len(found) > num_words:
-        problem = f"the tokenizer counts {len(found)} words and the text encoder has {num_words}"
+        problem = f"the tokenizer has {len(found)} words and the text encoder {num_words}"
         raise CheckpointMismatch(problem, do=f"give the tokenizer of {TOKENIZER}")
     return GroundingDinoProcessor(GroundingDinoImageProcessor(), found)
 
 
 def _usual_dtype(weights: Mapping[str, Tensor]) -> torch.dtype:
-    """The type of most of the file's numbers, among those that models run in."""
+    """The dtype of most of the file's numbers."""
     sizes = dict.fromkeys(_DTYPES.values(), 0)
     for value in weights.values():
         if value.dtype in sizes:

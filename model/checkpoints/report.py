@@ -1,4 +1,4 @@
-"""What became of every key of a conversion, and the refusal where one does not fit."""
+"""The report on all keys of a conversion, and its error."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,10 +11,10 @@ _SHOWN_PROBLEMS = 5
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What became of every key of every file.
+    """The report on every key of every file.
 
-    taken: our name -> the file's name, copied as it is.  added: our name -> the name in delta and base, summed.
-    ignored: a file's name -> why no weight of ours comes from it.  notes: what had to be assumed.
+    taken: our name -> the file's name, copied.  added: our name -> the name in delta and base, added.
+    ignored: a file's name -> the reason.  notes: assumptions.
     """
 
     taken: dict[str, str]
@@ -25,13 +25,13 @@ class LoadReport:
     dtype: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole report, ready for JSON."""
+        """The report as JSON values."""
         return asdict(self)
 
     def summary(self) -> str:
-        """A few lines for people."""
+        """A summary in a few lines."""
         added = f", {len(self.added)} added to the base" if self.added else ""
-        counts = f"{len(self.taken)} tensors taken{added}, {len(self.ignored)} ignored"
+        counts = f"{len(self.taken)} tensors copied{added}, {len(self.ignored)} ignored"
         size = f"{self.num_parameters / 1e9:.3f} billion parameters in {self.dtype}"
         reasons = sorted({reason: name for name, reason in self.ignored.items()}.items())
         ignored = [f"ignored, because {reason}: {name}, ..." for reason, name in reasons]
@@ -39,7 +39,7 @@ class LoadReport:
 
 
 def refuse(problems: list[str]) -> None:
-    """Raise CheckpointMismatch with the first several problems and their number; nothing where there is none."""
+    """Raise CheckpointMismatch for any problems, with their number and the first of them."""
     if problems:
         rest = len(problems) - _SHOWN_PROBLEMS
         shown = "; ".join(problems[:_SHOWN_PROBLEMS]) + (f"; and {rest} more" if rest > 0 else "")

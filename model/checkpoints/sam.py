@@ -1,6 +1,7 @@
 """The original SAM files (sam_vit_b, sam_vit_l, sam_vit_h): their names, and the configuration that follows from the shapes.
 
-Facts from the package `segment-anything` 1.0 (arXiv 2304.02643), which also names what no shape tells: the decoder's eight heads.
+Facts from the package `segment-anything` 1.0 (arXiv 2304.02643), also the source of what shapes do not determine:
+the decoder's eight heads.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ _ATTENTION = {part: part for part in ("q_proj", "k_proj", "v_proj")}
 
 
 def config_of(shapes: Mapping[str, Shape]) -> SamConfig:
-    """The configuration of a file's shapes. Raises KeyError, IndexError or ZeroDivisionError where they are none of SAM's."""
+    """The configuration of a file's shapes. Raises KeyError, IndexError or ZeroDivisionError for other files."""
     width, _, patch, _ = shapes[MARK]
     grid = shapes["image_encoder.pos_embed"][1]
     positions = [shapes[f"image_encoder.blocks.{i}.attn.rel_pos_h"] for i in range(_count(shapes, "image_encoder.blocks."))]
@@ -58,7 +59,7 @@ def config_of(shapes: Mapping[str, Shape]) -> SamConfig:
 
 
 def name_table(config: Any) -> NameTable:
-    """Every tensor that a file of this configuration holds."""
+    """All tensors in a file of this configuration."""
     table = NameTable()
     with table.under("image_encoder.", "vision_encoder."):
         _vision(table, config.vision_config)
@@ -70,7 +71,7 @@ def name_table(config: Any) -> NameTable:
 
 
 def processor_of(config: Any) -> SamProcessor:
-    """The image processor of a configuration; the mask that a prompt can have is a quarter of the image."""
+    """The processor of a configuration; a mask prompt is a quarter of the image's size."""
     side = config.vision_config.image_size
     mask = 4 * (side // config.vision_config.patch_size)
     images = SamImageProcessor(
@@ -147,7 +148,7 @@ def _attention(table: NameTable, name: str, width: int, inner: int) -> None:
 
 
 def _mlp(table: NameTable, name: str, widths: tuple[int, ...]) -> None:
-    """Layers 0, 1, ... of the file; transformers has names of their own for the first and the last."""
+    """Layers 0, 1, ... of the file; transformers names the first and the last differently."""
     last = len(widths) - 2
     for index in range(last + 1):
         new = {0: "proj_in", last: "proj_out"}.get(index, f"layers.{index - 1}")

@@ -1,6 +1,6 @@
-"""Weight files of a folder, read a window at a time: a checkpoint of any size costs a few megabytes to go through.
+"""Windowed reading of weight files: a checkpoint of any size takes a few megabytes of memory.
 
-`.bin` files are pickles: they are opened with `weights_only=True`, which refuses everything but tensors.
+`.bin` files are pickles, opened with `weights_only=True`, which refuses everything but tensors.
 """
 
 import json
@@ -15,16 +15,16 @@ from torch import Tensor
 
 from roi_agent.model.errors import CheckpointMismatch, ModelNotFound
 
-# The first that exists is read; an index stands for the shards that it names.
+# The first that exists is read; an index lists its shards.
 _NAMES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
 _BLOCK_BYTES = 4 << 20
-# Pages of a mapped file count as memory until the mapping goes: it is renewed after this many bytes, or this share of all.
+# Pages of a mapped file count as memory until it is unmapped: it is reopened after this many bytes, or this share of all.
 _WINDOW_BYTES, _WINDOW_SHARE = 16 << 20, 1 / 64
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One tensor of a file, known without reading its values."""
+    """Metadata of a tensor in a file."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -37,10 +37,10 @@ class Entry:
 
 
 class WeightFolder:
-    """The tensors of a folder by name, whatever files they are spread over.
+    """The tensors of a folder by name, from one or several files.
 
-    Raises ModelNotFound for a folder without weights; CheckpointMismatch for an index and shards that disagree and for
-    files that cannot be read safely.
+    Raises ModelNotFound for a folder without weights; CheckpointMismatch for an index that does not match its shards and
+    for files that cannot be read safely.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -55,7 +55,7 @@ class WeightFolder:
         self._window_bytes = max(_WINDOW_BYTES, _WINDOW_SHARE * sum(entry.num_bytes for entry in self.entries.values()))
 
     def blocks(self, name: str) -> Iterator[tuple[slice, Tensor]]:
-        """The rows of a tensor in blocks of a few megabytes: copy each before asking for the next."""
+        """Yield the rows of a tensor in blocks of a few megabytes; copy each before the next."""
         entry = self.entries[name]
         num_rows = entry.shape[0] if entry.shape else 1
         step = max(1, _BLOCK_BYTES * num_rows // max(1, entry.num_bytes))
@@ -64,7 +64,7 @@ class WeightFolder:
             yield rows, self.rows(name, rows)
 
     def rows(self, name: str, rows: slice) -> Tensor:
-        """Some rows of a tensor, mapped and not copied; a scalar is given whole."""
+        """Some rows of a tensor, mapped, not copied; a scalar as it is."""
         entry = self.entries[name]
         self._seen_bytes += entry.num_bytes * (rows.stop - rows.start) // max(1, entry.shape[0] if entry.shape else 1)
         if self._open is None or self._open[0] != entry.file or self._seen_bytes > self._window_bytes:
@@ -78,7 +78,7 @@ class WeightFolder:
         return part
 
     def close(self) -> None:
-        """Let the mapped file go."""
+        """Unmap the file."""
         self._open, self._seen_bytes = None, 0
 
     def _add(self, file: Path) -> None:
@@ -97,17 +97,22 @@ class WeightFolder:
 
 
 def is_weight_folder(folder: str | Path) -> bool:
-    """Whether a folder holds weight files that we read."""
+    """Whether a folder contains weight files that we read."""
     return any((Path(folder) / name).is_file() for name in _NAMES)
 
 
-def _weight_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
-    """The weight files, and the index (tensor -> file) where there is one."""
+def check_weight_folder(folder: Path) -> None:
+    """Raise ModelNotFound for a folder without weight files that we read."""
     if not folder.is_dir():
         raise ModelNotFound(f"{folder.name!r} is not a folder", do="give a folder with weights and config.json")
-    found = next((folder / name for name in _NAMES if (folder / name).is_file()), None)
-    if found is None:
+    if not is_weight_folder(folder):
         raise ModelNotFound(f"no weights in the folder {folder.name!r}", do=f"it should hold one of {', '.join(_NAMES)}")
+
+
+def _weight_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
+    """The weight files, and the index (tensor -> file) if there is one."""
+    check_weight_folder(folder)
+    found = next(folder / name for name in _NAMES if (folder / name).is_file())
     if found.suffix != ".json":
         return [found], {}
     index = _read_index(found)
@@ -136,7 +141,7 @@ def _entries(file: Path) -> dict[str, Entry]:
         return {name: _entry(mapped.get_tensor(name), file) for name in mapped.keys()}  # noqa: SIM118
     strange = [str(name) for name, value in mapped.items() if not isinstance(value, Tensor)]
     if strange:
-        raise CheckpointMismatch(f"{file.name} holds more than tensors: {', '.join(strange[:5])}")
+        raise CheckpointMismatch(f"{file.name} contains more than tensors: {', '.join(strange[:5])}")
     return {str(name): _entry(value, file) for name, value in mapped.items()}
 
 
@@ -145,7 +150,7 @@ def _entry(tensor: Tensor, file: Path) -> Entry:
 
 
 def open_weights(file: Path) -> Any:
-    """The open file: a dictionary of mapped tensors, or a safetensors handle."""
+    """Open a file: a dictionary of mapped tensors, or a safetensors handle."""
     try:
         if file.suffix == ".safetensors":
             return safe_open(file, framework="pt")
@@ -153,12 +158,12 @@ def open_weights(file: Path) -> Any:
     except Exception as error:  # a damaged pickle may raise nearly anything
         raise _unreadable(file) from error
     if not isinstance(mapped, dict):
-        raise CheckpointMismatch(f"{file.name} holds no dictionary of tensors")
+        raise CheckpointMismatch(f"{file.name} contains no dictionary of tensors")
     return mapped
 
 
 def _unreadable(file: Path) -> CheckpointMismatch:
     return CheckpointMismatch(
-        f"{file.name} is damaged, in the format of PyTorch before 1.6, or holds more than tensors",
+        f"{file.name} is damaged, in the format of PyTorch before 1.6, or contains more than tensors",
         do="download it again, or save it with a current PyTorch; nothing but tensors is ever unpickled",
     )

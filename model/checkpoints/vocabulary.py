@@ -1,4 +1,4 @@
-"""The vocabulary of a published checkpoint: which ids its tokens have, and the processor with its tokenizer."""
+"""The vocabulary of a published checkpoint: token ids, and the processor."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,16 +13,16 @@ from roi_agent.model.gpt4roi.processing import SPECIAL_TOKENS, GPT4RoIProcessor,
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 _PUBLISHED_IDS = {"[PAD]": 32000, "<im_patch>": 32001, "<bbox>": 32002, "<point>": 32003, "<im_start>": 32004, "<im_end>": 32005}
-# One row fewer: `<point>`, which no weight of ours ever reads, is the token that can be missing.
+# One row fewer: `<point>`, which the model never reads, may be missing.
 _IDS_WITHOUT_POINT = {"[PAD]": 32000, "<im_patch>": 32001, "<bbox>": 32002, "<im_start>": 32003, "<im_end>": 32004}
 
 
 def token_ids(folder: Path, num_rows: int) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Ids of the tokens in ID_FIELDS, and of [PAD] if there is one, and where they come from, in sentences.
+    """Ids of the tokens in ID_FIELDS, and of [PAD] if there is one, with notes on their origin.
 
-    folder: with the tokenizer's files, if there are any.  num_rows: of the checkpoint's embedding.
-    Its own tokenizer decides; what it does not know has the published id.  Raises CheckpointMismatch where the ids do
-    not fit the rows, naming both sizes.
+    folder: may contain tokenizer files.  num_rows: of the checkpoint's embedding.
+    Tokens unknown to the checkpoint's tokenizer have their published ids.  Raises CheckpointMismatch for ids beyond the
+    rows, with both sizes.
     """
     own = _added_tokens(folder)
     _check_room(own, num_rows)
@@ -40,16 +40,16 @@ def token_ids(folder: Path, num_rows: int) -> tuple[dict[str, int], tuple[str, .
     if pad < num_rows and pad not in ids.values():
         ids["[PAD]"] = pad
     without = " without <point>" if usual is _IDS_WITHOUT_POINT else ""
-    assumed = f"the checkpoint's tokenizer does not name all tokens: ids of the published order{without} are assumed"
+    assumed = f"the checkpoint's tokenizer lacks tokens: ids of the published order{without} are assumed"
     where = "token ids are those of the checkpoint's tokenizer" if named else assumed
-    return ids, (where, *(_told(own, added, num_rows) if whole else ()))
+    return ids, (where, *(_token_notes(own, added, num_rows) if whole else ()))
 
 
 def published_processor(path: str | Path, config: GPT4RoIConfig, base: str | Path | None = None) -> GPT4RoIProcessor:
-    """The processor of a checkpoint, with its own tokenizer (or the base's, where it has none).
+    """The processor of a checkpoint, with its own tokenizer, or the base's.
 
-    Raises ModelNotFound without a tokenizer, CheckpointMismatch where its ids are not the configuration's or do not fit
-    the embedding.
+    Raises ModelNotFound without a tokenizer, CheckpointMismatch if its ids differ from the configuration or exceed the
+    embedding.
     """
     tokenizer = load_tokenizer([Path(folder) for folder in (path, base) if folder is not None])
     _check_room(tokenizer.get_vocab(), config.vocab_size)
@@ -75,9 +75,9 @@ def load_tokenizer(folders: list[Path]) -> PreTrainedTokenizerBase:
 
 
 def _missing_tokens(vocabulary: dict[str, int], num_rows: int) -> dict[str, int]:
-    """The tokens of the architecture that a tokenizer lacks, and the ids that they get after its own.
+    """Tokens of the architecture that a tokenizer lacks, with new ids.
 
-    Without `<point>`, then `[PAD]`, where the embedding has no row for them.
+    Without `<point>`, then `[PAD]`, if the embedding has no row for them.
     """
     missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
     size = max(vocabulary.values(), default=-1) + 1
@@ -87,28 +87,28 @@ def _missing_tokens(vocabulary: dict[str, int], num_rows: int) -> dict[str, int]
     return {token: size + place for place, token in enumerate(missing)}
 
 
-def _told(own: dict[str, int], added: dict[str, int], num_rows: int) -> Iterator[str]:
-    """A sentence on the tokens that are added and the rows that have none, where there are such."""
+def _token_notes(own: dict[str, int], added: dict[str, int], num_rows: int) -> Iterator[str]:
+    """A note on added tokens and on rows without a token, if there are any."""
     size = max(own.values()) + 1
     names = ", ".join(f"{token} {'is added as' if place == 0 else 'as'} {id}" for place, (token, id) in enumerate(added.items()))
     unused = num_rows - size - len(added)
     rows = f"{unused} row{'s have' if unused > 1 else ' has'} no token" if unused > 0 else ""
     if names or rows:
-        told = ", and ".join(filter(None, (names, rows)))
-        yield f"the tokenizer has {size} tokens and the embedding {num_rows} rows: {told}"
+        found = ", and ".join(filter(None, (names, rows)))
+        yield f"the tokenizer has {size} tokens and the embedding {num_rows} rows: {found}"
 
 
 def _check_room(ids: dict[str, int], num_rows: int) -> None:
     highest = max(ids.values(), default=-1)
     if highest >= num_rows:
         raise CheckpointMismatch(
-            f"the tokenizer counts {highest + 1} tokens and the embedding has {num_rows} rows",
+            f"the tokenizer has {highest + 1} tokens and the embedding {num_rows} rows",
             do="give tokenizer and weights of the same release",
         )
 
 
 def _added_tokens(folder: Path) -> dict[str, int]:
-    """Tokens and ids that the files of a tokenizer name, without building it (that may need sentencepiece)."""
+    """Tokens and ids in tokenizer files, read without building it (which may need sentencepiece)."""
     tokens: dict[str, int] = {}
     for name in ("tokenizer.json", "tokenizer_config.json", "added_tokens.json"):
         if (folder / name).is_file():

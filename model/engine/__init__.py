@@ -1,9 +1,9 @@
 """The engine: encodes an image once and answers many questions about it in batches.
 
-A question is a request (`request`) that waits in the queue (`engine`) and is then answered with others (`batch`), in parts
-(`part`) of questions of like length (`grouping`): an image's features and the keys and values of the prompt's beginning are kept
-(`cache`), the runner (`runner`) puts tensors through the model, the batched KV cache (`kv_cache`) holds the keys and values of
-each question, attention (`attention`) reads their common beginning once, and a sampler (`sampler`) turns logits into text.
+A question is a request (`request`). It waits in the queue (`engine`) and joins the running batch (`batch`), which is split into
+parts (`part`) of similar length (`grouping`). The image cache (`cache`) keeps an image's features and the KV cache of the shared
+prefix. The runner (`runner`) calls the model, the batched KV cache (`kv_cache`) holds each question's own keys and values,
+attention (`attention`) reads the prefix once for all rows, and a sampler (`sampler`) turns logits into text.
 """
 
 from roi_agent.model.engine.engine import Engine

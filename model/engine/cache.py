@@ -1,4 +1,4 @@
-"""What is kept of images between questions, under a budget of bytes; the one used longest ago goes first."""
+"""The image cache: a least-recently-used cache of encoded images under a byte budget."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -13,10 +13,10 @@ RegionKey = tuple[float | str, ...]
 
 @dataclass(eq=False, slots=True)
 class CachedImage:
-    """An image as the model knows it.
+    """An encoded image.
 
-    vectors: of regions that were asked about, by their boxes, xyxy in pixels, and the digests of their masks where the model
-    pools by masks.  notes: on the image, for every answer.
+    vectors: of regions asked about so far, by box (xyxy in pixels), and by mask digest if the model pools by masks.
+    notes: about the image, added to every answer.
     """
 
     features: ImageFeatures
@@ -26,55 +26,55 @@ class CachedImage:
 
     @property
     def nbytes(self) -> int:
-        """Of all tensors."""
-        one = next(iter(self.vectors.values()), None)  # all are alike, and there may be thousands
+        """Bytes of all tensors."""
+        one = next(iter(self.vectors.values()), None)  # all have one size, and there may be thousands
         vectors = 0 if one is None else one.nbytes * len(self.vectors)
         return self.prefix.nbytes + vectors + sum(each.nbytes for each in (self.features.tokens, *self.features.maps))
 
 
 class ImageCache:
-    """Kept images by a SHA-256 that we make over mode, size and pixels; a cache serves one processor and its weights only.
+    """Encoded images by SHA-256 digest of mode, size and pixels; valid for one processor and one set of weights.
 
-    budget_bytes: of all of them.  Changed by one thread only.
+    budget_bytes: for all images.  Only one thread may change the cache.
     """
 
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
         self.evicted = 0
-        self._kept: OrderedDict[str, CachedImage] = OrderedDict()
+        self._images: OrderedDict[str, CachedImage] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._images)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._kept
+        return key in self._images
 
     @property
     def nbytes(self) -> int:
-        """Of all kept images."""
-        return sum(each.nbytes for each in list(self._kept.values()))
+        """Bytes of all cached images."""
+        return sum(each.nbytes for each in list(self._images.values()))
 
     def get(self, key: str) -> CachedImage | None:
-        """The image, which counts as used."""
-        if key not in self._kept:
+        """The image, marked as used, or None."""
+        if key not in self._images:
             return None
-        self._kept.move_to_end(key)
-        return self._kept[key]
+        self._images.move_to_end(key)
+        return self._images[key]
 
     def put(self, key: str, image: CachedImage) -> None:
-        """Keep an image."""
-        self._kept[key] = image
-        self._kept.move_to_end(key)
+        """Add an image."""
+        self._images[key] = image
+        self._images.move_to_end(key)
         self.shrink()
 
     def shrink(self) -> None:
-        """Forget images until the rest fit the budget; questions that are being answered hold on to theirs."""
+        """Evict images until the rest fit the budget; running questions hold on to theirs."""
         size = self.nbytes
-        while self._kept and size > self.budget_bytes:
-            _, gone = self._kept.popitem(last=False)
+        while self._images and size > self.budget_bytes:
+            _, gone = self._images.popitem(last=False)
             size -= gone.nbytes
             self.evicted += 1
 
     def clear(self) -> None:
-        """Forget all."""
-        self._kept.clear()
+        """Evict all images."""
+        self._images.clear()

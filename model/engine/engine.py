@@ -1,4 +1,4 @@
-"""Runs questions together: a thread takes in what waits, moves every question on by one token, and tells what has ended."""
+"""The engine: a thread that admits waiting requests, decodes one token for each, and delivers finished answers."""
 
 import atexit
 import ctypes
@@ -12,7 +12,7 @@ import torch
 
 from roi_agent.model.engine.batch import Batch, Outcome, as_coded_error
 from roi_agent.model.engine.cache import CachedImage, ImageCache
-from roi_agent.model.engine.grouping import PREFILL_TOKENS, computed
+from roi_agent.model.engine.grouping import PREFILL_TOKENS, padded_tokens
 from roi_agent.model.engine.part import Question
 from roi_agent.model.engine.request import Completion, Request, RequestHandle
 from roi_agent.model.engine.runner import Runner
@@ -20,21 +20,21 @@ from roi_agent.model.engine.sampler import TokenSampler
 from roi_agent.model.engine.settings import Counters, EngineSettings
 from roi_agent.model.errors import Cancelled, DeadlineExceeded, QueueFull, RoiAgentError
 
-_running: "WeakSet[Engine]" = WeakSet()  # those whose thread must end before the interpreter does
-_STOP_S = 10.0  # for the pass that is being done
-_BREAK_S = 60.0  # for the product that is being computed, where the pass is broken off
-_IDLE_S = 5.0  # after which the thread ends; the next question starts another
+_running: "WeakSet[Engine]" = WeakSet()  # engines whose thread must end before the interpreter
+_STOP_S = 10.0  # wait for the current pass
+_INTERRUPT_S = 60.0  # wait for the current operation of an interrupted pass
+_IDLE_S = 5.0  # an idle thread ends; the next question starts another
 
 
 class Engine:
-    """Answers requests in batches; safe under threads."""
+    """Answers requests in batches.  Thread-safe."""
 
     def __init__(self, runner: Runner, settings: EngineSettings | None = None) -> None:
         self.runner, self.settings = runner, settings or EngineSettings()
         self.cache = ImageCache(self.settings.cache_bytes)
         self._waiting: deque[RequestHandle] = deque()
-        self._errands: deque[tuple[Callable[[], object], Future[None]]] = deque()
-        self._admitted: list[Question] = []  # out of the queue, and not read yet
+        self._exclusive: deque[tuple[Callable[[], object], Future[None]]] = deque()
+        self._admitted: list[Question] = []  # out of the queue, not yet prefilled
         self._batch = Batch(runner, self.cache, self.settings.max_batch)
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -42,11 +42,11 @@ class Engine:
         self._submitted, self._ended = 0, Counter[str]()
 
     def submit(self, request: Request) -> RequestHandle:
-        """Hand in a question.  Error: QueueFull."""
+        """Queue a request.  Error: QueueFull."""
         return self.submit_all([request])[0]
 
     def submit_all(self, requests: Sequence[Request]) -> list[RequestHandle]:
-        """Hand in questions that are to be answered together, all or none.  Error: QueueFull."""
+        """Queue several requests, all or none.  Error: QueueFull."""
         pending = [RequestHandle(request) for request in requests]
         with self._wake:
             self.check_room(len(pending))
@@ -56,35 +56,37 @@ class Engine:
         return pending
 
     def check_room(self, count: int) -> None:
-        """Whether so many questions could be handed in now; for before the work of preparing them.  Error: QueueFull."""
+        """Check, before preparing requests, that the queue has room for `count`.  Error: QueueFull."""
         waiting, most = len(self._waiting), self.settings.max_waiting
         if waiting + count > most:
-            raise QueueFull(f"{waiting} questions wait and {count} more came; {most} may wait", do="try again in a moment")
+            raise QueueFull(
+                f"the queue holds {waiting} questions and {count} more arrived; its limit is {most}", do="try again in a moment"
+            )
 
     @property
     def queued(self) -> float:
-        """How full the queue is, from 0 to 1."""
+        """The fill level of the queue, from 0 to 1."""
         return len(self._waiting) / self.settings.max_waiting
 
-    def alone(self, errand: Callable[[], object]) -> None:
-        """Run something while no question is being answered, with no image kept, and wait for it."""
+    def run_exclusively(self, work: Callable[[], object]) -> None:
+        """Run work while no question is running and no image is cached, and wait for it."""
         done: Future[None] = Future()
         with self._wake:
-            self._errands.append((errand, done))
+            self._exclusive.append((work, done))
             self._start()
         done.result()
 
     def stop(self) -> None:
-        """Take back all questions and end the thread; the next question starts another."""
+        """Cancel all questions and end the thread; the next question starts another."""
         with self._wake:
             thread, self._stopping = self._thread, True
             self._wake.notify()
         if thread is not None:
             thread.join(_STOP_S)
-            _break_off(thread)
+            _interrupt(thread)
 
     def counters(self) -> Counters:
-        """What was done and what is held."""
+        """A snapshot of the counters."""
         runner, cache = self.runner, self.cache
         with self._wake:
             ended, waiting = self._ended.copy(), len(self._waiting)
@@ -100,8 +102,8 @@ class Engine:
             deadline_exceeded=ended[DeadlineExceeded.code],
             waiting=waiting,
             running=running,
-            kept_images=len(cache),
-            kept_bytes=cache.nbytes,
+            cached_images=len(cache),
+            cached_bytes=cache.nbytes,
             evicted=cache.evicted,
         )
 
@@ -121,92 +123,92 @@ class Engine:
             try:
                 with self._wake:
                     if not self._batch:
-                        self._wake.wait_for(lambda: self._waiting or self._errands or self._stopping, _IDLE_S)
-                    if self._stopping or not (self._batch or self._waiting or self._errands):
-                        self._give_up(Cancelled("the engine was stopped"))
+                        self._wake.wait_for(lambda: self._waiting or self._exclusive or self._stopping, _IDLE_S)
+                    if self._stopping or not (self._batch or self._waiting or self._exclusive):
+                        self._fail_all(Cancelled("the engine was stopped"))
                         self._thread = None
                         return
-                self._turn()
-            except Exception as error:  # a fault of the engine itself: whoever waits must not wait for ever
-                self._give_up(as_coded_error(error))
-            except SystemExit:  # from `_break_off`
+                self._step()
+            except Exception as error:  # a bug of the engine must not leave callers waiting
+                self._fail_all(as_coded_error(error))
+            except SystemExit:  # from `_interrupt`
                 continue
 
-    def _turn(self) -> None:
-        """Let go of what is over, take in what waits, and move every question on by one token."""
+    def _step(self) -> None:
+        """Remove finished questions, admit waiting ones, and decode one token for each."""
         self._drop()
-        self._hand_out()
-        if not self._errands:
+        self._deliver()
+        if not self._exclusive:
             self._admit()
-            self._batch.read(self._admitted)
+            self._batch.prefill(self._admitted)
             self._admitted = []
-            self._put_back()
-            self._hand_out()
+            self._requeue()
+            self._deliver()
         elif not self._batch:
-            self._run_errand()
+            self._run_exclusive()
         self._batch.step()
-        self._hand_out()
+        self._deliver()
 
     def _drop(self) -> None:
         with self._wake:
             waiting, self._waiting = list(self._waiting), deque()
-            self._waiting.extend(each for each in waiting if self._batch.is_wanted(each, "waiting"))
+            self._waiting.extend(each for each in waiting if self._batch.is_active(each, "waiting"))
         self._batch.drop()
 
-    def _hand_out(self) -> None:
-        """Tell what has ended; only now, so that whoever hears of it finds its place free."""
-        for pending, outcome in self._batch.over:
+    def _deliver(self) -> None:
+        """Deliver finished questions, once their slots are free."""
+        for pending, outcome in self._batch.finished:
             if not pending.done:
                 with self._wake:
-                    self._ended[_ending(outcome)] += 1
+                    self._ended[_outcome_name(outcome)] += 1
                 pending.finish(outcome)
-        self._batch.over.clear()
+        self._batch.finished.clear()
 
-    def _put_back(self) -> None:
-        """What waits for the memory of others stands first in the queue again."""
+    def _requeue(self) -> None:
+        """Return deferred questions to the front of the queue."""
         with self._wake:
-            self._waiting.extendleft(reversed(self._batch.later))
-        self._batch.later.clear()
+            self._waiting.extendleft(reversed(self._batch.deferred))
+        self._batch.deferred.clear()
 
-    def _give_up(self, error: RoiAgentError) -> None:
-        """Answer everybody with an error."""
+    def _fail_all(self, error: RoiAgentError) -> None:
+        """Finish all questions with an error."""
         with self._wake:
             left = [*(each.pending for each in (*self._batch.questions, *self._admitted)), *self._waiting]
             self._waiting.clear()
-            errands, self._errands = self._errands, deque()
+            errands, self._exclusive = self._exclusive, deque()
         self._batch.clear()
         self._admitted = []
         for _, done in errands:
             done.set_exception(error)
-        self._batch.over += [(pending, error) for pending in left]
-        self._hand_out()
+        self._batch.finished += [(pending, error) for pending in left]
+        self._deliver()
 
-    def _run_errand(self) -> None:
-        errand, done = self._errands.popleft()
+    def _run_exclusive(self) -> None:
+        work, done = self._exclusive.popleft()
         self.cache.clear()
         try:
-            errand()
+            work()
         except Exception as error:
             done.set_exception(error)
         else:
             done.set_result(None)
 
     def _admit(self) -> None:
-        """The next questions from the queue; at most one image is encoded for them, since those being answered wait for it."""
+        """Take questions from the queue, encoding at most one image: running questions wait meanwhile."""
         encoded = False
-        while len(self._batch) + len(self._admitted) < self._batch.fits:
+        while len(self._batch) + len(self._admitted) < self._batch.capacity:
             with self._wake:
-                if not self._waiting or not self._may_read(self._waiting[0]):
+                if not self._waiting or not self._may_prefill(self._waiting[0]):
                     return
                 pending = self._waiting[0]
-                image = self._known(pending)
+                image = self._cached_image(pending)
                 if image is None and encoded:
                     return
                 self._waiting.popleft()
             if image is None:
                 encoded = True
                 try:
-                    made = self._batch.tried(lambda pending=pending: self._encode(pending), 1, again=True)  # type: ignore[misc]
+                    made = self._batch.attempt(lambda pending=pending: self._encode(pending), 1, again=True)  # type: ignore[misc]
                 except SystemExit:
                     self._waiting.appendleft(pending)
                     raise
@@ -218,16 +220,16 @@ class Engine:
                 sampler = TokenSampler(self.runner.processor, pending.request.decoding, stream=pending.request.stream)
                 self._admitted.append(Question(pending, image, sampler))
             except Exception as error:
-                self._batch.over.append((pending, as_coded_error(error)))
+                self._batch.finished.append((pending, as_coded_error(error)))
 
-    def _may_read(self, pending: RequestHandle) -> bool:
-        """Whether it is read in this turn with those that are admitted already; a first one always is."""
+    def _may_prefill(self, pending: RequestHandle) -> bool:
+        """Whether a question fits into this step's prefill; the first one always does."""
         prefix, heads = len(self.runner.prefix_ids), self.runner.heads
         lengths = [*(each.length for each in self._admitted), len(pending.request.ids) - prefix]
-        return len(lengths) == 1 or computed(lengths, prefix=prefix, heads=heads) <= PREFILL_TOKENS
+        return len(lengths) == 1 or padded_tokens(lengths, prefix=prefix, heads=heads) <= PREFILL_TOKENS
 
-    def _known(self, pending: RequestHandle) -> CachedImage | None:
-        """The question's image if it is kept, or held by another question."""
+    def _cached_image(self, pending: RequestHandle) -> CachedImage | None:
+        """The question's image, from the cache or from another question."""
         key = pending.request.image.digest()
         others = (*self._batch.questions, *self._admitted)
         held = (each.image for each in others if each.pending.request.image.digest() == key)
@@ -243,15 +245,15 @@ class Engine:
         return image
 
 
-def _break_off(thread: threading.Thread) -> None:
-    """End the pass that a thread is in, at its next line of Python: on a CPU, one of a large model takes minutes."""
+def _interrupt(thread: threading.Thread) -> None:
+    """Abort a thread's pass at its next Python instruction: on a CPU, a pass of a large model takes minutes."""
     if thread.is_alive() and thread.ident is not None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
-        thread.join(_BREAK_S)
+        thread.join(_INTERRUPT_S)
 
 
-def _ending(outcome: Outcome) -> str:
-    """What a question that has ended counts as."""
+def _outcome_name(outcome: Outcome) -> str:
+    """The counter that an outcome increments."""
     if isinstance(outcome, Cancelled | DeadlineExceeded):
         return outcome.code
     return "answered" if isinstance(outcome, Completion) else "failed"
@@ -259,6 +261,6 @@ def _ending(outcome: Outcome) -> str:
 
 @atexit.register
 def _stop_all() -> None:
-    """A thread that is inside torch while the interpreter ends takes the process down with it."""
+    """Stop all engines: a thread inside torch at interpreter exit crashes the process."""
     for engine in list(_running):
         engine.stop()

@@ -1,7 +1,7 @@
-"""Products in half precision on a processor that does not multiply it: computed in float32, from weights that stay as they are.
+"""Half-precision products on a processor without half-precision arithmetic: computed in float32, with unchanged weights.
 
-There a convolution in half precision takes a hundred times as long as in float32 and a product of matrices five times as long.
-Widening the numbers costs little beside that, and the products are as exact or more.
+On such a processor a convolution in half precision takes a hundred times as long as in float32, and a matrix product five times.
+Converting the operands costs little in comparison, and the products are at least as exact.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -14,13 +14,13 @@ from torch.overrides import TorchFunctionMode
 
 from roi_agent.model.checkpoints import dtypes
 
-_FEW_ROWS = 4  # up to here reading the weights costs more than multiplying them, and half of them are read sooner
-_WIDENED = 1 << 20  # weights that are widened at once: they stay in the processor's cache
+_FEW_ROWS = 4  # up to here the time is that of reading the weights, which is shorter in half precision
+_WIDENED = 1 << 20  # weights converted at once, so that they stay in the processor's cache
 _MULTIPLY = {torch.conv2d, torch.matmul, Tensor.matmul}
 
 
 def fast_products(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
-    """Within, a model of this type on this device multiplies as fast as the processor can; for inference only."""
+    """A context in which a model of this dtype uses the fastest products of the device; for inference only."""
     slow = device.type == "cpu" and dtype in dtypes.slow_dtypes()
     return _InFloat32(dtype) if slow else nullcontext()
 

@@ -1,4 +1,4 @@
-"""GPT4RoI in this process as a region model: text and regions in, requests to the engine, answers out."""
+"""GPT4RoI in this process as a region model, on top of the engine."""
 
 import asyncio
 import math
@@ -27,13 +27,13 @@ from roi_agent.model.protocol.conversation import Turn
 from roi_agent.model.protocol.questions import Closed, Question
 from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
-from roi_agent.model.utils.progress import waiting as told_waiting
+from roi_agent.model.utils.progress import waiting as report_waiting
 
-_SCORED_AT_ONCE = 256  # options of choices that wait for the engine together
+_SCORED_AT_ONCE = 256  # options of choices in the queue at once
 
 
 class LocalRegionModel(RegionModel):
-    """Answers with a GPT4RoI held in this process. Safe under threads: questions that come together are answered together."""
+    """A GPT4RoI in this process.  Thread-safe: concurrent questions are answered in one batch."""
 
     def __init__(
         self,
@@ -57,12 +57,12 @@ class LocalRegionModel(RegionModel):
         image_size: int | None = None,
         mask_pooling: bool | None = None,
     ) -> "LocalRegionModel":
-        """Model, processor and domain from a folder that `save_pretrained`, `roi-agent train` or `convert` wrote.
+        """Load model, processor and domain from a folder written by `save_pretrained`, `roi-agent train` or `convert`.
 
-        dtype: by default what the weights are stored in, or what is fast on a CPU; see `running_dtype`.
-        image_size, mask_pooling: in place of the folder's own; see `load_adapted`.
-        Raises ModelNotFound for a folder without a model, CheckpointMismatch where weights and configuration differ,
-        InvalidSetting for an image size that does not fit.
+        dtype: by default that of the stored weights, or the fast one on a CPU; see `running_dtype`.
+        image_size, mask_pooling: override those of the folder; see `load_adapted`.
+        Raises ModelNotFound for a folder without a model, CheckpointMismatch if weights and configuration differ,
+        InvalidSetting for an image size that is not allowed.
         """
         path = Path(folder)
         model: Any
@@ -75,95 +75,95 @@ class LocalRegionModel(RegionModel):
 
     @property
     def knows(self) -> str | None:
-        """The only kind of images that the model knows, in words; None for one without such a limit."""
+        """A description of the only images that the model knows; None for no limit."""
         return str(self.model.config.domain) or None
 
     def to(self, device: str) -> None:
-        """Move the weights, once the questions that are being answered are done; images are forgotten."""
+        """Move the weights when no question is running; clears the image cache."""
 
-        @torch.inference_mode(False)  # the engine's thread has it on, and weights that are made in it could never be trained
+        @torch.inference_mode(False)  # weights created in the engine's inference mode could never be trained
         def move() -> None:
             self.model.to(device)
 
-        self.engine.alone(move)
+        self.engine.run_exclusively(move)
 
     def reply(self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding) -> Answer:
-        """The answer to the last turn, given the earlier ones."""
+        """Answer the last turn, given the earlier ones."""
         return self.reply_all(image, [(turns, regions)], decoding)[0]
 
     def reply_all(
         self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding, *, cancellation: Cancellation = NEVER
     ) -> list[Answer]:
-        """Answers to several conversations about one image, in batches; greedy answers are those of `reply`.
+        """Answer several conversations about one image, in batches; greedy answers equal those of `reply`.
 
-        cancellation: takes the questions back.
+        cancellation: cancels the questions.
         """
         waiting = self._submit(image, questions, decoding)
         try:
-            with self._first_told():
+            with self._reporting_first_wait():
                 for each in waiting:
                     each.result(cancellation)
                 return [self._answer(each, regions) for each, (_, regions) in zip(waiting, questions, strict=True)]
         finally:
-            _let_go(waiting)
+            _cancel_all(waiting)
 
     async def areply_all(self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding) -> list[Answer]:
-        """As `reply_all`; a task that is cancelled takes the questions back."""
+        """As `reply_all`; cancelling the task cancels the questions."""
         waiting = await asyncio.to_thread(self._submit, image, questions, decoding)
         try:
-            with self._first_told():
+            with self._reporting_first_wait():
                 for each in waiting:
                     await each.wait()
             return [self._answer(each, regions) for each, (_, regions) in zip(waiting, questions, strict=True)]
         finally:
-            _let_go(waiting)
+            _cancel_all(waiting)
 
     def reply_stream(
         self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding
     ) -> AnswerStream:
-        """As `reply`, piece by piece."""
+        """As `reply`, streamed."""
         pending = self.engine.submit(replace(self._request(image, turns, regions, decoding), stream=True))
-        return EngineStream(pending, self._first_told, lambda: self._answer(pending, regions))
+        return EngineStream(pending, self._reporting_first_wait, lambda: self._answer(pending, regions))
 
     def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:
-        """The option with the highest length-normalised likelihood; all options run as one batch."""
+        """Choose the option with the highest length-normalised likelihood; all options run in one batch."""
         return self.choose_all(image, [([Turn(question)], regions, options)])[0]
 
     def choose_all(self, image: LoadedImage, questions: Sequence[Closed], *, cancellation: Cancellation = NEVER) -> list[Choice]:
-        """As `choose_for`, at the last turn of several conversations; the options of all of them run in the same batches.
+        """As `choose_for`, for the last turns of several conversations; all their options share the batches.
 
-        cancellation: takes the questions back.
+        cancellation: cancels the questions.
         """
         scored: list[Completion] = []
-        for requests in _slices(self._scoring(image, questions)):
+        for requests in _chunks(self._scoring(image, questions)):
             waiting = self.engine.submit_all(requests)
             try:
-                with self._first_told():
+                with self._reporting_first_wait():
                     scored += [each.result(cancellation) for each in waiting]
             finally:
-                _let_go(waiting)
+                _cancel_all(waiting)
         return self._choices(image, questions, scored)
 
     async def achoose_all(
         self, image: LoadedImage, questions: Sequence[Closed], *, timeout_s: float | None = None
     ) -> list[Choice]:
-        """As `choose_all`; a task that is cancelled takes the questions back.  timeout_s: until all choices must be there."""
+        """As `choose_all`; cancelling the task cancels the questions.  timeout_s: for all choices together."""
         stop, scored = Cancellation(timeout_s), list[Completion]()
-        for requests in _slices(await asyncio.to_thread(self._scoring, image, questions)):
+        for requests in _chunks(await asyncio.to_thread(self._scoring, image, questions)):
             stop.check("choosing")
             decoding = Decoding(timeout_s=stop.left_s)
             waiting = self.engine.submit_all([replace(each, decoding=decoding) for each in requests])
             try:
-                with self._first_told():
+                with self._reporting_first_wait():
                     scored += [await each.wait() for each in waiting]
             finally:
-                _let_go(waiting)
+                _cancel_all(waiting)
         return self._choices(image, questions, scored)
 
     @contextmanager
-    def _first_told(self) -> Iterator[None]:
-        """Within, something is waited for: the first time, when weights may yet be read from the disk, a long wait is told."""
-        with nullcontext() if self._has_answered else told_waiting("the first answer", show=False):
+    def _reporting_first_wait(self) -> Iterator[None]:
+        """Report a long wait for the first answer, when weights may still be read from disk."""
+        with nullcontext() if self._has_answered else report_waiting("the first answer", show=False):
             yield
         self._has_answered = True
 
@@ -199,25 +199,25 @@ class LocalRegionModel(RegionModel):
         )
 
     def _submit(self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding) -> list[RequestHandle]:
-        self.engine.check_room(len(questions))  # before the prompts are made: under overload most of that work would be lost
+        self.engine.check_room(len(questions))  # before rendering prompts: under overload most of that work would be wasted
         return self.engine.submit_all([self._request(image, turns, regions, decoding) for turns, regions in questions])
 
     def _request(
         self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding, *, score: bool = False
     ) -> Request:
-        """score: the last turn's answer is given, and only its likelihood is asked for."""
+        """score: compute the likelihood of the last turn's answer instead of generating one."""
         prompt = self.processor.render(turns, regions)
         ids, labels = self.processor.encode_option(prompt) if score else self.processor.encode(prompt)
         new, limit = 0 if score else decoding.max_new_tokens, self.model.config.text_config.max_position_embeddings
         if len(ids) + new > limit:
             raise PromptTooLong(
-                f"the prompt has {len(ids)} tokens and the answer may have {new}; the model reads {limit}",
+                f"the prompt has {len(ids)} tokens and the answer up to {new}; the context of the model is {limit}",
                 do="ask a shorter question, start a new conversation, or lower max_new_tokens",
             )
         return Request(image, ids, prompt.regions, decoding, labels if score else None)
 
     def _answer(self, pending: RequestHandle, regions: Sequence[Region]) -> Answer:
-        """Waits for it."""
+        """Wait for a request and convert its completion."""
         written, request = pending.result(), pending.request
         return Answer(
             text=written.text,
@@ -239,7 +239,7 @@ class LocalRegionModel(RegionModel):
         )
 
     def _inspect(self, image: LoadedImage, maps: list[Tensor]) -> tuple[str, ...]:
-        """What there is to say of an image.  maps: its fused maps."""
+        """Notes on an image.  maps: its fused maps."""
         if self._domain is None:
             known = self.model.config.domain
             return (f"{NOT_KNOWN} ({known})",) if known else ()
@@ -254,7 +254,7 @@ class LocalRegionModel(RegionModel):
         return () if within else (self._domain.note("the answer"),)
 
     def _in_domain(self, on_image: tuple[str, ...]) -> bool | None:
-        """The verdict that `_inspect` noted."""
+        """The verdict in the notes of `_inspect`."""
         return None if self._domain is None else not any(map(is_verdict, on_image))
 
     def _notes(self, image: LoadedImage, regions: Sequence[Region], on_image: tuple[str, ...]) -> tuple[str, ...]:
@@ -262,19 +262,19 @@ class LocalRegionModel(RegionModel):
         return (*small_box_warnings(regions, size_wh=image.size_wh, grid_wh=(side, side)), *on_image)
 
 
-def _slices(requests: Sequence[Request]) -> list[Sequence[Request]]:
-    """So that a question with many options leaves room in the queue for others."""
+def _chunks(requests: Sequence[Request]) -> list[Sequence[Request]]:
+    """Split requests, so that a question with many options leaves room in the queue."""
     return [requests[start : start + _SCORED_AT_ONCE] for start in range(0, len(requests), _SCORED_AT_ONCE)]
 
 
-def _let_go(waiting: Sequence[RequestHandle]) -> None:
-    """Take back what nobody waits for any more, after an error or an interruption."""
+def _cancel_all(waiting: Sequence[RequestHandle]) -> None:
+    """Cancel abandoned requests after an error or an interruption."""
     for each in waiting:
         each.cancel()
 
 
 def _confidence(written: Completion) -> float:
-    """The geometric mean probability of the tokens."""
+    """The geometric mean of the token probabilities."""
     scores = [token.logprob for token in written.tokens]
     return math.exp(sum(scores) / len(scores)) if scores else 0.0
 

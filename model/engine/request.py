@@ -1,4 +1,4 @@
-"""A question on its way through the engine, and what becomes of it."""
+"""Requests to the engine, their handles, and completions."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ from roi_agent.model.utils.cancellation import NEVER, POLL_S, Cancellation
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A written token.  logprob: before any sampling option.  likeliest: token ids and log-probabilities, the likeliest first."""
+    """A generated token.  logprob: before sampling options.  likeliest: token ids and log-probabilities, most likely first."""
 
     id: int
     logprob: float
@@ -26,12 +26,12 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the model wrote.
+    """The result of a request.
 
-    tokens: those of the text, without what ended it.  read, cached: tokens of the prompt, and how many of them were kept from an
-    earlier question.  count: tokens written in all.  finish: "stop" or "length".
-    total_s, image_s, first_s: seconds in all, for the image, and until the first token.  notes: on the image.
-    score: for a text that was given and not written, its mean log-probability.
+    tokens: of the text, without the end marker.  read, cached: prompt tokens, and how many of them came from the cache.
+    count: tokens generated, the end marker included.  finish: "stop" or "length".
+    total_s, image_s, first_s: seconds in total, for encoding the image, and until the first token.  notes: on the image.
+    score: mean log-probability of a given text, for a request that scores one.
     """
 
     text: str
@@ -49,11 +49,11 @@ class Completion:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Request:
-    """A question as tensors' values.
+    """A tokenized question.
 
-    ids: the whole prompt.  regions: whose features the prompt carries, in order.
-    stream: tell the text token by token, and not only at the end.
-    labels: where a text is to be scored and not written: those of `GPT4RoIProcessor.encode_option`, for every id itself or -100.
+    ids: the whole prompt.  regions: in the order of the region tokens.
+    stream: emit the text token by token, not only at the end.
+    labels: to score a given text instead of generating one: the labels of `GPT4RoIProcessor.encode_option`, an id or -100 each.
     """
 
     image: LoadedImage
@@ -64,12 +64,12 @@ class Request:
     stream: bool = False
 
     def __post_init__(self) -> None:
-        self.image.digest()  # here, where whoever asks waits for it, and not in the engine's thread
+        self.image.digest()  # computed in the caller's thread, not in the engine's
 
 
 @dataclass(eq=False)
 class RequestHandle:
-    """A request that was handed in.  Iterating gives the text in pieces as it is written; `result` waits for the end."""
+    """A submitted request.  Iterating yields the text as it is generated; `result` waits for the end."""
 
     request: Request
     begun: float = field(default_factory=time.monotonic)
@@ -82,10 +82,10 @@ class RequestHandle:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _cancelled: bool = False
 
-    # ------------------------------------------------------------ for whoever asks
+    # ------------------------------------------------------------ for the caller
 
     def result(self, cancellation: Cancellation = NEVER) -> Completion:
-        """Wait for the whole answer, while the cancellation allows.  Errors: DeadlineExceeded, Cancelled, those of the model."""
+        """Wait for the completion until cancelled.  Errors: DeadlineExceeded, Cancelled, those of the model."""
         try:
             while cancellation is not NEVER and not self.done:
                 cancellation.check("answering")
@@ -98,13 +98,13 @@ class RequestHandle:
     def __iter__(self) -> Iterator[str]:
         while (piece := self._pieces.get()) is not None:
             yield piece
-        self._pieces.put(None)  # whoever iterates again finds the end, and does not wait for ever
+        self._pieces.put(None)  # a second iteration ends at once
         self._future.result()
 
     async def wait(self) -> Completion:
-        """As `result`; a task that is cancelled takes the request back."""
+        """As `result`; cancelling the task cancels the request."""
         ended = asyncio.wrap_future(self._future)
-        ended.add_done_callback(_seen)
+        ended.add_done_callback(_retrieve_error)
         try:
             return await asyncio.shield(ended)
         except asyncio.CancelledError:
@@ -112,9 +112,9 @@ class RequestHandle:
             raise
 
     async def pieces(self) -> AsyncGenerator[str, None]:
-        """As iterating; one that is left early takes the request back."""
+        """As iterating; leaving the loop early cancels the request."""
         loop, waiting = asyncio.get_running_loop(), asyncio.Queue[str | None]()
-        self._listen(lambda piece: _hand_over(loop, waiting, piece))
+        self._listen(lambda piece: _post(loop, waiting, piece))
         try:
             while (piece := await waiting.get()) is not None:
                 yield piece
@@ -123,39 +123,39 @@ class RequestHandle:
             self.cancel()
 
     def cancel(self) -> None:
-        """Take the request back; its place is free at the engine's next step.  What is done already stays done."""
+        """Cancel the request; its slot is free at the engine's next step.  A finished request stays finished."""
         self._cancelled = True
 
     # ------------------------------------------------------------ for the engine
 
     @property
     def done(self) -> bool:
-        """Whether it has ended, well or not."""
+        """Whether the request has finished, with or without an error."""
         return self._future.done()
 
     def seconds(self) -> float:
-        """Since it was handed in."""
+        """Seconds since submission."""
         return time.monotonic() - self.begun
 
     def ended(self, doing: str) -> Cancelled | DeadlineExceeded | None:
-        """Why it must not go on, if so.  doing: what it is at, in words."""
+        """The reason to stop the request, if there is one.  doing: its current state, for the message."""
         if self._cancelled:
-            return Cancelled(f"the question was taken back while it was {doing}")
+            return Cancelled(f"the question was cancelled while {doing}")
         limit = self.request.decoding.timeout_s
         if limit is not None and self.seconds() > limit:
-            problem = f"the {limit:g} seconds of the question were over while it was {doing}"
+            problem = f"the question's time limit of {limit:g} seconds passed while {doing}"
             return DeadlineExceeded(problem, do="give it more time")
         return None
 
-    def tell(self, piece: str) -> None:
-        """Hand out a piece of the text."""
+    def emit(self, piece: str) -> None:
+        """Emit a piece of the text."""
         with self._lock:
             self._pieces.put(piece)
             for listener in self._listeners:
                 listener(piece)
 
     def finish(self, outcome: Completion | BaseException) -> None:
-        """End it."""
+        """Set the result or the error."""
         if self.done:
             return
         if isinstance(outcome, BaseException):
@@ -174,12 +174,12 @@ class RequestHandle:
             self._listeners.append(listener)
 
 
-def _seen(ended: "asyncio.Future[Completion]") -> None:
-    """Whoever stopped waiting does not look at the error any more, of which asyncio would complain."""
+def _retrieve_error(ended: "asyncio.Future[Completion]") -> None:
+    """Retrieve the error of an abandoned wait, about which asyncio would warn."""
     if not ended.cancelled():
         ended.exception()
 
 
-def _hand_over(loop: asyncio.AbstractEventLoop, waiting: "asyncio.Queue[str | None]", piece: str | None) -> None:
-    if not loop.is_closed():  # whoever listened has gone
+def _post(loop: asyncio.AbstractEventLoop, waiting: "asyncio.Queue[str | None]", piece: str | None) -> None:
+    if not loop.is_closed():  # the listener is gone
         loop.call_soon_threadsafe(waiting.put_nowait, piece)

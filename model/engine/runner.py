@@ -1,4 +1,4 @@
-"""Puts images and rows of questions through the model; knows tensors, and nothing of time, queues or text."""
+"""The passes of the model over images and rows of questions; knows tensors, not time, queues or text."""
 
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -25,7 +25,7 @@ Inspect = Callable[[LoadedImage, list[Tensor]], tuple[str, ...]]  # an image and
 
 
 def _inference(run: Callable[Concatenate["Runner", P], T]) -> Callable[Concatenate["Runner", P], T]:
-    """A pass of the model: nothing is kept for gradients, and products take the type that is fast."""
+    """Run a pass in inference mode, with the fast dtype for products."""
 
     @wraps(run)
     def passed(self: "Runner", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -39,19 +39,21 @@ class Runner:
     """The model's passes.
 
     inspect: called once for every image.
-    Errors: InvalidSetting for a language model whose attention cannot be replaced, CheckpointMismatch for a processor that gives
-    other inputs than the model was made for.
+    Errors: InvalidSetting for a language model whose attention cannot be replaced, CheckpointMismatch for a processor that does
+    not match the model.
     """
 
     def __init__(
         self, model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor, inspect: Inspect | None = None
     ) -> None:
         self.model, self.processor, self._inspect = model.eval(), processor, inspect
-        _check_fits(model, processor)
+        _check_match(model, processor)
         language = model.language_model
         if not language._supports_attention_backend:
             kind = type(language).__name__
-            raise InvalidSetting(f"{kind} does not let its attention be replaced", do="use a language model that does, as LLaMA")
+            raise InvalidSetting(
+                f"the attention of {kind} cannot be replaced", do="use a language model that allows it, such as LLaMA"
+            )
         layers = set(getattr(language.config, "layer_types", None) or ["full_attention"])
         if layers != {"full_attention"}:
             raise InvalidSetting(
@@ -59,24 +61,24 @@ class Runner:
             )
         language.set_attn_implementation(SHARED)
         prompt = processor.render([], [])
-        self.prefix_ids = self._opening(processor.encode(prompt)[0])
+        self.prefix_ids = self._shared_prefix(processor.encode(prompt)[0])
         self.vision_passes = self.prefix_passes = self.fusions = 0
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         device: torch.device = self.model.device
         return device
 
     @property
     def heads(self) -> int:
-        """Of the language model's attention."""
+        """Attention heads of the language model."""
         heads: int = self.model.config.text_config.num_attention_heads
         return heads
 
     @_inference
     def encode(self, image: LoadedImage) -> CachedImage:
-        """Everything that depends on the image alone: fused maps, and the keys and values of the prompt's beginning."""
+        """Compute all that depends on the image alone: fused maps, and the KV cache of the shared prefix."""
         features = self.model.encode_image(self.processor.pixels([image.pixels]).to(self.device))
         self.vision_passes += 1
         self.fusions += 1
@@ -90,9 +92,9 @@ class Runner:
 
     @_inference
     def prefill(self, requests: Sequence[Request], kept: Sequence[CachedImage]) -> tuple[BatchedKVCache, list[Tensor]]:
-        """Read the questions; rows of one image stand side by side.
+        """Prefill questions; rows of one image are adjacent.
 
-        Returns the rows, and for each the logits (n, V): after its last token, or at all places where a label is to be scored.
+        Returns the rows, and for each its logits (n, V): after the last token, or at all positions with a label to score.
         """
         suffixes = [list(request.ids[len(self.prefix_ids) :]) for request in requests]
         lengths = torch.tensor([len(each) for each in suffixes], device=self.device)
@@ -103,7 +105,7 @@ class Runner:
         rows = BatchedKVCache([each.prefix for each in kept], torch.zeros_like(lengths))
         wanted = torch.zeros(len(requests), longest, dtype=torch.bool)
         for index, (request, suffix) in enumerate(zip(requests, suffixes, strict=True)):
-            wanted[index, self._wanted(request, len(suffix))] = True
+            wanted[index, self._logit_positions(request, len(suffix))] = True
         logits = self.model.language_model(
             inputs_embeds=embeddings,
             attention_mask=_causal(longest, embeddings),
@@ -118,8 +120,8 @@ class Runner:
 
     @_inference
     def step(self, rows: BatchedKVCache, tokens: Sequence[int]) -> Tensor:
-        """One more token for every row -> logits (B, V).  The rows' lengths stay: whoever takes the result adds one."""
-        rows.make_room()
+        """Decode one token for every row -> logits (B, V).  The caller increments the lengths of the rows."""
+        rows.reserve()
         embeddings = self.model.embed(torch.tensor(tokens, device=self.device)[:, None], None, None)
         logits: Tensor = self.model.language_model(
             inputs_embeds=embeddings,
@@ -132,42 +134,36 @@ class Runner:
         return logits[:, -1]
 
     def _vectors(self, request: Request, image: CachedImage) -> Tensor:
-        """The regions' vectors (N, hidden_size); those that were asked about before are kept."""
+        """The vectors of the regions, (N, hidden_size), cached by image."""
         new = [region for region in request.regions if self._key(region) not in image.vectors]
         if new:
-            pointed = self.processor.region_inputs(new, request.image)
-            (vectors,) = self.model.region_vectors(
-                image.features.maps,
-                [pointed.boxes],
-                [pointed.coverage] if pointed.coverage is not None else None,
-                [pointed.crops] if pointed.crops is not None else None,
-            )
+            (vectors,) = self.model.region_vectors(image.features.maps, [self.processor.region_inputs(new, request.image)])
             image.vectors |= {self._key(region): vector for region, vector in zip(new, vectors, strict=True)}
         if not request.regions:
             return torch.zeros(0, self.model.config.hidden_size, device=self.device, dtype=self.model.dtype)
         return torch.stack([image.vectors[self._key(region)] for region in request.regions])
 
     def _key(self, region: Region) -> RegionKey:
-        """All that a region's vector depends on beside the image."""
+        """What a region's vector depends on apart from the image."""
         masked = region.mask is not None and self.model.config.mask_pooling
         return (*region.box.xyxy, region.mask.digest) if masked and region.mask else region.box.xyxy
 
-    def _wanted(self, request: Request, length: int) -> list[int]:
-        """The places of a suffix whose logits are needed: each tells the token after it."""
+    def _logit_positions(self, request: Request, length: int) -> list[int]:
+        """The positions of a suffix whose logits are needed; each predicts the next token."""
         if request.labels is None:
             return [length - 1]
         labels = request.labels[len(self.prefix_ids) :]
         return [index - 1 for index, label in enumerate(labels) if label >= 0]
 
-    def _opening(self, ids: list[int]) -> list[int]:
-        """The ids with which every prompt begins: up to the image and the token that closes it."""
+    def _shared_prefix(self, ids: list[int]) -> list[int]:
+        """The ids shared by all prompts: up to the image tokens and the token that closes them."""
         config = self.model.config
         end = len(ids) - ids[::-1].index(config.image_token_id)
         closed = ids[end : end + 1] == [config.image_end_token_id]
         return ids[: end + closed]
 
 
-def _check_fits(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor) -> None:
+def _check_match(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor) -> None:
     for name in ("mask_bins", "focal_crop", "num_image_tokens"):
         wanted, given = getattr(model.config, name), getattr(processor, name)
         if wanted != given:
@@ -176,6 +172,6 @@ def _check_fits(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProces
 
 
 def _causal(length: int, like: Tensor) -> Tensor:
-    """(1, 1, T, T): added to scores, it leaves each token what stands before it."""
+    """The additive causal mask, (1, 1, T, T)."""
     mask = torch.full((length, length), torch.finfo(like.dtype).min, dtype=like.dtype, device=like.device)
     return mask.triu(1)[None, None]

@@ -1,4 +1,4 @@
-"""What an engine may use, and what it reports of itself."""
+"""Limits and counters of an engine."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from roi_agent.model.errors import InvalidSetting
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """What an engine may use.
+    """Limits of an engine.
 
-    cache_bytes: for what is kept of images.  max_batch: questions that are answered at once.  max_waiting: questions that wait
-    for their turn.  Error: InvalidSetting.
+    cache_bytes: budget of the image cache.  max_batch: running questions.  max_waiting: queued questions.
+    Error: InvalidSetting.
     """
 
     cache_bytes: int = 2 << 30
@@ -25,11 +25,10 @@ class EngineSettings:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What the engine has done since it began, and what it holds now.
+    """Totals since the start of an engine, and its current state.
 
-    steps: turns that gave every running question its next token.
-    failed: questions that ended with an error; cancelled, deadline_exceeded: those that were taken back, or whose time was over.
-    waiting: questions in the queue; running: those that have left it, while they are read, too, and have not ended.
+    steps: decoding steps.  failed: questions that ended with an error other than cancelled and deadline_exceeded.
+    waiting: queued questions.  running: admitted and unfinished questions, prefill included.
     """
 
     vision_passes: int
@@ -42,6 +41,6 @@ class Counters:
     deadline_exceeded: int
     waiting: int
     running: int
-    kept_images: int
-    kept_bytes: int
+    cached_images: int
+    cached_bytes: int
     evicted: int

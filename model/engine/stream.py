@@ -1,4 +1,4 @@
-"""An answer of the engine, piece by piece."""
+"""Streaming answers of the engine."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, aclosing
@@ -8,9 +8,9 @@ from roi_agent.model.protocol.answers import Answer, AnswerStream
 
 
 class EngineStream(AnswerStream):
-    """The text of a pending answer as it is written.
+    """The text of a pending answer as it is generated.
 
-    waiting: what to hold until the first piece comes.  answer: makes the whole answer, once it is there.
+    waiting: a context held until the first piece.  answer: returns the whole answer once it is finished.
     """
 
     def __init__(
@@ -36,9 +36,9 @@ class EngineStream(AnswerStream):
                     yield piece
 
     def answer(self) -> Answer:
-        """The whole answer, once it is written."""
+        """The whole answer, once it is finished."""
         return self._answer()
 
     def cancel(self) -> None:
-        """Take the question back."""
+        """Cancel the question."""
         self._pending.cancel()

@@ -1,6 +1,6 @@
-"""The configuration of GPT4RoI: a vision tower, a region encoder and a language model, of any sizes.
+"""The configuration of GPT4RoI: a vision tower, a region encoder and a language model of any size.
 
-Every number that a checkpoint fixes stands here once; what follows from others is a property.
+Each number that a checkpoint fixes appears here once; derived numbers are properties.
 """
 
 from typing import Any, ClassVar
@@ -13,18 +13,18 @@ from roi_agent.model.errors import InvalidSetting, ModelNotFound
 
 PRESETS = ("gpt4roi-7b", "gpt4roi-13b", "nano")
 
-# Keys that transformers itself hands to a configuration and that are not fields of PreTrainedConfig.
+# Keys that transformers passes to a configuration and that are not fields of PreTrainedConfig.
 _LIBRARY_KEYS = {"attn_implementation", "name_or_path", "torch_dtype", "output_attentions", "experts_implementation"}
 
 
 @strict
 class GPT4RoIConfig(PreTrainedConfig):
-    """GPT4RoI (arXiv 2307.03601) by its numbers; the defaults are those of the published 7B.
+    """The configuration of GPT4RoI (arXiv 2307.03601); the defaults are those of the published 7B.
 
     vision_config, text_config: configurations (or their dictionaries) of any Hugging Face vision tower that
         returns hidden states, as (B, P, C) tokens or (B, C, H, W) maps, and of any causal language model.
     image_layer: index into the tower's hidden states for the image tokens.
-    num_prefix_tokens: tokens that stand before the patches in every hidden state (class token, registers).
+    num_prefix_tokens: tokens before the patches in every hidden state (class token, registers).
     region_layers: indices into the hidden states for the region encoder, shallow first, one for each level.
     level_channels: channels of those hidden states.  Default: the tower's hidden size at every level.
     pyramid_sizes: side of each level's square map after resizing, in cells; finest first, one for each level.
@@ -34,13 +34,13 @@ class GPT4RoIConfig(PreTrainedConfig):
     roi_size, sampling_ratio: RoIAlign's output side and samples for each bin and axis.
     position_dim: inner width of the box position embedding.
     image_size: side of the square input, in pixels.
-    mask_pooling: pool a region that has a mask by the mask, and not by its whole box; beyond the paper, see `RegionEncoder`.
-    focal_crop: look at small regions a second time, in a crop of their own; beyond the paper, see `RegionEncoder`.
+    mask_pooling: pool a region by its mask, if it has one, instead of its box; beyond the paper, see `region_encoder`.
+    focal_crop: encode a crop around each small region too; beyond the paper, see `region_encoder`.
     image_token_id, region_token_id, image_start_token_id, image_end_token_id: the special tokens.
-    prompt: name of the conversation template in `prompts/` that the weights were trained on.
-    domain: one sentence on what the weights know, shown where an image lies outside it; empty for no limit.
+    prompt: name of the conversation template in `prompts/` used in training.
+    domain: one sentence on the images that the weights know, shown for images outside the domain; empty for no limit.
 
-    Raises InvalidSetting for values that contradict one another and for unknown keys.
+    Raises InvalidSetting for inconsistent values and unknown keys.
     """
 
     model_type = "gpt4roi"
@@ -78,7 +78,7 @@ class GPT4RoIConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         unknown = sorted(key for key in kwargs if not key.startswith("_") and not _library_key(key))
         if unknown:
-            raise InvalidSetting(f"GPT4RoIConfig does not know {', '.join(unknown)}", do="see its docstring for the keys")
+            raise InvalidSetting(f"GPT4RoIConfig has no keys {', '.join(unknown)}", do="see its docstring for the keys")
         super().__post_init__(**kwargs)
         if self.level_channels is None:
             self.level_channels = [self.vision_channels] * len(self.region_layers)
@@ -98,7 +98,7 @@ class GPT4RoIConfig(PreTrainedConfig):
         if self.region_channels % 4 or self.region_channels % self.fusion_groups:
             raise InvalidSetting(
                 f"region_channels is {self.region_channels} with fusion_groups {self.fusion_groups}",
-                do="give a width that both 4 and the groups divide",
+                do="give a multiple of 4 and of the groups",
             )
 
     @property
@@ -109,7 +109,7 @@ class GPT4RoIConfig(PreTrainedConfig):
 
     @property
     def image_channels(self) -> int:
-        """Channels of the hidden state that the image tokens come from."""
+        """Channels of the hidden state of the image tokens."""
         vision = self.vision_config
         if not hasattr(vision, "hidden_sizes"):
             return self.vision_channels
@@ -128,13 +128,13 @@ class GPT4RoIConfig(PreTrainedConfig):
 
     @property
     def grid_side(self) -> int:
-        """Cells along one side of the finest grid that the tower itself gives: its patches, or its finest map."""
+        """Cells along one side of the tower's finest grid: its patches, or its finest map."""
         patch = getattr(self.vision_config, "patch_size", None)
         return self.image_size // int(patch) if patch else max(self.pyramid_sizes)
 
     @property
     def mask_bins(self) -> int:
-        """Side of the grid on which masks are told to the region encoder; 0 where it pools by boxes alone."""
+        """Side of the grid of mask coverage that the region encoder reads; 0 if it pools by boxes alone."""
         return self.roi_size if self.mask_pooling else 0
 
     @property
@@ -191,7 +191,7 @@ def _nano() -> GPT4RoIConfig:
         num_hidden_layers=5,
         num_attention_heads=4,
         max_position_embeddings=2048,
-        initializer_range=0.08,  # about 1 / sqrt(hidden_size): at 0.02 so narrow a model hardly starts to learn
+        initializer_range=0.08,  # about 1 / sqrt(hidden_size): at 0.02 a model this narrow hardly learns
         tie_word_embeddings=True,
         bos_token_id=1,
         eos_token_id=2,

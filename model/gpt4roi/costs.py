@@ -1,4 +1,4 @@
-"""What a question costs: floating-point operations, counted while the model's own code runs without data, and tokens."""
+"""The cost of a question: tokens, and floating-point operations counted in a run of the model without data."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -11,16 +11,16 @@ from transformers.initialization import no_init_weights
 from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
 from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
 
-TEXT_TOKENS = 94  # of a usual prompt beside the image's: with the published 256 a prompt of 350
+TEXT_TOKENS = 94  # of a typical prompt: with the published 256 image tokens, 350
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """FLOP of each part, a multiplication with its addition counted as 2, and bytes that are kept of an image.
+    """FLOP of each part, a multiply-add counted as 2, and bytes cached per image.
 
-    tower: vision tower, to the last layer that is read.  fusion: the region encoder's part for an image.
-    region: pooling and projecting one region.  crop: what a focal crop adds for its region, 0 without the option.
-    prompt: the language model over image_tokens and text_tokens.  map_bytes: fused maps, in two bytes a number.
+    tower: the vision tower.  fusion: the fused maps of an image.  region: pooling and projecting one region.
+    crop: a focal crop of a region, 0 without the option.  prompt: prefill of image_tokens and text_tokens.
+    map_bytes: fused maps, at two bytes a number.
     """
 
     tower: int
@@ -34,7 +34,7 @@ class Costs:
 
     @property
     def first_token(self) -> int:
-        """All of it, for one region in a new image."""
+        """The total for one region in a new image."""
         return self.tower + self.fusion + self.region + self.crop + self.prompt
 
     def to_dict(self) -> dict[str, int]:
@@ -44,7 +44,7 @@ class Costs:
 
 @torch.no_grad()
 def costs(config: GPT4RoIConfig, *, text_tokens: int = TEXT_TOKENS) -> Costs:
-    """Of a model with this configuration; no weights are made, so that any size can be asked about."""
+    """Count the costs of a configuration, without allocating weights."""
     with FakeTensorMode(), no_init_weights():
         model = GPT4RoIForConditionalGeneration(config).eval()
         pixels = torch.empty(1, 3, config.image_size, config.image_size)

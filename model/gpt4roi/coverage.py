@@ -1,4 +1,4 @@
-"""How much of each RoIAlign bin of a box its mask covers: the weights of mask pooling."""
+"""Mask coverage of RoIAlign bins: the weights of mask pooling."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.masks import Mask
 from roi_agent.model.geometry.regions import Region
 
-_THINNEST = 1e-6  # pixels: the area of a thinner box is lost in rounding, and it counts as covered
+_THINNEST = 1e-6  # pixels: the area of a thinner box is lost to rounding, so it counts as covered
 
 
 def mask_coverage(regions: Sequence[Region], bins: int) -> Tensor:
-    """Shares of area, (N, bins, bins) float32 in [0, 1], rows from top to bottom; ones for a region without a mask.
+    """The share of each bin under the mask, (N, bins, bins) float32 in [0, 1], rows top to bottom; ones without a mask.
 
-    The bins are RoIAlign's: each box in equal parts. Areas are exact; a mask that fills its box gives exactly ones.
+    The bins are RoIAlign's: equal parts of each box. Areas are exact; a mask that fills its box gives exactly ones.
     """
     whole = np.ones((bins, bins))
     shares = [whole if region.mask is None else _covered(region.mask, region.box, bins) for region in regions]
@@ -25,7 +25,7 @@ def mask_coverage(regions: Sequence[Region], bins: int) -> Tensor:
 
 
 def _covered(mask: Mask, box: Box, bins: int) -> NDArray[np.float64]:
-    """(bins, bins), for one region."""
+    """The coverage of one region, (bins, bins)."""
     if min(box.width, box.height) < _THINNEST:
         return np.ones((bins, bins))
     left, top = int(box.x1), int(box.y1)
@@ -35,7 +35,7 @@ def _covered(mask: Mask, box: Box, bins: int) -> NDArray[np.float64]:
         _overlaps(box.x1 - left, box.width, pixels.shape[1], bins),
     )
     rows = []
-    for weights in down:  # one row of bins after the other: the pixels of all as float64 would take eight times the mask
+    for weights in down:  # one row of bins at a time: all pixels as float64 would take eight times the mask's memory
         (met,) = np.nonzero(weights)
         rows.append(weights[met] @ pixels[met[0] : met[-1] + 1])
     area = box.width * box.height / bins**2
@@ -44,7 +44,7 @@ def _covered(mask: Mask, box: Box, bins: int) -> NDArray[np.float64]:
 
 
 def _overlaps(start: float, length: float, pixels: int, bins: int) -> NDArray[np.float64]:
-    """How much of each pixel lies in each bin along one axis, in pixels: (bins, pixels)."""
+    """The overlap of each pixel with each bin along one axis, in pixels: (bins, pixels)."""
     edges = start + np.linspace(0, length, bins + 1)[:, None]
     places = np.arange(pixels)
     lengths: NDArray[np.float64] = np.clip(np.minimum(edges[1:], places + 1) - np.maximum(edges[:-1], places), 0, None)

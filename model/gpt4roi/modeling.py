@@ -12,15 +12,15 @@ from transformers import initialization as init
 from roi_agent.model.errors import InvalidSetting, UnknownRegion
 from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
 from roi_agent.model.gpt4roi.focal import FocalCrops
-from roi_agent.model.gpt4roi.hidden_states import hidden_states
 from roi_agent.model.gpt4roi.region_encoder import CoordinateLinear, FocalAppearance, RegionEncoder
+from roi_agent.model.gpt4roi.region_inputs import RegionInputs
 
-CROPS_AT_ONCE = 8  # focal crops encoded together: the maps of the published model take 45 MB for each
+CROPS_AT_ONCE = 8  # focal crops encoded together: each takes 45 MB of maps in the published model
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFeatures:
-    """What the model knows of B images before any question: keep it, and further questions are cheap.
+    """Question-independent features of B images: cached, they make further questions cheap.
 
     tokens: (B, num_image_tokens, hidden_size).  maps: L x (B, region_channels, S_l, S_l), fused.
     """
@@ -30,10 +30,10 @@ class ImageFeatures:
 
 
 class GPT4RoIForConditionalGeneration(PreTrainedModel):
-    """Answers text in which every `<bbox>` token stands for a box of the image.
+    """A language model that reads an image and, at each `<bbox>` token, a box of the image.
 
-    The embeddings of the image tokens are replaced by projected features of the vision tower, the embedding of
-    each region token by the region encoder's vector for its box, in order; the language model does the rest.
+    The embeddings of the image tokens are replaced by projected features of the vision tower, the embedding of each region
+    token by the region encoder's vector of its box, in order.
     """
 
     config: GPT4RoIConfig
@@ -60,8 +60,8 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, CoordinateLinear):
-            # Random weights on corners would tell centres well and sizes badly, since sizes vary less. These see both,
-            # with knots all over the image: from the first step a model can tell where a box lies and how large it is.
+            # Random weights on corners would encode centres well and sizes badly, since sizes vary less. These encode both,
+            # with knots all over the image, so that a model can locate and size a box from the first step.
             centre = torch.randn(module.out_features, 2) * 2
             size = torch.randn(module.out_features, 2) * 6
             init.copy_(module.weight, torch.cat([centre / 2 - size, centre / 2 + size], dim=1))
@@ -85,33 +85,27 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
 
     def vision_features(self, pixel_values: Tensor, layers: Sequence[int]) -> list[Tensor]:
         """(B, 3, S, S), normalised -> the tower's hidden states at these indices, each (B, P, C) without prefix tokens."""
-        return [self._patches(state) for state in hidden_states(self.vision_tower, pixel_values.to(self.dtype), layers)]
+        states = self.vision_tower(pixel_values.to(self.dtype), output_hidden_states=True).hidden_states
+        return [self._patches(states[layer]) for layer in layers]
 
     def encode_image(self, pixel_values: Tensor) -> ImageFeatures:
-        """Everything that depends on the images only.  pixel_values: (B, 3, S, S), normalised."""
+        """Compute all that depends on the images alone.  pixel_values: (B, 3, S, S), normalised."""
         image, *levels = self.vision_features(pixel_values, [self.config.image_layer, *self.config.region_layers])
         return ImageFeatures(self.projector(image), self.region_encoder.fuse(levels))
 
-    def region_vectors(
-        self,
-        maps: list[Tensor],
-        boxes: list[Tensor],
-        coverage: list[Tensor] | None = None,
-        crops: Sequence[FocalCrops | None] | None = None,
-    ) -> list[Tensor]:
+    def region_vectors(self, maps: list[Tensor], boxes: Sequence[Tensor | RegionInputs]) -> list[Tensor]:
         """Fused maps of B images and their boxes, B x (N_i, 4) xyxy in [0, 1] -> B x (N_i, hidden_size).
 
-        coverage: of masks, B x (N_i, roi_size, roi_size).  crops: of small regions, for each image.
-        Both are the processor's, for a model with mask_pooling or focal_crop; without them, boxes in the whole image count alone.
+        boxes: as `RegionInputs` to pass masks and focal crops too.
         """
-        focal = self._focal_appearance(crops, boxes, coverage) if crops is not None else None
-        return self.region_encoder.pool(maps, boxes, coverage, focal)
+        regions = RegionInputs.of(boxes)
+        return self.region_encoder.pool(maps, regions, self._focal_appearance(regions))
 
     def embed(self, input_ids: Tensor, image_tokens: Tensor | None, region_vectors: list[Tensor] | None) -> Tensor:
-        """Token ids (B, T) -> embeddings (B, T, hidden_size) with image and region features in their places.
+        """Token ids (B, T) -> embeddings (B, T, hidden_size) with image and region features inserted.
 
         image_tokens: (B, num_image_tokens, hidden_size).  region_vectors: B x (N_i, hidden_size), in the order of the
-        region tokens.  Raises UnknownRegion where a row has more or fewer region tokens than vectors.
+        region tokens.  Raises UnknownRegion if a row has more or fewer region tokens than vectors.
         """
         embeddings: Tensor = self.get_input_embeddings()(input_ids)
         is_region, is_image = input_ids == self.config.region_token_id, input_ids == self.config.image_token_id
@@ -119,12 +113,12 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
         wanted = is_region.sum(1).tolist()
         if given != wanted:
             raise UnknownRegion(
-                f"the rows hold {wanted} region tokens but {given} boxes", do="give one box for each region token"
+                f"the rows contain {wanted} region tokens but {given} boxes", do="give one box for each region token"
             )
         if image_tokens is not None:
             if int(is_image.sum()) != image_tokens.shape[0] * image_tokens.shape[1]:
                 raise InvalidSetting(
-                    f"the text holds {int(is_image.sum())} image tokens and the images give {tuple(image_tokens.shape[:2])}",
+                    f"the text contains {int(is_image.sum())} image tokens for features of shape {tuple(image_tokens.shape[:2])}",
                     do="write num_image_tokens of them for each image, as GPT4RoIProcessor does",
                 )
             embeddings = embeddings.masked_scatter(is_image[..., None], image_tokens.to(embeddings.dtype))
@@ -137,9 +131,7 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         pixel_values: Tensor | None = None,
-        boxes: list[Tensor] | None = None,
-        coverage: list[Tensor] | None = None,
-        crops: Sequence[FocalCrops | None] | None = None,
+        boxes: Sequence[Tensor | RegionInputs] | None = None,
         image_features: ImageFeatures | None = None,
         region_vectors: list[Tensor] | None = None,
         inputs_embeds: Tensor | None = None,
@@ -149,14 +141,12 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
         """The language model's output, with a loss where labels are given.
 
         input_ids, attention_mask, labels: (B, T).  pixel_values: (B, 3, S, S), normalised.
-        boxes: B x (N_i, 4), xyxy in [0, 1], in the order of the region tokens.
-        coverage, crops: of the boxes, as in `region_vectors`.
-        image_features, region_vectors: kept from earlier, in place of pixel_values and boxes.
+        boxes: B x (N_i, 4), xyxy in [0, 1], in the order of the region tokens; as `RegionInputs` with masks or focal crops.
+        image_features, region_vectors: cached, in place of pixel_values and boxes.
         """
         if inputs_embeds is None:
             assert input_ids is not None
-            given = (pixel_values, boxes, coverage, crops, image_features, region_vectors)
-            inputs_embeds = self._embed_inputs(input_ids, *given)
+            inputs_embeds = self._embed_inputs(input_ids, pixel_values, boxes, image_features, region_vectors)
         return self.language_model(inputs_embeds=inputs_embeds, attention_mask=attention_mask, labels=labels, **kwargs)
 
     @torch.no_grad()
@@ -165,20 +155,17 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         pixel_values: Tensor | None = None,
-        boxes: list[Tensor] | None = None,
-        coverage: list[Tensor] | None = None,
-        crops: Sequence[FocalCrops | None] | None = None,
+        boxes: Sequence[Tensor | RegionInputs] | None = None,
         image_features: ImageFeatures | None = None,
         region_vectors: list[Tensor] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Token ids (B, T) and what they refer to -> prompt and answer (B, T + new); all options of `generate` hold.
+        """Generate from token ids (B, T) -> prompt and answer (B, T + new), with all options of transformers' `generate`.
 
-        The arguments are those of `forward`; rows of unequal length are padded on the left. `GPT4RoIProcessor.stopping` gives the
-        options that end an answer.
+        The arguments are those of `forward`; rows of unequal length are padded on the left. `GPT4RoIProcessor.stopping` returns
+        the options that end an answer.
         """
-        given = (pixel_values, boxes, coverage, crops, image_features, region_vectors)
-        embeddings = self._embed_inputs(input_ids, *given)
+        embeddings = self._embed_inputs(input_ids, pixel_values, boxes, image_features, region_vectors)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         return self.language_model.generate(
@@ -189,40 +176,36 @@ class GPT4RoIForConditionalGeneration(PreTrainedModel):
         self,
         input_ids: Tensor,
         pixel_values: Tensor | None,
-        boxes: list[Tensor] | None,
-        coverage: list[Tensor] | None,
-        crops: Sequence[FocalCrops | None] | None,
+        boxes: Sequence[Tensor | RegionInputs] | None,
         image_features: ImageFeatures | None,
         region_vectors: list[Tensor] | None,
     ) -> Tensor:
         if image_features is None and pixel_values is not None:
             image_features = self.encode_image(pixel_values)
         if region_vectors is None and boxes is not None and image_features is not None:
-            region_vectors = self.region_vectors(image_features.maps, boxes, coverage, crops)
+            region_vectors = self.region_vectors(image_features.maps, boxes)
         return self.embed(input_ids, image_features.tokens if image_features else None, region_vectors)
 
-    def _focal_appearance(
-        self, crops: Sequence[FocalCrops | None], boxes: list[Tensor], coverage: list[Tensor] | None
-    ) -> FocalAppearance | None:
-        """The appearance of small regions in their crops, for all images of the batch; as if each crop were an image."""
+    def _focal_appearance(self, regions: Sequence[RegionInputs]) -> FocalAppearance | None:
+        """Encode the focal crops of all images, each as an image of its own."""
         seen, places, start = [], [], 0
-        for index, (each, of_image) in enumerate(zip(crops, boxes, strict=True)):
-            if each is not None:
-                covered = coverage[index].to(self.device)[each.regions.to(self.device)] if coverage is not None else None
-                seen.append(self._seen_in(each, covered))
-                places.append(start + each.regions)
-            start += len(of_image)
+        for each in regions:
+            if each.crops is not None:
+                places.append(start + each.crops.regions)
+                coverage = each.coverage[each.crops.regions.to(each.coverage.device)] if each.coverage is not None else None
+                seen.append(self._seen_in(each.crops, coverage))
+            start += len(each)
         return FocalAppearance(torch.cat(seen), torch.cat(places)) if seen else None
 
     def _seen_in(self, crops: FocalCrops, coverage: Tensor | None) -> Tensor:
-        """(M, region_dim)."""
+        """The appearance of regions in their crops, (M, region_dim)."""
         seen = []
         for some in torch.arange(len(crops.pixels)).split(CROPS_AT_ONCE):
             levels = self.vision_features(crops.pixels[some].to(self.device), self.config.region_layers)
             boxes = crops.boxes[some].to(self.device)
             of_crop = torch.arange(len(some), device=self.device)
             maps = self.region_encoder.fuse(levels)
-            covered = coverage[some.to(coverage.device)] if coverage is not None else None
+            covered = coverage[some.to(coverage.device)].to(self.device) if coverage is not None else None
             seen.append(self.region_encoder.appearance(maps, boxes, of_crop, covered))
         return torch.cat(seen)
 

@@ -1,7 +1,7 @@
-"""Image, text and regions in; the tensors that GPT4RoI reads out."""
+"""The processor: image, text and regions in, the input tensors of GPT4RoI out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import takewhile
 from typing import Any
@@ -23,7 +23,8 @@ from roi_agent.model.errors import CheckpointMismatch, InvalidSetting
 from roi_agent.model.geometry.regions import Region, parse_regions
 from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
 from roi_agent.model.gpt4roi.coverage import mask_coverage
-from roi_agent.model.gpt4roi.focal import FocalCrops, focal_crops
+from roi_agent.model.gpt4roi.focal import focal_crops
+from roi_agent.model.gpt4roi.region_inputs import RegionInputs
 from roi_agent.model.gpt4roi.stopping import StopStrings, begun_stop, first_stop
 from roi_agent.model.gpt4roi.tokens import Token, read_pieces
 from roi_agent.model.images.loading import LoadedImage, load_image
@@ -34,27 +35,14 @@ SPECIAL_TOKENS = ("[PAD]", "<im_patch>", "<bbox>", "<point>", "<im_start>", "<im
 IGNORE = -100  # the label of a token that carries no loss
 
 
-@dataclass(frozen=True, slots=True)
-class RegionInputs:
-    """What the model reads of the N regions of one image.
-
-    boxes: (N, 4) float32, xyxy in [0, 1].  coverage: (N, bins, bins), for a model that pools by masks and where there are some.
-    crops: for a model with focal crops, of the small regions if there are any.
-    """
-
-    boxes: Tensor
-    coverage: Tensor | None = None
-    crops: FocalCrops | None = None
-
-
 class GPT4RoIProcessor(ProcessorMixin):
     """An image processor, a tokenizer and a conversation template.
 
     prompt: name of the template in `prompts/conversations/`.  num_image_tokens: image tokens of one image.
-    two_step_resize: resize as the published demo did (shorter side bicubic, then the tensor bilinear to the square),
-        for its exact numbers; its training sets were resized directly, which is the default.
-    mask_bins: side of the grid on which masks are told to a model with mask_pooling, its roi_size; 0 ignores masks.
-    focal_crop: also give the crops that a model with focal_crop reads.
+    two_step_resize: resize like the published demo (shorter side bicubic, then the tensor bilinear to the square), to
+        reproduce its numbers. The default resizes directly, as in the published training.
+    mask_bins: side of the coverage grid for a model with mask_pooling, its roi_size; 0 ignores masks.
+    focal_crop: add the crops for a model with focal_crop.
     """
 
     def __init__(
@@ -87,8 +75,8 @@ class GPT4RoIProcessor(ProcessorMixin):
         images: anything that `load_image` reads.  text: a question with `<regionN>`, or turns.
         regions: boxes, regions or four numbers each, in the named format and unit.
         Returns input_ids and attention_mask (1, T), pixel_values (1, 3, S, S), boxes [(N, 4)] normalised xyxy in the
-        order in which the text carries them; and for a model with these options coverage [(N, bins, bins)] where a region has a
-        mask, and crops [FocalCrops] where one is small.  Raises the coded errors of images, boxes and conversations.
+        order of the region tokens; [RegionInputs] in their place for a model that reads masks or focal crops, where there are
+        any.  Raises the coded errors of images, boxes and conversations.
         """
         image = load_image(images)
         known = parse_regions(regions, size_wh=image.size_wh, format=format, unit=unit)
@@ -96,37 +84,38 @@ class GPT4RoIProcessor(ProcessorMixin):
         prompt = self.render(turns, known)
         ids, _ = self.encode(prompt)
         input_ids, pointed = torch.tensor([ids]), self.region_inputs(prompt.regions, image)
-        tensors = {
-            "input_ids": input_ids,
-            "attention_mask": torch.ones_like(input_ids),
-            "pixel_values": self.pixels([image.pixels]),
-            "boxes": [pointed.boxes],
-        }
-        more = {"coverage": pointed.coverage, "crops": pointed.crops}
-        return BatchFeature(tensors | {name: [each] for name, each in more.items() if each is not None})
+        plain = pointed.coverage is None and pointed.crops is None
+        return BatchFeature(
+            {
+                "input_ids": input_ids,
+                "attention_mask": torch.ones_like(input_ids),
+                "pixel_values": self.pixels([image.pixels]),
+                "boxes": [pointed.boxes if plain else pointed],
+            }
+        )
 
     def render(self, turns: Sequence[Turn], regions: Sequence[Region]) -> Prompt:
-        """The conversation in the words of this model's template."""
+        """Render the conversation in the template of this model."""
         return self._own_template().render(turns, regions, num_image_tokens=self.num_image_tokens)
 
     def encode(self, prompt: Prompt) -> tuple[list[int], list[int]]:
-        """Token ids (T) and labels (T): the id where the answers' loss is taken, IGNORE elsewhere."""
+        """Token ids (T) and labels (T): the id of each answer token, IGNORE elsewhere."""
         tokens = self._tokens(prompt)
         return [token.id for token in tokens], [token.id if token.learned else IGNORE for token in tokens]
 
     def encode_option(self, prompt: Prompt) -> tuple[list[int], list[int]]:
-        """As `encode`, with labels on the last answer's own tokens alone, and on a special token that ends it."""
+        """As `encode`, with labels only on the last answer and on the special token that ends it."""
         tokens = self._tokens(prompt)
         return [token.id for token in tokens], [token.id if token.scored else IGNORE for token in tokens]
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
-        """RGB images -> (B, 3, S, S), resized without keeping the aspect ratio, and normalised."""
+        """RGB images -> (B, 3, S, S), resized to a square and normalised."""
         if not self.two_step_resize:
             return torch.as_tensor(self.image_processor(list(images), return_tensors="pt")["pixel_values"])
         return torch.cat([self._two_step(image) for image in images])
 
     def region_inputs(self, regions: Sequence[Region], image: LoadedImage) -> RegionInputs:
-        """Boxes, masks and crops of regions in the image, as the model reads them."""
+        """Boxes, mask coverage and crops of the regions of an image."""
         masked = self.mask_bins and any(region.mask is not None for region in regions)
         return RegionInputs(
             normalised_boxes(regions, image.size_wh),
@@ -135,36 +124,36 @@ class GPT4RoIProcessor(ProcessorMixin):
         )
 
     def decode_answer(self, ids: Sequence[int]) -> str:
-        """Generated ids -> the answer without end marker and white space."""
+        """Generated ids -> the answer, without end marker and outer white space."""
         ends = self.end_ids()
         own = list(takewhile(lambda token: token not in ends, ids))
         text = self._decode(own)
         place = first_stop(text, self.stop_strings())
-        if place is None and len(own) == len(ids):  # cut at a length, perhaps inside the marker
+        if place is None and len(own) == len(ids):  # truncated, perhaps inside the marker
             place = len(text) - begun_stop(text, self.begun_markers())
         return text[:place].strip()
 
     def end_ids(self) -> list[int]:
-        """Tokens that end an answer: the template's, if its end marker is one, and the tokenizer's own."""
+        """Tokens that end an answer: the template's end marker, if it is a token, and the tokenizer's EOS."""
         template, own = self._own_template(), self.tokenizer.eos_token_id
         token = template.ending()[1]
         ends = [_special_ids(self.tokenizer, template)[token]] if token else []
         return ends if own is None or own in ends else [*ends, own]
 
     def stop_strings(self) -> tuple[str, ...]:
-        """The text before which an answer ends, where the end marker is not a special token alone."""
+        """The end marker as text, unless it is a single special token."""
         text, _ = self._own_template().ending()
         return (text,) if text else ()
 
     def begun_markers(self) -> tuple[str, ...]:
-        """What an answer may end in the middle of where it is cut at a length: the end marker, with the empty lines before it."""
+        """Texts inside which a truncated answer may end: the end marker, with and without the empty lines before it."""
         before = self.template.answer.split("{answer}")[1]
         return tuple(text for marker in self.stop_strings() for text in (marker, *([] if before.strip() else [before + marker])))
 
     def stopping(self, prompt_length: int) -> dict[str, Any]:
-        """Options for the model's `generate` that end each answer at its end marker.
+        """Options of the model's `generate` that stop each answer at its end marker.
 
-        prompt_length: tokens of a row of the prompts, padding included.
+        prompt_length: tokens of a prompt row, padding included.
         """
         ends: dict[str, Any] = {"eos_token_id": self.end_ids() or None}
         if stops := self.stop_strings():
@@ -172,7 +161,7 @@ class GPT4RoIProcessor(ProcessorMixin):
         return ends
 
     def _own_template(self) -> ConversationTemplate:
-        """The template, in which the tokenizer's special tokens are special however they are written."""
+        """The template, with all special tokens of the tokenizer."""
         return _with_tokens(self.template, self.tokenizer)
 
     def _decode(self, ids: Sequence[int]) -> str:
@@ -184,7 +173,7 @@ class GPT4RoIProcessor(ProcessorMixin):
         stripped = self.template.white_space == "stripped"
         tokens = list(read_pieces(self.tokenizer, prompt.pieces, special_ids, stripped=stripped))
         start = self.tokenizer.bos_token_id
-        begun = start is None or (tokens and tokens[0].id == start)  # a template may write it itself
+        begun = start is None or (tokens and tokens[0].id == start)  # a template may contain it
         return tokens if begun else [Token(start, learned=False, scored=False), *tokens]
 
     def _two_step(self, image: Image.Image) -> Tensor:
@@ -204,41 +193,26 @@ def _with_tokens(template: ConversationTemplate, tokenizer: PreTrainedTokenizerB
 
 @lru_cache(maxsize=64)
 def _special_ids(tokenizer: PreTrainedTokenizerBase, template: ConversationTemplate) -> dict[str, int]:
-    """The ids of a template's special tokens.  Error: CheckpointMismatch where the tokenizer lacks one."""
+    """The ids of a template's special tokens.  Error: CheckpointMismatch if the tokenizer lacks one."""
     vocabulary, wanted = tokenizer.get_vocab(), template.special_tokens()
     if missing := [token for token in wanted if token not in vocabulary]:
         raise CheckpointMismatch(
-            f"the conversation template holds {', '.join(missing)}, which the tokenizer does not have",
+            f"the conversation template contains {', '.join(missing)}, which the tokenizer does not have",
             do="use the tokenizer of the checkpoint, or the template that the model was trained on",
         )
     return {token: vocabulary[token] for token in wanted}
 
 
 def normalised_boxes(regions: Sequence[Region], size_wh: tuple[int, int]) -> Tensor:
-    """The boxes of regions as (N, 4) float32, xyxy in [0, 1]; divided in float64, clamped after the cast."""
+    """Boxes of regions, (N, 4) float32, xyxy in [0, 1]; divided in float64, clamped after the cast."""
     rows = [region.box.normalised(size_wh) for region in regions]
     return torch.tensor(rows, dtype=torch.float64).reshape(-1, 4).float().clamp(0, 1)
 
 
-def batched(
-    regions: Sequence[RegionInputs],
-) -> tuple[list[Tensor], list[Tensor] | None, list[FocalCrops | None] | None]:
-    """Boxes, coverage and crops of B images, as `GPT4RoIForConditionalGeneration.region_vectors` takes them side by side."""
-    masked = next((each.coverage for each in regions if each.coverage is not None), None)
-    coverage = None if masked is None else [_covered(each, masked.shape[-1]) for each in regions]
-    crops = [each.crops for each in regions] if any(each.crops for each in regions) else None
-    return [each.boxes for each in regions], coverage, crops
-
-
-def _covered(regions: RegionInputs, bins: int) -> Tensor:
-    """(N, bins, bins); regions of an image without masks are covered whole."""
-    return regions.coverage if regions.coverage is not None else torch.ones(len(regions.boxes), bins, bins)
-
-
 def new_processor(config: GPT4RoIConfig, tokenizer: PreTrainedTokenizerBase) -> GPT4RoIProcessor:
-    """The processor that fits a configuration; the tokenizer must hold the architecture's tokens under its ids.
+    """The processor of a configuration; the tokenizer must contain the architecture's tokens under the same ids.
 
-    Raises CheckpointMismatch where a token has another id than the configuration says.
+    Raises CheckpointMismatch for a token whose id differs.
     """
     wanted = {
         "<im_patch>": config.image_token_id,
@@ -265,12 +239,12 @@ def new_processor(config: GPT4RoIConfig, tokenizer: PreTrainedTokenizerBase) -> 
 
 
 def register_special_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str] = SPECIAL_TOKENS) -> dict[str, int]:
-    """Make the architecture's tokens special, added where they are missing; training, conversion and serving all call this.
+    """Register the architecture's special tokens, adding missing ones; training, conversion and serving all call this.
 
-    tokens: fewer than all of them where a checkpoint's embedding has no row for one.
-    Returns the id of each.  Raises InvalidSetting if the tokenizer has no id for one afterwards.
+    tokens: a subset if a checkpoint's embedding lacks a row.
+    Returns their ids.  Raises InvalidSetting if the tokenizer refuses one.
     """
-    # A token that is known but not special would still be read out of what users type: old checkpoints have such.
+    # Old checkpoints have such tokens without marking them special: they would be read from the text of users.
     plain = [token for token in tokens if token not in tokenizer.all_special_tokens]
     if plain:
         tokenizer.add_special_tokens({"extra_special_tokens": plain}, replace_extra_special_tokens=False)

@@ -1,25 +1,25 @@
-"""The region encoder: one vector in the language model's space for every box (GPT4RoI, section 3).
+"""The region encoder: a vector in the language model's space for every box (GPT4RoI, section 3).
 
 image features -> feature pyramid -> fusion across levels -> RoIAlign -> merge -> + position of the box -> project.
-Everything up to the fused maps depends on the image only and can be kept; see `fuse` and `pool`.
+The fused maps depend on the image alone and can be cached; see `fuse` and `pool`.
 
-Two options go beyond the paper. With both off, and for regions that they do not concern, nothing changes.
+Two options go beyond the paper. Both are off by default, and change only the regions that they concern.
 
-Masks (`mask_pooling`). RoIAlign gives P_ij for each bin of the box. With w_ij the largest share that the mask covers of the bin
-or of one of its eight neighbours,
+Masks (`mask_pooling`). RoIAlign returns P_ij for each bin of the box. With w_ij the maximum coverage of the bin and its eight
+neighbours by the mask,
 
     w_ij P_ij + (1 - w_ij) m,      m = sum w P / sum w
 
-goes on in its place, channel by channel and level by level: what lies off the mask is painted over with the mean m of what lies
-on it. A mask that fills its box has w = 1 everywhere and gives the published P. The neighbours leave the thing its outline, by
-which its kind is told. A checkpoint that was trained on boxes stays meaningful, for the mean keeps the features as strong as they
-were, whatever share is covered. Tried on nano without training, with 64 questions each about things that overlap (boxes alone:
-colour 0.72, kind 0.52): this 0.78 and 0.52; without the neighbours 0.83 and 0.17; also with zeros in place of m 0.55 and 0.25.
+replaces it, per channel and level: bins off the mask get the mean m of the bins on it. A mask that fills its box has w = 1
+everywhere and gives the published P. The neighbours preserve the outline, which shows the kind of a thing. Checkpoints trained on
+boxes still work, because the mean keeps the scale of the features at any coverage. Results on nano without training, with 64
+questions each about overlapping things (boxes alone: colour 0.72, kind 0.52): this method 0.78 and 0.52; without the neighbours
+0.83 and 0.17; also with zeros in place of m 0.55 and 0.25.
 
-Focal crops (`focal_crop`). A small region is pooled a second time, from a crop around it that goes through the same tower and the
-same encoder at full resolution. The second appearance c joins the first, a, as a + g (c - a), with a learned gate g for each
-channel that starts at 0: then nothing changes, and at 1 the crop decides alone. In a short training the gate needs a higher
-learning rate than the rest.
+Focal crops (`focal_crop`). A small region is pooled a second time, from a crop around it that passes through the same tower and
+encoder at full resolution. The appearance c in the crop and the first one, a, give a + g (c - a). The learned gate g per channel
+starts at 0, where nothing changes; at 1 only the crop counts. In a short training the gate needs a higher learning rate than
+the rest.
 """
 
 from collections.abc import Sequence
@@ -33,14 +33,15 @@ from torchvision.ops import roi_align
 
 from roi_agent.model.errors import BoxNotFinite, BoxOutOfBounds, InvalidSetting, MaskInvalid
 from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
+from roi_agent.model.gpt4roi.region_inputs import RegionInputs
 from roi_agent.model.gpt4roi.resized_conv import Resized, conv_of_resized, resize
 
-# Regions pooled at once: 200 regions of the published model would otherwise hold gigabytes of maps.
+# Regions pooled at once: 200 regions of the published model would otherwise take gigabytes.
 _CHUNK = 64
 
 
 class RegionEncoder(nn.Module):
-    """Features of the vision tower and boxes in, one vector for each box out.
+    """Maps features of the vision tower and boxes to one vector for each box.
 
     Shapes: B images, N_i boxes in image i, L levels (finest first), P patches, C channels.
     """
@@ -60,11 +61,11 @@ class RegionEncoder(nn.Module):
         self.gradient_checkpointing = False
 
     def forward(self, features: list[Tensor], boxes: list[Tensor]) -> list[Tensor]:
-        """One vector for each region.
+        """Encode regions.
 
         features: L x (B, P, C), shallow first, each a square grid of patches in row order.
         boxes: B x (N_i, 4), xyxy in [0, 1].
-        Returns B x (N_i, hidden_size); an image without boxes gives (0, hidden_size).
+        Returns B x (N_i, hidden_size); (0, hidden_size) for an image without boxes.
         Raises BoxNotFinite and BoxOutOfBounds: RoIAlign would crash the process on them.
         """
         return self.pool(self.fuse(features), boxes)
@@ -81,28 +82,24 @@ class RegionEncoder(nn.Module):
         return [resize(level, side) for level, side in zip(maps, sides, strict=True)]
 
     def pool(
-        self,
-        maps: list[Tensor],
-        boxes: list[Tensor],
-        coverage: list[Tensor] | None = None,
-        focal: "FocalAppearance | None" = None,
+        self, maps: list[Tensor], boxes: Sequence[Tensor | RegionInputs], focal: "FocalAppearance | None" = None
     ) -> list[Tensor]:
         """Fused maps, L x (B, C, S_l, S_l), and boxes, B x (N_i, 4) xyxy in [0, 1] -> B x (N_i, hidden_size).
 
-        coverage: B x (N_i, roi_size, roi_size), the share of each bin that the region's mask covers, as `mask_coverage` gives it.
-        focal: what the focal crops show.
-        Raises also MaskInvalid for a mask off its box, and InvalidSetting for an option that the configuration has off.
+        boxes: as `RegionInputs` to pass masks; their crops are not read here.  focal: the appearance in the crops.
+        Also raises MaskInvalid for a mask off its box, and InvalidSetting for an option that is off in the configuration.
         """
-        flat, images = _checked(boxes, maps[0].device)
-        covered = self._checked_coverage(coverage, flat) if coverage is not None else None
+        regions = RegionInputs.of(boxes)
+        flat, images = _checked([each.boxes for each in regions], maps[0].device)
+        covered = self._checked_coverage(regions, flat)
         seen = self.appearance(maps, flat, images, covered)
         if focal is not None:
             seen = self.with_focal(seen, focal)
         vectors = self.project(seen, flat)
-        return list(vectors.split([len(each) for each in boxes]))
+        return list(vectors.split([len(each) for each in regions]))
 
     def appearance(self, maps: list[Tensor], boxes: Tensor, images: Tensor, coverage: Tensor | None = None) -> Tensor:
-        """What is in each box, without where it lies: boxes (N, 4) of the images with indices (N,) -> (N, region_dim).
+        """The content of each box without its position: boxes (N, 4) of images with indices (N,) -> (N, region_dim).
 
         coverage: (N, roi_size, roi_size); by default all ones.
         """
@@ -111,7 +108,7 @@ class RegionEncoder(nn.Module):
         return torch.cat([self._pooled(maps, *chunk) for chunk in chunks])
 
     def with_focal(self, appearance: Tensor, focal: "FocalAppearance") -> Tensor:
-        """Appearances (N, region_dim), those of small regions moved towards what their crops show, as far as the gate is open."""
+        """Appearances (N, region_dim), those of small regions interpolated to their crops by the gate."""
         if self.focal_gate is None:
             raise InvalidSetting("the model was made without focal crops", do="leave the crops out, or set focal_crop")
         places = focal.regions.to(appearance.device)
@@ -130,7 +127,7 @@ class RegionEncoder(nn.Module):
         resized are coordinates, so the resizing is left to the first fusion. The coordinates stay float32.
         """
         assert isinstance(conv, nn.Conv2d) and conv.bias is not None
-        if features.shape[-1] == 1:  # one cell has no two ends, between which coordinates could run
+        if features.shape[-1] == 1:  # a single cell has no extent for coordinates
             features = features.expand(-1, -1, 2, 2)
         projected = F.conv2d(features, conv.weight[:, :-2])
         axis = torch.linspace(-1, 1, features.shape[-1], device=features.device)
@@ -138,15 +135,18 @@ class RegionEncoder(nn.Module):
         share = weight_x[:, None, None] * axis + weight_y[:, None, None] * axis[:, None] + conv.bias.float()[:, None, None]
         return projected + share.to(projected.dtype)
 
-    def _checked_coverage(self, coverage: list[Tensor], boxes: Tensor) -> Tensor:
-        """B x (N_i, bins, bins) -> (N, bins, bins) in float32."""
+    def _checked_coverage(self, regions: Sequence[RegionInputs], boxes: Tensor) -> Tensor | None:
+        """The coverage of all regions, (N, bins, bins) in float32, ones in images without masks; None without any mask."""
+        if all(each.coverage is None for each in regions):
+            return None
         if not self.config.mask_pooling:
             raise InvalidSetting("the model was made without mask pooling", do="leave the coverage out, or set mask_pooling")
         bins = self.config.roi_size
-        if {each.shape[1:] for each in coverage} != {(bins, bins)} or sum(map(len, coverage)) != len(boxes):
+        coverage = [torch.ones(len(each), bins, bins) if each.coverage is None else each.coverage for each in regions]
+        if [each.shape for each in coverage] != [(len(each), bins, bins) for each in regions]:
             problem = f"the coverage of {len(boxes)} regions has the shapes {[tuple(each.shape) for each in coverage]}"
             raise MaskInvalid(problem, do=f"give (N, {bins}, {bins}) for each image, as the processor does")
-        flat = torch.cat(coverage).to(boxes.device, torch.float32)
+        flat = torch.cat([each.to(boxes.device, torch.float32) for each in coverage])
         if not bool(((flat >= 0) & (flat <= 1)).all() & (flat.sum((1, 2)) > 0).all()):
             raise MaskInvalid("a mask covers nothing of its box", do="give shares from 0 to 1, not all of them 0")
         return flat
@@ -171,7 +171,7 @@ class RegionEncoder(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class FocalAppearance:
-    """What focal crops show.  appearance: (M, region_dim).  regions: (M), which of all N regions of the batch each is."""
+    """Appearance in focal crops.  appearance: (M, region_dim).  regions: (M), indices into the N regions of the batch."""
 
     appearance: Tensor
     regions: Tensor
@@ -186,7 +186,7 @@ class Fusion(nn.Module):
         self.norm = nn.GroupNorm(groups, channels)
 
     def forward(self, maps: list[Tensor], sides: Sequence[int]) -> list[Tensor]:
-        """L x (B, C, s_l, s_l), taken as resized to the sides S_l where they are not -> L x (B, C, S_l, S_l)."""
+        """L x (B, C, s_l, s_l), resized to the sides S_l if necessary -> L x (B, C, S_l, S_l)."""
         half, quarters = maps[0].shape[1] // 2, maps[0].shape[1] * 3 // 4
         last, fused = len(maps) - 1, []
         for index, side in enumerate(sides):
@@ -201,23 +201,23 @@ class Fusion(nn.Module):
 
 
 class CoordinateLinear(nn.Linear):
-    """The first layer on coordinates: it reads them in float32, whatever the model's type is."""
+    """The first layer on coordinates, in float32 for a model of any dtype."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, 4) float32 -> (N, out_features) in the type of the weights."""
+        """(N, 4) float32 -> (N, out_features) in the dtype of the weights."""
         with torch.autocast(input.device.type, enabled=False):
             return F.linear(input.float(), self.weight.float(), self.bias.float()).to(self.weight.dtype)
 
 
 def box_position(inner: int, dim: int) -> nn.Sequential:
-    """A vector for where a box lies: (N, 4) xyxy in [0, 1] -> (N, dim)."""
+    """The position embedding of boxes: (N, 4) xyxy in [0, 1] -> (N, dim)."""
     return nn.Sequential(
         CoordinateLinear(4, inner), nn.ReLU(), nn.LayerNorm(inner), nn.Linear(inner, dim), nn.ReLU(), nn.LayerNorm(dim)
     )
 
 
 def _painted_over(pooled: Tensor, coverage: Tensor) -> Tensor:
-    """Bins (N, C, r, r) by how much of each is covered (N, 1, r, r): what is farther off becomes the mean of what is near."""
+    """Replace uncovered bins by the mean of covered ones: bins (N, C, r, r), coverage (N, 1, r, r)."""
     weights = F.max_pool2d(coverage, 3, stride=1, padding=1)
     mean = (pooled * weights).sum((2, 3), keepdim=True) / weights.sum((2, 3), keepdim=True)
     return weights * pooled + (1 - weights) * mean
@@ -232,10 +232,10 @@ def _as_map(tokens: Tensor) -> Tensor:
 
 
 def _checked(boxes: list[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
-    """B x (N_i, 4) -> all boxes (N, 4) in float32 and the index (N,) of each one's image."""
+    """B x (N_i, 4) -> all boxes (N, 4) in float32, and the index (N,) of each box's image."""
     flat = torch.cat([each.reshape(-1, 4) for each in boxes]).to(device, torch.float32)
     if not bool(torch.isfinite(flat).all()):
-        raise BoxNotFinite("a box holds NaN or an infinity", do="give four finite numbers, xyxy in [0, 1]")
+        raise BoxNotFinite("a box contains NaN or infinity", do="give four finite numbers, xyxy in [0, 1]")
     if bool(((flat < 0) | (flat > 1)).any()):
         raise BoxOutOfBounds(
             f"normalised boxes reach from {flat.min().item():g} to {flat.max().item():g}",

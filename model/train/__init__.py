@@ -1,1 +1,1 @@
-"""Training on records."""
+"""The trainer, and training on records."""

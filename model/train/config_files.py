@@ -1,10 +1,12 @@
-"""Configurations of trainings: YAML files, read into dataclasses; unknown keys and impossible values fail."""
+"""Training configurations: YAML files read into dataclasses; unknown keys and invalid values are refused."""
 
 import math
+from collections.abc import Callable
 from dataclasses import fields
 from numbers import Real
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args
 
 import yaml
 
@@ -15,7 +17,7 @@ T = TypeVar("T")
 
 
 def read_values(config: str | Path) -> dict[str, Any]:
-    """What a configuration holds: a YAML file, or the name of one in `model/train/configs/`.
+    """Read a configuration: a YAML file, or the name of one in `model/train/configs/`.
 
     Raises ModelNotFound and InvalidSetting.
     """
@@ -28,12 +30,12 @@ def read_values(config: str | Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise InvalidSetting(f"{path.name} is not YAML: {error}") from None
     if not isinstance(values, dict):
-        raise InvalidSetting(f"{path.name} holds {type(values).__name__}, not a mapping", do="start it with preset: nano")
+        raise InvalidSetting(f"{path.name} contains {type(values).__name__}, not a mapping", do="start it with preset: nano")
     return values
 
 
 def build(kind: type[T], values: dict[str, Any]) -> T:
-    """A dataclass from a mapping.  Raises InvalidSetting for unknown and missing keys."""
+    """Build a dataclass from a mapping.  Raises InvalidSetting for unknown and missing keys."""
     known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - known)
     if unknown:
@@ -44,21 +46,58 @@ def build(kind: type[T], values: dict[str, Any]) -> T:
         raise InvalidSetting(f"{kind.__name__}: {error}") from None
 
 
-def check_numbers(settings: Any, *, above: tuple[str, ...] = (), shares: tuple[str, ...] = (), where: str = "") -> None:
-    """Numbers of the annotated kind; YAML reads 2e-5, without a point, as a text.
+def as_tuple(value: Any) -> Any:
+    """A YAML list as a tuple; anything else as it is."""
+    return tuple(value) if isinstance(value, list) else value
 
-    above: fields above zero.  shares: those from 0, below 1.  where: stands at the beginning of errors.  Error: InvalidSetting.
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number; YAML's true and false are not."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_numbers(
+    settings: Any,
+    *,
+    above: tuple[str, ...] = (),
+    from_zero: tuple[str, ...] = (),
+    shares: tuple[str, ...] = (),
+    below_one: tuple[str, ...] = (),
+    where: str = "",
+) -> None:
+    """Check that numbers and switches have the annotated type; YAML reads 2e-5, without a point, as a text.
+
+    above: fields above zero.  from_zero: zero or above.  shares: from 0 to 1.  below_one: from 0, below 1.
+    where: the beginning of the error.  Error: InvalidSetting.
     """
     for each in fields(settings):
-        value, kind = getattr(settings, each.name), each.type
-        wrong = kind is int and (not isinstance(value, int) or isinstance(value, bool))
-        if wrong or (kind is float and (not isinstance(value, Real) or isinstance(value, bool))):
+        value = getattr(settings, each.name)
+        choices = get_args(each.type) if isinstance(each.type, UnionType) else (each.type,)
+        if value is None and NoneType in choices:
+            continue
+        wrong = int in choices and (not isinstance(value, int) or isinstance(value, bool))
+        if wrong or (float in choices and (not isinstance(value, Real) or isinstance(value, bool))):
             raise InvalidSetting(f"{where}{each.name} is {value!r}, not a number", do="write numbers as 16 or 2.0e-5")
-        if kind is bool and not isinstance(value, bool):
+        if bool in choices and not isinstance(value, bool):
             raise InvalidSetting(f"{where}{each.name} is {value!r}", do="use true or false")
-    for name in above:
-        if not 0 < getattr(settings, name) < math.inf:
-            raise InvalidSetting(f"{where}{name} is {getattr(settings, name)}", do="give a number above zero")
-    for name in shares:
-        if not 0 <= getattr(settings, name) < 1:
-            raise InvalidSetting(f"{where}{name} is {getattr(settings, name)}", do="give a share from 0, below 1")
+    allowed: dict[str, tuple[tuple[str, ...], Callable[[float], bool]]] = {
+        "give a number above zero": (above, lambda value: 0 < value < math.inf),
+        "give zero or a number above it": (from_zero, lambda value: 0 <= value < math.inf),
+        "give a share from 0 to 1": (shares, lambda value: 0 <= value <= 1),
+        "give a share from 0, below 1": (below_one, lambda value: 0 <= value < 1),
+    }
+    for do, (names, fits) in allowed.items():
+        for name in names:
+            if not fits(getattr(settings, name)):
+                raise InvalidSetting(f"{where}{name} is {getattr(settings, name)}", do=do)
+
+
+def check_weights(name: str, weights: Any, *, zero: bool = False) -> None:
+    """Check a mapping of names to finite numbers above zero, or from zero.  Error: InvalidSetting."""
+    if not isinstance(weights, dict):
+        raise InvalidSetting(f"{name} is {weights!r}", do="give numbers by names")
+    for key, weight in weights.items():
+        if not is_number(weight) or weight < 0 or (weight == 0 and not zero):
+            raise InvalidSetting(
+                f"{name}: the weight of {key} is {weight!r}", do=f"give a number {'from' if zero else 'above'} zero"
+            )

@@ -1,4 +1,4 @@
-"""From a finished training on records to a folder that `load_region_model` opens."""
+"""Export of a finished training on records to a folder for `load_region_model`."""
 
 import shutil
 from collections.abc import Sequence
@@ -24,15 +24,15 @@ from roi_agent.model.train.parameters import cast
 from roi_agent.model.train.starting import prepare
 from roi_agent.model.utils.atomic_files import atomic_folder
 
-ADAPTER = "adapter"
-_FEWEST, _MOST = 20, 400  # images that a domain is fitted to
+MODEL, ADAPTER = "model", "adapter"
+_FEWEST, _MOST = 20, 400  # images to fit a domain to
 _AT_ONCE = 16
 
 
 def export(job: RecordJob) -> Path:
-    """Write the newest checkpoint as `model/` in the run's folder: adapters are merged, and kept beside it as `adapter/`."""
-    settings, target, new = job.settings, job.folder / "model", job.folder / "model.new"
-    if new.exists():  # an earlier export was cut
+    """Write the newest checkpoint as `model/` in the run's folder, with adapters merged and also saved as `adapter/`."""
+    settings, target, new = job.settings, job.folder / MODEL, job.folder / f"{MODEL}.new"
+    if new.exists():  # left by an interrupted export
         shutil.rmtree(new)
     model, processor = job.start.load(settings)
     prepare(model, settings, job.random)
@@ -52,7 +52,7 @@ def export(job: RecordJob) -> Path:
 
 
 def _merge(model: GPT4RoIForConditionalGeneration, adapter: Path) -> None:
-    """Add the adapters to the layers that they adapt, once they are saved."""
+    """Save the adapters, then merge them into their layers."""
     from peft.tuners.lora import LoraLayer
 
     adapted = model.language_model
@@ -69,17 +69,17 @@ def _save_adapter(adapted: Any, folder: Path) -> None:
 
     folder.mkdir()
     (config,) = adapted.peft_config.values()
-    # By default PEFT adds the embeddings where they have more rows than the base's: they are not trained, and may be tied.
+    # By default PEFT adds resized embeddings, which are not trained and may be tied.
     kept = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    weights = {f"base_model.model.{name}": each for name, each in kept.items()}  # as PEFT writes them
+    weights = {f"base_model.model.{name}": each for name, each in kept.items()}  # PEFT's names
     save_file(weights, folder / "adapter_model.safetensors")
     config.save_pretrained(folder)
 
 
 def _fit_domain(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor, job: RecordJob, folder: Path) -> None:
-    """What the images of training look like, where the start knew its own; with too few of them there is no verdict.
+    """Fit the domain to the training images; with too few of them there is no verdict.
 
-    Rendered scenes stay what they are, however few they are.
+    Rendered scenes keep the domain of the start, even if they are few.
     """
     settings, images = job.settings, training_images(job)
     start = load_domain(job.start.path()) if job.start.folder is not None else None
@@ -92,14 +92,14 @@ def _fit_domain(model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProces
 
 
 def training_images(job: RecordJob) -> list[Image.Image]:
-    """Images of the training, each once, in its order; only so many as a domain is fitted to."""
+    """Distinct training images in training order, up to the number that a domain is fitted to."""
     settings = job.settings
     parts = open_parts(job.data, settings.data, conversations=settings.conversations)
     mixture = Mixture.make(parts, epochs=1, batch=1, seed=settings.seed)
     found: dict[Path, Image.Image] = {}
     for place in range(len(mixture)):
         part, records = mixture.read(place)
-        with suppress(UserError):  # a damaged image, which was not learned from
+        with suppress(UserError):  # a damaged image, skipped in training
             path = part.records.image_path(records[0])
             if path not in found:
                 found[path] = part.records.image(records[0]).pixels
@@ -111,7 +111,7 @@ def training_images(job: RecordJob) -> list[Image.Image]:
 def _features_of(
     images: Sequence[Image.Image], model: GPT4RoIForConditionalGeneration, processor: GPT4RoIProcessor, seed: int
 ) -> Domain:
-    """Half of the images, drawn by the seed, fit, and the others set the limit."""
+    """Fit a domain to half of the images, drawn by the seed; the other half sets the threshold."""
     pixels = processor.pixels(images)
     with torch.inference_mode():
         pooled = torch.cat([pool(model.encode_image(some).maps).cpu() for some in pixels.split(_AT_ONCE)])

@@ -1,4 +1,4 @@
-"""A training on records as one thing: what is to be done, where, and from what."""
+"""A training job on records: settings, start, data and folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from roi_agent.model.train.starting import Start
 
 @dataclass(frozen=True, slots=True)
 class RecordJob:
-    """folder: of the run.  data: holds the record sets.  reset: parts that start from random weights."""
+    """A training job.  folder: of the run.  data: folder of record sets.  reset: parts to start from random weights."""
 
     settings: RecordSettings
     start: Start
@@ -19,5 +19,5 @@ class RecordJob:
 
     @property
     def random(self) -> tuple[str, ...]:
-        """All parts that start from random weights: those that are reset, and those that the start does not have."""
+        """All parts that start from random weights: those reset, and those missing from the start."""
         return (*self.start.random, *self.reset)

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a log as CSV, and a progress bar."""
+"""The log of a run as CSV, and its progress bar."""
 
 import csv
 from pathlib import Path
@@ -12,10 +12,10 @@ _COLUMNS = ("phase", "step", "seconds", "learning_rate", "loss")
 
 
 class Log:
-    """Appends rows to the run's CSV; rows that a phase resumed at `step` will write again are dropped first."""
+    """Appends rows to the run's CSV; first drops rows after `step`, which a resumed phase writes again."""
 
-    def __init__(self, path: Path, phase: str, step: int, figures: tuple[str, ...]) -> None:
-        self._path, self._phase, self._step, self._columns = path, phase, step, (*_COLUMNS, *figures)
+    def __init__(self, path: Path, phase: str, step: int, metrics: tuple[str, ...]) -> None:
+        self._path, self._phase, self._step, self._columns = path, phase, step, (*_COLUMNS, *metrics)
 
     def __enter__(self) -> "Log":
         kept = [row for row in self._rows() if row["phase"] != self._phase or int(row["step"]) <= self._step]
@@ -28,9 +28,9 @@ class Log:
         self._file.close()
 
     def write(self, step: int, seconds: float, rate: float, recent: dict[str, list[float]]) -> None:
-        """A row with the means of what was remembered since the last one."""
-        figures = {name: f"{sum(values) / len(values):.6f}" for name, values in recent.items()}
-        row = {"phase": self._phase, "step": step, "seconds": f"{seconds:.0f}", "learning_rate": f"{rate:.3g}", **figures}
+        """Write a row with means since the last one."""
+        metrics = {name: f"{sum(values) / len(values):.6f}" for name, values in recent.items()}
+        row = {"phase": self._phase, "step": step, "seconds": f"{seconds:.0f}", "learning_rate": f"{rate:.3g}", **metrics}
         self._writer.writerow(row)
         self._file.flush()
 
@@ -48,6 +48,12 @@ class Log:
 
 
 def steps_bar(show: bool) -> Progress:
-    """A bar of steps with the field `figures` behind it."""
-    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return progress_bar(show, *shown, TextColumn("{task.fields[figures]}"))
+    """A progress bar of steps, followed by the field `metrics`."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return progress_bar(show, *columns, TextColumn("{task.fields[metrics]}"))

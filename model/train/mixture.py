@@ -1,7 +1,7 @@
-"""A mixture of record sets as one fixed order of samples, each an image with some of its conversations.
+"""A mixture of record sets as a fixed order of samples, each an image with some of its conversations.
 
-The order follows from sets, weights, epochs and seed alone: any number of processes sees the same batches, and a run goes on
-by an index into it.
+The order depends on sets, weights, epochs and seed alone: any number of processes sees the same batches, and a run resumes from
+an index.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,8 +26,8 @@ Indices = NDArray[np.int64]
 class Part:
     """One record set of a mixture.
 
-    table: its records.  starts: (G + 1) where each sample's records begin in it, and where the last ones end.
-    weight: how often each of its samples is seen in an epoch, on average.
+    table: its records.  starts: (G + 1), the index of each sample's first record, and the end.
+    weight: how often a sample is seen in an epoch, on average.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Part:
 
     @classmethod
     def open(cls, folder: Path, weight: float, *, conversations: int) -> "Part":
-        """The set in a folder; neighbouring records of one image make a sample, `conversations` of them at most.
+        """Open the set in a folder; up to `conversations` adjacent records of one image make a sample.
 
         Errors: DataNotFound, RecordInvalid.
         """
@@ -48,7 +48,7 @@ class Part:
 
     @property
     def num_samples(self) -> int:
-        """Images, counted again where one has more conversations than a sample takes."""
+        """The number of samples: images, counted again for each further sample of their conversations."""
         return len(self.starts) - 1
 
     def read(self, sample: int) -> list[Record]:
@@ -60,20 +60,20 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """Samples in the order of training: `order` (N, 2) holds part and sample; N is a whole number of batches."""
+    """Samples in training order: `order` (N, 2) contains part and sample; N is a multiple of the batch."""
 
     parts: Sequence[Part]
     order: Indices
 
     @classmethod
     def make(cls, parts: Sequence[Part], *, epochs: int, batch: int, seed: int) -> "Mixture":
-        """Every epoch mixes all parts anew; the last batch is filled up from the beginning of the order.
+        """Shuffle all parts in every epoch; the last batch is filled from the start of the order.
 
-        Error: DataNotFound where there is no sample at all.
+        Error: DataNotFound without any sample.
         """
         order = np.concatenate([_epoch(parts, np.random.default_rng([seed, epoch])) for epoch in range(epochs)])
         if not len(order):
-            raise DataNotFound("the data sets hold no records", do="convert them again, or raise their weights")
+            raise DataNotFound("the data sets contain no records", do="convert them again, or raise their weights")
         steps = -(-len(order) // batch)
         return cls(parts, np.resize(order, (steps * batch, 2)))
 
@@ -81,22 +81,22 @@ class Mixture:
         return len(self.order)
 
     def read(self, position: int) -> tuple[Part, list[Record]]:
-        """The sample at a place of the order."""
+        """The sample at a position of the order."""
         part, sample = self.order[position]
         return self.parts[part], self.parts[part].read(int(sample))
 
     def ids(self, positions: Sequence[int]) -> list[str]:
-        """The ids of all records at these places, to name them in an error."""
+        """The ids of all records at these positions, for error messages."""
         return [record.id for position in positions for record in self.read(position)[1]]
 
 
 def open_parts(root: Path, weights: Mapping[str, float], *, conversations: int) -> list[Part]:
-    """The sets that a configuration names, from the folder that holds them.
+    """Open the sets of a configuration in a folder.
 
-    Errors: DataNotFound, which says how a missing one is made; InvalidSetting.
+    Errors: DataNotFound, with the command that makes a missing one; InvalidSetting.
     """
     if not weights:
-        raise InvalidSetting("data names no data set", do="give at least one folder with its weight")
+        raise InvalidSetting("data lists no data set", do="give at least one folder with its weight")
     missing = [name for name in weights if not (root / name / CARD).is_file()]
     if missing:
         reader, _, split = missing[0].rpartition("-")
@@ -106,7 +106,7 @@ def open_parts(root: Path, weights: Mapping[str, float], *, conversations: int) 
 
 
 def _starts(table: Any, conversations: int) -> Indices:
-    """Where samples begin: at each other image, and within one after every `conversations` records."""
+    """Starts of samples: at every new image, and after every `conversations` records of one."""
     import pyarrow.compute
 
     count = len(table)
@@ -120,7 +120,7 @@ def _starts(table: Any, conversations: int) -> Indices:
 
 
 def _epoch(parts: Sequence[Part], rng: np.random.Generator) -> Indices:
-    """Each sample as often as its part's weight says, the broken share drawn anew; in any order."""
+    """One epoch, shuffled: each sample as often as its part's weight, the fractional share drawn at random."""
     found = []
     for index, part in enumerate(parts):
         whole = int(part.weight)

@@ -1,4 +1,4 @@
-"""The paper's loss on packed rows, as one module: images and regions are encoded once, answers are learned from."""
+"""The paper's loss on packed rows, as one module that encodes images and regions once."""
 
 from typing import Any
 
@@ -15,8 +15,7 @@ from roi_agent.model.train.samples import Batch
 class PackedLoss(nn.Module):
     """The sum of the loss over all answer tokens of a batch.
 
-    One module around the model, so that everything a step needs happens within one `forward`: that is when FSDP has the
-    weights in place.
+    The module wraps the model so that a step is one `forward`, during which FSDP has the weights gathered.
     """
 
     def __init__(self, model: GPT4RoIForConditionalGeneration) -> None:
@@ -35,17 +34,17 @@ class PackedLoss(nn.Module):
         gate = self.model.region_encoder.focal_gate
         logits = self.model.get_output_embeddings()(hidden[:, :-1][learned]).float()
         loss = F.cross_entropy(logits, targets[learned], reduction="sum")
-        # Where no region is asked about, or none is small, the region encoder and the gate of its crops still get a gradient, of
-        # zero: processes that exchange gradients must all have the same ones.
+        # Without regions, or without small ones, the region encoder and the gate of its crops still get a gradient of zero:
+        # processes that exchange gradients must all have the same ones.
         loss = loss + 0.0 * vectors.float().sum()
         return loss if gate is None else loss + 0.0 * gate.float().sum()
 
     def _hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The language model's last states (R, T, hidden) and the vectors of all regions (K, hidden)."""
         image = self.model.encode_image(batch.pixels)
-        vectors = torch.cat(self.model.region_vectors(image.maps, batch.boxes, batch.coverage, batch.crops))
-        behind = [vectors[regions] for regions in batch.row_regions]
-        embeddings = self.model.embed(batch.ids, image.tokens[batch.row_images], behind)
+        vectors = torch.cat(self.model.region_vectors(image.maps, batch.regions))
+        inserted = [vectors[regions] for regions in batch.row_regions]
+        embeddings = self.model.embed(batch.ids, image.tokens[batch.row_images], inserted)
         output = self.model.language_model.base_model(
             inputs_embeds=embeddings,
             attention_mask=attention(batch.segments),

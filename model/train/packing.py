@@ -1,7 +1,7 @@
-"""Several conversations about one image in one row: the image's prefix once, then each conversation, blind to the others.
+"""Packing: several conversations about one image in one row, after one copy of the image's prefix.
 
-A token sees the prefix and what stands before it in its own conversation; positions start again after the prefix. So each
-conversation is read exactly as if it stood alone, and the image is read once for all of them.
+A token attends to the prefix and to earlier tokens of its own conversation; positions restart after the prefix. So each
+conversation is processed exactly as if it were alone, and the image is processed once.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,12 +13,12 @@ from torch import Tensor
 from roi_agent.model.errors import CheckpointMismatch
 from roi_agent.model.gpt4roi.processing import IGNORE, GPT4RoIProcessor
 
-PADDING = -1  # the segment of what fills a row up; 0 is the prefix, 1 and on are conversations
+PADDING = -1  # the segment of padding; 0 is the prefix, 1 and up are conversations
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What follows the prefix.  ids, labels: (T).  regions: what stands behind each region token, as the sample counts it."""
+    """A conversation after the prefix.  ids, labels: (T).  regions: of each region token, an index into those of the sample."""
 
     record_id: str
     ids: list[int]
@@ -38,22 +38,22 @@ class Row:
 
 
 def prefix_ids(processor: GPT4RoIProcessor) -> list[int]:
-    """The ids with which every conversation begins: up to the image and the token that closes it.
+    """The ids shared by all conversations: up to the image tokens and the token that closes them.
 
-    Error: CheckpointMismatch where the template shows no image.
+    Error: CheckpointMismatch for a template without an image.
     """
     ids, _ = processor.encode(processor.render([], []))
     image, closing = processor.tokenizer.convert_tokens_to_ids(["<im_patch>", "<im_end>"])
     if image not in ids:
-        raise CheckpointMismatch("the prompt holds no image tokens", do="use the processor of the model")
+        raise CheckpointMismatch("the prompt contains no image tokens", do="use the processor of the model")
     end = len(ids) - ids[::-1].index(image)
     return ids[: end + (ids[end : end + 1] == [closing])]
 
 
 def pack(prefix: Sequence[int], conversations: Iterable[Conversation], *, length: int) -> tuple[list[Row], list[str]]:
-    """Conversations -> rows of `length` tokens at most, each in the first row with room.
+    """Pack conversations into rows of at most `length` tokens, each into the first row with room.
 
-    Returns the rows, and the ids of records that fit in none: left out, for the caller to report.
+    Returns the rows, and the ids of records that are too long for any row, for the caller to report.
     """
     rows: list[list[Conversation]] = []
     room: list[int] = []
@@ -73,9 +73,9 @@ def pack(prefix: Sequence[int], conversations: Iterable[Conversation], *, length
 
 
 def attention(segments: Tensor) -> Tensor:
-    """Segments (R, T) -> which keys each token sees, bool (R, 1, T, T), as transformers' attention takes it.
+    """Segments (R, T) -> the attention mask, bool (R, 1, T, T), in transformers' layout.
 
-    What fills a row up sees the prefix, so that no softmax is over nothing.
+    Padding attends to the prefix, so that no softmax is empty.
     """
     length = segments.shape[1]
     before = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
@@ -84,7 +84,7 @@ def attention(segments: Tensor) -> Tensor:
 
 
 def padded(rows: Sequence[Row], *, pad_id: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """ids, labels, positions and segments of rows, each (R, T), filled up on the right."""
+    """ids, labels, positions and segments of rows, each (R, T), padded on the right."""
     length = max((len(row.ids) for row in rows), default=0)
 
     def table(lists: Iterable[list[int]], fill: int) -> Tensor:
@@ -99,7 +99,7 @@ def padded(rows: Sequence[Row], *, pad_id: int) -> tuple[Tensor, Tensor, Tensor,
 
 
 def empty_row(prefix: Sequence[int]) -> Row:
-    """A row that shows the image and asks nothing."""
+    """A row of the prefix alone."""
     return _row(prefix, [])
 
 
@@ -108,8 +108,8 @@ def _row(prefix: Sequence[int], conversations: Sequence[Conversation]) -> Row:
     positions, segments = list(range(len(prefix))), [0] * len(prefix)
     regions: list[int] = []
     for number, each in enumerate(conversations, start=1):
-        # What stands before a conversation's first token in the row is not what it follows.
-        assert not each.labels or each.labels[0] == IGNORE, "an answer cannot stand first"
+        # The token before a conversation in the row is not its context.
+        assert not each.labels or each.labels[0] == IGNORE, "a conversation cannot begin with an answer"
         ids += each.ids
         labels += each.labels
         positions += range(len(prefix), len(prefix) + len(each.ids))

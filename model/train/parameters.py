@@ -1,4 +1,4 @@
-"""Which parameters of a model learn, and in which type."""
+"""Trainable parameters, and dtypes."""
 
 import torch
 from torch import nn
@@ -7,9 +7,9 @@ from roi_agent.model.errors import InvalidSetting
 
 
 def freeze_all_but(model: nn.Module, trained: tuple[str, ...]) -> list[nn.Parameter]:
-    """Only parameters under the named modules learn; modules without any are put in evaluation mode.
+    """Freeze all parameters outside the named modules, and put modules without trainable ones in evaluation mode.
 
-    Returns the parameters that learn.  Error: InvalidSetting for a module that the model does not have.
+    Returns the trainable parameters.  Error: InvalidSetting for a module that the model does not have.
     """
     known = dict(model.named_modules())
     if unknown := [each for each in trained if each not in known]:
@@ -27,9 +27,9 @@ def freeze_all_but(model: nn.Module, trained: tuple[str, ...]) -> list[nn.Parame
 
 
 def cast(model: nn.Module, frozen: torch.dtype, learning: torch.dtype = torch.float32) -> None:
-    """What is frozen in one type and what learns in another, without a rounding on the way.
+    """Cast frozen and trainable parameters to their dtypes, without intermediate rounding.
 
-    Buffers that are not stored are left alone: rotary frequencies are float32 in every model.
+    Non-persistent buffers are unchanged: rotary frequencies are float32 in every model.
     """
     for module in model.modules():
         for parameter in module.parameters(recurse=False):

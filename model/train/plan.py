@@ -1,7 +1,7 @@
-"""What a training on records would take, without starting it: steps, tokens, bytes on the disk and in each GPU's memory.
+"""The plan of a training on records, without starting it: steps, tokens, disk space and memory per GPU.
 
-Weights are counted on the meta device, so that 7B costs nothing to look at. Activations are estimated from shapes, for rows that
-are full, and stated as an estimate; the rest is arithmetic.
+Weights are counted on the meta device, so that planning for 7B is free. Activations are estimated from the shapes of full rows,
+and reported as an estimate; the rest is exact.
 """
 
 from collections.abc import Sequence
@@ -16,19 +16,19 @@ from roi_agent.model.gpt4roi.modeling import CROPS_AT_ONCE, GPT4RoIForConditiona
 from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
 from roi_agent.model.train.mixture import Mixture, Part
 from roi_agent.model.train.packing import pack, prefix_ids
-from roi_agent.model.train.samples import Forms, encode_records
+from roi_agent.model.train.samples import RecordFormat, encode_records
 from roi_agent.model.train.settings import RecordSettings
 from roi_agent.model.train.starting import adapted, decoder_layers, prepare
 
-_SAMPLED = 200  # samples whose tokens are counted; the rest is taken to be like them
-_REGIONS = 40  # of an image, taken for the estimate of activations
-_ALONGSIDE = 1.5e9  # bytes of a CUDA context, libraries' workspaces and fragments
+_SAMPLED = 200  # samples whose tokens are counted and extrapolated
+_REGIONS = 40  # per image, assumed for activations
+_OVERHEAD = 1.5e9  # bytes of the CUDA context, library workspaces and fragmentation
 _HALF, _FULL = 2, 4  # bytes of a number
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """samples, steps: of the whole run.  tokens, answer_tokens: about how many are read and learned from in it."""
+    """The data of a run.  samples, steps: exact.  tokens, answer_tokens: estimated from a sample of the data."""
 
     samples: int
     steps: int
@@ -38,9 +38,9 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes in one GPU.
+    """Memory of one GPU, in bytes.
 
-    gathered: weights that FSDP brings together while they are used, or bfloat16 copies of what learns where nothing is shared.
+    gathered: weights gathered by FSDP while in use; in one process, the bfloat16 copies made by autocast.
     """
 
     weights: int
@@ -48,19 +48,19 @@ class Memory:
     optimiser: int
     gathered: int
     activations: int
-    alongside: int = int(_ALONGSIDE)
+    overhead: int = int(_OVERHEAD)
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The total."""
         return sum(asdict(self).values())
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """parameters, trained: numbers of weights.  checkpoint, exported: bytes on the disk, of one each.
+    """What a training takes.  parameters, trained: counts.  checkpoint, exported: bytes on disk of one each.
 
-    loading: bytes of the machine's own memory while every process holds the whole model, before it is shared out.
+    loading: bytes of host memory while every process holds the whole model, before it is sharded.
     """
 
     parameters: int
@@ -73,18 +73,18 @@ class Plan:
     data: Data | None = None
 
     def lines(self) -> list[str]:
-        """The plan in words."""
-        parts = [f"{_size(value)} {name}" for name, value in asdict(self.memory).items()]
+        """The plan as lines of text."""
+        parts = [f"{_bytes(value)} {name}" for name, value in asdict(self.memory).items()]
         each = f"each of {self.processes} GPUs" if self.processes > 1 else "the GPU"
         found = [
-            f"weights: {_millions(self.parameters)}, of which {_millions(self.trained)} learn",
-            f"memory of {each}: {_size(self.memory.total)} ({', '.join(parts)}; activations estimated)",
-            f"memory of the machine: {_size(self.loading)} while all processes load the model",
-            f"disk: {_size(self.checkpoint)} for a checkpoint, of which two are kept, and {_size(self.exported)} for the model",
+            f"parameters: {_count(self.parameters)}, {_count(self.trained)} of them trained",
+            f"memory of {each}: {_bytes(self.memory.total)} ({', '.join(parts)}; activations are estimated)",
+            f"host memory: {_bytes(self.loading)} while all processes load the model",
+            f"disk: {_bytes(self.checkpoint)} for each of two checkpoints, and {_bytes(self.exported)} for the model",
         ]
         if self.data:
             counts = f"{self.data.samples:,} samples in {self.data.steps:,} steps"
-            found.append(f"data: {counts}, about {self.data.tokens:,} tokens, {self.data.answer_tokens:,} of them answers")
+            found.append(f"data: {counts}, about {self.data.tokens:,} tokens, {self.data.answer_tokens:,} of them in answers")
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,10 +94,13 @@ class Plan:
         return values
 
 
-def make_plan(
+def estimate(
     settings: RecordSettings, config: GPT4RoIConfig, *, processes: int, random: Sequence[str] = (), data: Data | None = None
 ) -> Plan:
-    """The plan for so many GPUs.  config: of the model that it starts from.  random: as in `prepare`.  Error: InvalidSetting."""
+    """Estimate what a training takes.
+
+    config: of the start.  processes: one per GPU.  random: as in `prepare`.  Error: InvalidSetting.
+    """
     settings.check_shares(processes)
     config = adapted(config, settings)
     with torch.device("meta"):
@@ -119,14 +122,14 @@ def make_plan(
 
 
 def count_data(settings: RecordSettings, parts: Sequence[Part], processor: GPT4RoIProcessor) -> Data:
-    """Steps and tokens of a mixture; tokens from a sample of it."""
+    """Count steps and estimate tokens of a mixture."""
     mixture = Mixture.make(parts, epochs=settings.epochs, batch=settings.batch, seed=settings.seed)
-    prefix, forms = prefix_ids(processor), Forms.by_part(settings)
+    prefix, formats = prefix_ids(processor), RecordFormat.by_part(settings)
     places = np.unique(np.linspace(0, len(mixture) - 1, min(len(mixture), _SAMPLED)).astype(int))
     tokens = answers = 0
     for place in places:
         part, records = mixture.read(int(place))
-        conversations, _ = encode_records(processor, prefix, records, forms[part.name])
+        conversations, _ = encode_records(processor, prefix, records, formats[part.name])
         rows, _ = pack(prefix, conversations, length=settings.length)
         tokens += sum(len(row.ids) for row in rows)
         answers += sum(label >= 0 for row in rows for label in row.labels)
@@ -134,14 +137,14 @@ def count_data(settings: RecordSettings, parts: Sequence[Part], processor: GPT4R
     return Data(len(mixture), len(mixture) // settings.batch, round(tokens * share), round(answers * share))
 
 
-def _size(num_bytes: int) -> str:
+def _bytes(num_bytes: int) -> str:
     return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:,.1f} MB"
 
 
 def _gathered(model: GPT4RoIForConditionalGeneration, total: int, trained: int, number: int, processes: int) -> int:
-    """With FSDP: two layers, one of which is on its way, and all outside the layers, whose gradients are whole for a while."""
+    """With FSDP: two layers, one of them prefetched, and everything outside the layers, with its gradients before sharding."""
     if processes == 1:
-        return trained * number if number == _HALF else 0  # autocast's copies
+        return trained * number if number == _HALF else 0  # copies made by autocast
     layers = decoder_layers(model)
     inside = sum(each.numel() for layer in layers for each in layer.parameters())
     largest = max(sum(each.numel() for each in layer.parameters()) for layer in layers)
@@ -151,28 +154,28 @@ def _gathered(model: GPT4RoIForConditionalGeneration, total: int, trained: int, 
 
 
 def _activations(model: GPT4RoIForConditionalGeneration, settings: RecordSettings, number: int) -> int:
-    """One full row for each image of a micro-batch."""
+    """Activations of one full row for each image of a micro-batch."""
     images, tokens = settings.micro_batch, settings.micro_batch * settings.length
     text: Any = model.config.text_config
     hidden: int = text.hidden_size
     layers: int = text.num_hidden_layers
-    # A layer keeps its input, two normed inputs (in float32 too), queries, keys, values, what attention gives, and three inner.
+    # A layer stores its input, two normed inputs (also in float32), queries, keys, values, attention, and three of the MLP.
     inner: int = tokens * (12 * hidden + 4 * text.intermediate_size) * number
     if settings.lora:
         inner += tokens * 7 * settings.lora.rank * number + 3 * tokens * hidden * number
     checkpointed = settings.gradient_checkpointing
     language = layers * tokens * hidden * number + inner if checkpointed else layers * inner
-    logits: int = 3 * (tokens // 2) * text.vocab_size * _FULL  # of answers at most half of all, their softmax, and its gradient
+    logits: int = 3 * (tokens // 2) * text.vocab_size * _FULL  # of answers, half of all tokens at most
     mask = images * settings.length**2
     return language + logits + mask + _encoder_activations(model.config, images, number, checkpointed=checkpointed)
 
 
 def _encoder_activations(config: GPT4RoIConfig, images: int, number: int, *, checkpointed: bool) -> int:
-    """Maps of every fusion (one is worked on, with neighbours resized and norms in float32), and of every region.
+    """Maps of all fusions (in the current one also resized neighbours and float32 norms) and of all regions.
 
-    With focal crops every region is taken to be small: the most that there can be.
+    With focal crops, every region is assumed to be small, an upper bound.
     """
-    seen = images * (1 + _REGIONS) if config.focal_crop else images  # a crop is one more image for the encoder
+    seen = images * (1 + _REGIONS) if config.focal_crop else images  # the encoder processes each crop as an image
     worked_on = max(images, CROPS_AT_ONCE) if config.focal_crop else images
     maps = config.region_channels * sum(side * side for side in config.pyramid_sizes) * number
     fused = config.num_fusions * seen * maps + 5 * worked_on * maps if checkpointed else 5 * config.num_fusions * seen * maps
@@ -181,5 +184,5 @@ def _encoder_activations(config: GPT4RoIConfig, images: int, number: int, *, che
     return estimate
 
 
-def _millions(count: int) -> str:
+def _count(count: int) -> str:
     return f"{count / 1e9:.2f} billion" if count >= 1e9 else f"{count / 1e6:.2f} million"

@@ -1,4 +1,4 @@
-"""Training in several processes: how they are started, and how a model is shared out among them (FSDP2)."""
+"""Training in several processes: their launch, and sharding with FSDP2."""
 
 import logging
 import os
@@ -16,14 +16,14 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from roi_agent.model.errors import InvalidSetting, RoiAgentError, TrainingFailed, all_errors
 from roi_agent.model.utils.child_processes import children_ignoring_interrupts, end_with_parent
 
-_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)  # what the launcher ends all processes at, beside Ctrl-C
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)  # signals on which the launcher ends all processes, besides Ctrl-C
 
 
 def launch(work: Callable[..., None], *arguments: Any, processes: int) -> None:
-    """Run `work(*arguments)` in so many processes of this machine, as torchrun does, and wait for them.
+    """Run `work(*arguments)` in several processes on this machine, as torchrun does, and wait for them.
 
-    work: a function of a module.  When one process fails, the others are ended.
-    Errors: the coded error of the process that failed first, TrainingFailed for any other end; InvalidSetting.
+    work: a function of a module.  If one process fails, the others are ended.
+    Errors: the coded error of the first process to fail, TrainingFailed for any other end; InvalidSetting.
     """
     cards = torch.cuda.device_count()
     if cards and processes > cards:
@@ -40,29 +40,34 @@ def launch(work: Callable[..., None], *arguments: Any, processes: int) -> None:
         start_method="spawn",
         signals_to_handle=",".join(each.name for each in _ENDING),
     )
-    for name in ("torch.distributed.elastic", "torch.distributed.elastic.agent.server.api"):  # the second has a level of its own
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # a failure is told once, by the error below
+    for name in ("torch.distributed.elastic", "torch.distributed.elastic.agent.server.api"):  # the second sets its own level
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the error below reports a failure once
     handlers = {each: signal.getsignal(each) for each in _ENDING}
     try:
         with children_ignoring_interrupts():
             elastic_launch(config, _work)(work, arguments)
     except ChildFailedError as error:
-        raise _told(error) from None
+        raise _coded_error(error) from None
     except SignalException as stopped:
         _restore(handlers)
-        signal.raise_signal(stopped.sigval)  # the processes are ended: now this one, as it would have been
+        signal.raise_signal(stopped.sigval)  # the children have ended; end this process in the default way
         raise
     finally:
         _restore(handlers)
 
 
-def shard(module: nn.Module, layers: Sequence[nn.Module], *, bf16: bool) -> None:
-    """Share out weights, gradients and optimiser states over all processes: each layer by itself, then the rest.
+def is_main_process() -> bool:
+    """Whether this is the first of the processes that torchrun started, or the only process."""
+    return os.environ.get("RANK", "0") == "0"
 
-    `fully_shard` is FSDP2 itself. Accelerate 1.15 wraps it in FullyShardedDataParallelPlugin, but ignores that on CPUs without
-    a word, and then nothing would be tested that a GPU runs; this is the same on both.
+
+def shard(module: nn.Module, layers: Sequence[nn.Module], *, bf16: bool) -> None:
+    """Shard weights, gradients and optimiser states over all processes: first each layer, then the rest.
+
+    `fully_shard` is FSDP2 itself. Accelerate 1.15 wraps it in FullyShardedDataParallelPlugin, but silently ignores that on CPUs,
+    where tests run; this is the same on CPUs and GPUs.
     """
-    # Inputs stay as they are: boxes must not be rounded to bfloat16. Gradients are summed in float32.
+    # Inputs are not cast: boxes must not be rounded to bfloat16. Gradients are summed in float32.
     policy = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if bf16 else None, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
@@ -72,7 +77,7 @@ def shard(module: nn.Module, layers: Sequence[nn.Module], *, bf16: bool) -> None
 
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:
-    """What signals do, after torch's launcher has put its own in their place for good."""
+    """Restore signal handlers, which torch's launcher replaces permanently."""
     for number, handler in handlers.items():
         if signal.getsignal(number) is not handler:
             signal.signal(number, handler)
@@ -81,15 +86,11 @@ def _restore(handlers: dict[signal.Signals, Any]) -> None:
 @record
 def _work(work: Callable[..., None], arguments: Sequence[Any]) -> None:
     end_with_parent()
-    try:
-        work(*arguments)
-    finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+    work(*arguments)
 
 
-def _told(error: ChildFailedError) -> RoiAgentError:
-    """What a process said at its end, as the error that it was."""
+def _coded_error(error: ChildFailedError) -> RoiAgentError:
+    """The coded error in the report of a failed process."""
     _, failure = error.get_first_failure()
     data = failure.error_file_data
     message = data["message"]["message"] if isinstance(data, dict) and isinstance(data.get("message"), dict) else failure.message
@@ -98,6 +99,6 @@ def _told(error: ChildFailedError) -> RoiAgentError:
     kind = all_errors().get(code)
     if kind is None:
         how = f"signal {-failure.exitcode}" if failure.exitcode < 0 else str(message)
-        return TrainingFailed(f"a training process ended: {how}", do="the same command goes on from the last checkpoint")
+        return TrainingFailed(f"a training process ended: {how}", do="the same command resumes from the last checkpoint")
     problem, _, do = problem.partition("; ")
     return kind(problem, do=do)

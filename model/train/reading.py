@@ -1,4 +1,4 @@
-"""How samples are read for a training: which of them a process gets, and the processes that read them."""
+"""Reading of samples: the sampler of each training process, and its data loader."""
 
 import signal
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from roi_agent.model.train.task import Task
 from roi_agent.model.utils.child_processes import end_with_parent
 
 
-class Share(Sampler[list[int]]):
-    """The micro-batches of one process, from a step on.
+class ProcessSampler(Sampler[list[int]]):
+    """The micro-batches of one process, starting at a step.
 
-    Each batch of the order is cut into equal shares of neighbours, one for each process, and each share into micro-batches.
+    Each batch is split into contiguous equal shares, one per process, and each share into micro-batches.
     """
 
     def __init__(self, *, steps: range, batch: int, micro_batch: int, processes: int, process: int) -> None:
@@ -34,9 +34,9 @@ class Share(Sampler[list[int]]):
 
 
 def batches(task: Task, steps: range, accelerator: Accelerator) -> "DataLoader[Any]":
-    """The micro-batches of this process in these steps of a task."""
+    """Load the micro-batches of this process for steps of a task."""
     schedule = task.schedule
-    share = Share(
+    share = ProcessSampler(
         steps=steps,
         batch=schedule.batch,
         micro_batch=schedule.micro_batch,
@@ -48,13 +48,13 @@ def batches(task: Task, steps: range, accelerator: Accelerator) -> "DataLoader[A
         batch_sampler=share,
         collate_fn=task.collate,
         num_workers=schedule.workers,
-        worker_init_fn=_begin_reading,
+        worker_init_fn=_start_worker,
         prefetch_factor=4 if schedule.workers else None,
     )
 
 
-def _begin_reading(_: int) -> None:
-    """In such a process, at its beginning: it has one thread, and leaves Ctrl-C to the one that started it."""
+def _start_worker(_: int) -> None:
+    """Initialise a reading process: one thread, and Ctrl-C is left to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     torch.set_num_threads(1)

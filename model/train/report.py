@@ -1,4 +1,4 @@
-"""What a training shows while it runs: a log as CSV, files for TensorBoard, and a progress bar."""
+"""Reports of a running training: a CSV log, TensorBoard files, and a progress bar."""
 
 import logging
 import time
@@ -13,44 +13,44 @@ from rich.progress import Progress, TaskID
 from roi_agent.model.train.log import Log, steps_bar
 from roi_agent.model.train.run_checkpoints import TrainingState
 from roi_agent.model.train.speed import peak_flops, utilisation
-from roi_agent.model.train.task import Figures, Task
+from roi_agent.model.train.task import Metrics, Task
 
 _log = logging.getLogger(__name__)
 LEFT_OUT = "left_out.txt"
-_FIGURES = ("gradient_norm", "left_out")  # of every task
+_METRICS = ("gradient_norm", "left_out")  # of every task
 
 
 def count_left_out(folder: Path) -> int:
-    """How many records a run names that it did not learn from."""
+    """The number of records that a run skipped."""
     file = folder / LEFT_OUT
     return len({line.partition(": ")[0] for line in file.read_text(encoding="utf-8").splitlines()}) if file.is_file() else 0
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A step, as this process took it.
+class StepResult:
+    """The result of a step in this process.
 
-    loss, tokens, num_left_out: of all processes together.  figures: of each micro-batch.  left_out: lines about what this process
-    did not learn from.
+    loss, tokens, num_left_out: over all processes.  metrics: of each micro-batch.
+    left_out: lines about samples that this process skipped.
     """
 
     loss: float
-    figures: list[Figures]
+    metrics: list[Metrics]
     tokens: int
     left_out: list[str]
     num_left_out: int
 
 
 class Report:
-    """Every process keeps one; the main process writes."""
+    """The report of a run: every process has one, the main process writes."""
 
     def __init__(
-        self, task: Task, folder: Path, run_folder: Path, standing: TrainingState, accelerator: Accelerator, show_progress: bool
+        self, task: Task, folder: Path, run_folder: Path, state: TrainingState, accelerator: Accelerator, show_progress: bool
     ) -> None:
-        self.task, self.folder, self.standing, self.accelerator = task, folder, standing, accelerator
+        self.task, self.folder, self.state, self.accelerator = task, folder, state, accelerator
         self.left_out_file = run_folder / LEFT_OUT
         self.main = accelerator.is_main_process
-        self.log = Log(run_folder / "log.csv", task.phase, standing.step, (*task.figures, *_FIGURES))
+        self.log = Log(run_folder / "log.csv", task.phase, state.step, (*task.metrics, *_METRICS))
         self.recent: defaultdict[str, list[float]] = defaultdict(list)
         self.tokens, self.start, self.since = 0, time.monotonic(), time.monotonic()
         self.peak = peak_flops(accelerator.device)
@@ -59,17 +59,17 @@ class Report:
 
     @property
     def seconds(self) -> float:
-        """Seconds of this run, with those before it was cut."""
-        return self.standing.seconds + time.monotonic() - self.start
+        """Seconds of this run, including those before it was interrupted."""
+        return self.state.seconds + time.monotonic() - self.start
 
     def __enter__(self) -> "Report":
         if self.main:
             from torch.utils.tensorboard import SummaryWriter
 
-            done = self.standing.step
+            done = self.state.step
             self.log.__enter__()
             self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=done + 1)
-            self.row = self.bar.add_task(self.folder.name, total=self.task.schedule.steps, completed=done, figures="")
+            self.row = self.bar.add_task(self.folder.name, total=self.task.schedule.steps, completed=done, metrics="")
             self.bar.start()
         return self
 
@@ -80,32 +80,32 @@ class Report:
             self.board.close()
 
     def left_out(self, step: int, ids: list[str]) -> None:
-        """Note a step whose batch is left out: the run diverged at it before."""
+        """Record a step whose batch is skipped, because the run diverged there."""
         self.recent["left_out"].append(float(len(ids)))
-        self._leave_out([f"{each}: in the batch of step {step}, at which the training diverged" for each in ids])
+        self._list_left_out([f"{each}: in the batch of step {step}, where the training diverged" for each in ids])
         if self.main:
-            text = "the batch of step %d is left out: the training diverged at it; its %s are named in %s"
+            text = "the batch of step %d is skipped because the training diverged there; its %s are listed in %s"
             _log.warning(text, step, self.task.kind, self.left_out_file)
         if self.row is not None:
             self.bar.update(self.row, advance=1)
 
-    def step(self, taken: Taken, norm: float) -> None:
-        """Note a step; processes tell one another of what they left out."""
-        if taken.num_left_out:
-            self._leave_out(gather_object(taken.left_out))
-        self.tokens += taken.tokens
-        own = {"loss": taken.loss, "gradient_norm": norm, "left_out": float(taken.num_left_out)}
-        for name, value in (pair for figures in (own, *taken.figures) for pair in figures.items()):
+    def step(self, result: StepResult, norm: float) -> None:
+        """Record a step, and gather the skipped samples of all processes."""
+        if result.num_left_out:
+            self._list_left_out(gather_object(result.left_out))
+        self.tokens += result.tokens
+        own = {"loss": result.loss, "gradient_norm": norm, "left_out": float(result.num_left_out)}
+        for name, value in (pair for metrics in (own, *result.metrics) for pair in metrics.items()):
             self.recent[name].append(value)
         if self.row is not None:
-            self.bar.update(self.row, advance=1, figures=self._summary())
+            self.bar.update(self.row, advance=1, metrics=self._summary())
 
-    def evaluation(self, figures: Figures) -> None:
-        """Note an evaluation."""
-        self.recent.update((name, [value]) for name, value in figures.items())
+    def evaluation(self, metrics: Metrics) -> None:
+        """Record an evaluation."""
+        self.recent.update((name, [value]) for name, value in metrics.items())
 
     def write(self, done: int, rate: float) -> None:
-        """A row of the log and the same for TensorBoard, with the means since the last one."""
+        """Write means since the last row to the log and TensorBoard."""
         if self.tokens:
             self.recent["tokens_per_second"] = [self._speed()]
             if self.peak:
@@ -122,13 +122,13 @@ class Report:
         return self.tokens / max(1e-9, time.monotonic() - self.since)
 
     def _summary(self) -> str:
-        """The means since the last row, for the progress bar."""
-        shown = [name for name in ("loss", *self.task.shown) if name in self.recent]
+        """Means since the last row, for the progress bar."""
+        shown = [name for name in ("loss", *self.task.bar_metrics) if name in self.recent]
         means = [f"{name} {sum(self.recent[name]) / len(self.recent[name]):.3f}" for name in shown]
         return "  ".join([*means, *([f"{self._speed():,.0f} tokens/s"] if self.tokens else [])])
 
-    def _leave_out(self, lines: list[str]) -> None:
-        """Name samples, each once: epochs and runs that go on meet them again."""
+    def _list_left_out(self, lines: list[str]) -> None:
+        """List skipped samples once, though later epochs and resumed runs see them again."""
         file = self.left_out_file
         if self.main:
             known = set(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else set()

@@ -1,14 +1,13 @@
-"""The settings of a training on records, read from a YAML file; unknown keys and impossible values fail."""
+"""The settings of a training on records, read from a YAML file; unknown keys and invalid values are refused."""
 
-import math
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.gpt4roi.configuration import PRESETS
-from roi_agent.model.train.config_files import build, check_numbers, read_values
+from roi_agent.model.train.base_settings import LearningSettings, RunSettings
+from roi_agent.model.train.config_files import as_tuple, build, check_numbers, check_weights, read_values
 from roi_agent.model.train.task import Schedule
 
 PARTS = ("vision_tower", "region_encoder", "projector", "language_model")
@@ -17,7 +16,7 @@ _LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 @dataclass(frozen=True, slots=True)
 class LoraSettings:
-    """Low-rank adapters (arXiv 2106.09685) on the language model's linear layers, in place of training the layers themselves.
+    """Low-rank adapters (arXiv 2106.09685) on linear layers of the language model, instead of training the layers.
 
     rank, alpha, dropout: as in PEFT.  modules: names of the layers.
     """
@@ -28,13 +27,15 @@ class LoraSettings:
     modules: tuple[str, ...] = _LINEAR
 
     def __post_init__(self) -> None:
-        check_numbers(self, above=("rank", "alpha"), shares=("dropout",))
+        check_numbers(self, above=("rank", "alpha"), below_one=("dropout",))
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSettings:
-    """What is held out.  data: folder of the record set.  every: steps.  records: how many are asked.  max_new_tokens: of an
-    answer."""
+    """Evaluation on held-out records.
+
+    data: folder of the set.  every: steps.  records: number used.  max_new_tokens: per answer.
+    """
 
     data: str
     every: int = 500
@@ -42,34 +43,33 @@ class EvaluationSettings:
     max_new_tokens: int = 32
 
     def __post_init__(self) -> None:
+        if not isinstance(self.data, str):
+            raise InvalidSetting(f"evaluate: data is {self.data!r}", do="name the folder of a record set")
         check_numbers(self, above=("every", "records", "max_new_tokens"))
 
 
-@dataclass(frozen=True, slots=True)
-class RecordSettings:
+@dataclass(frozen=True, kw_only=True)
+class RecordSettings(RunSettings, LearningSettings):
     """A training on records.
 
-    model: the preset that it is made for; `--plan` counts with it.
-    trained: parts that learn, or modules of them; all others are frozen.  lora: adapters in place of the language model's layers.
-    image_size, mask_pooling, focal_crop: in place of those of the model that it starts from, which may have been trained without
-        them; see `load_adapted`.  The model that comes out keeps them.
-    data: weights by the folder names of record sets: how often each sample is seen in an epoch.
-    batch: images in a step, over all processes.  micro_batch: images that a process holds at once; the rest is accumulated.
-    conversations: about one image in one sample, at most.  length: tokens of a row.
-    letters: closed questions are asked a second time, with their options written out after letters.
-    single_turns: names of sets of which each turn is a conversation of its own: those whose questions need none before them.
-    warmup_steps: steps in which the learning rate rises, or `warmup`, their share of all; then a cosine falls to zero.
-    weight_decay: of matrices; biases and norms have none.  clip: norm of the gradient at most.
-    precision: float32; or bf16: what learns is kept in float32 and computed in bfloat16, what is frozen is bfloat16.
-    gradient_checkpointing: of language model and region encoder: a third more arithmetic for far less memory.
-    compile: compile the language model's layers.
-    spike: a loss above so many times the running median, once warm, stops the training.
-    evaluate: on held-out records.  save_every, log_every: steps.  workers: processes that read images, for each that trains.
+    model: the preset that the configuration is for, used by `--plan`.
+    trained: parts to train, or modules of them.  lora: adapters in place of the language model's layers.
+    image_size, mask_pooling, focal_crop: override those of the start, which may have been trained without them; see
+        `load_adapted`.  The resulting model keeps them.
+    data: weights by folder names of record sets: how often each sample is seen in an epoch.
+    batch: images in a step, over all processes.  micro_batch: images in a forward pass of a process; gradients accumulate.
+    conversations: maximum per sample, all about one image.  length: tokens of a row.
+    letters: repeat closed questions with lettered options.
+    single_turns: names of sets whose turns do not depend on earlier ones; each turn becomes a conversation.
+    warmup_steps: in place of warmup.  weight_decay: of matrices; biases and norms have none.  clip: maximum gradient norm.
+    precision: with bf16, frozen weights are bfloat16.
+    gradient_checkpointing: of language model and region encoder: a third more computation for far less memory.
+    spike: the training stops at a loss above this multiple of the running median, after the warm-up.
+    evaluate: on held-out records.
     Errors: InvalidSetting.
     """
 
     model: str
-    trained: tuple[str, ...]
     data: dict[str, float]
     batch: int
     micro_batch: int = 1
@@ -80,24 +80,21 @@ class RecordSettings:
     learning_rate: float = 2e-5
     warmup: float = 0.003
     warmup_steps: int | None = None
-    weight_decay: float = 0.0
     conversations: int = 8
     length: int = 2048
     letters: bool = False
     single_turns: tuple[str, ...] = ()
     precision: str = "bf16"
     gradient_checkpointing: bool = False
-    compile: bool = False
     clip: float = 1.0
     spike: float = 5.0
-    seed: int = 0
-    save_every: int = 500
-    log_every: int = 10
-    workers: int = 2
     lora: LoraSettings | None = None
     evaluate: EvaluationSettings | None = None
 
     def __post_init__(self) -> None:
+        self.check_run()
+        self.check_learning()
+        check_numbers(self, above=("batch", "micro_batch", "epochs", "conversations", "length", "clip"))
         if self.model not in PRESETS:
             raise InvalidSetting(f"model is {self.model!r}", do=f"choose one of {', '.join(PRESETS)}")
         if unknown := [each for each in self.trained if each.split(".")[0] not in PARTS]:
@@ -105,35 +102,13 @@ class RecordSettings:
         if not self.trained and self.lora is None:
             raise InvalidSetting("nothing is trained", do="name parts under trained, or give lora")
         if self.lora and any(each.startswith("language_model") for each in self.trained):
-            raise InvalidSetting(
-                "the language model is trained and has adapters", do="leave it out of trained, or leave out lora"
-            )
-        for name in ("mask_pooling", "focal_crop"):
-            if not isinstance(getattr(self, name), bool | None):
-                raise InvalidSetting(f"{name} is {getattr(self, name)!r}", do="use true or false, or leave it out")
-        if self.precision not in ("float32", "bf16"):
-            raise InvalidSetting(f"precision is {self.precision!r}", do="use float32 or bf16")
-        check_numbers(
-            self,
-            above=(
-                "batch",
-                "micro_batch",
-                "epochs",
-                "learning_rate",
-                "conversations",
-                "length",
-                "clip",
-                "save_every",
-                "log_every",
-            ),
-            shares=("warmup",),
-        )
-        for name, weight in self.data.items():
-            if not isinstance(weight, Real) or isinstance(weight, bool) or not 0 < weight < math.inf:
-                raise InvalidSetting(f"the weight of {name} is {weight!r}", do="give a number above zero")
+            raise InvalidSetting("the language model is trained and has adapters", do="remove it from trained, or remove lora")
+        if self.warmup_steps is not None and self.warmup_steps < 0:
+            raise InvalidSetting(f"warmup_steps is {self.warmup_steps}", do="give zero or a number above it")
+        check_weights("data", self.data)
         if not isinstance(self.single_turns, tuple) or any(each not in self.data for each in self.single_turns):
             raise InvalidSetting(f"single_turns is {self.single_turns!r}", do=f"give a list of some of {', '.join(self.data)}")
-        if not isinstance(self.spike, Real) or not self.spike > 1:
+        if not self.spike > 1:
             raise InvalidSetting(f"spike is {self.spike!r}", do="give a factor above 1")
 
     @classmethod
@@ -143,47 +118,29 @@ class RecordSettings:
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "RecordSettings":
-        """The settings from what a YAML file holds.  Error: InvalidSetting."""
+        """Build the settings from the values of a YAML file.  Error: InvalidSetting."""
         values = dict(values)
         for key, kind in (("lora", LoraSettings), ("evaluate", EvaluationSettings)):
             given = values.get(key)
             if given is not None:
                 if not isinstance(given, dict):
                     raise InvalidSetting(f"{key} is {given!r}", do="give a mapping, perhaps an empty one: {}")
-                values[key] = build(kind, {name: _tupled(each) for name, each in given.items()})
-        if not isinstance(values.get("data", {}), dict):
-            raise InvalidSetting(f"data is {values['data']!r}", do="give weights by the names of data sets")
-        return build(cls, {name: _tupled(each) for name, each in values.items()})
+                values[key] = build(kind, {name: as_tuple(each) for name, each in given.items()})
+        return build(cls, {name: as_tuple(each) for name, each in values.items()})
 
     @property
     def adapts(self) -> bool:
-        """Whether the model gets options other than its own."""
+        """Whether options of the model are overridden."""
         return any(each is not None for each in (self.image_size, self.mask_pooling, self.focal_crop))
 
     def check_shares(self, processes: int) -> None:
-        """Error: InvalidSetting where batches cannot be shared out over so many processes."""
+        """Error: InvalidSetting for a batch that the processes cannot share equally."""
         if self.batch % (processes * self.micro_batch):
-            problem = f"a batch of {self.batch} cannot be cut into micro-batches of {self.micro_batch} for {processes} processes"
-            raise InvalidSetting(problem, do="choose a batch that their product divides")
+            problem = f"a batch of {self.batch} is not divisible by micro-batches of {self.micro_batch} in {processes} processes"
+            raise InvalidSetting(problem, do="choose a multiple of their product")
 
     def schedule(self, steps: int) -> Schedule:
-        """How so many steps are trained."""
-        return Schedule(
-            steps=steps,
-            batch=self.batch,
-            micro_batch=self.micro_batch,
-            learning_rate=self.learning_rate,
-            warm=self.warmup_steps if self.warmup_steps is not None else round(steps * self.warmup),
-            bf16=self.precision == "bf16",
-            clip=self.clip,
-            spike=self.spike,
-            seed=self.seed,
-            save_every=self.save_every,
-            log_every=self.log_every,
-            evaluate_every=self.evaluate.every if self.evaluate else 0,
-            workers=self.workers,
-        )
-
-
-def _tupled(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+        """The schedule of this many steps."""
+        given = {} if self.warmup_steps is None else {"warmup_steps": self.warmup_steps}
+        more = {"clip": self.clip, "spike": self.spike, "evaluate_every": self.evaluate.every if self.evaluate else 0, **given}
+        return self.schedule_for(self, steps=steps, batch=self.batch, micro_batch=self.micro_batch, **more)

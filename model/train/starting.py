@@ -1,4 +1,4 @@
-"""What a training on records starts from: a GPT4RoI, or a language model and a vision tower that become one."""
+"""The start of a training on records: a GPT4RoI, or a language model and a vision tower to combine."""
 
 import warnings
 from collections.abc import Iterable
@@ -8,14 +8,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from roi_agent.model.checkpoints.adapt import adapt_model, adapt_processor, with_options
 from roi_agent.model.checkpoints.loading import load_model, load_part
-from roi_agent.model.checkpoints.merge import copy_weights, make_plan, materialise
-from roi_agent.model.checkpoints.names import our_name, read_config, text_config, vision_config
-from roi_agent.model.checkpoints.shards import WeightFolder, open_weights
+from roi_agent.model.checkpoints.names import our_name, read_config, read_json, region_layers, text_config, vision_config
+from roi_agent.model.checkpoints.shards import WeightFolder, check_weight_folder, open_weights
 from roi_agent.model.checkpoints.vocabulary import load_tokenizer
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
 from roi_agent.model.gpt4roi.configuration import PRESETS, GPT4RoIConfig
@@ -26,13 +25,14 @@ from roi_agent.model.train.settings import LoraSettings, RecordSettings
 
 NANO = Path(__file__).parent.parent / "nano"
 _ATTENTION = "sdpa"  # takes the masks of packed rows
+_PREPROCESSOR = "preprocessor_config.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where the weights come from: a folder with a GPT4RoI (or `nano`), or the folders of its bases.
+    """The source of the weights: the folder of a GPT4RoI (or `nano`), or the folders of its bases.
 
-    language_model, vision: folders in Hugging Face's layout.  projector: a file of LLaVA's, `mm_projector.bin`.
+    language_model, vision: folders in Hugging Face's layout.  projector: LLaVA's file `mm_projector.bin`.
     """
 
     folder: str | None = None
@@ -43,13 +43,13 @@ class Start:
     def __post_init__(self) -> None:
         bases = (self.language_model, self.vision)
         if self.folder is not None and any((*bases, self.projector)):
-            raise InvalidSetting("a model and bases are given to start from", do="give --from, or the bases")
+            raise InvalidSetting("both a model and bases are given", do="give --from, or the bases")
         if self.folder is None and not all(bases):
             raise InvalidSetting("there is nothing to start from", do="give --from FOLDER, or --language-model and --vision")
 
     @property
     def random(self) -> tuple[str, ...]:
-        """The parts whose weights are in none of the folders."""
+        """The parts without weights in any of the folders."""
         if self.folder is not None:
             return ()
         return ("region_encoder",) if self.projector else ("region_encoder", "projector")
@@ -66,9 +66,9 @@ class Start:
         return Path(self.folder)
 
     def description(self, settings: RecordSettings | None = None) -> tuple[GPT4RoIConfig, GPT4RoIProcessor]:
-        """Configuration and processor, without weights.
+        """Load configuration and processor, without weights.
 
-        settings: whose options for the encoder they get.  Errors: ModelNotFound, CheckpointMismatch, InvalidSetting.
+        settings: override options of the encoder.  Errors: ModelNotFound, CheckpointMismatch, InvalidSetting.
         """
         config, processor = self._description()
         if settings and settings.adapts:
@@ -77,9 +77,9 @@ class Start:
         return config, processor
 
     def load(self, settings: RecordSettings | None = None) -> tuple[GPT4RoIForConditionalGeneration, GPT4RoIProcessor]:
-        """Model and processor, in the type that they are stored in.
+        """Load model and processor, in the stored dtype.
 
-        settings: whose options for the encoder they get.  Errors: ModelNotFound, CheckpointMismatch, InvalidSetting.
+        settings: override options of the encoder.  Errors: ModelNotFound, CheckpointMismatch, InvalidSetting.
         """
         model, processor = self._load()
         if settings and settings.adapts:
@@ -90,9 +90,9 @@ class Start:
 
     def _description(self) -> tuple[GPT4RoIConfig, GPT4RoIProcessor]:
         if self.folder is None:
-            config, tokenizer = _described(self)
-            config.text_config.vocab_size = max(config.vocab_size, len(tokenizer))  # type: ignore[union-attr]
-            return config, new_processor(config, tokenizer)
+            config, processor = _describe_bases(self)
+            config.text_config.vocab_size = max(config.vocab_size, len(processor.tokenizer))  # type: ignore[union-attr]
+            return config, processor
         path = self.path()
         return load_part(GPT4RoIConfig, path), load_part(GPT4RoIProcessor, path)
 
@@ -115,15 +115,15 @@ def adapted(config: GPT4RoIConfig, settings: RecordSettings) -> GPT4RoIConfig:
 
 
 def prepare(model: GPT4RoIForConditionalGeneration, settings: RecordSettings, random: Iterable[str] = ()) -> list[nn.Parameter]:
-    """Make a model ready to be trained: parts that start anew, adapters, what learns and what is frozen, and their types.
+    """Prepare a model for training: random parts, adapters, frozen and trained parameters, and dtypes.
 
-    random: parts that get weights from the seed: the same in every process, and whenever the run goes on or is exported.
-    Returns what learns.  Works on the meta device too.  Error: InvalidSetting.
+    random: parts initialised from the seed, identically in every process, on resume, and in the export.
+    Returns the trained parameters.  Also works on the meta device.  Error: InvalidSetting.
     """
     torch.manual_seed(settings.seed)
     random = tuple(dict.fromkeys(random))
     for part in random:
-        restart(model, part)
+        reinitialize(model, part)
     if settings.lora:
         add_adapters(model, settings.lora)
     learning = freeze_all_but(model, settings.trained)
@@ -136,7 +136,7 @@ def prepare(model: GPT4RoIForConditionalGeneration, settings: RecordSettings, ra
     cast(model, torch.float32 if settings.precision == "float32" else torch.bfloat16)
     model.language_model.set_attn_implementation(_ATTENTION)
     for module in (model.language_model, model.region_encoder):
-        module.train()  # frozen too: gradients pass through it, and checkpointing is for training
+        module.train()  # even if frozen: gradients pass through it, and checkpointing needs training mode
     if settings.gradient_checkpointing:
         model.language_model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         model.region_encoder.gradient_checkpointing = True
@@ -144,7 +144,7 @@ def prepare(model: GPT4RoIForConditionalGeneration, settings: RecordSettings, ra
 
 
 def _check_learning(model: GPT4RoIForConditionalGeneration, trained: Iterable[str], random: Iterable[str]) -> None:
-    """Errors: InvalidSetting where nothing of a module can learn, or where random weights would stay as they are."""
+    """Errors: InvalidSetting for a module without parameters of its own, and for random weights that are frozen."""
     names = {name for name, each in model.named_parameters() if each.requires_grad}
     for each in trained:
         if not any(f"{name}.".startswith(f"{each}.") for name in names):
@@ -159,10 +159,10 @@ def _check_learning(model: GPT4RoIForConditionalGeneration, trained: Iterable[st
             raise InvalidSetting(problem, do=f"{give}name {part} under trained")
 
 
-def restart(model: GPT4RoIForConditionalGeneration, part: str) -> None:
-    """Give a part random weights, as a new model has.  Error: InvalidSetting."""
+def reinitialize(model: GPT4RoIForConditionalGeneration, part: str) -> None:
+    """Initialise a part with random weights.  Error: InvalidSetting."""
     if part not in ("region_encoder", "projector", "vision_tower"):
-        raise InvalidSetting(f"{part!r} cannot start anew", do="reset region_encoder, projector or vision_tower")
+        raise InvalidSetting(f"{part!r} cannot be reset", do="reset region_encoder, projector or vision_tower")
     module = getattr(model, part)
     for each in (*module.parameters(), *module.modules()):
         each._is_hf_initialized = False
@@ -170,15 +170,15 @@ def restart(model: GPT4RoIForConditionalGeneration, part: str) -> None:
 
 
 def add_adapters(model: GPT4RoIForConditionalGeneration, settings: LoraSettings) -> Any:
-    """Adapters in the language model, in place; returns PEFT's view of it.  Error: InvalidSetting."""
+    """Add adapters to the language model, in place; returns PEFT's wrapper.  Error: InvalidSetting."""
     from peft import LoraConfig, get_peft_model
 
     tables = {model.get_input_embeddings(), model.get_output_embeddings()}
     tied = len({each.weight for each in tables}) < len(tables)
     shared = {name.split(".")[-1] for name, each in model.language_model.named_modules() if tied and each in tables}
     if both := sorted(shared.intersection(settings.modules)):
-        problem = f"{both[0]} shares its weights with the other table of tokens, which an adapter on one of them would change too"
-        raise InvalidSetting(problem, do="leave it out of lora: modules")
+        problem = f"{both[0]} is tied to the other embedding table, so an adapter on it would change both"
+        raise InvalidSetting(problem, do="remove it from lora: modules")
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -198,47 +198,66 @@ def add_adapters(model: GPT4RoIForConditionalGeneration, settings: LoraSettings)
 
 
 def decoder_layers(model: GPT4RoIForConditionalGeneration) -> list[nn.Module]:
-    """The language model's layers: what is sharded and compiled one by one."""
+    """The language model's layers, which are sharded one by one."""
     kinds = set(model.language_model._no_split_modules or ())
     return [module for module in model.language_model.modules() if type(module).__name__ in kinds]
 
 
 def _from_bases(start: Start) -> tuple[GPT4RoIForConditionalGeneration, GPT4RoIProcessor]:
-    """A language model and a vision tower with a region encoder between them that knows nothing yet.
+    """Combine a language model and a vision tower with a random region encoder.
 
-    The published sizes hold for everything that the bases do not fix.
+    Sizes that the bases do not fix are the published ones.
     """
-    config, tokenizer = _described(start)
+    config, processor = _describe_bases(start)
     with torch.device("meta"):
         model = GPT4RoIForConditionalGeneration._from_config(config, dtype=torch.float32)
-    new = ("region_encoder.", "projector.")
-    tied = set(model.all_tied_weights_keys)
-    expected = {name: each for name, each in model.state_dict().items() if not name.startswith(new) and name not in tied}
-    sources, _ = make_plan(expected, WeightFolder(start.language_model or ""), None, WeightFolder(start.vision or ""))
-    materialise(model, torch.float32, torch.device("cpu"))
-    with torch.no_grad():
-        copy_weights(model, sources, lambda done, total: None)
-    restart(model, "region_encoder")
-    restart(model, "projector")
+    model.vision_tower = _tower(Path(start.vision or ""))
+    model.language_model = _language_model(Path(start.language_model or ""), config.text_config)
+    config.text_config = model.language_model.config
+    for part in ("region_encoder", "projector"):
+        getattr(model, part).to_empty(device="cpu")
+        reinitialize(model, part)
     if start.projector:
-        _take_projector(model, Path(start.projector))
-    _more_tokens(model, tokenizer)
-    return model, new_processor(model.config, tokenizer)
+        _load_projector(model, Path(start.projector))
+    _extend_vocabulary(model, processor.tokenizer)
+    return model, processor
 
 
-def _described(start: Start) -> tuple[GPT4RoIConfig, PreTrainedTokenizerBase]:
-    """The configuration, with as many tokens as the language model has rows, and the tokenizer with the architecture's tokens."""
+def _tower(folder: Path) -> nn.Module:
+    """The vision tower of a folder, which may hold a text tower too, as CLIP."""
+    check_weight_folder(folder)
+    whole = load_model(AutoModel, folder, dtype=torch.float32)
+    tower: nn.Module = getattr(whole, "vision_model", whole)
+    return tower
+
+
+def _language_model(folder: Path, config: Any) -> Any:
+    """A causal language model, which generates by its configuration and not by the folder's `generation_config.json`."""
+    check_weight_folder(folder)
+    model = load_model(AutoModelForCausalLM, folder, config=config, dtype=torch.float32)
+    model.generation_config = GenerationConfig.from_model_config(model.config)
+    return model
+
+
+def _describe_bases(start: Start) -> tuple[GPT4RoIConfig, GPT4RoIProcessor]:
+    """The configuration, with the language model's vocabulary size, and the processor, with the architecture's tokens."""
     language, vision = Path(start.language_model or ""), Path(start.vision or "")
     tokenizer = load_tokenizer([language])
     text = _text_config(language)
     ids = register_special_tokens(tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = "[PAD]"
-    return _config(text, vision_config(vision), ids), tokenizer
+    config = _config(text, vision_config(vision), ids)
+    processor = new_processor(config, tokenizer)
+    if (vision / _PREPROCESSOR).is_file():  # the pixels that the tower was trained on
+        values = read_json(vision / _PREPROCESSOR)
+        for name in ("image_mean", "image_std"):
+            setattr(processor.image_processor, name, values.get(name) or getattr(processor.image_processor, name))
+    return config, processor
 
 
 def _text_config(folder: Path) -> Any:
-    """The configuration of a causal language model; LLaVA's names are not known to transformers as such."""
+    """The configuration of a causal language model, or of the LLaMA in an old LLaVA, which transformers does not know."""
     raw = read_config([folder])
     try:
         if raw.get("model_type") in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
@@ -246,14 +265,16 @@ def _text_config(folder: Path) -> Any:
         shapes = {our_name(name): entry.shape for name, entry in WeightFolder(folder).entries.items()}
         return text_config(raw, shapes, None)
     except (OSError, ValueError, KeyError, TypeError):
-        raise CheckpointMismatch(f"{folder.name!r} holds no configuration of a language model") from None
+        raise CheckpointMismatch(f"{folder.name!r} contains no configuration of a language model") from None
 
 
 def _config(text: Any, tower: Any, ids: dict[str, int]) -> GPT4RoIConfig:
-    grid = tower.image_size // tower.patch_size
+    grid, num_prefix_tokens = _grid(tower)
     return GPT4RoIConfig(
         vision_config=tower,
         text_config=text,
+        num_prefix_tokens=num_prefix_tokens,
+        region_layers=region_layers(tower.num_hidden_layers, 4),
         pyramid_sizes=[grid << level for level in reversed(range(4))],
         image_size=tower.image_size,
         num_image_tokens=grid * grid,
@@ -264,8 +285,23 @@ def _config(text: Any, tower: Any, ids: dict[str, int]) -> GPT4RoIConfig:
     )
 
 
-def _take_projector(model: GPT4RoIForConditionalGeneration, file: Path) -> None:
-    """LLaVA's projector, under whatever prefix it was saved.  Errors: ModelNotFound, CheckpointMismatch."""
+def _grid(config: Any) -> tuple[int, int]:
+    """Patches along a side of a tower's image, and tokens before them, counted in a run on the meta device."""
+    try:
+        size, side = config.image_size, config.image_size // config.patch_size
+        with torch.device("meta"):
+            tower = AutoModel.from_config(config)
+            _, count, _ = tower(torch.empty(1, 3, size, size), output_hidden_states=True).hidden_states[-2].shape
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        count = side = 0
+    if not 0 < side**2 <= count:
+        problem = f"a vision tower of type {config.model_type!r} does not return one square grid of patches"
+        raise CheckpointMismatch(problem, do="give a vision transformer, as CLIP, SigLIP or DINO")
+    return side, count - side**2
+
+
+def _load_projector(model: GPT4RoIForConditionalGeneration, file: Path) -> None:
+    """Load LLaVA's projector, saved under any prefix.  Errors: ModelNotFound, CheckpointMismatch."""
     if not file.is_file():
         raise ModelNotFound(f"there is no projector {file.name!r}", do="give LLaVA's file mm_projector.bin")
     opened = open_weights(file)
@@ -274,7 +310,9 @@ def _take_projector(model: GPT4RoIForConditionalGeneration, file: Path) -> None:
         for kind, target in model.projector.named_parameters():
             name = next((each for each in names if each.split(".")[-1] == kind), None)
             if name is None:
-                raise CheckpointMismatch(f"{file.name} holds no {kind} of a projector", do="give LLaVA's file mm_projector.bin")
+                raise CheckpointMismatch(
+                    f"{file.name} contains no {kind} of a projector", do="give LLaVA's file mm_projector.bin"
+                )
             value = opened[name] if isinstance(opened, dict) else opened.get_tensor(name)
             if value.shape != target.shape:
                 problem = f"the projector's {kind} is {tuple(value.shape)}, and the model's {tuple(target.shape)}"
@@ -282,8 +320,8 @@ def _take_projector(model: GPT4RoIForConditionalGeneration, file: Path) -> None:
             target.copy_(value)
 
 
-def _more_tokens(model: GPT4RoIForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Rows for the architecture's tokens; they start as the mean of the others, which no token is far from."""
+def _extend_vocabulary(model: GPT4RoIForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Add embedding rows for the architecture's tokens, initialised with the mean of the others."""
     rows, wanted = model.config.vocab_size, len(tokenizer)
     if wanted > rows:
         model.language_model.resize_token_embeddings(wanted, mean_resizing=False)

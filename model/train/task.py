@@ -1,4 +1,4 @@
-"""What the loop trains: samples in a fixed order, a loss, what learns, and how fast."""
+"""The interface of the training loop: a task with samples in a fixed order, a loss, an optimiser and a schedule."""
 
 import math
 from abc import ABC, abstractmethod
@@ -10,26 +10,26 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.utils.data import Dataset
 
-Figures = dict[str, float]
+Metrics = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How a task is trained.
+    """The schedule of a task.
 
-    steps: batches.  batch: samples in each, over all processes.  micro_batch: samples that a process holds at once; the rest is
-        accumulated.
-    learning_rate: rises in a line in the first `warm` steps, then falls along half a cosine to `final_rate`, a share of it.
-    bf16: compute in bfloat16.  clip: norm of the gradient at most.
-    spike: a loss above so many times the running median, once warm, stops the training.
-    save_every, log_every, evaluate_every: steps; 0 evaluates never.  workers: processes that read samples.
+    steps: batches.  batch: samples in each, over all processes.  micro_batch: samples in a forward pass of a process; gradients
+        accumulate.
+    learning_rate: rises linearly in the first `warmup_steps`, then falls along half a cosine to `final_rate`, a share of it.
+    bf16: compute in bfloat16.  clip: maximum gradient norm.
+    spike: the training stops at a loss above this multiple of the running median, after the warm-up.
+    save_every, log_every, evaluate_every: steps; 0 never evaluates.  workers: processes that read samples.
     """
 
     steps: int
     batch: int
     micro_batch: int
     learning_rate: float
-    warm: int
+    warmup_steps: int
     final_rate: float = 0.0
     bf16: bool = False
     clip: float = 1.0
@@ -41,8 +41,8 @@ class Schedule:
     workers: int
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step."""
-        warm = max(1, self.warm)
+        """The learning rate at a step."""
+        warm = max(1, self.warmup_steps)
         if step < warm:
             return self.learning_rate * (step + 1) / warm
         fallen = 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
@@ -50,13 +50,13 @@ class Schedule:
 
 
 class Task(ABC):
-    """Something to train.
+    """A task to train.
 
-    phase: its name in the log.  kind: what its samples are called in messages.
-    module: holds all that learns; the rest of it is frozen.  optimizer: each group has a `share` of the learning rate.
-    samples: each determined by its place in the order, `steps * batch` of them.
-    collate: samples -> one batch; like `samples` it goes to the processes that read, and so holds no sharded module.
-    figures: columns of the log beside the loss.  shown: those of them that the progress bar shows.
+    phase: its name in the log.  kind: the word for samples in messages.
+    module: contains all trained parameters; the rest is frozen.  optimizer: each group has a `share` of the learning rate.
+    samples: `steps * batch` of them, in training order.
+    collate: samples -> one batch; pickled with `samples` for reading processes, so neither refers to a sharded module.
+    metrics: columns of the log besides the loss.  bar_metrics: those shown in the progress bar.
     """
 
     phase: str
@@ -66,30 +66,30 @@ class Task(ABC):
     optimizer: AdamW
     samples: Dataset[Any]
     collate: Callable[[Sequence[Any]], Any]
-    figures: tuple[str, ...]
-    shown: tuple[str, ...]
-    num_parameters: int = 0  # that each token passes through
+    metrics: tuple[str, ...]
+    bar_metrics: tuple[str, ...]
+    num_parameters: int = 0  # used by each token
 
     @abstractmethod
-    def loss(self, batch: Any) -> tuple[Tensor, Figures]:
-        """The sum to minimise over a batch, which the loop divides by the batches' weights; and figures for the log."""
+    def loss(self, batch: Any) -> tuple[Tensor, Metrics]:
+        """The summed loss of a batch, which the loop divides by the total weight; and metrics for the log."""
 
     @abstractmethod
     def ids(self, places: Sequence[int]) -> list[str]:
-        """Names of the samples at these places of the order, for messages."""
+        """Names of the samples at these positions, for messages."""
 
     def weight(self, batch: Any) -> int:
-        """How much a micro-batch counts among the others of its step."""
+        """The weight of a micro-batch within its step."""
         return 1
 
     def num_tokens(self, batch: Any) -> int:
-        """Tokens that are read in a batch, which its speed is measured by; 0 where it is not measured."""
+        """Tokens of a batch, for throughput; 0 if it is not measured."""
         return 0
 
     def left_out(self, batch: Any) -> list[str]:
-        """Lines about what belongs to a batch and is not learned from."""
+        """Lines about skipped samples of a batch."""
         return []
 
-    def evaluate(self) -> Figures:
-        """Figures on what is held out."""
+    def evaluate(self) -> Metrics:
+        """Metrics on held-out data."""
         return {}

@@ -181,9 +181,13 @@ def _train(run: Callable[[bool], tuple[Path, int]], folder: Path, kind: str, as_
 
     run: whether to show progress -> the model's folder, and how many samples were left out.  kind: what these are.
     """
+    from roi_agent.model.train.processes import is_main_process
+
     begin = time.monotonic()
     target, left_out = run(not as_json)
     minutes = (time.monotonic() - begin) / 60
+    if not is_main_process():
+        return
     if as_json:
         print_json({"model": str(target), "minutes": minutes, "left_out": left_out})
         return
@@ -241,7 +245,7 @@ def _plan(
 ) -> None:
     from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
     from roi_agent.model.train.mixture import open_parts
-    from roi_agent.model.train.plan import count_data, make_plan
+    from roi_agent.model.train.plan import count_data, estimate
     from roi_agent.model.train.settings import RecordSettings
     from roi_agent.model.train.starting import Start
 
@@ -254,7 +258,7 @@ def _plan(
     if data is not None and processor is not None:
         parts = open_parts(data, settings.data, conversations=settings.conversations)
         counted = count_data(settings, parts, processor)
-    made = make_plan(settings, model, processes=processes, random=random, data=counted)
+    made = estimate(settings, model, processes=processes, random=random, data=counted)
     if as_json:
         print_json(made.to_dict())
         return

@@ -50,5 +50,5 @@ class _OfEngine(Collector):
         ended = ("answered", "failed", "cancelled", "deadline_exceeded")
         for name in ("vision_passes", "fusions", "prefix_passes", "steps", *ended, "evicted"):
             yield CounterMetricFamily(f"roi_engine_{name}", f"The engine's {name.replace('_', ' ')}.", getattr(now, name))
-        for name in ("waiting", "running", "kept_images", "kept_bytes"):
+        for name in ("waiting", "running", "cached_images", "cached_bytes"):
             yield GaugeMetricFamily(f"roi_engine_{name}", f"The engine's {name.replace('_', ' ')}.", getattr(now, name))

@@ -15,7 +15,7 @@ from torch import Tensor
 from roi_agent.model.checkpoints.adapt import load_adapted
 from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor, RegionInputs
+from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
 from roi_agent.model.protocol.answers import Decoding
 from roi_agent.model.protocol.conversation import Turn
 from roi_agent.model.toy.questions.questions import TRAINING_SEEDS, Example
@@ -159,9 +159,7 @@ def _loss(
     ]
     batch = collate(samples, pad_id=processor.tokenizer.pad_token_id)
     image = model.encode_image(pixels)
-    vectors = model.region_vectors(
-        image.maps, [each.boxes for each in pointed], _coverage(pointed), [each.crops for each in pointed]
-    )
+    vectors = model.region_vectors(image.maps, pointed)
     return answer_loss(model, batch, image.tokens[batch.row_images], torch.cat(vectors))
 
 
@@ -171,11 +169,6 @@ def _optimizer(model: GPT4RoIForConditionalGeneration) -> torch.optim.Optimizer:
     groups: list[dict[str, Any]] = [{"params": list(named.values()), "share": 1.0, "weight_decay": 0.01}]
     groups += [{"params": gate, "share": float(GATE), "weight_decay": 0.0}] if gate else []
     return torch.optim.AdamW(groups, lr=PEAK, betas=(0.9, 0.98))
-
-
-def _coverage(pointed: Sequence[RegionInputs]) -> list[Tensor] | None:
-    found = [each.coverage for each in pointed if each.coverage is not None]
-    return found if len(found) == len(pointed) else None
 
 
 def _rate(step: int, steps: int) -> float:

@@ -143,7 +143,7 @@ def another(number: int) -> Image.Image:
 
 def cold(engine: Engine, work: Callable[[], None]) -> Callable[[], None]:
     def run() -> None:
-        engine.alone(lambda: None)  # forgets all images
+        engine.run_exclusively(lambda: None)  # forgets all images
         work()
 
     return run

@@ -12,10 +12,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from transformers import AutoModel
 
 from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
-from roi_agent.model.gpt4roi.hidden_states import hidden_states
 from roi_agent.model.gpt4roi.region_encoder import RegionEncoder
 from tests.benchmarks.conftest import Table, abba
 from tests.gpt4roi.test_resized_conv import plainly_fused
@@ -36,15 +34,3 @@ def test_the_region_encoder_against_the_order_of_the_paper(
     plain, shipped = (lambda: plainly_fused(encoder, features)), (lambda: encoder.fuse(features))
     times = abba(without_gradients(plain), without_gradients(shipped), rounds)
     table.compare(f"region encoder, {preset}: fused maps of an image", ("as in the paper", "as shipped"), times)
-
-
-def test_the_vision_tower_to_the_last_layer_that_is_read(table: Table) -> None:
-    config = GPT4RoIConfig.preset("gpt4roi-7b")
-    tower = AutoModel.from_config(config.vision_config).eval()
-    pixels, layers = torch.randn(1, 3, 224, 224), [config.image_layer, *config.region_layers]
-    times = abba(
-        without_gradients(lambda: tower(pixels, output_hidden_states=True)),
-        without_gradients(lambda: hidden_states(tower, pixels, layers)),
-        8,
-    )
-    table.compare("vision tower, gpt4roi-7b: one image", ("every layer", "to the last one read"), times)

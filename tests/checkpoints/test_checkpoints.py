@@ -80,7 +80,7 @@ def test_a_delta_is_added_on_the_rows_it_shares_with_its_base(release: Release, 
     for name in set(start) - {EMBED, HEAD}:
         assert torch.equal(loaded[name], delta[name] + start[name]), name
     assert set(report.added) == set(start)
-    assert "lm_head.weight: 32000 of 32006 rows are added to the base, the others taken" in report.notes
+    assert "lm_head.weight: 32000 of 32006 rows are added to the base, the others copied" in report.notes
     assert torch.equal(loaded["projector.weight"], delta["projector.weight"])
     assert set(report.taken) == set(loaded) - set(start)
 

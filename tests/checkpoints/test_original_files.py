@@ -216,10 +216,10 @@ class Attack:
     "content,said",
     [
         ({"image_encoder.patch_embed.proj.weight": Attack()}, "nothing but tensors is ever unpickled"),
-        ({"image_encoder.patch_embed.proj.weight": 3}, "holds more than tensors"),
+        ({"image_encoder.patch_embed.proj.weight": 3}, "contains more than tensors"),
         ({"image_encoder.trunk.pos_embed": torch.zeros(1)}, "an original file of SAM 2; use"),
-        ({"model": {"backbone.weight": torch.zeros(1)}}, "no original file that we know; it begins with 'backbone.weight'"),
-        ([torch.zeros(1)], "holds no dictionary of tensors"),
+        ({"model": {"backbone.weight": torch.zeros(1)}}, "no supported original file; it begins with 'backbone.weight'"),
+        ([torch.zeros(1)], "contains no dictionary of tensors"),
         (b"no zip", "is damaged"),
     ],
 )
@@ -241,7 +241,7 @@ def test_a_file_that_is_cut_short_is_damaged(sam_file: Path, tmp_path: Path) -> 
 def test_what_is_not_there_is_not_found(sam_file: Path, tokenizer: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="there is no file"):
         convert_original(tmp_path / "none.pth", tmp_path / "out")
-    with pytest.raises(ModelNotFound, match="is no file of weights"):
+    with pytest.raises(ModelNotFound, match="is not a file of weights"):
         convert_original(tokenizer / "tokenizer_config.json", tmp_path / "out")
     with pytest.raises(ModelNotFound, match="there is no tokenizer in 'x'"):
         convert_original(dino_file(tmp_path), tmp_path / "out", tokenizer=tmp_path / "x")
@@ -256,7 +256,7 @@ def test_what_is_not_there_is_not_found(sam_file: Path, tokenizer: Path, tmp_pat
 def test_a_tokenizer_with_more_words_than_the_model_is_refused(tokenizer: Path, tmp_path: Path) -> None:
     word = "bert.embeddings.word_embeddings.weight"
     file = dino_file(tmp_path, **{word: torch.zeros(900, original_dino.DATA["shapes"][word][1])})
-    with pytest.raises(CheckpointMismatch, match="counts 1100 words and the text encoder has 900"):
+    with pytest.raises(CheckpointMismatch, match="has 1100 words and the text encoder 900"):
         convert_original(file, tmp_path / "out", tokenizer=tokenizer, show_progress=False)
 
 

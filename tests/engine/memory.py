@@ -51,7 +51,7 @@ class Memory(TorchDispatchMode):
 
 def under(memory: Memory, engine: Engine) -> None:
     """Let an engine's thread feel it, until that thread ends."""
-    engine.alone(memory.__enter__)
+    engine.run_exclusively(memory.__enter__)
 
 
 def _place(frame: FrameType | None) -> Place:

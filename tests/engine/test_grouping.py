@@ -3,7 +3,7 @@
 import pytest
 
 from roi_agent.model.engine import Engine, Request
-from roi_agent.model.engine.grouping import PREFILL_TOKENS, alike, computed, groups
+from roi_agent.model.engine.grouping import PREFILL_TOKENS, group_by_length, padded_tokens, similar_lengths
 from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.images.loading import LoadedImage
@@ -26,25 +26,25 @@ SHAPE = {"prefix": 260, "heads": 32}  # of the published 7B
     ],
 )
 def test_questions_of_like_length_are_read_together(lengths: list[int], passes: list[list[int]]) -> None:
-    assert groups(lengths, **SHAPE) == passes
+    assert group_by_length(lengths, **SHAPE) == passes
 
 
 def test_what_is_computed_counts_the_pads() -> None:
-    assert computed([20] * 31 + [1532], **SHAPE) == 31 * 20 + 1532
-    assert computed([8, 30], **SHAPE) == 60
-    assert computed([], **SHAPE) == 0
+    assert padded_tokens([20] * 31 + [1532], **SHAPE) == 31 * 20 + 1532
+    assert padded_tokens([8, 30], **SHAPE) == 60
+    assert padded_tokens([], **SHAPE) == 0
 
 
 def test_attention_of_one_pass_is_bounded() -> None:
     for length in (100, 300, 500, 900, 1900):
-        for group in groups([length] * 40, **SHAPE):
+        for group in group_by_length([length] * 40, **SHAPE):
             assert len(group) * length <= PREFILL_TOKENS
             assert len(group) * 32 * length * (260 + length) <= 2**28 or len(group) == 1
 
 
 def test_rows_of_unlike_length_take_their_steps_apart() -> None:
-    assert alike([1532]) and alike([20, 40]) and alike([1532, 800])
-    assert not alike([1532, 30]) and not alike([1532, 1532, 1532, 30])
+    assert similar_lengths([1532]) and similar_lengths([20, 40]) and similar_lengths([1532, 800])
+    assert not similar_lengths([1532, 30]) and not similar_lengths([1532, 1532, 1532, 30])
 
 
 @pytest.mark.parametrize("place", [0, 5, 16])

@@ -55,7 +55,7 @@ def test_memory_that_runs_out_once_anywhere_ends_no_question(nano: LocalRegionMo
         assert engine.counters().failed == 0
 
 
-@pytest.mark.parametrize("name", ["take", "joined"])
+@pytest.mark.parametrize("name", ["take", "join"])
 def test_rows_that_can_never_be_copied_end_no_question(
     nano: LocalRegionModel, mixed: list[Request], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

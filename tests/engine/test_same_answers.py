@@ -43,7 +43,7 @@ def test_an_image_that_was_forgotten_gives_the_same_answers(
     engine = Engine(Runner(nano.model, nano.processor), EngineSettings(cache_bytes=0))
     assert [ids_of(engine.submit(each).result()) for each in requests] == expected
     done = engine.counters()
-    assert done.vision_passes == done.evicted == 16 and done.kept_images == done.kept_bytes == 0
+    assert done.vision_passes == done.evicted == 16 and done.cached_images == done.cached_bytes == 0
     # Questions that come together share the image even where nothing is kept.
     assert [ids_of(each.result()) for each in engine.submit_all(requests)] == expected
     assert engine.counters().vision_passes == 17
@@ -61,8 +61,8 @@ def test_questions_about_many_images_are_answered_together(nano: LocalRegionMode
     engine = Engine(Runner(nano.model, nano.processor))
     assert [ids_of(each.result()) for each in engine.submit_all(asked)] == [generated(nano, each) for each in asked]
     done = engine.counters()
-    assert done.vision_passes == 5 and done.kept_images == 5
-    assert done.kept_bytes == engine.cache.nbytes > 5 * 100_000
+    assert done.vision_passes == 5 and done.cached_images == 5
+    assert done.cached_bytes == engine.cache.nbytes > 5 * 100_000
 
 
 def test_the_budget_of_bytes_holds(nano: LocalRegionModel) -> None:
@@ -74,7 +74,7 @@ def test_the_budget_of_bytes_holds(nano: LocalRegionModel) -> None:
     for image in (*images, images[-1], images[0]):
         engine.submit(request(nano, image, (), "What is here?")).result()
     done = engine.counters()
-    assert done.kept_images == 2 and done.kept_bytes <= budget
+    assert done.cached_images == 2 and done.cached_bytes <= budget
     assert done.vision_passes == 7 and done.evicted == 5  # the last image was still there, the first was not
 
 

@@ -45,9 +45,9 @@ def test_a_question_is_taken_back_in_any_phase(
     for each in (first, waiting):
         each.cancel()
     gate.open.set()
-    with pytest.raises(Cancelled, match="taken back"):
+    with pytest.raises(Cancelled, match="cancelled while being"):
         first.result()
-    with pytest.raises(Cancelled, match="while it was waiting"):
+    with pytest.raises(Cancelled, match="cancelled while waiting"):
         waiting.result()
     assert ids_of(second.result()) == expected[1]
     done = engine.counters()
@@ -116,7 +116,7 @@ def test_a_full_queue_refuses_and_keeps_what_it_has(
     running = engine.submit(requests[0])
     assert gate.reached.wait(30)
     waiting = engine.submit_all(requests[1:3])
-    with pytest.raises(QueueFull, match="2 questions wait and 1 more came; 2 may wait"):
+    with pytest.raises(QueueFull, match="the queue holds 2 questions and 1 more arrived; its limit is 2"):
         engine.submit(requests[3])
     gate.open.set()
     assert [ids_of(each.result()) for each in (running, *waiting)] == expected[:3]
@@ -149,20 +149,20 @@ async def test_a_stream_that_is_left_early_frees_its_place(nano: LocalRegionMode
         await asyncio.to_thread(pending.result)
 
 
-def test_an_errand_waits_for_the_questions_and_forgets_the_images(nano: LocalRegionModel, requests: list[Request]) -> None:
+def test_exclusive_work_waits_for_the_questions_and_forgets_the_images(nano: LocalRegionModel, requests: list[Request]) -> None:
     gate = Gate("step")
     engine = Engine(Watched(nano, gate))
     running, seen = engine.submit(requests[0]), []
     assert gate.reached.wait(30)
-    errand = threading.Thread(target=engine.alone, args=(lambda: seen.append((running.done, len(engine.cache))),))
-    errand.start()
+    work = threading.Thread(target=engine.run_exclusively, args=(lambda: seen.append((running.done, len(engine.cache))),))
+    work.start()
     later = engine.submit(requests[1])
     gate.open.set()
-    errand.join(30)
+    work.join(30)
     assert seen == [(True, 0)]
     assert later.result().cached == 0
     with pytest.raises(ValueError, match="broken"):
-        engine.alone(lambda: (_ for _ in ()).throw(ValueError("broken")))
+        engine.run_exclusively(lambda: (_ for _ in ()).throw(ValueError("broken")))
     assert engine.submit(requests[1]).result().text
 
 

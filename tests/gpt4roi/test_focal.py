@@ -20,6 +20,7 @@ from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import Region, parse_regions
 from roi_agent.model.gpt4roi.focal import FocalCrops, focal_crops
 from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
+from roi_agent.model.gpt4roi.region_inputs import RegionInputs
 from roi_agent.model.images.loading import LoadedImage, load_image
 from tests.engine.asked import BOXES, SCENE, ids_of, request, without_end
 
@@ -101,9 +102,9 @@ def open_gate() -> Loaded:
 def test_a_gate_that_was_not_trained_changes_nothing(focal: Loaded, scene: LoadedImage) -> None:
     plain, processor = load_adapted(NANO)
     inputs = focal[1](scene, QUESTION, BOXES)
-    assert len(inputs["crops"][0].regions) >= 1
+    assert len(inputs["boxes"][0].crops.regions) >= 1
     usual = processor(scene, QUESTION, BOXES)
-    assert "crops" not in usual and torch.equal(inputs["input_ids"], usual["input_ids"])
+    assert isinstance(usual["boxes"][0], torch.Tensor) and torch.equal(inputs["input_ids"], usual["input_ids"])
     assert torch.equal(focal[0](**inputs).logits, plain.eval()(**usual).logits)
 
 
@@ -113,7 +114,7 @@ def test_an_open_gate_shows_what_the_crop_shows(open_gate: Loaded, scene: Loaded
     regions = parse_regions([BOXES[2], [0, 0, 512, 512]], size_wh=scene.size_wh)
     pointed, image = processor.region_inputs(regions, scene), model.encode_image(processor.pixels([scene.pixels]))
     assert pointed.crops is not None and pointed.crops.regions.tolist() == [0]
-    (vectors,) = model.region_vectors(image.maps, [pointed.boxes], None, [pointed.crops])
+    (vectors,) = model.region_vectors(image.maps, [pointed])
     crop = model.encode_image(pointed.crops.pixels)
     encoder, first = model.region_encoder, torch.zeros(1, dtype=torch.long)
     seen = encoder.appearance(crop.maps, pointed.crops.boxes, first)
@@ -127,9 +128,9 @@ def test_images_with_and_without_crops_stand_in_one_batch(open_gate: Loaded, sce
     groups = [BOXES[:3], [[0, 0, 512, 512]], BOXES[2:3], []]
     pointed = [processor.region_inputs(parse_regions(each, size_wh=scene.size_wh), scene) for each in groups]
     maps = [level.expand(len(groups), -1, -1, -1) for level in model.encode_image(processor.pixels([scene.pixels])).maps]
-    together = model.region_vectors(maps, [each.boxes for each in pointed], None, [each.crops for each in pointed])
+    together = model.region_vectors(maps, pointed)
     for index, each in enumerate(pointed):
-        (alone,) = model.region_vectors([level[:1] for level in maps], [each.boxes], None, [each.crops])
+        (alone,) = model.region_vectors([level[:1] for level in maps], [each])
         assert torch.allclose(together[index], alone, atol=1e-5)
 
 
@@ -141,12 +142,10 @@ def test_the_engine_gives_what_the_model_generates(open_gate: Loaded, scene: Loa
     engine = Engine(Runner(model, processor))
     expected = []
     for each in asked:
-        pointed = processor.region_inputs(each.regions, scene)
         output = model.generate(
             input_ids=torch.tensor([list(each.ids)]),
             pixel_values=processor.pixels([scene.pixels]),
-            boxes=[pointed.boxes],
-            crops=[pointed.crops],
+            boxes=[processor.region_inputs(each.regions, scene)],
             max_new_tokens=16,
             do_sample=False,
             eos_token_id=processor.end_ids(),
@@ -182,5 +181,6 @@ def test_an_untrained_gate_of_transformers_own_loading_starts_shut() -> None:
 def test_crops_for_a_model_without_the_option_are_refused(scene: LoadedImage) -> None:
     model, processor = load_adapted(NANO)
     crops = FocalCrops(torch.zeros(1, 3, 128, 128), torch.tensor([[0.1, 0.1, 0.9, 0.9]]), torch.tensor([0]))
+    inputs = processor(scene, "What is <region1>?", BOXES[:1])
     with pytest.raises(InvalidSetting, match="without focal crops"):
-        model(**processor(scene, "What is <region1>?", BOXES[:1]), crops=[crops])
+        model(**{**inputs, "boxes": [RegionInputs(inputs["boxes"][0], crops=crops)]})

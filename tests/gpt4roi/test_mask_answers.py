@@ -76,19 +76,17 @@ def test_a_mask_is_part_of_what_a_vector_is_kept_under(nano: LocalRegionModel, s
     engine = Engine(Runner(nano.model, nano.processor))
     for _ in range(2):  # computed anew, and kept
         assert [ids_of(each.result()) for each in engine.submit_all(asked)] == expected
-    (kept,) = engine.cache._kept.values()
+    (kept,) = engine.cache._images.values()
     assert len(kept.vectors) == 4 and len({tuple(vector.tolist()) for vector in kept.vectors.values()}) == 4
     alone = Engine(Runner(nano.model, nano.processor))
     assert [ids_of(alone.submit(each).result()) for each in reversed(asked)] == expected[::-1]
 
 
 def _generated(nano: LocalRegionModel, asked: Any) -> list[int]:
-    pointed = nano.processor.region_inputs(asked.regions, asked.image)
     output = nano.model.generate(
         input_ids=torch.tensor([list(asked.ids)]),
         pixel_values=nano.processor.pixels([asked.image.pixels]),
-        boxes=[pointed.boxes],
-        coverage=[pointed.coverage] if pointed.coverage is not None else None,
+        boxes=[nano.processor.region_inputs(asked.regions, asked.image)],
         max_new_tokens=asked.decoding.max_new_tokens,
         do_sample=False,
         eos_token_id=nano.processor.end_ids(),
@@ -102,9 +100,9 @@ def test_the_processor_gives_the_model_its_masks(nano: LocalRegionModel, scene: 
     whole, upper, *_ = masked_variants(thing, scene)
     inputs = [nano.processor(scene, "What is <region1>?", [each]) for each in (whole, upper, whole)]
     logits = [nano.model(**each).logits for each in inputs]
-    assert inputs[0]["coverage"][0].shape == (1, 7, 7) and "crops" not in inputs[0]
+    assert inputs[0]["boxes"][0].coverage.shape == (1, 7, 7) and inputs[0]["boxes"][0].crops is None
     assert torch.equal(logits[0], logits[2]) and not torch.allclose(logits[0], logits[1], atol=1e-3)
-    assert "coverage" not in nano.processor(scene, "What is <region1>?", [replace(whole, mask=None)])
+    assert isinstance(nano.processor(scene, "What is <region1>?", [replace(whole, mask=None)])["boxes"][0], torch.Tensor)
 
 
 def test_with_the_option_off_masks_are_ignored(scene: LoadedImage, thing: Region) -> None:
@@ -112,7 +110,7 @@ def test_with_the_option_off_masks_are_ignored(scene: LoadedImage, thing: Region
     assert isinstance(plain, LocalRegionModel) and not plain.model.config.mask_pooling
     answers = [plain.ask(scene, "What is <region1>?", [each]) for each in masked_variants(thing, scene)]
     assert len({(answer.text, answer.confidence) for answer in answers}) == 1
-    assert "coverage" not in plain.processor(scene, "What is <region1>?", [thing])
+    assert isinstance(plain.processor(scene, "What is <region1>?", [thing])["boxes"][0], torch.Tensor)
 
 
 def test_asking_talking_and_choosing_read_masks(nano: LocalRegionModel, scene: LoadedImage, thing: Region) -> None:

@@ -16,6 +16,7 @@ from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import Region, parse_regions
 from roi_agent.model.gpt4roi.coverage import mask_coverage
 from roi_agent.model.gpt4roi.region_encoder import RegionEncoder
+from roi_agent.model.gpt4roi.region_inputs import RegionInputs
 from tests.gpt4roi.test_region_encoder import features_for, make_encoder
 from tests.masked import filled, masked_regions, region
 
@@ -85,7 +86,7 @@ def test_a_mask_off_its_box_is_refused_at_the_door() -> None:
 def pooled(encoder: Any, maps: list[Tensor], regions: list[Region], size_wh: tuple[int, int]) -> Tensor:
     boxes = torch.tensor([each.box.normalised(size_wh) for each in regions], dtype=torch.float32)
     coverage = mask_coverage(regions, BINS)
-    vectors: Tensor = encoder.pool(maps, [boxes], [coverage])[0]
+    vectors: Tensor = encoder.pool(maps, [RegionInputs(boxes, coverage)])[0]
     return vectors
 
 
@@ -141,9 +142,10 @@ def test_what_lies_far_off_the_mask_does_not_count() -> None:
     changed[0][:, :, :, 9:] += 5  # more than a bin from the mask, in the left half
     box, coverage = torch.tensor([[0.0, 0, 1, 1]]), torch.zeros(1, 8, 8)
     coverage[:, :, :3] = 1
-    assert torch.allclose(encoder.pool(maps, [box], [coverage])[0], encoder.pool(changed, [box], [coverage])[0], atol=1e-5)
+    masked = RegionInputs(box, coverage)
+    assert torch.allclose(encoder.pool(maps, [masked])[0], encoder.pool(changed, [masked])[0], atol=1e-5)
     assert not torch.allclose(encoder.pool(maps, [box])[0], encoder.pool(changed, [box])[0], atol=1e-2)
-    assert not torch.allclose(encoder.pool(maps, [box])[0], encoder.pool(maps, [box], [coverage])[0], atol=1e-2)
+    assert not torch.allclose(encoder.pool(maps, [box])[0], encoder.pool(maps, [masked])[0], atol=1e-2)
 
 
 @torch.no_grad()
@@ -151,9 +153,10 @@ def test_many_regions_are_pooled_in_chunks_with_their_own_masks() -> None:
     encoder = make_encoder(2, mask_pooling=True)
     maps = encoder.fuse(features_for(encoder, images=2))
     boxes, coverage = torch.tensor([[0.1, 0.1, 0.9, 0.9]]).repeat(130, 1), torch.rand(130, BINS, BINS)
-    first, second = encoder.pool(maps, [boxes[:70], boxes[70:]], [coverage[:70], coverage[70:]])
-    assert torch.allclose(first[69], encoder.pool(maps, [boxes[:1], boxes[:0]], [coverage[69:70], coverage[:0]])[0][0], atol=1e-5)
-    assert torch.allclose(second[59], encoder.pool(maps, [boxes[:0], boxes[:1]], [coverage[:0], coverage[129:]])[1][0], atol=1e-5)
+    first, second = encoder.pool(maps, [RegionInputs(boxes[:70], coverage[:70]), RegionInputs(boxes[70:], coverage[70:])])
+    none, one, other = boxes[:0], RegionInputs(boxes[:1], coverage[69:70]), RegionInputs(boxes[:1], coverage[129:])
+    assert torch.allclose(first[69], encoder.pool(maps, [one, none])[0][0], atol=1e-5)
+    assert torch.allclose(second[59], encoder.pool(maps, [none, other])[1][0], atol=1e-5)
 
 
 @torch.no_grad()
@@ -172,4 +175,4 @@ def test_coverage_that_makes_no_sense_is_refused(options: dict[str, Any], covera
     encoder = make_encoder(2, **options)
     maps = encoder.fuse(features_for(encoder, images=1))
     with pytest.raises(error):
-        encoder.pool(maps, [torch.tensor([[0.1, 0.1, 0.9, 0.9]])], [coverage])
+        encoder.pool(maps, [RegionInputs(torch.tensor([[0.1, 0.1, 0.9, 0.9]]), coverage)])

@@ -29,8 +29,25 @@ QUICK = TrainSettings(
     log_every=1,
     workers=0,
     phases=(
-        PhaseSettings("vocabulary", "vocabulary", ("model", "bbox_embed"), 3, 2, 0, 1e-3, rates={"model.backbone": 0.1}),
-        PhaseSettings("phrases", "phrases", ("model.encoder", "model.text_backbone"), 3, 2, 4, 1e-3),
+        PhaseSettings(
+            name="vocabulary",
+            objective="vocabulary",
+            trained=("model", "bbox_embed"),
+            steps=3,
+            scenes=2,
+            questions=0,
+            learning_rate=1e-3,
+            rates={"model.backbone": 0.1},
+        ),
+        PhaseSettings(
+            name="phrases",
+            objective="phrases",
+            trained=("model.encoder", "model.text_backbone"),
+            steps=3,
+            scenes=2,
+            questions=4,
+            learning_rate=1e-3,
+        ),
     ),
 )
 
@@ -114,13 +131,13 @@ def test_a_few_steps_lower_the_loss(trainee: DetectorTrainee) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     losses = []
     for _ in range(12):
-        loss, figures = detection_loss(model, batch)
+        loss, metrics = detection_loss(model, batch)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())
-        assert set(figures) == set(trainee.figures)
+        assert set(metrics) == set(trainee.metrics)
     assert losses[-1] < 0.8 * losses[0]
 
 

@@ -38,7 +38,10 @@ QUICK = TrainSettings(
     save_every=2,
     log_every=1,
     workers=0,
-    phases=(PhaseSettings("boxes", "boxes", PARTS, 3, 2, 3, 1e-3), PhaseSettings("prompts", "prompts", PARTS, 3, 2, 3, 1e-3)),
+    phases=(
+        PhaseSettings(name="boxes", objective="boxes", trained=PARTS, steps=3, scenes=2, questions=3, learning_rate=1e-3),
+        PhaseSettings(name="prompts", objective="prompts", trained=PARTS, steps=3, scenes=2, questions=3, learning_rate=1e-3),
+    ),
 )
 
 
@@ -125,15 +128,15 @@ def test_a_few_steps_lower_the_loss(trainee: SegmenterTrainee) -> None:
     optimizer = torch.optim.AdamW(trainee.model.parameters(), 1e-3)
     losses = []
     for _ in range(14):
-        loss, _ = trainee.loss(QUICK.phases[0], trainee.model, batch)
+        loss, _ = trainee.loss(QUICK.phases[0], batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
     for _ in range(8):  # every kind of prompt, the second round too
-        loss, figures = prompts_loss(trainee.model, batch)
-        assert torch.isfinite(loss) and "box" in figures
+        loss, metrics = prompts_loss(trainee.model, batch)
+        assert torch.isfinite(loss) and "box" in metrics
 
 
 def rows(folder: Path) -> list[tuple[str, str, str]]:

@@ -32,8 +32,18 @@ QUICK = TrainSettings(
     log_every=1,
     workers=0,
     phases=(
-        PhaseSettings("words", "words", ("language_model", "region_encoder.position", "region_encoder.up"), 3, 2, 2, 1e-3),
-        PhaseSettings("stage1", "questions", ("region_encoder",), 3, 2, 2, 1e-3),
+        PhaseSettings(
+            name="words",
+            objective="words",
+            trained=("language_model", "region_encoder.position", "region_encoder.up"),
+            steps=3,
+            scenes=2,
+            questions=2,
+            learning_rate=1e-3,
+        ),
+        PhaseSettings(
+            name="stage1", objective="questions", trained=("region_encoder",), steps=3, scenes=2, questions=2, learning_rate=1e-3
+        ),
     ),
 )
 
@@ -101,7 +111,16 @@ def test_a_phase_is_run_alone_and_goes_on_only_as_what_it_began(tmp_path: Path) 
 
 def test_phases_of_different_precision_follow_one_another_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words, stage1 = (replace(phase, steps=1) for phase in QUICK.phases)
-    tower = PhaseSettings("tower", "tower", ("vision_tower",), 1, 2, 0, 1e-3, precision="bf16")
+    tower = PhaseSettings(
+        name="tower",
+        objective="tower",
+        trained=("vision_tower",),
+        steps=1,
+        scenes=2,
+        questions=0,
+        learning_rate=1e-3,
+        precision="bf16",
+    )
     seen: list[tuple[str, bool]] = []
     inner = region_model.RegionModelTrainee.loss
 
@@ -134,13 +153,13 @@ def test_every_objective_gives_gradients_to_what_it_reads(objective: str, proces
     dataset = ToyDataset(processor, size=2, first=0, questions=2, weights={}, pixels=objective != "words")
     batch = collate([dataset[0], dataset[1]], pad_id=processor.tokenizer.pad_token_id)
     model = GPT4RoIForConditionalGeneration(GPT4RoIConfig.preset("nano"))
-    loss, figures = OBJECTIVES[objective](model, batch)
+    loss, metrics = OBJECTIVES[objective](model, batch)
     loss.backward()
     reached = {name.split(".")[0] for name, each in model.named_parameters() if each.grad is not None and each.grad.any()}
     assert "region_encoder" in reached
     assert ("vision_tower" in reached) == (objective != "words")
     assert ("language_model" in reached) == (objective != "tower")
-    assert all(0 <= value <= 1 for value in figures.values())
+    assert all(0 <= value <= 1 for value in metrics.values())
 
 
 def test_answers_weigh_as_the_root_of_their_length_however_padded(processor: GPT4RoIProcessor) -> None:
@@ -184,7 +203,9 @@ def test_codes_of_kinds_and_colours_are_orthogonal() -> None:
 
 
 def test_the_learning_rate_warms_up_and_decays() -> None:
-    phase = PhaseSettings("p", "words", ("up",), 100, 1, 1, 1.0, warmup=0.1)
+    phase = PhaseSettings(
+        name="p", objective="words", trained=("up",), steps=100, scenes=1, questions=1, learning_rate=1.0, warmup=0.1
+    )
     schedule = replace(QUICK, phases=(phase,)).schedule(phase)
     rates = [schedule.rate(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
@@ -221,7 +242,7 @@ def test_the_shipped_configuration_loads_and_its_phases_follow_the_paper() -> No
         (
             "preset: nano-detector\n"
             "phases: [{name: a, objective: phrases, steps: 1, scenes: 1, questions: 1, learning_rate: 1, rates: {model: 2}}]",
-            "rates are",
+            "phase a: rates are",
         ),
         ("preset: nano\nphases: [{name: a}]", "missing"),
         (
@@ -229,6 +250,19 @@ def test_the_shipped_configuration_loads_and_its_phases_follow_the_paper() -> No
             "called '../a'",
         ),
         ("preset: nano\nsave_every: 0\nphases: []", "save_every is 0"),
+        ("preset: nano\nworkers: -1\nphases: []", "workers is -1"),
+        ("preset: nano\nseed: -1\nphases: []", "seed is -1"),
+        ("preset: nano\nphases: 3", "phases is 3"),
+        ("preset: nano\nphases: [words]", "phases is"),
+        (
+            "preset: nano\nphases: [{name: a, objective: words, steps: 1, scenes: 1, questions: 1, learning_rate: 1}]",
+            "phase a: nothing is trained",
+        ),
+        (
+            "preset: nano\n"
+            "phases: [{name: a, objective: words, steps: 1, scenes: 1, questions: 1, learning_rate: 1, family_weights: {a: no}}]",
+            "phase a: family_weights: the weight of a is False",
+        ),
         (
             "preset: nano\nphases: [{name: a, objective: words, steps: 1, scenes: 1, questions: 1, learning_rate: 2e-5}]",
             "phase a: learning_rate is '2e-5', not a number",
@@ -266,12 +300,12 @@ def test_a_run_that_goes_on_leaves_out_the_batch_at_which_it_diverged(tmp_path: 
 
     def broken(*arguments: Any) -> Any:
         calls.append(1)
-        loss, figures = objective(*arguments)
-        return (loss * float("nan") if len(calls) == 2 else loss), figures
+        loss, metrics = objective(*arguments)
+        return (loss * float("nan") if len(calls) == 2 else loss), metrics
 
     monkeypatch.setitem(OBJECTIVES, "words", broken)
     with pytest.raises(TrainingDiverged, match=r"step 1, on the scenes words/.*without this batch"):
         phases.train(settings, tmp_path, show_progress=False)
     phases.train(settings, tmp_path, show_progress=False)
     assert [(step, bool(loss)) for _, step, loss in losses(tmp_path)] == [("1", True), ("2", False)]
-    assert (tmp_path / "left_out.txt").read_text().count("at which the training diverged") == 2
+    assert (tmp_path / "left_out.txt").read_text().count("where the training diverged") == 2

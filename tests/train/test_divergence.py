@@ -44,7 +44,7 @@ def test_a_spike_stops_the_run_and_the_checkpoint_before_it_is_kept(root: Path, 
     run = job(root, tmp_path, epochs=10, learning_rate=30.0, clip=1e9, warmup=0.6, spike=1.5, save_every=1)
     with pytest.raises(TrainingDiverged, match=r"at step \d+.*on the records toy/"):
         train_on_records(run, show_progress=False)
-    assert run_checkpoints.saved(tmp_path)
+    assert run_checkpoints.checkpoints(tmp_path)
 
 
 def odd_one(root: Path, folder: Path) -> RecordJob:
@@ -68,13 +68,13 @@ def test_a_run_that_goes_on_after_a_spike_leaves_that_batch_out_and_names_its_re
     root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = odd_one(root, tmp_path)
-    with pytest.raises(TrainingDiverged, match=r"leaps to .* on the records odd/28; .*without this batch") as spike:
+    with pytest.raises(TrainingDiverged, match=r"jumps from .* on the records odd/28; .*without this batch") as spike:
         train_on_records(run, show_progress=False)
     step = int(re.findall(r"at step (\d+)", str(spike.value))[0])
     assert 10 < step < 40
     train_on_records(run, show_progress=False)
-    assert (run.folder / "left_out.txt").read_text() == f"odd/28: in the batch of step {step}, at which the training diverged\n"
-    assert f"the batch of step {step} is left out" in caplog.text
+    assert (run.folder / "left_out.txt").read_text() == f"odd/28: in the batch of step {step}, where the training diverged\n"
+    assert f"the batch of step {step} is skipped because the training diverged there" in caplog.text
     with (run.folder / "log.csv").open() as file:
         rows = {int(row["step"]): row for row in csv.DictReader(file)}
     assert sorted(rows) == list(range(1, 41))
@@ -85,11 +85,11 @@ def test_a_run_that_goes_on_after_a_spike_leaves_that_batch_out_and_names_its_re
 def test_a_run_that_diverges_again_and_again_is_refused(root: Path, tmp_path: Path) -> None:
     run = job(root, tmp_path)
     for step in range(9):
-        with pytest.raises(TrainingDiverged, match="without this batch"), Diverged.load(run.folder).noted(step):
+        with pytest.raises(TrainingDiverged, match="without this batch"), Diverged.load(run.folder).recording(step):
             raise TrainingDiverged("the loss is nan", do="lower the learning rate")
     check_ready(run, 1)
     assert Diverged.load(run.folder).steps == tuple(range(9))
-    with pytest.raises(TrainingDiverged, match="lower the learning rate") as last, Diverged.load(run.folder).noted(9):
+    with pytest.raises(TrainingDiverged, match="lower the learning rate") as last, Diverged.load(run.folder).recording(9):
         raise TrainingDiverged("the loss is nan", do="lower the learning rate")
     assert "without this batch" not in str(last.value)
     with pytest.raises(TrainingDiverged, match=r"diverged at 10 batches.*another folder"):
@@ -110,7 +110,7 @@ def test_a_run_that_diverges_again_and_again_is_refused(root: Path, tmp_path: Pa
     ],
 )
 def test_a_spike_is_told_from_the_running_median_once_warm(history: list[float], step: int, loss: float, stops: bool) -> None:
-    guard = LossGuard(factor=5.0, warm=10, losses=history)
+    guard = LossGuard(factor=5.0, warmup_steps=10, losses=history)
     if stops:
         with pytest.raises(TrainingDiverged, match="records a, b"):
             guard.check(step, loss, lambda: ["a", "b"])

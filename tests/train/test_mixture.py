@@ -8,7 +8,7 @@ import pytest
 
 from roi_agent.model.errors import DataNotFound, InvalidSetting
 from roi_agent.model.train.mixture import Mixture, open_parts
-from roi_agent.model.train.reading import Share
+from roi_agent.model.train.reading import ProcessSampler
 from tests.training_sets import write_set
 
 
@@ -66,7 +66,7 @@ def test_processes_share_every_batch_and_going_on_is_an_index(processes: int, mi
     def seen(first: int) -> list[list[int]]:
         """Positions by step, over all processes."""
         shares = [
-            list(Share(steps=range(first, 3), batch=8, micro_batch=micro_batch, processes=processes, process=process))
+            list(ProcessSampler(steps=range(first, 3), batch=8, micro_batch=micro_batch, processes=processes, process=process))
             for process in range(processes)
         ]
         accumulation = 8 // processes // micro_batch

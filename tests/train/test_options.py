@@ -11,7 +11,7 @@ from roi_agent.model.checkpoints.adapt import load_adapted
 from roi_agent.model.errors import CheckpointMismatch, InvalidSetting
 from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
 from roi_agent.model.train.job import RecordJob
-from roi_agent.model.train.plan import make_plan
+from roi_agent.model.train.plan import estimate
 from roi_agent.model.train.readiness import check_fit, check_ready
 from roi_agent.model.train.settings import EvaluationSettings, RecordSettings
 from roi_agent.model.train.starting import Start
@@ -101,8 +101,8 @@ def test_two_processes_with_both_options_give_the_losses_of_one(root: Path, tmp_
         ({"focal_crop": 1}, "focal_crop is 1"),
         ({"image_size": 0}, "image size 0"),
         ({"image_size": 50}, "image size 50"),
-        ({"image_size": 48.0}, r"image size 48\.0"),
-        ({"image_size": "large"}, "image size large"),
+        ({"image_size": 48.0}, r"image_size is 48\.0, not a number"),
+        ({"image_size": "large"}, "image_size is 'large', not a number"),
         ({"image_size": 8192}, "image size 8192"),
         ({"focal_crop": True, "trained": ["projector"]}, "its gate would stay closed"),
     ],
@@ -135,11 +135,11 @@ def test_the_plan_counts_crops_and_the_image_size() -> None:
     settings, config = RecordSettings.load("stage2-7b"), GPT4RoIConfig.preset("gpt4roi-7b")
     none: dict[str, Any] = {}
     plain, crops, masked = (
-        make_plan(replace(settings, **options), config, processes=8)
+        estimate(replace(settings, **options), config, processes=8)
         for options in (none, {"focal_crop": True}, {"mask_pooling": True})
     )
     assert crops.parameters == plain.parameters + config.region_dim and crops.trained == plain.trained + config.region_dim
     assert crops.memory.activations > plain.memory.activations + 1e9
     assert masked == plain
     with pytest.raises(InvalidSetting, match="a multiple of 14"):
-        make_plan(replace(settings, image_size=300), config, processes=8)
+        estimate(replace(settings, image_size=300), config, processes=8)

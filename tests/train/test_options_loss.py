@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from roi_agent.model.data.record_files import open_records
 from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.masks import Mask
 from roi_agent.model.geometry.regions import Region
-from roi_agent.model.gpt4roi.processing import batched
+from roi_agent.model.gpt4roi.region_inputs import RegionInputs
 from roi_agent.model.train.held_out import HeldOut
 from roi_agent.model.train.packed_loss import PackedLoss
 from roi_agent.model.train.packing import prefix_ids
@@ -41,10 +40,8 @@ def test_the_loss_of_packed_rows_is_that_of_the_model_on_each_record(root: Path,
         prompt = processor.render(record.conversation(), record.regions)
         ids, labels = processor.encode(prompt)
         image = records.image(record)
-        boxes, coverage, crops = batched([processor.region_inputs(prompt.regions, image)])
-        given: dict[str, Any] = {"boxes": boxes, "coverage": coverage, "crops": crops}
-        pixels = processor.pixels([image.pixels])
-        output = model(torch.tensor([ids]), pixel_values=pixels, labels=torch.tensor([labels]), **given)
+        pixels, boxes = processor.pixels([image.pixels]), [processor.region_inputs(prompt.regions, image)]
+        output = model(torch.tensor([ids]), pixel_values=pixels, boxes=boxes, labels=torch.tensor([labels]))
         apart += output.loss.item() * sum(label >= 0 for label in labels)
     assert PackedLoss(model)(batch_of(root, processor)).item() == pytest.approx(apart, rel=1e-4)
 
@@ -62,10 +59,10 @@ def test_masks_and_crops_move_the_loss_of_a_model_that_reads_them(root: Path) ->
 def test_without_the_options_masks_change_nothing(root: Path) -> None:
     model, processor = opened()
     batches = [batch_of(root, processor, name) for name in ("masked", "plain")]
-    assert all(each.coverage is None and each.crops is None for each in batches)
+    assert all(each.coverage is None and each.crops is None for batch in batches for each in batch.regions)
     first, second = (PackedLoss(model)(each) for each in batches)
     image = model.encode_image(batches[0].pixels)
-    by_boxes = torch.cat(model.region_encoder.pool(image.maps, batches[0].boxes))
+    by_boxes = torch.cat(model.region_encoder.pool(image.maps, [each.boxes for each in batches[0].regions]))
     assert torch.equal(first, second) and torch.equal(PackedLoss(model)._hidden(batches[0])[1], by_boxes)
 
 
@@ -84,7 +81,8 @@ def test_held_out_records_are_read_with_their_masks_and_crops(root: Path) -> Non
         model, processor = opened(**options)
         held_out = HeldOut(root, EvaluationSettings("masked", records=8), processor, length=2048)
         prompts = held_out._prompts(held_out.records[:2], torch.device("cpu"))
-        assert (prompts["coverage"] is not None, prompts["crops"] is not None) == (bool(options), len(options) == 2)
+        masks, crops = ([getattr(each, name) is not None for each in prompts["boxes"]] for name in ("coverage", "crops"))
+        assert (any(masks), any(crops)) == (bool(options), len(options) == 2)
         found.append(held_out.evaluate(PackedLoss(model), torch.device("cpu")))
     assert len({each.loss for each in found}) == 3 and all(0 <= each.exact <= 1 for each in found)
 
@@ -122,14 +120,12 @@ def test_every_image_has_its_own_coverage_and_crops(root: Path) -> None:
     samples = samples_of(root, processor)
     each = [samples[index] for index in range(4)]
     batch = samples.collate(each)
-    assert batch.coverage is not None and batch.crops is not None
-    assert [tuple(some.shape) for some in batch.coverage] == [(len(boxes), 7, 7) for boxes in batch.boxes]
-    without = [sample.regions.coverage is None for sample in each]
-    assert sorted(without) == [False, False, False, True], "one image has no mask"
-    assert [bool((some == 1).all()) for some in batch.coverage] == without
-    assert all(crops is sample.regions.crops for crops, sample in zip(batch.crops, each, strict=True))
+    assert batch.regions == [sample.regions for sample in each]
+    shapes = [tuple(some.coverage.shape) for some in batch.regions if some.coverage is not None]
+    assert shapes == [(len(some), 7, 7) for some in batch.regions if some.coverage is not None]
+    assert len(shapes) == 3, "one image has no mask"
     moved = batch.to(torch.device("meta"))
-    assert moved.coverage is not None and all(some.is_meta for some in (*moved.boxes, *moved.coverage))
+    assert all(some.boxes.is_meta and (some.coverage is None or some.coverage.is_meta) for some in moved.regions)
 
 
 # ---------------------------------------------------------------- gradients
@@ -151,14 +147,13 @@ def test_with_both_options_every_weight_that_learns_gets_a_gradient(root: Path, 
 
 
 def without_small(batch: Batch) -> Batch:
-    return replace(batch, crops=None)
+    return replace(batch, regions=[replace(each, crops=None) for each in batch.regions])
 
 
 def without_regions(batch: Batch, token: int) -> Batch:
-    none = [each[:0] for each in batch.boxes]
-    coverage = None if batch.coverage is None else [each[:0] for each in batch.coverage]
     ids = batch.ids.masked_fill(batch.ids == token, 20)
-    return replace(batch, ids=ids, boxes=none, coverage=coverage, crops=None, row_regions=[[] for _ in batch.row_regions])
+    none = [RegionInputs(each.boxes[:0]) for each in batch.regions]
+    return replace(batch, ids=ids, regions=none, row_regions=[[] for _ in batch.row_regions])
 
 
 def test_checkpointed_activations_give_the_same_gradients_with_both_options(root: Path) -> None:

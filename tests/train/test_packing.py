@@ -13,10 +13,11 @@ from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.geometry.regions import Box, Region
 from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
-from roi_agent.model.gpt4roi.processing import IGNORE, GPT4RoIProcessor, RegionInputs, normalised_boxes
+from roi_agent.model.gpt4roi.processing import IGNORE, GPT4RoIProcessor, normalised_boxes
+from roi_agent.model.gpt4roi.region_inputs import RegionInputs
 from roi_agent.model.train.packed_loss import PackedLoss
 from roi_agent.model.train.packing import PADDING, Conversation, attention, pack, prefix_ids
-from roi_agent.model.train.samples import Batch, Forms, Sample, Samples, encode_records
+from roi_agent.model.train.samples import Batch, RecordFormat, Sample, Samples, encode_records
 from roi_agent.model.train.settings import RecordSettings
 from tests.small import clip, gpt2, llama, make_model, make_processor, qwen2, resnet
 from tests.training_sets import scene_records
@@ -104,7 +105,7 @@ def test_packing_is_exact_for_other_language_models_and_towers(tower: object, te
     ]
     pixels = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0))
     batch = collated(processor, records, pixels)
-    assert len(batch.ids) == 1 and len(batch.boxes[0]) == 2, "a shared region is pooled once"
+    assert len(batch.ids) == 1 and len(batch.regions[0]) == 2, "a shared region is pooled once"
     apart = [alone(model, processor, record, pixels) for record in records]
     for ours, (theirs, _) in zip(packed_logits(model, batch), apart, strict=True):
         assert (ours - theirs).abs().max() <= 1e-5
@@ -187,7 +188,7 @@ def test_a_batch_counts_its_regions_over_all_images(
         samples.append(Sample(torch.zeros(3, 8, 8), RegionInputs(normalised_boxes(regions, records[0].size_wh)), rows, []))
     batch = Samples.collate(_with(processor), samples)
     assert batch.row_images.tolist() == [0, 1]
-    first = len(batch.boxes[0])
+    first = len(batch.regions[0])
     assert all(region < first for region in batch.row_regions[0]) and min(batch.row_regions[1]) >= first
 
 
@@ -200,7 +201,7 @@ def test_closed_questions_are_read_a_second_time_with_their_options(
     turn = plain.turns[0]
     closed = replace(plain, turns=(replace(turn, options=(turn.answer, "none of these")), RecordTurn("Is it large?", "yes")))
     once, _ = encode_records(processor, prefix, [closed, plain])
-    twice, regions = encode_records(processor, prefix, [closed, plain], Forms(letters=True))
+    twice, regions = encode_records(processor, prefix, [closed, plain], RecordFormat(letters=True))
     assert [each.record_id for each in twice] == [closed.id, closed.id, plain.id]
     assert [twice[0].ids, twice[2].ids] == [each.ids for each in once]
     read = processor.tokenizer.decode(twice[1].ids)
@@ -222,7 +223,7 @@ def test_single_turns_are_read_as_if_each_were_asked_alone(
         RecordTurn("Is it <region1>?", "no"),
     )
     record = replace(scene_records(3, ["colour"], 1)[0], regions=(first, second), turns=asked)
-    apart, regions = encode_records(processor, prefix, [record], Forms(single_turns=True))
+    apart, regions = encode_records(processor, prefix, [record], RecordFormat(single_turns=True))
     alone = [
         encode_records(processor, prefix, [replace(record, regions=(region,), turns=(turn,))])[0][0]
         for region, turn in zip((first, second, first), asked, strict=True)
@@ -230,11 +231,15 @@ def test_single_turns_are_read_as_if_each_were_asked_alone(
     assert [each.ids for each in apart] == [each.ids for each in alone]
     assert [each.regions for each in apart] == [[0], [1], [0]], "a region that two turns name is encoded once"
     assert [each.box for each in regions] == [first.box, second.box]
-    assert encode_records(processor, prefix, [replace(record, turns=asked[:1])], Forms(single_turns=True))[0] == apart[:1]
+    assert encode_records(processor, prefix, [replace(record, turns=asked[:1])], RecordFormat(single_turns=True))[0] == apart[:1]
 
 
 def test_only_the_named_sets_are_read_turn_by_turn() -> None:
+    sets = {"coco-train": 1.0, "vcr-train": 1.0}
     settings = RecordSettings(
-        "nano", ("projector",), {"coco-train": 1.0, "vcr-train": 1.0}, 4, letters=True, single_turns=("coco-train",)
+        model="nano", trained=("projector",), data=sets, batch=4, letters=True, single_turns=("coco-train",)
     )
-    assert Forms.by_part(settings) == {"coco-train": Forms(True, True), "vcr-train": Forms(True, False)}
+    assert RecordFormat.by_part(settings) == {
+        "coco-train": RecordFormat(True, True),
+        "vcr-train": RecordFormat(True, False),
+    }

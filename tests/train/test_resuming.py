@@ -53,12 +53,12 @@ def test_a_killed_training_loses_at_most_what_came_after_the_last_checkpoint(roo
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([*command, "--out", str(folder)], env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
-    while len(run_checkpoints.saved(folder)) < 2 and time.monotonic() < deadline:
+    while len(run_checkpoints.checkpoints(folder)) < 2 and time.monotonic() < deadline:
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    done, kept = len(losses(folder)), int(run_checkpoints.saved(folder)[-1].name.removeprefix("step-"))
+    done, kept = len(losses(folder)), int(run_checkpoints.checkpoints(folder)[-1].name.removeprefix("step-"))
     assert kept <= done <= kept + 2 and done < 16
     whole = tmp_path / "whole"
     for each in (whole, folder):
@@ -97,7 +97,7 @@ def test_a_checkpoint_that_finds_no_room_ends_the_run_and_the_one_before_is_kept
             train_on_records(longer, show_progress=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert [each.name for each in run_checkpoints.saved(longer.folder)] == ["step-00000002"]
+    assert [each.name for each in run_checkpoints.checkpoints(longer.folder)] == ["step-00000002"]
     train_on_records(longer, show_progress=False)
     assert losses(longer.folder) == losses(tmp_path)
 
@@ -105,7 +105,7 @@ def test_a_checkpoint_that_finds_no_room_ends_the_run_and_the_one_before_is_kept
 def test_a_damaged_checkpoint_is_named(root: Path, tmp_path: Path) -> None:
     run = job(root, tmp_path)
     train_on_records(run, show_progress=False)
-    for file in run_checkpoints.saved(tmp_path)[-1].glob("*.distcp"):
+    for file in run_checkpoints.checkpoints(tmp_path)[-1].glob("*.distcp"):
         file.write_bytes(b"")
-    with pytest.raises(CheckpointMismatch, match="step-00000004 cannot be read"):
+    with pytest.raises(CheckpointMismatch, match="step-00000004 is damaged"):
         train_on_records(run, show_progress=False)

@@ -1,13 +1,18 @@
 """Training on records, shared out: the same losses in smaller batches and in two processes, and how processes fail."""
 
+import json
 import os
 import shutil
 import signal
-from dataclasses import replace
+import subprocess
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from roi_agent.model.checkpoints.loading import load_model
 from roi_agent.model.errors import RoiAgentError, TrainingFailed
@@ -83,3 +88,30 @@ def test_a_process_that_dies_ends_the_run_with_its_signal() -> None:
     with pytest.raises(TrainingFailed, match=r"training_failed: a training process ended: signal 9; .*last checkpoint"):
         launch(end_suddenly, processes=2)
     assert [signal.getsignal(each) for each in heard] == handlers  # the launcher leaves its own behind
+
+
+def torchrun(root: Path, folder: Path, *options: str) -> "subprocess.Popen[str]":
+    config = ["train", str(root / "torchrun.yaml"), "--data", str(root), "--from", str(root / "tiny"), "--out", str(folder)]
+    command = [sys.executable, "-m", "torch.distributed.run", *options, "-m", "roi_agent", *config]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.mark.sweep
+def test_processes_of_torchrun_on_one_node_or_two_train_together(root: Path, tmp_path: Path) -> None:
+    one = job(root, tmp_path / "alone", micro_batch=2)
+    train_on_records(one, show_progress=False)
+    values = {name: value for name, value in asdict(one.settings).items() if value is not None}
+    (root / "torchrun.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(values))))
+    store: Any = torch.distributed.TCPStore(  # type: ignore[attr-defined]
+        "localhost", 0, is_master=True, wait_for_workers=False
+    )  # holds a rendezvous of two nodes
+    joined = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{store.port}"]
+    for name, options, count in (("node", ["--standalone", "--nproc-per-node", "2"], 1), ("nodes", joined, 2)):
+        started = [torchrun(root, tmp_path / name, *options) for _ in range(count)]
+        said = [each.communicate() for each in started]
+        assert [each.returncode for each in started] == [0] * count, said
+        assert sum(text.count("the model is in") for text, _ in said) == 1
+        assert losses(tmp_path / name) == pytest.approx(losses(one.folder), abs=1e-4)
+        ours, theirs = weights(one.folder), weights(tmp_path / name)
+        assert all(torch.allclose(ours[key], theirs[key], atol=1e-4) for key in ours)

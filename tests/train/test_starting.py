@@ -2,22 +2,36 @@
 
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import LlamaConfig
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    DINOv3ViTConfig,
+    DINOv3ViTModel,
+    LlamaConfig,
+    PreTrainedModel,
+    SiglipConfig,
+    SiglipImageProcessor,
+    SiglipModel,
+)
 
-from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound
+from roi_agent.model.errors import CheckpointMismatch, InvalidSetting, ModelNotFound, RoiAgentError
 from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.readiness import check_ready
 from roi_agent.model.train.settings import LoraSettings
 from roi_agent.model.train.starting import Start, prepare
-from tests.record_runs import QUICK, make_root, write_bases
-from tests.small import TEXT, clip, make_model
+from tests.record_runs import DEEP, QUICK, make_root, write_bases
+from tests.small import PATCHES, TEXT, clip, gpt2, make_model
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +69,95 @@ def test_bases_become_a_model_whose_new_parts_know_nothing(release: Any, root: P
         replace(start, projector=str(tmp_path / "other.bin")).load()
 
 
+WORDS: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+TOWERS: dict[str, Callable[[], PreTrainedModel]] = {
+    "clip": lambda: CLIPVisionModel(CLIPVisionConfig(**DEEP)),
+    "clip with its text half": lambda: CLIPModel(CLIPConfig(vision_config=DEEP, text_config=WORDS)),
+    "siglip with its text half": lambda: SiglipModel(SiglipConfig(vision_config=DEEP, text_config=WORDS)),
+    "dinov3": lambda: DINOv3ViTModel(DINOv3ViTConfig(**DEEP, num_register_tokens=4)),
+    "shallow": lambda: CLIPVisionModel(CLIPVisionConfig(**{**PATCHES, "num_hidden_layers": 5})),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", TOWERS)
+def test_any_tower_of_patches_becomes_part_of_a_model_that_is_saved_and_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    torch.manual_seed(1)
+    given = TOWERS[name]().eval()
+    start = write_bases(tmp_path, gpt2() if name == "dinov3" else LlamaConfig(**TEXT), monkeypatch, given)
+    model, processor = start.load()
+    pixels = torch.randn(1, 3, 32, 32)
+    tower: Any = getattr(given, "vision_model", given)
+    expected = tower(pixels, output_hidden_states=True).hidden_states
+    found = model.eval().vision_features(pixels, [-2])[0]
+    assert found.shape[1] == model.config.num_image_tokens == 16
+    assert torch.equal(found, expected[-2][:, -16:])
+    inputs = processor(Image.new("RGB", (64, 48)), "What is <region1>?", regions=[[1, 2, 30, 40]])
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    again, _ = Start(str(tmp_path / "model")).load()
+    assert torch.allclose(again.eval()(**inputs).logits, model(**inputs).logits, atol=1e-5)
+
+
+def test_images_are_normalised_as_the_tower_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = write_bases(tmp_path, LlamaConfig(**TEXT), monkeypatch)
+    SiglipImageProcessor(image_mean=[0.1, 0.2, 0.3], image_std=[0.5, 0.5, 0.5]).save_pretrained(tmp_path / "vision")
+    for _, processor in (start.load(), start.description()):
+        assert processor.image_processor.image_mean == [0.1, 0.2, 0.3]
+
+
+def _lose(folder: Path, name: str) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights[name]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def _resize(folder: Path, name: str) -> None:
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights | {name: torch.zeros(3)}, folder / "model.safetensors", {"format": "pt"})
+
+
+HARMS: list[tuple[Callable[[Path, Path], Any], type[RoiAgentError], str]] = [
+    (
+        lambda language, vision: _lose(language, "model.norm.weight"),
+        CheckpointMismatch,
+        "'language'.* missing.*model.norm.weight",
+    ),
+    (lambda language, vision: _resize(language, "model.norm.weight"), CheckpointMismatch, r"model.norm.weight.*\(3,\).*\(24,\)"),
+    (lambda language, vision: _resize(vision, "more.weight"), CheckpointMismatch, "'vision'.* unexpected.*more.weight"),
+    (lambda language, vision: (vision / "model.safetensors").unlink(), ModelNotFound, "no weights in the folder 'vision'"),
+    (lambda language, vision: (vision / "model.safetensors").write_bytes(b"x" * 99), CheckpointMismatch, "'vision'"),
+    (lambda language, vision: _pickled(language, {"a": Path("/")}), CheckpointMismatch, "'language'"),
+    (lambda language, vision: _pickled(language, b"x"), CheckpointMismatch, "'language'"),
+    (lambda language, vision: (vision / "config.json").write_text('{"model_type": "resnet"}'), CheckpointMismatch, "patches"),
+]
+
+
+def _pickled(folder: Path, content: Any) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save(content, folder / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize(("harm", "error", "problem"), HARMS)
+def test_bases_that_do_not_fit_are_refused_by_name(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    harm: Callable[[Path, Path], Any],
+    error: type[RoiAgentError],
+    problem: str,
+) -> None:
+    start = write_bases(tmp_path, LlamaConfig(**TEXT), monkeypatch)
+    harm(tmp_path / "language", tmp_path / "vision")
+    capfd.readouterr()
+    with pytest.raises(error, match=problem) as refused:
+        start.load()
+    assert str(tmp_path) not in str(refused.value)
+    assert capfd.readouterr().err == "", "the error says it all"
+
+
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
@@ -79,7 +182,7 @@ def test_a_part_can_start_anew(root: Path) -> None:
     prepare(model, QUICK, ["region_encoder"])
     other = {name for name, each in model.state_dict().items() if not torch.equal(each, before[name])}
     assert other and all(name.startswith("region_encoder.") for name in other)
-    with pytest.raises(InvalidSetting, match="cannot start anew"):
+    with pytest.raises(InvalidSetting, match="cannot be reset"):
         prepare(model, QUICK, ["language_model"])
 
 
@@ -144,5 +247,5 @@ def test_what_has_no_weights_of_its_own_cannot_be_trained(trained: tuple[str, ..
 def test_adapters_on_one_of_two_tied_tables_are_refused(module: str) -> None:
     tied = make_model(clip, lambda: LlamaConfig(**TEXT, tie_word_embeddings=True))
     settings = replace(QUICK, trained=("region_encoder",), lora=LoraSettings(rank=2, modules=("q_proj", module)))
-    with pytest.raises(InvalidSetting, match="shares its weights"):
+    with pytest.raises(InvalidSetting, match="is tied to the other embedding table"):
         prepare(tied, settings)

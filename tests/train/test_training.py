@@ -17,6 +17,7 @@ from roi_agent.model.data.record_files import open_records, write_records
 from roi_agent.model.domain.domains import NOT_KNOWN
 from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
 from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
+from roi_agent.model.gpt4roi.region_inputs import RegionInputs
 from roi_agent.model.toy.world.scenes import make_scene, render
 from roi_agent.model.train import run_checkpoints
 from roi_agent.model.train.export import training_images
@@ -72,7 +73,7 @@ def test_adapters_are_merged_into_the_result_and_kept_beside_it(root: Path, tmp_
         assert torch.allclose(adapted.state_dict()[name.removeprefix("language_model.")], after[name], atol=1e-6)
     from torch.distributed.checkpoint.filesystem import FileSystemReader
 
-    kept = FileSystemReader(run_checkpoints.saved(tmp_path)[-1]).read_metadata().state_dict_metadata
+    kept = FileSystemReader(run_checkpoints.checkpoints(tmp_path)[-1]).read_metadata().state_dict_metadata
     weights_kept = {name for name in kept if name.startswith("model.")}
     assert not [name for name in weights_kept if "language_model" in name and "lora_" not in name], "what is frozen is not kept"
 
@@ -132,7 +133,9 @@ def test_a_batch_without_regions_gives_every_weight_a_gradient(root: Path) -> No
     model, processor = Start(str(root / "tiny")).load()
     learning = prepare(model, QUICK)
     batch = first_batch(root, processor)
-    none = replace(batch, boxes=[each[:0] for each in batch.boxes], row_regions=[[] for _ in batch.row_regions])
+    none = replace(
+        batch, regions=[RegionInputs(each.boxes[:0]) for each in batch.regions], row_regions=[[] for _ in batch.row_regions]
+    )
     none.ids[none.ids == model.config.region_token_id] = 3
     PackedLoss(model)(none).backward()
     assert all(each.grad is not None for each in learning)

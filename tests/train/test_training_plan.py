@@ -10,7 +10,7 @@ import torch
 from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
 from roi_agent.model.train.config_files import CONFIGS, read_values
 from roi_agent.model.train.mixture import open_parts
-from roi_agent.model.train.plan import count_data, make_plan
+from roi_agent.model.train.plan import count_data, estimate
 from roi_agent.model.train.settings import RecordSettings
 from roi_agent.model.train.speed import peak_flops, peak_of, utilisation
 from roi_agent.model.train.starting import Start
@@ -41,7 +41,7 @@ def test_the_stages_are_those_of_the_paper(size: str) -> None:
 )
 def test_the_large_configurations_fit_the_gpus_that_they_name(name: str, processes: int, gigabytes: int) -> None:
     settings = RecordSettings.load(name)
-    plan = make_plan(settings, GPT4RoIConfig.preset(settings.model), processes=processes)
+    plan = estimate(settings, GPT4RoIConfig.preset(settings.model), processes=processes)
     assert plan.memory.total < gigabytes * 1e9
     assert 7e9 < plan.parameters < 14e9
 
@@ -50,7 +50,7 @@ def test_numbers_of_weights_and_bytes_are_those_of_the_model() -> None:
     config, _ = Start("nano").description()
     model, _ = Start("nano").load()
     settings = replace(RecordSettings.load("nano-boxes"), trained=("region_encoder",))
-    plan = make_plan(settings, config, processes=1)
+    plan = estimate(settings, config, processes=1)
     trained = sum(each.numel() for each in model.region_encoder.parameters())
     assert plan.trained == trained and plan.parameters == model.num_parameters()
     assert plan.memory.gradients == 4 * trained and plan.memory.optimiser == 8 * trained
@@ -87,7 +87,7 @@ def test_a_peak_is_that_of_the_very_gpu_or_unknown(name: str, teraflops: int | N
 def test_sharing_a_model_takes_less_memory_of_each() -> None:
     settings = RecordSettings.load("stage2-7b")
     config = GPT4RoIConfig.preset("gpt4roi-7b")
-    totals = [make_plan(settings, config, processes=number).memory.total for number in (1, 2, 8)]
+    totals = [estimate(settings, config, processes=number).memory.total for number in (1, 2, 8)]
     assert totals[0] > totals[1] > totals[2] and totals[0] > 80e9
 
 

@@ -1,8 +1,8 @@
-"""What a Grounding DINO learns from: phrases and boxes, at every cell of its encoder and every query of its decoder.
+"""The loss of Grounding DINO: phrases and boxes, at every cell of its encoder and every query of its decoder.
 
-The library's own loss leaves the encoder's heads without a gradient: fine for tuning published weights, not for a start from
-nothing. Here every cell near the middle of a thing is told what it is part of and where that ends, as in FCOS; so the encoder
-learns quickly what is worth a query, and the decoder gets useful queries early.
+The library's own loss gives no gradient to the encoder's heads, which suits fine-tuning but not training from scratch. Here every
+cell near the centre of a thing is supervised with its phrase and box, as in FCOS, so the encoder quickly learns to select queries
+and the decoder gets useful ones early.
 """
 
 from typing import Any
@@ -14,16 +14,16 @@ from torch import Tensor
 from torchvision.ops import box_convert, box_iou, generalized_box_iou, generalized_box_iou_loss
 
 from roi_agent.model.toy.samples.phrases import PromptedBatch
-from roi_agent.model.train.task import Figures
+from roi_agent.model.train.task import Metrics
 
 _ALPHA, _GAMMA = 0.25, 2.0  # of the focal loss
-_L1, _GIOU = 5.0, 2.0  # weights of a box's two losses beside that of its tokens, in the loss and in matching
-_MIDDLE = 0.25  # of a thing's sides around its centre: cells there belong to it
-_COARSE = 0.3  # things of at least this longer side, of the image's, belong to the coarser maps
+_L1, _GIOU = 5.0, 2.0  # weights of the two box losses relative to the token loss, in the loss and in matching
+_MIDDLE = 0.25  # of a thing's sides around its centre: cells there are assigned to it
+_COARSE = 0.3  # of the image's side: things with at least this longer side are assigned to the coarser maps
 
 
-def detection_loss(model: Any, batch: PromptedBatch) -> tuple[Tensor, Figures]:
-    """The loss of a `GroundingDinoForObjectDetection`, and figures for the log."""
+def detection_loss(model: Any, batch: PromptedBatch) -> tuple[Tensor, Metrics]:
+    """The loss of a `GroundingDinoForObjectDetection`, and metrics for the log."""
     output = model(pixel_values=batch.pixels, input_ids=batch.ids, attention_mask=batch.mask)
     mask = batch.mask.bool()
     length = batch.ids.shape[1]
@@ -33,11 +33,11 @@ def detection_loss(model: Any, batch: PromptedBatch) -> tuple[Tensor, Figures]:
     for logits, boxes in decoder_outputs(model, output, batch):
         matches = matched(logits[..., :length], boxes, mask, batch)
         loss = loss + set_loss(logits[..., :length], boxes, mask, batch, matches)
-    return loss, _figures(logits[..., :length], boxes, batch, matches, output, cells)
+    return loss, _metrics(logits[..., :length], boxes, batch, matches, output, cells)
 
 
 def decoder_outputs(model: Any, output: Any, batch: PromptedBatch) -> list[tuple[Tensor, Tensor]]:
-    """Logits (B, Q, T') and boxes (B, Q, 4) cxcywh of every decoder layer; the library gives those of the last one only."""
+    """Logits (B, Q, T') and boxes (B, Q, 4) cxcywh of every decoder layer; the library returns only the last ones."""
     found = []
     reference = output.init_reference_points
     for layer in range(model.config.decoder_layers - 1):
@@ -64,13 +64,13 @@ def cell_centres(num_cells: int, *, num_maps: int) -> Tensor:
     return joined
 
 
-Places = list[tuple[Tensor, Tensor]]  # for each image: indices of cells or queries, and of the boxes that they stand for
+Places = list[tuple[Tensor, Tensor]]  # for each image: indices of cells or queries, and of their boxes
 
 
 def dense_targets(batch: PromptedBatch, centres: Tensor) -> Places:
-    """For every image, the cells (M) near the middle of a box, and that box (M); at least the nearest cell of its map.
+    """For every image, the cells (M) near the centre of a box, and that box (M); at least the nearest cell of its map.
 
-    A cell near two middles belongs to the nearer one, measured in units of the box.
+    A cell near two centres is assigned to the nearer one, measured in units of the box.
     """
     coarsest = centres[:, 2].max()
     found: Places = []
@@ -92,7 +92,7 @@ def dense_targets(batch: PromptedBatch, centres: Tensor) -> Places:
 
 @torch.no_grad()
 def matched(logits: Tensor, boxes: Tensor, mask: Tensor, batch: PromptedBatch) -> Places:
-    """One query for each box, of least cost in all (Hungarian matching): queries (K_i) and boxes (K_i) for every image."""
+    """Hungarian matching of queries to boxes: queries (K_i) and boxes (K_i) for every image."""
     found: Places = []
     for image, (truth, tokens) in enumerate(zip(batch.boxes, batch.tokens, strict=True)):
         seen = logits[image][:, mask[image]].float()
@@ -107,9 +107,9 @@ def matched(logits: Tensor, boxes: Tensor, mask: Tensor, batch: PromptedBatch) -
 
 
 def set_loss(logits: Tensor, boxes: Tensor, mask: Tensor, batch: PromptedBatch, places: Places) -> Tensor:
-    """Focal loss of every token at every place, and L1 and GIoU of the boxes at those that stand for one.
+    """Focal loss of every token at every place, plus L1 and GIoU of the boxes at assigned places, per assigned place.
 
-    logits: (B, N, T).  boxes: (B, N, 4) cxcywh.  mask: (B, T) bool.  All of it for each place that stands for a box.
+    logits: (B, N, T).  boxes: (B, N, 4) cxcywh.  mask: (B, T) bool.
     """
     truth = torch.zeros_like(logits, dtype=torch.float32)
     predicted, wanted = [], []
@@ -141,11 +141,10 @@ def _corners(boxes: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _figures(logits: Tensor, boxes: Tensor, batch: PromptedBatch, matches: Places, output: Any, cells: Places) -> Figures:
-    """tokens: of the matched queries' own, the share above one half.  box: share of them with an IoU of 0.5.
+def _metrics(logits: Tensor, boxes: Tensor, batch: PromptedBatch, matches: Places, output: Any, cells: Places) -> Metrics:
+    """Metrics for the log.  tokens: share of the matched queries' tokens above one half.  box: share of these with an IoU of 0.5.
 
-    cell: of the tokens of cells that stand for a thing, the share above one half.  false: the number of other queries in an
-        image with any token above it.
+    cell: share of the assigned cells' tokens above one half.  false: unmatched queries per image with any token above one half.
     """
     length = logits.shape[2]
     encoder = output.enc_outputs_class[..., :length]

@@ -1,8 +1,7 @@
-"""The nano Grounding DINO as something to train: its configuration, its words, and where it starts from."""
+"""The training of the nano Grounding DINO: configuration, vocabulary and initial weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -24,23 +23,23 @@ from roi_agent.model.toy.train.detection_loss import detection_loss
 from roi_agent.model.toy.train.domain import fit_domain
 from roi_agent.model.toy.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.toy.train.trainee import Trainee
-from roi_agent.model.train.task import Figures
+from roi_agent.model.train.task import Metrics
 
-REGION_MODEL = Path(__file__).parents[2] / "nano" / "model.safetensors"  # whose vision tower the detector starts from
+REGION_MODEL = Path(__file__).parents[2] / "nano" / "model.safetensors"  # source of the vision tower
 _KNOWN = "nano knows only the rendered scenes of the toy world"
 _IMAGE_SIZE = 128  # pixels; what the vision tower was trained on
 _TOWER, _BACKBONE = "vision_tower.", "model.backbone.conv_encoder.model."
-# BERT's ids: the architecture knows where phrases end by them.
+# BERT's ids, by which the architecture detects the end of a phrase.
 _FIXED = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]", 1012: ".", 1029: "?"}
 _VOCABULARY = 1152
-_THRESHOLD = 0.4  # from which score on a box counts as found: absent things seldom reach it
+_THRESHOLD = 0.4  # score of a detection; absent things seldom reach it
 
 
 class DetectorTrainee(Trainee):
     """A small Grounding DINO on the trained vision tower of the nano region model."""
 
-    figures = ("tokens", "box", "cell", "false")
-    shown = ("loss", "tokens", "box", "cell")
+    metrics = ("tokens", "box", "cell", "false")
+    bar_metrics = ("loss", "tokens", "box", "cell")
 
     def __init__(self, settings: TrainSettings, folder: Path) -> None:
         self.processor = new_detector_processor()
@@ -49,7 +48,7 @@ class DetectorTrainee(Trainee):
         quieten(self.model)
 
     def dataset(self, phase: PhaseSettings, first: int) -> PromptedDataset:
-        """Scenes with prompts of up to `questions` phrases, or of every word."""
+        """Scenes with prompts of up to `questions` phrases, or of the whole vocabulary."""
         most = 0 if phase.objective == "vocabulary" else phase.questions
         return PromptedDataset(self.processor, size=phase.steps * phase.scenes, first=first, most=most)
 
@@ -57,19 +56,19 @@ class DetectorTrainee(Trainee):
         """Samples -> one batch."""
         return collate_prompted(samples, pad_id=self.processor.tokenizer.pad_token_id)
 
-    def loss(self, phase: PhaseSettings, model: Any, batch: PromptedBatch) -> tuple[Tensor, Figures]:
-        """The detector's loss, whatever the prompts are."""
-        return detection_loss(model, batch)
+    def loss(self, phase: PhaseSettings, batch: PromptedBatch) -> tuple[Tensor, Metrics]:
+        """The detector's loss, the same for all objectives."""
+        return detection_loss(self.model, batch)
 
     def save(self, target: Path) -> None:
-        """Model, processor, and what images the model knows."""
+        """Save model, processor and domain."""
         self.model.eval().save_pretrained(target)
         self.processor.save_pretrained(target)
         fit_domain(known=_KNOWN).save(target)
 
 
 def detector_config() -> GroundingDinoConfig:
-    """Grounding DINO in small: the region model's first three stages, a BERT of two layers, two layers each way."""
+    """A small Grounding DINO: the region model's first three stages, a BERT, an encoder and a decoder of two layers each."""
     backbone = ResNetConfig(embedding_size=32, hidden_sizes=[48, 96, 160], depths=[1, 2, 2], layer_type="basic")
     backbone.set_output_features_output_indices(out_features=["stage2", "stage3"], out_indices=None)
     text = BertConfig(
@@ -99,7 +98,7 @@ def detector_config() -> GroundingDinoConfig:
         decoder_n_points=2,
         dropout=0.0,
         fusion_droppath=0.0,
-        init_std=0.08,  # about 1 / sqrt(d_model): so narrow a model hardly starts to learn at the usual 0.02
+        init_std=0.08,  # about 1 / sqrt(d_model): at the usual 0.02 a model this narrow hardly learns
         disable_custom_kernels=True,
     )
     config.update({"detection_threshold": _THRESHOLD})
@@ -107,7 +106,7 @@ def detector_config() -> GroundingDinoConfig:
 
 
 def new_detector_processor() -> GroundingDinoProcessor:
-    """Images to a fixed square, and a tokenizer that knows whole words of the toy world; all others are [UNK]."""
+    """A processor with square images and a tokenizer of whole toy-world words; all others are [UNK]."""
     size = {"height": _IMAGE_SIZE, "width": _IMAGE_SIZE}
     images = GroundingDinoImageProcessor(size=size, image_mean=OPENAI_CLIP_MEAN, image_std=OPENAI_CLIP_STD)
     named = {**_FIXED, **dict(enumerate(words(), max(_FIXED) + 1))}
@@ -117,7 +116,7 @@ def new_detector_processor() -> GroundingDinoProcessor:
 
 
 def take_tower(model: GroundingDinoForObjectDetection, weights: Path) -> None:
-    """The vision tower of a nano region model becomes the backbone, but for the last stage, which is not used."""
+    """Copy the vision tower of a nano region model to the backbone, without the unused last stage."""
     own = {name for name, _ in (*model.named_parameters(), *model.named_buffers()) if name.startswith(_BACKBONE)}
     with safe_open(weights, "pt") as file:
         names = {_BACKBONE + name.removeprefix(_TOWER): name for name in file.keys() if name.startswith(_TOWER)}  # noqa: SIM118
@@ -127,10 +126,10 @@ def take_tower(model: GroundingDinoForObjectDetection, weights: Path) -> None:
 
 @torch.no_grad()
 def quieten(model: GroundingDinoForObjectDetection) -> None:
-    """Start with scores near 0.05 for everything: text and image states become short vectors that point apart.
+    """Initialise all scores near 0.05, with short, opposite text and image vectors.
 
-    Layer norms end both, so that their product would start with a spread of sqrt(d_model) around zero, and the loss with
-    unlearning that.
+    Both end in layer norms, so their products would start with a standard deviation of sqrt(d_model), which training would have
+    to unlearn.
     """
     apart = (3.0 / model.config.d_model) ** 0.5
     text = model.model.encoder.layers[-1].text_enhancer_layer.layer_norm_after

@@ -1,4 +1,4 @@
-"""What the scenes that a model was trained on look like, so that it can tell other images from them."""
+"""The domain of models of the toy world, fitted to training scenes."""
 
 import io
 from random import Random
@@ -12,16 +12,16 @@ from roi_agent.model.toy.world.art import COLOURS, rim_colour
 from roi_agent.model.toy.world.backgrounds import background
 from roi_agent.model.toy.world.scenes import make_scene, render_image
 
-SCENES = 2000  # that are looked at
+SCENES = 2000  # to fit to
 _SIDES = (128, 800)  # pixels of a scene
-_RATIO = 3  # of a canvas, at most
-_FILLED = 0.5  # of its shorter side, at least
+_RATIO = 3  # maximum aspect ratio of a canvas
+_FILLED = 0.5  # minimum share of its shorter side that the scene fills
 _QUALITY = (60, 95)  # of JPEG
 _JPEG_SIDE = 200  # pixels: smaller scenes lose their colours to JPEG
 
 
 def fit_domain(*, known: str) -> SceneDomain:
-    """The domain of a model of the toy world.  known: what the model knows, in words."""
+    """Fit the domain of a model of the toy world.  known: a description of what the model knows."""
     fills = [list(map(float, colour)) for colour in COLOURS.values()]
     rims = [list(map(float, rim_colour(colour))) for colour in COLOURS.values()]
     images = (seen_scene(TRAINING_SEEDS + number) for number in range(SCENES))  # one at a time: together they take gigabytes
@@ -29,7 +29,7 @@ def fit_domain(*, known: str) -> SceneDomain:
 
 
 def seen_scene(seed: int) -> Image.Image:
-    """A scene as people may have it: of any size, every second on a canvas of another shape, every second as a JPEG."""
+    """A training scene as users may have it: of any size, half on a canvas of another shape, half as a JPEG."""
     rng = Random(f"seen {seed}")
     low, high = _SIDES
     side = round(low * (high / low) ** rng.random())
@@ -40,7 +40,7 @@ def seen_scene(seed: int) -> Image.Image:
 
 
 def _on_canvas(scene: Image.Image, rng: Random) -> Image.Image:
-    """The scene somewhere on a larger ground of the toy world, wide or tall."""
+    """Paste the scene at a random position on a larger background of the toy world, wide or tall."""
     short = round(scene.width / rng.uniform(_FILLED, 1))
     long = round(short * _RATIO ** rng.random())
     width, height = (long, short) if rng.random() < 0.5 else (short, long)

@@ -1,6 +1,6 @@
-"""The training of the nano models: phases one after another, each a task of the one loop.
+"""The training of the nano models in phases, each a task of the training loop.
 
-A run's folder holds a log as CSV, and in `phases/NAME` the checkpoints of each phase: the last one alone, once it is finished.
+A run's folder contains the log as CSV, and in `phases/NAME` the checkpoints of each phase; only the last one of a finished phase.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,8 +23,8 @@ from roi_agent.model.toy.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.toy.train.trainee import Trainee
 from roi_agent.model.train import loop
 from roi_agent.model.train.parameters import freeze_all_but
-from roi_agent.model.train.run_checkpoints import check_same_run, make_room, newest_step, note_run
-from roi_agent.model.train.task import Figures, Task
+from roi_agent.model.train.run_checkpoints import check_same_run, newest_step, record_run, remove_old_checkpoints
+from roi_agent.model.train.task import Metrics, Task
 from roi_agent.model.utils.progress import waiting
 
 # What a preset trains; all others are sizes of the region model.
@@ -35,16 +35,18 @@ TRAINEES: dict[str, Callable[[TrainSettings, Path], Trainee]] = {
 
 
 def train(settings: TrainSettings, folder: Path, *, only: str | None = None, show_progress: bool = True) -> Path:
-    """Run all phases that are not finished in the folder, or only the one named; returns the folder of the final model.
+    """Run all unfinished phases, or only the named one; returns the folder of the final model.
 
-    What a finished phase learned is loaded before the next one begins. Running it again goes on where it stopped.
-    Errors: InvalidSetting for a phase that is not there, or that began with other settings; those of the loop.
+    The weights of finished phases are loaded before the next one begins. The same call resumes an interrupted run.
+    Errors: InvalidSetting for an unknown phase, or one that began with other settings; those of the loop.
     """
     names = [phase.name for phase in settings.phases]
     if only is not None and only not in names:
         raise InvalidSetting(f"there is no phase {only!r}", do=f"choose one of {', '.join(names)}")
     folder.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(cpu=True)
+    if accelerator.num_processes > 1:
+        raise InvalidSetting("the toy world is trained in one process", do="start it without torchrun")
     set_seed(settings.seed)
     trainee = TRAINEES.get(settings.preset, RegionModelTrainee)(settings, folder)
     for phase in settings.phases:
@@ -52,9 +54,9 @@ def train(settings: TrainSettings, folder: Path, *, only: str | None = None, sho
         task = Phase(settings, phase, trainee)
         check_same_run(place, task.described)
         if only in (None, phase.name) or newest_step(place) >= phase.steps:
-            note_run(place, task.described)
+            record_run(place, task.described)
             loop.run(task, place, folder, accelerator, show_progress=show_progress)
-            make_room(place)
+            remove_old_checkpoints(place)
     target = folder / "model"
     with waiting("writing the model", show_progress), without_bars():
         trainee.save(target)
@@ -68,7 +70,7 @@ class Phase(Task):
 
     def __init__(self, settings: TrainSettings, phase: PhaseSettings, trainee: Trainee) -> None:
         self.settings, self.trainee = phase, trainee
-        self.phase, self.figures, self.shown = phase.name, trainee.figures, trainee.shown
+        self.phase, self.metrics, self.bar_metrics = phase.name, trainee.metrics, trainee.bar_metrics
         self.schedule, self.first = settings.schedule(phase), settings.first_scene(phase)
         self.described = {**asdict(phase), "preset": settings.preset, "seed": settings.seed, "first_scene": self.first}
         self.samples, self.collate = trainee.dataset(phase, self.first), trainee.collate
@@ -77,9 +79,9 @@ class Phase(Task):
         groups = parameter_groups(self.module, phase.rates)
         self.optimizer = torch.optim.AdamW(groups, lr=phase.learning_rate, weight_decay=phase.weight_decay, betas=(0.9, 0.98))
 
-    def loss(self, batch: Any) -> tuple[Tensor, Figures]:
-        """What the phase minimises: a mean over the batch."""
-        return self.trainee.loss(self.settings, self.module, batch)
+    def loss(self, batch: Any) -> tuple[Tensor, Metrics]:
+        """The loss of the phase, a mean over the batch."""
+        return self.trainee.loss(self.settings, batch)
 
     def ids(self, places: Sequence[int]) -> list[str]:
         """The scenes, by phase and seed."""
@@ -87,7 +89,7 @@ class Phase(Task):
 
 
 def parameter_groups(model: nn.Module, rates: dict[str, float]) -> list[dict[str, Any]]:
-    """What learns, by its share of the learning rate: that of the first of `rates` that its name starts with, or 1."""
+    """Trained parameters by their share of the learning rate: the first of `rates` that begins their name, or 1."""
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

@@ -1,9 +1,8 @@
-"""GPT4RoI as something to train: its questions about rendered scenes, and the folder that it ends in."""
+"""The training of a nano GPT4RoI on questions about rendered scenes."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -18,14 +17,14 @@ from roi_agent.model.toy.train.objectives import OBJECTIVES
 from roi_agent.model.toy.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.toy.train.tokenizer import train_tokenizer
 from roi_agent.model.toy.train.trainee import Trainee
-from roi_agent.model.train.task import Figures
+from roi_agent.model.train.task import Metrics
 
 
 class RegionModelTrainee(Trainee):
-    """GPT4RoI of a preset, from nothing."""
+    """A GPT4RoI of a preset, trained from scratch."""
 
-    figures = ("exact", "kind_in_box", "colour_in_box", *FAMILY_NAMES)
-    shown = ("loss", "exact", "kind_in_box", "colour_in_box")
+    metrics = ("exact", "kind_in_box", "colour_in_box", *FAMILY_NAMES)
+    bar_metrics = ("loss", "exact", "kind_in_box", "colour_in_box")
 
     def __init__(self, settings: TrainSettings, folder: Path) -> None:
         config = GPT4RoIConfig.preset(settings.preset)
@@ -33,7 +32,7 @@ class RegionModelTrainee(Trainee):
         self.model: GPT4RoIForConditionalGeneration = GPT4RoIForConditionalGeneration(config)
 
     def dataset(self, phase: PhaseSettings, first: int) -> ToyDataset:
-        """Scenes with conversations; without pixels where the objective needs none."""
+        """Scenes with conversations, without pixels if the objective needs none."""
         return ToyDataset(
             self.processor,
             size=phase.steps * phase.scenes,
@@ -49,12 +48,12 @@ class RegionModelTrainee(Trainee):
         """Samples -> one batch."""
         return collate(samples, pad_id=self.processor.tokenizer.pad_token_id)
 
-    def loss(self, phase: PhaseSettings, model: Any, batch: ToyBatch) -> tuple[Tensor, Figures]:
+    def loss(self, phase: PhaseSettings, batch: ToyBatch) -> tuple[Tensor, Metrics]:
         """The loss of the phase's objective."""
-        return OBJECTIVES[phase.objective](model, batch)
+        return OBJECTIVES[phase.objective](self.model, batch)
 
     def save(self, target: Path) -> None:
-        """Model, processor, and what images the model knows."""
+        """Save model, processor and domain."""
         self.model.eval().save_pretrained(target)
         self.processor.save_pretrained(target)
         if self.model.config.domain:
@@ -62,7 +61,7 @@ class RegionModelTrainee(Trainee):
 
 
 def _tokenizer(folder: Path, vocab_size: int) -> PreTrainedTokenizerBase:
-    """The run's tokenizer, trained once: weights mean nothing under another one."""
+    """The tokenizer of the run, trained once: the weights depend on it."""
     if not folder.exists():
         aside = folder.with_name(folder.name + ".part")
         train_tokenizer(vocab_size).save_pretrained(aside)

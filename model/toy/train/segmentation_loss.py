@@ -1,7 +1,7 @@
-"""What the segmenter minimises: focal and dice loss of the masks, and how well it knows their quality.
+"""The loss of the segmenter: focal and dice loss of masks, and the error of predicted IoUs.
 
-One embedding of an image serves several decodings, as SAM was trained (arXiv 2304.02643): first a box or points, then the
-mask that came of it with a point where it is wrong.
+An image is encoded once and decoded several times, as in the training of SAM (arXiv 2304.02643): first from a box or points, then
+from the resulting mask with a corrective point.
 """
 
 from typing import Any
@@ -11,28 +11,28 @@ from torch import Tensor
 from torch.nn.functional import interpolate, mse_loss, sigmoid
 
 from roi_agent.model.toy.samples.prompts import POINTS, PointedBatch
-from roi_agent.model.train.task import Figures
+from roi_agent.model.train.task import Metrics
 
-_FOCAL, _QUALITY = 20.0, 1.0  # weights beside dice
+_FOCAL, _QUALITY = 20.0, 1.0  # weights relative to dice
 _GAMMA = 2.0
-_ANY = 0.1  # how often one of several masks learns that is not the best: none is left behind
-_REFINED = 0.3  # of the steps have a second round
-_ROUGH = 0.5  # of the second rounds start from a rough mask that is given, not from the first round's
-_MASK_LOGIT = 10.0  # a mask that is given counts as this sure
-_SHIFT = 3  # pixels of the low resolution by which a rough mask is off at most
+_ANY = 0.1  # probability that a random mask is trained instead of the best, so that none is neglected
+_REFINED = 0.3  # share of steps with a second round
+_ROUGH = 0.5  # share of second rounds that start from a given rough mask, not from the first round's
+_MASK_LOGIT = 10.0  # logit of a given mask
+_SHIFT = 3  # maximum shift of a rough mask, in low-resolution pixels
 
 Prompts = dict[str, Tensor]
 
 
-def boxes_loss(model: Any, batch: PointedBatch) -> tuple[Tensor, Figures]:
+def boxes_loss(model: Any, batch: PointedBatch) -> tuple[Tensor, Metrics]:
     """Masks from boxes alone."""
     embeddings = model.vision_encoder(batch.pixels).last_hidden_state
     loss, iou, _ = decoded_loss(model, embeddings, {"input_boxes": batch.boxes}, batch.masks, several=_chance(0.5))
     return loss, {"box": iou}
 
 
-def prompts_loss(model: Any, batch: PointedBatch) -> tuple[Tensor, Figures]:
-    """Masks from a box, from one point, and now and then from several, from both, or from a mask."""
+def prompts_loss(model: Any, batch: PointedBatch) -> tuple[Tensor, Metrics]:
+    """Masks from a box, from one point, and sometimes from several points, from both, or from a mask."""
     embeddings = model.vision_encoder(batch.pixels).last_hidden_state
     box, box_iou, logits = decoded_loss(model, embeddings, {"input_boxes": batch.boxes}, batch.masks, several=_chance(0.25))
     name, prompts, several = _pointing(batch)
@@ -41,11 +41,11 @@ def prompts_loss(model: Any, batch: PointedBatch) -> tuple[Tensor, Figures]:
         prompts = {"input_points": torch.cat([prompts["input_points"], nowhere], 1)}
         prompts["input_labels"] = torch.ones(prompts["input_points"].shape[:3], dtype=torch.long, device=nowhere.device)
     pointing, iou, _ = decoded_loss(model, embeddings, prompts, batch.masks, several=several)
-    loss, figures = box + pointing, {"box": box_iou, name: iou}
+    loss, metrics = box + pointing, {"box": box_iou, name: iou}
     if _chance(_REFINED):
-        refined, figures["refined"] = _second_round(model, embeddings, batch, logits)
+        refined, metrics["refined"] = _second_round(model, embeddings, batch, logits)
         loss = loss + refined
-    return loss, figures
+    return loss, metrics
 
 
 def decoded_loss(
@@ -53,9 +53,9 @@ def decoded_loss(
 ) -> tuple[Tensor, float, Tensor]:
     """Decode prompts and compare: the loss, the mean IoU of the masks chosen by the model's own score, and their logits.
 
-    embeddings: (B, C, h, w).  prompts: what the model's forward takes, for the P things of masks first; prompts after them
-    point at nothing, and only their scores learn: an IoU of zero.  masks: (B, P, S, S) uint8 coverage.
-    several: three masks for each prompt, of which the best learns; else the one.  Logits: (B, P, 4h, 4w), detached.
+    embeddings: (B, C, h, w).  prompts: arguments of the model's forward, for the P things of masks first; later prompts point at
+    nothing, and train only predicted IoUs of zero.  masks: (B, P, S, S) uint8 coverage.
+    several: predict three masks per prompt and train the best one; else one mask.  Logits: (B, P, 4h, 4w), detached.
     """
     output = model(image_embeddings=embeddings, multimask_output=several, **prompts)
     logits, scores = output.pred_masks.float(), output.iou_scores.float()
@@ -82,7 +82,7 @@ def mask_ious(masks: Tensor, others: Tensor) -> Tensor:
 
 
 def _pointing(batch: PointedBatch) -> tuple[str, Prompts, bool]:
-    """What this step asks beside boxes: its name in the log, the prompts, and whether for several masks."""
+    """The prompts of this step besides boxes: their name in the log, the prompts, and whether to predict several masks."""
     draw = torch.rand(()).item()
     count = 1 if draw < 0.65 else int(torch.randint(2, POINTS + 1, ()).item())
     prompts = {"input_points": batch.points[:, :, :count], "input_labels": batch.labels[:, :, :count]}
@@ -94,7 +94,7 @@ def _pointing(batch: PointedBatch) -> tuple[str, Prompts, bool]:
 
 
 def _second_round(model: Any, embeddings: Tensor, batch: PointedBatch, logits: Tensor) -> tuple[Tensor, float]:
-    """Half of the prompts again, each with a mask: a rough one alone, or the first round's with a point where it is wrong."""
+    """Repeat half of the prompts, each with a mask: a rough one alone, or the first round's with a corrective point."""
     count = max(1, batch.masks.shape[1] // 2)
     truth = interpolate(batch.masks[:, :count].float() / 255, logits.shape[-2:], mode="area").flatten(0, 1)[:, None]
     if _chance(_ROUGH):
@@ -136,7 +136,7 @@ def _focal(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def _dice(logits: Tensor, truth: Tensor) -> Tensor:
-    """1 minus twice what both share over what each has."""
+    """The dice loss of each mask."""
     inside = sigmoid(logits)
     shared, sizes = (inside * truth).sum((-1, -2)), inside.sum((-1, -2)) + truth.sum((-1, -2))
     return 1 - (2 * shared + 1) / (sizes + 1)

@@ -1,8 +1,7 @@
-"""The nano SAM as something to train: its configuration, its processor, and where it starts from."""
+"""The training of the nano SAM: configuration, processor and initial weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from roi_agent.model.toy.train.domain import fit_domain
 from roi_agent.model.toy.train.segmentation_loss import boxes_loss, prompts_loss
 from roi_agent.model.toy.train.settings import PhaseSettings, TrainSettings
 from roi_agent.model.toy.train.trainee import Trainee
-from roi_agent.model.train.task import Figures
+from roi_agent.model.train.task import Metrics
 
 _KNOWN = "nano knows only the rendered scenes of the toy world"
 _IMAGE_SIZE, _PATCH_SIZE = 128, 8  # pixels
@@ -29,10 +28,10 @@ _ENCODER_WIDTH, _WIDTH = 128, 96  # an image is encoded once, and decoded for ev
 
 
 class SegmenterTrainee(Trainee):
-    """A small SAM, from nothing."""
+    """A small SAM, trained from scratch."""
 
-    figures = ("box", "point", "points", "both", "refined")
-    shown = ("box", "point")
+    metrics = ("box", "point", "points", "both", "refined")
+    bar_metrics = ("box", "point")
 
     def __init__(self, settings: TrainSettings, folder: Path) -> None:
         self.processor = new_segmenter_processor()
@@ -46,19 +45,19 @@ class SegmenterTrainee(Trainee):
         """Samples -> one batch."""
         return collate_pointed(samples)
 
-    def loss(self, phase: PhaseSettings, model: Any, batch: PointedBatch) -> tuple[Tensor, Figures]:
-        """From boxes alone, or from prompts of every kind; the figures are IoUs of the masks that the model thinks best."""
-        return (boxes_loss if phase.objective == "boxes" else prompts_loss)(model, batch)
+    def loss(self, phase: PhaseSettings, batch: PointedBatch) -> tuple[Tensor, Metrics]:
+        """The loss from boxes alone, or from all kinds of prompts; metrics are IoUs of the masks with the best predicted IoU."""
+        return (boxes_loss if phase.objective == "boxes" else prompts_loss)(self.model, batch)
 
     def save(self, target: Path) -> None:
-        """Model, processor, and what images the model knows."""
+        """Save model, processor and domain."""
         self.model.eval().save_pretrained(target)
         self.processor.save_pretrained(target)
         fit_domain(known=_KNOWN).save(target)
 
 
 def segmenter_config() -> SamConfig:
-    """SAM in small: 16 x 16 patches through four layers, every second of them in windows; masks of 64 x 64."""
+    """A small SAM: 16 x 16 patches, four layers with windows in every second one, masks of 64 x 64."""
     vision = SamVisionConfig(
         hidden_size=_ENCODER_WIDTH,
         output_channels=_WIDTH,
@@ -71,7 +70,7 @@ def segmenter_config() -> SamConfig:
         window_size=8,
         global_attn_indexes=[1, 3],
         num_pos_feats=_WIDTH // 2,
-        initializer_range=0.06,  # about 1 / sqrt(width) / 1.5: at the usual 1e-10 nothing ever starts to learn
+        initializer_range=0.06,  # about 1 / sqrt(width) / 1.5: at the usual 1e-10 the model never learns
     )
     prompts = SamPromptEncoderConfig(hidden_size=_WIDTH, image_size=_IMAGE_SIZE, patch_size=_PATCH_SIZE)
     decoder = SamMaskDecoderConfig(hidden_size=_WIDTH, mlp_dim=192, num_attention_heads=4, iou_head_hidden_dim=96)
@@ -80,10 +79,10 @@ def segmenter_config() -> SamConfig:
 
 @torch.no_grad()
 def new_segmenter() -> SamModel:
-    """A model that can learn: places at a scale that keeps neighbours alike, and tokens that differ.
+    """A model initialised for training: smooth position encodings and distinct tokens.
 
-    transformers draws both for weights that are loaded anyway: places so fine that neighbouring points have nothing in
-    common, tokens so short that they are all one.
+    transformers initialises both for weights to be loaded: positions at a scale at which neighbouring points are unrelated,
+    and tokens so small that they are nearly equal.
     """
     model = SamModel(segmenter_config())
     model.shared_image_embedding.positional_embedding.normal_(std=1.0)
@@ -97,7 +96,7 @@ def new_segmenter() -> SamModel:
 
 
 def new_segmenter_processor() -> SamProcessor:
-    """Images to a fixed square, the longer side fitted and the rest padded."""
+    """A processor that fits the longer side to a fixed square and pads the rest."""
     masks = 4 * _IMAGE_SIZE // _PATCH_SIZE
     images = SamImageProcessor(
         size={"longest_edge": _IMAGE_SIZE},

@@ -1,4 +1,4 @@
-"""The nano models' tokenizer, learned from the toy world's own sentences: nearly every word is one token."""
+"""The tokenizer of the nano models, trained on sentences of the toy world: nearly every word is one token."""
 
 from collections.abc import Iterator
 from random import Random
@@ -9,12 +9,12 @@ from transformers import PreTrainedTokenizerFast
 from roi_agent.model.toy.questions.questions import FAMILY_NAMES, TRAINING_SEEDS, make_example
 from roi_agent.model.toy.world.scenes import make_scene
 
-# The order fixes the ids that the nano preset names.
+# The order determines the ids in the nano preset.
 _SPECIAL = ("<pad>", "<s>", "</s>", "<im_patch>", "<bbox>", "<im_start>", "<im_end>", "<user>", "<assistant>")
 
 
 def train_tokenizer(vocab_size: int, *, num_scenes: int = 3000) -> PreTrainedTokenizerFast:
-    """Byte-level BPE in lower case, every digit its own token, so that handles of any number can be read."""
+    """Train a lower-case byte-level BPE with single-digit tokens, so that handles of any number can be read."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -1,4 +1,4 @@
-"""What a training of phases needs to know of whatever it trains."""
+"""The interface of models that are trained in phases."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,31 +9,31 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from roi_agent.model.toy.train.settings import PhaseSettings
-from roi_agent.model.train.task import Figures
+from roi_agent.model.train.task import Metrics
 
 
 class Trainee(ABC):
-    """A model, the samples it learns from, and how it is judged and kept.
+    """A model with its samples, loss and export.
 
-    figures: names of the log's columns beside the loss.  shown: those of them that stand behind the progress bar.
+    metrics: columns of the log besides the loss.  bar_metrics: those shown in the progress bar.
     """
 
     model: nn.Module
-    figures: tuple[str, ...]
-    shown: tuple[str, ...]
+    metrics: tuple[str, ...]
+    bar_metrics: tuple[str, ...]
 
     @abstractmethod
     def dataset(self, phase: PhaseSettings, first: int) -> Dataset[Any]:
-        """All samples of a phase in order, each determined by its index; the first is scene `first` of training."""
+        """The samples of a phase in order, determined by index; the first is training scene `first`."""
 
     @abstractmethod
     def collate(self, samples: Sequence[Any]) -> Any:
         """Samples -> one batch."""
 
     @abstractmethod
-    def loss(self, phase: PhaseSettings, model: Any, batch: Any) -> tuple[Tensor, Figures]:
-        """What the phase minimises, with figures for the log."""
+    def loss(self, phase: PhaseSettings, batch: Any) -> tuple[Tensor, Metrics]:
+        """The loss of a phase, with metrics for the log."""
 
     @abstractmethod
     def save(self, target: Path) -> None:
-        """Write the trained model as users load it."""
+        """Write the trained model in the format that users load."""
