@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
-from roi_agent.model.domain.domains import OUTSIDE, is_verdict
+from roi_agent.model.domain.notes import DomainNote
 from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, TooManyRegions
 from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import MAX_REGIONS, Region
@@ -58,11 +58,12 @@ class Asked:
     @property
     def outside(self) -> bool:
         """Whether the image is none of those that the region model knows."""
-        return self.answer.in_domain is False or any(note.startswith(OUTSIDE) for note in self.answer.notes)
+        return self.answer.in_domain is False or any(isinstance(note, DomainNote) and note.outside for note in self.answer.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        answer = self.answer.to_dict() | {"regions": [region.to_dict() for region in self.regions], "notes": list(self.notes)}
+        regions, notes = [region.to_dict() for region in self.regions], list(map(str, self.notes))
+        answer = self.answer.to_dict() | {"regions": regions, "notes": notes}
         look = {"text": self.first_look.text, "confidence": self.first_look.confidence} if self.first_look else None
         told = {"crop": self.crop, "first_look": look, "outside": self.outside}
         return {"question": self.question, "image": self.image, **answer, **told}
@@ -121,8 +122,8 @@ def ask(
         again = _sure(model.ask(crop.image, question, placed, **decoding))
     if again.confidence > answer.confidence:
         # Whether the image is one that the model knows is told by the whole of it.
-        notes = [note for note in again.notes if not is_verdict(note)]
-        notes += [note for note in answer.notes if is_verdict(note)]
+        notes = [note for note in again.notes if not isinstance(note, DomainNote)]
+        notes += [note for note in answer.notes if isinstance(note, DomainNote)]
         again = replace(again, regions=chosen, notes=tuple(notes), in_domain=answer.in_domain)
         assert crop.box is not None
         return Asked(question, again, seen.name, chosen, ",".join(f"{value:g}" for value in crop.box.xyxy), answer)

@@ -65,7 +65,7 @@ class Detection:
             "phrases": list(self.phrases),
             "threshold": self.threshold,
             "best_scores": self.best_scores,
-            "notes": list(self.notes),
+            "notes": list(map(str, self.notes)),
             "in_domain": self.in_domain,
             "unknown": list(self.unknown),
             "others": list(self.others),

@@ -46,7 +46,8 @@ class Segmentation:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; a region has the keys that `parse_regions` reads."""
-        return {"image": self.image, "regions": [region.to_dict() for region in self.regions], "notes": list(self.notes)}
+        regions = [region.to_dict() for region in self.regions]
+        return {"image": self.image, "regions": regions, "notes": list(map(str, self.notes))}
 
     def sentence(self) -> str:
         """For example: 1 mask in image1: region3 (from region1, 2381 px, 0.95)."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from roi_agent.agent.middleware import record_reply
 from roi_agent.agent.running import Run
-from roi_agent.model.domain.domains import without_repeats
+from roi_agent.model.domain.notes import without_repeats
 from roi_agent.model.errors import UserError, all_errors
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.protocol.answers import Answer

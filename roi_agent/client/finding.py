@@ -8,6 +8,7 @@ from PIL import Image
 
 from roi_agent.client.connection import Connection
 from roi_agent.model.detection.detector import Candidates
+from roi_agent.model.domain.notes import received
 from roi_agent.model.images.loading import LoadedImage, load_image
 from roi_agent.model.segmentation.segmenter import Prompt, ScoredMask
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
@@ -74,7 +75,7 @@ class RemoteSegmenter:
 
     def notes(self, image: LoadedImage) -> tuple[str, ...]:
         """What the reader of masks of this image should know."""
-        return tuple(self._masks(image, {"prompts": []}).notes)
+        return received(self._masks(image, {"prompts": []}).notes)
 
     def _masks(self, image: LoadedImage, body: dict[str, Any]) -> MasksResponse:
         return MasksResponse.model_validate(self._connection.post("/segment/masks", image, body))

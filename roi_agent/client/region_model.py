@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from roi_agent.client.connection import Connection, coded_errors
+from roi_agent.model.domain.notes import received
 from roi_agent.model.errors import Cancelled, ServerUnreachable
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.images.loading import LoadedImage
@@ -145,7 +146,7 @@ class _RemoteStream(AnswerStream):
             regions=tuple(self._regions),
             usage=usage,
             timing=Timing(**roi["timing"]),
-            notes=tuple(roi["notes"]),
+            notes=received(roi["notes"]),
             finish=self._end["finish_reason"],
             tokens=tuple(tokens),
             in_domain=roi.get("in_domain"),

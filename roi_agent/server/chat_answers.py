@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, get_args
 
-from roi_agent.model.domain.domains import OUTSIDE
+from roi_agent.model.domain.notes import DomainNote
 from roi_agent.model.protocol.answers import Answer
 from roi_agent.model.utils.messages import escaped
 from roi_agent.server import faults
@@ -35,7 +35,7 @@ def choice_of(index: int, answer: Answer, notes: tuple[str, ...]) -> ChatChoice:
 
 def warning_of(answer: Answer) -> str:
     """What the text of an answer says of an image that the model does not know: many clients drop `roi`."""
-    return "".join(f"{NOTE}{note}." for note in answer.notes if note.startswith(OUTSIDE))
+    return "".join(f"{NOTE}{note}." for note in answer.notes if isinstance(note, DomainNote) and note.outside)
 
 
 def usage_of(answers: Sequence[Answer]) -> ChatUsage:

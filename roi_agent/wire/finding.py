@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Discriminator, Field, Tag
 
 from roi_agent.model.detection.detector import MAX_PHRASES, Candidates
+from roi_agent.model.domain.notes import received
 from roi_agent.model.geometry.masks import Mask
 from roi_agent.model.segmentation.segmenter import Prompt, ScoredMask
 from roi_agent.wire.regions import ImageName, Number, Regions, Text, Wire, WireMask, WireRegion, text_or_list
@@ -113,7 +114,7 @@ class WireCandidates(Wire):
         """As a detector in this process gives them.  phrases: their number."""
         boxes, scores = np.array(self.boxes, np.float64), np.array(self.scores, np.float64)
         return Candidates(
-            boxes.reshape(-1, 4), scores.reshape(-1, phrases), tuple(self.unknown), tuple(self.notes), self.in_domain
+            boxes.reshape(-1, 4), scores.reshape(-1, phrases), tuple(self.unknown), received(self.notes), self.in_domain
         )
 
 

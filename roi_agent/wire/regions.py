@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from roi_agent.model.domain.notes import received
 from roi_agent.model.errors import RequestTooLarge
 from roi_agent.model.geometry.regions import MAX_REGIONS, Region
 from roi_agent.model.protocol.answers import MAX_NEW_TOKENS, Answer, AnswerToken, Choice, Decoding, Timing, Usage
@@ -212,7 +213,7 @@ def answer_of(wire: dict[str, Any], regions: tuple[Region, ...]) -> Answer:
         regions=regions,
         usage=Usage(**wire["usage"]),
         timing=Timing(**wire["timing"]),
-        notes=tuple(wire["notes"]),
+        notes=received(wire["notes"]),
         finish=wire["finish"],
         tokens=tokens,
         in_domain=wire.get("in_domain"),
@@ -230,7 +231,7 @@ def choice_of(wire: dict[str, Any], regions: tuple[Region, ...]) -> Choice:
         regions=regions,
         usage=Usage(**wire["usage"]),
         timing=Timing(**wire["timing"]),
-        notes=tuple(wire["notes"]),
+        notes=received(wire["notes"]),
         in_domain=wire.get("in_domain"),
     )
 
