@@ -11,13 +11,15 @@ from torchvision.ops import batched_nms
 
 from roi_agent.model.detection.detector import Candidates, PhraseDetector, TransformersDetector, candidates_of, parse_phrases
 from roi_agent.model.detection.original import as_detector
-from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, RoiAgentError
+from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid
+from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
 from roi_agent.model.utils.messages import escaped
 from roi_agent.tools.exchange import region_items
-from roi_agent.tools.finds import as_item, name_of, returned, score_of, usable
+from roi_agent.tools.finds import as_item, name_of, returned, score_of, unusable, usable_regions
 from roi_agent.tools.models import failures_of
+from roi_agent.tools.new_regions import parse_new_regions
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, Workspace
 
@@ -159,16 +161,15 @@ def detect_in(
             _by_phrases(each, _as_whole(candidates, each, finder), asked, level, overlap)
             for each, candidates in zip(seen, found, strict=True)
         ]
-    _check_drafts(seen, drafts)
     cancellation.check("detecting")
     return [draft.keep(workspace, each, asked, max_regions) for each, draft in zip(seen, drafts, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """What was found in one image, not yet in the workspace: items for `add_regions`, the best first."""
+    """What was found in one image, checked against it but not yet in the workspace, the best first."""
 
-    items: Any
+    regions: Sequence[Region]
     threshold: float
     best_scores: dict[str, float]
     notes: tuple[str, ...] = ()
@@ -177,12 +178,11 @@ class _Draft:
     in_domain: bool | None = None
 
     def keep(self, workspace: Workspace, image: WorkspaceImage, phrases: tuple[str, ...], max_regions: int) -> Detection:
-        items, notes = self.items, [*image.image.notes, *self.notes]
-        if len(items) > max_regions:
-            notes.append(f"{len(items) - max_regions} more were left out: at most {max_regions} are kept")
-            items = items[:max_regions]
-        prompt = " . ".join(phrases) or None
-        regions = workspace.add_regions(items, image=image, source="detect", prompt=prompt, same_iou=_SAME)
+        notes = [*image.image.notes, *self.notes]
+        if (left_out := len(self.regions) - max_regions) > 0:
+            notes.append(f"{left_out} more were left out: at most {max_regions} are kept")
+        prompt, best = " . ".join(phrases) or None, self.regions[:max_regions]
+        regions = workspace.keep_regions(best, image=image, source="detect", prompt=prompt, same_iou=_SAME)
         notes += _joined(set(phrases) - {region.label for region in regions})
         told: dict[str, Any] = {"in_domain": self.in_domain, "unknown": self.unknown, "others": self.others}
         return Detection(image.name, regions, phrases, self.threshold, self.best_scores, tuple(dict.fromkeys(notes)), **told)
@@ -198,11 +198,11 @@ def _by_phrases(image: WorkspaceImage, found: Candidates, phrases: tuple[str, ..
     usable = (top >= threshold) & (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
     boxes, labels, top = boxes[usable], labels[usable], top[usable]
     kept = batched_nms(torch.from_numpy(boxes), torch.from_numpy(top), torch.from_numpy(labels), overlap).tolist()
-    items = [{"box": boxes[i].tolist(), "label": phrases[labels[i]], "score": float(top[i])} for i in kept]
+    regions = [Region("region1", Box(*boxes[i].tolist()), phrases[labels[i]], float(top[i])) for i in kept]
     unknown = [phrase for phrase in found.unknown if not _JOINT.search(phrase)]
     notes = (*found.notes, *(f"the detector never learned a word of {phrase!r}" for phrase in unknown))
     scored = dict(zip(phrases, map(float, best), strict=True))
-    return _Draft(items, threshold, scored, notes, found.unknown, in_domain=found.in_domain)
+    return _Draft(regions, threshold, scored, notes, found.unknown, in_domain=found.in_domain)
 
 
 def _as_whole(found: Candidates, image: WorkspaceImage, finder: PhraseDetector) -> Candidates:
@@ -224,14 +224,15 @@ def _by_function(
     cancellation.check("detecting")
     found, level = region_items(returned(function, image.pixels.copy(), phrases)), threshold or 0.0
     if not isinstance(found, list):
-        return _Draft(found, 0.0, {})
+        with unusable(image.name):
+            return _Draft(parse_new_regions(found, size_wh=image.size_wh), 0.0, {})
     # A score that is not a number stays, to be told with the rest of what cannot be.
     items = sorted((item for item in map(as_item, found)), key=score_of, reverse=True)
     wanted = [item for item in items if not phrases or name_of(item) in (None, *phrases) or any(map(_is_generic, phrases))]
     best = {phrase: max((score_of(item) for item in wanted if _is(item, phrase)), default=0.0) for phrase in phrases}
     passed = [item for item in items if not score_of(item) < level]
     others = [_sendable(str(name_of(item))) for item in passed if not any(item is each for each in wanted)]
-    kept, notes = usable([item for item in wanted if not score_of(item) < level], image.name, image.size_wh)
+    kept, notes = usable_regions([item for item in wanted if not score_of(item) < level], image.name, image.size_wh)
     if others:
         names = tuple(dict.fromkeys(others))
         # Notes reach the answer of an agent as doubts; labels are a stranger's text, and do not.
@@ -260,17 +261,6 @@ def _joined(phrases: Iterable[str]) -> Iterator[str]:
         if _JOINT.search(phrase):
             parted = " . ".join(filter(None, _JOINT.split(phrase)))
             yield f'"{phrase}" is looked for as one thing: to look for several, part them with full stops, "{parted}"'
-
-
-def _check_drafts(images: Sequence[WorkspaceImage], drafts: Sequence[_Draft]) -> None:
-    """Try everything in a workspace that is thrown away, so that a fault in the last image undoes nothing."""
-    for image, draft in zip(images, drafts, strict=True):
-        trial = Workspace()
-        try:
-            trial.add_regions(draft.items, image=trial.add_image(image.image))
-        except RoiAgentError as error:
-            problem = f"the detector's regions in {image.name} cannot be used: {error.problem}"
-            raise ModelOutputInvalid(problem, do=error.do) from None
 
 
 def _described(region: Region) -> str:

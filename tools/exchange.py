@@ -18,7 +18,8 @@ from roi_agent.model.geometry.boxes import FORMATS, UNITS
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.utils.messages import escaped
 from roi_agent.tools.coco_document import OURS, CocoDocument
-from roi_agent.tools.workspace import MAX_NAMES, Workspace
+from roi_agent.tools.new_regions import MAX_NAMES, parse_new_regions
+from roi_agent.tools.workspace import Workspace
 
 if TYPE_CHECKING:
     from supervision import Detections
@@ -184,12 +185,11 @@ def add_coco(
         raise TooManyRegions(f"{len(coco.annotations)} annotations are too many", do="start another workspace")
     opened, notes = coco.open_images(images), list[str]()
     items = coco.items({id: image.size_wh for id, image in opened.items()}, notes)
-    draft = Workspace()  # finds every fault before the workspace is touched
-    for id, found in items.items():
-        draft.add_regions(found, image=draft.add_image(opened[id]), source=source)
+    # Everything is checked before the workspace is touched.
+    parsed = {id: parse_new_regions(found, size_wh=opened[id].size_wh) for id, found in items.items()}
     added: list[Region] = []
-    for id, found in items.items():
-        added += workspace.add_regions(found, image=workspace.add_image(opened[id]), source=source)
+    for id, found in parsed.items():
+        added += workspace.keep_regions(found, image=workspace.add_image(opened[id]), source=source)
     regions = AddedRegions(added)
     regions.notes = tuple(notes)
     return regions

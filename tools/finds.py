@@ -1,7 +1,8 @@
 """What a detector of the user's own returns, made usable: each find by itself, so that a bad one does not cost the others."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from numbers import Real
 from typing import Any
 
@@ -9,14 +10,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from roi_agent.model.errors import ModelOutputInvalid, UserError
+from roi_agent.model.errors import ModelOutputInvalid, RoiAgentError, UserError
 from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.masks import Mask
 from roi_agent.model.geometry.regions import Region, parse_regions
 from roi_agent.tools.models import failures_of
+from roi_agent.tools.new_regions import check_unnamed
 
 _OVER = 1.0  # pixels over the edge: rounding of detectors that work in other sizes
 _INSIDE = 0.5  # of soft masks
+_FIELDS = ("box", "label", "score", "source", "prompt", "image", "parent", "mask")  # of a region, without its name
 
 Item = dict[str, Any]
 
@@ -36,7 +39,7 @@ def returned(function: Callable[..., Any], picture: Image.Image, phrases: Sequen
 def as_item(given: object) -> Item:
     """A find as a mapping with "box" or "mask", labels as text, numbers and masks as plain ones."""
     if isinstance(given, Region):
-        item = given.to_dict() | {"name": None, "box": given.box, "mask": given.mask}
+        item = {key: getattr(given, key) for key in _FIELDS}
     elif isinstance(given, Mapping):
         item = dict(given)
     else:
@@ -63,28 +66,36 @@ def name_of(item: Item) -> str | None:
     return None if label is None else " ".join(str(label).lower().split())
 
 
-def usable(items: Sequence[Item], image: str, size_wh: tuple[int, int]) -> tuple[list[Item], list[str]]:
-    """The finds that become regions of an image, and a note for each find or mask that was left out.
+def usable_regions(items: Sequence[Item], image: str, size_wh: tuple[int, int]) -> tuple[list[Region], list[str]]:
+    """The finds that are regions of an image, and a note for each find or mask that was left out.
 
-    Error: ModelOutputInvalid where there are finds and none is usable.
+    Error: ModelOutputInvalid where there are finds and none is usable, or where a usable one has a name.
     """
-    kept, notes, first = list[Item](), list[str](), None
+    regions, used, notes, faults = list[Region](), list[Item](), list[str](), list[UserError]()
     for item in items:
         clipped = item | ({"box": _clipped(item, size_wh)} if "box" in item else {})
-        fault = _fault(clipped, size_wh)
-        if fault is None:
-            kept.append(clipped)
-            continue
-        bare = {key: value for key, value in clipped.items() if key != "mask"}
-        if "mask" in clipped and bare.get("box") is not None and _fault(bare, size_wh) is None:
-            kept.append(bare)
-            notes.append(f"a mask was left out: {_told(fault)}")
-            continue
-        first = first or fault
-        notes.append(f"a find was left out: {_told(fault)}")
-    if first is not None and not kept:
-        raise ModelOutputInvalid(f"the detector's regions in {image} cannot be used: {first.problem}", do=first.do)
-    return kept, notes
+        region, fault = _region(clipped, size_wh)
+        if fault is not None:
+            notes.append(f"a {'find' if region is None else 'mask'} was left out: {_told(fault)}")
+            faults.append(fault)
+        if region is not None:
+            regions.append(region)
+            used.append(item)
+    with unusable(image):
+        if faults and not regions:
+            raise faults[0]
+        check_unnamed(used)
+    return regions, notes
+
+
+@contextmanager
+def unusable(image: str) -> Iterator[None]:
+    """Turn what is wrong with the finds in an image into an error of the detector.  Error: ModelOutputInvalid."""
+    try:
+        yield
+    except RoiAgentError as error:
+        problem = f"the detector's regions in {image} cannot be used: {error.problem}"
+        raise ModelOutputInvalid(problem, do=error.do) from None
 
 
 def _called(function: Callable[..., Any], picture: Image.Image, phrases: list[str]) -> Any:
@@ -100,13 +111,16 @@ def _called(function: Callable[..., Any], picture: Image.Image, phrases: list[st
     return function(picture, phrases) if len(needed) > 1 else function(picture)
 
 
-def _fault(item: Item, size_wh: tuple[int, int]) -> UserError | None:
-    """Why an item is no region of an image of that size; None where it is one."""
+def _region(item: Item, size_wh: tuple[int, int]) -> tuple[Region | None, UserError | None]:
+    """The region of an item, or of its box where its mask cannot be used; and what is wrong with the item."""
     try:
-        parse_regions([item], size_wh=size_wh)
+        return parse_regions([item], size_wh=size_wh)[0], None
     except UserError as error:
-        return error
-    return None
+        fault = error
+    if item.get("box") is not None and "mask" in item:
+        with suppress(UserError):
+            return parse_regions([{key: value for key, value in item.items() if key != "mask"}], size_wh=size_wh)[0], fault
+    return None, fault
 
 
 def _told(fault: UserError) -> str:

@@ -38,11 +38,15 @@ class ToolReply:
         """The result as plain JSON values."""
         return dict(self.result) if isinstance(self.result, Mapping) else self.result.to_dict()
 
-    def to_json(self) -> str:
-        """Text, regions and data as JSON, for planners that are sent text alone; masks are left out for their length."""
+    def to_dict(self) -> dict[str, Any]:
+        """Text, regions and data as plain JSON values; masks are left out for their length."""
         regions = [{key: value for key, value in region.to_dict().items() if key != "mask"} for region in self.regions]
-        told: dict[str, Any] = {"text": self.text, "regions": regions, "data": _without_regions(self.data)}
-        return json.dumps({**told, **({"error": self.error} if self.error else {})}, ensure_ascii=False)
+        error = {"error": self.error} if self.error else {}
+        return {"text": self.text, "regions": regions, "data": _without_regions(self.data), **error}
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON, for planners that are sent text alone."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
 
     def artifact(self) -> "Artifact":
         """Plain JSON values, the picture as a PNG in base64."""

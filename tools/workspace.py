@@ -11,15 +11,13 @@ from pathlib import Path
 
 from roi_agent.model.errors import ImageTooLarge, InvalidSetting, TooManyRegions, UnknownImage, UnknownRegion
 from roi_agent.model.geometry.boxes import Box
-from roi_agent.model.geometry.regions import Region, parse_regions
+from roi_agent.model.geometry.regions import Region
 from roi_agent.model.images.loading import LoadedImage, load_image
 from roi_agent.model.utils.messages import escaped
 from roi_agent.tools import storage
 from roi_agent.tools.crops import lies_in, moved, widened
-from roi_agent.tools.measure import relate
+from roi_agent.tools.new_regions import MAX_NAMES, earlier_find, parse_new_regions
 from roi_agent.tools.storage import WorkspaceImage
-
-MAX_NAMES = 9999  # images, and regions, of one workspace
 
 ImageName = str | WorkspaceImage | None
 RegionName = str | Region
@@ -170,14 +168,30 @@ class Workspace:
         Errors: UnknownImage, TooManyRegions, and those of `parse_regions`.
         """
         seen = self.image(image)
-        parsed = parse_regions(_unnamed(regions), size_wh=seen.size_wh, format=format, unit=unit, max_regions=MAX_NAMES)
+        parsed = parse_new_regions(regions, size_wh=seen.size_wh, format=format, unit=unit)
+        return self.keep_regions(parsed, image=seen, source=source, prompt=prompt, same_iou=same_iou)
+
+    def keep_regions(
+        self,
+        parsed: Sequence[Region],
+        *,
+        image: ImageName = None,
+        source: str | None = None,
+        prompt: str | None = None,
+        same_iou: float | None = None,
+    ) -> tuple[Region, ...]:
+        """As `add_regions`, for regions that `parse_new_regions` has checked against the image; their names do not count.
+
+        Errors: UnknownImage, TooManyRegions.
+        """
+        seen = self.image(image)
         with self._lock:
             known = {replace(region, name="region1"): region for region in self._regions.values()}
             added: list[Region] = []
             count = len(self._regions)
             for region in parsed:
                 mapped = self._mapped(region, seen, source, prompt)
-                if same_iou is not None and (earlier := _same(mapped, self._regions.values(), same_iou)):
+                if same_iou is not None and (earlier := earlier_find(mapped, self._regions.values(), same_iou)):
                     known[mapped] = earlier
                 if mapped not in known:
                     count += 1
@@ -270,22 +284,6 @@ class Workspace:
         if len(known) >= MAX_NAMES:
             raise InvalidSetting(f"more than {MAX_NAMES} {kind}s in a workspace", do="start another workspace")
         return f"{kind}{len(known) + 1}"
-
-
-def _same(region: Region, known: Iterable[Region], iou: float) -> Region | None:
-    """The earlier region that shows the same thing as this one does, found by the same tool under the same label."""
-    alike = [each for each in known if (each.image, each.label, each.source) == (region.image, region.label, region.source)]
-    alike = [each for each in alike if each.mask or not region.mask]  # a new mask is not thrown away
-    return next((each for each in alike if relate(each, region).iou >= iou), None)
-
-
-def _unnamed(regions: object) -> object:
-    """The same regions without names, which are not theirs to bring."""
-    if not isinstance(regions, list | tuple):
-        return regions
-    if any(isinstance(item, Mapping) and item.get("name") for item in regions):
-        raise InvalidSetting("a new region comes with a name", do="leave the name out: the workspace gives it")
-    return [replace(item, name=f"region{i}") if isinstance(item, Region) else item for i, item in enumerate(regions, 1)]
 
 
 def _listed(names: Sequence[str]) -> str:

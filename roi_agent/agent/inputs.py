@@ -3,7 +3,9 @@
 from roi_agent.agent.repair import whole_characters
 from roi_agent.agent.threads import Conversation
 from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.images.loading import load_image
 from roi_agent.prompts import load_blocks
+from roi_agent.tools.new_regions import parse_new_regions
 from roi_agent.tools.workspace import Workspace
 
 MAX_TASK = 20_000  # characters
@@ -24,14 +26,13 @@ def add_given(conversation: Conversation, image: object, regions: object) -> tup
     images = [] if image is None else list(image) if isinstance(image, list | tuple) else [image]
     if not images and not workspace.images:
         raise InvalidSetting("there is no image", do="give one, or the thread of a conversation that has one")
-    trial = Workspace.of(workspace.images, workspace.regions())
-    added = [trial.add_image(each) for each in images]
-    first = added[0] if added else next(each for each in workspace.images if each.parent is None)
-    trial.add_regions(regions, image=first)
-    names = tuple(workspace.add_image(each.image).name for each in added)
-    workspace.add_regions(regions, image=first.name)
+    loaded = [load_image(each) for each in images]
+    whole = [each for each in workspace.images if each.parent is None]
+    parsed = parse_new_regions(regions, size_wh=loaded[0].size_wh if loaded else whole[0].size_wh)
+    names = tuple(workspace.add_image(each).name for each in loaded) or tuple(each.name for each in whole)
+    workspace.keep_regions(parsed, image=names[0])
     conversation.keep()
-    return names or tuple(each.name for each in workspace.images if each.parent is None)
+    return names
 
 
 def context_of(workspace: Workspace) -> str:

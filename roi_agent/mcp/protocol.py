@@ -173,8 +173,7 @@ def _result(reply: ToolReply) -> types.CallToolResult:
     content: list[Any] = [types.TextContent(type="text", text=reply.text)]
     if reply.picture is not None:
         content.append(types.ImageContent(type="image", data=png_base64(reply.picture), mime_type="image/png"))
-    told: dict[str, Any] = json.loads(reply.to_json())
-    return types.CallToolResult(content=content, structured_content=told, is_error=reply.error is not None)
+    return types.CallToolResult(content=content, structured_content=reply.to_dict(), is_error=reply.error is not None)
 
 
 async def _with_progress(context: _Context, name: str, work: Coroutine[Any, Any, ToolReply]) -> ToolReply:

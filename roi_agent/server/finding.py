@@ -26,9 +26,9 @@ from roi_agent.server import faults
 from roi_agent.server.bodies import JsonRoute
 from roi_agent.server.state import state_of
 from roi_agent.server.waiting import unless_gone
-from roi_agent.tools.detect import MAX_REGIONS, OVERLAP, detect
+from roi_agent.tools.detect import MAX_REGIONS, OVERLAP, Detection, detect
 from roi_agent.tools.models import failures_of
-from roi_agent.tools.segment import segment, segment_everything
+from roi_agent.tools.segment import Segmentation, segment, segment_everything
 from roi_agent.tools.workspace import Workspace
 from roi_agent.wire.finding import (
     CandidatesRequest,
@@ -60,11 +60,11 @@ async def detect_regions(wanted: DetectRequest, request: Request) -> DetectRespo
     state = state_of(request)
     seen = await state.images.aget(wanted.image)
 
-    def work(stop: Cancellation) -> dict[str, Any]:
+    def work(stop: Cancellation) -> Detection:
         workspace = Workspace()
         workspace.add_image(seen)
         with state.models.use("detect") as detector:
-            found = detect(
+            return detect(
                 workspace,
                 wanted.phrases,
                 detector=detector,
@@ -73,9 +73,8 @@ async def detect_regions(wanted: DetectRequest, request: Request) -> DetectRespo
                 max_regions=wanted.max_regions or MAX_REGIONS,
                 cancellation=stop,
             )
-        return found.to_dict()
 
-    return DetectResponse.model_validate(_without_image(await _found(request, "detect", work, wanted.timeout_s)))
+    return DetectResponse.of(await _found(request, "detect", work, wanted.timeout_s))
 
 
 @router.post("/v1/segment")
@@ -84,25 +83,16 @@ async def segment_regions(wanted: SegmentRequest, request: Request) -> SegmentRe
     state = state_of(request)
     seen = await state.images.aget(wanted.image)
 
-    def work(stop: Cancellation) -> dict[str, Any]:
+    def work(stop: Cancellation) -> Segmentation:
         workspace = Workspace()
         workspace.add_image(seen)
         with state.models.use("segment") as segmenter:
             if not wanted.regions and not wanted.points:
-                return segment_everything(workspace, segmenter=segmenter, cancellation=stop).to_dict()
+                return segment_everything(workspace, segmenter=segmenter, cancellation=stop)
             boxes, several = wire_regions(wanted.regions), wanted.several
-            pointed = segment(
-                workspace, segmenter=segmenter, boxes=boxes, points=wanted.points, several=several, cancellation=stop
-            )
-            return pointed.to_dict()
+            return segment(workspace, segmenter=segmenter, boxes=boxes, points=wanted.points, several=several, cancellation=stop)
 
-    return SegmentResponse.model_validate(_without_image(await _found(request, "segment", work, wanted.timeout_s)))
-
-
-def _without_image(found: dict[str, Any]) -> dict[str, Any]:
-    """The only image of a request needs no name, nor do its regions say it."""
-    regions = [{key: value for key, value in region.items() if key != "image"} for region in found["regions"]]
-    return {key: value for key, value in found.items() if key != "image"} | {"regions": regions}
+    return SegmentResponse.of(await _found(request, "segment", work, wanted.timeout_s))
 
 
 # ------------------------------------------------------------ bare outputs

@@ -1,7 +1,6 @@
 """Images, and questions about their regions in batches: `/v1/images`, `/v1/regions/ask`."""
 
 import asyncio
-from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import TypeAdapter
@@ -106,13 +105,9 @@ async def _answers(state: State, image: LoadedImage, wanted: AskRequest) -> list
     state.metrics.answered(answers)
     told = [each.to_dict() | {"notes": [*each.notes, *notes]} for each, (*_, notes) in zip(answers, read, strict=True)]
     with faults.of_model():
-        return [WireAnswer.model_validate(_listed(each)) for each in told]
+        return [WireAnswer.model_validate(each) for each in told]
 
 
 def _read(question: WireQuestion, image: LoadedImage) -> tuple[list[Turn], tuple[Region, ...], tuple[str, ...]]:
     regions = parse_regions(wire_regions(question.regions), size_wh=image.size_wh)
     return read_turns(turns_of(question), regions, image.size_wh)
-
-
-def _listed(answer: dict[str, Any]) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in answer.items()}

@@ -1,5 +1,6 @@
 """What goes over the wire where regions are found, by words or by pointing; and the bare outputs of both, for our client."""
 
+from collections.abc import Sequence
 from typing import Annotated, Self
 
 import numpy as np
@@ -8,7 +9,10 @@ from pydantic import Discriminator, Field, Tag
 from roi_agent.model.detection.detector import MAX_PHRASES, Candidates
 from roi_agent.model.domain.notes import received
 from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.geometry.regions import Region
 from roi_agent.model.segmentation.segmenter import Prompt, ScoredMask
+from roi_agent.tools.detect import Detection
+from roi_agent.tools.segment import Segmentation
 from roi_agent.wire.regions import ImageName, Number, Regions, Text, Wire, WireMask, WireRegion, text_or_list
 
 MAX_PROMPTS = 4096  # a grid of 64 x 64 points
@@ -47,6 +51,19 @@ class DetectResponse(Wire):
     unknown: list[str]
     others: list[str]
 
+    @classmethod
+    def of(cls, found: Detection) -> Self:
+        return cls(
+            regions=_without_image(found.regions),
+            phrases=list(found.phrases),
+            threshold=found.threshold,
+            best_scores=found.best_scores,
+            notes=list(found.notes),
+            in_domain=found.in_domain,
+            unknown=list(found.unknown),
+            others=list(found.others),
+        )
+
 
 class SegmentRequest(Wire):
     """One mask for each box; or the one thing that all points point at; or with neither, everything."""
@@ -63,6 +80,15 @@ class SegmentResponse(Wire):
 
     regions: list[WireRegion]
     notes: list[str]
+
+    @classmethod
+    def of(cls, found: Segmentation) -> Self:
+        return cls(regions=_without_image(found.regions), notes=list(found.notes))
+
+
+def _without_image(regions: Sequence[Region]) -> list[WireRegion]:
+    """Regions of the only image of a request, which needs no name."""
+    return [WireRegion.model_validate({**region.to_dict(), "image": None}) for region in regions]
 
 
 # ------------------------------------------------------------ bare outputs
