@@ -5,7 +5,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
@@ -42,29 +42,23 @@ def serve(app: FastAPI, settings: ServerSettings, listening: socket.socket, *, s
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn stops at it, and then sends it again, to end the process badly
-    stopping = getattr(app.state, "stopping", ())
     try:
-        _Server(config, lambda: started(f"http://{host}:{listening.getsockname()[1]}"), stopping).run(sockets=[listening])
+        _Server(config, lambda: started(f"http://{host}:{listening.getsockname()[1]}")).run(sockets=[listening])
     finally:
         gc.unfreeze()  # or libraries complain at the end of objects that are still there
 
 
 class _Server(uvicorn.Server):
-    """stopping: called before requests in progress are waited for, to end those that would never end themselves."""
+    """started: called once the server accepts requests."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], object], stopping: Iterable[Callable[[], object]]) -> None:
+    def __init__(self, config: uvicorn.Config, started: Callable[[], object]) -> None:
         super().__init__(config)
-        self._tell, self._stopping = started, stopping
+        self._report_started = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._tell()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for stop in self._stopping:
-            stop()
-        await super().shutdown(sockets)
+            self._report_started()
 
 
 def listen(settings: ServerSettings) -> socket.socket:
