@@ -38,6 +38,9 @@ _PICTURE_SIDE = 1024  # pixels of a picture for the planner, at most
 class Supervision(AgentMiddleware[AgentState[Any], Run]):
     """Holds a run to its budget, and records its steps.
 
+    LangChain's limits on calls restart when a run resumes after an approval, and end it with a message of their own in place of
+    the planner's answer.
+
     saved: called after every tool, to keep the workspace.  answers_at_last: whether the planner's last turn has no tools.
     """
 
