@@ -19,7 +19,7 @@ class Lane:
     """Runs blocking work: so much at once, and so much waiting.  Safe under threads and event loops."""
 
     def __init__(self, *, at_once: int, waiting: int) -> None:
-        self._at_once, self._most = at_once, at_once + waiting
+        self._at_once, self._capacity = at_once, at_once + waiting
         self._inside: list[Future[None]] = []  # the turns of all, in their order; those that have come are done
         self._running: set[Cancellation] = set()
         self._lock = threading.Lock()
@@ -45,7 +45,7 @@ class Lane:
         except BaseException:
             self._leave(turn)
             raise
-        return await run_in_thread(lambda: self._done(work, stop, turn), stop, "at work")
+        return await run_in_thread(lambda: self._execute(work, stop, turn), stop, "at work")
 
     def call(self, work: Callable[[], _T], cancellation: Cancellation) -> _T:
         """As `run`, in the thread that calls.  Errors: those of `run`, and Cancelled."""
@@ -57,9 +57,9 @@ class Lane:
         except BaseException:
             self._leave(turn)
             raise
-        return self._done(work, cancellation, turn)
+        return self._execute(work, cancellation, turn)
 
-    def _done(self, work: Callable[[], _T], stop: Cancellation, turn: "Future[None]") -> _T:
+    def _execute(self, work: Callable[[], _T], stop: Cancellation, turn: "Future[None]") -> _T:
         """Do it; one that was given up takes its place until it ends."""
         try:
             stop.check(_WAITING)
@@ -74,7 +74,7 @@ class Lane:
         turn: Future[None] = Future()
         turn.set_running_or_notify_cancel()  # from now on nobody but the lane ends it
         with self._lock:
-            if len(self._inside) >= self._most:
+            if len(self._inside) >= self._capacity:
                 raise QueueFull(f"{len(self._inside)} calls wait already", do="try again in a moment")
             self._inside.append(turn)
             self._call_next()

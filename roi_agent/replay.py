@@ -11,8 +11,8 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
-from roi_agent.agent.inputs import context_of
-from roi_agent.agent.planners import explained
+from roi_agent.agent.inputs import workspace_context
+from roi_agent.agent.planners import planner_error
 from roi_agent.model.geometry.regions import Region
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.abilities import ABILITIES
@@ -74,7 +74,7 @@ def replay(trace: Trace, models: Models, *, planner: BaseChatModel | None = None
         if step.kind == "planner" and planner is None:
             continue
         toolbox = Toolbox(_workspace_before(trace, step), models, without=(), second_look=trace.second_look)
-        why = _why_not(step, toolbox)
+        why = _skip_reason(step, toolbox)
         if why is not None:
             skipped.append(Skipped(step.number, step.name, why))
             continue
@@ -95,7 +95,7 @@ def _workspace_before(trace: Trace, step: Step) -> Workspace:
     return Workspace.of(workspace.images[: step.images_before], workspace.regions()[: step.regions_before])
 
 
-def _why_not(step: Step, toolbox: Toolbox) -> str | None:
+def _skip_reason(step: Step, toolbox: Toolbox) -> str | None:
     """Why a step cannot be run again; None where it can."""
     if step.kind != "planner":
         if step.name not in toolbox.names:
@@ -121,7 +121,7 @@ def _tool_differences(trace: Trace, step: Step, toolbox: Toolbox) -> Iterator[Di
     elif "answers" in reply.data or "confidence" in reply.data:
         pairs = zip(step.data.get("answers", [step.data]), reply.data.get("answers", [reply.data]), strict=False)
         for before, now in pairs:
-            if _plain(before["text"]) != _plain(now["text"]):
+            if _normalized(before["text"]) != _normalized(now["text"]):
                 yield differs("answer", before["text"], now["text"])
             elif abs(before["confidence"] - now["confidence"]) > SAME_CONFIDENCE:
                 yield differs("confidence", f"{before['confidence']:.2f}", f"{now['confidence']:.2f}")
@@ -129,8 +129,8 @@ def _tool_differences(trace: Trace, step: Step, toolbox: Toolbox) -> Iterator[Di
         before_regions = [region for region in trace.workspace.regions() if region.name in step.regions]
         missing, new = _unmatched(before_regions, reply.regions)
         if missing or new:
-            yield differs("regions", _named(missing) or "nothing more", _named(new) or "nothing more")
-    elif _plain(reply.text) != _plain(step.text):
+            yield differs("regions", _descriptions(missing) or "nothing more", _descriptions(new) or "nothing more")
+    elif _normalized(reply.text) != _normalized(step.text):
         yield differs("reply", step.text, reply.text)
 
 
@@ -139,8 +139,8 @@ def _unmatched(before: Sequence[Region], now: Sequence[Region]) -> tuple[list[Re
     left = list(now)
     missing = []
     for region in before:
-        alike = [each for each in left if (each.image, each.label) == (region.image, region.label)]
-        best = max(alike, key=lambda each: relate(region, each).iou, default=None)
+        candidates = [each for each in left if (each.image, each.label) == (region.image, region.label)]
+        best = max(candidates, key=lambda each: relate(region, each).iou, default=None)
         if best is not None and relate(region, best).iou >= SAME_PLACE:
             left.remove(best)
         else:
@@ -148,11 +148,11 @@ def _unmatched(before: Sequence[Region], now: Sequence[Region]) -> tuple[list[Re
     return missing, left
 
 
-def _named(regions: Sequence[Region]) -> str:
+def _descriptions(regions: Sequence[Region]) -> str:
     return "; ".join(f"{each.label or 'a region'} at {','.join(f'{v:.0f}' for v in each.box.xyxy)}" for each in regions)
 
 
-def _plain(text: str) -> str:
+def _normalized(text: str) -> str:
     return " ".join(text.lower().split())
 
 
@@ -164,7 +164,8 @@ def _planner_differences(trace: Trace, step: Step, toolbox: Toolbox, planner: Ba
     try:
         message = planner.bind_tools(toolbox.tools()).invoke(_conversation(trace, step))
     except Exception as error:  # whatever a planner's package raises
-        yield Difference(step.number, step.name, "error", step.text or calls_text(recorded), explained(error, "asked").problem)
+        now = planner_error(error, "asked").problem
+        yield Difference(step.number, step.name, "error", step.text or calls_text(recorded), now)
         return
     assert isinstance(message, AIMessage)
     calls = [{"name": call["name"], "args": call["args"]} for call in message.tool_calls]
@@ -172,14 +173,14 @@ def _planner_differences(trace: Trace, step: Step, toolbox: Toolbox, planner: Ba
         if calls != recorded:
             now = calls_text(calls) or message.text
             yield Difference(step.number, step.name, "calls", calls_text(recorded) or step.text, now)
-    elif _plain(message.text) != _plain(step.text):
+    elif _normalized(message.text) != _normalized(step.text):
         yield Difference(step.number, step.name, "words", step.text, message.text)
 
 
 def _conversation(trace: Trace, step: Step) -> list[AnyMessage]:
     """What the recorded planner had read when its turn came."""
     texts = load_blocks("agent")
-    context = {"type": "text", "text": context_of(_workspace_before(trace, trace.steps[0]))}
+    context = {"type": "text", "text": workspace_context(_workspace_before(trace, trace.steps[0]))}
     messages: list[AnyMessage] = [
         SystemMessage(texts["system"].format(sight="")),
         HumanMessage([context, {"type": "text", "text": trace.task}]),

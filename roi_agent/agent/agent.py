@@ -14,10 +14,19 @@ from langgraph.types import Command
 from pydantic import BaseModel
 
 from roi_agent.agent.events import Event, Finished, Started, Waiting
-from roi_agent.agent.graph import Decision, Graph, approvals, build_graph, decided, graph_events, settings_of, task_of
-from roi_agent.agent.inputs import add_given, checked_task, context_of
-from roi_agent.agent.outcome import Ending, conclude, why_failed
-from roi_agent.agent.planners import explained, load_planner, planner_name, sees
+from roi_agent.agent.graph import (
+    Decision,
+    Graph,
+    build_graph,
+    graph_events,
+    last_task,
+    pending_approvals,
+    resume_value,
+    run_config,
+)
+from roi_agent.agent.inputs import add_inputs, parse_task, workspace_context
+from roi_agent.agent.outcome import Ending, conclude, failure_reason
+from roi_agent.agent.planners import load_planner, planner_error, planner_name, supports_images
 from roi_agent.agent.result import Approval, Budget, Price, Result
 from roi_agent.agent.running import Run
 from roi_agent.agent.threads import Conversation, Threads
@@ -31,7 +40,7 @@ from roi_agent.tools.models import Models
 from roi_agent.tools.toolbox import InTurn, Toolbox, tool_names
 from roi_agent.tools.workspace import Workspace
 
-_FREE = Price(0.0, 0.0)
+_NO_COST = Price(0.0, 0.0)
 
 OnApproval = Callable[[Approval], Decision]
 
@@ -76,7 +85,7 @@ def build_agent(
         chat,
         models,
         budget=limits,
-        pictures=sees(chat) if planner_sees is None else planner_sees,
+        pictures=supports_images(chat) if planner_sees is None else planner_sees,
         second_look=second_look,
         verify=verify,
         without=without,
@@ -139,14 +148,14 @@ class Agent:
         events = self.stream(
             image, task, regions=regions, thread=thread, answer_as=answer_as, on_approval=on_approval, config=config, words=False
         )
-        return _last(events)
+        return _final_result(events)
 
     async def arun(self, image: object = None, task: str = "", **options: Any) -> Result:
         """As `run`, without holding up the event loop; where the task is cancelled, the run ends at the next step of its tool."""
         run = Run(self.budget, self.planner_name)
         events = self._stream(image, task, run=run, words=False, **options)
         try:
-            return await asyncio.to_thread(_last, events)
+            return await asyncio.to_thread(_final_result, events)
         except asyncio.CancelledError:
             run.cancellation.cancel()
             raise
@@ -179,15 +188,15 @@ class Agent:
         with conversation.lock:
             graph = self._graph(conversation, answer_as)
             run = Run(self.budget, self.planner_name, conversation.workspace)
-            settings = settings_of(conversation, config, run)
+            settings = run_config(conversation, config, run)
             interrupts = graph.get_state(settings).interrupts
-            calls = [call for interrupt in interrupts for call in approvals(interrupt.value)]
+            calls = [call for interrupt in interrupts for call in pending_approvals(interrupt.value)]
             if not calls:
                 raise UnknownThread(f"nothing waits in the thread {escaped(thread)}", do="run a task first")
             if len(decisions) != len(calls):
                 raise InvalidSetting(f"{len(decisions)} decisions for {len(calls)} calls", do="give one for each")
-            job = _Job(conversation, graph, settings, run, task_of(graph, settings), answer_as)
-            return _last(self._events(job, Command(resume=decided(calls, decisions))))
+            job = _Job(conversation, graph, settings, run, last_task(graph, settings), answer_as)
+            return _final_result(self._events(job, Command(resume=resume_value(calls, decisions))))
 
     def workspace(self, thread: str) -> Workspace:
         """The images and regions of a conversation."""
@@ -206,16 +215,17 @@ class Agent:
         config: dict[str, Any] | None = None,
         words: bool = True,
     ) -> Iterator[Event]:
-        text = checked_task(task)
+        text = parse_task(task)
         conversation = self._threads.open(thread)
         with conversation.lock:
-            images = add_given(conversation, image, regions)
+            images = add_inputs(conversation, image, regions)
             run.workspace = conversation.workspace
             yield Started(text, conversation.thread, self.planner_name, images)
             graph = self._graph(conversation, answer_as)
-            settings = settings_of(conversation, config, run)
+            settings = run_config(conversation, config, run)
             job = _Job(conversation, graph, settings, run, text, answer_as, on_approval, words)
-            message = HumanMessage([{"type": "text", "text": context_of(conversation.workspace)}, {"type": "text", "text": text}])
+            blocks = [workspace_context(conversation.workspace), text]
+            message = HumanMessage([{"type": "text", "text": block} for block in blocks])
             yield from self._events(job, {"messages": [message]})
 
     def _events(self, job: "_Job", given: Any) -> Iterator[Event]:
@@ -233,19 +243,19 @@ class Agent:
                 raise
             except Exception as error:  # whatever a planner's package raises: the run ends with what it found
                 failure = error
-            yield from run.told()
+            yield from run.drain_events()
             given = None
             if failure is not None:
-                run.stop(why_failed(failure, run))
+                run.stop(failure_reason(failure, run))
                 if not isinstance(failure, TimeoutError) and not any(step.kind == "tool" for step in run.steps):
-                    raise explained(failure, self.planner_name) from None
+                    raise planner_error(failure, self.planner_name) from None
             elif waiting and job.on_approval is not None:
-                given = Command(resume=decided(waiting, [job.on_approval(call) for call in waiting]))
+                given = Command(resume=resume_value(waiting, [job.on_approval(call) for call in waiting]))
         messages = job.graph.get_state(job.settings).values.get("messages", [])
         ending = Ending(job.task, messages, waiting, job.answer_as, run.data)
-        price = self.price or (_FREE if isinstance(self.planner, OfflinePlanner) else None)
+        price = self.price or (_NO_COST if isinstance(self.planner, OfflinePlanner) else None)
         result = conclude(ending, run, job.conversation, self.models, verify=self._verify, price=price)
-        yield from run.told()
+        yield from run.drain_events()
         if waiting:
             yield Waiting(waiting)
         yield Finished(result)
@@ -275,7 +285,7 @@ class _Job:
     words: bool = False
 
 
-def _last(events: Iterator[Event]) -> Result:
+def _final_result(events: Iterator[Event]) -> Result:
     result: Result | None = None
     for event in events:
         if isinstance(event, Finished):

@@ -26,12 +26,12 @@ from roi_agent.tools.segment import Segmentation
 from roi_agent.tools.toolbox import Toolbox
 from roi_agent.trace import Step
 
-SURE = 0.5  # of the region model; an answer below it is doubted
-_CHECKED = 8  # regions of one answer that are checked by asking, at most
+MIN_CONFIDENCE = 0.5  # of the region model; an answer below it is doubted
+_MAX_CHECKS = 8  # regions of one answer that are checked by asking, at most
 _GENERIC = ("thing", "object", "item", "shape")
 _HANDLE = re.compile(r"\bregion[1-9]\d{0,3}\b")
-_FAULTS = {code for code, kind in all_errors().items() if not issubclass(kind, UserError)}  # no better arguments help
-_BETWEEN = re.compile(
+_MODEL_FAILURES = {code for code, kind in all_errors().items() if not issubclass(kind, UserError)}  # no better arguments help
+_RELATION_QUESTION = re.compile(
     r"<(region\d+)> (?:to the )?(left of|right of|above|below|larger than|smaller than) (?:the one in )?<(region\d+)>"
 )
 
@@ -67,22 +67,22 @@ def check_evidence(said: str, run: Run, toolbox: Toolbox, *, verify: bool = True
     named = tuple(dict.fromkeys(_HANDLE.findall(said)))
     regions = tuple(known[name] for name in named if name in known)
     doubts = [f"the answer names {name}, which no tool gave" for name in named if name not in known]
-    if not any(ability.looks for _, ability in _worked(run.steps)) and not regions:
+    if not any(ability.looks for _, ability in _successful_steps(run.steps)) and not regions:
         doubts.append("nothing in the image was looked at")
     if verify:
-        doubts += _unconfirmed(regions, run, toolbox)
+        doubts += _unconfirmed_finds(regions, run, toolbox)
     statements = list(_statements(run.steps))
     about = [each for each in statements if set(each.regions) & {region.name for region in regions}]
     latest = list({(each.question, each.regions): each for each in about}.values())
-    doubts += _unsure(latest)
-    doubts += _against_geometry(statements, known)
-    doubts += _noted(run.steps, latest, toolbox)
-    doubts += _failed(run.steps)
+    doubts += _low_confidence_doubts(latest)
+    doubts += _geometry_conflicts(statements, known)
+    doubts += _model_notes(run.steps, latest, toolbox)
+    doubts += _failed_tools(run.steps)
     confidence = min((each.confidence for each in latest), default=None)
     return Evidence(regions, confidence, without_repeats(doubts))
 
 
-def _worked(steps: Sequence[Step]) -> Iterator[tuple[Step, Ability]]:
+def _successful_steps(steps: Sequence[Step]) -> Iterator[tuple[Step, Ability]]:
     """The steps of tools that did not fail."""
     for step in steps:
         if step.kind != "planner" and not step.error and step.name in ABILITIES:
@@ -90,7 +90,7 @@ def _worked(steps: Sequence[Step]) -> Iterator[tuple[Step, Ability]]:
 
 
 def _statements(steps: Sequence[Step]) -> Iterator[_Statement]:
-    for step, _ in _worked(steps):
+    for step, _ in _successful_steps(steps):
         for each in answers_in(step.result):
             about = tuple(region.name for region in each.regions)
             if isinstance(each, Asked):
@@ -101,11 +101,11 @@ def _statements(steps: Sequence[Step]) -> Iterator[_Statement]:
                 yield _Statement(question, each.text, each.confidence, about, None, each.notes)
 
 
-def _noted(steps: Sequence[Step], latest: Sequence[_Statement], toolbox: Toolbox) -> Iterator[str]:
+def _model_notes(steps: Sequence[Step], latest: Sequence[_Statement], toolbox: Toolbox) -> Iterator[str]:
     """Notes of models: those on the image, and those on regions of the answer; not how an image was read."""
     notes = [note for each in _statements(steps) for note in each.notes if not _HANDLE.search(note)]
     notes += [note for each in latest for note in each.notes if _HANDLE.search(note)]
-    for step, ability in _worked(steps):
+    for step, ability in _successful_steps(steps):
         if ability.finds:
             found = step.result.result if isinstance(step.result, Judged) else step.result
             notes += found.notes if isinstance(found, Detection | Segmentation) else ()
@@ -113,7 +113,7 @@ def _noted(steps: Sequence[Step], latest: Sequence[_Statement], toolbox: Toolbox
     yield from (note for note in notes if note not in of_images)
 
 
-def _failed(steps: Sequence[Step]) -> Iterator[str]:
+def _failed_tools(steps: Sequence[Step]) -> Iterator[str]:
     """Tools whose model broke, and which did not work later."""
     broken: dict[str, str] = {}
     for step in steps:
@@ -122,25 +122,25 @@ def _failed(steps: Sequence[Step]) -> Iterator[str]:
             continue
         if not step.error:
             broken.pop(step.name, None)
-        elif code in _FAULTS:
+        elif code in _MODEL_FAILURES:
             broken[step.name] = " ".join(problem.split())
     yield from (f"{name} failed: {problem}" for name, problem in broken.items())
 
 
-def _unsure(statements: Sequence[_Statement]) -> Iterator[str]:
+def _low_confidence_doubts(statements: Sequence[_Statement]) -> Iterator[str]:
     for each in statements:
         about = " and ".join(each.regions)
-        if each.confidence < SURE:
+        if each.confidence < MIN_CONFIDENCE:
             yield f'the region model said "{each.text}" of {about} with a confidence of only {each.confidence:.2f}'
         first = each.first_look
-        if first and first.text != each.text and first.confidence >= SURE:
+        if first and first.text != each.text and first.confidence >= MIN_CONFIDENCE:
             yield f'two looks at {about} disagree: "{first.text}" in the whole image, "{each.text}" from closer'
 
 
-def _against_geometry(statements: Sequence[_Statement], known: Mapping[str, Region]) -> Iterator[str]:
+def _geometry_conflicts(statements: Sequence[_Statement], known: Mapping[str, Region]) -> Iterator[str]:
     """What the region model said of the position or size of two regions, where measuring says otherwise."""
     for each in statements:
-        match = _BETWEEN.search(each.question)
+        match = _RELATION_QUESTION.search(each.question)
         if not match or each.text.split(",")[0] not in ("yes", "no") or not {match[1], match[3]} <= set(known):
             continue
         first, second = known[match[1]], known[match[3]]
@@ -148,24 +148,24 @@ def _against_geometry(statements: Sequence[_Statement], known: Mapping[str, Regi
             yield f'the region model said "{each.text}" to "{each.question}", and the boxes say otherwise'
 
 
-def _unconfirmed(regions: Sequence[Region], run: Run, toolbox: Toolbox) -> Iterator[str]:
+def _unconfirmed_finds(regions: Sequence[Region], run: Run, toolbox: Toolbox) -> Iterator[str]:
     """Found regions that the region model does not take for what they were found as; asked where it was not yet."""
-    spoken_of = {name for each in _statements(run.steps) for name in each.regions}
+    asked_about = {name for each in _statements(run.steps) for name in each.regions}
     found = [region for region in regions if region.source == "detect" and region.label and region.label not in _GENERIC]
-    for region in [each for each in found if each.name not in spoken_of][:_CHECKED]:
-        if "ask_about_regions" not in toolbox.names or run.why_stopped:
+    for region in [each for each in found if each.name not in asked_about][:_MAX_CHECKS]:
+        if "ask_about_regions" not in toolbox.names or run.stop_reason:
             return
         label = " ".join(str(region.label).split())[:80]
         thing = f"{'an' if label[0] in 'aeiou' else 'a'} {label}"
         question = load_blocks("agent")["is_it"].format(handle=region.name, thing=thing)
-        begun, arguments = run.begin(), {"question": question}
+        start, arguments = run.start_step(), {"question": question}
         reply = toolbox.call("ask_about_regions", arguments, run.cancellation)
-        record_reply(run, "check", "ask_about_regions", arguments, reply, begun, failed=reply.error is not None)
+        record_reply(run, "check", "ask_about_regions", arguments, reply, start, failed=reply.error is not None)
         (asked,) = answers_in(reply.result) or (None,)
         if not isinstance(asked, Asked) or not mentioned(question):
             continue
         if asked.outside:
             yield f"the region model could not check that {region.name} is {thing}"
-        elif asked.answer.text.startswith("no") and asked.answer.confidence >= SURE:
+        elif asked.answer.text.startswith("no") and asked.answer.confidence >= MIN_CONFIDENCE:
             score = f", found with a score of {region.score:.2f}" if region.score is not None else ""
             yield f"the region model does not see {thing} in {region.name}{score}"

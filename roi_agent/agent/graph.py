@@ -29,8 +29,8 @@ from roi_agent.planner.chat import OfflinePlanner
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.toolbox import CANCELLATION
 
-_SUMMARISE_AT = 30_000  # tokens of a conversation from which its older part is summarised
-_KEPT = 10_000  # tokens of its newer part that a summary leaves as they are
+_SUMMARIZE_AT_TOKENS = 30_000  # tokens of a conversation from which its older part is summarised
+_KEEP_TOKENS = 10_000  # tokens of its newer part that a summary leaves as they are
 
 Graph = CompiledStateGraph[Any, Run, Any, Any]
 Decision = bool | dict[str, Any]  # approve or not; or the arguments to use instead
@@ -50,13 +50,13 @@ def build_graph(
     middleware: list[AgentMiddleware[Any, Any]] = []
     if approve:
         middleware.append(HumanInTheLoopMiddleware({name: True for name in approve}))
-    middleware.append(Supervision(conversation.keep, answers_at_last=not offline))
+    middleware.append(Supervision(conversation.keep, answer_on_last_turn=not offline))
     if pictures:
         middleware.append(ShowImages(conversation.workspace))
     if not offline:
         middleware.append(ModelRetryMiddleware(max_retries=1, retry_on=is_unreadable, on_failure="error", initial_delay=0.1))
         # The offline planner reads no more than the last turn.
-        limits: dict[str, Any] = {"trigger": ("tokens", _SUMMARISE_AT), "keep": ("tokens", _KEPT)}
+        limits: dict[str, Any] = {"trigger": ("tokens", _SUMMARIZE_AT_TOKENS), "keep": ("tokens", _KEEP_TOKENS)}
         middleware.append(Summary(planner, trim_tokens_to_summarize=None, **limits))  # or it would read its last part only
     texts = load_blocks("agent")
     return create_agent(
@@ -70,7 +70,7 @@ def build_graph(
     )
 
 
-def settings_of(conversation: Conversation, config: dict[str, Any] | None, run: Run) -> RunnableConfig:
+def run_config(conversation: Conversation, config: dict[str, Any] | None, run: Run) -> RunnableConfig:
     """The configuration of a run: the caller's, with what the agent needs."""
     named = {"thread_id": conversation.thread, CANCELLATION: run.cancellation}
     own = RunnableConfig(configurable=named, recursion_limit=20 * run.budget.steps + 50)
@@ -98,33 +98,33 @@ def graph_events(graph: Graph, given: Any, run: Run, settings: RunnableConfig, w
                 if isinstance(message, AIMessageChunk) and message.text and about.get("langgraph_node") == "model":
                     yield Words(message.text)
                 continue
-            yield from run.told()
+            yield from run.drain_events()
             for interrupt in chunk.get("__interrupt__", ()):
-                yield Waiting(approvals(interrupt.value))
+                yield Waiting(pending_approvals(interrupt.value))
     except GeneratorExit:
         run.cancellation.cancel()
         raise
 
 
-def approvals(value: Any) -> tuple[Approval, ...]:
+def pending_approvals(value: Any) -> tuple[Approval, ...]:
     """The calls of an interrupt that wait for a person."""
     return tuple(Approval(call["name"], call["args"]) for call in value["action_requests"])
 
 
-def decided(calls: Sequence[Approval], decisions: Sequence[Decision]) -> dict[str, Any]:
+def resume_value(calls: Sequence[Approval], decisions: Sequence[Decision]) -> dict[str, Any]:
     """Decisions as LangChain takes them."""
-    made: list[dict[str, Any]] = []
+    decided_calls: list[dict[str, Any]] = []
     for call, decision in zip(calls, decisions, strict=True):
         if isinstance(decision, dict):
-            made.append({"type": "edit", "edited_action": {"name": call.tool, "args": decision}})
+            decided_calls.append({"type": "edit", "edited_action": {"name": call.tool, "args": decision}})
         elif decision:
-            made.append({"type": "approve"})
+            decided_calls.append({"type": "approve"})
         else:
-            made.append({"type": "reject", "message": f"{call.tool} was not approved"})
-    return {"decisions": made}
+            decided_calls.append({"type": "reject", "message": f"{call.tool} was not approved"})
+    return {"decisions": decided_calls}
 
 
-def task_of(graph: Graph, settings: RunnableConfig) -> str:
+def last_task(graph: Graph, settings: RunnableConfig) -> str:
     """The last task of a conversation."""
     messages = graph.get_state(settings).values["messages"]
     task = next(message for message in reversed(messages) if isinstance(message, HumanMessage))

@@ -1,6 +1,6 @@
 """What a run is given: the task, images and regions, checked before anything of it is kept."""
 
-from roi_agent.agent.repair import whole_characters
+from roi_agent.agent.repair import replace_lone_surrogates
 from roi_agent.agent.threads import Conversation
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.images.loading import load_image
@@ -11,16 +11,16 @@ from roi_agent.tools.workspace import Workspace
 MAX_TASK = 20_000  # characters
 
 
-def checked_task(task: object) -> str:
+def parse_task(task: object) -> str:
     """The task without space around it.  Error: InvalidSetting."""
     if not isinstance(task, str) or not task.strip():
         raise InvalidSetting("the task is empty", do='ask something, for example: "What is left of the red umbrella?"')
     if len(task) > MAX_TASK:
         raise InvalidSetting(f"the task has {len(task)} characters", do=f"use {MAX_TASK} at most")
-    return str(whole_characters(task.strip()))
+    return str(replace_lone_surrogates(task.strip()))
 
 
-def add_given(conversation: Conversation, image: object, regions: object) -> tuple[str, ...]:
+def add_inputs(conversation: Conversation, image: object, regions: object) -> tuple[str, ...]:
     """Add what the run brings; the handles of its images.  Nothing is added where anything of it is wrong."""
     workspace = conversation.workspace
     images = [] if image is None else list(image) if isinstance(image, list | tuple) else [image]
@@ -35,7 +35,7 @@ def add_given(conversation: Conversation, image: object, regions: object) -> tup
     return names
 
 
-def context_of(workspace: Workspace) -> str:
+def workspace_context(workspace: Workspace) -> str:
     """What a planner is told of the images and regions before its task."""
     whole = [image for image in workspace.images if image.parent is None]
     images = [f"{image.name} ({image.size_wh[0]} x {image.size_wh[1]} pixels)" for image in whole]

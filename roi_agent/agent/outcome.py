@@ -11,7 +11,7 @@ from langgraph.errors import GraphRecursionError
 from pydantic import BaseModel
 
 from roi_agent.agent.evidence import check_evidence
-from roi_agent.agent.planners import explained
+from roi_agent.agent.planners import planner_error
 from roi_agent.agent.result import Approval, Price, Result
 from roi_agent.agent.running import CANCELLED, Run
 from roi_agent.agent.threads import Conversation
@@ -56,18 +56,18 @@ def conclude(
     ending: Ending, run: Run, conversation: Conversation, models: Models, *, verify: bool, price: Price | None
 ) -> Result:
     """The result of a run, with its trace.  verify: ask the region model about finds that the planner did not ask about."""
-    answered = bool(ending.said) and not ending.waiting and _ended_with(ending.said, run)
+    answered = bool(ending.said) and not ending.waiting and _is_from_this_run(ending.said, run)
     status = "waiting" if ending.waiting else "partial" if not answered else "refused" if ending.refused else "answered"
-    said, _, own_doubt = (ending.said if answered else "").partition(NOT_SURE)
+    said, _, planner_doubt = (ending.said if answered else "").partition(NOT_SURE)
     evidence = check_evidence(said, run, conversation.toolbox, verify=verify and status == "answered")
-    doubts = [*([own_doubt] if own_doubt else []), *(evidence.doubts if status == "answered" else ())]
+    doubts = [*([planner_doubt] if planner_doubt else []), *(evidence.doubts if status == "answered" else ())]
     if status == "answered" and ending.answer_as is not None and ending.data is None:
         doubts.append(f"it is not in the form of {ending.answer_as.__name__}")
         status = "partial"
     answer = f"{said}{NOT_SURE}{'; '.join(doubts)}" if doubts else said
     if status == "partial" and not said:
-        why = run.why_stopped or "no answer came"
-        answer = load_blocks("agent")["partial"].format(why=why, found=_found_so_far(run))
+        why = run.stop_reason or "no answer came"
+        answer = load_blocks("agent")["partial"].format(why=why, found=_findings_so_far(run))
     conversation.keep()
     usage = run.usage
     shared: dict[str, Any] = {
@@ -94,7 +94,7 @@ def conclude(
     return Result(trace=trace, regions=evidence.regions, data=ending.data, waiting=ending.waiting, **shared)
 
 
-def why_failed(error: Exception, run: Run) -> str:
+def failure_reason(error: Exception, run: Run) -> str:
     """Why a run ended before its answer, in words."""
     if isinstance(error, TimeoutError) and run.cancellation.cancelled:
         return CANCELLED
@@ -104,18 +104,18 @@ def why_failed(error: Exception, run: Run) -> str:
         return "the run took more steps than it may"
     if isinstance(error, StructuredOutputError):
         return "the planner did not give the answer in the form that was asked for"
-    return explained(error, run.planner).problem
+    return planner_error(error, run.planner).problem
 
 
-def _ended_with(said: str, run: Run) -> bool:
+def _is_from_this_run(said: str, run: Run) -> bool:
     """Whether these words are this run's: one that stopped before its last turn leaves those of an earlier one."""
     turns = [step for step in run.steps if step.kind == "planner"]
     return run.data is not None or (bool(turns) and turns[-1].text.strip() == said)
 
 
-def _found_so_far(run: Run) -> str:
+def _findings_so_far(run: Run) -> str:
     """What tools replied last."""
-    told = [step.text for step in run.steps if step.kind == "tool" and not step.error]
-    if not told:
+    replies = [step.text for step in run.steps if step.kind == "tool" and not step.error]
+    if not replies:
         return "Nothing was found out so far."
-    return "Found out so far: " + " | ".join(dict.fromkeys(" ".join(text.split())[:200] for text in told[-3:]))
+    return "Found out so far: " + " | ".join(dict.fromkeys(" ".join(text.split())[:200] for text in replies[-3:]))

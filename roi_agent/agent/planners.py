@@ -9,8 +9,8 @@ from roi_agent.model.errors import InvalidSetting, MissingExtra, ModelNotFound, 
 from roi_agent.model.utils.messages import escaped
 from roi_agent.planner.chat import OfflinePlanner
 
-_TRIES = 2  # more, of a request that the server could not take just then
-_KEYS = re.compile(r"\b(?:sk|key|Bearer)[-_ ][\w-]{6,}")
+_MAX_RETRIES = 2  # more, of a request that the server could not take just then
+_SECRETS = re.compile(r"\b(?:sk|key|Bearer)[-_ ][\w-]{6,}")
 
 
 def load_planner(
@@ -46,14 +46,14 @@ def load_planner(
 def _remote(provider: str, model: str, base_url: str | None, api_key: str | None, timeout_s: float) -> BaseChatModel:
     from langchain.chat_models import init_chat_model
 
-    options: dict[str, Any] = {"timeout": timeout_s, "max_retries": _TRIES}
+    options: dict[str, Any] = {"timeout": timeout_s, "max_retries": _MAX_RETRIES}
     options |= {"base_url": base_url} if base_url else {}
     # Servers of one's own often want no key, and the client insists on one.
     options |= {"api_key": api_key or "none"} if api_key or base_url else {}
     if provider == "openai" and base_url:
         options["stream_usage"] = True
     try:
-        made: BaseChatModel = init_chat_model(model, model_provider=provider, **options)
+        chat_model: BaseChatModel = init_chat_model(model, model_provider=provider, **options)
     except ImportError as error:
         package = getattr(error, "name", None) or f"langchain-{provider}"
         install = "'roi-agent[openai]'" if package == "langchain_openai" else package.replace("_", "-")
@@ -63,7 +63,7 @@ def _remote(provider: str, model: str, base_url: str | None, api_key: str | None
         raise InvalidSetting(
             f"the planner {provider}:{model} cannot be set up: {problem}", do="see the provider's settings"
         ) from None
-    return made
+    return chat_model
 
 
 def planner_name(planner: BaseChatModel) -> str:
@@ -74,7 +74,7 @@ def planner_name(planner: BaseChatModel) -> str:
     return str(name) if isinstance(name, str) and name else type(planner).__name__
 
 
-def sees(planner: BaseChatModel) -> bool:
+def supports_images(planner: BaseChatModel) -> bool:
     """Whether the planner's package says that it takes pictures; no where it says nothing."""
     return bool((planner.profile or {}).get("image_inputs", False))
 
@@ -84,11 +84,11 @@ def is_unreadable(error: Exception) -> bool:
     return isinstance(error, ValueError | TypeError | LookupError | AttributeError | RecursionError)
 
 
-def explained(error: Exception, planner: str) -> PlannerFailed:
+def planner_error(error: Exception, planner: str) -> PlannerFailed:
     """A planner's failure in one line, without keys, with what to do."""
     status = getattr(error, "status_code", None)
-    told = _KEYS.sub("***", " ".join(str(error).split()))[:300] or type(error).__name__
+    message = _SECRETS.sub("***", " ".join(str(error).split()))[:300] or type(error).__name__
     advice = {401: "check the key", 403: "check the key", 404: "check the model's name and the address"}
     advice |= {429: "wait, or ask the provider for more", 400: "the server does not take such requests: try another model"}
     do = advice.get(status, "try again, or another planner") if isinstance(status, int) else "check the address, or try again"
-    return PlannerFailed(f"the planner {planner} failed: {told}", do=do)
+    return PlannerFailed(f"the planner {planner} failed: {message}", do=do)

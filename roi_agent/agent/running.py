@@ -25,7 +25,7 @@ CANCELLED = "it was cancelled"
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class StepStart:
     """The beginning of a step: the time on the monotonic clock, and how many images and regions there were."""
 
     at: float
@@ -61,19 +61,19 @@ class Run:
     def __post_init__(self) -> None:
         self.cancellation = Cancellation(self.budget.seconds, stop=self.stopping)
 
-    def begin(self) -> Mark:
+    def start_step(self) -> StepStart:
         """The beginning of a step, for `record`."""
-        return Mark(time.monotonic(), len(self.workspace.images), len(self.workspace.regions()))
+        return StepStart(time.monotonic(), len(self.workspace.images), len(self.workspace.regions()))
 
-    def record(self, kind: str, name: str, text: str, begun: Mark, **fields: Any) -> Step:
+    def record(self, kind: str, name: str, text: str, start: StepStart, **fields: Any) -> Step:
         """Add a step that ends now, and tell of it."""
-        fields |= {"images_before": begun.images, "regions_before": begun.regions}
-        step = Step(len(self.steps) + 1, kind, name, text, seconds=time.monotonic() - begun.at, **fields)
+        fields |= {"images_before": start.images, "regions_before": start.regions}
+        step = Step(len(self.steps) + 1, kind, name, text, seconds=time.monotonic() - start.at, **fields)
         self.steps.append(step)
         self.events.append(Stepped(step))
         return step
 
-    def told(self) -> Iterator[Event]:
+    def drain_events(self) -> Iterator[Event]:
         """The events that nobody was told of yet."""
         while self.events:
             yield self.events.popleft()
@@ -98,7 +98,7 @@ class Run:
         return self.budget.steps - self.usage.planner_turns
 
     @property
-    def why_stopped(self) -> str | None:
+    def stop_reason(self) -> str | None:
         """Why the run must end, in words; None while it may go on."""
         usage = self.usage
         if self._stopped is None and self.cancellation.cancelled:
@@ -126,14 +126,14 @@ class Run:
             seconds=self.seconds,
         )
 
-    def seen_before(self, tool: str, arguments: Mapping[str, Any]) -> int:
+    def count_repeats(self, tool: str, arguments: Mapping[str, Any]) -> int:
         """How often the very same call was made in this run; counts this one."""
         key = f"{tool} {sorted(arguments.items(), key=str)}"
         self._calls[key] += 1
         return self._calls[key] - 1
 
     @contextmanager
-    def turn_of(self, call_id: str, earlier: Collection[str]) -> Iterator[None]:
+    def in_call_order(self, call_id: str, earlier: Collection[str]) -> Iterator[None]:
         """Wait until the earlier calls of the same message are done: handles must not depend on a race between tools."""
         with self._turns:
             self._turns.wait_for(lambda: self._done >= set(earlier))
@@ -144,7 +144,7 @@ class Run:
                 self._done.add(call_id)
                 self._turns.notify_all()
 
-    def within(self, call: Callable[[], T]) -> T:
+    def call_within_budget(self, call: Callable[[], T]) -> T:
         """What the call gives, waited for until the budget ends or the run is cancelled.
 
         Raises TimeoutError; the call is then left alone.
@@ -165,7 +165,7 @@ class Run:
                 raise TimeoutError
         try:
             return done.result()
-        except _GivenUp as stopped:
+        except _Abandoned as stopped:
             raise TimeoutError from stopped
 
 
@@ -180,8 +180,8 @@ class Deadline(BaseCallbackHandler):
     def on_llm_new_token(self, token: Any, **_: Any) -> None:
         """Called for every piece of a streamed answer."""
         if self._run.cancellation.cancelled or not self._run.seconds_left:
-            raise _GivenUp
+            raise _Abandoned
 
 
-class _GivenUp(BaseException):
+class _Abandoned(BaseException):
     """Nobody waits for it; no Exception, of which LangChain would print a warning."""

@@ -53,7 +53,7 @@ class Threads:
         self._toolbox, self._folder = toolbox, Path(folder) if folder is not None else None
         self._open: dict[str, Conversation] = {}
         self._lock = threading.Lock()
-        self.checkpointer: BaseCheckpointSaver[str] = self._saver()
+        self.checkpointer: BaseCheckpointSaver[str] = self._open_checkpointer()
 
     def open(self, thread: str | None = None) -> Conversation:
         """The conversation of that name, new where there is none; without a name, a new one.
@@ -78,7 +78,7 @@ class Threads:
         workspace = Workspace.load(folder) if folder and storage.exists(folder) else Workspace()
         return Conversation(name, self._toolbox(workspace), folder)
 
-    def _saver(self) -> BaseCheckpointSaver[str]:
+    def _open_checkpointer(self) -> BaseCheckpointSaver[str]:
         if self._folder is None:
             return InMemorySaver()
         try:

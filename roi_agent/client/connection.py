@@ -14,7 +14,7 @@ from roi_agent.model.images.loading import LoadedImage
 from roi_agent.settings import api_key_from_environment
 
 _T = TypeVar("_T")
-_UPLOADED = 256  # handles that are remembered
+_MAX_REMEMBERED = 256  # handles that are remembered
 
 
 class Connection:
@@ -58,7 +58,7 @@ class Connection:
             try:
                 return work(self._upload(image))
             except Exception as error:
-                if not isinstance(_known(error), UnknownImage):
+                if not isinstance(_coded_error(error), UnknownImage):
                     raise
             with self._lock:
                 self._uploaded.pop(image.digest(), None)
@@ -76,7 +76,7 @@ class Connection:
         stored: Any = self.openai.post("/images", body={"image": url}, cast_to=object)
         with self._lock:
             self._uploaded[key] = stored["url"]
-            while len(self._uploaded) > _UPLOADED:
+            while len(self._uploaded) > _MAX_REMEMBERED:
                 self._uploaded.popitem(last=False)
         return str(stored["url"])
 
@@ -94,13 +94,13 @@ def coded_errors(address: str) -> Iterator[None]:
         problem = f"{address} cannot be reached: {error.__cause__ or error}"
         raise ServerUnreachable(problem, do="is it running? roi-agent serve starts one") from None
     except openai.APIError as error:
-        known = _known(error)
+        known = _coded_error(error)
         if known is None:
             raise ServerUnreachable(f"{address} answered: {error.message[:200]}", do="is it a server of roi-agent?") from None
         raise known from None
 
 
-def _known(error: Exception) -> RoiAgentError | None:
+def _coded_error(error: Exception) -> RoiAgentError | None:
     """The error that a server of ours sent."""
     sent = getattr(error, "body", None)
     if not isinstance(sent, dict) or not {"code", "problem", "do"} <= set(sent):

@@ -14,7 +14,7 @@ from roi_agent.model.segmentation.segmenter import Prompt, ScoredMask
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
 from roi_agent.wire.finding import FinderInfo, MasksResponse, WireCandidates, WirePrompt
 
-_AT_ONCE = 64  # prompts of one request
+_PROMPTS_PER_REQUEST = 64  # prompts of one request
 
 
 class RemoteDetector:
@@ -66,9 +66,9 @@ class RemoteSegmenter:
         cancellation: ends the work after some masks.
         """
         found: list[list[ScoredMask]] = []
-        for start in range(0, len(prompts), _AT_ONCE):
+        for start in range(0, len(prompts), _PROMPTS_PER_REQUEST):
             cancellation.check("segmenting")
-            asked = [WirePrompt.of(prompt).model_dump() for prompt in prompts[start : start + _AT_ONCE]]
+            asked = [WirePrompt.of(prompt).model_dump() for prompt in prompts[start : start + _PROMPTS_PER_REQUEST]]
             body = {"prompts": asked, "several": several, "min_score": min_score, **_deadline(cancellation)}
             found += [[each.scored_mask() for each in masks] for masks in self._masks(image, body).masks]
         return found

@@ -16,8 +16,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from roi_agent.mcp.protocol import GONE
-from roi_agent.mcp.workspaces import MOST
+from roi_agent.mcp.protocol import DISCONNECTED
+from roi_agent.mcp.workspaces import MAX_WORKSPACES
 from roi_agent.settings import MCP_PATH, ServerSettings
 from roi_agent.wire.regions import check_values
 
@@ -32,12 +32,12 @@ def mount(app: FastAPI, server: Server[Any], settings: ServerSettings) -> None:
     inner = server.streamable_http_app(
         streamable_http_path=MCP_PATH,
         max_request_body_size=settings.max_body_bytes,
-        max_sessions=MOST,
+        max_sessions=MAX_WORKSPACES,
         transport_security=_security(settings),
     )
     (route,) = inner.routes
     assert isinstance(route, Route)
-    app.router.routes.append(Route(MCP_PATH, endpoint=_Read(route.endpoint)))
+    app.router.routes.append(Route(MCP_PATH, endpoint=_CheckedMessages(route.endpoint)))
     outer = app.router.lifespan_context
 
     @asynccontextmanager
@@ -59,10 +59,10 @@ def _security(settings: ServerSettings) -> TransportSecuritySettings:
     )
 
 
-class _Read:
+class _CheckedMessages:
     """Looks at every message before the SDK does: how many values it holds, and whether its texts can be written again.
 
-    It also notes that a client goes away, for `GONE`.
+    It also notes that a client goes away, for `DISCONNECTED`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -76,21 +76,21 @@ class _Read:
         try:
             await asyncio.to_thread(_check, content)
         except ValueError as error:
-            await _refusal(error)(scope, receive, send)
+            await _parse_error(error)(scope, receive, send)
             return
-        sent, gone = False, asyncio.Event()
+        replayed, disconnected = False, asyncio.Event()
 
-        async def again() -> Message:
-            nonlocal sent
-            if not sent:
-                sent = True
+        async def replay() -> Message:
+            nonlocal replayed
+            if not replayed:
+                replayed = True
                 return {"type": "http.request", "body": content, "more_body": False}
             message = await receive()
             if message["type"] == "http.disconnect":
-                gone.set()
+                disconnected.set()
             return message
 
-        await self._app({**scope, GONE: gone}, again, send)
+        await self._app({**scope, DISCONNECTED: disconnected}, replay, send)
 
 
 def _check(content: bytes) -> None:
@@ -99,6 +99,6 @@ def _check(content: bytes) -> None:
     pydantic_core.from_json(content)
 
 
-def _refusal(error: ValueError) -> Response:
+def _parse_error(error: ValueError) -> Response:
     fault = {"code": types.PARSE_ERROR, "message": f"the message is not valid JSON: {error}"}
     return Response(json.dumps({"jsonrpc": "2.0", "id": None, "error": fault}), 400, media_type="application/json")

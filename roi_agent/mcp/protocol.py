@@ -25,10 +25,10 @@ from roi_agent.tools.reply import ToolReply, png_base64
 from roi_agent.tools.toolbox import Toolbox
 from roi_agent.tools.workspace import Workspace
 
-GONE = "roi_agent.gone"  # in the scope of a request over HTTP: an event that is set once its client has gone
-_OPEN = "open_image"
-_TICK_S = 1.0  # between two notes that a tool is still at work
-_RESULT: dict[str, Any] = {
+DISCONNECTED = "roi_agent.gone"  # in the scope of a request over HTTP: an event that is set once its client has gone
+_OPEN_IMAGE = "open_image"
+_PROGRESS_INTERVAL_S = 1.0  # between two notes that a tool is still at work
+_RESULT_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         "text": {"type": "string", "description": "What the tool says, naming handles."},
@@ -37,21 +37,21 @@ _RESULT: dict[str, Any] = {
     },
     "required": ["text", "regions", "data"],
 }
-_PLACE = re.compile(r"roi://(?:(?P<workspace>ws-[0-9a-f]{24})/)?(?P<kind>images|regions)(?:/(?P<name>\w+))?")
+_RESOURCE_URI = re.compile(r"roi://(?:(?P<workspace>ws-[0-9a-f]{24})/)?(?P<kind>images|regions)(?:/(?P<name>\w+))?")
 
 _Context = ServerRequestContext[Any]
 
 
 def build_server(workspaces: Workspaces, *, version: str, lanes: Lanes | None = None) -> Server[Any]:
     """An MCP server over these workspaces.  lanes: in which detector and segmenter work; by default ones of its own."""
-    finding = lanes or Lanes()
+    lanes_used = lanes or Lanes()
 
     async def list_tools(context: _Context, params: Any) -> types.ListToolsResult:
         return types.ListToolsResult(tools=_tools(workspaces))
 
     async def call_tool(context: _Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         arguments = dict(params.arguments or {})
-        reply = await _with_progress(context, params.name, _in_turn(finding, workspaces, params.name, arguments))
+        reply = await _with_progress(context, params.name, _run_queued(lanes_used, workspaces, params.name, arguments))
         if not reply.error and _changes(params.name) and workspaces.only is not None:
             await context.session.send_resource_list_changed()
         return _result(reply)
@@ -85,21 +85,21 @@ def _tools(workspaces: Workspaces) -> list[types.Tool]:
     texts = load_blocks("mcp")
     toolbox = workspaces.only or Toolbox(Workspace(), workspaces.models)
     described = [each["function"] for each in toolbox.openai_tools()]
-    image = {"type": "string", "minLength": 1, "description": _source(workspaces).capitalize() + "."}
+    image = {"type": "string", "minLength": 1, "description": _source_text(workspaces).capitalize() + "."}
     opened = {"type": "object", "properties": {"image": image}, "required": ["image"], "additionalProperties": False}
-    tools = [_tool(_OPEN, texts[_OPEN].format(source=_source(workspaces)), opened)]
+    tools = [_tool(_OPEN_IMAGE, texts[_OPEN_IMAGE].format(source=_source_text(workspaces)), opened)]
     tools += [_tool(each["name"], each["description"], each["parameters"]) for each in described]
     if workspaces.only is None:
         for tool in tools:
-            named = {"type": "string", "description": texts["new_workspace" if tool.name == _OPEN else "workspace"]}
+            named = {"type": "string", "description": texts["new_workspace" if tool.name == _OPEN_IMAGE else "workspace"]}
             properties = {**tool.input_schema["properties"], "workspace": named}
             required = list(tool.input_schema.get("required", []))
-            wanted = required if tool.name == _OPEN else [*required, "workspace"]
+            wanted = required if tool.name == _OPEN_IMAGE else [*required, "workspace"]
             tool.input_schema = {**tool.input_schema, "properties": properties, "required": wanted}
     return tools
 
 
-def _source(workspaces: Workspaces) -> str:
+def _source_text(workspaces: Workspaces) -> str:
     texts = load_blocks("mcp")
     if workspaces.folders is None:
         return texts["any_source"]
@@ -110,17 +110,17 @@ def _tool(name: str, description: str, schema: dict[str, Any]) -> types.Tool:
     reads = not _changes(name)
     hints = types.ToolAnnotations(read_only_hint=reads, destructive_hint=False, idempotent_hint=reads, open_world_hint=False)
     complete = {"type": "object", "properties": {}, **schema}
-    return types.Tool(name=name, description=description, input_schema=complete, output_schema=_RESULT, annotations=hints)
+    return types.Tool(name=name, description=description, input_schema=complete, output_schema=_RESULT_SCHEMA, annotations=hints)
 
 
 def _changes(name: str) -> tuple[str, ...]:
     """What a tool adds to its workspace; nothing where there is no such tool."""
-    if name == _OPEN:
+    if name == _OPEN_IMAGE:
         return ("images",)
     return ABILITIES[name].changes if name in ABILITIES else ()
 
 
-async def _in_turn(lanes: Lanes, workspaces: Workspaces, name: str, arguments: dict[str, Any]) -> ToolReply:
+async def _run_queued(lanes: Lanes, workspaces: Workspaces, name: str, arguments: dict[str, Any]) -> ToolReply:
     """The reply of a tool, from a thread, within the deadline of the lanes; it ends where its call is taken back.
 
     One that finds things waits for its turn.
@@ -128,21 +128,21 @@ async def _in_turn(lanes: Lanes, workspaces: Workspaces, name: str, arguments: d
     ability, stop = ABILITIES.get(name), Cancellation(lanes.timeout_s)
     try:
         if ability is None or ability.finds is None:
-            return await run_in_thread(lambda: _called(workspaces, name, arguments, stop), stop, f"{escaped(name)} was at work")
-        return await lanes.run(Job(ability.finds, lambda stop: _called(workspaces, name, arguments, stop)))
+            return await run_in_thread(lambda: _call_tool(workspaces, name, arguments, stop), stop, f"{escaped(name)} was at work")
+        return await lanes.run(Job(ability.finds, lambda stop: _call_tool(workspaces, name, arguments, stop)))
     except RoiAgentError as error:
         return ToolReply(str(error), error=error.code)
 
 
-def _called(workspaces: Workspaces, name: str, arguments: dict[str, Any], stop: Cancellation) -> ToolReply:
+def _call_tool(workspaces: Workspaces, name: str, arguments: dict[str, Any], stop: Cancellation) -> ToolReply:
     """Never raises: what goes wrong is a reply that a model can act on."""
     try:
         stop.check("waiting for its turn")
         workspace = arguments.pop("workspace", None) if workspaces.only is None else None
         if workspace is not None and not isinstance(workspace, str):
             raise InvalidSetting("the workspace is no text", do="name the one that open_image gave")
-        if name == _OPEN:
-            reply = _opened(workspaces, workspace, arguments)
+        if name == _OPEN_IMAGE:
+            reply = _open_image(workspaces, workspace, arguments)
         else:
             reply = workspaces.get(workspace).call(name, arguments, stop)
         if "images" in _changes(name):
@@ -152,10 +152,10 @@ def _called(workspaces: Workspaces, name: str, arguments: dict[str, Any], stop: 
         return ToolReply(str(error), error=error.code)
 
 
-def _opened(workspaces: Workspaces, workspace: str | None, arguments: dict[str, Any]) -> ToolReply:
+def _open_image(workspaces: Workspaces, workspace: str | None, arguments: dict[str, Any]) -> ToolReply:
     source = arguments.pop("image", None)
     if not isinstance(source, str) or not source or arguments:
-        raise InvalidSetting("open_image takes one image, as text", do=f"give {_source(workspaces)}")
+        raise InvalidSetting("open_image takes one image, as text", do=f"give {_source_text(workspaces)}")
     fresh = workspaces.only is None and workspace is None
     known = None if fresh else workspaces.get(workspace)
     loaded = workspaces.load(source)
@@ -178,32 +178,32 @@ def _result(reply: ToolReply) -> types.CallToolResult:
 
 async def _with_progress(context: _Context, name: str, work: Coroutine[Any, Any, ToolReply]) -> ToolReply:
     """The work, which ends where the client goes away; whoever asked for progress hears once a second that it goes on."""
-    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(context))
+    working, disconnected = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(context))
     seconds = 0.0
     try:
         await context.session.report_progress(seconds, None, f"{name} has begun")
         while not working.done():
-            await asyncio.wait([working, gone], timeout=_TICK_S, return_when=asyncio.FIRST_COMPLETED)
-            if gone.done():
+            await asyncio.wait([working, disconnected], timeout=_PROGRESS_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED)
+            if disconnected.done():
                 error = Cancelled("the client went away")
                 return ToolReply(str(error), error=error.code)
             if not working.done():
-                seconds += _TICK_S
+                seconds += _PROGRESS_INTERVAL_S
                 await context.session.report_progress(seconds, None, f"{name} is at work for {seconds:.0f} s")
-        await context.session.report_progress(seconds + _TICK_S, seconds + _TICK_S, f"{name} is done")
+        await context.session.report_progress(seconds + _PROGRESS_INTERVAL_S, seconds + _PROGRESS_INTERVAL_S, f"{name} is done")
         return working.result()
     finally:
         working.cancel()
-        gone.cancel()
+        disconnected.cancel()
 
 
-async def _gone(context: _Context) -> None:
+async def _disconnected(context: _Context) -> None:
     """Wait until the client of a request over HTTP has gone.
 
     The SDK ends the call itself in the newest form of the protocol only; in the older ones nobody would read the answer.
     """
-    left: asyncio.Event = getattr(context.request, "scope", {}).get(GONE) or asyncio.Event()
-    await left.wait()
+    event: asyncio.Event = getattr(context.request, "scope", {}).get(DISCONNECTED) or asyncio.Event()
+    await event.wait()
 
 
 # ------------------------------------------------------------ resources
@@ -243,20 +243,20 @@ def _templates(workspaces: Workspaces) -> list[types.ResourceTemplate]:
 
 def _read(workspaces: Workspaces, uri: str) -> types.TextResourceContents | types.BlobResourceContents:
     """Error: MCPError, which names what there is."""
-    place = _PLACE.fullmatch(uri)
-    if place is None:
+    match = _RESOURCE_URI.fullmatch(uri)
+    if match is None:
         raise MCPError(types.INVALID_PARAMS, f"there is no resource {uri[:200]}; read roi://images/NAME or roi://regions")
     try:
-        workspace = workspaces.get(place["workspace"]).workspace
-        if place["kind"] == "images":
+        workspace = workspaces.get(match["workspace"]).workspace
+        if match["kind"] == "images":
             file = io.BytesIO()
-            workspace.image(place["name"]).pixels.save(file, "PNG")
+            workspace.image(match["name"]).pixels.save(file, "PNG")
             blob = base64.b64encode(file.getvalue()).decode()
             return types.BlobResourceContents(uri=uri, mime_type="image/png", blob=blob)
         found: Any = (
             [region.to_dict() for region in workspace.regions()]
-            if place["name"] is None
-            else workspace.region(place["name"]).to_dict()
+            if match["name"] is None
+            else workspace.region(match["name"]).to_dict()
         )
     except RoiAgentError as error:
         raise MCPError(types.INVALID_PARAMS, str(error)) from None

@@ -15,13 +15,13 @@ def run_stdio(server: Server) -> bool:
 
     Standard output belongs to the protocol.
     """
-    heard: list[int] = []
+    received: list[int] = []
 
     async def serve(end: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
 
         def stop(number: int) -> None:
-            heard.append(number)
+            received.append(number)
             loop.remove_signal_handler(number)  # the next one does not wait for the tool that is at work
             end()
 
@@ -33,4 +33,4 @@ def run_stdio(server: Server) -> bool:
 
     with endable_input() as end:
         asyncio.run(serve(end))
-    return signal.SIGINT in heard
+    return signal.SIGINT in received

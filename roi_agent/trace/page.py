@@ -14,11 +14,11 @@ from PIL import Image
 from roi_agent.model.utils.notebook_html import data_url
 from roi_agent.trace.steps import Step, arguments_text
 
-_OPEN = 12  # steps whose pictures are open from the start
-_SIDE, _CARD_SIDE, _STEP_SIDE = 1024, 360, 240  # pixels of a picture at most: in a page, in a card, and of its steps
+_OPEN_STEPS = 12  # steps whose pictures are open from the start
+_PAGE_SIDE, _CARD_SIDE, _STEP_SIDE = 1024, 360, 240  # pixels of a picture at most: in a page, in a card, and of its steps
 
 
-class Shown(Protocol):
+class TraceView(Protocol):
     """What a page needs of a `Trace`, beside what the templates name."""
 
     @property
@@ -33,15 +33,15 @@ class Shown(Protocol):
         """What a step shows, or the answer."""
 
 
-def page(trace: Shown) -> str:
+def page(trace: TraceView) -> str:
     """The page of a trace, which needs no other file and no network."""
-    answer = _embedded(trace.picture(), "the answer", trace.regions, _SIDE)
-    return _template("page.html.j2").render(trace=trace, answer_picture=answer, steps=list(_steps(trace, _SIDE)))
+    answer = _embed_picture(trace.picture(), "the answer", trace.regions, _PAGE_SIDE)
+    return _template("page.html.j2").render(trace=trace, answer_picture=answer, steps=list(_steps(trace, _PAGE_SIDE)))
 
 
-def card(trace: Shown) -> str:
+def card(trace: TraceView) -> str:
     """What a notebook shows of a trace: the answer, and the steps folded away, with thumbnails."""
-    answer = _embedded(trace.picture(), "the answer", trace.regions, _CARD_SIDE)
+    answer = _embed_picture(trace.picture(), "the answer", trace.regions, _CARD_SIDE)
     return _template("card.html.j2").render(trace=trace, answer_picture=answer, steps=list(_steps(trace, _STEP_SIDE)))
 
 
@@ -51,14 +51,15 @@ def _template(name: str) -> Template:
     return environment.get_template(name)
 
 
-def _steps(trace: Shown, side: int) -> Iterator[dict[str, Any]]:
-    shown = ""
+def _steps(trace: TraceView, side: int) -> Iterator[dict[str, Any]]:
+    previous = ""
     for position, step in enumerate(trace.steps):
-        picture = None if step.kind == "planner" else _embedded(trace.picture(step), f"step {step.number}", step.regions, side)
-        if picture is not None and picture["source"] == shown:
+        shown = None if step.kind == "planner" else trace.picture(step)
+        picture = _embed_picture(shown, f"step {step.number}", step.regions, side)
+        if picture is not None and picture["source"] == previous:
             picture = None
         elif picture is not None:
-            shown = picture["source"]
+            previous = picture["source"]
         yield {
             "number": step.number,
             "kind": step.kind,
@@ -69,11 +70,11 @@ def _steps(trace: Shown, side: int) -> Iterator[dict[str, Any]]:
             "time": f"{step.seconds:.2f} s",
             "tokens": step.input_tokens + step.output_tokens,
             "picture": picture,
-            "open": position < _OPEN,
+            "open": position < _OPEN_STEPS,
         }
 
 
-def _embedded(picture: Image.Image | None, what: str, handles: tuple[str, ...], side: int) -> dict[str, str] | None:
+def _embed_picture(picture: Image.Image | None, what: str, handles: tuple[str, ...], side: int) -> dict[str, str] | None:
     """The picture as a data URL, and a text that says what it shows."""
     if picture is None:
         return None

@@ -34,7 +34,7 @@ def run_with(*answers: dict[str, Any], tool: str = "ask_about_regions") -> Run:
     for each in answers:
         regions = tuple(Region(name, Box(0, 0, 9, 9), image="image1") for name in each["regions"])
         result = Asked(each.get("question", ""), said(each, regions), "image1", regions, first_look=first_look(each, regions))
-        run.record("tool", tool, each["text"], run.begin(), result=result, regions=tuple(each["regions"]))
+        run.record("tool", tool, each["text"], run.start_step(), result=result, regions=tuple(each["regions"]))
     return run
 
 
