@@ -21,12 +21,12 @@ from roi_agent.tools.segment import point_at
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, RegionName, Workspace
 
-_Given = TypeVar("_Given", Answer, Choice)
+_AnswerOrChoice = TypeVar("_AnswerOrChoice", Answer, Choice)
 SecondLook = Literal["small", "always", "never"]
 SMALL = 1 / 12  # of the image's side: a region that is smaller both ways is looked at again
 _CONTEXT = 1.5  # of the region's longer side, around it in the crop
 _LEAST_CONTEXT = 0.1  # where a closer look is asked for
-_PART = 0.7  # of the image's side: a crop that is larger shows nothing new
+_MAX_CROP_SIDE = 0.7  # of the image's side: a crop that is larger shows nothing new
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class Asked:
         regions, notes = [region.to_dict() for region in self.regions], list(map(str, self.notes))
         answer = self.answer.to_dict() | {"regions": regions, "notes": notes}
         look = {"text": self.first_look.text, "confidence": self.first_look.confidence} if self.first_look else None
-        told = {"crop": self.crop, "first_look": look, "outside": self.outside}
-        return {"question": self.question, "image": self.image, **answer, **told}
+        looks = {"crop": self.crop, "first_look": look, "outside": self.outside}
+        return {"question": self.question, "image": self.image, **answer, **looks}
 
     def sentence(self, *, without: Collection[str] = ()) -> str:
         """For example: red (confidence 0.98).  without: notes to leave out."""
@@ -108,26 +108,26 @@ def ask(
     Errors: UnknownRegion, UnknownImage, InvalidSetting for regions of several images or a handle without brackets, PointInvalid,
     and those of the model.
     """
-    pointed, told = _pointed(workspace, points, segmenter, image, cancellation)
-    question, seen, chosen = _about(workspace, question, image, [*workspace.pick(regions), *pointed])
+    clicked, point_notes = _segment_points(workspace, points, segmenter, image, cancellation)
+    question, whole_image, chosen = _resolve(workspace, question, image, [*workspace.pick(regions), *clicked])
     decoding |= cancellation_argument(model.ask, cancellation)
     with failures_of(REGION_MODEL):
-        answer = _sure(model.ask(seen.image, question, chosen, **decoding))
-    answer = replace(answer, regions=chosen, notes=(*answer.notes, *told))
-    crop = _crop(workspace, seen, chosen, any_size=second_look == "always") if second_look != "never" and chosen else None
+        answer = _check_confidence(model.ask(whole_image.image, question, chosen, **decoding))
+    answer = replace(answer, regions=chosen, notes=(*answer.notes, *point_notes))
+    crop = _crop(workspace, whole_image, chosen, any_size=second_look == "always") if second_look != "never" and chosen else None
     if crop is None:
-        return Asked(question, answer, seen.name, chosen)
+        return Asked(question, answer, whole_image.name, chosen)
     with failures_of(REGION_MODEL):
         placed = [workspace.seen_in(region, crop) for region in chosen]
-        again = _sure(model.ask(crop.image, question, placed, **decoding))
-    if again.confidence > answer.confidence:
-        # Whether the image is one that the model knows is told by the whole of it.
-        notes = [note for note in again.notes if not isinstance(note, DomainNote)]
+        close_up = _check_confidence(model.ask(crop.image, question, placed, **decoding))
+    if close_up.confidence > answer.confidence:
+        # Only the whole image shows whether it is of a kind that the model knows.
+        notes = [note for note in close_up.notes if not isinstance(note, DomainNote)]
         notes += [note for note in answer.notes if isinstance(note, DomainNote)]
-        again = replace(again, regions=chosen, notes=tuple(notes), in_domain=answer.in_domain)
+        close_up = replace(close_up, regions=chosen, notes=tuple(notes), in_domain=answer.in_domain)
         assert crop.box is not None
-        return Asked(question, again, seen.name, chosen, ",".join(f"{value:g}" for value in crop.box.xyxy), answer)
-    return Asked(question, answer, seen.name, chosen, None, answer)
+        return Asked(question, close_up, whole_image.name, chosen, ",".join(f"{value:g}" for value in crop.box.xyxy), answer)
+    return Asked(question, answer, whole_image.name, chosen, None, answer)
 
 
 def ask_each(
@@ -160,9 +160,9 @@ def ask_each(
         group = [region for region in chosen if region.image == name]
         with failures_of(REGION_MODEL):
             answers = model.ask_each(workspace.image(name).image, question, group, **decoding)
-        for region, answer in zip(group, map(_sure, answers), strict=True):
-            said = question.replace("<region>", f"<{region.name}>")
-            asked[region.name] = Asked(said, answer, str(name), (region,))
+        for region, answer in zip(group, map(_check_confidence, answers), strict=True):
+            asked_question = question.replace("<region>", f"<{region.name}>")
+            asked[region.name] = Asked(asked_question, answer, str(name), (region,))
     return [asked[region.name] for region in chosen]
 
 
@@ -177,13 +177,14 @@ def choose(
     cancellation: Cancellation = NEVER,
 ) -> Choice:
     """The likeliest of several answers; the arguments are those of `ask`.  Errors: those of `ask`."""
-    question, seen, chosen = _about(workspace, question, image, regions)
+    question, whole_image, chosen = _resolve(workspace, question, image, regions)
     with failures_of(REGION_MODEL):
-        choice = _sure(model.choose(seen.image, question, options, chosen, **cancellation_argument(model.choose, cancellation)))
+        keywords = cancellation_argument(model.choose, cancellation)
+        choice = _check_confidence(model.choose(whole_image.image, question, options, chosen, **keywords))
     return replace(choice, regions=chosen)
 
 
-def _sure(given: _Given) -> _Given:
+def _check_confidence(given: _AnswerOrChoice) -> _AnswerOrChoice:
     """The same, with a confidence, which tools weigh.  Error: ModelOutputInvalid for a model that gives none."""
     confidence: object = given.confidence
     if confidence is None:
@@ -191,7 +192,7 @@ def _sure(given: _Given) -> _Given:
     return given
 
 
-def _pointed(
+def _segment_points(
     workspace: Workspace, points: object, segmenter: object, image: ImageName, cancellation: Cancellation
 ) -> tuple[tuple[Region, ...], tuple[str, ...]]:
     if isinstance(points, Sequence) and not points:
@@ -201,7 +202,7 @@ def _pointed(
     return point_at(workspace, points, segmenter=segmenter, image=image, cancellation=cancellation)
 
 
-def _about(
+def _resolve(
     workspace: Workspace, question: str, image: ImageName, regions: Sequence[RegionName]
 ) -> tuple[str, WorkspaceImage, tuple[Region, ...]]:
     """The question as it is read, the whole image and the regions that it is about, those that it names first."""
@@ -209,8 +210,8 @@ def _about(
     question = with_mentions(question, [region.name for region in given]) if isinstance(question, str) else question
     named = mentioned(question) if isinstance(question, str) else ()
     chosen = tuple({region.name: region for region in (*workspace.pick(named), *given)}.values())
-    seen = workspace.image(image if image is not None or not chosen else chosen[0].image)
-    whole = workspace.image(seen.parent) if chosen and seen.parent else seen
+    target = workspace.image(image if image is not None or not chosen else chosen[0].image)
+    whole = workspace.image(target.parent) if chosen and target.parent else target
     if elsewhere := [region for region in chosen if region.image != whole.name]:
         problem = f"{elsewhere[0].name} lies in {elsewhere[0].image}, not in {whole.name}"
         raise InvalidSetting(problem, do="ask about regions of one image at a time")
@@ -224,12 +225,12 @@ def _crop(workspace: Workspace, image: WorkspaceImage, regions: Sequence[Region]
         return None
     boxes = [region.box for region in regions]
     around = Box(min(b.x1 for b in boxes), min(b.y1 for b in boxes), max(b.x2 for b in boxes), max(b.y2 for b in boxes))
-    longest, most = max(around.width, around.height), _PART * max(width, height)
+    longest, max_side = max(around.width, around.height), _MAX_CROP_SIDE * max(width, height)
     side = (1 + 2 * _CONTEXT) * longest
-    if side > most:
-        if not any_size or (1 + 2 * _LEAST_CONTEXT) * longest > most:
+    if side > max_side:
+        if not any_size or (1 + 2 * _LEAST_CONTEXT) * longest > max_side:
             return None
-        side = most
+        side = max_side
     # A square, so that the model's own resizing does not change the shapes; at the frame it is moved inwards.
     side = min(side, width, height)
     if side < max(around.width, around.height):

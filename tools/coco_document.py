@@ -28,9 +28,9 @@ class CocoDocument:
     @classmethod
     def read(cls, document: object) -> "CocoDocument":
         """document: the document, or the path of its JSON file.  Error: InvalidSetting."""
-        coco = _parsed(document)
-        images = _by_id(coco["images"], "image", "file_name")
-        labels = {id: str(item["name"]) for id, item in _by_id(coco.get("categories") or [], "category", "name").items()}
+        coco = _load_document(document)
+        images = _index_by_id(coco["images"], "image", "file_name")
+        labels = {id: str(item["name"]) for id, item in _index_by_id(coco.get("categories") or [], "category", "name").items()}
         for item in coco["annotations"]:
             if as_id(item.get("image_id")) not in images:
                 raise InvalidSetting(
@@ -49,10 +49,10 @@ class CocoDocument:
         for id, item in self.images.items():
             name = str(item["file_name"])
             if folder is not None:
-                image = load_image(folder.path / _found(folder, name))
+                image = load_image(folder.path / _file_below(folder, name))
             else:
                 assert isinstance(images, Mapping)
-                image = load_image(images[_key(images, name)])
+                image = load_image(images[_image_key(images, name)])
             _check_size(item, name, image.size_wh)
             opened[id] = image
         return opened
@@ -108,7 +108,7 @@ def _score(score: object) -> float | None:
     raise InvalidSetting(f"its score is {escaped(score)}", do="give a finite number, or leave it out")
 
 
-def _parsed(document: object) -> Mapping[str, Any]:
+def _load_document(document: object) -> Mapping[str, Any]:
     if isinstance(document, str | Path):
         try:
             document = json.loads(Path(document).read_text(encoding="utf-8"))
@@ -121,7 +121,7 @@ def _parsed(document: object) -> Mapping[str, Any]:
     return document
 
 
-def _by_id(entries: object, what: str, key: str) -> dict[_Id, Mapping[str, Any]]:
+def _index_by_id(entries: object, what: str, key: str) -> dict[_Id, Mapping[str, Any]]:
     """Images or categories by their ids.  Error: InvalidSetting where one has no id or name, or different ones share an id."""
     found: dict[_Id, Mapping[str, Any]] = {}
     for entry in entries if isinstance(entries, list) else [None]:
@@ -136,7 +136,7 @@ def _by_id(entries: object, what: str, key: str) -> dict[_Id, Mapping[str, Any]]
     return found
 
 
-def _found(folder: ImageFolder, name: str) -> str:
+def _file_below(folder: ImageFolder, name: str) -> str:
     if leads_out(name):
         raise InvalidSetting(f"the image {escaped(name)} is not below the folder of images", do="give names below the folder")
     found = folder.find(name)
@@ -147,7 +147,7 @@ def _found(folder: ImageFolder, name: str) -> str:
     return found[0]
 
 
-def _key(images: Mapping[str, object], name: str) -> str:
+def _image_key(images: Mapping[str, object], name: str) -> str:
     """The key of a mapping that a name means: itself, or the only one with the same last part."""
     if name in images:
         return name

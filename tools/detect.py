@@ -17,18 +17,18 @@ from roi_agent.model.geometry.regions import Region
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
 from roi_agent.model.utils.messages import escaped
 from roi_agent.tools.exchange import region_items
-from roi_agent.tools.finds import as_item, name_of, returned, score_of, unusable, usable_regions
+from roi_agent.tools.finds import as_item, call_detector, label_of, score_of, unusable, usable_regions
 from roi_agent.tools.models import failures_of
 from roi_agent.tools.new_regions import parse_new_regions
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, Workspace
 
 MAX_REGIONS = 100  # found in one image, unless another number is given
-_SAME = 0.85  # IoU from which a thing found again under the same name keeps its handle
+_SAME_FIND_IOU = 0.85  # IoU from which a thing found again under the same name keeps its handle
 _GENERIC = ("thing", "object", "item")
-_NAMED = 5  # other labels that a sentence lists
-_NAME = 80  # characters of one of them
-_JOINT = re.compile(r"\s(?:and|or|&|\+)\s(?:(?:an?|the)\s)?")
+_MAX_LISTED = 5  # other labels that a sentence lists
+_MAX_LABEL_CHARACTERS = 80  # characters of one of them
+_CONJUNCTION = re.compile(r"\s(?:and|or|&|\+)\s(?:(?:an?|the)\s)?")
 OVERLAP = 0.6  # IoU from which the lower of two boxes of one phrase is dropped
 
 # image -> boxes, or image and phrases -> boxes: an array (N, 4) of pixel xyxy, a list as `Workspace.add_regions` takes it,
@@ -81,7 +81,7 @@ class Detection:
         # A detector that labels nothing says nothing of single phrases; and whatever was found is a thing.
         told = {*labels, *self.unknown, *(filter(_is_generic, self.phrases) if self.regions else ())}
         missing = [phrase for phrase in self.phrases if phrase not in told and None not in labels]
-        others = [f"the other names: {', '.join(self.others[:_NAMED])}"] if self.others else []
+        others = [f"the other names: {', '.join(self.others[:_MAX_LISTED])}"] if self.others else []
         return "; ".join([*parts, *map(self._missing, missing), *self.notes, *others])
 
     def _repr_html_(self) -> str:
@@ -146,23 +146,23 @@ def detect_in(
     _check_share("overlap", overlap)
     if isinstance(max_regions, bool) or not isinstance(max_regions, int) or max_regions < 1:
         raise InvalidSetting(f"max_regions is {escaped(max_regions)}", do="give a whole number from 1")
-    asked = () if phrases is None else parse_phrases(phrases)
-    seen = [workspace.image(image) for image in images]
+    wanted_phrases = () if phrases is None else parse_phrases(phrases)
+    targets = [workspace.image(image) for image in images]
     finder = as_detector(detector)
     if not isinstance(finder, PhraseDetector):
-        drafts = [_by_function(finder, each, asked, threshold, cancellation) for each in seen]
+        drafts = [_by_function(finder, each, wanted_phrases, threshold, cancellation) for each in targets]
     else:
-        if not asked:
+        if not wanted_phrases:
             raise InvalidSetting("there is no phrase to look for", do='name things, for example "red umbrella . star ."')
         level = finder.threshold if threshold is None else threshold
         with failures_of("the detector"):
-            found = candidates_of(finder, [each.pixels for each in seen], asked, cancellation)
+            found = candidates_of(finder, [each.pixels for each in targets], wanted_phrases, cancellation)
         drafts = [
-            _by_phrases(each, _as_whole(candidates, each, finder), asked, level, overlap)
-            for each, candidates in zip(seen, found, strict=True)
+            _by_phrases(each, _with_whole_image_verdict(candidates, each, finder), wanted_phrases, level, overlap)
+            for each, candidates in zip(targets, found, strict=True)
         ]
     cancellation.check("detecting")
-    return [draft.keep(workspace, each, asked, max_regions) for each, draft in zip(seen, drafts, strict=True)]
+    return [draft.add_to(workspace, each, wanted_phrases, max_regions) for each, draft in zip(targets, drafts, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +177,13 @@ class _Draft:
     others: tuple[str, ...] = ()
     in_domain: bool | None = None
 
-    def keep(self, workspace: Workspace, image: WorkspaceImage, phrases: tuple[str, ...], max_regions: int) -> Detection:
+    def add_to(self, workspace: Workspace, image: WorkspaceImage, phrases: tuple[str, ...], max_regions: int) -> Detection:
         notes = [*image.image.notes, *self.notes]
         if (left_out := len(self.regions) - max_regions) > 0:
             notes.append(f"{left_out} more were left out: at most {max_regions} are kept")
         prompt, best = " . ".join(phrases) or None, self.regions[:max_regions]
-        regions = workspace.keep_regions(best, image=image, source="detect", prompt=prompt, same_iou=_SAME)
-        notes += _joined(set(phrases) - {region.label for region in regions})
+        regions = workspace.keep_regions(best, image=image, source="detect", prompt=prompt, same_iou=_SAME_FIND_IOU)
+        notes += _joint_phrase_notes(set(phrases) - {region.label for region in regions})
         told: dict[str, Any] = {"in_domain": self.in_domain, "unknown": self.unknown, "others": self.others}
         return Detection(image.name, regions, phrases, self.threshold, self.best_scores, tuple(dict.fromkeys(notes)), **told)
 
@@ -199,13 +199,13 @@ def _by_phrases(image: WorkspaceImage, found: Candidates, phrases: tuple[str, ..
     boxes, labels, top = boxes[usable], labels[usable], top[usable]
     kept = batched_nms(torch.from_numpy(boxes), torch.from_numpy(top), torch.from_numpy(labels), overlap).tolist()
     regions = [Region("region1", Box(*boxes[i].tolist()), phrases[labels[i]], float(top[i])) for i in kept]
-    unknown = [phrase for phrase in found.unknown if not _JOINT.search(phrase)]
+    unknown = [phrase for phrase in found.unknown if not _CONJUNCTION.search(phrase)]
     notes = (*found.notes, *(f"the detector never learned a word of {phrase!r}" for phrase in unknown))
     scored = dict(zip(phrases, map(float, best), strict=True))
     return _Draft(regions, threshold, scored, notes, found.unknown, in_domain=found.in_domain)
 
 
-def _as_whole(found: Candidates, image: WorkspaceImage, finder: PhraseDetector) -> Candidates:
+def _with_whole_image_verdict(found: Candidates, image: WorkspaceImage, finder: PhraseDetector) -> Candidates:
     """What was found in a crop, judged as the image that it was cut from."""
     if image.image.whole is None or not isinstance(finder, TransformersDetector):
         return found
@@ -222,16 +222,16 @@ def _by_function(
 ) -> _Draft:
     """Whatever the function gives, filtered by label and score where it names them."""
     cancellation.check("detecting")
-    found, level = region_items(returned(function, image.pixels.copy(), phrases)), threshold or 0.0
+    found, level = region_items(call_detector(function, image.pixels.copy(), phrases)), threshold or 0.0
     if not isinstance(found, list):
         with unusable(image.name):
             return _Draft(parse_new_regions(found, size_wh=image.size_wh), 0.0, {})
     # A score that is not a number stays, to be told with the rest of what cannot be.
     items = sorted((item for item in map(as_item, found)), key=score_of, reverse=True)
-    wanted = [item for item in items if not phrases or name_of(item) in (None, *phrases) or any(map(_is_generic, phrases))]
-    best = {phrase: max((score_of(item) for item in wanted if _is(item, phrase)), default=0.0) for phrase in phrases}
+    wanted = [item for item in items if not phrases or label_of(item) in (None, *phrases) or any(map(_is_generic, phrases))]
+    best = {phrase: max((score_of(item) for item in wanted if _matches(item, phrase)), default=0.0) for phrase in phrases}
     passed = [item for item in items if not score_of(item) < level]
-    others = [_sendable(str(name_of(item))) for item in passed if not any(item is each for each in wanted)]
+    others = [_short_label(str(label_of(item))) for item in passed if not any(item is each for each in wanted)]
     kept, notes = usable_regions([item for item in wanted if not score_of(item) < level], image.name, image.size_wh)
     if others:
         names = tuple(dict.fromkeys(others))
@@ -241,13 +241,13 @@ def _by_function(
     return _Draft(kept, level, best, tuple(notes))
 
 
-def _sendable(name: str) -> str:
+def _short_label(name: str) -> str:
     """A label of somebody else's as an answer can hold it."""
-    return name[:_NAME].encode(errors="replace").decode()
+    return name[:_MAX_LABEL_CHARACTERS].encode(errors="replace").decode()
 
 
-def _is(item: dict[str, Any], phrase: str) -> bool:
-    return name_of(item) == phrase or _is_generic(phrase)
+def _matches(item: dict[str, Any], phrase: str) -> bool:
+    return label_of(item) == phrase or _is_generic(phrase)
 
 
 def _is_generic(phrase: str) -> bool:
@@ -255,12 +255,12 @@ def _is_generic(phrase: str) -> bool:
     return phrase.split()[-1] in _GENERIC
 
 
-def _joined(phrases: Iterable[str]) -> Iterator[str]:
+def _joint_phrase_notes(phrases: Iterable[str]) -> Iterator[str]:
     """What to do about phrases that were not found and hold several things; a detector reads each as one."""
     for phrase in sorted(phrases):
-        if _JOINT.search(phrase):
-            parted = " . ".join(filter(None, _JOINT.split(phrase)))
-            yield f'"{phrase}" is looked for as one thing: to look for several, part them with full stops, "{parted}"'
+        if _CONJUNCTION.search(phrase):
+            separated = " . ".join(filter(None, _CONJUNCTION.split(phrase)))
+            yield f'"{phrase}" is looked for as one thing: to look for several, part them with full stops, "{separated}"'
 
 
 def _described(region: Region) -> str:

@@ -89,27 +89,29 @@ def _draw_names(
     draw: ImageDraw.ImageDraw, regions: Sequence[Region], corners: Sequence[Corners], line: int, font: ImageFont.FreeTypeFont
 ) -> None:
     """Every region's name at its box, over all boxes, and not over another name where that can be helped."""
-    taken: list[Corners] = []
+    occupied: list[Corners] = []
     for region, box in zip(regions, corners, strict=True):
         name = region.name if region.label is None else f"{region.name}: {region.label}"
         left, top, right, bottom = draw.textbbox((0, 0), name, font=font)
-        place = _free_place(box, right - left + 2 * line, bottom - top + 2 * line, draw.im.size, taken)
-        taken.append(place)
+        place = _label_position(box, right - left + 2 * line, bottom - top + 2 * line, draw.im.size, occupied)
+        occupied.append(place)
         draw.rectangle(place, fill=colour(region))
         draw.text((place[0] + line - left, place[1] + line - top), name, fill="white", font=font)
 
 
-def _free_place(box: Corners, width: float, height: float, canvas_wh: tuple[int, int], taken: Sequence[Corners]) -> Corners:
+def _label_position(
+    box: Corners, width: float, height: float, canvas_wh: tuple[int, int], occupied: Sequence[Corners]
+) -> Corners:
     """Where a name stands: above its box, else in it or below, where no other name is; never outside the picture."""
     x1, y1, x2, y2 = box
     corners = [(x1, y1 - height), (x1, y1), (x2 - width, y1 - height), (x1, y2), (x2 - width, y2 - height)]
     inside = [(x, y) for x, y in corners if 0 <= y <= canvas_wh[1] - height] or [(x1, y1)]
     lefts = [(max(0.0, min(x, canvas_wh[0] - width)), y) for x, y in inside]
     places = [(x, y, x + width, y + height) for x, y in lefts]
-    return next((place for place in places if not any(_meet(place, other) for other in taken)), places[0])
+    return next((place for place in places if not any(_intersect(place, other) for other in occupied)), places[0])
 
 
-def _meet(one: Corners, other: Corners) -> bool:
+def _intersect(one: Corners, other: Corners) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 

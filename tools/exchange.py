@@ -24,7 +24,7 @@ from roi_agent.tools.workspace import Workspace
 if TYPE_CHECKING:
     from supervision import Detections
 
-_KEPT = ("name", "label", "source", "prompt", "parent")
+_EXPORTED_KEYS = ("name", "label", "source", "prompt", "parent")
 
 
 def to_array(
@@ -104,7 +104,7 @@ def region_items(found: object) -> object:
     if isinstance(found, Mapping) and "boxes" in found:
         columns = {"box": found["boxes"], "score": found.get("scores"), "mask": found.get("masks")}
         columns["label"] = found.get("text_labels", found.get("labels"))
-        listed = {key: _listed(values) for key, values in columns.items() if values is not None}
+        listed = {key: _to_list(values) for key, values in columns.items() if values is not None}
         if len({len(values) for values in listed.values()}) > 1:
             lengths = ", ".join(f"{len(values)} of {key}" for key, values in listed.items())
             raise ModelOutputInvalid(f"a detector gave {lengths}", do="give as many of each")
@@ -115,7 +115,7 @@ def region_items(found: object) -> object:
     return list(found) if isinstance(found, tuple) else found
 
 
-def _listed(values: Any) -> list[Any]:
+def _to_list(values: Any) -> list[Any]:
     return list(values.tolist() if getattr(values, "ndim", 0) == 1 and hasattr(values, "tolist") else values)
 
 
@@ -141,7 +141,7 @@ def to_coco(workspace: Workspace) -> dict[str, Any]:
             "area": region.mask.area if region.mask else region.box.area,
             "iscrowd": 0,
             "segmentation": region.mask.to_coco() if region.mask else [],
-            OURS: {key: value for key, value in region.to_dict().items() if key in _KEPT and value is not None},
+            OURS: {key: value for key, value in region.to_dict().items() if key in _EXPORTED_KEYS and value is not None},
         }
         annotation |= {"score": region.score} if region.score is not None else {}
         annotations.append(annotation)

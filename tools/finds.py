@@ -17,20 +17,20 @@ from roi_agent.model.geometry.regions import Region, parse_regions
 from roi_agent.tools.models import failures_of
 from roi_agent.tools.new_regions import check_unnamed
 
-_OVER = 1.0  # pixels over the edge: rounding of detectors that work in other sizes
-_INSIDE = 0.5  # of soft masks
+_MAX_OVERHANG = 1.0  # pixels over the edge: rounding of detectors that work in other sizes
+_MASK_THRESHOLD = 0.5  # of soft masks
 _FIELDS = ("box", "label", "score", "source", "prompt", "image", "parent", "mask")  # of a region, without its name
 
 Item = dict[str, Any]
 
 
-def returned(function: Callable[..., Any], picture: Image.Image, phrases: Sequence[str]) -> Any:
+def call_detector(function: Callable[..., Any], picture: Image.Image, phrases: Sequence[str]) -> Any:
     """What the function gives for a picture; it is also given the phrases where it has a place for them.
 
     Errors: ModelFailed, and ModelOutputInvalid for None.
     """
     with failures_of("the detector"):
-        given = _called(function, picture, list(phrases))
+        given = _call(function, picture, list(phrases))
     if given is None:
         raise ModelOutputInvalid("the detector returned None", do="return a list of boxes, empty where nothing is found")
     return given
@@ -60,7 +60,7 @@ def score_of(item: Item) -> float:
     return float(score) if isinstance(score, Real) and not isinstance(score, bool) else 1.0
 
 
-def name_of(item: Item) -> str | None:
+def label_of(item: Item) -> str | None:
     """Its label as phrases are written; None where it has none."""
     label = item.get("label")
     return None if label is None else " ".join(str(label).lower().split())
@@ -76,7 +76,7 @@ def usable_regions(items: Sequence[Item], image: str, size_wh: tuple[int, int]) 
         clipped = item | ({"box": _clipped(item, size_wh)} if "box" in item else {})
         region, fault = _region(clipped, size_wh)
         if fault is not None:
-            notes.append(f"a {'find' if region is None else 'mask'} was left out: {_told(fault)}")
+            notes.append(f"a {'find' if region is None else 'mask'} was left out: {_reason(fault)}")
             faults.append(fault)
         if region is not None:
             regions.append(region)
@@ -98,7 +98,7 @@ def unusable(image: str) -> Iterator[None]:
         raise ModelOutputInvalid(problem, do=error.do) from None
 
 
-def _called(function: Callable[..., Any], picture: Image.Image, phrases: list[str]) -> Any:
+def _call(function: Callable[..., Any], picture: Image.Image, phrases: list[str]) -> Any:
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
@@ -123,7 +123,7 @@ def _region(item: Item, size_wh: tuple[int, int]) -> tuple[Region | None, UserEr
     return None, fault
 
 
-def _told(fault: UserError) -> str:
+def _reason(fault: UserError) -> str:
     return fault.problem.removeprefix("region1: ").replace("region1", "it")
 
 
@@ -139,7 +139,7 @@ def _clipped(item: Item, size_wh: tuple[int, int]) -> Any:
     if not all(isinstance(each, Real) and not isinstance(each, bool) for each in numbers):
         return given
     sides = (width, height, width, height)
-    if not all(-_OVER <= value <= side + _OVER for value, side in zip(numbers, sides, strict=True)):
+    if not all(-_MAX_OVERHANG <= value <= side + _MAX_OVERHANG for value, side in zip(numbers, sides, strict=True)):
         return given
     return [min(max(value, 0.0), float(side)) for value, side in zip(numbers, sides, strict=True)]
 
@@ -155,4 +155,4 @@ def _mask(given: Any) -> Any:
     while values.ndim > 2 and values.shape[0] == 1:
         values = values[0]
     soft = values.dtype.kind == "f" and values.size > 0 and bool((values >= 0).all() and (values <= 1).all())
-    return values > _INSIDE if soft else values
+    return values > _MASK_THRESHOLD if soft else values

@@ -12,7 +12,7 @@ from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.utils.messages import escaped
 
-_SAME = 0.5  # pixels: what differs by less is the same place
+_TOLERANCE = 0.5  # pixels: what differs by less is the same place
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,10 @@ def relate(first: Region, second: Region) -> Relation:
     return Relation(
         first=first.name,
         second=second.name,
-        left_of=right > _SAME,
-        right_of=right < -_SAME,
-        above=down > _SAME,
-        below=down < -_SAME,
+        left_of=right > _TOLERANCE,
+        right_of=right < -_TOLERANCE,
+        above=down > _TOLERANCE,
+        below=down < -_TOLERANCE,
         inside=_within(first, second),
         contains=_within(second, first),
         overlap=shared / min(one, other),
@@ -147,7 +147,7 @@ RELATIONS: dict[str, Callable[[Relation], bool]] = {
     "below": lambda relation: relation.below,
     "inside": lambda relation: relation.inside,
     "around": lambda relation: relation.contains,
-    "touching": lambda relation: relation.overlap > 0 or relation.gap <= _SAME,
+    "touching": lambda relation: relation.overlap > 0 or relation.gap <= _TOLERANCE,
     "larger than": lambda relation: relation.area_ratio > 1,
     "smaller than": lambda relation: relation.area_ratio < 1,
 }
@@ -203,7 +203,7 @@ def _shared_area(first: Region, second: Region) -> float:
 
 def _within(inner: Region, outer: Region) -> bool:
     a, b = inner.box, outer.box
-    return a.x1 >= b.x1 - _SAME and a.y1 >= b.y1 - _SAME and a.x2 <= b.x2 + _SAME and a.y2 <= b.y2 + _SAME
+    return a.x1 >= b.x1 - _TOLERANCE and a.y1 >= b.y1 - _TOLERANCE and a.x2 <= b.x2 + _TOLERANCE and a.y2 <= b.y2 + _TOLERANCE
 
 
 def _by_masks(first: Region, second: Region) -> bool:
@@ -213,5 +213,5 @@ def _by_masks(first: Region, second: Region) -> bool:
 def _same_image(regions: Sequence[Region]) -> None:
     images = {region.image for region in regions}
     if len(images) > 1:
-        said = ", ".join(f"{region.name} is in {region.image}" for region in regions[:5])
-        raise InvalidSetting(f"regions of several images cannot be measured together: {said}", do="give regions of one image")
+        places = ", ".join(f"{region.name} is in {region.image}" for region in regions[:5])
+        raise InvalidSetting(f"regions of several images cannot be measured together: {places}", do="give regions of one image")

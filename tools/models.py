@@ -70,11 +70,11 @@ class Models:
             raise InvalidSetting(f"the memory budget is {escaped(budget_bytes)}", do="give a number of bytes above zero")
         self._sources, self._budget = dict(sources), budget_bytes
         self._loaded: dict[str, _Loaded] = {}
-        self._coming: dict[str, ModelSource] = {}  # what is being loaded
+        self._loading: dict[str, ModelSource] = {}  # what is being loaded
         self._clock = 0
         self._lock = threading.Lock()  # of what stands above; never held while a model is loaded or moved
         # Held while the role's model is loaded or moved. Who holds one only tries to get another's: none waits for ever.
-        self._moving = {role: threading.Lock() for role in self._sources}
+        self._move_locks = {role: threading.Lock() for role in self._sources}
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ class Models:
         Errors: ModelNotFound for a role without one, those of loading it, and ModelFailed.
         """
         self.check(role)
-        with self._moving[role]:
+        with self._move_locks[role]:
             entry = self._loaded.get(role) or self._load(role)
             if entry.device != entry.home:
                 self._make_room(entry.home, entry.weight_bytes, keep=role)
@@ -126,7 +126,7 @@ class Models:
     def _load(self, role: str) -> _Loaded:
         source = self._sources[role]
         with self._lock:
-            self._coming[role] = source
+            self._loading[role] = source
         try:
             self._make_room(source.device, 0, keep=role)
             with failures_of(f"loading {source.name}"):
@@ -134,7 +134,7 @@ class Models:
             entry = _Loaded(model, source.device, source.device, weight_bytes(model) or source.weight_bytes)
         finally:
             with self._lock:
-                del self._coming[role]
+                del self._loading[role]
         with self._lock:
             self._loaded[role] = entry
         self._make_room(source.device, 0, keep=role)
@@ -142,7 +142,7 @@ class Models:
 
     def _make_room(self, device: str, needed: int, *, keep: str) -> None:
         """Move out what was used longest ago until `needed` bytes more fit on the device; what is in use or being moved stays."""
-        while self._budget is not None and (found := self._too_much(device, needed, keep)):
+        while self._budget is not None and (found := self._claim_evictable(device, needed, keep)):
             role, entry = found
             try:
                 if device == "cpu" or not hasattr(entry.model, "to"):
@@ -154,19 +154,19 @@ class Models:
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
             finally:
-                self._moving[role].release()
+                self._move_locks[role].release()
             self._make_room("cpu", 0, keep=keep)
 
-    def _too_much(self, device: str, needed: int, keep: str) -> tuple[str, _Loaded] | None:
+    def _claim_evictable(self, device: str, needed: int, keep: str) -> tuple[str, _Loaded] | None:
         """The model to move out, which is then held; None where all fits, or nothing can be moved."""
         with self._lock:
             here = {role: each for role, each in self._loaded.items() if each.device == device}
-            coming = sum(each.weight_bytes for each in self._coming.values() if each.device == device)
+            loading = sum(each.weight_bytes for each in self._loading.values() if each.device == device)
             assert self._budget is not None
-            if sum(each.weight_bytes for each in here.values()) + coming + needed <= self._budget:
+            if sum(each.weight_bytes for each in here.values()) + loading + needed <= self._budget:
                 return None
             for role in sorted(here, key=lambda role: here[role].last_used):
-                if role != keep and not here[role].users and self._moving[role].acquire(blocking=False):
+                if role != keep and not here[role].users and self._move_locks[role].acquire(blocking=False):
                     return role, here[role]
             return None
 

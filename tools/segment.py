@@ -28,9 +28,9 @@ MAX_POINTS = 100
 MAX_POINTS_PER_SIDE = 64
 MAX_REGIONS = 100  # of everything in an image
 
-_FAR = 1e9  # pixels: no number that is finite and of use lies beyond
-_SPECK = 0.1  # of a mask's largest piece: pieces below are dropped, since one stray pixel would stretch the tight box
-_DOUBLE = 0.7  # IoU of boxes from which two masks of everything count as one
+_MAX_COORDINATE = 1e9  # pixels: no number that is finite and of use lies beyond
+_MIN_PIECE = 0.1  # of a mask's largest piece: pieces below are dropped, since one stray pixel would stretch the tight box
+_DUPLICATE_IOU = 0.7  # IoU of boxes from which two masks of everything count as one
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +90,22 @@ def segment(
     Errors: PointInvalid, MaskInvalid, UnknownRegion, UnknownImage, InvalidSetting, those of `Box.parse`, ModelOutputInvalid.
     """
     chosen = workspace.pick(regions)
-    seen = workspace.image(image if image is not None or not chosen else chosen[0].image)
-    placed = [workspace.seen_in(region, seen) for region in chosen]
-    given = parse_regions(boxes, size_wh=seen.size_wh, format=format, unit=unit, max_regions=MAX_PROMPTS)
-    prompts = _prompts([*placed, *given], _points(points, seen), _mask(mask, seen))
+    target = workspace.image(image if image is not None or not chosen else chosen[0].image)
+    placed = [workspace.seen_in(region, target) for region in chosen]
+    given = parse_regions(boxes, size_wh=target.size_wh, format=format, unit=unit, max_regions=MAX_PROMPTS)
+    prompts = _prompts([*placed, *given], _points(points, target), _mask(mask, target))
     finder = as_segmenter(segmenter)
     with failures_of("the segmenter"):
-        found = masks_of(finder, seen.image, prompts, cancellation, several=several)
-        notes = list(dict.fromkeys((*seen.image.notes, *finder.notes(seen.image))))
+        found = masks_of(finder, target.image, prompts, cancellation, several=several)
+        notes = list(dict.fromkeys((*target.image.notes, *finder.notes(target.image))))
     items = []
     for number, masks in enumerate(found):
         origin = chosen[number] if number < len(chosen) else None
-        useful = _cleaned([each for each in masks if _usable(each, seen)], cancellation)
-        if not useful:
+        usable = _cleaned([each for each in masks if _usable(each, target)], cancellation)
+        if not usable:
             notes.append(f"no mask for {origin.name if origin else _described(prompts[number])}")
-        items += [_item(each, origin, _described(prompts[number])) for each in useful]
-    return Segmentation(seen.name, workspace.add_regions(items, image=seen, source="segment"), tuple(notes))
+        items += [_item(each, origin, _described(prompts[number])) for each in usable]
+    return Segmentation(target.name, workspace.add_regions(items, image=target, source="segment"), tuple(notes))
 
 
 def point_at(
@@ -121,19 +121,19 @@ def point_at(
     points: (x, y) in pixels, each on a thing of its own.  segmenter, image, cancellation: as in `segment`.
     Errors: those of `segment`, and PointInvalid where nothing is found at a point; then no region is added.
     """
-    seen = workspace.image(image)
-    given = _points(points, seen)
+    target = workspace.image(image)
+    given = _points(points, target)
     finder = as_segmenter(segmenter)
     with failures_of("the segmenter"):
-        found = masks_of(finder, seen.image, [Prompt(points=(point,)) for point in given], cancellation) if given else []
-        notes = tuple(finder.notes(seen.image)) if given else ()
+        found = masks_of(finder, target.image, [Prompt(points=(point,)) for point in given], cancellation) if given else []
+        notes = tuple(finder.notes(target.image)) if given else ()
     items = []
     for (x, y, _), masks in zip(given, found, strict=True):
-        useful = _cleaned([each for each in masks if _usable(each, seen)], cancellation)
-        if not useful:
+        usable = _cleaned([each for each in masks if _usable(each, target)], cancellation)
+        if not usable:
             raise PointInvalid(f"nothing is found at {x:g},{y:g}", do="point at the middle of a thing, or give a box")
-        items.append(_item(useful[0], None, f"point {x:g},{y:g}"))
-    return workspace.add_regions(items, image=seen, source="segment"), notes
+        items.append(_item(usable[0], None, f"point {x:g},{y:g}"))
+    return workspace.add_regions(items, image=target, source="segment"), notes
 
 
 def segment_everything(
@@ -160,18 +160,18 @@ def segment_everything(
     for what, share in (("min_score", min_score), ("min_stability", min_stability)):
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
             raise InvalidSetting(f"{what} is {escaped(share)}", do="give 0 to 1")
-    seen = workspace.image(image)
-    prompts = [Prompt(points=((x, y, True),)) for x, y in _grid(seen.size_wh, points_per_side)]
+    target = workspace.image(image)
+    prompts = [Prompt(points=((x, y, True),)) for x, y in _grid(target.size_wh, points_per_side)]
     finder = as_segmenter(segmenter)
     with failures_of("the segmenter"):
-        found = masks_of(finder, seen.image, prompts, cancellation, several=True, min_score=min_score)
-        notes = list(dict.fromkeys((*seen.image.notes, *finder.notes(seen.image))))
-    useful = [each for masks in found for each in masks if _usable(each, seen) and each.stability >= min_stability]
-    kept = _without_doubles(_cleaned(_without_doubles(useful, cancellation), cancellation), cancellation)
+        found = masks_of(finder, target.image, prompts, cancellation, several=True, min_score=min_score)
+        notes = list(dict.fromkeys((*target.image.notes, *finder.notes(target.image))))
+    usable = [each for masks in found for each in masks if _usable(each, target) and each.stability >= min_stability]
+    kept = _without_duplicates(_cleaned(_without_duplicates(usable, cancellation), cancellation), cancellation)
     if len(kept) > max_regions:
         notes.append(f"{len(kept) - max_regions} more were left out: at most {max_regions} are kept")
     items = [_item(each, None, "everything") for each in kept[:max_regions]]
-    return Segmentation(seen.name, workspace.add_regions(items, image=seen, source="segment"), tuple(notes))
+    return Segmentation(target.name, workspace.add_regions(items, image=target, source="segment"), tuple(notes))
 
 
 def _prompts(regions: Sequence[Region], points: tuple[tuple[float, float, bool], ...], mask: Mask | None) -> list[Prompt]:
@@ -215,7 +215,7 @@ def _points(points: object, image: WorkspaceImage) -> tuple[tuple[float, float, 
 
 def _is_number(value: Any) -> bool:
     """Whether it is finite and of use; compared and not converted, since a whole number may be too large for a float."""
-    return isinstance(value, Real) and not isinstance(value, bool) and bool(-_FAR < value < _FAR)  # type: ignore[operator]
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(-_MAX_COORDINATE < value < _MAX_COORDINATE)  # type: ignore[operator]
 
 
 def _mask(mask: object, image: WorkspaceImage) -> Mask | None:
@@ -250,9 +250,9 @@ def _without_specks(found: ScoredMask) -> ScoredMask:
     within = slice(int(box.y1), int(box.y2)), slice(int(box.x1), int(box.x2))
     pieces, number = ndimage.label(array[within], structure=np.ones((3, 3)))
     areas = np.bincount(pieces.ravel(), minlength=number + 1)[1:]
-    if number == 1 or areas.min() >= _SPECK * areas.max():
+    if number == 1 or areas.min() >= _MIN_PIECE * areas.max():
         return found
-    array[within] = np.concatenate(([False], areas >= _SPECK * areas.max()))[pieces]
+    array[within] = np.concatenate(([False], areas >= _MIN_PIECE * areas.max()))[pieces]
     return replace(found, mask=Mask.from_array(array))
 
 
@@ -270,7 +270,7 @@ def _grid(size_wh: tuple[int, int], per_side: int) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for y in ys for x in xs]
 
 
-def _without_doubles(found: Sequence[ScoredMask], cancellation: Cancellation) -> list[ScoredMask]:
+def _without_duplicates(found: Sequence[ScoredMask], cancellation: Cancellation) -> list[ScoredMask]:
     """The best of those whose boxes are nearly the same, best first."""
     if not found:
         return []
@@ -279,7 +279,7 @@ def _without_doubles(found: Sequence[ScoredMask], cancellation: Cancellation) ->
         cancellation.check("segmenting")  # the tight box of a large mask takes time
         corners.append(_box(each).xyxy)
     boxes = torch.tensor(corners)
-    kept = nms(boxes, torch.tensor([each.score for each in found]), _DOUBLE)
+    kept = nms(boxes, torch.tensor([each.score for each in found]), _DUPLICATE_IOU)
     return [found[index] for index in kept.tolist()]
 
 

@@ -30,7 +30,7 @@ SCHEMA_VERSION = 1
 WAIT_S = 300.0  # for another program to finish
 _INDEX, _IMAGES, _LOCK = "workspace.json", "images", ".lock"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_AGAIN = "give a folder that roi-agent wrote, or a new one"
+_HINT = "give a folder that roi-agent wrote, or a new one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def locked(folder: str | Path, *, wait_s: float = WAIT_S) -> Iterator[None]:
     path = Path(folder)
     try:
         if path.is_dir() and any(path.iterdir()) and not exists(path) and not (path / _LOCK).exists():
-            raise WorkspaceUnreadable(f"{path.name!r} holds other files and no workspace", do=_AGAIN)
+            raise WorkspaceUnreadable(f"{path.name!r} holds other files and no workspace", do=_HINT)
         path.mkdir(parents=True, exist_ok=True)
         file = (path / _LOCK).open("ab")
     except OSError as error:
@@ -135,9 +135,9 @@ def read(folder: str | Path) -> tuple[list[WorkspaceImage], list[Region]]:
             images[item["name"]] = _read_image(path, item, images)
         regions = [_read_region(item, number, images) for number, item in enumerate(index["regions"], start=1)]
     except RoiAgentError as error:
-        raise WorkspaceUnreadable(f"the workspace {path.name!r} is damaged: {error.problem}", do=_AGAIN) from None
+        raise WorkspaceUnreadable(f"the workspace {path.name!r} is damaged: {error.problem}", do=_HINT) from None
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise WorkspaceUnreadable(f"the workspace {path.name!r} is damaged: {_INDEX} is incomplete", do=_AGAIN) from None
+        raise WorkspaceUnreadable(f"the workspace {path.name!r} is damaged: {_INDEX} is incomplete", do=_HINT) from None
     return list(images.values()), regions
 
 
@@ -145,13 +145,13 @@ def _read_index(path: Path) -> dict[str, Any]:
     try:
         index = json.loads((path / _INDEX).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise WorkspaceUnreadable(f"there is no workspace in {path.name!r}", do=_AGAIN) from None
+        raise WorkspaceUnreadable(f"there is no workspace in {path.name!r}", do=_HINT) from None
     except (OSError, ValueError, RecursionError):
-        raise WorkspaceUnreadable(f"{_INDEX} in {path.name!r} cannot be read", do=_AGAIN) from None
+        raise WorkspaceUnreadable(f"{_INDEX} in {path.name!r} cannot be read", do=_HINT) from None
     version = index.get("schema_version") if isinstance(index, dict) else None
     if version != SCHEMA_VERSION:
         problem = f"the workspace {path.name!r} has the schema version {version!r}, and this program reads {SCHEMA_VERSION}"
-        raise WorkspaceUnreadable(problem, do="update roi-agent" if isinstance(version, int) else _AGAIN)
+        raise WorkspaceUnreadable(problem, do="update roi-agent" if isinstance(version, int) else _HINT)
     assert isinstance(index, dict)
     return index
 
@@ -183,9 +183,9 @@ def _check_continues(path: Path, index: Mapping[str, Any]) -> None:
     """Refuse to write over handles that mean something else."""
     if not exists(path):
         return
-    there = _read_index(path)
+    saved = _read_index(path)
     for kind in ("images", "regions"):
-        kept = there.get(kind, [])
+        kept = saved.get(kind, [])
         if index[kind][: len(kept)] != kept:
             problem = f"the folder {path.name!r} holds {kind} that this workspace does not have"
             raise WorkspaceConflict(problem, do="load it first, or save to another folder")

@@ -77,13 +77,13 @@ class Toolbox:
 
         cancellation: ends the work of the groups detect, segment and ask at its next step.
         """
-        return self._replied(name, lambda: self._run(*self._parsed(name, arguments), cancellation))
+        return self._reply_or_error(name, lambda: self._run(*self._parse(name, arguments), cancellation))
 
-    def _parsed(self, name: str, arguments: Mapping[str, Any] | str) -> tuple[Ability, Arguments]:
+    def _parse(self, name: str, arguments: Mapping[str, Any] | str) -> tuple[Ability, Arguments]:
         """Errors: InvalidSetting, ModelNotFound for a tool without its model, JSONDecodeError, ValidationError."""
         if name not in self._abilities:
-            if name in (lacking := _without_model(self.models)):
-                self.models.check(lacking[name])
+            if name in (unavailable := _without_model(self.models)):
+                self.models.check(unavailable[name])
             raise InvalidSetting(f"there is no tool {name!r}", do=f"use {', '.join(self._abilities)}")
         given = json.loads(arguments or "{}") if isinstance(arguments, str) else arguments
         if not isinstance(given, Mapping):
@@ -97,14 +97,14 @@ class Toolbox:
             return ability.run(context, arguments)
         return self._in_turn(ability.finds, lambda: ability.run(context, arguments), cancellation)
 
-    def _replied(self, name: str, work: Callable[[], ToolReply]) -> ToolReply:
+    def _reply_or_error(self, name: str, work: Callable[[], ToolReply]) -> ToolReply:
         """The reply of the work, or one that says what went wrong."""
         try:
             return work()
         except json.JSONDecodeError as error:
             return ToolReply(f"invalid_arguments: no JSON: {error.msg} at character {error.pos}", error="invalid_arguments")
         except ValidationError as error:
-            return ToolReply(_explained(error), error="invalid_arguments")
+            return ToolReply(_validation_message(error), error="invalid_arguments")
         except RoiAgentError as error:
             return ToolReply(str(error), error=error.code)
         except Exception:  # a planner must be able to go on whatever a model or a user's function does
@@ -115,7 +115,7 @@ class Toolbox:
         def run(config: RunnableConfig, **given: Any) -> tuple[Any, dict[str, Any]]:
             cancellation = config.get("configurable", {}).get(CANCELLATION, NEVER)
             arguments = ability.arguments.model_construct(**given)  # LangChain has validated them
-            reply = self._replied(ability.name, lambda: self._run(ability, arguments, cancellation))
+            reply = self._reply_or_error(ability.name, lambda: self._run(ability, arguments, cancellation))
             if reply.error:
                 raise ToolException(reply.text)
             return self._content(reply), reply.artifact()
@@ -127,14 +127,14 @@ class Toolbox:
             args_schema=ability.arguments,
             response_format="content_and_artifact",
             handle_tool_error=True,
-            handle_validation_error=_explained,
+            handle_validation_error=_validation_message,
         )
 
     def _content(self, reply: ToolReply) -> Any:
         if reply.picture is None or not self.pictures:
             return reply.text
-        shown = {"type": "image", "base64": png_base64(reply.picture), "mime_type": "image/png"}
-        return [{"type": "text", "text": reply.text}, shown]
+        picture = {"type": "image", "base64": png_base64(reply.picture), "mime_type": "image/png"}
+        return [{"type": "text", "text": reply.text}, picture]
 
 
 def tool_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -152,7 +152,7 @@ def _without_model(models: Models) -> dict[str, str]:
     return {name: role for name, ability in ABILITIES.items() for role in reversed(ability.roles) if role not in models.roles}
 
 
-def _explained(error: Any) -> str:
+def _validation_message(error: Any) -> str:
     """What is wrong with which argument, in one line."""
     faults = [f"{'.'.join(map(str, each['loc'])) or 'arguments'}: {each['msg']}" for each in error.errors()[:5]]
     return f"invalid_arguments: {'; '.join(faults)}"

@@ -16,7 +16,7 @@ from roi_agent.tools.workspace import ImageName, RegionName, Workspace
 __all__ = ["View", "colour", "contact_sheet", "draw_masks", "draw_regions", "overview", "zoom"]
 
 _MAX_SIDE = 4096  # pixels of an enlarged part
-_SHOWN_SIDE = 768  # in a notebook, at most
+_NOTEBOOK_SIDE = 768  # in a notebook, at most
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,20 +30,20 @@ class View:
     def _repr_png_(self) -> bytes:
         from roi_agent.model.utils.notebook_html import png
 
-        return png(self.picture, _SHOWN_SIDE)
+        return png(self.picture, _NOTEBOOK_SIDE)
 
 
 def overview(workspace: Workspace, *, image: ImageName = None, regions: Sequence[RegionName] | None = None) -> View:
     """An image with its regions drawn and named, all of them or those given.  Errors: UnknownImage, UnknownRegion."""
     if regions and image is None:
         image = workspace.region(regions[0]).image
-    seen = workspace.image(image)
-    chosen = workspace.regions(seen) if regions is None else workspace.pick(regions)
-    if elsewhere := [each for each in chosen if each.image != (seen.parent or seen.name)]:
-        problem = f"{elsewhere[0].name} lies in {elsewhere[0].image}, not in {seen.name}"
+    target = workspace.image(image)
+    chosen = workspace.regions(target) if regions is None else workspace.pick(regions)
+    if elsewhere := [each for each in chosen if each.image != (target.parent or target.name)]:
+        problem = f"{elsewhere[0].name} lies in {elsewhere[0].image}, not in {target.name}"
         raise InvalidSetting(problem, do="name regions of one image")
-    placed = tuple(each for region in chosen if (each := _seen_in(workspace, region, seen)) is not None)
-    return View(draw_regions(seen.pixels, placed), seen, placed)
+    placed = tuple(each for region in chosen if (each := _in_target(workspace, region, target)) is not None)
+    return View(draw_regions(target.pixels, placed), target, placed)
 
 
 def zoom(
@@ -70,6 +70,6 @@ def zoom(
     return View(picture, crop, ())
 
 
-def _seen_in(workspace: Workspace, region: Region, seen: WorkspaceImage) -> Region | None:
+def _in_target(workspace: Workspace, region: Region, target: WorkspaceImage) -> Region | None:
     """The region in pixels of the image that is looked at; None where a crop does not hold it whole."""
-    return workspace.seen_in(region, seen) if lies_in(region.box, seen.box) else None
+    return workspace.seen_in(region, target) if lies_in(region.box, target.box) else None

@@ -66,9 +66,9 @@ class Workspace:
             everything = tuple(self._regions.values())
             if image is None:
                 return everything
-            seen = self.image(image)
-            whole = self._whole(seen).name
-            return tuple(region for region in everything if region.image == whole and lies_in(region.box, seen.box))
+            target = self.image(image)
+            whole = self._whole_of(target).name
+            return tuple(region for region in everything if region.image == whole and lies_in(region.box, target.box))
 
     def image(self, name: ImageName = None) -> WorkspaceImage:
         """One image by its handle; without one, the only whole image there is.  Error: UnknownImage."""
@@ -79,11 +79,11 @@ class Workspace:
                 if len(whole) == 1:
                     return whole[0]
                 problem = "the workspace has no image" if not whole else "no image is named"
-                raise UnknownImage(problem, do=f"name one of {_listed(known)}" if whole else "add an image first")
+                raise UnknownImage(problem, do=f"name one of {_handle_range(known)}" if whole else "add an image first")
             handle = name.name if isinstance(name, WorkspaceImage) else name
             if not isinstance(handle, str) or handle not in self._images:
                 raise UnknownImage(
-                    escaped(handle).strip("'"), do=f"there is {_listed(known)}" if known else "there is no image yet"
+                    escaped(handle).strip("'"), do=f"there is {_handle_range(known)}" if known else "there is no image yet"
                 )
             return self._images[handle]
 
@@ -99,7 +99,7 @@ class Workspace:
             handles = [name.name if isinstance(name, Region) else str(name).strip("<>") for name in names]
             unknown = [handle for handle in handles if handle not in self._regions]
             if unknown:
-                there = f"there is {_listed(list(self._regions))}" if self._regions else "there is no region yet"
+                there = f"there is {_handle_range(list(self._regions))}" if self._regions else "there is no region yet"
                 raise UnknownRegion(", ".join(escaped(handle).strip("'") for handle in unknown), do=there)
             return tuple(self._regions[handle] for handle in handles)
 
@@ -112,7 +112,7 @@ class Workspace:
         digest = loaded.digest()
         with self._lock:
             same = (each for each in self._images.values() if each.parent is None and each.image.digest() == digest)
-            return next(same, None) or self._keep_image(WorkspaceImage(self._next("image", self._images), loaded))
+            return next(same, None) or self._keep_image(WorkspaceImage(self._next_handle("image", self._images), loaded))
 
     def add_crop(self, place: object, *, image: ImageName = None, margin: float = 0.0) -> WorkspaceImage:
         """A part of an image as an image under its own handle; the same part again keeps its handle.
@@ -126,7 +126,7 @@ class Workspace:
             for each in self._images.values():
                 if (each.parent, each.box, each.region) == (part.parent, part.box, part.region):
                     return each
-            return self._keep_image(replace(part, name=self._next("image", self._images)))
+            return self._keep_image(replace(part, name=self._next_handle("image", self._images)))
 
     def cut(self, place: object, *, image: ImageName = None, margin: float = 0.0) -> WorkspaceImage:
         """As `add_crop`, for a look only: the part becomes no image of the workspace and is named after its own."""
@@ -138,9 +138,9 @@ class Workspace:
                 assert region is not None
                 parent, box = self.image(region.image), region.box
             else:
-                region, seen = None, self.image(image)
-                parent = self._whole(seen)
-                box = moved(Box.parse(place, size_wh=seen.size_wh), seen.box)
+                region, target = None, self.image(image)
+                parent = self._whole_of(target)
+                box = moved(Box.parse(place, size_wh=target.size_wh), target.box)
         part = widened(box, margin, parent.size_wh)
         pixels = parent.pixels.crop(tuple(map(int, part.xyxy)))  # type: ignore[arg-type]  # four whole numbers
         loaded = LoadedImage(pixels, f"part of {parent.name}", parent.image.notes, whole=parent.image)
@@ -167,9 +167,9 @@ class Workspace:
         same_iou: from this IoU on, a region with the label and source of an earlier one counts as that one.
         Errors: UnknownImage, TooManyRegions, and those of `parse_regions`.
         """
-        seen = self.image(image)
-        parsed = parse_new_regions(regions, size_wh=seen.size_wh, format=format, unit=unit)
-        return self.keep_regions(parsed, image=seen, source=source, prompt=prompt, same_iou=same_iou)
+        target = self.image(image)
+        parsed = parse_new_regions(regions, size_wh=target.size_wh, format=format, unit=unit)
+        return self.keep_regions(parsed, image=target, source=source, prompt=prompt, same_iou=same_iou)
 
     def keep_regions(
         self,
@@ -184,13 +184,13 @@ class Workspace:
 
         Errors: UnknownImage, TooManyRegions.
         """
-        seen = self.image(image)
+        target = self.image(image)
         with self._lock:
             known = {replace(region, name="region1"): region for region in self._regions.values()}
             added: list[Region] = []
             count = len(self._regions)
             for region in parsed:
-                mapped = self._mapped(region, seen, source, prompt)
+                mapped = self._to_whole_image(region, target, source, prompt)
                 if same_iou is not None and (earlier := earlier_find(mapped, self._regions.values(), same_iou)):
                     known[mapped] = earlier
                 if mapped not in known:
@@ -207,15 +207,15 @@ class Workspace:
 
         Errors: UnknownRegion, UnknownImage, and BoxOutOfBounds for a region that reaches outside the crop.
         """
-        known, seen = self.region(region), image if isinstance(image, WorkspaceImage) else self.image(image)
-        if known.image != self._whole(seen).name:
-            raise UnknownImage(f"{known.name} lies in {known.image}, not in {seen.name}", do=f"ask about {known.image}")
-        if seen.box is None:
+        known, target = self.region(region), image if isinstance(image, WorkspaceImage) else self.image(image)
+        if known.image != self._whole_of(target).name:
+            raise UnknownImage(f"{known.name} lies in {known.image}, not in {target.name}", do=f"ask about {known.image}")
+        if target.box is None:
             return known
-        corner = (seen.box.x1, seen.box.y1) * 2
+        corner = (target.box.x1, target.box.y1) * 2
         values = [value - offset for value, offset in zip(known.box.xyxy, corner, strict=True)]
-        mask = known.mask.cut(seen.box) if known.mask else None
-        return replace(known, box=Box.parse(values, size_wh=seen.size_wh), image=seen.name, mask=mask)
+        mask = known.mask.cut(target.box) if known.mask else None
+        return replace(known, box=Box.parse(values, size_wh=target.size_wh), image=target.name, mask=mask)
 
     @classmethod
     def of(cls, images: Iterable[WorkspaceImage], regions: Iterable[Region]) -> "Workspace":
@@ -257,35 +257,35 @@ class Workspace:
         with self._lock:
             storage.write(folder, self.images, self.regions())
 
-    def _mapped(self, region: Region, seen: WorkspaceImage, source: str | None, prompt: str | None) -> Region:
+    def _to_whole_image(self, region: Region, target: WorkspaceImage, source: str | None, prompt: str | None) -> Region:
         """A region of `seen`, without a name of its own, as one of the whole image."""
-        whole = self._whole(seen)
-        box, mask = moved(region.box, seen.box), region.mask
-        if mask is not None and seen.box is not None:
-            mask = mask.placed((int(seen.box.x1), int(seen.box.y1)), whole.size_wh)
+        whole = self._whole_of(target)
+        box, mask = moved(region.box, target.box), region.mask
+        if mask is not None and target.box is not None:
+            mask = mask.placed((int(target.box.x1), int(target.box.y1)), whole.size_wh)
         origin = source if source and region.source == "user" else region.source
         asked = region.prompt if region.prompt is not None else prompt
-        parent = seen.region or region.parent
+        parent = target.region or region.parent
         return replace(region, name="region1", box=box, mask=mask, image=whole.name, source=origin, prompt=asked, parent=parent)
 
-    def _whole(self, image: WorkspaceImage) -> WorkspaceImage:
+    def _whole_of(self, image: WorkspaceImage) -> WorkspaceImage:
         return self._images[image.parent] if image.parent else image
 
     def _keep_image(self, image: WorkspaceImage) -> WorkspaceImage:
-        most, taken = self._max_image_bytes, self.image_bytes + image.image.nbytes
-        if most is not None and taken > most:
-            problem = f"with this image, those of the workspace take {taken} bytes in memory, over the limit of {most}"
+        limit, total_bytes = self._max_image_bytes, self.image_bytes + image.image.nbytes
+        if limit is not None and total_bytes > limit:
+            problem = f"with this image, those of the workspace take {total_bytes} bytes in memory, over the limit of {limit}"
             raise ImageTooLarge(problem, do="open it in another workspace, or make it smaller")
         self._images[image.name] = image
         return image
 
     @staticmethod
-    def _next(kind: str, known: Mapping[str, object]) -> str:
+    def _next_handle(kind: str, known: Mapping[str, object]) -> str:
         if len(known) >= MAX_NAMES:
             raise InvalidSetting(f"more than {MAX_NAMES} {kind}s in a workspace", do="start another workspace")
         return f"{kind}{len(known) + 1}"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _handle_range(names: Sequence[str]) -> str:
     """'region1..region4' for consecutive handles."""
     return names[0] if len(names) == 1 else f"{names[0]}..{names[-1]}"

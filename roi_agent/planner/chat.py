@@ -21,7 +21,7 @@ from roi_agent.planner.answers import answer
 from roi_agent.planner.finder import Finder
 from roi_agent.planner.language import sentences
 from roi_agent.planner.query import Query
-from roi_agent.planner.questions import by_looks, in_short, is_instruction, parts, understood
+from roi_agent.planner.questions import asks_for_looks, by_look, is_instruction, parse_question, parts
 from roi_agent.planner.statements import Statement
 from roi_agent.planner.steps import Call, Reply, Steps, Stopped, handles_in
 from roi_agent.planner.structured import fill
@@ -69,11 +69,13 @@ class OfflinePlanner(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        in_form = kwargs.get("tool_choice") in ("any", "required")
-        message = _cut(self._next(messages, kwargs.get("tools") or [], in_form), stop)
-        said = sum(len(str(each.content).split()) for each in messages)
-        written = len(str(message.content).split()) + sum(len(str(each["args"]).split()) for each in message.tool_calls)
-        message.usage_metadata = UsageMetadata(input_tokens=said, output_tokens=written, total_tokens=said + written)
+        structured = kwargs.get("tool_choice") in ("any", "required")
+        message = _truncate(self._next(messages, kwargs.get("tools") or [], structured), stop)
+        input_tokens = sum(len(str(each.content).split()) for each in messages)
+        output_tokens = len(str(message.content).split()) + sum(len(str(each["args"]).split()) for each in message.tool_calls)
+        message.usage_metadata = UsageMetadata(
+            input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=input_tokens + output_tokens
+        )
         message.response_metadata = {"model_name": "offline", "model_provider": "roi-agent"}
         return ChatResult(generations=[ChatGeneration(message=message)])
 
@@ -102,51 +104,51 @@ class OfflinePlanner(BaseChatModel):
                 run_manager.on_llm_new_token(str(chunk.content), chunk=part)
             yield part
 
-    def _next(self, messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]], in_form: bool) -> AIMessage:
+    def _next(self, messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]], structured: bool) -> AIMessage:
         """The next message.  in_form: the answer is to be a call of the tool that is none of ours."""
         start = max((i for i, message in enumerate(messages) if isinstance(message, HumanMessage)), default=len(messages))
         task = _text(messages[start]) if start < len(messages) else ""
-        spoken = next((_text(each) for each in reversed(messages[:start]) if isinstance(each, AIMessage)), "")
+        previous_answer = next((_text(each) for each in reversed(messages[:start]) if isinstance(each, AIMessage)), "")
         schemas = {tool["function"]["name"]: tool["function"] for tool in tools}
-        finder = Finder(schemas, handles_in(spoken), second_look=self.second_look)
-        calls, said = _resumed(_plan(task, finder), messages[start + 1 :])
+        finder = Finder(schemas, handles_in(previous_answer), second_look=self.second_look)
+        calls, statements = _advance(_plan(task, finder), messages[start + 1 :])
         if calls:
-            return _calling(calls, len(messages))
-        text = " ".join(each.sentence() for each in said)
-        form = next((name for name in schemas if in_form and name not in ABILITIES), None)
-        filled = fill(schemas[form].get("parameters", {}), said) if form else None
+            return _call_message(calls, len(messages))
+        text = " ".join(each.sentence() for each in statements)
+        form = next((name for name in schemas if structured and name not in ABILITIES), None)
+        filled = fill(schemas[form].get("parameters", {}), statements) if form else None
         if form and filled is not None:
-            return _calling([Call(form, filled, text)], len(messages))
+            return _call_message([Call(form, filled, text)], len(messages))
         # As OpenAI marks what a model declines to do.
-        return AIMessage(text, additional_kwargs={"refusal": text} if all(each.refused for each in said) else {})
+        return AIMessage(text, additional_kwargs={"refusal": text} if all(each.refused for each in statements) else {})
 
 
 def _plan(task: str, finder: Finder) -> Steps[list[Statement]]:
     """Every sentence of the task in turn; "it" and "they" are what the one before was about."""
-    said: list[Statement] = []
+    statements: list[Statement] = []
     asked: list[tuple[str, Query | None]] = []
     for sentence in (part for whole in sentences(task) for part in parts(whole)):
         if asked and is_instruction(sentence):
-            if by_looks(sentence):
-                asked = [(each, in_short(query) if query else None) for each, query in asked]
+            if asks_for_looks(sentence):
+                asked = [(each, by_look(query) if query else None) for each, query in asked]
         else:
-            asked.append((sentence, understood(sentence)))
+            asked.append((sentence, parse_question(sentence)))
     for sentence, query in asked or [("", None)]:
         if query is None:
             words = load_blocks("offline_planner")
             examples = "\n".join(f"- {line}" for line in words["examples"].splitlines())
-            said.append(Statement(words["not_understood"].format(sentence=sentence, examples=examples), refused=True))
+            statements.append(Statement(words["not_understood"].format(sentence=sentence, examples=examples), refused=True))
             continue
         try:
             each = yield from answer(query, finder)
         except Stopped as stopped:
             each = Statement(str(stopped), refused=True)
-        finder.spoken = each.handles or handles_in(each.text) or finder.spoken
-        said.append(each)
-    return said
+        finder.mentioned = each.handles or handles_in(each.text) or finder.mentioned
+        statements.append(each)
+    return statements
 
 
-def _resumed(plan: Steps[list[Statement]], messages: Sequence[BaseMessage]) -> tuple[list[Call], list[Statement]]:
+def _advance(plan: Steps[list[Statement]], messages: Sequence[BaseMessage]) -> tuple[list[Call], list[Statement]]:
     """Run a plan with the replies that there are: the calls that it waits for, or none and what it ends with."""
     replies = iter([_reply(message) for message in messages if isinstance(message, ToolMessage)])
     try:
@@ -169,14 +171,14 @@ def _reply(message: ToolMessage) -> Reply:
         except ValueError:
             artifact = None
     if not isinstance(artifact, Mapping) or message.status == "error" or artifact.get("error"):
-        told = artifact.get("text") if isinstance(artifact, Mapping) else None
-        return Reply(told if isinstance(told, str) else _text(message), failed=True)
+        text = artifact.get("text") if isinstance(artifact, Mapping) else None
+        return Reply(text if isinstance(text, str) else _text(message), failed=True)
     return Reply(_text(message), tuple(artifact.get("regions", ())), artifact.get("data", {}))
 
 
-def _calling(calls: Sequence[Call], position: int) -> AIMessage:
+def _call_message(calls: Sequence[Call], position: int) -> AIMessage:
     """A message with calls, whose ids are the same whenever the conversation is."""
-    made = [
+    tool_calls = [
         {
             "name": call.tool,
             "args": dict(call.arguments),
@@ -184,7 +186,7 @@ def _calling(calls: Sequence[Call], position: int) -> AIMessage:
         }
         for index, call in enumerate(calls)
     ]
-    return AIMessage(calls[0].why, tool_calls=[{**each, "type": "tool_call"} for each in made])
+    return AIMessage(calls[0].why, tool_calls=[{**each, "type": "tool_call"} for each in tool_calls])
 
 
 def _text(message: BaseMessage) -> str:
@@ -195,7 +197,7 @@ def _text(message: BaseMessage) -> str:
     return next((text for text in reversed(texts) if text), "")
 
 
-def _cut(message: AIMessage, stop: Sequence[str] | None) -> AIMessage:
+def _truncate(message: AIMessage, stop: Sequence[str] | None) -> AIMessage:
     text = str(message.content)
     ends = [text.index(mark) for mark in stop or () if mark and mark in text]
     return message.model_copy(update={"content": text[: min(ends)]}) if ends else message

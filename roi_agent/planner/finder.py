@@ -2,13 +2,13 @@
 
 from collections.abc import Collection, Sequence
 
+from roi_agent.planner.inspector import Inspector
 from roi_agent.planner.language import COLOURS, number, tokens
-from roi_agent.planner.looking import Looking
 from roi_agent.planner.query import Extreme, Filter, Is, Lies, Noun, Placed, Shares, Unlike
 from roi_agent.planner.steps import Call, Reply, Steps, Stopped, call, checked, handles_in
-from roi_agent.planner.things import SAME_THING, WITHIN, Missing, Thing, apart, overlap
+from roi_agent.planner.things import SAME_THING, WITHIN, Missing, Thing, overlap, without_nested
 
-_AGAIN = 0.4  # of the detector's threshold: what scores as much is found when it looks again
+_RELAXED = 0.4  # of the detector's threshold: what scores as much is found when it looks again
 _ANYTHING = "thing"
 _BASIC = 10  # colours that are looked for one by one
 _SUPERLATIVES = {
@@ -18,7 +18,7 @@ _SUPERLATIVES = {
 }  # fmt: skip
 
 
-class Finder(Looking):
+class Finder(Inspector):
     """Finds what nouns stand for.
 
     tools: those at hand; without measuring ones, the region model is asked about geometry, and without a detector everything is
@@ -26,9 +26,9 @@ class Finder(Looking):
     a find is doubtful, and look closer at what it is not sure of.
     """
 
-    def __init__(self, tools: Collection[str], spoken: Sequence[str] = (), *, second_look: bool = True) -> None:
+    def __init__(self, tools: Collection[str], mentioned: Sequence[str] = (), *, second_look: bool = True) -> None:
         super().__init__(tools, second_look=second_look)
-        self.spoken = tuple(spoken)
+        self.mentioned = tuple(mentioned)
         self._things: dict[str, Thing] = {}
         self._found: dict[tuple[object, ...], list[Thing]] = {}
         self._unknown: set[str] = set()
@@ -45,9 +45,9 @@ class Finder(Looking):
         things = yield from self._candidates(noun)
         if not (noun.handles or (noun.pronoun and not noun.head)):
             things = yield from self._of_kind(noun, things)
-        if noun.other and self.spoken:  # "the other flag"
-            spoken = [self._things.get(handle) for handle in self.spoken]
-            things = [thing for thing in things if thing not in spoken]
+        if noun.other and self.mentioned:  # "the other flag"
+            mentioned = [self._things.get(handle) for handle in self.mentioned]
+            things = [thing for thing in things if thing not in mentioned]
         for each in noun.filters:
             if not things:
                 break
@@ -68,7 +68,7 @@ class Finder(Looking):
             everything |= {thing.handle: thing for thing in things}
         return list(everything.values())
 
-    def _the(self, noun: Noun) -> Steps[list[Thing]]:
+    def _find_reference(self, noun: Noun) -> Steps[list[Thing]]:
         """What something is measured against.  Raises Missing where it is not there; several for "the star" are a doubt."""
         things = yield from self.find(noun)
         if not things:
@@ -82,7 +82,7 @@ class Finder(Looking):
     def _candidates(self, noun: Noun) -> Steps[list[Thing]]:
         """What may be meant, before any check."""
         if noun.handles or noun.pronoun:
-            named = noun.handles or self.spoken
+            named = noun.handles or self.mentioned
             if not named:
                 raise Stopped(f'I do not know what "{noun.words}" means: nothing was spoken of before')
             yield from self._learn_regions(named)
@@ -124,7 +124,7 @@ class Finder(Looking):
         if self._unknown >= set(phrases):
             return things
         self.threshold, self.detector_knows = float(reply.data.get("threshold", 0)), reply.data.get("knows")
-        level = round(_AGAIN * self.threshold, 3)
+        level = round(_RELAXED * self.threshold, 3)
         if not self.second_look or not level:  # nothing was scored: looking again shows the same
             return things
         right = yield from self._of_kind(noun, things)
@@ -170,7 +170,7 @@ class Finder(Looking):
         if noun.head and labelled and not self.second_look:
             return [thing for thing in things if thing.is_labelled(noun.head)]
         if not noun.head and labelled:
-            return apart(things) if self.second_look else things
+            return without_nested(things) if self.second_look else things
         return (yield from self.of_kind(noun.head, things))
 
     # ------------------------------------------------------------ filtering
@@ -179,14 +179,14 @@ class Finder(Looking):
         """The things that pass a filter, in the same order."""
         match filter:
             case Is(attribute, value):
-                kept = yield from self.of_look(attribute, value, things)
+                kept = yield from self.with_look(attribute, value, things)
             case Lies(relation, to):
                 kept = yield from self._related(things, relation, to)
             case Placed(place):
                 kept = yield from self._placed(things, place)
             case Shares(attribute, with_):
-                others = yield from self._the(with_)
-                yield from self.know(attribute, [*things, *others])
+                others = yield from self._find_reference(with_)
+                yield from self.learn(attribute, [*things, *others])
                 values = {other.facts[attribute] for other in others}
                 own = {other.handle for other in others}
                 return [
@@ -197,7 +197,7 @@ class Finder(Looking):
         return [thing for thing in things if (thing in kept) != filter.negated]
 
     def _related(self, things: list[Thing], relation: str, to: Noun) -> Steps[list[Thing]]:
-        others = yield from self._the(to)
+        others = yield from self._find_reference(to)
         kept: list[Thing] = []
         for other in others:
             near = [thing for thing in things if thing.image == other.image and thing is not other and thing not in kept]
@@ -226,13 +226,13 @@ class Finder(Looking):
             handles = [thing.handle for thing in things]
             reply = yield from call("select_regions", f"See which lie in the {place}.", regions=handles, place=place)
             return [thing for thing in things if thing.handle in reply.data["selected"]]
-        yield from self.know("place", things)
+        yield from self.learn("place", things)
         sides = {"middle": "centre"}.get(place, place).split()
         return [thing for thing in things if all(side in tokens(thing.facts["place"]) for side in sides)]
 
     def _unlike(self, things: list[Thing], attribute: str | None) -> Steps[list[Thing]]:
         for name in (attribute,) if attribute else ("colour", "kind", "size"):
-            yield from self.know(name, things)
+            yield from self.learn(name, things)
             values = [thing.facts[name] for thing in things]
             single = [thing for thing, value in zip(things, values, strict=True) if values.count(value) == 1]
             if len(things) > 2 and len(single) == 1 and len(set(values)) == 2:
@@ -250,7 +250,7 @@ class Finder(Looking):
         """The things in an order of order_regions, nearest or farthest being to what a noun stands for."""
         anchor: Thing | None = None
         if to is not None:
-            anchor = (yield from self._the(to))[0]
+            anchor = (yield from self._find_reference(to))[0]
             things = [t for t in things if t is not anchor and t.image == anchor.image and overlap(t, anchor)[0] < SAME_THING]
         if len(things) < 2:
             return things

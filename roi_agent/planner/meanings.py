@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from roi_agent.planner.query import (
+    Attribute,
     Count,
     Either,
     Extreme,
@@ -19,7 +20,6 @@ from roi_agent.planner.query import (
     Same,
     SameSet,
     Shares,
-    Tell,
     Unlike,
     Which,
 )
@@ -46,7 +46,7 @@ def found(thing: Noun, predicates: tuple[Filter | Extreme, ...]) -> Query | None
     return Find(found) if found else None
 
 
-def tell_where(predicates: tuple[Filter | Extreme, ...]) -> Query | None:
+def attribute_where(predicates: tuple[Filter | Extreme, ...]) -> Query | None:
     """ "What is left of the red umbrella?": things that no word names."""
     if all(isinstance(each, Is) for each in predicates):
         return None
@@ -58,7 +58,7 @@ def holds(thing: Noun, predicates: tuple[Filter | Extreme, ...]) -> Query:
 
 
 def of_one(attribute: str, thing: Noun) -> Query | None:
-    return Tell(attribute, thing)
+    return Attribute(attribute, thing)
 
 
 def same(first: Noun, attribute: str, second: Noun) -> Query | None:
@@ -152,10 +152,10 @@ def odd(thing: Noun) -> Query:
     return Find(replace(thing, filters=(*thing.filters, Unlike())))
 
 
-def tell_which(attribute: str, predicates: tuple[Filter | Extreme, ...]) -> Query | None:
+def attribute_which(attribute: str, predicates: tuple[Filter | Extreme, ...]) -> Query | None:
     """ "What kind of thing is below the cup?" """
     found = narrowed(Noun(), predicates)
-    return Tell(attribute, found) if found and not all(isinstance(each, Is) for each in predicates) else None
+    return Attribute(attribute, found) if found and not all(isinstance(each, Is) for each in predicates) else None
 
 
 def either(thing: Noun, first: str, second: str) -> Query:

@@ -32,7 +32,7 @@ def noun(words: Words) -> Noun | None:
     if not rest:
         return None
     if rest[0].startswith("<"):
-        tail = _post(rest[1:], Noun(handles=(rest[0].strip("<>"),), definite=True))
+        tail = _modifiers(rest[1:], Noun(handles=(rest[0].strip("<>"),), definite=True))
         return replace(tail, words=rest[0]) if tail else None
     pronoun = rest[0] in PRONOUNS
     if pronoun:
@@ -74,7 +74,7 @@ def predicates(words: Words) -> tuple[Filter | Extreme, ...] | None:
         return None
     negated = words[0] == "not"
     rest = words[1:] if negated else words
-    plain = _post(rest, Noun())
+    plain = _modifiers(rest, Noun())
     found: tuple[Filter | Extreme, ...] = ()
     if plain is not None:
         found = (*plain.filters, *([plain.pick] if plain.pick else []))
@@ -91,14 +91,14 @@ def predicates(words: Words) -> tuple[Filter | Extreme, ...] | None:
 
 def place(words: Words) -> Noun | None:
     """Where something is, as a noun without a head: "in image2", "on the left", "below the cup"."""
-    found = _post(words, Noun())
+    found = _modifiers(words, Noun())
     is_place = found is not None and found.pick is None and (found.image or found.filters)
     return replace(found, words=" ".join(words)) if found and is_place else None
 
 
 def superlative(words: Words) -> Extreme | None:
     """ "largest", "the second largest", "furthest to the left", "nearest to the cup"."""
-    found = _post(words, Noun())
+    found = _modifiers(words, Noun())
     return found.pick if found and found.pick and not found.filters else None
 
 
@@ -156,18 +156,18 @@ def _headed(words: Words, so_far: Noun) -> Noun | None:
         started = replace(so_far, head="" if generic else named, plural=is_plural(last) or so_far.plural)
         if generic and rest[:2] == ("in", rest[1] if len(rest) > 1 else "") and len(rest) == 2 and rest[1].startswith("<"):
             return Noun(handles=(rest[1].strip("<>"),), definite=True)
-        if (found := _post(rest, started)) is not None:
+        if (found := _modifiers(rest, started)) is not None:
             return found
     return None
 
 
 @lru_cache(maxsize=8192)
-def _post(words: Words, so_far: Noun) -> Noun | None:
+def _modifiers(words: Words, so_far: Noun) -> Noun | None:
     """What follows the head, each part in turn, to the last word."""
     if not words:
         return so_far
     for found, rest in _parts(words, so_far):
-        if (done := _post(rest, found)) is not None:
+        if (done := _modifiers(rest, found)) is not None:
             return done
     return None
 

@@ -106,7 +106,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class Attribute:
     """What colour (size, kind, place) is the star?  attribute "name": what is it?"""
 
     attribute: str
@@ -191,4 +191,4 @@ class Verbatim:
     question: str
 
 
-Query = Exists | Find | Count | Tell | Holds | Same | SameSet | More | Which | Either | Ordered | Relate | Verbatim
+Query = Exists | Find | Count | Attribute | Holds | Same | SameSet | More | Which | Either | Ordered | Relate | Verbatim

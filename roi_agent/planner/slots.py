@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from roi_agent.planner.forms import Words
 from roi_agent.planner.language import COLOURS, SIZES
 from roi_agent.planner.nouns import noun, nouns, place, predicates, superlative
+from roi_agent.planner.patterns import Words
 from roi_agent.planner.query import Extreme
 
 _ATTRIBUTES = {

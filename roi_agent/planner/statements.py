@@ -31,12 +31,12 @@ class Statement:
         return f"{text} - not sure: {'; '.join(self.doubts)}" if self.doubts else text
 
 
-def nothing(noun: Noun) -> Statement:
+def none_found(noun: Noun) -> Statement:
     """That nothing is there of what a noun names."""
-    return Statement(f"There is none: no {bare(noun)} was found", (), "none")
+    return Statement(f"There is none: no {without_determiner(noun)} was found", (), "none")
 
 
-def bare(noun: Noun) -> str:
+def without_determiner(noun: Noun) -> str:
     """The noun's own words without its article."""
     words = noun.words.split()
     while words and words[0] in _DETERMINERS:
@@ -49,7 +49,7 @@ def handles_of(things: Sequence[Thing]) -> tuple[str, ...]:
     return tuple(thing.handle for thing in things)
 
 
-def listed(words: Sequence[str]) -> str:
+def join_words(words: Sequence[str]) -> str:
     """ "a", "a and b", "a, b and c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 

@@ -32,7 +32,7 @@ class Thing:
     box: tuple[float, float, float, float]
     labels: set[str]
     score: float | None = None
-    said: str = ""
+    description: str = ""
     facts: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -46,7 +46,7 @@ class Thing:
         """Whether the detector found it under these words; one without labels may be anything."""
         return not self.labels or any(words in label for label in self.labels)
 
-    def says(self, value: str) -> bool:
+    def is_labelled_with(self, value: str) -> bool:
         """Whether a label holds this word, such as a colour, or words."""
         return any(f" {value} " in f" {label} " for label in self.labels)
 
@@ -67,7 +67,7 @@ def is_kind(thing: Thing, head: str) -> bool:
     return not head or set(head.split()) <= set(thing.facts.get("kind", "").split())
 
 
-def apart(things: list[Thing]) -> list[Thing]:
+def without_nested(things: list[Thing]) -> list[Thing]:
     """Without finds that lie within another of the same look, which are parts of it."""
     kept: list[Thing] = []
     for thing in things:

@@ -18,9 +18,9 @@ from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import ModelNotFound, RoiAgentError
 from roi_agent.model.images.web import WebImages
 from roi_agent.model.protocol.region_model import NoRegionModel
-from roi_agent.server import chat, faults, finding, regions
+from roi_agent.server import chat, error_responses, finding, regions
 from roi_agent.server.description import describe
-from roi_agent.server.gate import OPEN, Gate
+from roi_agent.server.gate import PUBLIC_PATHS, Gate
 from roi_agent.server.images import ImageStore
 from roi_agent.server.load import Load
 from roi_agent.server.metrics import Metrics
@@ -56,13 +56,13 @@ def build_app(models: Models, settings: ServerSettings, *, name: str, api: bool 
         lanes = Lanes(waiting=settings.max_finding, timeout_s=settings.finding_s)
         readiness = Readiness(model, lanes, settings.ready_s)
         app.state.roi = State(name, model, models, settings, store, metrics, lanes)
-    faults.install(app)
+    error_responses.install(app)
     if api:
         for each in (chat, regions, finding):
             app.include_router(each.router)
         _add_models(app, created=int(time.time()))
     _add_health(app, readiness)
-    describe(app, settings, without_key=OPEN)
+    describe(app, settings, without_key=PUBLIC_PATHS)
     if settings.local:
         # A page of a stranger, opened in a browser on this machine, must not reach it under a name of its own.
         hosts = ["localhost", "127.0.0.1", "[::1]", *filter(None, [settings.public_host])]
@@ -88,16 +88,16 @@ def _add_health(app: FastAPI, readiness: Readiness) -> None:
         """Whether the process runs."""
         return {"status": "ok"}
 
-    @app.get("/readyz", responses={503: faults.RESPONSES[503]})
+    @app.get("/readyz", responses={503: error_responses.RESPONSES[503]})
     async def readyz() -> JSONResponse:
         """Whether it can answer: it has done so within the last second, or does so now."""
         try:
             seconds = await readiness.seconds()
         except RoiAgentError as error:
-            return JSONResponse(faults.body(error, status=503).model_dump(), 503)
+            return JSONResponse(error_responses.error_body(error, status=503).model_dump(), 503)
         return JSONResponse({"status": "ready", "seconds": round(seconds, 4)})
 
-    @app.get("/metrics", response_class=PlainTextResponse, responses={401: faults.RESPONSES[401]})
+    @app.get("/metrics", response_class=PlainTextResponse, responses={401: error_responses.RESPONSES[401]})
     async def metrics(request: Request) -> PlainTextResponse:
         """For Prometheus."""
         return PlainTextResponse(generate_latest(state_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -109,12 +109,12 @@ def _add_models(app: FastAPI, *, created: int) -> None:
         model = {"id": state.name, "object": "model", "created": created, "owned_by": "roi-agent"}
         return model | ({"description": about} if about else {}) | ({"knows": knows} if knows else {})
 
-    @app.get("/v1/models", responses={401: faults.RESPONSES[401]})
+    @app.get("/v1/models", responses={401: error_responses.RESPONSES[401]})
     async def models(request: Request) -> dict[str, Any]:
         """The region model's name, and where it is limited to one kind of images, which."""
         return {"object": "list", "data": [described(state_of(request))]}
 
-    @app.get("/v1/models/{name}", responses={401: faults.RESPONSES[401], 404: faults.RESPONSES[404]})
+    @app.get("/v1/models/{name}", responses={401: error_responses.RESPONSES[401], 404: error_responses.RESPONSES[404]})
     async def model(name: str, request: Request) -> dict[str, Any]:
         """Whether there is a model of that name."""
         if name != state_of(request).name:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from roi_agent.model.errors import RequestInvalid
 from roi_agent.wire.regions import check_values
 
-_SHORT = 64 << 10  # bytes that are read within a few milliseconds
+_INLINE_BYTES = 64 << 10  # bytes that are read within a few milliseconds
 _T = TypeVar("_T")
 
 
@@ -32,14 +32,14 @@ class JsonRoute(APIRoute):
         async def read(request: Request) -> Response:
             if not is_json(request):
                 raise RequestInvalid("the body is not declared to be JSON", do="send it with Content-Type: application/json")
-            known = _Read(request.scope, request.receive)
-            known.value = await read_json(kind, await known.body())
-            return await handler(known)
+            parsed = _ParsedRequest(request.scope, request.receive)
+            parsed.value = await read_json(kind, await parsed.body())
+            return await handler(parsed)
 
         return read
 
 
-class _Read(Request):
+class _ParsedRequest(Request):
     """A request whose JSON has been read.  value: what it holds."""
 
     value: Any
@@ -56,7 +56,7 @@ def is_json(request: Request) -> bool:
 
 async def read_json(kind: TypeAdapter[_T], content: bytes) -> _T:
     """The value that JSON holds.  Errors: RequestTooLarge, RequestValidationError."""
-    return _read(kind, content) if len(content) <= _SHORT else await asyncio.to_thread(_read, kind, content)
+    return _read(kind, content) if len(content) <= _INLINE_BYTES else await asyncio.to_thread(_read, kind, content)
 
 
 def _read(kind: TypeAdapter[_T], content: bytes) -> _T:

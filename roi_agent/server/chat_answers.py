@@ -7,7 +7,7 @@ from typing import Any, get_args
 from roi_agent.model.domain.notes import DomainNote
 from roi_agent.model.protocol.answers import Answer
 from roi_agent.model.utils.messages import escaped
-from roi_agent.server import faults
+from roi_agent.server import error_responses
 from roi_agent.wire.chat import (
     AnswerMessage,
     ChatChoice,
@@ -26,9 +26,9 @@ NOTE = "\n\nNote: "  # before what an answer's text says of its image, which is 
 
 def choice_of(index: int, answer: Answer, notes: tuple[str, ...]) -> ChatChoice:
     """One answer of several, with notes besides its own.  Error: ModelOutputInvalid for what cannot be written."""
-    finish, told = _finish(answer.finish)
-    with faults.of_model():
-        message, roi = AnswerMessage(content=answer.text), _roi(answer, (*notes, *told))
+    finish, finish_notes = _finish(answer.finish)
+    with error_responses.checked_model_output():
+        message, roi = AnswerMessage(content=answer.text), _roi(answer, (*notes, *finish_notes))
         message = AnswerMessage(content=message.content + warning_of(answer))
         return ChatChoice(index=index, message=message, finish_reason=finish, logprobs=_logprobs(answer), roi=roi)
 
@@ -65,12 +65,12 @@ def _logprobs(answer: Answer) -> Logprobs | None:
     if not answer.tokens:
         return None
 
-    def told(text: str, logprob: float) -> dict[str, Any]:
+    def entry(text: str, logprob: float) -> dict[str, Any]:
         # OpenAI gives no infinities, which JSON does not have.
         return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(text.encode())}
 
     content = [
-        TokenLogprob(**told(each.text, each.logprob), top_logprobs=[TopLogprob(**told(*one)) for one in each.likeliest])
+        TokenLogprob(**entry(each.text, each.logprob), top_logprobs=[TopLogprob(**entry(*one)) for one in each.likeliest])
         for each in answer.tokens
     ]
     return Logprobs(content=content)

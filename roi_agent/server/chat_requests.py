@@ -17,7 +17,7 @@ from roi_agent.wire.regions import wire_regions
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ChatQuestion:
     """A request as the region model takes it.  notes: on what was left out, and what it is about."""
 
     image: LoadedImage
@@ -27,7 +27,7 @@ class Asked:
     notes: tuple[str, ...]
 
 
-def read_request(wanted: ChatRequest, state: State) -> Asked:
+def read_request(wanted: ChatRequest, state: State) -> ChatQuestion:
     """A request, read.  Errors: InvalidSetting for what is no conversation about one image, those of images and regions."""
     parts = [(message, _parts(message)) for message in wanted.messages]
     images = {part.image_url.url: part for _, each in parts for part in each if isinstance(part, ImagePart)}
@@ -40,11 +40,11 @@ def read_request(wanted: ChatRequest, state: State) -> Asked:
         raise InvalidSetting("roi stands at the image and at the top of the request", do="give it once")
     roi = wanted.roi or part.roi
     regions = parse_regions(wire_regions(roi.regions) if roi else [], size_wh=image.size_wh)
-    turns, about, told = read_turns(_turns(parts), regions, image.size_wh)
-    return Asked(image, turns, about, _decoding(wanted, roi.timeout_s if roi else None), (*_left_out(wanted), *told))
+    turns, about, notes = read_turns(_turns(parts), regions, image.size_wh)
+    return ChatQuestion(image, turns, about, _decoding(wanted, roi.timeout_s if roi else None), (*_ignored_notes(wanted), *notes))
 
 
-def _left_out(wanted: ChatRequest) -> tuple[str, ...]:
+def _ignored_notes(wanted: ChatRequest) -> tuple[str, ...]:
     """Notes on what the answer does not rest on."""
     notes = []
     if any(message.role in ("system", "developer") for message in wanted.messages):
@@ -62,20 +62,20 @@ def _parts(message: Message) -> list[Part]:
 
 def _turns(parts: Sequence[tuple[Message, list[Part]]]) -> list[Turn]:
     """Questions with their answers; messages of one side that follow one another are one."""
-    spoken = [(message, each) for message, each in parts if message.role not in ("system", "developer")]
-    said: list[tuple[str, str]] = []
-    for message, each in spoken:
+    conversation = [(message, each) for message, each in parts if message.role not in ("system", "developer")]
+    merged: list[tuple[str, str]] = []
+    for message, each in conversation:
         text = "\n".join(part.text for part in each if isinstance(part, TextPart)).strip()
         if message.role in ("tool", "function") or not text:
             continue
         if message.role == "assistant":
             text = text.partition(f"{NOTE}{OUTSIDE}")[0]  # no words of the model
-        if said and said[-1][0] == message.role:
-            text = f"{said.pop()[1]}\n{text}"
-        said.append((message.role, text))
-    if not said or said[-1][0] != "user" or said[0][0] != "user" or spoken[-1][0].role != "user":
+        if merged and merged[-1][0] == message.role:
+            text = f"{merged.pop()[1]}\n{text}"
+        merged.append((message.role, text))
+    if not merged or merged[-1][0] != "user" or merged[0][0] != "user" or conversation[-1][0].role != "user":
         raise InvalidSetting("the messages do not begin and end with a question of the user", do="end with one, as text")
-    pairs = zip(said[::2], [*said[1::2], ("", None)], strict=True)
+    pairs = zip(merged[::2], [*merged[1::2], ("", None)], strict=True)
     return [Turn(question, answer) for (_, question), (_, answer) in pairs]
 
 

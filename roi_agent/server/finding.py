@@ -22,7 +22,7 @@ from roi_agent.model.segmentation.original import as_segmenter
 from roi_agent.model.segmentation.segmenter import Prompt, masks_of
 from roi_agent.model.utils.cancellation import Cancellation
 from roi_agent.model.utils.messages import escaped
-from roi_agent.server import faults
+from roi_agent.server import error_responses
 from roi_agent.server.bodies import JsonRoute
 from roi_agent.server.state import state_of
 from roi_agent.server.waiting import unless_gone
@@ -46,23 +46,23 @@ from roi_agent.wire.finding import (
 from roi_agent.wire.regions import wire_regions
 
 _T = TypeVar("_T")
-router = APIRouter(responses={**faults.RESPONSES}, route_class=JsonRoute)
+router = APIRouter(responses={**error_responses.RESPONSES}, route_class=JsonRoute)
 
 
-async def _found(request: Request, kind: str, work: Callable[[Cancellation], _T], timeout_s: float | None = None) -> _T:
+async def _run_in_lane(request: Request, kind: str, work: Callable[[Cancellation], _T], timeout_s: float | None = None) -> _T:
     """The result of work in the lane of its kind.  Errors: those of `Lanes.run`, Cancelled."""
-    return await unless_gone(request, state_of(request).finding.run(Job(kind, work, timeout_s)))
+    return await unless_gone(request, state_of(request).lanes.run(Job(kind, work, timeout_s)))
 
 
 @router.post("/v1/detect")
 async def detect_regions(wanted: DetectRequest, request: Request) -> DetectResponse:
     """Look for things by words: "red star . umbrella ." or a list."""
     state = state_of(request)
-    seen = await state.images.aget(wanted.image)
+    image = await state.images.aget(wanted.image)
 
     def work(stop: Cancellation) -> Detection:
         workspace = Workspace()
-        workspace.add_image(seen)
+        workspace.add_image(image)
         with state.models.use("detect") as detector:
             return detect(
                 workspace,
@@ -74,25 +74,25 @@ async def detect_regions(wanted: DetectRequest, request: Request) -> DetectRespo
                 cancellation=stop,
             )
 
-    return DetectResponse.of(await _found(request, "detect", work, wanted.timeout_s))
+    return DetectResponse.of(await _run_in_lane(request, "detect", work, wanted.timeout_s))
 
 
 @router.post("/v1/segment")
 async def segment_regions(wanted: SegmentRequest, request: Request) -> SegmentResponse:
     """Masks: one for each box, or of the one thing that all points point at, or of everything."""
     state = state_of(request)
-    seen = await state.images.aget(wanted.image)
+    image = await state.images.aget(wanted.image)
 
     def work(stop: Cancellation) -> Segmentation:
         workspace = Workspace()
-        workspace.add_image(seen)
+        workspace.add_image(image)
         with state.models.use("segment") as segmenter:
             if not wanted.regions and not wanted.points:
                 return segment_everything(workspace, segmenter=segmenter, cancellation=stop)
             boxes, several = wire_regions(wanted.regions), wanted.several
             return segment(workspace, segmenter=segmenter, boxes=boxes, points=wanted.points, several=several, cancellation=stop)
 
-    return SegmentResponse.of(await _found(request, "segment", work, wanted.timeout_s))
+    return SegmentResponse.of(await _run_in_lane(request, "segment", work, wanted.timeout_s))
 
 
 # ------------------------------------------------------------ bare outputs
@@ -108,7 +108,7 @@ async def detector_info(request: Request) -> FinderInfo:
             detector = _phrase_detector(model)
             return FinderInfo(name=detector.name, threshold=detector.threshold, knows=known_images(detector))
 
-    return await _found(request, "detect", work)
+    return await _run_in_lane(request, "detect", work)
 
 
 @router.post("/v1/detect/candidates")
@@ -117,16 +117,16 @@ async def detect_candidates(wanted: CandidatesRequest, request: Request) -> Wire
     state, phrases = state_of(request), parse_phrases(wanted.phrases)
     if list(phrases) != wanted.phrases:
         raise InvalidSetting("the phrases are not in lower case, or not each once", do=f"send {escaped(list(phrases))}")
-    seen = await state.images.aget(wanted.image)
+    image = await state.images.aget(wanted.image)
 
     def work(stop: Cancellation) -> WireCandidates:
         with state.models.use("detect") as model, failures_of("the detector"):
-            (found,) = candidates_of(_phrase_detector(model), [seen.pixels], phrases, stop)
+            (found,) = candidates_of(_phrase_detector(model), [image.pixels], phrases, stop)
         if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
             raise ModelOutputInvalid("the detector gave numbers that are not finite", do="use other weights or fp32")
-        return WireCandidates.of(replace(found, notes=(*seen.notes, *found.notes)))
+        return WireCandidates.of(replace(found, notes=(*image.notes, *found.notes)))
 
-    return await _found(request, "detect", work, wanted.timeout_s)
+    return await _run_in_lane(request, "detect", work, wanted.timeout_s)
 
 
 @router.get("/v1/segment")
@@ -138,28 +138,28 @@ async def segmenter_info(request: Request) -> FinderInfo:
         with state.models.use("segment") as model, failures_of("the segmenter"):
             return FinderInfo(name=as_segmenter(model).name)
 
-    return await _found(request, "segment", work)
+    return await _run_in_lane(request, "segment", work)
 
 
 @router.post("/v1/segment/masks")
 async def segment_masks(wanted: MasksRequest, request: Request) -> MasksResponse:
     """Masks of what each prompt points at, and how sure the segmenter is of them."""
     state = state_of(request)
-    seen = await state.images.aget(wanted.image)
-    prompts = [_prompt(each, seen) for each in wanted.prompts]
+    image = await state.images.aget(wanted.image)
+    prompts = [_prompt(each, image) for each in wanted.prompts]
 
     def work(stop: Cancellation) -> MasksResponse:
         with state.models.use("segment") as model, failures_of("the segmenter"):
             segmenter = as_segmenter(model)
             options: dict[str, Any] = {"several": wanted.several, "min_score": wanted.min_score}
-            found = masks_of(segmenter, seen, prompts, stop, **options) if prompts else []
-            notes = [*seen.notes, *segmenter.notes(seen)]
+            found = masks_of(segmenter, image, prompts, stop, **options) if prompts else []
+            notes = [*image.notes, *segmenter.notes(image)]
         scored = [mask for masks in found for mask in masks]
         if not all(math.isfinite(mask.score) and math.isfinite(mask.stability) for mask in scored):
             raise ModelOutputInvalid("the segmenter gave a score that is not finite", do="use other weights or fp32")
         return MasksResponse(masks=[[WireScoredMask.of(mask) for mask in masks] for masks in found], notes=notes)
 
-    return await _found(request, "segment", work, wanted.timeout_s)
+    return await _run_in_lane(request, "segment", work, wanted.timeout_s)
 
 
 def _phrase_detector(model: object) -> PhraseDetector:

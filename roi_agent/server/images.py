@@ -16,11 +16,11 @@ from roi_agent.model.images.sources import is_address
 from roi_agent.model.images.web import WebImages
 from roi_agent.wire.regions import IMAGE_PREFIX
 
-_AT_ONCE = 2  # images being decoded, which takes some times the memory of one
+_MAX_DECODING = 2  # images being decoded, which takes some times the memory of one
 
 
 @dataclass(slots=True)
-class _Kept:
+class _Cached:
     image: LoadedImage
     source: bytes
     used: float
@@ -45,18 +45,18 @@ class ImageStore:
         self._max_pixels = max_pixels
         self._budget, self._keep_s, self._clock = budget_bytes, keep_s, clock
         self._web = web or WebImages()
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._cached: OrderedDict[str, _Cached] = OrderedDict()
         self._by_source: dict[bytes, str] = {}
         self._lock = threading.Lock()
-        self._decoding = threading.BoundedSemaphore(_AT_ONCE)
+        self._decoding = threading.BoundedSemaphore(_MAX_DECODING)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._cached)
 
     @property
     def nbytes(self) -> int:
         """Of the pixels of all images."""
-        return sum(each.image.nbytes for each in list(self._kept.values()))
+        return sum(each.image.nbytes for each in list(self._cached.values()))
 
     def add(self, source: str | bytes) -> tuple[str, LoadedImage]:
         """Decode and keep the bytes of a file, a `data:` URL or what lies at a web address; gives its handle.
@@ -71,15 +71,15 @@ class ImageStore:
         known = hashlib.sha256(source.encode() if isinstance(source, str) else source).digest()
         with self._lock:
             handle = self._by_source.get(known)
-            if handle is not None and (kept := self._use(handle)) is not None:
-                return handle, kept
+            if handle is not None and (cached := self._lookup(handle)) is not None:
+                return handle, cached
         with self._decoding:
             image = load_image(source, max_pixels=self._max_pixels, web=False)
         with self._lock:
             handle = f"img-{secrets.token_hex(16)}"
-            self._kept[handle] = _Kept(image, known, self._clock())
+            self._cached[handle] = _Cached(image, known, self._clock())
             self._by_source[known] = handle
-            self._shrink()
+            self._evict()
         return handle, image
 
     async def aget(self, name: str) -> LoadedImage:
@@ -91,32 +91,32 @@ class ImageStore:
         if not name.startswith(IMAGE_PREFIX):
             return self.add(name)[1]
         with self._lock:
-            image = self._use(name.removeprefix(IMAGE_PREFIX))
+            image = self._lookup(name.removeprefix(IMAGE_PREFIX))
         if image is None:
             raise UnknownImage("the image was never uploaded, or was forgotten", do="upload it to /v1/images again")
         return image
 
-    def _use(self, handle: str) -> LoadedImage | None:
-        kept = self._kept.get(handle)
-        if kept is None:
+    def _lookup(self, handle: str) -> LoadedImage | None:
+        cached = self._cached.get(handle)
+        if cached is None:
             return None
-        if self._clock() - kept.used > self._keep_s:
+        if self._clock() - cached.used > self._keep_s:
             self._forget(handle)
             return None
-        kept.used = self._clock()
-        self._kept.move_to_end(handle)
-        return kept.image
+        cached.used = self._clock()
+        self._cached.move_to_end(handle)
+        return cached.image
 
-    def _shrink(self) -> None:
+    def _evict(self) -> None:
         """Forget what is too old, and what does not fit; the newest stays, since a question about it is coming."""
         now, size = self._clock(), self.nbytes
-        for handle, kept in list(self._kept.items())[:-1]:
-            if size <= self._budget and now - kept.used <= self._keep_s:
+        for handle, cached in list(self._cached.items())[:-1]:
+            if size <= self._budget and now - cached.used <= self._keep_s:
                 return
-            size -= kept.image.nbytes
+            size -= cached.image.nbytes
             self._forget(handle)
 
     def _forget(self, handle: str) -> None:
-        gone = self._kept.pop(handle)
+        gone = self._cached.pop(handle)
         if self._by_source.get(gone.source) == handle:
             del self._by_source[gone.source]

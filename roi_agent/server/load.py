@@ -6,7 +6,7 @@ import time
 
 from roi_agent.model.engine import Engine
 from roi_agent.model.errors import QueueFull
-from roi_agent.server import faults
+from roi_agent.server import error_responses
 from roi_agent.server.metrics import Metrics
 from roi_agent.settings import ServerSettings
 
@@ -21,7 +21,9 @@ class Load:
     """
 
     def __init__(self, settings: ServerSettings, metrics: Metrics, engine: Engine | None) -> None:
-        self.answer = faults.answer(QueueFull("the server has all the questions that it can answer soon", do="try again"))
+        self.answer = error_responses.error_response(
+            QueueFull("the server has all the questions that it can answer soon", do="try again")
+        )
         self.inside = 0
         self.settings, self._metrics, self._engine = settings, metrics, engine
         self._filled, self._untold, self._told = False, 0, -1.0

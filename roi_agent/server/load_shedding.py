@@ -7,25 +7,25 @@ Python's lock from the engine between its steps; here it costs next to nothing.
 import re
 
 from roi_agent.server.connections import BoundedProtocol, as_bytes
-from roi_agent.server.gate import QUESTIONS
+from roi_agent.server.gate import QUESTION_PATHS
 from roi_agent.server.load import Load
 
-_QUESTION = re.compile(b"POST (?:%s) HTTP/1\\.1\r\n" % "|".join(map(re.escape, QUESTIONS)).encode())
+_QUESTION = re.compile(b"POST (?:%s) HTTP/1\\.1\r\n" % "|".join(map(re.escape, QUESTION_PATHS)).encode())
 _ORIGIN = re.compile(rb"\r\norigin:", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 
-def shedding_protocol(everyone: Load) -> type[BoundedProtocol]:
+def shedding_protocol(server_load: Load) -> type[BoundedProtocol]:
     """The protocol for connections that ask no more while the server is overloaded."""
-    answer = as_bytes(everyone.answer)
+    answer = as_bytes(server_load.answer)
 
     class LoadShedding(BoundedProtocol):
-        load = everyone
+        load = server_load
 
         def data_received(self, data: bytes) -> None:
-            if self._idle and _is_whole_question(data) and everyone.too_many_questions():
-                everyone.turned_away()
-                self._stop_waiting()
+            if self._idle and _is_whole_question(data) and server_load.too_many_questions():
+                server_load.turned_away()
+                self._stop_timer()
                 self.transport.write(answer)
                 self._unset_keepalive_if_required()  # it is in use
                 self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)

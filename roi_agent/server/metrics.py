@@ -25,23 +25,23 @@ class Metrics:
         self.turned_away = Counter(
             "roi_requests_turned_away", "Requests that were answered with a 429 before they were read.", registry=self.registry
         )
-        self._first = Histogram(
+        self._first_token = Histogram(
             "roi_first_token_seconds", "From question to first token.", ["image"], buckets=_SECONDS, registry=self.registry
         )
         self._tokens = Counter("roi_tokens", "Tokens read, kept from before, and written.", ["kind"], registry=self.registry)
         if engine is not None:
-            self.registry.register(_OfEngine(engine))
+            self.registry.register(_EngineCollector(engine))
 
-    def answered(self, answers: Iterable[Answer | Choice]) -> None:
+    def record_answers(self, answers: Iterable[Answer | Choice]) -> None:
         """Count what was answered."""
         for each in answers:
             self._tokens.labels("prompt").inc(each.usage.prompt_tokens)
             self._tokens.labels("cached").inc(each.usage.cached_tokens)
             self._tokens.labels("completion").inc(each.usage.completion_tokens)
-            self._first.labels("kept" if each.timing.image_cached else "new").observe(each.timing.first_token_s)
+            self._first_token.labels("kept" if each.timing.image_cached else "new").observe(each.timing.first_token_s)
 
 
-class _OfEngine(Collector):
+class _EngineCollector(Collector):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 

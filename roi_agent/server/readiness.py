@@ -10,7 +10,7 @@ from roi_agent.model.errors import DeadlineExceeded
 from roi_agent.model.images.loading import load_image
 from roi_agent.model.protocol.region_model import NoRegionModel, RegionModel
 
-_KEPT_S = 1.0
+_CACHE_S = 1.0
 
 
 class Readiness:
@@ -30,19 +30,19 @@ class Readiness:
         """
         self._lanes.check(self._ready_s)
         if self._asking is None:
-            self._asking = asyncio.ensure_future(self._ask())
-            self._asking.add_done_callback(self._keep)
+            self._asking = asyncio.ensure_future(self._time_question())
+            self._asking.add_done_callback(self._schedule_reset)
         return await asyncio.shield(self._asking)
 
-    def _keep(self, asked: asyncio.Future[float]) -> None:
+    def _schedule_reset(self, asked: asyncio.Future[float]) -> None:
         """For a second; a model that took too long has had its pause, and may be well again."""
         late = asked.cancelled() or isinstance(asked.exception(), DeadlineExceeded)
-        asked.get_loop().call_later(0 if late else _KEPT_S, self._forget)
+        asked.get_loop().call_later(0 if late else _CACHE_S, self._reset)
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._asking = None
 
-    async def _ask(self) -> float:
+    async def _time_question(self) -> float:
         if isinstance(self._model, NoRegionModel):
             return 0.0
         start, image = time.perf_counter(), load_image(Image.new("RGB", (32, 32), "grey"))

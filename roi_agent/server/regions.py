@@ -15,7 +15,7 @@ from roi_agent.model.protocol.conversation import Turn
 from roi_agent.model.protocol.mentions import read_turns
 from roi_agent.model.protocol.replies import noted
 from roi_agent.model.utils.cancellation import Cancellation
-from roi_agent.server import faults
+from roi_agent.server import error_responses
 from roi_agent.server.bodies import JsonRoute, is_json, read_json
 from roi_agent.server.state import State, state_of
 from roi_agent.server.waiting import unless_gone
@@ -32,7 +32,7 @@ from roi_agent.wire.regions import (
     wire_regions,
 )
 
-router = APIRouter(responses={**faults.RESPONSES}, route_class=JsonRoute)
+router = APIRouter(responses={**error_responses.RESPONSES}, route_class=JsonRoute)
 _JSON = TypeAdapter(ImageUpload)
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {"schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}, "required": ["file"]}}
@@ -86,28 +86,28 @@ async def regions_ask(wanted: AskRequest, request: Request) -> AskResponse:
         raise InvalidSetting(problem, do=f"ask at most {state.settings.max_questions} at once")
     if isinstance(state.model, LocalRegionModel):
         state.model.engine.check_room(len(wanted.questions))
-    seen = await state.images.aget(wanted.image)
-    return AskResponse(answers=await unless_gone(request, _answers(state, seen, wanted)))
+    image = await state.images.aget(wanted.image)
+    return AskResponse(answers=await unless_gone(request, _answers(state, image, wanted)))
 
 
 async def _answers(state: State, image: LoadedImage, wanted: AskRequest) -> list[WireAnswer]:
     """Open questions as one batch, and choices as another, in the time that is left."""
     stop = Cancellation(wanted.decoding.timeout_s)
-    read = [(each, *_read(each, image)) for each in wanted.questions]
-    asked = [(turns, regions) for each, turns, regions, _ in read if each.options is None]
-    choices = [(turns, regions, each.options) for each, turns, regions, _ in read if each.options is not None]
+    parsed = [(each, *_parse(each, image)) for each in wanted.questions]
+    asked = [(turns, regions) for each, turns, regions, _ in parsed if each.options is None]
+    choices = [(turns, regions, each.options) for each, turns, regions, _ in parsed if each.options is not None]
     with failures_of(REGION_MODEL):
         written = iter(await state.model.areply_all(image, asked, wanted.decoding.to_decoding()) if asked else [])
         chosen = iter(await state.model.achoose_all(image, choices, timeout_s=stop.left_s) if choices else [])
         answers: list[Answer | Choice] = [
             noted(next(written), image) if each.options is None else noted(next(chosen), image) for each in wanted.questions
         ]
-    state.metrics.answered(answers)
-    told = [each.to_dict() | {"notes": [*each.notes, *notes]} for each, (*_, notes) in zip(answers, read, strict=True)]
-    with faults.of_model():
-        return [WireAnswer.model_validate(each) for each in told]
+    state.metrics.record_answers(answers)
+    dicts = [each.to_dict() | {"notes": [*each.notes, *notes]} for each, (*_, notes) in zip(answers, parsed, strict=True)]
+    with error_responses.checked_model_output():
+        return [WireAnswer.model_validate(each) for each in dicts]
 
 
-def _read(question: WireQuestion, image: LoadedImage) -> tuple[list[Turn], tuple[Region, ...], tuple[str, ...]]:
+def _parse(question: WireQuestion, image: LoadedImage) -> tuple[list[Turn], tuple[Region, ...], tuple[str, ...]]:
     regions = parse_regions(wire_regions(question.regions), size_wh=image.size_wh)
     return read_turns(turns_of(question), regions, image.size_wh)

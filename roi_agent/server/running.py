@@ -23,9 +23,9 @@ def serve(app: FastAPI, settings: ServerSettings, listening: socket.socket, *, s
 
     listening: from `listen`.  started: called with the address once it listens.  Error: InvalidSetting.
     """
-    with _taken(listening, settings):  # by another that took the address meanwhile, as may be while neither had opened it
+    with _address_errors(listening, settings):  # another process may have taken the address while neither listened
         listening.listen(_BACKLOG)
-    _log_lines()
+    _configure_logging()
     gc.collect()
     gc.freeze()  # models and modules stay as they are: looking through them again and again takes a quarter of all time
     gc.set_threshold(20_000, 20, 20)
@@ -67,13 +67,13 @@ def listen(settings: ServerSettings) -> socket.socket:
     # Named TCP, or asyncio would not send small answers at once: 40 ms each.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    with _taken(listening, settings):
+    with _address_errors(listening, settings):
         listening.bind((settings.host, settings.port))
     return listening
 
 
 @contextmanager
-def _taken(listening: socket.socket, settings: ServerSettings) -> Iterator[None]:
+def _address_errors(listening: socket.socket, settings: ServerSettings) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -82,7 +82,7 @@ def _taken(listening: socket.socket, settings: ServerSettings) -> Iterator[None]
         raise InvalidSetting(problem, do="use another --port, or 0 for any") from None
 
 
-def _log_lines() -> None:
+def _configure_logging() -> None:
     """One JSON line for a request, a line for what goes wrong, on standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))

@@ -15,7 +15,7 @@ from roi_agent.tools.models import Models
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """name, model: of the region model.  models: detector and segmenter.  finding: the lanes in which those run."""
+    """name, model: of the region model.  models: detector and segmenter.  lanes: in which those run."""
 
     name: str
     model: RegionModel
@@ -23,7 +23,7 @@ class State:
     settings: ServerSettings
     images: ImageStore
     metrics: Metrics
-    finding: Lanes
+    lanes: Lanes
 
 
 def state_of(request: Request) -> State:

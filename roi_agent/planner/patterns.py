@@ -13,14 +13,14 @@ SlotReader = Callable[[Words], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class Pattern:
     """One form of a sentence.  build: the slots' values, in order -> a query, or None where they do not fit together."""
 
     parts: tuple[str, ...]
     build: Callable[..., Any]
 
     @classmethod
-    def of(cls, text: str, build: Callable[..., Any]) -> "Form":
+    def of(cls, text: str, build: Callable[..., Any]) -> "Pattern":
         return cls(tuple(text.split()), build)
 
     def read(self, words: Words, readers: Mapping[str, SlotReader]) -> Any:

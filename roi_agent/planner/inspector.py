@@ -8,13 +8,13 @@ from collections.abc import Collection, Sequence
 
 from roi_agent.planner.language import described
 from roi_agent.planner.steps import Call, Steps, Stopped, call, checked
-from roi_agent.planner.things import Thing, apart, article, has, is_kind
+from roi_agent.planner.things import Thing, article, has, is_kind, without_nested
 from roi_agent.prompts import load_blocks
 
 SURE = 0.6  # of a region model's answer; below it, the region is looked at again, closer
 
 
-class Looking:
+class Inspector:
     """Asks the region model about things, each question about a thing once.
 
     tools: those at hand; without those that ask, labels are all that is known.  second_look: check finds, and look closer at what
@@ -36,21 +36,21 @@ class Looking:
 
     def of_kind(self, head: str, things: Sequence[Thing]) -> Steps[list[Thing]]:
         """Those of the kind: as the region model sees it, or as the detector does where the region model cannot judge."""
-        yield from self.know("kind", things)
+        yield from self.learn("kind", things)
         found = [thing for thing in things if thing.is_labelled(head)] if "find_regions" in self.tools else []
         unchecked = [thing for thing in found if thing.image in self._outside]
         judged = [thing for thing in things if thing not in unchecked]
         right = [thing for thing in judged if is_kind(thing, head)]
-        right += yield from self._confirmed(head, [thing for thing in found if thing in judged and thing not in right])
+        right += yield from self._confirm_kind(head, [thing for thing in found if thing in judged and thing not in right])
         for thing in unchecked:
             if not self._is_weak(thing):
                 self._doubt(thing, f"is {article(head)}")
                 right.append(thing)
         for thing in right:
             thing.facts["kind"] = thing.facts["kind"] if is_kind(thing, head) else head
-        return apart([thing for thing in things if thing in right])
+        return without_nested([thing for thing in things if thing in right])
 
-    def _confirmed(self, head: str, things: Sequence[Thing]) -> Steps[list[Thing]]:
+    def _confirm_kind(self, head: str, things: Sequence[Thing]) -> Steps[list[Thing]]:
         """Finds that the region model takes for something else at first: those that stay after it was asked."""
         if not things or not self.second_look:
             return []
@@ -64,23 +64,23 @@ class Looking:
                 kept.append(thing)
         return kept
 
-    def of_look(self, attribute: str, value: str, things: Sequence[Thing]) -> Steps[list[Thing]]:
+    def with_look(self, attribute: str, value: str, things: Sequence[Thing]) -> Steps[list[Thing]]:
         """Those whose colour, size or kind is the value.  Raises Stopped where neither model can tell."""
         if self.can_ask:
-            yield from self.know(attribute, things)
-        elif things and not any(thing.says(value) for thing in things):
+            yield from self.learn(attribute, things)
+        elif things and not any(thing.is_labelled_with(value) for thing in things):
             raise Stopped(f"I cannot tell whether {things[0].handle} is {value} without a region model")
-        return [thing for thing in things if self._looks(thing, attribute, value)]
+        return [thing for thing in things if self._has_look(thing, attribute, value)]
 
-    def know(self, attribute: str, things: Sequence[Thing]) -> Steps[None]:
+    def learn(self, attribute: str, things: Sequence[Thing]) -> Steps[None]:
         """Learn the name, colour, kind, size or place of things: from a description where it says so, else by asking for it."""
         unknown = [thing for thing in things if attribute not in thing.facts]
         if not unknown:
             return
-        if attribute in ("kind", "colour", "size", "name") and (new := [thing for thing in unknown if not thing.said]):
+        if attribute in ("kind", "colour", "size", "name") and (new := [thing for thing in unknown if not thing.description]):
             answers = yield from self.ask_each(self._words["name"], new)
             for thing, (text, _) in zip(new, answers, strict=True):
-                thing.said = text
+                thing.description = text
                 found = described(text)
                 for name, value in (("kind", found.kind), ("colour", found.colour), ("size", found.size), ("name", text)):
                     if value is not None:
@@ -116,10 +116,10 @@ class Looking:
 
     # ------------------------------------------------------------ how far it counts
 
-    def _looks(self, thing: Thing, attribute: str, value: str) -> bool:
+    def _has_look(self, thing: Thing, attribute: str, value: str) -> bool:
         if has(thing, attribute, value):
             return True
-        if thing.says(value) and not (self.can_ask and self._may_overrule(thing)):
+        if thing.is_labelled_with(value) and not (self.can_ask and self._may_overrule(thing)):
             self._doubt(thing, f"is {value}")
             return True
         if thing.image in self._outside:
