@@ -216,8 +216,8 @@ class Finder(Inspector):
         wording = self._words["touching" if relation == "touching" else "relation"]
         questions = [wording.format(first=f"<{t.handle}>", second=f"<{other.handle}>", relation=relation) for t in things]
         replies = yield [Call("ask_about_regions", {"question": question}, "Nothing can be measured.") for question in questions]
-        said = [checked("ask_about_regions", reply).data["text"] for reply in replies]
-        return [thing for thing, text in zip(things, said, strict=True) if text.startswith("yes")]
+        answers = [checked("ask_about_regions", reply).data["text"] for reply in replies]
+        return [thing for thing, text in zip(things, answers, strict=True) if text.startswith("yes")]
 
     def _placed(self, things: list[Thing], place: str) -> Steps[list[Thing]]:
         if not things:
