@@ -1,4 +1,4 @@
-"""What a detector of the user's own returns, made usable: each find by itself, so that a bad one does not cost the others."""
+"""The output of a user's own detector, checked find by find, so that a bad one does not affect the others."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from roi_agent.model.geometry.regions import Region, parse_regions
 from roi_agent.tools.models import failures_of
 from roi_agent.tools.new_regions import check_unnamed
 
-_MAX_OVERHANG = 1.0  # pixels over the edge: rounding of detectors that work in other sizes
+_MAX_OVERHANG = 1.0  # pixels over the border, from the rounding of detectors that resize
 _MASK_THRESHOLD = 0.5  # of soft masks
 _FIELDS = ("box", "label", "score", "source", "prompt", "image", "parent", "mask")  # of a region, without its name
 
@@ -25,7 +25,7 @@ Item = dict[str, Any]
 
 
 def call_detector(function: Callable[..., Any], picture: Image.Image, phrases: Sequence[str]) -> Any:
-    """What the function gives for a picture; it is also given the phrases where it has a place for them.
+    """Call a function with a picture, and with the phrases if it has a parameter for them.
 
     Errors: ModelFailed, and ModelOutputInvalid for None.
     """
@@ -37,7 +37,7 @@ def call_detector(function: Callable[..., Any], picture: Image.Image, phrases: S
 
 
 def as_item(given: object) -> Item:
-    """A find as a mapping with "box" or "mask", labels as text, numbers and masks as plain ones."""
+    """Convert a find to a mapping with "box" or "mask", a text label, plain numbers and a plain mask."""
     if isinstance(given, Region):
         item = {key: getattr(given, key) for key in _FIELDS}
     elif isinstance(given, Mapping):
@@ -55,21 +55,21 @@ def as_item(given: object) -> Item:
 
 
 def score_of(item: Item) -> float:
-    """Its score, or 1 where it has none."""
+    """Return the score, or 1 without one."""
     score = item.get("score")
     return float(score) if isinstance(score, Real) and not isinstance(score, bool) else 1.0
 
 
 def label_of(item: Item) -> str | None:
-    """Its label as phrases are written; None where it has none."""
+    """Return the label, normalized like a phrase; None without one."""
     label = item.get("label")
     return None if label is None else " ".join(str(label).lower().split())
 
 
 def usable_regions(items: Sequence[Item], image: str, size_wh: tuple[int, int]) -> tuple[list[Region], list[str]]:
-    """The finds that are regions of an image, and a note for each find or mask that was left out.
+    """Parse finds as regions of an image; also return a note for each find or mask that was left out.
 
-    Error: ModelOutputInvalid where there are finds and none is usable, or where a usable one has a name.
+    Error: ModelOutputInvalid if there are finds but none is usable, or if a usable one has a name.
     """
     regions, used, notes, faults = list[Region](), list[Item](), list[str](), list[UserError]()
     for item in items:
@@ -90,7 +90,7 @@ def usable_regions(items: Sequence[Item], image: str, size_wh: tuple[int, int]) 
 
 @contextmanager
 def unusable(image: str) -> Iterator[None]:
-    """Turn what is wrong with the finds in an image into an error of the detector.  Error: ModelOutputInvalid."""
+    """Report invalid finds in an image as an error of the detector.  Error: ModelOutputInvalid."""
     try:
         yield
     except RoiAgentError as error:
@@ -112,7 +112,7 @@ def _call(function: Callable[..., Any], picture: Image.Image, phrases: list[str]
 
 
 def _region(item: Item, size_wh: tuple[int, int]) -> tuple[Region | None, UserError | None]:
-    """The region of an item, or of its box where its mask cannot be used; and what is wrong with the item."""
+    """Parse an item, or only its box if the mask is invalid; also return what is wrong with the item."""
     try:
         return parse_regions([item], size_wh=size_wh)[0], None
     except UserError as error:
@@ -128,7 +128,7 @@ def _reason(fault: UserError) -> str:
 
 
 def _clipped(item: Item, size_wh: tuple[int, int]) -> Any:
-    """The box with what reaches at most a pixel over the edge cut off; any other as it is."""
+    """Clip a box that is up to a pixel over the border; return any other box unchanged."""
     given, (width, height) = item["box"], size_wh
     if item.get("format") not in (None, "xyxy") or item.get("unit") not in (None, "pixel"):
         return given
@@ -145,7 +145,7 @@ def _clipped(item: Item, size_wh: tuple[int, int]) -> Any:
 
 
 def _mask(given: Any) -> Any:
-    """An array (H, W) of one mask that was given as a tensor, with more axes, or soft; anything else as it is."""
+    """Convert a mask that is a tensor, soft, or has extra axes to an array (H, W); return anything else unchanged."""
     if isinstance(given, Mask | Mapping):
         return given
     if isinstance(given, torch.Tensor):

@@ -13,7 +13,7 @@ MAX_NAMES = 9999  # images, and regions, of one workspace
 def parse_new_regions(
     regions: object, *, size_wh: tuple[int, int], format: str = "xyxy", unit: str = "pixel"
 ) -> tuple[Region, ...]:
-    """Regions without names, as in `parse_regions`, for `Workspace.keep_regions`.
+    """Parse regions without names for `Workspace.keep_regions`; see `parse_regions`.
 
     Errors: InvalidSetting for a mapping with a name, and those of `parse_regions`.
     """
@@ -30,7 +30,7 @@ def check_unnamed(items: Iterable[object]) -> None:
 
 
 def earlier_find(region: Region, known: Iterable[Region], iou: float) -> Region | None:
-    """The earlier region that shows the same thing as this one does, found by the same tool under the same label."""
+    """Return the earlier region that shows the same thing, found by the same tool with the same label."""
     alike = [each for each in known if (each.image, each.label, each.source) == (region.image, region.label, region.source)]
-    alike = [each for each in alike if each.mask or not region.mask]  # a new mask is not thrown away
+    alike = [each for each in alike if each.mask or not region.mask]  # do not lose a new mask
     return next((each for each in alike if relate(each, region).iou >= iou), None)

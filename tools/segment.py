@@ -1,4 +1,4 @@
-"""From points, boxes and masks to regions with masks; and everything that an image holds."""
+"""Segmentation of regions from points, boxes and masks, and of everything in an image."""
 
 import math
 from collections.abc import Sequence
@@ -26,18 +26,18 @@ from roi_agent.tools.workspace import ImageName, RegionName, Workspace
 MAX_PROMPTS = 200
 MAX_POINTS = 100
 MAX_POINTS_PER_SIDE = 64
-MAX_REGIONS = 100  # of everything in an image
+MAX_REGIONS = 100  # default number of masks of everything
 
-_MAX_COORDINATE = 1e9  # pixels: no number that is finite and of use lies beyond
-_MIN_PIECE = 0.1  # of a mask's largest piece: pieces below are dropped, since one stray pixel would stretch the tight box
-_DUPLICATE_IOU = 0.7  # IoU of boxes from which two masks of everything count as one
+_MAX_COORDINATE = 1e9  # pixels; larger values are not usable coordinates
+_MIN_PIECE = 0.1  # of a mask's largest piece; smaller pieces are dropped, since one stray pixel would stretch the tight box
+_DUPLICATE_IOU = 0.7  # IoU of boxes from which two masks of everything are duplicates
 
 
 @dataclass(frozen=True, slots=True)
 class Segmentation:
-    """Regions with masks and tight boxes; a region's score is the IoU that the model expects its mask to have.
+    """Regions with masks and tight boxes; the score of a region is the IoU that the model predicts for its mask.
 
-    notes: what the reader should know, such as how the image was read, or a prompt that gave no mask.
+    notes: remarks for the reader, such as how the image was read, or a prompt without a mask.
     """
 
     image: str
@@ -45,12 +45,12 @@ class Segmentation:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; a region has the keys that `parse_regions` reads."""
+        """Return plain JSON values; regions have the keys that `parse_regions` reads."""
         regions = [region.to_dict() for region in self.regions]
         return {"image": self.image, "regions": regions, "notes": list(map(str, self.notes))}
 
     def sentence(self) -> str:
-        """For example: 1 mask in image1: region3 (from region1, 2381 px, 0.95)."""
+        """Summarize, for example: 1 mask in image1: region3 (from region1, 2381 px, 0.95)."""
         named = []
         for region in self.regions:
             origin = f"from {region.parent}, " if region.parent else ""
@@ -79,14 +79,14 @@ def segment(
     unit: str = "pixel",
     cancellation: Cancellation = NEVER,
 ) -> Segmentation:
-    """Masks of what is pointed at, as new regions, without specks: pieces below a tenth of a mask's largest piece.
+    """Add masks of what the prompts point at as new regions, without pieces below a tenth of a mask's largest piece.
 
-    segmenter: what `load_segmenter` returns, or a live SamPredictor of segment-anything.
-    regions, boxes: one mask for each; a mask of a region takes over its label and names it as its parent.
-    points: (x, y), or (x, y, 1) inside and (x, y, 0) outside the thing, in pixels; all of them, with the one box and the mask
-        where they are given too, point at ONE thing.
-    mask: a rough mask of the thing, (H, W).  several: keep the three masks that the model offers, not only the best.
-    format, unit: of boxes that are four numbers.  cancellation: ends the work between two masks; nothing is then added.
+    segmenter: the result of `load_segmenter`, or a live SamPredictor of segment-anything.
+    regions, boxes: one mask for each; the mask of a region gets its label and has it as the parent.
+    points: (x, y), or (x, y, 1) inside and (x, y, 0) outside the thing, in pixels. All points, together with the one box and the
+        mask if given, point at ONE thing.
+    mask: a rough mask of the thing, (H, W).  several: keep all three masks of the model instead of the best.
+    format, unit: of boxes that are four numbers.  cancellation: ends the work between two masks; nothing is added then.
     Errors: PointInvalid, MaskInvalid, UnknownRegion, UnknownImage, InvalidSetting, those of `Box.parse`, ModelOutputInvalid.
     """
     chosen = workspace.pick(regions)
@@ -116,10 +116,10 @@ def point_at(
     image: ImageName = None,
     cancellation: Cancellation = NEVER,
 ) -> tuple[tuple[Region, ...], tuple[str, ...]]:
-    """A region for each point: what lies there, as the segmenter sees it, with its mask; and notes on the image.
+    """Add a region with a mask for the thing at each point; also return notes about the image.
 
-    points: (x, y) in pixels, each on a thing of its own.  segmenter, image, cancellation: as in `segment`.
-    Errors: those of `segment`, and PointInvalid where nothing is found at a point; then no region is added.
+    points: (x, y) in pixels, each on a different thing.  segmenter, image, cancellation: as in `segment`.
+    Errors: those of `segment`, and PointInvalid if nothing is found at a point, in which case no region is added.
     """
     target = workspace.image(image)
     given = _points(points, target)
@@ -147,10 +147,10 @@ def segment_everything(
     max_regions: int = MAX_REGIONS,
     cancellation: Cancellation = NEVER,
 ) -> Segmentation:
-    """Masks of everything that a grid of points meets, the surest first, without specks.
+    """Add masks of everything that a grid of points hits, the highest scores first, without small pieces.
 
-    points_per_side: points of the grid along the longer side.  min_score: least IoU that the model expects of a mask.
-    min_stability: least IoU of the masks at a threshold a little higher and lower.  max_regions: kept at most.
+    points_per_side: points of the grid along the longer side.  min_score: minimum IoU that the model predicts for a mask.
+    min_stability: minimum IoU of the masks at a slightly higher and lower threshold.  max_regions: maximum number of masks.
     cancellation: as in `segment`.
     Errors: UnknownImage, InvalidSetting, ModelOutputInvalid.
     """
@@ -188,7 +188,7 @@ def _prompts(regions: Sequence[Region], points: tuple[tuple[float, float, bool],
 
 
 def _points(points: object, image: WorkspaceImage) -> tuple[tuple[float, float, bool], ...]:
-    """Every point as (x, y, inside), checked against the image."""
+    """Parse points as (x, y, inside) and check them against the image."""
     if hasattr(points, "tolist"):
         points = points.tolist()
     if not isinstance(points, Sequence) or isinstance(points, str | bytes) or len(points) > MAX_POINTS:
@@ -214,7 +214,7 @@ def _points(points: object, image: WorkspaceImage) -> tuple[tuple[float, float, 
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is finite and of use; compared and not converted, since a whole number may be too large for a float."""
+    """Whether a value is a usable number; compared and not converted, since an int may be too large for a float."""
     return isinstance(value, Real) and not isinstance(value, bool) and bool(-_MAX_COORDINATE < value < _MAX_COORDINATE)  # type: ignore[operator]
 
 
@@ -236,7 +236,7 @@ def _usable(found: ScoredMask, image: WorkspaceImage) -> bool:
 
 
 def _cleaned(found: Sequence[ScoredMask], cancellation: Cancellation) -> list[ScoredMask]:
-    """Masks without specks."""
+    """Remove small pieces from masks."""
     cleaned = []
     for each in found:
         cancellation.check("segmenting")
@@ -263,7 +263,7 @@ def _described(prompt: Prompt) -> str:
 
 
 def _grid(size_wh: tuple[int, int], per_side: int) -> list[tuple[float, float]]:
-    """Points in the middle of equal cells, as near to squares as whole numbers allow."""
+    """Return the centres of equal, nearly square cells."""
     longer = max(size_wh)
     columns, rows = (max(1, round(per_side * side / longer)) for side in size_wh)
     xs, ys = (np.arange(columns) + 0.5) * size_wh[0] / columns, (np.arange(rows) + 0.5) * size_wh[1] / rows
@@ -271,7 +271,7 @@ def _grid(size_wh: tuple[int, int], per_side: int) -> list[tuple[float, float]]:
 
 
 def _without_duplicates(found: Sequence[ScoredMask], cancellation: Cancellation) -> list[ScoredMask]:
-    """The best of those whose boxes are nearly the same, best first."""
+    """Keep the best of masks with nearly the same box, best first."""
     if not found:
         return []
     corners = []

@@ -1,10 +1,10 @@
-"""A workspace in a folder: what is written, in which order, and how it is read back.
+"""Storage of a workspace in a folder.
 
-    workspace.json           schema version, images and regions; replaced as a whole, after everything that it names
+    workspace.json           schema version, images and regions; replaced atomically, after all files that it refers to
     images/<sha256>.png      each whole image under the digest of its pixels; crops are cut again from their image
     .lock                    held while a program reads, changes and writes
 
-A write that is cut at any moment leaves the earlier workspace.json and every file that it names.
+A write that is interrupted leaves the earlier workspace.json and every file that it refers to.
 """
 
 import fcntl
@@ -27,7 +27,7 @@ from roi_agent.model.geometry.regions import Region, parse_regions
 from roi_agent.model.images.loading import LoadedImage, load_image
 
 SCHEMA_VERSION = 1
-WAIT_S = 300.0  # for another program to finish
+WAIT_S = 300.0  # maximum wait for another program
 _INDEX, _IMAGES, _LOCK = "workspace.json", "images", ".lock"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HINT = "give a folder that roi-agent wrote, or a new one"
@@ -38,8 +38,8 @@ class WorkspaceImage:
     """An image under its handle.
 
     name: image1, image2, ...  image: its pixels.
-    parent: of a crop, the image that it was cut from.  box: where it lies there, in whole pixels.
-    region: of a crop, the region that it was cut around, if it was one.
+    parent: of a crop, the image that it was cut from.  box: its place there, in whole pixels.
+    region: of a crop, the region that it was cut around, if any.
     """
 
     name: str
@@ -65,7 +65,7 @@ class WorkspaceImage:
         return stacked(picture(self.pixels, self.name), soft(f"{self.name}: {self.image.source}, {width} x {height} pixels"))
 
     def to_dict(self) -> dict[str, object]:
-        """What stands in workspace.json."""
+        """Return the entry in workspace.json."""
         wire: dict[str, object] = {"name": self.name, "sha256": self.image.digest(), "source": self.image.source}
         wire |= {"notes": list(self.image.notes)} if self.image.notes else {}
         wire |= {"parent": self.parent, "box": list(self.box.xyxy)} if self.parent and self.box else {}
@@ -73,15 +73,15 @@ class WorkspaceImage:
 
 
 def exists(folder: str | Path) -> bool:
-    """Whether a folder holds a workspace."""
+    """Whether a folder contains a workspace."""
     return (Path(folder) / _INDEX).exists()
 
 
 @contextmanager
 def locked(folder: str | Path, *, wait_s: float = WAIT_S) -> Iterator[None]:
-    """Hold a folder, made where it is missing, against other programs; wait for them up to wait_s.
+    """Lock a folder against other programs, after waiting for them up to wait_s; a missing folder is created.
 
-    Errors: WorkspaceConflict after the wait, WorkspaceUnreadable where the folder cannot be written.
+    Errors: WorkspaceConflict after the wait, WorkspaceUnreadable if the folder cannot be written.
     """
     path = Path(folder)
     try:
@@ -97,11 +97,11 @@ def locked(folder: str | Path, *, wait_s: float = WAIT_S) -> Iterator[None]:
             if time.monotonic() > deadline:
                 raise WorkspaceConflict(f"{path.name!r} is in use by another program", do="wait for it, or stop it")
             time.sleep(0.05)
-        yield  # closing the file lets it go
+        yield  # closing the file releases the lock
 
 
 def write(folder: str | Path, images: Sequence[WorkspaceImage], regions: Sequence[Region]) -> None:
-    """Write a workspace; call with the folder locked.  Errors: WorkspaceConflict, WorkspaceUnreadable."""
+    """Write a workspace to a locked folder.  Errors: WorkspaceConflict, WorkspaceUnreadable."""
     path = Path(folder)
     index = {
         "schema_version": SCHEMA_VERSION,
@@ -124,7 +124,7 @@ def write(folder: str | Path, images: Sequence[WorkspaceImage], regions: Sequenc
 
 
 def read(folder: str | Path) -> tuple[list[WorkspaceImage], list[Region]]:
-    """The images and regions of a folder, everything checked.  Error: WorkspaceUnreadable."""
+    """Read and validate the images and regions of a folder.  Error: WorkspaceUnreadable."""
     path = Path(folder)
     index = _read_index(path)
     try:
@@ -158,7 +158,7 @@ def _read_index(path: Path) -> dict[str, Any]:
 
 def _read_image(path: Path, item: Mapping[str, Any], known: Mapping[str, WorkspaceImage]) -> WorkspaceImage:
     digest, notes = item["sha256"], tuple(map(str, item.get("notes", ())))
-    if not _DIGEST.fullmatch(digest):  # it becomes the name of a file
+    if not _DIGEST.fullmatch(digest):  # it becomes part of a path
         raise ValueError(digest)
     if "parent" in item:
         whole = known[item["parent"]].image
@@ -180,7 +180,7 @@ def _read_region(item: Mapping[str, Any], number: int, images: Mapping[str, Work
 
 
 def _check_continues(path: Path, index: Mapping[str, Any]) -> None:
-    """Refuse to write over handles that mean something else."""
+    """Check that no handle of the folder changes its meaning.  Error: WorkspaceConflict."""
     if not exists(path):
         return
     saved = _read_index(path)
@@ -192,11 +192,11 @@ def _check_continues(path: Path, index: Mapping[str, Any]) -> None:
 
 
 def _replace(target: Path, fill: Callable[[IO[bytes]], object]) -> None:
-    """Write a file beside its place, wait for the disk, and rename."""
+    """Write a temporary file, sync it to disk, and rename it."""
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
     mask = os.umask(0)
     os.umask(mask)
-    os.fchmod(handle, 0o666 & ~mask)  # mkstemp makes files for their owner alone
+    os.fchmod(handle, 0o666 & ~mask)  # mkstemp creates files that only their owner can read
     try:
         with os.fdopen(handle, "wb") as out:
             fill(out)

@@ -1,4 +1,4 @@
-"""Pictures for people and for planners that see: an image with its regions, and enlarged parts."""
+"""Pictures for people and for planners with image input: an image with its regions, and enlarged parts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from roi_agent.tools.workspace import ImageName, RegionName, Workspace
 __all__ = ["View", "colour", "contact_sheet", "draw_masks", "draw_regions", "overview", "zoom"]
 
 _MAX_SIDE = 4096  # pixels of an enlarged part
-_NOTEBOOK_SIDE = 768  # in a notebook, at most
+_NOTEBOOK_SIDE = 768  # maximum in a notebook
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """A picture to look at, mode RGB; the image of the workspace that it shows; and the regions drawn on it."""
+    """A picture, mode RGB; the image of the workspace that it shows; and the regions drawn on it."""
 
     picture: Image.Image
     image: WorkspaceImage
@@ -34,7 +34,7 @@ class View:
 
 
 def overview(workspace: Workspace, *, image: ImageName = None, regions: Sequence[RegionName] | None = None) -> View:
-    """An image with its regions drawn and named, all of them or those given.  Errors: UnknownImage, UnknownRegion."""
+    """Draw an image with its regions, all or those given.  Errors: UnknownImage, UnknownRegion, InvalidSetting."""
     if regions and image is None:
         image = workspace.region(regions[0]).image
     target = workspace.image(image)
@@ -55,11 +55,11 @@ def zoom(
     side: int = MIN_SIDE,
     keep: bool = True,
 ) -> View:
-    """A part of an image, enlarged.
+    """Enlarge a part of an image.
 
-    place: a region or its handle, or a box of `image`.  margin: of the surroundings, as a share of the longer side.
-    side: pixels of the picture's longer side at least; it is enlarged by a whole factor and never made smaller.
-    keep: whether the part becomes an image of the workspace, with a handle of its own.
+    place: a region or its handle, or a box of `image`.  margin: on every side, as a share of the longer side.
+    side: minimum length of the picture's longer side in pixels, reached by an integer factor.
+    keep: whether the part becomes an image of the workspace with a new handle.
     Errors: UnknownRegion, UnknownImage, InvalidSetting, and those of `Box.parse`.
     """
     if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= _MAX_SIDE:
@@ -71,5 +71,5 @@ def zoom(
 
 
 def _in_target(workspace: Workspace, region: Region, target: WorkspaceImage) -> Region | None:
-    """The region in pixels of the image that is looked at; None where a crop does not hold it whole."""
+    """Convert a region to pixels of the target image; None if a crop does not contain it entirely."""
     return workspace.seen_in(region, target) if lies_in(region.box, target.box) else None

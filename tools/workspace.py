@@ -1,6 +1,6 @@
-"""The workspace: the images and regions of one conversation, under handles that every tool shares.
+"""The workspace: the images and regions of one conversation, under handles that all tools share.
 
-It is the only state that changes, and it only grows: a handle once given means the same image or region for ever.
+It is the only mutable state, and it only grows: a handle always refers to the same image or region.
 """
 
 import threading
@@ -24,12 +24,12 @@ RegionName = str | Region
 
 
 class Workspace:
-    """Images and regions under stable handles. Safe under threads.
+    """Images and regions under stable handles. Thread-safe.
 
-    Regions always lie in a whole image: what is found in a crop is mapped back to the image that it was cut from.
-    Names of things may be given as handles or as the objects that stand for them.
+    Regions always belong to a whole image: finds in a crop are mapped back to the image that it was cut from.
+    Arguments for images and regions accept handles or the objects themselves.
 
-    max_image_bytes: that the pixels of all its images may take in memory; a server's workspaces have such a limit.
+    max_image_bytes: maximum memory of the pixels of all images, used by servers.
     """
 
     def __init__(self, *, max_image_bytes: int | None = None) -> None:
@@ -48,17 +48,17 @@ class Workspace:
 
     @property
     def images(self) -> tuple[WorkspaceImage, ...]:
-        """All images in the order of their handles, crops too."""
+        """All images, including crops, in order of their handles."""
         with self._lock:
             return tuple(self._images.values())
 
     @property
     def image_bytes(self) -> int:
-        """Bytes that the pixels of all images take in memory."""
+        """Memory of the pixels of all images, in bytes."""
         return sum(each.image.nbytes for each in self.images)
 
     def regions(self, image: ImageName = None) -> tuple[Region, ...]:
-        """All regions in the order of their handles; or those of one image, of a crop those that lie in it whole.
+        """Return all regions in order of their handles, or those of one image; for a crop, those entirely inside it.
 
         Error: UnknownImage.
         """
@@ -71,7 +71,7 @@ class Workspace:
             return tuple(region for region in everything if region.image == whole and lies_in(region.box, target.box))
 
     def image(self, name: ImageName = None) -> WorkspaceImage:
-        """One image by its handle; without one, the only whole image there is.  Error: UnknownImage."""
+        """Return an image by its handle; default: the only whole image.  Error: UnknownImage."""
         with self._lock:
             known = list(self._images)
             if name is None:
@@ -88,11 +88,11 @@ class Workspace:
             return self._images[handle]
 
     def region(self, name: RegionName) -> Region:
-        """One region by its handle.  Error: UnknownRegion, which says what there is."""
+        """Return a region by its handle.  Error: UnknownRegion, which lists the known handles."""
         return self.pick([name])[0]
 
     def pick(self, names: Sequence[RegionName]) -> tuple[Region, ...]:
-        """Regions by their handles, in the order given.  Error: UnknownRegion."""
+        """Return regions by their handles, in the order given.  Error: UnknownRegion."""
         if isinstance(names, str | Region):
             names = [names]
         with self._lock:
@@ -104,9 +104,9 @@ class Workspace:
             return tuple(self._regions[handle] for handle in handles)
 
     def add_image(self, image: object) -> WorkspaceImage:
-        """An image under the next handle; one with the same pixels as an earlier whole image keeps that one's handle.
+        """Add an image under the next handle; an image with the pixels of an earlier whole image gets its handle.
 
-        image: whatever `load_image` takes.  Errors: those of `load_image`, and ImageTooLarge where the workspace has a limit.
+        image: anything that `load_image` accepts.  Errors: those of `load_image`, and ImageTooLarge for a workspace with a limit.
         """
         loaded = load_image(image)
         digest = loaded.digest()
@@ -115,10 +115,10 @@ class Workspace:
             return next(same, None) or self._keep_image(WorkspaceImage(self._next_handle("image", self._images), loaded))
 
     def add_crop(self, place: object, *, image: ImageName = None, margin: float = 0.0) -> WorkspaceImage:
-        """A part of an image as an image under its own handle; the same part again keeps its handle.
+        """Add a part of an image as an image with its own handle; the same part gets the same handle.
 
         place: a region or its handle, or a box of `image`.  margin: added on every side, as a share of the longer side.
-        The part reaches over whole pixels and stays within the image.
+        The part is rounded out to whole pixels inside the image.
         Errors: UnknownRegion, UnknownImage, InvalidSetting, and those of `Box.parse`.
         """
         with self._lock:
@@ -129,7 +129,7 @@ class Workspace:
             return self._keep_image(replace(part, name=self._next_handle("image", self._images)))
 
     def cut(self, place: object, *, image: ImageName = None, margin: float = 0.0) -> WorkspaceImage:
-        """As `add_crop`, for a look only: the part becomes no image of the workspace and is named after its own."""
+        """As `add_crop`, but without adding the crop to the workspace; its name is that of its image."""
         if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin <= 10:
             raise InvalidSetting(f"the margin is {escaped(margin)}", do="give 0 to 10, as a share of the longer side")
         with self._lock:
@@ -157,14 +157,14 @@ class Workspace:
         prompt: str | None = None,
         same_iou: float | None = None,
     ) -> tuple[Region, ...]:
-        """Regions under the next handles; all of them, or none where one is wrong.
+        """Add regions under the next handles; none is added if one is invalid.
 
-        regions, format, unit: as in `parse_regions`, in pixels of `image`; the workspace gives the names itself. A region
-            that is there already, with the same mask, label and origin, keeps its handle.
-        image: a handle; without one, the only image there is.  In a crop, regions are mapped back to the whole image, and
-            the crop's region is their parent.
-        source, prompt: where they come from, for items that do not say it.
-        same_iou: from this IoU on, a region with the label and source of an earlier one counts as that one.
+        regions, format, unit: as in `parse_regions`, in pixels of `image`; the workspace assigns the names. An existing region
+            with the same box, mask, label and origin keeps its handle.
+        image: default: the only image.  Regions of a crop are mapped back to the whole image, and the crop's region becomes
+            their parent.
+        source, prompt: origin of items without one.
+        same_iou: IoU from which a region with the label and source of an earlier one is treated as that one.
         Errors: UnknownImage, TooManyRegions, and those of `parse_regions`.
         """
         target = self.image(image)
@@ -180,7 +180,7 @@ class Workspace:
         prompt: str | None = None,
         same_iou: float | None = None,
     ) -> tuple[Region, ...]:
-        """As `add_regions`, for regions that `parse_new_regions` has checked against the image; their names do not count.
+        """As `add_regions`, for regions that `parse_new_regions` has checked against the image; their names are ignored.
 
         Errors: UnknownImage, TooManyRegions.
         """
@@ -203,9 +203,9 @@ class Workspace:
             return tuple(added)
 
     def seen_in(self, region: RegionName, image: ImageName) -> Region:
-        """The region with its box, and what the crop shows of its mask, in pixels of a crop that it lies in.
+        """Convert a region, with the visible part of its mask, to pixels of a crop that contains its box.
 
-        Errors: UnknownRegion, UnknownImage, and BoxOutOfBounds for a region that reaches outside the crop.
+        Errors: UnknownRegion, UnknownImage, and BoxOutOfBounds for a region that extends outside the crop.
         """
         known, target = self.region(region), image if isinstance(image, WorkspaceImage) else self.image(image)
         if known.image != self._whole_of(target).name:
@@ -219,7 +219,7 @@ class Workspace:
 
     @classmethod
     def of(cls, images: Iterable[WorkspaceImage], regions: Iterable[Region]) -> "Workspace":
-        """A workspace of images and regions that have their handles already, such as an earlier state of another one."""
+        """Create a workspace of images and regions that already have handles, such as an earlier state of another one."""
         workspace = cls()
         workspace._images = {image.name: image for image in images}
         workspace._regions = {region.name: region for region in regions}
@@ -228,24 +228,24 @@ class Workspace:
     # Saving: see `storage` for the folder's format.
 
     def save(self, folder: str | Path) -> None:
-        """Write everything to a folder, which may hold an earlier state of this workspace.
+        """Write everything to a folder, which may contain an earlier state of this workspace.
 
-        Errors: WorkspaceConflict where it holds something else, WorkspaceUnreadable where it cannot be written.
+        Errors: WorkspaceConflict if the folder contains something else, WorkspaceUnreadable if it cannot be written.
         """
         with storage.locked(folder):
             self._save(folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Workspace":
-        """The last complete state in a folder.  Error: WorkspaceUnreadable."""
+        """Load the last complete state from a folder.  Error: WorkspaceUnreadable."""
         return cls.of(*storage.read(folder))
 
     @classmethod
     @contextmanager
     def opened(cls, folder: str | Path) -> Iterator["Workspace"]:
-        """The workspace of a folder, new where there is none, saved at the end unless something failed.
+        """Open the workspace of a folder, or a new one, and save it at the end unless there is an error.
 
-        Other programs wait meanwhile, so that two of them never give the same handle.
+        The folder is locked meanwhile, so that two programs never assign the same handle.
         Errors: WorkspaceUnreadable, and WorkspaceConflict after a long wait.
         """
         with storage.locked(folder):
@@ -258,7 +258,7 @@ class Workspace:
             storage.write(folder, self.images, self.regions())
 
     def _to_whole_image(self, region: Region, target: WorkspaceImage, source: str | None, prompt: str | None) -> Region:
-        """A region of `seen`, without a name of its own, as one of the whole image."""
+        """Map a region of the target image to the whole image."""
         whole = self._whole_of(target)
         box, mask = moved(region.box, target.box), region.mask
         if mask is not None and target.box is not None:
@@ -287,5 +287,5 @@ class Workspace:
 
 
 def _handle_range(names: Sequence[str]) -> str:
-    """'region1..region4' for consecutive handles."""
+    """Abbreviate consecutive handles as 'region1..region4'."""
     return names[0] if len(names) == 1 else f"{names[0]}..{names[-1]}"

@@ -1,4 +1,4 @@
-"""Tools that measure regions, exactly, from their boxes and masks."""
+"""Tools that measure regions exactly, from their boxes and masks."""
 
 from typing import Literal
 
