@@ -80,7 +80,7 @@ class Toolbox:
         return self._reply_or_error(name, lambda: self._run(*self._parse(name, arguments), cancellation))
 
     def _parse(self, name: str, arguments: Mapping[str, Any] | str) -> tuple[Ability, Arguments]:
-        """Validate a call.  Errors: InvalidSetting, ModelNotFound for a tool without its model, JSONDecodeError, ValidationError."""
+        """Validate a call.  Errors: InvalidSetting, ModelNotFound, JSONDecodeError, ValidationError."""
         if name not in self._abilities:
             if name in (unavailable := _without_model(self.models)):
                 self.models.check(unavailable[name])

@@ -1,7 +1,7 @@
-"""What an answer rests on, and whether that holds: finds, geometry, confidence, and a closer look.
+"""The evidence for an answer and its checks: finds, geometry, confidence, and second looks.
 
-Nothing here trusts the planner's words: only the replies of tools, which the steps of the run hold, and what the agent asks
-itself. What does not hold becomes a doubt, one sentence that says what and why; so does a note of a model.
+The planner's words are not trusted. Only tool replies, which are in the steps of the run, and the agent's own questions count.
+A failed check becomes a doubt: one sentence that states what failed and why. So does a note of a model.
 """
 
 import re
@@ -26,11 +26,12 @@ from roi_agent.tools.segment import Segmentation
 from roi_agent.tools.toolbox import Toolbox
 from roi_agent.trace import Step
 
-MIN_CONFIDENCE = 0.5  # of the region model; an answer below it is doubted
-_MAX_CHECKS = 8  # regions of one answer that are checked by asking, at most
+MIN_CONFIDENCE = 0.5  # of the region model; an answer below is a doubt
+_MAX_CHECKS = 8  # maximum number of regions that the agent asks about
 _GENERIC = ("thing", "object", "item", "shape")
 _HANDLE = re.compile(r"\bregion[1-9]\d{0,3}\b")
-_MODEL_FAILURES = {code for code, kind in all_errors().items() if not issubclass(kind, UserError)}  # no better arguments help
+# Codes of failures that better arguments cannot avoid.
+_MODEL_FAILURES = {code for code, kind in all_errors().items() if not issubclass(kind, UserError)}
 _RELATION_QUESTION = re.compile(
     r"<(region\d+)> (?:to the )?(left of|right of|above|below|larger than|smaller than) (?:the one in )?<(region\d+)>"
 )
@@ -38,9 +39,9 @@ _RELATION_QUESTION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What an answer rests on.
+    """The evidence for an answer.
 
-    confidence: of the region model in what it said of the regions, the lowest; None where it said nothing.
+    confidence: the lowest confidence of the region model about the regions; None if it was not asked about them.
     """
 
     regions: tuple[Region, ...]
@@ -50,7 +51,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class _Statement:
-    """What the region model said of some regions.  notes: with the answer, without the one on a second look."""
+    """An answer of the region model about some regions.  notes: without the one about a second look."""
 
     question: str
     text: str
@@ -61,7 +62,7 @@ class _Statement:
 
 
 def check_evidence(said: str, run: Run, toolbox: Toolbox, *, verify: bool = True) -> Evidence:
-    """What the planner's answer rests on.  verify: also ask the region model about finds that it was not asked about."""
+    """Check the planner's answer.  verify: also ask the region model about finds that it was not asked about."""
     workspace = toolbox.workspace
     known = {region.name: region for region in workspace.regions()}
     named = tuple(dict.fromkeys(_HANDLE.findall(said)))
@@ -83,7 +84,7 @@ def check_evidence(said: str, run: Run, toolbox: Toolbox, *, verify: bool = True
 
 
 def _successful_steps(steps: Sequence[Step]) -> Iterator[tuple[Step, Ability]]:
-    """The steps of tools that did not fail."""
+    """Yield the steps of tools that did not fail."""
     for step in steps:
         if step.kind != "planner" and not step.error and step.name in ABILITIES:
             yield step, ABILITIES[step.name]
@@ -102,7 +103,7 @@ def _statements(steps: Sequence[Step]) -> Iterator[_Statement]:
 
 
 def _model_notes(steps: Sequence[Step], latest: Sequence[_Statement], toolbox: Toolbox) -> Iterator[str]:
-    """Notes of models: those on the image, and those on regions of the answer; not how an image was read."""
+    """Yield notes of models about the image and the regions of the answer, but not about how an image was read."""
     notes = [note for each in _statements(steps) for note in each.notes if not _HANDLE.search(note)]
     notes += [note for each in latest for note in each.notes if _HANDLE.search(note)]
     for step, ability in _successful_steps(steps):
@@ -114,7 +115,7 @@ def _model_notes(steps: Sequence[Step], latest: Sequence[_Statement], toolbox: T
 
 
 def _failed_tools(steps: Sequence[Step]) -> Iterator[str]:
-    """Tools whose model broke, and which did not work later."""
+    """Yield a doubt for each tool that failed because of its model and did not succeed later."""
     broken: dict[str, str] = {}
     for step in steps:
         code, _, problem = step.text.partition(": ")
@@ -138,7 +139,7 @@ def _low_confidence_doubts(statements: Sequence[_Statement]) -> Iterator[str]:
 
 
 def _geometry_conflicts(statements: Sequence[_Statement], known: Mapping[str, Region]) -> Iterator[str]:
-    """What the region model said of the position or size of two regions, where measuring says otherwise."""
+    """Yield a doubt for each answer about the position or size of two regions that contradicts the measurement."""
     for each in statements:
         match = _RELATION_QUESTION.search(each.question)
         if not match or each.text.split(",")[0] not in ("yes", "no") or not {match[1], match[3]} <= set(known):
@@ -149,7 +150,7 @@ def _geometry_conflicts(statements: Sequence[_Statement], known: Mapping[str, Re
 
 
 def _unconfirmed_finds(regions: Sequence[Region], run: Run, toolbox: Toolbox) -> Iterator[str]:
-    """Found regions that the region model does not take for what they were found as; asked where it was not yet."""
+    """Ask about finds that were not asked about, and yield a doubt for each that the region model does not confirm."""
     asked_about = {name for each in _statements(run.steps) for name in each.regions}
     found = [region for region in regions if region.source == "detect" and region.label and region.label not in _GENERIC]
     for region in [each for each in found if each.name not in asked_about][:_MAX_CHECKS]:

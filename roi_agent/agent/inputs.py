@@ -1,4 +1,4 @@
-"""What a run is given: the task, images and regions, checked before anything of it is kept."""
+"""The inputs of a run: task, images and regions, all validated before any is added."""
 
 from roi_agent.agent.repair import replace_lone_surrogates
 from roi_agent.agent.threads import Conversation
@@ -12,7 +12,7 @@ MAX_TASK = 20_000  # characters
 
 
 def parse_task(task: object) -> str:
-    """The task without space around it.  Error: InvalidSetting."""
+    """Return the stripped task.  Error: InvalidSetting."""
     if not isinstance(task, str) or not task.strip():
         raise InvalidSetting("the task is empty", do='ask something, for example: "What is left of the red umbrella?"')
     if len(task) > MAX_TASK:
@@ -21,7 +21,7 @@ def parse_task(task: object) -> str:
 
 
 def add_inputs(conversation: Conversation, image: object, regions: object) -> tuple[str, ...]:
-    """Add what the run brings; the handles of its images.  Nothing is added where anything of it is wrong."""
+    """Add images and regions, and return the handles of the images.  Nothing is added if anything is invalid."""
     workspace = conversation.workspace
     images = [] if image is None else list(image) if isinstance(image, list | tuple) else [image]
     if not images and not workspace.images:
@@ -31,12 +31,12 @@ def add_inputs(conversation: Conversation, image: object, regions: object) -> tu
     parsed = parse_new_regions(regions, size_wh=loaded[0].size_wh if loaded else whole[0].size_wh)
     names = tuple(workspace.add_image(each).name for each in loaded) or tuple(each.name for each in whole)
     workspace.keep_regions(parsed, image=names[0])
-    conversation.keep()
+    conversation.save()
     return names
 
 
 def workspace_context(workspace: Workspace) -> str:
-    """What a planner is told of the images and regions before its task."""
+    """Describe the images and regions for the planner, as text before the task."""
     whole = [image for image in workspace.images if image.parent is None]
     images = [f"{image.name} ({image.size_wh[0]} x {image.size_wh[1]} pixels)" for image in whole]
     regions = [f"{each.name} ({each.label})" if each.label else each.name for each in workspace.regions()]

@@ -1,4 +1,4 @@
-"""Between planner and tools: the budget, the record of every step, and pictures."""
+"""Middleware between planner and tools: the budget, the record of every step, and pictures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -30,18 +30,19 @@ from roi_agent.tools.results import answers_in
 from roi_agent.tools.view import overview
 from roi_agent.tools.workspace import Workspace
 
-_MAX_NUDGES = 2  # empty messages that are answered before the run ends
-_MAX_REPEATS = 2  # times that the very same call is run
-_PICTURE_SIDE = 1024  # pixels of a picture for the planner, at most
+_MAX_NUDGES = 2  # empty messages of the planner before the run ends
+_MAX_REPEATS = 2  # identical calls that are run
+_PICTURE_SIDE = 1024  # maximum size of a picture for the planner, in pixels
 
 
 class Supervision(AgentMiddleware[AgentState[Any], Run]):
-    """Holds a run to its budget, and records its steps.
+    """Enforces the budget of a run and records its steps.
 
-    LangChain's limits on calls restart when a run resumes after an approval, and end it with a message of their own in place of
-    the planner's answer.
+    LangChain's call limits are not used: they restart when a run resumes after an approval, and end it with a message of their
+    own instead of a last turn in which the planner answers.
 
-    saved: called after every tool, to keep the workspace.  answers_at_last: whether the planner's last turn has no tools.
+    on_tool_end: called after every tool, to save the workspace.
+    answer_on_last_turn: whether the planner's last turn has no tools.
     """
 
     def __init__(self, on_tool_end: Callable[[], None], *, answer_on_last_turn: bool = True) -> None:
@@ -52,7 +53,7 @@ class Supervision(AgentMiddleware[AgentState[Any], Run]):
     # ------------------------------------------------------------ before
 
     def before_agent(self, state: AgentState[Any], runtime: Runtime[Run]) -> dict[str, Any] | None:
-        """Answer calls that an interrupted run left open: chat models refuse a conversation that has any."""
+        """Reply to calls that an interrupted run left open, since chat models reject these conversations."""
         messages, patched = state["messages"], list[AnyMessage]()
         answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
         for message in messages:
@@ -66,13 +67,13 @@ class Supervision(AgentMiddleware[AgentState[Any], Run]):
 
     @hook_config(can_jump_to=["end"])
     def before_model(self, state: AgentState[Any], runtime: Runtime[Run]) -> dict[str, Any] | None:
-        """End where the budget is used up."""
+        """End the run if the budget is used up."""
         return {"jump_to": "end"} if runtime.context.stop_reason else None
 
     # ------------------------------------------------------------ the planner's turn
 
     def wrap_model_call(self, request: ModelRequest[Run], handler: Callable[[ModelRequest[Run]], ModelResponse]) -> ModelResponse:
-        """The planner's turn, within the time that is left, recorded."""
+        """Run and record the planner's turn within the remaining time."""
         run: Run = request.runtime.context
         if run.steps_left == 1 and run.budget.steps > 1 and self._answer_on_last_turn:
             prompt = f"{request.system_message.text if request.system_message else ''}\n\n{self._texts['last_step']}"
@@ -96,7 +97,7 @@ class Supervision(AgentMiddleware[AgentState[Any], Run]):
 
     @hook_config(can_jump_to=["model", "end"])
     def after_model(self, state: AgentState[Any], runtime: Runtime[Run]) -> dict[str, Any] | None:
-        """End where the budget is used up; ask again where the planner said nothing at all."""
+        """End the run if the budget is used up; ask again if the planner's message is empty."""
         run, message = runtime.context, state["messages"][-1]
         if not isinstance(message, AIMessage):
             return None
@@ -112,7 +113,7 @@ class Supervision(AgentMiddleware[AgentState[Any], Run]):
         return {"messages": [RemoveMessage(id=str(message.id)), nudge], "jump_to": "model"}
 
     def after_agent(self, state: AgentState[Any], runtime: Runtime[Run]) -> dict[str, Any] | None:
-        """Take the answer in its form out of the conversation, where the next run would meet it again."""
+        """Move the structured answer from the conversation to the run, so that the next run does not see it."""
         if state.get("structured_response") is None:
             return None
         runtime.context.data = state["structured_response"]
@@ -123,7 +124,7 @@ class Supervision(AgentMiddleware[AgentState[Any], Run]):
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
     ) -> ToolMessage | Command[Any]:
-        """One tool, recorded; not run where the budget is used up, or for the same call again and again."""
+        """Run and record one tool, unless the budget is used up or the same call was repeated too often."""
         run = request.runtime.context
         assert isinstance(run, Run)
         with run.in_call_order(str(request.tool_call["id"]), _preceding_calls(request)):
@@ -153,21 +154,21 @@ class Supervision(AgentMiddleware[AgentState[Any], Run]):
             failed = result.status == "error"
             record_reply(run, "tool", name, arguments, replace(reply, text=result.text), start, failed=failed)
             if isinstance(artifact, Artifact):
-                # A checkpoint keeps every message; the picture can be drawn again.
+                # Checkpoints contain every message; the picture can be drawn again.
                 result.artifact = {key: value for key, value in artifact.items() if key != "picture"}
         self._on_tool_end()
         return result
 
 
 class ShowImages(AgentMiddleware[AgentState[Any], Run]):
-    """Shows a planner that sees every image with its regions; only the latest pictures, and never kept."""
+    """Shows every image with its regions to a planner with image input; pictures are not stored in the conversation."""
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
         self._workspace = workspace
 
     def wrap_model_call(self, request: ModelRequest[Run], handler: Callable[[ModelRequest[Run]], ModelResponse]) -> ModelResponse:
-        """The planner's turn with pictures at its end."""
+        """Append the pictures to the planner's messages."""
         blocks: list[str | dict[str, Any]] = [{"type": "text", "text": load_blocks("agent")["pictures"]}]
         whole = [image for image in self._workspace.images if image.parent is None]
         crops = [image for image in self._workspace.images if image.parent is not None]
@@ -182,7 +183,7 @@ class Summary(SummarizationMiddleware[AgentState[Any], Run]):
     """LangChain's summaries of long conversations, within the budget of the run."""
 
     def before_model(self, state: AgentState[Any], runtime: Runtime[Run]) -> dict[str, Any] | None:
-        """Summarise the older part where the conversation is long."""
+        """Summarize the older part of a long conversation."""
         run = runtime.context
         with get_usage_metadata_callback() as tracked:
             changed = run.call_within_budget(lambda: super(Summary, self).before_model(state, runtime))
@@ -195,7 +196,7 @@ class Summary(SummarizationMiddleware[AgentState[Any], Run]):
 def record_reply(
     run: Run, kind: str, name: str, arguments: Mapping[str, Any], reply: ToolReply, start: StepStart, *, failed: bool
 ) -> None:
-    """Add the step of a tool."""
+    """Record the step of a tool."""
     data = reply.data
     image = data.get("image")
     answers = [each.answer if isinstance(each, Asked) else each for each in answers_in(reply.result)]
@@ -216,7 +217,7 @@ def record_reply(
 
 
 def _preceding_calls(request: ToolCallRequest) -> list[str]:
-    """The ids of the calls of the same message that come before this one and that are not answered already."""
+    """Return the ids of the unanswered calls that precede this one in the same message."""
     messages = request.state["messages"]
     answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
     ids = next(([call["id"] for call in m.tool_calls] for m in reversed(messages) if isinstance(m, AIMessage)), [])

@@ -1,4 +1,4 @@
-"""What planners get wrong in a message, put right: a conversation stays one that every chat API takes back."""
+"""Repair of planner messages, so that every chat API accepts the conversation again."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -10,22 +10,22 @@ from langchain_core.messages.tool import tool_call
 
 from roi_agent.prompts import load_blocks
 
-UNREADABLE = "unreadable_call"  # stands for a call whose arguments are no JSON object
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # as OpenAI's API takes names of tools and people
-_ID = re.compile(r"[!-~]{1,40}")  # as long as its ids may be
-_MAX_SHOWN = 200  # characters of arguments that cannot be read
+UNREADABLE = "unreadable_call"  # replaces the name of a call whose arguments are not a JSON object
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # names that OpenAI's API accepts
+_ID = re.compile(r"[!-~]{1,40}")  # ids that it accepts
+_MAX_SHOWN = 200  # characters of invalid arguments
 
 
 def repair_message(
     result: Sequence[BaseMessage], used_ids: Collection[str], max_calls: int
 ) -> tuple[AIMessage, list[ToolMessage]]:
-    """The planner's message with calls that can go into a history, and the replies to those of them that cannot be run.
+    """Return the planner's message with valid calls, and replies to the calls that cannot be run.
 
-    result: what the model gave: its message, and replies to answers in a form.  taken: ids of the calls before.
-    most: calls in one message.  A sound message stays as it is.
+    result: the output of the model: its message, and replies to structured answers.  used_ids: ids of earlier calls.
+    max_calls: of one message.  A valid message is returned unchanged.
     """
     first = result[0] if result else AIMessage("")
-    if not isinstance(first, AIMessage):  # a server may answer in any role
+    if not isinstance(first, AIMessage):  # servers may answer in any role
         return AIMessage(replace_lone_surrogates(first.text)), []
     replies = [each for each in result[1:] if isinstance(each, ToolMessage)]
     if _is_valid(first, used_ids, max_calls):
@@ -52,12 +52,12 @@ def repair_message(
 
 
 def refusal(text: str, call: ToolCall) -> ToolMessage:
-    """The reply to a call that is not run."""
+    """Build the reply to a call that is not run."""
     return ToolMessage(text, name=call["name"], tool_call_id=call["id"], status="error")
 
 
 def replace_lone_surrogates(given: Any) -> Any:
-    """The same JSON value without halves of characters, which cannot be sent or written."""
+    """Replace lone surrogates, which cannot be encoded, in the strings of a JSON value."""
     if isinstance(given, str):
         return given.encode("utf-8", "replace").decode()
     if isinstance(given, dict):
@@ -84,13 +84,13 @@ def _unreadable_call(name: str | None, text: str | None, id_: str | None) -> Too
 
 
 def _with_valid_name(call: ToolCall) -> ToolCall:
-    """The call under a name that APIs take; where that changes it, the tool node says that there is no such tool."""
+    """Give a call a name that APIs accept; the tool node then reports an unknown tool."""
     name = re.sub(r"[^a-zA-Z0-9_-]", "_", call["name"])[:64] or "nameless"
     return {**call, "name": name, "args": replace_lone_surrogates(call["args"])}
 
 
 def _new_ids(ids: Sequence[str | None], used_ids: Collection[str]) -> list[str]:
-    """The same ids where they are sound and new, others in their place."""
+    """Replace ids that are invalid or already used."""
     used, new = {*used_ids}, list[str]()
     numbers = count(len(used) + 1)
     for each in ids:

@@ -1,7 +1,7 @@
-"""Conversations with an agent: each has its messages, its images and its regions; in memory, or in a folder for good.
+"""Conversations with an agent: messages, images and regions, in memory or in a folder.
 
 threads.sqlite           the messages, as LangGraph's checkpoints
-workspaces/THREAD/       images and regions, as `Workspace.save` writes them
+workspaces/THREAD/       images and regions, written by `Workspace.save`
 """
 
 import re
@@ -22,13 +22,13 @@ from roi_agent.tools import storage
 from roi_agent.tools.toolbox import Toolbox
 from roi_agent.tools.workspace import Workspace
 
-MAX_OPEN = 32  # conversations held in memory; without a folder, the one used longest ago is then forgotten
+MAX_OPEN = 32  # conversations in memory; without a folder, the least recently used one is deleted
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(slots=True)
 class Conversation:
-    """One conversation.  folder: of its workspace, or None.  lock: held by the run that is going on."""
+    """One conversation.  folder: of its workspace, or None.  lock: held by the current run."""
 
     thread: str
     toolbox: Toolbox
@@ -37,11 +37,11 @@ class Conversation:
 
     @property
     def workspace(self) -> Workspace:
-        """Its images and regions."""
+        """The images and regions."""
         return self.toolbox.workspace
 
-    def keep(self) -> None:
-        """Write images and regions, where there is a folder.  Errors: those of `Workspace.save`."""
+    def save(self) -> None:
+        """Save images and regions if there is a folder.  Errors: those of `Workspace.save`."""
         if self.folder is not None:
             self.workspace.save(self.folder)
 
@@ -56,9 +56,9 @@ class Threads:
         self.checkpointer: BaseCheckpointSaver[str] = self._open_checkpointer()
 
     def open(self, thread: str | None = None) -> Conversation:
-        """The conversation of that name, new where there is none; without a name, a new one.
+        """Return the conversation of a name, which may be new; default: a new one.
 
-        Errors: InvalidSetting for a name that cannot be, WorkspaceUnreadable.
+        Errors: InvalidSetting for an invalid name, WorkspaceUnreadable.
         """
         name = uuid4().hex[:12] if thread is None else thread
         if not isinstance(name, str) or not _NAME.fullmatch(name):
