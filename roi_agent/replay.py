@@ -1,6 +1,6 @@
-"""Run the steps of a trace again with other models, and report what differs.
+"""Replay of a trace with other models, with a report of the differences.
 
-Every step is run where the first run stood: in a workspace with the images and regions of that moment. So one difference does not
+Every step runs in a workspace with the images and regions at its start in the recorded run. One difference therefore does not
 lead to others, and recorded handles keep their meaning.
 """
 
@@ -23,13 +23,13 @@ from roi_agent.tools.workspace import Workspace
 from roi_agent.trace import Step, Trace
 from roi_agent.trace.steps import calls_text
 
-SAME_PLACE = 0.85  # IoU from which two finds of one label are the same
-SAME_CONFIDENCE = 0.1  # by which a confidence may differ
+SAME_PLACE = 0.85  # IoU from which two finds with one label are the same
+SAME_CONFIDENCE = 0.1  # tolerance of a confidence
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What a step gives now and did not then.  what: "error", "answer", "confidence", "regions", "reply", "calls" or "words"."""
+    """A difference of a step.  what: "error", "answer", "confidence", "regions", "reply", "calls" or "words"."""
 
     step: int
     name: str
@@ -40,7 +40,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A step that cannot be run again, and why."""
+    """A step that cannot be replayed, and why."""
 
     step: int
     name: str
@@ -49,7 +49,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """The outcome.  compared: steps that were run again; same: those without any difference."""
+    """The outcome.  compared: number of replayed steps; same: those without a difference."""
 
     compared: int
     same: int
@@ -57,15 +57,15 @@ class Replay:
     skipped: tuple[Skipped, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return asdict(self)
 
 
 def replay(trace: Trace, models: Models, *, planner: BaseChatModel | None = None) -> Replay:
-    """Run every tool of a trace again with these models.
+    """Replay every tool call of a trace with these models.
 
-    planner: also asked what it would do at each turn of the recorded planner, which had the same conversation before it; turns of
-    earlier tasks are not part of a trace.
+    planner: also replays each turn of the recorded planner, with the same conversation before it; turns of earlier tasks are not
+    part of a trace.
     """
     differences: list[Difference] = []
     skipped: list[Skipped] = []
@@ -90,13 +90,13 @@ def replay(trace: Trace, models: Models, *, planner: BaseChatModel | None = None
 
 
 def _workspace_before(trace: Trace, step: Step) -> Workspace:
-    """The images and regions that were there when the step began; handles are given in order and never taken back."""
+    """Return the images and regions at the start of a step; handles are assigned in order and never removed."""
     workspace = trace.workspace
     return Workspace.of(workspace.images[: step.images_before], workspace.regions()[: step.regions_before])
 
 
 def _skip_reason(step: Step, toolbox: Toolbox) -> str | None:
-    """Why a step cannot be run again; None where it can."""
+    """Return why a step cannot be replayed, or None."""
     if step.kind != "planner":
         if step.name not in toolbox.names:
             return f"there is no tool {step.name}"
@@ -135,7 +135,7 @@ def _tool_differences(trace: Trace, step: Step, toolbox: Toolbox) -> Iterator[Di
 
 
 def _unmatched(before: Sequence[Region], now: Sequence[Region]) -> tuple[list[Region], list[Region]]:
-    """The regions of either run that have none of the same label at the same place in the other."""
+    """Return the regions of each run without a match of the same label and place in the other."""
     left = list(now)
     missing = []
     for region in before:
@@ -163,7 +163,7 @@ def _planner_differences(trace: Trace, step: Step, toolbox: Toolbox, planner: Ba
     recorded = list(step.arguments.get("calls", ()))
     try:
         message = planner.bind_tools(toolbox.tools()).invoke(_conversation(trace, step))
-    except Exception as error:  # whatever a planner's package raises
+    except Exception as error:  # any exception of a planner's package
         now = planner_error(error, "asked").problem
         yield Difference(step.number, step.name, "error", step.text or calls_text(recorded), now)
         return
@@ -178,7 +178,7 @@ def _planner_differences(trace: Trace, step: Step, toolbox: Toolbox, planner: Ba
 
 
 def _conversation(trace: Trace, step: Step) -> list[AnyMessage]:
-    """What the recorded planner had read when its turn came."""
+    """Rebuild the conversation before a turn of the recorded planner."""
     texts = load_blocks("agent")
     context = {"type": "text", "text": workspace_context(_workspace_before(trace, trace.steps[0]))}
     messages: list[AnyMessage] = [

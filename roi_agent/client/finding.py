@@ -1,4 +1,4 @@
-"""A detector and a segmenter on a server of ours: the same objects as those in this process."""
+"""A detector and a segmenter on a server of roi-agent, with the interfaces of local ones."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,9 +18,9 @@ _PROMPTS_PER_REQUEST = 64  # prompts of one request
 
 
 class RemoteDetector:
-    """Finds things by words with the detector of a server. Safe under threads.
+    """The detector of a server. Thread-safe.
 
-    knows: the only kind of images that it knows, in words; None for one without such a limit.
+    knows: the only kind of images that it knows, in words; None without a limit.
     Errors: those of the server by their codes, ServerUnreachable.
     """
 
@@ -32,7 +32,7 @@ class RemoteDetector:
     def candidates(
         self, images: Sequence[Image.Image], phrases: Sequence[str], *, cancellation: Cancellation = NEVER
     ) -> list[Candidates]:
-        """Every candidate box with its score for each phrase, for each image.  cancellation: ends the work after an image."""
+        """Return all candidate boxes with a score per phrase, for each image.  cancellation: ends the work after an image."""
         return [self._candidates(load_image(image), list(phrases), cancellation) for image in images]
 
     def _candidates(self, image: LoadedImage, phrases: list[str], cancellation: Cancellation) -> Candidates:
@@ -43,7 +43,7 @@ class RemoteDetector:
 
 
 class RemoteSegmenter:
-    """Masks of what is pointed at, by the segmenter of a server. Safe under threads.
+    """The segmenter of a server. Thread-safe.
 
     Errors: those of the server by their codes, ServerUnreachable.
     """
@@ -61,9 +61,9 @@ class RemoteSegmenter:
         min_score: float | None = None,
         cancellation: Cancellation = NEVER,
     ) -> list[list[ScoredMask]]:
-        """For each prompt one mask, or with `several` the three that the model offers, best first; none below min_score.
+        """Return one mask per prompt, or with `several` all three of the model, best first; none below min_score.
 
-        cancellation: ends the work after some masks.
+        cancellation: ends the work between requests.
         """
         found: list[list[ScoredMask]] = []
         for start in range(0, len(prompts), _PROMPTS_PER_REQUEST):
@@ -74,7 +74,7 @@ class RemoteSegmenter:
         return found
 
     def notes(self, image: LoadedImage) -> tuple[str, ...]:
-        """What the reader of masks of this image should know."""
+        """Return notes about masks of the image."""
         return received(self._masks(image, {"prompts": []}).notes)
 
     def _masks(self, image: LoadedImage, body: dict[str, Any]) -> MasksResponse:
@@ -82,6 +82,6 @@ class RemoteSegmenter:
 
 
 def _deadline(cancellation: Cancellation) -> dict[str, float]:
-    """What a request says of it, so that the server stops too."""
+    """Return the deadline for a request, so that the server stops too."""
     left_s = cancellation.left_s
     return {} if left_s is None else {"timeout_s": min(max(left_s, 0.001), 3600.0)}

@@ -1,4 +1,4 @@
-"""An MCP server as a part of our HTTP server, at `/mcp`: behind its gate, and ended with it."""
+"""The MCP server as a part of the HTTP server, at `/mcp`: with the same gate and lifetime."""
 
 import asyncio
 import json
@@ -21,13 +21,13 @@ from roi_agent.mcp.workspaces import MAX_WORKSPACES
 from roi_agent.settings import MCP_PATH, ServerSettings
 from roi_agent.wire.regions import check_values
 
-_MAX_VALUES = 100_000  # of a message: the SDK lists everything that is wrong with one; 200 boxes are a thousand
+_MAX_VALUES = 100_000  # per message, since the SDK lists every invalid value; 200 boxes have about a thousand
 
 
 def mount(app: FastAPI, server: Server[Any], settings: ServerSettings) -> None:
-    """Put the server at /mcp of the application, which asks for the key and keeps the limits.
+    """Mount the server at /mcp of the application, which checks the key and the limits.
 
-    A page of a stranger that is open in a browser on this machine is refused by its origin.
+    Foreign pages in a browser on this machine are rejected by their origin.
     """
     inner = server.streamable_http_app(
         streamable_http_path=MCP_PATH,
@@ -49,7 +49,7 @@ def mount(app: FastAPI, server: Server[Any], settings: ServerSettings) -> None:
 
 
 def _security(settings: ServerSettings) -> TransportSecuritySettings:
-    """Which origins a server on this machine answers; with a key it answers whoever has it. Hosts are checked there as well."""
+    """Return the allowed hosts and origins of a local server; a server with a key only checks the key."""
     hosts = ["127.0.0.1", "localhost", "[::1]", *filter(None, [settings.public_host])]
     origins = [f"{scheme}://{host}" for scheme in ("http", "https") for host in hosts]
     return TransportSecuritySettings(
@@ -60,9 +60,9 @@ def _security(settings: ServerSettings) -> TransportSecuritySettings:
 
 
 class _CheckedMessages:
-    """Looks at every message before the SDK does: how many values it holds, and whether its texts can be written again.
+    """Checks every message before the SDK parses it: the number of values, and whether its strings are valid Unicode.
 
-    It also notes that a client goes away, for `DISCONNECTED`.
+    It also sets the event `DISCONNECTED` when a client disconnects.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -94,7 +94,7 @@ class _CheckedMessages:
 
 
 def _check(content: bytes) -> None:
-    """Errors: RequestTooLarge, ValueError."""
+    """Check the content of a message.  Errors: RequestTooLarge, ValueError."""
     check_values(content, _MAX_VALUES)
     pydantic_core.from_json(content)
 

@@ -1,4 +1,4 @@
-"""The toolbox in MCP's terms: tools with structured results and pictures, images and regions as resources, progress."""
+"""The toolbox as an MCP server: tools with structured results and pictures, images and regions as resources, progress."""
 
 import asyncio
 import base64
@@ -25,9 +25,9 @@ from roi_agent.tools.reply import ToolReply, png_base64
 from roi_agent.tools.toolbox import Toolbox
 from roi_agent.tools.workspace import Workspace
 
-DISCONNECTED = "roi_agent.gone"  # in the scope of a request over HTTP: an event that is set once its client has gone
+DISCONNECTED = "roi_agent.gone"  # in the scope of an HTTP request: an event that is set once its client has disconnected
 _OPEN_IMAGE = "open_image"
-_PROGRESS_INTERVAL_S = 1.0  # between two notes that a tool is still at work
+_PROGRESS_INTERVAL_S = 1.0  # between two progress notifications of a tool
 _RESULT_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -43,7 +43,7 @@ _Context = ServerRequestContext[Any]
 
 
 def build_server(workspaces: Workspaces, *, version: str, lanes: Lanes | None = None) -> Server[Any]:
-    """An MCP server over these workspaces.  lanes: in which detector and segmenter work; by default ones of its own."""
+    """Build an MCP server over workspaces.  lanes: queues of detector and segmenter; default: new ones."""
     lanes_used = lanes or Lanes()
 
     async def list_tools(context: _Context, params: Any) -> types.ListToolsResult:
@@ -81,7 +81,7 @@ def build_server(workspaces: Workspaces, *, version: str, lanes: Lanes | None = 
 
 
 def _tools(workspaces: Workspaces) -> list[types.Tool]:
-    """The toolbox's own schemas, which are written once; over HTTP each names its workspace too."""
+    """Return the tools with the toolbox's schemas; over HTTP, each takes a workspace too."""
     texts = load_blocks("mcp")
     toolbox = workspaces.only or Toolbox(Workspace(), workspaces.models)
     described = [each["function"] for each in toolbox.openai_tools()]
@@ -114,16 +114,16 @@ def _tool(name: str, description: str, schema: dict[str, Any]) -> types.Tool:
 
 
 def _changes(name: str) -> tuple[str, ...]:
-    """What a tool adds to its workspace; nothing where there is no such tool."""
+    """Return what a tool adds to its workspace; nothing for an unknown tool."""
     if name == _OPEN_IMAGE:
         return ("images",)
     return ABILITIES[name].changes if name in ABILITIES else ()
 
 
 async def _run_queued(lanes: Lanes, workspaces: Workspaces, name: str, arguments: dict[str, Any]) -> ToolReply:
-    """The reply of a tool, from a thread, within the deadline of the lanes; it ends where its call is taken back.
+    """Run a tool in a thread, within the deadline of the lanes; cancelling the call ends it.
 
-    One that finds things waits for its turn.
+    Tools that use the detector or segmenter are queued.
     """
     ability, stop = ABILITIES.get(name), Cancellation(lanes.timeout_s)
     try:
@@ -135,7 +135,7 @@ async def _run_queued(lanes: Lanes, workspaces: Workspaces, name: str, arguments
 
 
 def _call_tool(workspaces: Workspaces, name: str, arguments: dict[str, Any], stop: Cancellation) -> ToolReply:
-    """Never raises: what goes wrong is a reply that a model can act on."""
+    """Call a tool; errors become replies that a model can act on."""
     try:
         stop.check("waiting for its turn")
         workspace = arguments.pop("workspace", None) if workspaces.only is None else None
@@ -177,7 +177,7 @@ def _result(reply: ToolReply) -> types.CallToolResult:
 
 
 async def _with_progress(context: _Context, name: str, work: Coroutine[Any, Any, ToolReply]) -> ToolReply:
-    """The work, which ends where the client goes away; whoever asked for progress hears once a second that it goes on."""
+    """Run work until the client disconnects, with a progress notification every second."""
     working, disconnected = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(context))
     seconds = 0.0
     try:
@@ -198,9 +198,9 @@ async def _with_progress(context: _Context, name: str, work: Coroutine[Any, Any,
 
 
 async def _disconnected(context: _Context) -> None:
-    """Wait until the client of a request over HTTP has gone.
+    """Wait until the client of an HTTP request has disconnected.
 
-    The SDK ends the call itself in the newest form of the protocol only; in the older ones nobody would read the answer.
+    The SDK only cancels calls of disconnected clients in the newest version of the protocol.
     """
     event: asyncio.Event = getattr(context.request, "scope", {}).get(DISCONNECTED) or asyncio.Event()
     await event.wait()
@@ -210,7 +210,7 @@ async def _disconnected(context: _Context) -> None:
 
 
 def _resources(workspaces: Workspaces) -> list[types.Resource]:
-    """What is there over stdio; over HTTP only whoever knows a workspace's name may see into it."""
+    """List the resources over stdio; over HTTP, only clients that know a workspace's name can read it."""
     if workspaces.only is None:
         return []
     workspace = workspaces.only.workspace
@@ -242,7 +242,7 @@ def _templates(workspaces: Workspaces) -> list[types.ResourceTemplate]:
 
 
 def _read(workspaces: Workspaces, uri: str) -> types.TextResourceContents | types.BlobResourceContents:
-    """Error: MCPError, which names what there is."""
+    """Read a resource.  Error: MCPError, which lists the known resources."""
     match = _RESOURCE_URI.fullmatch(uri)
     if match is None:
         raise MCPError(types.INVALID_PARAMS, f"there is no resource {uri[:200]}; read roi://images/NAME or roi://regions")

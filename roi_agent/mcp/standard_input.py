@@ -1,6 +1,6 @@
-"""Standard input that can be ended from this side.
+"""Standard input that this process can close.
 
-The SDK's server reads it in a thread that nothing can stop: Ctrl-C would wait for the host's next line
+The SDK's server reads standard input in a thread that cannot be stopped, so Ctrl-C would wait for the host's next line
 (https://github.com/modelcontextprotocol/python-sdk/issues/3551).
 """
 
@@ -15,7 +15,7 @@ _INPUT, _CHUNK_BYTES = 0, 65536
 
 @contextmanager
 def endable_input() -> Iterator[Callable[[], None]]:
-    """Put a pipe before standard input, and give what ends it: its reader then finds the end, as if the host had closed it."""
+    """Put a pipe in front of standard input, and yield a function that ends it, as if the host had closed it."""
     source = os.dup(_INPUT)
     read_end, write_end = os.pipe()
     stopped, stop = os.pipe()
@@ -38,7 +38,7 @@ def _end(stop: int) -> None:
 
 
 def _forward(source: int, target: int, stopped: int) -> None:
-    """Everything that comes, until the source ends or a byte comes from `stopped`; the target is then closed."""
+    """Copy data until the source ends or a byte arrives from `stopped`, then close the target."""
     with open(target, "wb") as out:
         while stopped not in select.select([source, stopped], [], [])[0]:
             if not (piece := os.read(source, _CHUNK_BYTES)):

@@ -1,6 +1,6 @@
-"""The workspaces behind one MCP server: the only one over stdio, or under names that nobody can guess over HTTP.
+"""The workspaces of one MCP server: a single one over stdio, or many with unguessable names over HTTP.
 
-HTTP in MCP's newer form has no sessions, so a client keeps what it works with by naming it.
+MCP's newer HTTP transport has no sessions, so clients name their workspace in every call.
 """
 
 import re
@@ -26,12 +26,12 @@ _HINT = "give a path of this machine, as in /pictures/a.png or file:///pictures/
 
 
 class Workspaces:
-    """Toolboxes by the names of their workspaces. Safe under threads.
+    """Toolboxes by the names of their workspaces. Thread-safe.
 
-    only: serve this one, which needs no name; without it, `open` makes new ones.
-    max_pixels: of an image, as `load_image` has it.
-    folders: whose files may be opened; None for any, as over stdio, where whoever asks has started the process.
-    load: reads what is no file, such as a data: URL.  image_bytes: that the pixels of all images may take in memory.
+    only: the single workspace, which needs no name; without it, `open` creates new ones.
+    max_pixels: of an image, as in `load_image`.
+    folders: folders whose files may be opened; None for any, as over stdio, where the client has started the process.
+    load: loads other sources, such as data: URLs.  image_bytes: maximum memory of the pixels of all images.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Workspaces:
         return len(self._toolboxes)
 
     def open(self) -> tuple[str, Toolbox]:
-        """A new workspace under a new name; the one used longest ago makes room."""
+        """Create a workspace under a new name; the least recently used one is dropped if there are too many."""
         with self._lock:
             now = self._clock()
             for name, (_, used) in list(self._toolboxes.items()):
@@ -68,7 +68,7 @@ class Workspaces:
             return name, toolbox
 
     def get(self, name: str | None) -> Toolbox:
-        """The toolbox over a workspace.  Error: InvalidSetting for one that is not there."""
+        """Return the toolbox of a workspace.  Error: InvalidSetting for an unknown one."""
         if self.only is not None:
             return self.only
         with self._lock:
@@ -87,11 +87,11 @@ class Workspaces:
 
     @property
     def image_bytes(self) -> int:
-        """Bytes that the pixels of all images take in memory."""
+        """Memory of the pixels of all images, in bytes."""
         return sum(toolbox.workspace.image_bytes for toolbox, _ in list(self._toolboxes.values()))
 
     def make_room(self) -> None:
-        """Forget the workspaces used longest ago until the images of all fit; the newest stays."""
+        """Drop the least recently used workspaces until all images fit; the newest is kept."""
         with self._lock:
             total_bytes = self.image_bytes
             for name, (toolbox, _) in list(self._toolboxes.items())[:-1]:
@@ -101,12 +101,12 @@ class Workspaces:
                 del self._toolboxes[name]
 
     def load(self, source: str) -> LoadedImage:
-        """The image of a path, or of an address.  Errors: those of `check_source` and `load_image`."""
+        """Load the image of a path or URL.  Errors: those of `check_source` and `load_image`."""
         found = self.check_source(source)
         return self._load_file(found) if isinstance(found, Path) else self._load(found)
 
     def check_source(self, source: str) -> str | Path:
-        """The path where the source names a file that may be read, or else the source; whether there is a file is not told.
+        """Return the path of a readable file, or the source itself if it is not a file; does not reveal whether a file exists.
 
         Error: ImageUnreadable.
         """

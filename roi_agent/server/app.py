@@ -1,4 +1,4 @@
-"""The application: every route, what they share, and whether it is well."""
+"""The application: its routes, their shared state, and health checks."""
 
 import time
 from collections.abc import AsyncIterator
@@ -36,14 +36,14 @@ OpenAI's chat completions with boxes under `roi`, questions in batches, and find
 
 
 def build_app(models: Models, settings: ServerSettings, *, name: str, api: bool = True) -> FastAPI:
-    """The server over loaded models.
+    """Build the application for loaded models.
 
-    name: of the region model, as clients say it.  api: without it only what every server has: its gate, health and metrics.
+    name: of the region model for clients.  api: False leaves only the gate, health checks and metrics.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await readiness.seconds()  # what Python loads at first use is loaded before the first question
+        await readiness.seconds()  # load lazily imported modules before the first question
         yield
 
     app = FastAPI(title="roi-agent", description=_DESCRIPTION, docs_url=None, redoc_url=None, lifespan=lifespan)
@@ -64,11 +64,11 @@ def build_app(models: Models, settings: ServerSettings, *, name: str, api: bool 
     _add_health(app, readiness)
     describe(app, settings, without_key=PUBLIC_PATHS)
     if settings.local:
-        # A page of a stranger, opened in a browser on this machine, must not reach it under a name of its own.
+        # A foreign page in a browser on this machine must not reach the server under another host name (DNS rebinding).
         hosts = ["localhost", "127.0.0.1", "[::1]", *filter(None, [settings.public_host])]
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     app.add_middleware(Gate, settings=settings, metrics=metrics, load=app.state.load)
-    if settings.allow_origins:  # around the gate: browsers ask for leave without a key, and read errors only where they have it
+    if settings.allow_origins:  # outside the gate: preflight requests have no key, and errors need the CORS headers too
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.allow_origins,
@@ -85,12 +85,12 @@ def build_app(models: Models, settings: ServerSettings, *, name: str, api: bool 
 def _add_health(app: FastAPI, readiness: Readiness) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
-        """Whether the process runs."""
+        """Whether the process is running."""
         return {"status": "ok"}
 
     @app.get("/readyz", responses={503: error_responses.RESPONSES[503]})
     async def readyz() -> JSONResponse:
-        """Whether it can answer: it has done so within the last second, or does so now."""
+        """Whether the server can answer: it answered within the last second, or does so now."""
         try:
             seconds = await readiness.seconds()
         except RoiAgentError as error:
@@ -99,7 +99,7 @@ def _add_health(app: FastAPI, readiness: Readiness) -> None:
 
     @app.get("/metrics", response_class=PlainTextResponse, responses={401: error_responses.RESPONSES[401]})
     async def metrics(request: Request) -> PlainTextResponse:
-        """For Prometheus."""
+        """Metrics for Prometheus."""
         return PlainTextResponse(generate_latest(state_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -111,12 +111,12 @@ def _add_models(app: FastAPI, *, created: int) -> None:
 
     @app.get("/v1/models", responses={401: error_responses.RESPONSES[401]})
     async def models(request: Request) -> dict[str, Any]:
-        """The region model's name, and where it is limited to one kind of images, which."""
+        """The name of the region model and the kind of images that it is limited to, if any."""
         return {"object": "list", "data": [described(state_of(request))]}
 
     @app.get("/v1/models/{name}", responses={401: error_responses.RESPONSES[401], 404: error_responses.RESPONSES[404]})
     async def model(name: str, request: Request) -> dict[str, Any]:
-        """Whether there is a model of that name."""
+        """The model of that name."""
         if name != state_of(request).name:
             raise ModelNotFound(f"there is no model {name[:80]!r}", do=f"use {state_of(request).name}")
         return described(state_of(request))

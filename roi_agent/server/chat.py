@@ -1,4 +1,4 @@
-"""`/v1/chat/completions`: OpenAI's messages in, a conversation about one image to the region model, OpenAI's answer out."""
+"""`/v1/chat/completions`: OpenAI's messages, answered by the region model as a conversation about one image."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from roi_agent.server.bodies import JsonRoute
 from roi_agent.server.chat_answers import choice_of, usage_of, warning_of
 from roi_agent.server.chat_requests import ChatQuestion, read_request
 from roi_agent.server.state import State, state_of
-from roi_agent.server.waiting import unless_gone
+from roi_agent.server.waiting import until_disconnect
 from roi_agent.tools.models import REGION_MODEL, failures_of
 from roi_agent.wire.chat import ChatCompletion, ChatRequest
 
@@ -30,21 +30,23 @@ _EVENTS = {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "de
 
 
 @router.post("/v1/chat/completions", response_model=ChatCompletion, responses={**error_responses.RESPONSES, 200: _EVENTS})
-async def chat_completions(wanted: ChatRequest, request: Request) -> Any:
+async def chat_completions(body: ChatRequest, request: Request) -> Any:
     """OpenAI's chat completions: one image, regions under `roi`, and a conversation that mentions them as `<region1>`."""
     state = state_of(request)
-    if wanted.model != state.name:
-        raise ModelNotFound(f"there is no model {wanted.model[:80]!r}", do=f"use {state.name}")
-    asked = await asyncio.to_thread(read_request, wanted, state)
-    decodings = _decodings(asked.decoding, wanted.n or 1)
+    if body.model != state.name:
+        raise ModelNotFound(f"there is no model {body.model[:80]!r}", do=f"use {state.name}")
+    asked = await asyncio.to_thread(read_request, body, state)
+    decodings = _decodings(asked.decoding, body.n or 1)
     head: dict[str, Any] = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": state.name}
-    if wanted.stream:
-        # Before the answer begins, so that a full queue is a 429 and not the first event of a stream.
+    if body.stream:
+        # Start the streams before the response, so that a full queue is a 429 and not the first event.
         streams = await _start_streams(state, asked, decodings)
-        return _StreamedAnswers(_events(state, streams, asked, wanted, head), streams)
+        return _StreamedAnswers(_events(state, streams, asked, body, head), streams)
     question = [(asked.turns, asked.regions)]
     with failures_of(REGION_MODEL):
-        answers = await unless_gone(request, _gather([state.model.areply_all(asked.image, question, each) for each in decodings]))
+        answers = await until_disconnect(
+            request, _gather([state.model.areply_all(asked.image, question, each) for each in decodings])
+        )
         noted_answers = [noted(each, asked.image) for (each,) in answers]
     state.metrics.record_answers(noted_answers)
     choices = [choice_of(index, each, asked.notes) for index, each in enumerate(noted_answers)]
@@ -52,7 +54,7 @@ async def chat_completions(wanted: ChatRequest, request: Request) -> Any:
 
 
 class _StreamedAnswers(StreamingResponse):
-    """Events of streams, which are taken back at its end: a client may leave before the first event is asked for."""
+    """A response of streams that are cancelled at its end, since a client may disconnect before the first event."""
 
     def __init__(self, events: AsyncIterator[str], streams: Sequence[AnswerStream]) -> None:
         super().__init__(events, media_type="text/event-stream")
@@ -66,7 +68,7 @@ class _StreamedAnswers(StreamingResponse):
 
 
 async def _start_streams(state: State, asked: ChatQuestion, decodings: Sequence[Decoding]) -> list[AnswerStream]:
-    """All streams or none.  Errors: those of the model, such as QueueFull."""
+    """Start all streams or none.  Errors: those of the model, such as QueueFull."""
     streams: list[AnswerStream] = []
     try:
         for each in decodings:
@@ -93,7 +95,7 @@ def _start_stream(state: State, asked: ChatQuestion, decoding: Decoding) -> Answ
 
 
 async def _gather(work: Sequence[Any]) -> list[list[Answer]]:
-    """All results, or the first error with the rest cancelled."""
+    """Return all results, or raise the first error and cancel the rest."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each) for each in work]
@@ -103,17 +105,17 @@ async def _gather(work: Sequence[Any]) -> list[list[Answer]]:
 
 
 def _decodings(decoding: Decoding, count: int) -> list[Decoding]:
-    """As many as answers are wanted, each with a seed of its own."""
+    """Return one decoding per answer, each with its own seed."""
     if decoding.seed is None or count == 1:
         return [decoding] * count
     return [replace(decoding, seed=decoding.seed + index) for index in range(count)]
 
 
 async def _events(
-    state: State, streams: Sequence[AnswerStream], asked: ChatQuestion, wanted: ChatRequest, head: dict[str, Any]
+    state: State, streams: Sequence[AnswerStream], asked: ChatQuestion, body: ChatRequest, head: dict[str, Any]
 ) -> AsyncIterator[str]:
-    """Server-sent events: each answer's role, its pieces and its end; the usage where it is wanted; [DONE]."""
-    usage = bool(wanted.stream_options and wanted.stream_options.include_usage)
+    """Yield server-sent events: each answer's role, pieces and end; the usage if requested; [DONE]."""
+    usage = bool(body.stream_options and body.stream_options.include_usage)
 
     def event(choices: list[dict[str, Any]], **more: Any) -> str:
         chunk = {**head, "object": "chat.completion.chunk", "choices": choices, **({"usage": None} if usage else {}), **more}
@@ -133,7 +135,7 @@ async def _events(
             answers[index] = await asyncio.to_thread(_final_answer, streams[index], asked.image)
             end = choice_of(index, answers[index], asked.notes)
             if warning := warning_of(answers[index]):
-                yield part(index, {"content": warning}, roi={"note": True})  # a client that reads roi has it in the notes
+                yield part(index, {"content": warning}, roi={"note": True})  # clients that read roi get it from the notes
             logprobs = end.logprobs.model_dump() if end.logprobs else None
             yield part(index, {}, finish_reason=end.finish_reason, logprobs=logprobs, roi=end.roi.model_dump())
         state.metrics.record_answers(answers.values())
@@ -145,7 +147,7 @@ async def _events(
 
 
 async def _merged(streams: Sequence[AnswerStream]) -> AsyncIterator[tuple[int, str | None]]:
-    """The pieces of all streams as they come, with the stream's number; None at a stream's end."""
+    """Yield the pieces of all streams as they arrive, with the stream's index; None at the end of a stream."""
     pieces: asyncio.Queue[tuple[int, str | Exception | None]] = asyncio.Queue()
 
     async def follow(index: int) -> None:

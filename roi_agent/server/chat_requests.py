@@ -1,4 +1,4 @@
-"""OpenAI's messages, read as a conversation about one image."""
+"""Conversion of OpenAI's messages to a conversation about one image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from roi_agent.wire.regions import wire_regions
 
 @dataclass(frozen=True, slots=True)
 class ChatQuestion:
-    """A request as the region model takes it.  notes: on what was left out, and what it is about."""
+    """The input of the region model.  notes: about ignored parts of the request, and the regions it refers to."""
 
     image: LoadedImage
     turns: list[Turn]
@@ -27,32 +27,32 @@ class ChatQuestion:
     notes: tuple[str, ...]
 
 
-def read_request(wanted: ChatRequest, state: State) -> ChatQuestion:
-    """A request, read.  Errors: InvalidSetting for what is no conversation about one image, those of images and regions."""
-    parts = [(message, _parts(message)) for message in wanted.messages]
+def read_request(body: ChatRequest, state: State) -> ChatQuestion:
+    """Convert a request.  Errors: InvalidSetting if it is not a conversation about one image; those of images and regions."""
+    parts = [(message, _parts(message)) for message in body.messages]
     images = {part.image_url.url: part for _, each in parts for part in each if isinstance(part, ImagePart)}
     if len(images) != 1:
         problem = f"the messages hold {len(images)} different images" if images else "the messages hold no image"
         raise InvalidSetting(problem, do="give one image_url, the same in all turns")
     ((url, part),) = images.items()
     image = state.images.get(url)
-    if part.roi is not None and wanted.roi is not None:
+    if part.roi is not None and body.roi is not None:
         raise InvalidSetting("roi stands at the image and at the top of the request", do="give it once")
-    roi = wanted.roi or part.roi
+    roi = body.roi or part.roi
     regions = parse_regions(wire_regions(roi.regions) if roi else [], size_wh=image.size_wh)
     turns, about, notes = read_turns(_turns(parts), regions, image.size_wh)
-    return ChatQuestion(image, turns, about, _decoding(wanted, roi.timeout_s if roi else None), (*_ignored_notes(wanted), *notes))
+    return ChatQuestion(image, turns, about, _decoding(body, roi.timeout_s if roi else None), (*_ignored_notes(body), *notes))
 
 
-def _ignored_notes(wanted: ChatRequest) -> tuple[str, ...]:
-    """Notes on what the answer does not rest on."""
+def _ignored_notes(body: ChatRequest) -> tuple[str, ...]:
+    """Return notes about ignored parts of the request."""
     notes = []
-    if any(message.role in ("system", "developer") for message in wanted.messages):
+    if any(message.role in ("system", "developer") for message in body.messages):
         notes.append("the system message was left out: the model was trained without one")
-    if any(message.of_tools for message in wanted.messages):
+    if any(message.of_tools for message in body.messages):
         notes.append("tool calls and their results were left out: the model has no tools")
-    if wanted.ignored:
-        notes.append(f"ignored, since they change no answer here: {', '.join(wanted.ignored)}")
+    if body.ignored:
+        notes.append(f"ignored, since they change no answer here: {', '.join(body.ignored)}")
     return tuple(notes)
 
 
@@ -61,7 +61,7 @@ def _parts(message: Message) -> list[Part]:
 
 
 def _turns(parts: Sequence[tuple[Message, list[Part]]]) -> list[Turn]:
-    """Questions with their answers; messages of one side that follow one another are one."""
+    """Pair questions with answers; consecutive messages of one role are joined."""
     conversation = [(message, each) for message, each in parts if message.role not in ("system", "developer")]
     merged: list[tuple[str, str]] = []
     for message, each in conversation:
@@ -69,7 +69,7 @@ def _turns(parts: Sequence[tuple[Message, list[Part]]]) -> list[Turn]:
         if message.role in ("tool", "function") or not text:
             continue
         if message.role == "assistant":
-            text = text.partition(f"{NOTE}{OUTSIDE}")[0]  # no words of the model
+            text = text.partition(f"{NOTE}{OUTSIDE}")[0]  # added by `warning_of`
         if merged and merged[-1][0] == message.role:
             text = f"{merged.pop()[1]}\n{text}"
         merged.append((message.role, text))
@@ -79,16 +79,16 @@ def _turns(parts: Sequence[tuple[Message, list[Part]]]) -> list[Turn]:
     return [Turn(question, answer) for (_, question), (_, answer) in pairs]
 
 
-def _decoding(wanted: ChatRequest, timeout_s: float | None) -> Decoding:
-    stop = (wanted.stop,) if isinstance(wanted.stop, str) else tuple(wanted.stop or ())
-    if wanted.top_logprobs is not None and not wanted.logprobs:
+def _decoding(body: ChatRequest, timeout_s: float | None) -> Decoding:
+    stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
+    if body.top_logprobs is not None and not body.logprobs:
         raise InvalidSetting("top_logprobs is given without logprobs", do="set logprobs to true as well")
     return Decoding(
-        max_new_tokens=wanted.max_completion_tokens or wanted.max_tokens or MAX_NEW_TOKENS,
-        temperature=wanted.temperature or 0.0,
-        top_p=1.0 if wanted.top_p is None else wanted.top_p,
-        seed=wanted.seed,
+        max_new_tokens=body.max_completion_tokens or body.max_tokens or MAX_NEW_TOKENS,
+        temperature=body.temperature or 0.0,
+        top_p=1.0 if body.top_p is None else body.top_p,
+        seed=body.seed,
         stop=stop,
         timeout_s=timeout_s,
-        top_logprobs=(wanted.top_logprobs or 0) if wanted.logprobs else None,
+        top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
     )

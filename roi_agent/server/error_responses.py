@@ -1,4 +1,4 @@
-"""Errors as HTTP answers in OpenAI's form, which its clients read: status, code, and whether to try again."""
+"""HTTP responses of errors in OpenAI's format: status, code, and whether to retry."""
 
 import logging
 from collections.abc import Iterator
@@ -27,28 +27,28 @@ _STATUS = {
     "out_of_memory": 503,
     "deadline_exceeded": 504,
 }
-_RETRYABLE = {"queue_full", "out_of_memory"}  # worth another try; a deadline that passed or a model that broke is not
+_RETRYABLE = {"queue_full", "out_of_memory"}  # unlike a passed deadline or a failed model
 _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
-# For the description of every route.
+# For the schema of every route.
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse} for status in (400, 401, 404, 413, 429, 499, 500, 503, 504)
 }
 
 
 def error_response(error: RoiAgentError, *, param: str | None = None, status: int | None = None) -> JSONResponse:
-    """The HTTP answer of a coded error.  status: by default that of its code."""
+    """Build the HTTP response of a coded error.  status: default: that of its code."""
     status = status or _STATUS.get(error.code, 400 if isinstance(error, UserError) else 500)
     headers = {"retry-after": "1"} if error.code in _RETRYABLE else {}
     if status >= 500 and error.code not in _RETRYABLE:
-        headers["x-should-retry"] = "false"  # OpenAI's clients would otherwise ask again
+        headers["x-should-retry"] = "false"  # or OpenAI's clients would retry
     if status == 401:
         headers["www-authenticate"] = "Bearer"
     return JSONResponse(error_body(error, status=status, param=param).model_dump(), status, headers)
 
 
 def error_body(error: RoiAgentError, *, status: int = 500, param: str | None = None) -> ErrorResponse:
-    """What an answer, or the last event of a stream, says of an error."""
+    """Build the body of an error response or of the last event of a stream."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     message = "; ".join(filter(None, (error.problem, error.do)))
     return ErrorResponse(
@@ -58,7 +58,7 @@ def error_body(error: RoiAgentError, *, status: int = 500, param: str | None = N
 
 @contextmanager
 def checked_model_output() -> Iterator[None]:
-    """Where an answer is put into its form: what cannot be is a fault of the model, perhaps the user's own."""
+    """Report validation errors of an answer as an error of the model, possibly the user's own.  Error: ModelOutputInvalid."""
     try:
         yield
     except ValidationError as error:
@@ -68,7 +68,7 @@ def checked_model_output() -> Iterator[None]:
 
 
 def install(app: FastAPI) -> None:
-    """Every failure of a route as an answer in that form."""
+    """Install the handlers for all errors of routes."""
     app.add_exception_handler(RoiAgentError, _coded_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
@@ -82,7 +82,7 @@ async def _coded_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
-    """The first fault only, without the value that was given: it may be an image."""
+    """Report the first error only, without the value, which may be an image."""
     assert isinstance(error, RequestValidationError)
     fault = error.errors()[0]
     if fault["type"] == "json_invalid":
@@ -108,7 +108,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _client_disconnected(request: Request, error: Exception) -> JSONResponse:
-    """For the log only: there is nobody left to read it."""
+    """Return a response for the log only."""
     return error_response(Cancelled("the client went away"))
 
 

@@ -1,4 +1,4 @@
-"""What every request passes first: the key, the limits, a name for the logs, and a line in them once it is answered."""
+"""The gate that every request passes first: key, limits, request id, and a log line with the response."""
 
 import base64
 import binascii
@@ -20,16 +20,16 @@ from roi_agent.server.load import Load
 from roi_agent.server.metrics import Metrics
 from roi_agent.settings import MCP_PATH, ServerSettings
 
-PUBLIC_PATHS = ("/healthz", "/readyz", *description.PATHS)  # without a key
-MONITORING_PATHS = ("/healthz", "/readyz", "/metrics")  # answered under overload too, since that is when people look
-PAGE_PATHS = ("/", "/favicon.ico", "/ui")  # the page for people, with all that lies under it
-QUESTION_PATHS = ("/v1/chat/completions", "/v1/regions/ask")  # those that the region model answers
+PUBLIC_PATHS = ("/healthz", "/readyz", *description.PATHS)  # need no key
+MONITORING_PATHS = ("/healthz", "/readyz", "/metrics")  # never rejected under overload, when they are needed most
+PAGE_PATHS = ("/", "/favicon.ico", "/ui")  # the web page and everything below /ui
+QUESTION_PATHS = ("/v1/chat/completions", "/v1/regions/ask")  # answered by the region model
 _log = logging.getLogger("roi_agent.requests")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Gate:
-    """ASGI middleware around the whole application."""
+    """ASGI middleware around the entire application."""
 
     def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: Metrics, load: Load) -> None:
         self._app, self._settings, self._metrics, self._load = app, settings, metrics, load
@@ -39,8 +39,8 @@ class Gate:
             await self._app(scope, receive, send)
             return
         path = scope["path"]
-        if path not in MONITORING_PATHS and (self._load.too_many_questions() if path in QUESTION_PATHS else self._load.too_many):
-            self._load.turned_away()  # before the key is looked at: it is to cost as little as can be
+        if path not in MONITORING_PATHS and (self._load.should_shed() if path in QUESTION_PATHS else self._load.is_full):
+            self._load.count_rejected()  # before the key is checked, to cost as little as possible
             await self._load.answer(scope, receive, send)
             return
         if _is_page(path):
@@ -58,9 +58,9 @@ class Gate:
                 _unbuffered(message)["x-request-id"] = name
             await send(message)
 
-        # A host that listens for news of MCP does so for hours; how many may is counted there.
+        # MCP hosts listen for notifications for hours; the SDK limits their sessions.
         counts = path not in MONITORING_PATHS and not (path == MCP_PATH and scope["method"] == "GET")
-        self._load.inside += counts
+        self._load.in_progress += counts
         self._metrics.in_progress.inc()
         try:
             refusal = self._refusal(scope["path"], headers)
@@ -69,15 +69,15 @@ class Gate:
             else:
                 await self._app(scope, self._limit_body(receive), send_with_id)
         finally:
-            self._load.inside -= counts
+            self._load.in_progress -= counts
             self._metrics.in_progress.dec()
             self._log(scope, name, status, time.perf_counter() - begin)
 
     async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A browser's request: its dozens of files are neither counted nor noted, and an open page holds a connection for hours.
+        """Handle a browser's request for the page, which is neither counted nor logged: a page has dozens of files.
 
-        Browsers ask people for the key, as the password of any user (HTTP Basic), and then send it with every request here;
-        elsewhere it does not count, so that no page of a stranger can make them use it.
+        Browsers ask for the key as the password of any user (HTTP Basic) and then send it with every request. Other routes do not
+        accept the password, so that foreign pages cannot make use of it.
         """
 
         async def send_unbuffered(message: Message) -> None:
@@ -113,7 +113,7 @@ class Gate:
         return f"send at most {self._settings.max_body_bytes}"
 
     def _limit_body(self, receive: Receive) -> Receive:
-        """For bodies that do not say how long they are."""
+        """Limit bodies without a content length."""
         size = 0
 
         async def limited() -> Message:
@@ -127,7 +127,7 @@ class Gate:
         return limited
 
     def _log(self, scope: Scope, name: str, status: int, seconds: float) -> None:
-        """Neither contents nor keys; the route and not the path, of which there are endlessly many."""
+        """Log a request without contents and keys, by its route and not by its path, of which there is no end."""
         route: Any = scope.get("route")
         path = getattr(route, "path", MCP_PATH if scope["path"] == MCP_PATH else "none")
         self._metrics.requests.labels(path, str(status)).inc()
@@ -141,7 +141,7 @@ def _is_page(path: str) -> bool:
 
 
 def _key(authorization: str, *, page: bool) -> str:
-    """The key in that header; of the page also the password of HTTP Basic."""
+    """Return the key in the header; for the page, also the password of HTTP Basic."""
     scheme, _, given = authorization.partition(" ")
     if scheme.lower() == "bearer":
         return given.strip()
@@ -149,7 +149,7 @@ def _key(authorization: str, *, page: bool) -> str:
 
 
 def _password(basic: str) -> str:
-    """That of HTTP Basic; empty where it is none."""
+    """Return the password of HTTP Basic; empty if invalid."""
     try:
         return base64.b64decode(basic.strip(), validate=True).decode().partition(":")[2]
     except (binascii.Error, UnicodeDecodeError):
@@ -157,7 +157,7 @@ def _password(basic: str) -> str:
 
 
 def _unbuffered(start: Message) -> MutableHeaders:
-    """The headers of an answer; those of a stream say that proxies must not keep it back."""
+    """Return the headers of a response; those of a stream disable buffering in proxies."""
     headers = MutableHeaders(scope=start)
     if headers.get("content-type", "").startswith("text/event-stream"):
         headers["x-accel-buffering"] = "no"

@@ -1,4 +1,4 @@
-"""Images that requests name: uploaded once, or given as `data:` or web addresses, decoded once and kept for a while."""
+"""The images of requests: uploaded, or given as `data:` or web URLs; decoded once and cached."""
 
 import asyncio
 import hashlib
@@ -16,7 +16,7 @@ from roi_agent.model.images.sources import is_address
 from roi_agent.model.images.web import WebImages
 from roi_agent.wire.regions import IMAGE_PREFIX
 
-_MAX_DECODING = 2  # images being decoded, which takes some times the memory of one
+_MAX_DECODING = 2  # images at once, since decoding takes several times the memory of an image
 
 
 @dataclass(slots=True)
@@ -27,10 +27,10 @@ class _Cached:
 
 
 class ImageStore:
-    """Decoded images under handles that nobody can guess. Safe under threads.
+    """Decoded images under unguessable handles. Thread-safe.
 
-    budget_bytes: of pixels; the image used longest ago goes first.  keep_s: after the last use.  web: fetches web addresses,
-    by default none.  max_pixels: of an image.  clock: seconds.
+    budget_bytes: maximum size of the pixels; the least recently used image is evicted first.  keep_s: lifetime after the last
+    use.  web: fetches web URLs; default: from no host.  max_pixels: of an image.  clock: seconds.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class ImageStore:
 
     @property
     def nbytes(self) -> int:
-        """Of the pixels of all images."""
+        """Size of the pixels of all images."""
         return sum(each.image.nbytes for each in list(self._cached.values()))
 
     def add(self, source: str | bytes) -> tuple[str, LoadedImage]:
-        """Decode and keep the bytes of a file, a `data:` URL or what lies at a web address; gives its handle.
+        """Decode and cache the bytes of a file, a `data:` URL or a web URL; return its handle and image.
 
-        What was sent before, byte for byte, is not decoded again; the key is a hash that we make.
+        Identical bytes are not decoded again; the cache key is a hash of the bytes.
         Errors: those of `load_image` and `WebImages.fetch`.
         """
         if isinstance(source, str) and is_address(source):
@@ -83,11 +83,11 @@ class ImageStore:
         return handle, image
 
     async def aget(self, name: str) -> LoadedImage:
-        """As `get`, in a thread where it may take time."""
+        """As `get`, in a thread if it may take time."""
         return self.get(name) if name.startswith(IMAGE_PREFIX) else await asyncio.to_thread(self.get, name)
 
     def get(self, name: str) -> LoadedImage:
-        """The image of a handle, or of another address.  Errors: UnknownImage, and those of `add`."""
+        """Return the image of a handle or URL.  Errors: UnknownImage, and those of `add`."""
         if not name.startswith(IMAGE_PREFIX):
             return self.add(name)[1]
         with self._lock:
@@ -108,7 +108,7 @@ class ImageStore:
         return cached.image
 
     def _evict(self) -> None:
-        """Forget what is too old, and what does not fit; the newest stays, since a question about it is coming."""
+        """Evict expired images and those over the budget; the newest is kept, since a question about it follows."""
         now, size = self._clock(), self.nbytes
         for handle, cached in list(self._cached.items())[:-1]:
             if size <= self._budget and now - cached.used <= self._keep_s:

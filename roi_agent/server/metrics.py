@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus."""
+"""The server's metrics for Prometheus."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Metrics:
-    """Requests, tokens and times, and what the engine counts itself."""
+    """Requests, tokens and times, and the counters of the engine."""
 
     def __init__(self, engine: Engine | None) -> None:
         self.registry = CollectorRegistry()
@@ -33,7 +33,7 @@ class Metrics:
             self.registry.register(_EngineCollector(engine))
 
     def record_answers(self, answers: Iterable[Answer | Choice]) -> None:
-        """Count what was answered."""
+        """Count the tokens and times of answers."""
         for each in answers:
             self._tokens.labels("prompt").inc(each.usage.prompt_tokens)
             self._tokens.labels("cached").inc(each.usage.cached_tokens)

@@ -1,4 +1,4 @@
-"""What all routes of one server share."""
+"""The shared state of all routes of a server."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +27,7 @@ class State:
 
 
 def state_of(request: Request) -> State:
-    """That of the server that the request came to."""
+    """Return the state of the request's server."""
     state: Any = request.app.state.roi
     assert isinstance(state, State)
     return state

@@ -1,4 +1,4 @@
-"""A trace in a terminal: each step as it happens, and the answer at the end.  What tools and labels say is never markup."""
+"""Terminal output of a trace: each step as it ends, then the answer.  Texts of tools and labels are never markup."""
 
 from rich.console import Console
 from rich.text import Text
@@ -10,7 +10,7 @@ _MAX_LINES, _MAX_LINE_LENGTH = 4, 300  # of a reply
 
 
 def show_step(console: Console, step: Step) -> None:
-    """One step: a tool with its arguments, reply and time; of a planner's turn what it said, its calls being steps themselves."""
+    """Print a step: a tool with arguments, reply and time; for a planner's turn only its text, since its calls are steps."""
     if step.kind == "planner":
         if step.text.strip() or not step.arguments:
             console.print(Text(f"{step.number:>3}  {_shorten(step.text) or '(nothing)'}", style="dim"), soft_wrap=True)
@@ -26,7 +26,7 @@ def show_step(console: Console, step: Step) -> None:
 
 
 def show_answer(console: Console, trace: Trace) -> None:
-    """The answer, and below it how sure it is and what it took."""
+    """Print the answer with its confidence and usage."""
     console.print(Text(trace.answer or "(no answer)", style="bold"), soft_wrap=True)
     usage = trace.usage
     facts = [] if trace.confidence is None else [f"confidence {trace.confidence:.2f}"]
@@ -37,7 +37,7 @@ def show_answer(console: Console, trace: Trace) -> None:
 
 
 def show_trace(console: Console, trace: Trace) -> None:
-    """All of it: the task, every step, the answer."""
+    """Print the task, every step and the answer."""
     console.print(Text(trace.task, style="bold"), soft_wrap=True)
     for step in trace.steps:
         show_step(console, step)
@@ -49,7 +49,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _shorten(text: str, indent: int = 5) -> str:
-    """A few lines, each of a readable length."""
+    """Shorten text to a few lines of limited length."""
     lines = [line if len(line) <= _MAX_LINE_LENGTH else f"{line[:_MAX_LINE_LENGTH]}..." for line in text.strip().splitlines()]
     left = len(lines) - _MAX_LINES
     lines = [*lines[:_MAX_LINES], f"({left} more lines)"] if left > 1 else lines

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from PIL import Image
 from starlette.testclient import TestClient
 
+from roi_agent.lanes import Lane
 from roi_agent.loading import load_models
 from roi_agent.model.engine import EngineSettings
 from roi_agent.model.engine.local import LocalRegionModel
@@ -29,7 +30,6 @@ from roi_agent.model.errors import (
 from roi_agent.model.images.loading import load_image
 from roi_agent.server import build_app
 from roi_agent.server.images import ImageStore
-from roi_agent.server.waiting import Lane
 from roi_agent.settings import ServerSettings, api_key_from_environment
 
 SCENE = Path(__file__).parents[2] / "examples" / "scene1.png"
