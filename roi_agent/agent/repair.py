@@ -91,11 +91,11 @@ def _with_valid_name(call: ToolCall) -> ToolCall:
 
 def _new_ids(ids: Sequence[str | None], used_ids: Collection[str]) -> list[str]:
     """Replace ids that are invalid or already used."""
-    used, new = {*used_ids}, list[str]()
+    used, unique_ids = {*used_ids}, list[str]()
     numbers = count(len(used) + 1)
     for each in ids:
         if each is None or not _ID.fullmatch(each) or each in used:
             each = next(new for number in numbers if (new := f"call_{number}") not in used and new not in ids)
         used.add(each)
-        new.append(each)
-    return new
+        unique_ids.append(each)
+    return unique_ids
