@@ -1,4 +1,4 @@
-"""From a query to its answer: one function for each kind of question, over the things that a finder finds."""
+"""Answers to queries: one function per kind of question, with the things that a finder finds."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,7 +35,7 @@ _SIDES = ("top", "bottom", "left", "right", "middle")
 
 
 def answer(query: Query, finder: Finder) -> Steps[Statement]:
-    """The answer to a query; that something is not there is one too.  Raises Stopped."""
+    """Answer a query; a missing thing is an answer too.  Raises Stopped."""
     finder.doubts, finder.measured_against = [], []
     try:
         statement = yield from _answer(query, finder)
@@ -74,7 +74,7 @@ def _find(query: Find, finder: Finder) -> Steps[Statement]:
 
 @_answer.register
 def _which(query: Which, finder: Finder) -> Steps[Statement]:
-    """The one is named as the question named it."""
+    """Answer with the words of the question if it names the candidates."""
     names: dict[str, str] = {}
     things: list[Thing] = []
     for noun in query.nouns:
@@ -123,7 +123,7 @@ def _ordered(query: Ordered, finder: Finder) -> Steps[Statement]:
 
 @_answer.register
 def _count(query: Count, finder: Finder) -> Steps[Statement]:
-    """A thing that a filter rests on and that is missing makes the number zero."""
+    """Count things; the count is zero if a thing that a filter refers to is missing."""
     things: dict[str, Thing] = {}
     for noun in query.nouns:
         try:
@@ -173,7 +173,7 @@ def _tell(query: Attribute, finder: Finder) -> Steps[Statement]:
 
 
 def _place(things: Sequence[Thing]) -> Steps[None]:
-    """Measured: in the middle, or in one of the quarters."""
+    """Measure the place of things: the middle, or one of the quarters."""
     handles = [thing.handle for thing in things]
     replies = yield [
         Call("select_regions", {"regions": handles, "place": side}, f"See which lie in the {side}.") for side in _SIDES
@@ -249,7 +249,7 @@ def _holds(query: Holds, finder: Finder) -> Steps[Statement]:
 
 
 def _rivals(noun: Noun, filters: Sequence[Filter], finder: Finder) -> Steps[list[Thing]]:
-    """Those among which something is "the largest": of the kind that is named, else everything."""
+    """Find the things that "the largest" compares: those of the named kind, else everything."""
     kinds = [each.value for each in filters if isinstance(each, Is) and each.attribute == "kind" and not each.negated]
     rest = tuple(each for each in filters if not (isinstance(each, Is) and each.attribute == "kind"))
     return (yield from finder.find(replace(Noun(plural=True), head=kinds[0] if kinds else "", filters=rest, image=noun.image)))

@@ -1,6 +1,6 @@
-"""The offline planner: a chat model that answers questions about images by rules, with tool calls and no key.
+"""The offline planner: a rule-based chat model that answers questions about images with tool calls, without a key.
 
-It understands what `questions.py` lists. Whatever else it is asked, it says so, with examples of what it understands.
+It understands the patterns of `sentence_patterns.py`. To other questions, it replies with examples of what it understands.
 """
 
 import json
@@ -30,12 +30,12 @@ from roi_agent.tools.abilities import ABILITIES
 
 
 class OfflinePlanner(BaseChatModel):
-    """Plans by rules over the tools that it is bound to, those of `build_toolbox`; needs no key and no network.
+    """Plans by rules with its bound tools, those of `build_toolbox`; needs no key and no network.
 
-    second_look: check finds with the region model, look again for what may have been missed, and closer at what is unsure.
+    second_look: check finds with the region model, search again for missed things, and look closer at uncertain ones.
 
-    The same conversation always gives the same next message. Replies are read as data, from the artifacts of tool messages or
-    from JSON, never as words: a label or an answer cannot become an instruction. It counts words as tokens.
+    The same conversation always leads to the same next message. Replies are read as data, from the artifacts of tool messages or
+    from JSON, so a label or an answer cannot become an instruction. Tokens are counted as words.
     """
 
     second_look: bool = True
@@ -58,7 +58,7 @@ class OfflinePlanner(BaseChatModel):
         tool_choice: str | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """The planner with tools at hand."""
+        """Bind tools to the planner."""
         chosen = {"tool_choice": tool_choice} if tool_choice else {}
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **chosen, **kwargs)
 
@@ -105,7 +105,7 @@ class OfflinePlanner(BaseChatModel):
             yield part
 
     def _next(self, messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]], structured: bool) -> AIMessage:
-        """The next message.  in_form: the answer is to be a call of the tool that is none of ours."""
+        """Return the next message.  structured: answer with a call of the tool that is not an ability."""
         start = max((i for i, message in enumerate(messages) if isinstance(message, HumanMessage)), default=len(messages))
         task = _text(messages[start]) if start < len(messages) else ""
         previous_answer = next((_text(each) for each in reversed(messages[:start]) if isinstance(each, AIMessage)), "")
@@ -119,12 +119,12 @@ class OfflinePlanner(BaseChatModel):
         filled = fill(schemas[form].get("parameters", {}), statements) if form else None
         if form and filled is not None:
             return _call_message([Call(form, filled, text)], len(messages))
-        # As OpenAI marks what a model declines to do.
+        # As OpenAI marks refusals.
         return AIMessage(text, additional_kwargs={"refusal": text} if all(each.refused for each in statements) else {})
 
 
 def _plan(task: str, finder: Finder) -> Steps[list[Statement]]:
-    """Every sentence of the task in turn; "it" and "they" are what the one before was about."""
+    """Plan every sentence of the task in turn; "it" and "they" refer to the previous sentence."""
     statements: list[Statement] = []
     asked: list[tuple[str, Query | None]] = []
     for sentence in (part for whole in sentences(task) for part in parts(whole)):
@@ -149,7 +149,7 @@ def _plan(task: str, finder: Finder) -> Steps[list[Statement]]:
 
 
 def _advance(plan: Steps[list[Statement]], messages: Sequence[BaseMessage]) -> tuple[list[Call], list[Statement]]:
-    """Run a plan with the replies that there are: the calls that it waits for, or none and what it ends with."""
+    """Run a plan with the given replies; return its pending calls, or no calls and its statements."""
     replies = iter([_reply(message) for message in messages if isinstance(message, ToolMessage)])
     try:
         calls = next(plan)
@@ -163,7 +163,7 @@ def _advance(plan: Steps[list[Statement]], messages: Sequence[BaseMessage]) -> t
 
 
 def _reply(message: ToolMessage) -> Reply:
-    """What a tool replied, from the artifact; or from the text, where a planner is sent no more and it is JSON."""
+    """Read a tool's reply from the artifact, or from a JSON text without an artifact."""
     artifact: Any = message.artifact
     if not isinstance(artifact, Mapping):
         try:
@@ -177,7 +177,7 @@ def _reply(message: ToolMessage) -> Reply:
 
 
 def _call_message(calls: Sequence[Call], position: int) -> AIMessage:
-    """A message with calls, whose ids are the same whenever the conversation is."""
+    """Build a message with calls, whose ids only depend on the conversation."""
     tool_calls = [
         {
             "name": call.tool,
@@ -190,7 +190,7 @@ def _call_message(calls: Sequence[Call], position: int) -> AIMessage:
 
 
 def _text(message: BaseMessage) -> str:
-    """The last block of text: the task, where an agent puts what it knows of the images in front of it."""
+    """Return the last block of text: the task, which follows the agent's description of the images."""
     if isinstance(message.content, str):
         return message.content
     texts = [block if isinstance(block, str) else block.get("text", "") for block in message.content]

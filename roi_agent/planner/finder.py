@@ -1,4 +1,4 @@
-"""From a noun to the things that it stands for: found, looked at, filtered and measured with whatever tools there are."""
+"""Resolution of nouns to things, which are found, inspected, filtered and measured with the available tools."""
 
 from collections.abc import Collection, Sequence
 
@@ -8,9 +8,9 @@ from roi_agent.planner.query import Extreme, Filter, Is, Lies, Noun, Placed, Sha
 from roi_agent.planner.steps import Call, Reply, Steps, Stopped, call, checked, handles_in
 from roi_agent.planner.things import SAME_THING, WITHIN, Missing, Thing, overlap, without_nested
 
-_RELAXED = 0.4  # of the detector's threshold: what scores as much is found when it looks again
+_RELAXED = 0.4  # share of the detector's threshold for a second search
 _ANYTHING = "thing"
-_BASIC = 10  # colours that are looked for one by one
+_BASIC = 10  # colours that are searched for one by one
 _SUPERLATIVES = {
     "left to right": "leftmost", "right to left": "rightmost", "top to bottom": "topmost", "bottom to top": "lowest",
     "smallest to largest": "smallest", "largest to smallest": "largest", "nearest first": "nearest to {to}",
@@ -19,11 +19,11 @@ _SUPERLATIVES = {
 
 
 class Finder(Inspector):
-    """Finds what nouns stand for.
+    """Finds the things that nouns refer to.
 
-    tools: those at hand; without measuring ones, the region model is asked about geometry, and without a detector everything is
-    segmented.  spoken: handles that were spoken of before.  second_look: check finds with the region model, look for more where
-    a find is doubtful, and look closer at what it is not sure of.
+    tools: the available tools. Without measuring tools, the region model is asked about geometry; without a detector, everything
+    is segmented.  mentioned: handles from the previous sentence or answer.  second_look: check finds with the region model,
+    search again if a find is uncertain, and look closer at uncertain things.
     """
 
     def __init__(self, tools: Collection[str], mentioned: Sequence[str] = (), *, second_look: bool = True) -> None:
@@ -37,10 +37,10 @@ class Finder(Inspector):
     # ------------------------------------------------------------ finding
 
     def find(self, noun: Noun) -> Steps[list[Thing]]:
-        """The things that a noun stands for.
+        """Find the things that a noun refers to.
 
-        Raises Missing for one that a filter rests on and that is not there, and Stopped for words that the detector does not know
-        where nothing was found: what it cannot see may be there.
+        Raises Missing if a thing that a filter refers to was not found, and Stopped if nothing was found and a word is outside
+        the detector's vocabulary, in which case the thing may still be there.
         """
         things = yield from self._candidates(noun)
         if not (noun.handles or (noun.pronoun and not noun.head)):
@@ -59,7 +59,7 @@ class Finder(Inspector):
         return things
 
     def find_all(self, nouns: Sequence[Noun]) -> Steps[list[Thing]]:
-        """The things of several nouns, each thing once.  Raises Missing where a definite one of them is not there."""
+        """Find the things of several nouns, without duplicates.  Raises Missing if one of several nouns is not found."""
         everything: dict[str, Thing] = {}
         for noun in nouns:
             things = yield from self.find(noun)
@@ -69,7 +69,7 @@ class Finder(Inspector):
         return list(everything.values())
 
     def _find_reference(self, noun: Noun) -> Steps[list[Thing]]:
-        """What something is measured against.  Raises Missing where it is not there; several for "the star" are a doubt."""
+        """Find the reference of a comparison; several things for "the star" are a doubt.  Raises Missing."""
         things = yield from self.find(noun)
         if not things:
             raise Missing(noun)
@@ -80,7 +80,7 @@ class Finder(Inspector):
         return things
 
     def _candidates(self, noun: Noun) -> Steps[list[Thing]]:
-        """What may be meant, before any check."""
+        """Find the candidates of a noun, before any check."""
         if noun.handles or noun.pronoun:
             named = noun.handles or self.mentioned
             if not named:
@@ -125,19 +125,19 @@ class Finder(Inspector):
             return things
         self.threshold, self.detector_knows = float(reply.data.get("threshold", 0)), reply.data.get("knows")
         level = round(_RELAXED * self.threshold, 3)
-        if not self.second_look or not level:  # nothing was scored: looking again shows the same
+        if not self.second_look or not level:  # without scores, a second search gives the same
             return things
         right = yield from self._of_kind(noun, things)
         for each in noun.filters:
             if isinstance(each, Is):
                 right = yield from self.passing(right, each)
         plain = all(isinstance(each, Is) for each in noun.filters) and noun.pick is None
-        if right and noun.head and not noun.plural and plain:  # "the red star": it is there
+        if right and noun.head and not noun.plural and plain:  # "the red star" is found
             return things
         coloured = any(isinstance(each, Is) and each.attribute == "colour" for each in noun.filters)
         closer = phrases if coloured else [f"{colour} {noun.head or _ANYTHING}" for colour in COLOURS[:_BASIC]]
         more = self._learn(checked("find_regions", (yield from self._look_for(closer, image, level))))
-        # What scores low and lies within something else is mostly a part of it.
+        # Low-scored finds within another thing are mostly parts of it.
         for thing in more:
             if all(overlap(thing, other)[1] < WITHIN for other in things):
                 things.append(thing)
@@ -151,7 +151,7 @@ class Finder(Inspector):
             raise Stopped(f"There is no {unknown[0]}; known are: {known}")
 
     def _learn(self, reply: Reply) -> list[Thing]:
-        """The things of a reply, the best first, one for each place; one that was met before keeps its first handle."""
+        """Return the things of a reply, the best first, one per place; a known thing keeps its first handle."""
         things: list[Thing] = []
         for region in reply.regions:
             new = Thing.of(region)
@@ -165,7 +165,7 @@ class Finder(Inspector):
         return things
 
     def _of_kind(self, noun: Noun, things: list[Thing]) -> Steps[list[Thing]]:
-        """Those of the noun's kind; without second looks, those that the detector takes for it."""
+        """Select the things of the noun's kind; without second looks, by the detector's labels."""
         labelled = "find_regions" in self.tools
         if noun.head and labelled and not self.second_look:
             return [thing for thing in things if thing.is_labelled(noun.head)]
@@ -176,7 +176,7 @@ class Finder(Inspector):
     # ------------------------------------------------------------ filtering
 
     def passing(self, things: list[Thing], filter: Filter) -> Steps[list[Thing]]:
-        """The things that pass a filter, in the same order."""
+        """Return the things that pass a filter, in the same order."""
         match filter:
             case Is(attribute, value):
                 kept = yield from self.with_look(attribute, value, things)
@@ -212,7 +212,7 @@ class Finder(Inspector):
         return kept
 
     def _asked_related(self, things: list[Thing], relation: str, other: Thing) -> Steps[list[Thing]]:
-        """Geometry by asking, where nothing can be measured."""
+        """Ask the region model about geometry if no measuring tool is available."""
         wording = self._words["touching" if relation == "touching" else "relation"]
         questions = [wording.format(first=f"<{t.handle}>", second=f"<{other.handle}>", relation=relation) for t in things]
         replies = yield [Call("ask_about_regions", {"question": question}, "Nothing can be measured.") for question in questions]
@@ -242,12 +242,12 @@ class Finder(Inspector):
     # ------------------------------------------------------------ ordering
 
     def first(self, things: list[Thing], pick: Extreme) -> Steps[list[Thing]]:
-        """The first, second, ... in an order, as a list of one, or of none where there are fewer."""
+        """Return the first, second, ... thing in an order, as a list with one or no element."""
         ordered = yield from self.ordered(things, pick.order, pick.to, up_to=pick.rank)
         return ordered[pick.rank - 1 : pick.rank]
 
     def ordered(self, things: list[Thing], order: str, to: Noun | None = None, *, up_to: int | None = None) -> Steps[list[Thing]]:
-        """The things in an order of order_regions, nearest or farthest being to what a noun stands for."""
+        """Sort things by an order of order_regions; `to` is the reference of nearest and farthest."""
         anchor: Thing | None = None
         if to is not None:
             anchor = (yield from self._find_reference(to))[0]
@@ -263,7 +263,7 @@ class Finder(Inspector):
         return (yield from self._asked_order(things, order, anchor, len(things) if up_to is None else up_to))
 
     def _asked_order(self, things: list[Thing], order: str, anchor: Thing | None, up_to: int) -> Steps[list[Thing]]:
-        """One after the other by asking which is first, where nothing can be measured."""
+        """Sort by asking the region model repeatedly which is first, if no measuring tool is available."""
         left, ordered = list(things), list[Thing]()
         superlative = _SUPERLATIVES[order].format(to=f"<{anchor.handle}>" if anchor else "")
         while len(left) > 1 and len(ordered) < up_to:
@@ -280,7 +280,7 @@ class Finder(Inspector):
 
 
 def _phrases(noun: Noun) -> tuple[str, ...]:
-    """What a detector is asked for: the noun with its colour, and without."""
+    """Return the phrases for the detector: the noun with and without its colour."""
     colours = [each.value for each in noun.filters if isinstance(each, Is) and each.attribute == "colour" and not each.negated]
     head = noun.head or _ANYTHING
     coloured = [f"{colour} {head}" for colour in colours[:1]]

@@ -1,4 +1,4 @@
-"""The queries that forms of sentences stand for; None where the words that were filled in make no sense there."""
+"""The queries of sentence patterns; None if the slot values do not make sense together."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ from roi_agent.planner.query import (
 
 
 def narrowed(thing: Noun, predicates: tuple[Filter | Extreme, ...]) -> Noun | None:
-    """The noun narrowed by what is said of it."""
+    """Add predicates to a noun."""
     for each in predicates:
         if isinstance(each, Extreme):
             if thing.pick is not None:

@@ -1,7 +1,7 @@
 """Noun phrases: "the second largest star left of the blue cup", "the thing in the top right that is not red", "them".
 
-Every function reads a whole stretch of words and gives None where it is no such phrase; all are pure, so that trying many
-stretches of one sentence costs little.
+Every function parses a span of words and returns None if it does not match. All are pure and cached, so trying many spans of a
+sentence is cheap.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from roi_agent.planner.vocabulary import (
 
 @lru_cache(maxsize=4096)
 def noun(words: Words) -> Noun | None:
-    """The noun phrase that the words are, from the first to the last."""
+    """Parse all words as one noun phrase."""
     if not words or len(words) > 40:
         return None
     rest, definite, other = _determined(words)
@@ -46,7 +46,7 @@ def noun(words: Words) -> Noun | None:
 
 @lru_cache(maxsize=4096)
 def nouns(words: Words) -> tuple[Noun, ...] | None:
-    """Noun phrases joined by commas, "and" or "or"; one alone too."""
+    """Parse one or more noun phrases joined by commas, "and" or "or"."""
     if single := noun(words):
         return (single,)
     joints = [i for i, word in enumerate(words) if word in (",", "and", "or")]
@@ -69,7 +69,7 @@ def _completed(first: Noun, last: Noun) -> Noun:
 
 @lru_cache(maxsize=4096)
 def predicates(words: Words) -> tuple[Filter | Extreme, ...] | None:
-    """What is said of something after "is": "red", "not left of the cup", "a large star", "the largest", "in the middle"."""
+    """Parse a predicate after "is": "red", "not left of the cup", "a large star", "the largest", "in the middle"."""
     if not words:
         return None
     negated = words[0] == "not"
@@ -90,7 +90,7 @@ def predicates(words: Words) -> tuple[Filter | Extreme, ...] | None:
 
 
 def place(words: Words) -> Noun | None:
-    """Where something is, as a noun without a head: "in image2", "on the left", "below the cup"."""
+    """Parse a place as a noun without a head: "in image2", "on the left", "below the cup"."""
     found = _modifiers(words, Noun())
     is_place = found is not None and found.pick is None and (found.image or found.filters)
     return replace(found, words=" ".join(words)) if found and is_place else None
@@ -142,7 +142,7 @@ def _nearest(words: Words, so_far: Noun) -> Noun | None:
 
 
 def _headed(words: Words, so_far: Noun) -> Noun | None:
-    """The head, as many words as leave a rest that can follow it."""
+    """Parse the head of a noun phrase with its modifiers."""
     bare = bool(so_far.filters) or so_far.pick is not None or so_far.pronoun
     for length in range(0 if bare else 1, 5):
         head, rest = words[:length], words[length:]
@@ -163,7 +163,7 @@ def _headed(words: Words, so_far: Noun) -> Noun | None:
 
 @lru_cache(maxsize=8192)
 def _modifiers(words: Words, so_far: Noun) -> Noun | None:
-    """What follows the head, each part in turn, to the last word."""
+    """Parse the modifiers after the head, up to the last word."""
     if not words:
         return so_far
     for found, rest in _parts(words, so_far):
@@ -173,7 +173,7 @@ def _modifiers(words: Words, so_far: Noun) -> Noun | None:
 
 
 def _parts(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
-    """Every way to read the first part of what follows a head, with the words that are left."""
+    """Yield every parse of the first modifier, with the remaining words."""
     for form in RELATIVE:
         if words[: len(form)] == form and len(words) > len(form):
             yield so_far, words[len(form) :]
@@ -260,7 +260,7 @@ def _lies(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
 
 
 def _operands(words: Words) -> Iterator[tuple[Noun, Words]]:
-    """Noun phrases at the beginning with what is left: the longest first, and last those with an "and".
+    """Yield noun phrases at the beginning with the remaining words: the longest first, those with an "and" last.
 
     "the star left of the cup and above the flag" is a star above the flag, not a cup.
     """

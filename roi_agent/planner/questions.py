@@ -1,4 +1,4 @@
-"""From a sentence to a query: what only says how to ask or to answer is put aside, the rest must fit a form."""
+"""Parsing of sentences to queries: polite words and hints on the answer are removed, the rest must match a pattern."""
 
 import re
 
@@ -25,7 +25,7 @@ _PREFIXES = [
 
 
 def parse_question(sentence: str) -> Query | None:
-    """What a sentence asks for, or None where it fits no form.  sentence: without its final punctuation."""
+    """Parse a sentence; None if it matches no pattern.  sentence: without its final punctuation."""
     words, short = _without_hint(_without_politeness(tokens(sentence)))
     if not words or len(words) > _MAX_WORDS:
         return None
@@ -37,7 +37,7 @@ def parse_question(sentence: str) -> Query | None:
 
 
 def parts(sentence: str) -> list[str]:
-    """The questions that one sentence asks: "What is the largest thing, and what colour is it?" asks two."""
+    """Split a sentence into its questions: "What is the largest thing, and what colour is it?" has two."""
     if parse_question(sentence) is None:
         for joint in _JOINT.finditer(sentence):
             first, second = sentence[: joint.start()], sentence[joint.end() :]
@@ -47,12 +47,12 @@ def parts(sentence: str) -> list[str]:
 
 
 def by_look(query: Query) -> Query:
-    """The query, answered by colour and kind where it asks what something is."""
+    """Change a query for the name of a thing to one for its colour and kind."""
     return Find(query.noun) if isinstance(query, Attribute) and query.attribute == "name" else query
 
 
 def is_instruction(sentence: str) -> bool:
-    """Whether a sentence only says how the others are to be answered: "Give its colour and kind", "Answer in one word"."""
+    """Whether a sentence is an instruction for the other answers: "Give its colour and kind", "Answer in one word"."""
     words = _without_politeness(tokens(sentence))
     return words[:1] == ("answer",) or (words[:1] in _GIVING and words[2:] == ("colour", "and", "kind"))
 
@@ -63,7 +63,7 @@ def asks_for_looks(instruction: str) -> bool:
 
 
 def _without_hint(words: Words) -> tuple[Words, bool]:
-    """Without what only says how to answer: "yes or no"; and whether it says "by colour and kind"."""
+    """Remove hints on the answer, such as "yes or no"; also return whether there is a "by colour and kind"."""
     for hint in (("yes", "or", "no"), ("small", ",", "medium", "or", "large")):
         if words[-len(hint) :] == hint and words[0] not in ("is", "are"):
             words = words[: -len(hint)]
@@ -77,7 +77,7 @@ def _without_hint(words: Words) -> tuple[Words, bool]:
 
 
 def _without_politeness(words: Words) -> Words:
-    """Without words of politeness at the beginning and the end."""
+    """Remove polite words at the beginning and the end."""
     for pattern in _PREFIXES:
         if words[: len(pattern)] == pattern:
             words = words[len(pattern) :]

@@ -1,4 +1,4 @@
-"""The forms of sentences that the offline planner understands; the first that fits counts."""
+"""The sentence patterns of the offline planner; the first match is used."""
 
 from collections.abc import Callable
 from typing import Any

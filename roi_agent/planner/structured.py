@@ -1,4 +1,4 @@
-"""Answers of the offline planner in a form that the caller gave: JSON Schema fields, filled by their types and names."""
+"""Structured answers of the offline planner: the fields of a JSON Schema, filled by type and name."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,10 +9,10 @@ _HANDLES = ("regions", "handles", "evidence")
 
 
 def fill(schema: Mapping[str, Any], statements: Sequence[Statement]) -> dict[str, Any] | None:
-    """Values for the fields of a schema, or None where a field that must be there fits nothing that was said.
+    """Fill the fields of a schema; None if no statement matches a required field.
 
-    Fields for true or false, numbers and lists take an answer of that type; a text takes the answer's words; a list named
-    regions, handles or evidence takes the handles.
+    Booleans, numbers and lists get an answer of that type, strings the text of the answer, and a list named regions, handles or
+    evidence the handles.
     """
     last = statements[-1]
     values: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The words around nouns: articles, superlatives, relations, places, and what is never a thing."""
+"""The words around nouns: articles, superlatives, relations, places, and words that are never a thing."""
 
 from roi_agent.planner.language import PRONOUNS
 
