@@ -11,7 +11,7 @@ from roi_agent.model.errors import DeadlineExceeded, QueueFull
 from roi_agent.model.utils.cancellation import POLL_S, Cancellation, run_in_thread
 
 KINDS = ("detect", "segment")
-_WAITING = "waiting for its turn"
+_WAITING = "waiting in the queue"
 _T = TypeVar("_T")
 
 
@@ -75,7 +75,7 @@ class Lane:
         turn.set_running_or_notify_cancel()  # only the lane completes it from now on
         with self._lock:
             if len(self._inside) >= self._capacity:
-                raise QueueFull(f"{len(self._inside)} calls wait already", do="try again in a moment")
+                raise QueueFull(f"{len(self._inside)} calls are already waiting", do="try again in a moment")
             self._inside.append(turn)
             self._call_next()
         return turn
@@ -127,4 +127,4 @@ class Lanes:
         for kind, lane in self._lanes.items():
             if lane.step_s > patience_s:
                 problem = f"the lane for {kind} has been at one step for {lane.step_s:.0f} seconds"
-                raise DeadlineExceeded(problem, do="look at the server's load and its logs; restart it where this stays so")
+                raise DeadlineExceeded(problem, do="look at the server's load and its logs; restart it if this persists")

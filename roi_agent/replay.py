@@ -100,9 +100,9 @@ def _skip_reason(step: Step, toolbox: Toolbox) -> str | None:
     if step.kind != "planner":
         if step.name not in toolbox.names:
             return f"there is no tool {step.name}"
-        return "it was not run then" if step.text.startswith("not run: ") else None
+        return "it was not run in the trace" if step.text.startswith("not run: ") else None
     unknown = [call["name"] for call in step.arguments.get("calls", ()) if call["name"] not in toolbox.names]
-    return f"it called {unknown[0]}, which is no tool of ours" if unknown else None
+    return f"it called {unknown[0]}, which is not a tool of roi-agent" if unknown else None
 
 
 # ---------------------------------------------------------------- tools

@@ -53,7 +53,7 @@ class Asked:
         first = f"{self.first_look.text!r} with confidence {self.first_look.confidence:.2f}"
         if self.crop:
             return (*self.answer.notes, f"read from a closer look at {self.crop}; the whole image gave {first}")
-        return (*self.answer.notes, "a closer look was less sure and not used")
+        return (*self.answer.notes, "a closer look was less confident and was not used")
 
     @property
     def outside(self) -> bool:

@@ -34,7 +34,7 @@ class CocoDocument:
         for item in coco["annotations"]:
             if as_id(item.get("image_id")) not in images:
                 raise InvalidSetting(
-                    f"annotation {escaped(item.get('id'))} is of an image that is not listed", do="add the image"
+                    f"annotation {escaped(item.get('id'))} belongs to an image that is not listed", do="add the image"
                 )
         return cls(images, labels, coco["annotations"])
 
@@ -96,7 +96,7 @@ class CocoDocument:
         id = as_id(category)
         label = None if id is None else self.labels.get(id)
         if label is None and category is not None:
-            unknown = f"its category {escaped(category)} is not in the document, so that it has no label"
+            unknown = f"its category {escaped(category)} is not in the document, so it has no label"
             notes.append(f"annotation {escaped(item.get('id'))}: {unknown}")
         return label
 
@@ -113,10 +113,10 @@ def _load_document(document: object) -> Mapping[str, Any]:
         try:
             document = json.loads(Path(document).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
-            raise InvalidSetting(f"{Path(str(document)).name!r} is no JSON file that can be read", do="give COCO JSON") from None
+            raise InvalidSetting(f"{Path(str(document)).name!r} is not a readable JSON file", do="give COCO JSON") from None
     lists = [document.get(key) for key in ("images", "annotations")] if isinstance(document, Mapping) else [None]
     if not all(isinstance(each, list) and all(isinstance(item, Mapping) for item in each) for each in lists):
-        raise InvalidSetting("this is no COCO instances document", do='give one with "images" and "annotations"')
+        raise InvalidSetting("this is not a COCO instances document", do='give one with "images" and "annotations"')
     assert isinstance(document, Mapping)
     return document
 
@@ -129,7 +129,7 @@ def _index_by_id(entries: object, what: str, key: str) -> dict[_Id, Mapping[str,
             raise InvalidSetting("an image or category of the document has no id or no name", do="give COCO JSON")
         id = as_id(entry["id"])
         if id is None:
-            raise InvalidSetting(f"an {what} has the id {escaped(entry['id'])}", do="give a whole number or a text")
+            raise InvalidSetting(f"the {what} id {escaped(entry['id'])} is invalid", do="give a whole number or a text")
         if found.setdefault(id, entry) != entry:
             several = {"image": "images", "category": "categories"}[what]
             raise InvalidSetting(f"two {several} have the id {escaped(id)}", do="give each an id of its own")
@@ -165,4 +165,4 @@ def _check_size(item: Mapping[str, Any], name: str, size_wh: tuple[int, int]) ->
         if stated is not None and number is None:
             raise InvalidSetting(f"the image {name!r} has the {key} {escaped(stated)}", do="give a whole number, or leave it out")
         if number not in (None, real):
-            raise InvalidSetting(f"the image {name!r} is not of the size that the document says", do="give the right image")
+            raise InvalidSetting(f"the image {name!r} does not have the size in the document", do="give the right image")

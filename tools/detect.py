@@ -81,7 +81,7 @@ class Detection:
         # A detector without labels reports nothing about single phrases, and everything that was found is a "thing".
         reported = {*labels, *self.unknown, *(filter(_is_generic, self.phrases) if self.regions else ())}
         missing = [phrase for phrase in self.phrases if phrase not in reported and None not in labels]
-        others = [f"the other names: {', '.join(self.others[:_MAX_LISTED])}"] if self.others else []
+        others = [f"the other labels: {', '.join(self.others[:_MAX_LISTED])}"] if self.others else []
         return "; ".join([*parts, *map(self._missing, missing), *self.notes, *others])
 
     def _repr_html_(self) -> str:
@@ -192,7 +192,9 @@ class _Draft:
 def _by_phrases(image: WorkspaceImage, found: Candidates, phrases: tuple[str, ...], threshold: float, overlap: float) -> _Draft:
     boxes, scores = np.asarray(found.boxes, np.float64), np.asarray(found.scores, np.float64)
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-        raise ModelOutputInvalid(f"the detector gave numbers that are not finite in {image.name}", do="use other weights or fp32")
+        raise ModelOutputInvalid(
+            f"the detector returned numbers that are not finite in {image.name}", do="use other weights or fp32"
+        )
     best = scores.max(0, initial=0.0)
     boxes = boxes.clip(0, np.tile(image.size_wh, 2))
     labels, top = scores.argmax(1), scores.max(1, initial=0.0)
@@ -201,7 +203,7 @@ def _by_phrases(image: WorkspaceImage, found: Candidates, phrases: tuple[str, ..
     kept = batched_nms(torch.from_numpy(boxes), torch.from_numpy(top), torch.from_numpy(labels), overlap).tolist()
     regions = [Region("region1", Box(*boxes[i].tolist()), phrases[labels[i]], float(top[i])) for i in kept]
     unknown = [phrase for phrase in found.unknown if not _CONJUNCTION.search(phrase)]
-    notes = (*found.notes, *(f"the detector never learned a word of {phrase!r}" for phrase in unknown))
+    notes = (*found.notes, *(f"the detector does not know a word of {phrase!r}" for phrase in unknown))
     scored = dict(zip(phrases, map(float, best), strict=True))
     return _Draft(regions, threshold, scored, notes, found.unknown, in_domain=found.in_domain)
 
@@ -237,7 +239,7 @@ def _by_function(
     if others:
         names = tuple(dict.fromkeys(others))
         # Notes become doubts of an agent's answer. Labels are untrusted text and must not.
-        notes.append(f"{len(others)} more {'was' if len(others) == 1 else 'were'} found under other names than asked for")
+        notes.append(f"{len(others)} more {'was' if len(others) == 1 else 'were'} found with other labels than requested")
         return _Draft(kept, level, best, tuple(notes), others=names)
     return _Draft(kept, level, best, tuple(notes))
 
@@ -261,7 +263,7 @@ def _joint_phrase_notes(phrases: Iterable[str]) -> Iterator[str]:
     for phrase in sorted(phrases):
         if _CONJUNCTION.search(phrase):
             separated = " . ".join(filter(None, _CONJUNCTION.split(phrase)))
-            yield f'"{phrase}" is looked for as one thing: to look for several, part them with full stops, "{separated}"'
+            yield f'"{phrase}" is searched for as one thing; to search for several, separate them with full stops: "{separated}"'
 
 
 def _described(region: Region) -> str:

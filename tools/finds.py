@@ -32,7 +32,7 @@ def call_detector(function: Callable[..., Any], picture: Image.Image, phrases: S
     with failures_of("the detector"):
         given = _call(function, picture, list(phrases))
     if given is None:
-        raise ModelOutputInvalid("the detector returned None", do="return a list of boxes, empty where nothing is found")
+        raise ModelOutputInvalid("the detector returned None", do="return a list of boxes, empty if nothing is found")
     return given
 
 

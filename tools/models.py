@@ -179,7 +179,7 @@ def failures_of(what: str) -> Iterator[None]:
     except RoiAgentError:
         raise
     except Exception as error:
-        raise ModelFailed(f"{what} failed: {cause(error)}", do="see that it works by itself, or use another one") from error
+        raise ModelFailed(f"{what} failed: {cause(error)}", do="check that it works on its own, or use another one") from error
 
 
 def weight_bytes(model: Any) -> int:

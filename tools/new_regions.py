@@ -26,7 +26,7 @@ def parse_new_regions(
 def check_unnamed(items: Iterable[object]) -> None:
     """Check that new regions bring no names.  Error: InvalidSetting."""
     if any(isinstance(item, Mapping) and item.get("name") for item in items):
-        raise InvalidSetting("a new region comes with a name", do="leave the name out: the workspace gives it")
+        raise InvalidSetting("a new region has a name", do="leave the name out: the workspace assigns it")
 
 
 def earlier_find(region: Region, known: Iterable[Region], iou: float) -> Region | None:

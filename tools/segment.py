@@ -179,11 +179,11 @@ def _prompts(regions: Sequence[Region], points: tuple[tuple[float, float, bool],
         raise InvalidSetting(f"{len(regions)} boxes", do=f"give at most {MAX_PROMPTS} at once")
     if not points and mask is None:
         if not regions:
-            raise InvalidSetting("nothing is pointed at", do="give points, boxes, regions or a mask")
+            raise InvalidSetting("there is no prompt", do="give points, boxes, regions or a mask")
         return [Prompt(box=region.box) for region in regions]
     if len(regions) > 1:
         problem = f"{len(regions)} boxes together with points or a mask"
-        raise InvalidSetting(problem, do="points and a mask point at one thing: give one box at most")
+        raise InvalidSetting(problem, do="points and a mask describe one thing: give at most one box")
     return [Prompt(points, regions[0].box if regions else None, mask)]
 
 
@@ -231,7 +231,9 @@ def _item(found: ScoredMask, origin: Region | None, prompt: str) -> dict[str, An
 
 def _usable(found: ScoredMask, image: WorkspaceImage) -> bool:
     if not math.isfinite(found.score) or not math.isfinite(found.stability):
-        raise ModelOutputInvalid(f"the segmenter gave a score that is not finite in {image.name}", do="use other weights or fp32")
+        raise ModelOutputInvalid(
+            f"the segmenter returned a score that is not finite in {image.name}", do="use other weights or fp32"
+        )
     return found.mask is not None
 
 

@@ -30,7 +30,7 @@ SCHEMA_VERSION = 1
 WAIT_S = 300.0  # maximum wait for another program
 _INDEX, _IMAGES, _LOCK = "workspace.json", "images", ".lock"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_HINT = "give a folder that roi-agent wrote, or a new one"
+_HINT = "give a folder written by roi-agent, or a new one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def locked(folder: str | Path, *, wait_s: float = WAIT_S) -> Iterator[None]:
     path = Path(folder)
     try:
         if path.is_dir() and any(path.iterdir()) and not exists(path) and not (path / _LOCK).exists():
-            raise WorkspaceUnreadable(f"{path.name!r} holds other files and no workspace", do=_HINT)
+            raise WorkspaceUnreadable(f"{path.name!r} contains other files and no workspace", do=_HINT)
         path.mkdir(parents=True, exist_ok=True)
         file = (path / _LOCK).open("ab")
     except OSError as error:
@@ -150,7 +150,7 @@ def _read_index(path: Path) -> dict[str, Any]:
         raise WorkspaceUnreadable(f"{_INDEX} in {path.name!r} cannot be read", do=_HINT) from None
     version = index.get("schema_version") if isinstance(index, dict) else None
     if version != SCHEMA_VERSION:
-        problem = f"the workspace {path.name!r} has the schema version {version!r}, and this program reads {SCHEMA_VERSION}"
+        problem = f"the workspace {path.name!r} has the schema version {version!r}, but this program reads {SCHEMA_VERSION}"
         raise WorkspaceUnreadable(problem, do="update roi-agent" if isinstance(version, int) else _HINT)
     assert isinstance(index, dict)
     return index
@@ -168,7 +168,7 @@ def _read_image(path: Path, item: Mapping[str, Any], known: Mapping[str, Workspa
         whole, box, pixels = None, None, load_image(path / _IMAGES / f"{digest}.png", max_pixels=MOST_PIXELS).pixels
     loaded = LoadedImage(pixels, str(item["source"]), notes, whole)
     if loaded.digest() != digest:
-        raise WorkspaceUnreadable(f"the pixels of {item['name']} are not those that were saved")
+        raise WorkspaceUnreadable(f"the pixels of {item['name']} have changed since they were saved")
     return WorkspaceImage(item["name"], loaded, item.get("parent"), box, item.get("region"))
 
 
@@ -187,7 +187,7 @@ def _check_continues(path: Path, index: Mapping[str, Any]) -> None:
     for kind in ("images", "regions"):
         kept = saved.get(kind, [])
         if index[kind][: len(kept)] != kept:
-            problem = f"the folder {path.name!r} holds {kind} that this workspace does not have"
+            problem = f"the folder {path.name!r} contains {kind} that this workspace does not have"
             raise WorkspaceConflict(problem, do="load it first, or save to another folder")
 
 

@@ -274,7 +274,9 @@ class Workspace:
     def _keep_image(self, image: WorkspaceImage) -> WorkspaceImage:
         limit, total_bytes = self._max_image_bytes, self.image_bytes + image.image.nbytes
         if limit is not None and total_bytes > limit:
-            problem = f"with this image, those of the workspace take {total_bytes} bytes in memory, over the limit of {limit}"
+            problem = (
+                f"with this image, the images of the workspace take {total_bytes} bytes of memory, over the limit of {limit}"
+            )
             raise ImageTooLarge(problem, do="open it in another workspace, or make it smaller")
         self._images[image.name] = image
         return image

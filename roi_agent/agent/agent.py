@@ -192,7 +192,7 @@ class Agent:
             interrupts = graph.get_state(settings).interrupts
             calls = [call for interrupt in interrupts for call in pending_approvals(interrupt.value)]
             if not calls:
-                raise UnknownThread(f"nothing waits in the thread {escaped(thread)}", do="run a task first")
+                raise UnknownThread(f"no run is waiting in the thread {escaped(thread)}", do="run a task first")
             if len(decisions) != len(calls):
                 raise InvalidSetting(f"{len(decisions)} decisions for {len(calls)} calls", do="give one for each")
             job = _Job(conversation, graph, settings, run, last_task(graph, settings), answer_as)

@@ -67,9 +67,9 @@ def check_evidence(said: str, run: Run, toolbox: Toolbox, *, verify: bool = True
     known = {region.name: region for region in workspace.regions()}
     named = tuple(dict.fromkeys(_HANDLE.findall(said)))
     regions = tuple(known[name] for name in named if name in known)
-    doubts = [f"the answer names {name}, which no tool gave" for name in named if name not in known]
+    doubts = [f"the answer names {name}, which no tool returned" for name in named if name not in known]
     if not any(ability.looks for _, ability in _successful_steps(run.steps)) and not regions:
-        doubts.append("nothing in the image was looked at")
+        doubts.append("no tool looked at the image")
     if verify:
         doubts += _unconfirmed_finds(regions, run, toolbox)
     statements = list(_statements(run.steps))
@@ -146,7 +146,7 @@ def _geometry_conflicts(statements: Sequence[_Statement], known: Mapping[str, Re
             continue
         first, second = known[match[1]], known[match[3]]
         if first.image == second.image and RELATIONS[match[2]](relate(first, second)) != each.text.startswith("yes"):
-            yield f'the region model said "{each.text}" to "{each.question}", and the boxes say otherwise'
+            yield f'the region model said "{each.text}" to "{each.question}", but the boxes contradict it'
 
 
 def _unconfirmed_finds(regions: Sequence[Region], run: Run, toolbox: Toolbox) -> Iterator[str]:

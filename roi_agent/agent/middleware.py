@@ -107,7 +107,7 @@ class Supervision(AgentMiddleware[AgentState[Any], Run]):
             return None
         run.nudges += 1
         if run.nudges > _MAX_NUDGES:
-            run.stop("the planner gave neither an answer nor a call")
+            run.stop("the planner returned neither an answer nor a call")
             return {"jump_to": "end"}
         nudge = HumanMessage(self._texts["empty"])
         return {"messages": [RemoveMessage(id=str(message.id)), nudge], "jump_to": "model"}

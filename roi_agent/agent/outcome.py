@@ -62,11 +62,11 @@ def conclude(
     evidence = check_evidence(said, run, conversation.toolbox, verify=verify and status == "answered")
     doubts = [*([planner_doubt] if planner_doubt else []), *(evidence.doubts if status == "answered" else ())]
     if status == "answered" and ending.answer_as is not None and ending.data is None:
-        doubts.append(f"it is not in the form of {ending.answer_as.__name__}")
+        doubts.append(f"it is not an instance of {ending.answer_as.__name__}")
         status = "partial"
     answer = f"{said}{NOT_SURE}{'; '.join(doubts)}" if doubts else said
     if status == "partial" and not said:
-        why = run.stop_reason or "no answer came"
+        why = run.stop_reason or "there is no answer"
         answer = load_blocks("agent")["partial"].format(why=why, found=_findings_so_far(run))
     conversation.save()
     usage = run.usage
@@ -101,9 +101,9 @@ def failure_reason(error: Exception, run: Run) -> str:
     if isinstance(error, TimeoutError) and not run.seconds_left:
         return f"the planner did not answer within the budget of {run.budget.seconds:g} seconds"
     if isinstance(error, GraphRecursionError):
-        return "the run took more steps than it may"
+        return "the run exceeded its maximum number of steps"
     if isinstance(error, StructuredOutputError):
-        return "the planner did not give the answer in the form that was asked for"
+        return "the planner did not return the requested structured answer"
     return planner_error(error, run.planner).problem
 
 
@@ -117,5 +117,5 @@ def _findings_so_far(run: Run) -> str:
     """Summarize the last tool replies."""
     replies = [step.text for step in run.steps if step.kind == "tool" and not step.error]
     if not replies:
-        return "Nothing was found out so far."
-    return "Found out so far: " + " | ".join(dict.fromkeys(" ".join(text.split())[:200] for text in replies[-3:]))
+        return "Nothing was found so far."
+    return "Found so far: " + " | ".join(dict.fromkeys(" ".join(text.split())[:200] for text in replies[-3:]))

@@ -27,7 +27,7 @@ def load_planner(
     """
     if isinstance(planner, BaseChatModel):
         if base_url or api_key:
-            raise InvalidSetting("the planner is a chat model of its own", do="give base_url and api_key to it")
+            raise InvalidSetting("the planner is already a chat model", do="set base_url and api_key there")
         return planner
     if not isinstance(planner, str):
         raise InvalidSetting(f"the planner is {escaped(planner)}", do='give "offline", "openai:MODEL" or a LangChain chat model')
@@ -89,6 +89,6 @@ def planner_error(error: Exception, planner: str) -> PlannerFailed:
     status = getattr(error, "status_code", None)
     message = _SECRETS.sub("***", " ".join(str(error).split()))[:300] or type(error).__name__
     advice = {401: "check the key", 403: "check the key", 404: "check the model's name and the address"}
-    advice |= {429: "wait, or ask the provider for more", 400: "the server does not take such requests: try another model"}
+    advice |= {429: "wait, or ask the provider for more", 400: "the server rejects these requests: try another model"}
     do = advice.get(status, "try again, or another planner") if isinstance(status, int) else "check the address, or try again"
     return PlannerFailed(f"the planner {planner} failed: {message}", do=do)

@@ -62,7 +62,7 @@ class Threads:
         """
         name = uuid4().hex[:12] if thread is None else thread
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise InvalidSetting(f"the thread {escaped(name)} has no usable name", do="use up to 64 letters, digits and . _ -")
+            raise InvalidSetting(f"the thread {escaped(name)} has an invalid name", do="use up to 64 letters, digits and . _ -")
         with self._lock:
             conversation = self._open.pop(name, None) or self._load(name)
             self._open[name] = conversation
@@ -87,6 +87,6 @@ class Threads:
             saver = SqliteSaver(connection)
             saver.setup()
         except (OSError, sqlite3.Error) as error:
-            problem = f"the folder {self._folder.name!r} cannot hold conversations: {error}"
+            problem = f"the folder {self._folder.name!r} cannot store conversations: {error}"
             raise WorkspaceUnreadable(problem, do="give a folder that can be written") from None
         return saver

@@ -130,9 +130,9 @@ class _RemoteStream(AnswerStream):
         for _ in self:
             pass
         if self._cancelled:
-            raise Cancelled("the question was taken back")
+            raise Cancelled("the question was cancelled")
         if not self._end or self._usage is None:
-            raise ServerUnreachable(f"the answer of {self._address} broke off", do="ask again")
+            raise ServerUnreachable(f"the answer of {self._address} was interrupted", do="ask again")
         roi = self._end["roi"]
         content = (self._end["logprobs"] or {}).get("content") or []
         likeliest = [tuple((one["token"], one["logprob"]) for one in each["top_logprobs"]) for each in content]

@@ -31,9 +31,9 @@ _PROGRESS_INTERVAL_S = 1.0  # between two progress notifications of a tool
 _RESULT_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
-        "text": {"type": "string", "description": "What the tool says, naming handles."},
+        "text": {"type": "string", "description": "The reply of the tool, which names handles."},
         "regions": {"type": "array", "items": {"type": "object"}, "description": "name, box (pixel xyxy), label, score, ..."},
-        "data": {"type": "object", "description": "The result in full."},
+        "data": {"type": "object", "description": "The full result."},
     },
     "required": ["text", "regions", "data"],
 }
@@ -128,7 +128,7 @@ async def _run_queued(lanes: Lanes, workspaces: Workspaces, name: str, arguments
     ability, stop = ABILITIES.get(name), Cancellation(lanes.timeout_s)
     try:
         if ability is None or ability.finds is None:
-            return await run_in_thread(lambda: _call_tool(workspaces, name, arguments, stop), stop, f"{escaped(name)} was at work")
+            return await run_in_thread(lambda: _call_tool(workspaces, name, arguments, stop), stop, f"{escaped(name)} was running")
         return await lanes.run(Job(ability.finds, lambda stop: _call_tool(workspaces, name, arguments, stop)))
     except RoiAgentError as error:
         return ToolReply(str(error), error=error.code)
@@ -137,10 +137,10 @@ async def _run_queued(lanes: Lanes, workspaces: Workspaces, name: str, arguments
 def _call_tool(workspaces: Workspaces, name: str, arguments: dict[str, Any], stop: Cancellation) -> ToolReply:
     """Call a tool; errors become replies that a model can act on."""
     try:
-        stop.check("waiting for its turn")
+        stop.check("waiting in the queue")
         workspace = arguments.pop("workspace", None) if workspaces.only is None else None
         if workspace is not None and not isinstance(workspace, str):
-            raise InvalidSetting("the workspace is no text", do="name the one that open_image gave")
+            raise InvalidSetting("the workspace is not a string", do="use the name that open_image returned")
         if name == _OPEN_IMAGE:
             reply = _open_image(workspaces, workspace, arguments)
         else:
@@ -155,7 +155,7 @@ def _call_tool(workspaces: Workspaces, name: str, arguments: dict[str, Any], sto
 def _open_image(workspaces: Workspaces, workspace: str | None, arguments: dict[str, Any]) -> ToolReply:
     source = arguments.pop("image", None)
     if not isinstance(source, str) or not source or arguments:
-        raise InvalidSetting("open_image takes one image, as text", do=f"give {_source_text(workspaces)}")
+        raise InvalidSetting("open_image takes one image, as a string", do=f"give {_source_text(workspaces)}")
     fresh = workspaces.only is None and workspace is None
     known = None if fresh else workspaces.get(workspace)
     loaded = workspaces.load(source)
@@ -181,15 +181,15 @@ async def _with_progress(context: _Context, name: str, work: Coroutine[Any, Any,
     working, disconnected = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(context))
     seconds = 0.0
     try:
-        await context.session.report_progress(seconds, None, f"{name} has begun")
+        await context.session.report_progress(seconds, None, f"{name} has started")
         while not working.done():
             await asyncio.wait([working, disconnected], timeout=_PROGRESS_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED)
             if disconnected.done():
-                error = Cancelled("the client went away")
+                error = Cancelled("the client disconnected")
                 return ToolReply(str(error), error=error.code)
             if not working.done():
                 seconds += _PROGRESS_INTERVAL_S
-                await context.session.report_progress(seconds, None, f"{name} is at work for {seconds:.0f} s")
+                await context.session.report_progress(seconds, None, f"{name} has been running for {seconds:.0f} s")
         await context.session.report_progress(seconds + _PROGRESS_INTERVAL_S, seconds + _PROGRESS_INTERVAL_S, f"{name} is done")
         return working.result()
     finally:

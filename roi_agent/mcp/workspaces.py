@@ -74,8 +74,8 @@ class Workspaces:
         with self._lock:
             if name is None or name not in self._toolboxes or self._clock() - self._toolboxes[name][1] > IDLE_TIMEOUT_S:
                 raise InvalidSetting(
-                    "no workspace is named" if name is None else "there is no such workspace, or it was forgotten",
-                    do="open an image with open_image, and name the workspace that it gives",
+                    "no workspace is named" if name is None else "the workspace does not exist or has expired",
+                    do="open an image with open_image, and use the workspace that it returns",
                 )
             toolbox = self._toolboxes[name][0]
             self._toolboxes[name] = (toolbox, self._clock())
@@ -118,5 +118,5 @@ class Workspaces:
         except (OSError, ValueError):
             raise ImageUnreadable("the path cannot be read", do=_HINT) from None
         if self.folders is not None and not any(resolved.is_relative_to(folder) for folder in self.folders):
-            raise ImageUnreadable("the file lies in no folder that this server may read", do="give a data: URL")
+            raise ImageUnreadable("the file is not in a folder that this server may read", do="give a data: URL")
         return path

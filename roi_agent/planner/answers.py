@@ -273,5 +273,5 @@ def _relate(query: Relate, finder: Finder) -> Steps[Statement]:
 def _verbatim(query: Verbatim, finder: Finder) -> Steps[Statement]:
     if "ask_about_regions" not in finder.tools:
         raise Stopped("I cannot ask about regions without the tool ask_about_regions and a region model")
-    reply = yield from call("ask_about_regions", "A question for the region model as it is.", question=query.question)
+    reply = yield from call("ask_about_regions", "Pass the question to the region model.", question=query.question)
     return Statement(reply.data["text"], handles_in(query.question), reply.data["text"])

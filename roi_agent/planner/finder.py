@@ -84,7 +84,7 @@ class Finder(Inspector):
         if noun.handles or noun.pronoun:
             named = noun.handles or self.mentioned
             if not named:
-                raise Stopped(f'I do not know what "{noun.words}" means: nothing was spoken of before')
+                raise Stopped(f'I do not know what "{noun.words}" means: nothing was mentioned before')
             yield from self._learn_regions(named)
             return [self._things[handle] for handle in named]
         phrases = _phrases(noun)

@@ -48,7 +48,7 @@ def call(tool: str, why: str = "", **arguments: Any) -> Steps[Reply]:
 def checked(tool: str, reply: Reply) -> Reply:
     """Return the reply if it is not a failure.  Raises Stopped."""
     if reply.failed:
-        raise Stopped(f"I cannot go on: {tool} failed with: {' '.join(reply.text.split())}")
+        raise Stopped(f"I cannot continue: {tool} failed with: {' '.join(reply.text.split())}")
     return reply
 
 

@@ -30,7 +30,7 @@ class JsonRoute(APIRoute):
 
         async def read(request: Request) -> Response:
             if not is_json(request):
-                raise RequestInvalid("the body is not declared to be JSON", do="send it with Content-Type: application/json")
+                raise RequestInvalid("the body is not declared as JSON", do="send it with Content-Type: application/json")
             parsed = _ParsedRequest(request.scope, request.receive)
             parsed.value = await read_json(kind, await parsed.body())
             return await handler(parsed)

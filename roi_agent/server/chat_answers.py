@@ -50,7 +50,7 @@ def _finish(reason: object) -> tuple[FinishReason, tuple[str, ...]]:
     known = next((each for each in get_args(FinishReason) if each == reason), None)
     if known is not None or not reason:
         return known or "stop", ()
-    return "stop", (f"the model ended for the reason {escaped(reason)}",)
+    return "stop", (f"the model stopped for the unknown reason {escaped(reason)}",)
 
 
 def _roi(answer: Answer, notes: tuple[str, ...]) -> RoiAnswer:

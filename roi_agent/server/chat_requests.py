@@ -32,12 +32,12 @@ def read_request(body: ChatRequest, state: State) -> ChatQuestion:
     parts = [(message, _parts(message)) for message in body.messages]
     images = {part.image_url.url: part for _, each in parts for part in each if isinstance(part, ImagePart)}
     if len(images) != 1:
-        problem = f"the messages hold {len(images)} different images" if images else "the messages hold no image"
+        problem = f"the messages contain {len(images)} different images" if images else "the messages contain no image"
         raise InvalidSetting(problem, do="give one image_url, the same in all turns")
     ((url, part),) = images.items()
     image = state.images.get(url)
     if part.roi is not None and body.roi is not None:
-        raise InvalidSetting("roi stands at the image and at the top of the request", do="give it once")
+        raise InvalidSetting("roi is given both at the image and at the top level", do="give it once")
     roi = body.roi or part.roi
     regions = parse_regions(wire_regions(roi.regions) if roi else [], size_wh=image.size_wh)
     turns, about, notes = read_turns(_turns(parts), regions, image.size_wh)
@@ -48,11 +48,11 @@ def _ignored_notes(body: ChatRequest) -> tuple[str, ...]:
     """Return notes about ignored parts of the request."""
     notes = []
     if any(message.role in ("system", "developer") for message in body.messages):
-        notes.append("the system message was left out: the model was trained without one")
+        notes.append("the system message was ignored: the model was trained without one")
     if any(message.of_tools for message in body.messages):
-        notes.append("tool calls and their results were left out: the model has no tools")
+        notes.append("tool calls and their results were ignored: the model has no tools")
     if body.ignored:
-        notes.append(f"ignored, since they change no answer here: {', '.join(body.ignored)}")
+        notes.append(f"ignored, since they have no effect here: {', '.join(body.ignored)}")
     return tuple(notes)
 
 
@@ -74,7 +74,7 @@ def _turns(parts: Sequence[tuple[Message, list[Part]]]) -> list[Turn]:
             text = f"{merged.pop()[1]}\n{text}"
         merged.append((message.role, text))
     if not merged or merged[-1][0] != "user" or merged[0][0] != "user" or conversation[-1][0].role != "user":
-        raise InvalidSetting("the messages do not begin and end with a question of the user", do="end with one, as text")
+        raise InvalidSetting("the messages do not begin and end with a user message", do="end with one, as text")
     pairs = zip(merged[::2], [*merged[1::2], ("", None)], strict=True)
     return [Turn(question, answer) for (_, question), (_, answer) in pairs]
 

@@ -141,8 +141,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = self.loop.call_later(left, self._check_time)
         elif self._reading:
             part = "headers" if self._in_headers else "body"
-            problem = f"the request's {part} did not come within {self._allowed_s:g} seconds"
-            self._refuse(RequestInvalid(problem, do="send it in one go"), 408)
+            problem = f"the request's {part} did not arrive within {self._allowed_s:g} seconds"
+            self._refuse(RequestInvalid(problem, do="send it without pauses"), 408)
         else:
             self.transport.close()
 
@@ -177,4 +177,4 @@ def as_bytes(response: Response) -> bytes:
 
 
 def _headers_too_large() -> RequestTooLarge:
-    return RequestTooLarge(f"the headers have more than {MAX_HEAD_BYTES} bytes", do="send less beside the body")
+    return RequestTooLarge(f"the headers have more than {MAX_HEAD_BYTES} bytes", do="send shorter headers")

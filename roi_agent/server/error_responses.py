@@ -63,8 +63,8 @@ def checked_model_output() -> Iterator[None]:
         yield
     except ValidationError as error:
         fault = error.errors()[0]
-        problem = f"the model's answer cannot be sent: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-        raise ModelOutputInvalid(problem, do="look at what the model returns") from None
+        problem = f"the model's answer cannot be serialized: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        raise ModelOutputInvalid(problem, do="check what the model returns") from None
 
 
 def install(app: FastAPI) -> None:
@@ -109,16 +109,16 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _client_disconnected(request: Request, error: Exception) -> JSONResponse:
     """Return a response for the log only."""
-    return error_response(Cancelled("the client went away"))
+    return error_response(Cancelled("the client disconnected"))
 
 
 async def _internal_error(request: Request, error: Exception) -> JSONResponse:
     _log.error("a fault of the server", exc_info=error)
     fault = WireError(
-        message="the server failed at this request",
+        message="the server failed to process this request",
         type="server_error",
         code="internal_error",
-        problem="the server failed at this request",
+        problem="the server failed to process this request",
         do="report it with the request's id",
     )
     return JSONResponse(ErrorResponse(error=fault).model_dump(), 500)

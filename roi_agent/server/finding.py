@@ -116,14 +116,14 @@ async def detect_candidates(body: CandidatesRequest, request: Request) -> WireCa
     """Every candidate box of the detector, with its score for each phrase."""
     state, phrases = state_of(request), parse_phrases(body.phrases)
     if list(phrases) != body.phrases:
-        raise InvalidSetting("the phrases are not in lower case, or not each once", do=f"send {escaped(list(phrases))}")
+        raise InvalidSetting("the phrases are not in lower case, or contain duplicates", do=f"send {escaped(list(phrases))}")
     image = await state.images.aget(body.image)
 
     def work(stop: Cancellation) -> WireCandidates:
         with state.models.use("detect") as model, failures_of("the detector"):
             (found,) = candidates_of(_phrase_detector(model), [image.pixels], phrases, stop)
         if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
-            raise ModelOutputInvalid("the detector gave numbers that are not finite", do="use other weights or fp32")
+            raise ModelOutputInvalid("the detector returned numbers that are not finite", do="use other weights or fp32")
         return WireCandidates.of(replace(found, notes=(*image.notes, *found.notes)))
 
     return await _run_in_lane(request, "detect", work, body.timeout_s)
@@ -156,7 +156,7 @@ async def segment_masks(body: MasksRequest, request: Request) -> MasksResponse:
             notes = [*image.notes, *segmenter.notes(image)]
         scored = [mask for masks in found for mask in masks]
         if not all(math.isfinite(mask.score) and math.isfinite(mask.stability) for mask in scored):
-            raise ModelOutputInvalid("the segmenter gave a score that is not finite", do="use other weights or fp32")
+            raise ModelOutputInvalid("the segmenter returned a score that is not finite", do="use other weights or fp32")
         return MasksResponse(masks=[[WireScoredMask.of(mask) for mask in masks] for masks in found], notes=notes)
 
     return await _run_in_lane(request, "segment", work, body.timeout_s)
@@ -165,7 +165,7 @@ async def segment_masks(body: MasksRequest, request: Request) -> MasksResponse:
 def _phrase_detector(model: object) -> PhraseDetector:
     detector = as_detector(model)
     if not isinstance(detector, PhraseDetector):
-        raise InvalidSetting("the server's detector is a function that gives no candidates", do="use /v1/detect")
+        raise InvalidSetting("the server's detector is a function without candidates", do="use /v1/detect")
     return detector
 
 
@@ -174,10 +174,10 @@ def _prompt(wire: WirePrompt, image: LoadedImage) -> Prompt:
     width, height = image.size_wh
     for x, y, inside in wire.points:
         if not (0 <= x <= width and 0 <= y <= height and inside in (0, 1)):
-            problem = f"the point {escaped([x, y, inside])} cannot be"
+            problem = f"the point {escaped([x, y, inside])} is invalid"
             raise PointInvalid(problem, do=f"give x, y within {width} x {height} pixels, and 1 inside or 0 outside")
     if not wire.points and wire.box is None and wire.mask is None:
-        raise InvalidSetting("a prompt points at nothing", do="give points, a box or a mask")
+        raise InvalidSetting("a prompt is empty", do="give points, a box or a mask")
     boxes = parse_regions([{"box": wire.box}] if wire.box else [], size_wh=image.size_wh)
     masks = parse_regions([{"mask": wire.mask.model_dump()}] if wire.mask else [], size_wh=image.size_wh)
     points = tuple((x, y, inside == 1) for x, y, inside in wire.points)

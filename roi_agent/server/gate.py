@@ -88,7 +88,7 @@ class Gate:
         headers = Headers(scope=scope)
         refusal = self._refusal(scope["path"], headers)
         if refusal is None and headers.get("sec-fetch-site") == "cross-site" and scope["method"] not in ("GET", "HEAD"):
-            refusal = RequestInvalid("a page of another site sends this", do="use the page itself")
+            refusal = RequestInvalid("a page of another site sent this", do="use the page itself")
         if refusal is None:
             await self._app(scope, self._limit_body(receive), send_unbuffered)
             return

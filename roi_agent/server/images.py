@@ -67,7 +67,7 @@ class ImageStore:
         if isinstance(source, str) and is_address(source):
             source = self._web.fetch(source)
         if isinstance(source, str) and source[:5].lower() != "data:":
-            raise ImageUnreadable("an image is neither an uploaded one nor a data: URL", do="upload it to /v1/images first")
+            raise ImageUnreadable("an image is neither uploaded nor a data: URL", do="upload it to /v1/images first")
         known = hashlib.sha256(source.encode() if isinstance(source, str) else source).digest()
         with self._lock:
             handle = self._by_source.get(known)
@@ -93,7 +93,7 @@ class ImageStore:
         with self._lock:
             image = self._lookup(name.removeprefix(IMAGE_PREFIX))
         if image is None:
-            raise UnknownImage("the image was never uploaded, or was forgotten", do="upload it to /v1/images again")
+            raise UnknownImage("the image was never uploaded or has expired", do="upload it to /v1/images again")
         return image
 
     def _lookup(self, handle: str) -> LoadedImage | None:

@@ -21,9 +21,7 @@ class Load:
     """
 
     def __init__(self, settings: ServerSettings, metrics: Metrics, engine: Engine | None) -> None:
-        self.answer = error_responses.error_response(
-            QueueFull("the server has all the questions that it can answer soon", do="try again")
-        )
+        self.answer = error_responses.error_response(QueueFull("the server is overloaded", do="try again"))
         self.in_progress = 0
         self.settings, self._metrics, self._engine = settings, metrics, engine
         self._shedding, self._unlogged, self._last_logged = False, 0, -1.0

@@ -19,16 +19,16 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.requests = Counter("roi_requests", "Requests by route and status.", ["route", "status"], registry=self.registry)
         self.seconds = Histogram(
-            "roi_request_seconds", "From request to answer.", ["route"], buckets=_SECONDS, registry=self.registry
+            "roi_request_seconds", "Time from request to response.", ["route"], buckets=_SECONDS, registry=self.registry
         )
-        self.in_progress = Gauge("roi_requests_in_progress", "Requests being answered.", registry=self.registry)
+        self.in_progress = Gauge("roi_requests_in_progress", "Requests in progress.", registry=self.registry)
         self.turned_away = Counter(
-            "roi_requests_turned_away", "Requests that were answered with a 429 before they were read.", registry=self.registry
+            "roi_requests_turned_away", "Requests that were rejected with a 429 before they were read.", registry=self.registry
         )
         self._first_token = Histogram(
-            "roi_first_token_seconds", "From question to first token.", ["image"], buckets=_SECONDS, registry=self.registry
+            "roi_first_token_seconds", "Time from question to first token.", ["image"], buckets=_SECONDS, registry=self.registry
         )
-        self._tokens = Counter("roi_tokens", "Tokens read, kept from before, and written.", ["kind"], registry=self.registry)
+        self._tokens = Counter("roi_tokens", "Tokens read, cached and generated.", ["kind"], registry=self.registry)
         if engine is not None:
             self.registry.register(_EngineCollector(engine))
 

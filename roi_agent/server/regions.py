@@ -66,7 +66,7 @@ async def _file(request: Request) -> bytes:
         for _, value in form.multi_items():
             if isinstance(value, UploadFile):
                 return await value.read()
-    raise ImageUnreadable("the form holds no file", do="send one, as curl does with -F file=@FILE")
+    raise ImageUnreadable("the form contains no file", do="send one, as curl does with -F file=@FILE")
 
 
 @router.get("/v1/images/{handle}")

@@ -18,7 +18,7 @@ async def until_disconnect(request: Request, work: Coroutine[Any, Any, _T]) -> _
         await asyncio.wait((working, disconnected), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        raise Cancelled("the client went away")
+        raise Cancelled("the client disconnected")
     finally:
         working.cancel()
         disconnected.cancel()

@@ -114,19 +114,19 @@ class Trace:
         try:
             plain = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            problem = error.strerror if isinstance(error, OSError) else "it is no JSON"
+            problem = error.strerror if isinstance(error, OSError) else "it is not JSON"
             raise TraceUnreadable(
-                f"{str(path)!r} cannot be read: {problem}", do="give a folder that roi-agent run wrote"
+                f"{str(path)!r} cannot be read: {problem}", do="give a folder written by roi-agent run"
             ) from None
         version = plain.get("schema_version") if isinstance(plain, dict) else None
         if version != SCHEMA_VERSION:
-            problem = f"{str(path)!r} is of version {version!r}, and version {SCHEMA_VERSION} is read here"
+            problem = f"{str(path)!r} has version {version!r}, but only version {SCHEMA_VERSION} is supported"
             raise TraceUnreadable(problem, do="give a trace of this version of roi-agent")
         workspace = Workspace.load(file.parent / _WORKSPACE)
         try:
             return cls._of(plain, workspace)
         except (KeyError, TypeError, ValueError) as error:
-            raise TraceUnreadable(f"{str(path)!r} is damaged: {error}", do="give a folder that roi-agent run wrote") from None
+            raise TraceUnreadable(f"{str(path)!r} is damaged: {error}", do="give a folder written by roi-agent run") from None
 
     @classmethod
     def _of(cls, plain: Mapping[str, Any], workspace: Workspace) -> "Trace":

@@ -61,7 +61,7 @@ class Wire(BaseModel):
 def check_values(content: bytes, most: int = MAX_VALUES) -> None:
     """Check the number of values of JSON before it is parsed.  Error: RequestTooLarge."""
     if content.count(b",") + content.count(b":") > most:
-        raise RequestTooLarge(f"the body holds more than {most} values", do="send less in one request")
+        raise RequestTooLarge(f"the body contains more than {most} values", do="send less in one request")
 
 
 def text_or_list(given: Any) -> str:

@@ -168,7 +168,7 @@ def test_a_generic_question_counts_what_a_detector_finds_under_its_own_names(nan
 
 def test_what_was_found_under_another_name_is_a_doubt(nano: RegionModel) -> None:
     result = build_agent(region_model=nano, detector=cats).run(PHOTO, "How many dogs are there?")
-    assert result.said == "none" and "1 more was found under other names than asked for" in result.doubts
+    assert result.said == "none" and "1 more was found with other labels than requested" in result.doubts
 
 
 # What breaks

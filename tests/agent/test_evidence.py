@@ -58,11 +58,11 @@ def test_an_answer_with_evidence_is_not_doubted(toolbox: Toolbox) -> None:
 
 
 def test_an_answer_without_any_look_is_doubted(toolbox: Toolbox) -> None:
-    assert doubts(toolbox, "42") == ("nothing in the image was looked at",)
+    assert doubts(toolbox, "42") == ("no tool looked at the image",)
 
 
 def test_a_region_that_is_not_there_is_named(toolbox: Toolbox) -> None:
-    assert "the answer names region7, which no tool gave" in doubts(toolbox, "red (region7)")
+    assert "the answer names region7, which no tool returned" in doubts(toolbox, "red (region7)")
 
 
 def test_a_low_confidence_is_a_doubt_and_the_latest_answer_counts(toolbox: Toolbox) -> None:

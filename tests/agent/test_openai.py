@@ -263,7 +263,7 @@ def test_a_refusal_of_the_server_says_what_to_do(server: ChatServer, models: dic
 def test_what_was_found_outlives_the_planner(server: ChatServer, models: dict[str, Any]) -> None:
     model = server.script(calls(find("umbrella")), then=Reply(status=500, body={}, headers={"retry-after-ms": "5"}))
     result = agent_of(server, models, model).run(SCENE, TASK)
-    assert result.status == "partial" and "Found out so far" in result.answer and "region1" in result.answer
+    assert result.status == "partial" and "Found so far" in result.answer and "region1" in result.answer
     assert len(server.requests(model)) == 4  # the client tried three times
 
 

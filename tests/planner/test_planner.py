@@ -96,7 +96,7 @@ def test_it_and_they_are_what_was_spoken_of(agent: Agent) -> None:
     assert second.said.startswith(f"orange ({first.regions[0].name}) yes (")
     third = agent.run(None, "Find the pink flag. What colour is the other flag?", thread=first.thread)
     assert third.said.startswith("pink flag (region") and ") orange (region" in third.said
-    assert "nothing was spoken of before" in agent.run(SCENE, "What colour is it?").said
+    assert "nothing was mentioned before" in agent.run(SCENE, "What colour is it?").said
 
 
 def test_several_images_are_asked_about_together_and_apart(agent: Agent) -> None:

@@ -163,7 +163,7 @@ async def test_a_lane_takes_so_much_at_once_and_so_much_waiting() -> None:
     lane, go = Lane(at_once=1, waiting=1), threading.Event()
     running = [asyncio.ensure_future(lane.run(lambda: go.wait(30))) for _ in range(2)]
     await asyncio.sleep(0.05)
-    with pytest.raises(QueueFull, match="2 calls wait already"):
+    with pytest.raises(QueueFull, match="2 calls are already waiting"):
         await lane.run(lambda: None)
     go.set()
     assert await asyncio.gather(*running) == [True, True]

@@ -39,7 +39,7 @@ def test_a_saved_trace_is_loaded_as_it_was(trace: Trace, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "text,said",
     [
-        ("{", "it is no JSON"),
+        ("{", "it is not JSON"),
         ("[]", "is of version None"),
         ('{"schema_version": 99}', "is of version 99, and version 1 is read here"),
         ('{"schema_version": 1}', "is damaged: 'steps'"),

@@ -61,7 +61,7 @@ class OrderArguments(Arguments):
 def _order(context: Context, given: OrderArguments) -> ToolReply:
     regions = _regions_of(context.workspace, given)
     if (given.to is None) == (given.order in NEARNESS):
-        raise InvalidSetting(f"the order {given.order!r} and `to` do not fit", do=f"`to` belongs to {' and '.join(NEARNESS)}")
+        raise InvalidSetting(f"the order {given.order!r} and `to` do not match", do=f"`to` belongs to {' and '.join(NEARNESS)}")
     if given.to is None:
         ordered = in_order(regions, given.order)
     else:
