@@ -226,7 +226,7 @@ def test_a_box_a_little_over_the_edge_is_cut_there() -> None:
             InvalidSetting,
             "two categories have .* 3",
         ),
-        (document() | {"images": [{"id": [7], "file_name": "a.png"}]}, InvalidSetting, r"an image has the id \[7\]"),
+        (document() | {"images": [{"id": [7], "file_name": "a.png"}]}, InvalidSetting, r"the image id \[7\] is invalid"),
         (
             document() | {"images": [{"id": 7, "file_name": "a.png", "width": "wide"}]},
             InvalidSetting,
