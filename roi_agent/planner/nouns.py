@@ -174,9 +174,9 @@ def _modifiers(words: Words, so_far: Noun) -> Noun | None:
 
 def _parts(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
     """Yield every parse of the first modifier, with the remaining words."""
-    for form in RELATIVE:
-        if words[: len(form)] == form and len(words) > len(form):
-            yield so_far, words[len(form) :]
+    for phrase in RELATIVE:
+        if words[: len(phrase)] == phrase and len(words) > len(phrase):
+            yield so_far, words[len(phrase) :]
     if words[0] == "not":
         for found, rest in _parts(words[1:], Noun()) if words[1:] else ():
             if len(found.filters) == 1 and found.pick is None:
@@ -241,20 +241,20 @@ def _nearness(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
     if so_far.pick is not None:
         return
     rest = words[1:] if words[0] == "the" else words
-    for forms, order in ((NEAR, "nearest first"), (FAR, "farthest first")):
-        for form in forms:
-            if rest[: len(form)] == form:
-                for to, left in _operands(rest[len(form) :]):
+    for phrases, order in ((NEAR, "nearest first"), (FAR, "farthest first")):
+        for phrase in phrases:
+            if rest[: len(phrase)] == phrase:
+                for to, left in _operands(rest[len(phrase) :]):
                     yield replace(so_far, pick=Extreme(order, 1, to)), left
 
 
 def _lies(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
     close = words[0] in ("directly", "immediately", "right", "just")
     for rest, nearest in ((words, False), *([(words[1:], words[0] in ("directly", "immediately"))] if close else [])):
-        for form, relation in RELATION_WORDS.items():
-            if rest[: len(form)] != form:
+        for phrase, relation in RELATION_WORDS.items():
+            if rest[: len(phrase)] != phrase:
                 continue
-            for to, left in _operands(rest[len(form) :]):
+            for to, left in _operands(rest[len(phrase) :]):
                 found = filtered(so_far, Lies(relation, to))
                 yield (replace(found, pick=Extreme("nearest first", 1, to)) if nearest and not so_far.pick else found), left
 

@@ -20,7 +20,7 @@ def show_step(console: Console, step: Step) -> None:
     line = Text(f"{step.number:>3}  ")
     line.append(step.name, style="bold red" if step.error else "bold cyan")
     line.append(f" {arguments_text(step.arguments)}")
-    line.append(f"  {step.seconds:.2f} s" + ("  (a check by the agent)" if step.kind == "check" else ""), style="dim")
+    line.append(f"  {step.seconds:.2f} s" + ("  (check by the agent)" if step.kind == "check" else ""), style="dim")
     console.print(line, soft_wrap=True)
     console.print(Text(f"     {_shorten(step.text, indent=5)}", style="red" if step.error else ""), soft_wrap=True)
 
