@@ -93,7 +93,7 @@ def test_two_looks_that_disagree_are_a_doubt(toolbox: Toolbox) -> None:
 def test_geometry_that_measuring_contradicts_is_a_doubt(toolbox: Toolbox, question: str, text: str, doubted: bool) -> None:
     found = doubts(toolbox, f"{text} (region1)", {"question": question, "text": text, "regions": ["region1"]})
     assert bool(found) == doubted
-    assert not doubted or found[0].endswith("and the boxes say otherwise")
+    assert not doubted or found[0].endswith("but the boxes contradict it")
 
 
 def test_a_find_that_nobody_confirmed_is_asked_about(toolbox: Toolbox) -> None:

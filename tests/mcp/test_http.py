@@ -68,7 +68,7 @@ async def test_a_host_gets_right_answers_over_http(address: str) -> None:
     async with mcp_at(address) as client:
         await right_answer(client, DATA_URL)
         told = await call(client, "open_image", {"image": str(ROOT / "pyproject.toml")})
-        assert told.is_error and "no folder that this server may read" in told.content[0].text
+        assert told.is_error and "not in a folder that this server may read" in told.content[0].text
 
 
 @pytest.mark.parametrize(

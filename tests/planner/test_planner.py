@@ -163,7 +163,7 @@ def test_answers_come_in_the_form_that_was_asked_for(agent: Agent) -> None:
     assert isinstance(verdict, Verdict) and verdict.holds and len(verdict.regions) == 1
     assert agent.run(SCENE, "What colour is the umbrella?", answer_as=Colour).data == Colour(colour="orange")
     unfit = agent.run(SCENE, "What colour is the umbrella?", answer_as=Verdict)
-    assert unfit.data is None and unfit.status == "partial" and "not in the form of Verdict" in unfit.answer
+    assert unfit.data is None and unfit.status == "partial" and "not an instance of Verdict" in unfit.answer
 
 
 def test_it_plans_for_any_agent_and_the_same_way_every_time(models: dict[str, Any]) -> None:

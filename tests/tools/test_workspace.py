@@ -272,7 +272,7 @@ def drop_image(folder: Path) -> None:
 @pytest.mark.parametrize(
     "damage,said",
     [
-        (damaged(schema_version=2), "schema version 2, and this program reads 1; update roi-agent"),
+        (damaged(schema_version=2), "schema version 2, but this program reads 1; update roi-agent"),
         (damaged(schema_version="x"), "schema version 'x'"),
         (damaged(images=[]), "damaged"),
         (damaged(images=[{"name": "image1", "sha256": "../../x", "source": "file"}]), "damaged"),

@@ -40,8 +40,8 @@ def test_a_saved_trace_is_loaded_as_it_was(trace: Trace, tmp_path: Path) -> None
     "text,said",
     [
         ("{", "it is not JSON"),
-        ("[]", "is of version None"),
-        ('{"schema_version": 99}', "is of version 99, and version 1 is read here"),
+        ("[]", "has version None"),
+        ('{"schema_version": 99}', "has version 99, but only version 1 is supported"),
         ('{"schema_version": 1}', "is damaged: 'steps'"),
         ('{"schema_version": 1, "steps": [{"x": 1}], "usage": {}}', "is damaged"),
     ],
