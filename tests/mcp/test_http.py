@@ -203,5 +203,5 @@ def test_a_workspace_that_was_forgotten_is_told(models: Models) -> None:
     assert len(workspaces) == 1  # the newest stays
     workspaces.open()[1].workspace.add_image(ROOT / "examples/scene2.png")
     workspaces.make_room()
-    with pytest.raises(InvalidSetting, match="forgotten"):
+    with pytest.raises(InvalidSetting, match="expired"):
         workspaces.get(name)

@@ -59,8 +59,8 @@ def test_workspaces_are_forgotten_by_time_and_number(models: Models, monkeypatch
     workspaces = Workspaces(models, folders=[], clock=lambda: now)
     names = [workspaces.open()[0] for _ in range(4)]
     assert len(workspaces) == 3 and len(set(names)) == 4
-    with pytest.raises(InvalidSetting, match="forgotten"):
+    with pytest.raises(InvalidSetting, match="expired"):
         workspaces.get(names[0])
     now = IDLE_TIMEOUT_S + 1
-    with pytest.raises(InvalidSetting, match="forgotten"):
+    with pytest.raises(InvalidSetting, match="expired"):
         workspaces.get(names[3])

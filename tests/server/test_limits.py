@@ -264,7 +264,7 @@ def test_images_are_kept_by_budget_and_time() -> None:
         store.get(f"roi://images/{others[0]}")  # used longest ago
     assert store.get(f"roi://images/{first}") is image
     now = 61.0
-    with pytest.raises(UnknownImage, match="forgotten"):
+    with pytest.raises(UnknownImage, match="expired"):
         store.get(f"roi://images/{first}")
     again, _ = store.add(SCENE.read_bytes())
     assert again != first and len(store) == 1
