@@ -116,7 +116,7 @@ def _model_notes(steps: Sequence[Step], latest: Sequence[_Statement], toolbox: T
 
 def _failed_tools(steps: Sequence[Step]) -> Iterator[str]:
     """Yield a doubt for each tool that failed because of its model and did not succeed later."""
-    broken: dict[str, str] = {}
+    broken: dict[str, str] = {}  # LangChain's message of a failed tool has no artifact: the code is only in its text
     for step in steps:
         code, _, problem = step.text.partition(": ")
         if step.kind == "planner":
