@@ -39,7 +39,7 @@ def call_detector(function: Callable[..., Any], picture: Image.Image, phrases: S
 def as_item(given: object) -> Item:
     """Convert a find to a mapping with "box" or "mask", a text label, plain numbers and a plain mask."""
     if isinstance(given, Region):
-        item = {key: getattr(given, key) for key in _FIELDS}
+        item: Item = {key: getattr(given, key) for key in _FIELDS}
     elif isinstance(given, Mapping):
         item = dict(given)
     else:
