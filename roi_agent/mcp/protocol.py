@@ -128,7 +128,8 @@ async def _run_queued(lanes: Lanes, workspaces: Workspaces, name: str, arguments
     ability, stop = ABILITIES.get(name), Cancellation(lanes.timeout_s)
     try:
         if ability is None or ability.finds is None:
-            return await run_in_thread(lambda: _call_tool(workspaces, name, arguments, stop), stop, f"{escaped(name)} was running")
+            what = f"{escaped(name)} was running"
+            return await run_in_thread(lambda: _call_tool(workspaces, name, arguments, stop), stop, what)
         return await lanes.run(Job(ability.finds, lambda stop: _call_tool(workspaces, name, arguments, stop)))
     except RoiAgentError as error:
         return ToolReply(str(error), error=error.code)
