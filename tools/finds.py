@@ -45,7 +45,8 @@ def as_item(given: object) -> Item:
     else:
         item = {"mask" if isinstance(given, Mask) else "box": given}
     for key in ("label", "score"):
-        if hasattr(value := item.get(key), "tolist"):
+        value = item.get(key)
+        if value is not None and hasattr(value, "tolist"):
             item[key] = value.tolist()
     if item.get("label") is not None:
         item["label"] = str(item["label"])
