@@ -1,6 +1,6 @@
-"""Run the steps of a trace again with other models, and report what differs.
+"""Replay of a trace with other models, with a report of the differences.
 
-Every step is run where the first run stood: in a workspace with the images and regions of that moment. So one difference does not
+Every step runs in a workspace with the images and regions at its start in the recorded run. One difference therefore does not
 lead to others, and recorded handles keep their meaning.
 """
 
@@ -11,8 +11,8 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
-from roi_agent.agent.inputs import context_of
-from roi_agent.agent.planners import explained
+from roi_agent.agent.inputs import workspace_context
+from roi_agent.agent.planners import planner_error
 from roi_agent.model.geometry.regions import Region
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.abilities import ABILITIES
@@ -23,13 +23,13 @@ from roi_agent.tools.workspace import Workspace
 from roi_agent.trace import Step, Trace
 from roi_agent.trace.steps import calls_text
 
-SAME_PLACE = 0.85  # IoU from which two finds of one label are the same
-SAME_CONFIDENCE = 0.1  # by which a confidence may differ
+SAME_PLACE = 0.85  # IoU from which two finds with one label are the same
+SAME_CONFIDENCE = 0.1  # tolerance of a confidence
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What a step gives now and did not then.  what: "error", "answer", "confidence", "regions", "reply", "calls" or "words"."""
+    """A difference of a step.  what: "error", "answer", "confidence", "regions", "reply", "calls" or "words"."""
 
     step: int
     name: str
@@ -40,7 +40,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A step that cannot be run again, and why."""
+    """A step that cannot be replayed, and why."""
 
     step: int
     name: str
@@ -49,7 +49,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """The outcome.  compared: steps that were run again; same: those without any difference."""
+    """The outcome.  compared: number of replayed steps; same: those without a difference."""
 
     compared: int
     same: int
@@ -57,15 +57,15 @@ class Replay:
     skipped: tuple[Skipped, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return asdict(self)
 
 
 def replay(trace: Trace, models: Models, *, planner: BaseChatModel | None = None) -> Replay:
-    """Run every tool of a trace again with these models.
+    """Replay every tool call of a trace with these models.
 
-    planner: also asked what it would do at each turn of the recorded planner, which had the same conversation before it; turns of
-    earlier tasks are not part of a trace.
+    planner: also replays each turn of the recorded planner, with the same conversation before it; turns of earlier tasks are not
+    part of a trace.
     """
     differences: list[Difference] = []
     skipped: list[Skipped] = []
@@ -74,7 +74,7 @@ def replay(trace: Trace, models: Models, *, planner: BaseChatModel | None = None
         if step.kind == "planner" and planner is None:
             continue
         toolbox = Toolbox(_workspace_before(trace, step), models, without=(), second_look=trace.second_look)
-        why = _why_not(step, toolbox)
+        why = _skip_reason(step, toolbox)
         if why is not None:
             skipped.append(Skipped(step.number, step.name, why))
             continue
@@ -90,19 +90,19 @@ def replay(trace: Trace, models: Models, *, planner: BaseChatModel | None = None
 
 
 def _workspace_before(trace: Trace, step: Step) -> Workspace:
-    """The images and regions that were there when the step began; handles are given in order and never taken back."""
+    """Return the images and regions at the start of a step; handles are assigned in order and never removed."""
     workspace = trace.workspace
     return Workspace.of(workspace.images[: step.images_before], workspace.regions()[: step.regions_before])
 
 
-def _why_not(step: Step, toolbox: Toolbox) -> str | None:
-    """Why a step cannot be run again; None where it can."""
+def _skip_reason(step: Step, toolbox: Toolbox) -> str | None:
+    """Return why a step cannot be replayed, or None."""
     if step.kind != "planner":
         if step.name not in toolbox.names:
             return f"there is no tool {step.name}"
-        return "it was not run then" if step.text.startswith("not run: ") else None
+        return "it was not run in the trace" if step.text.startswith("not run: ") else None
     unknown = [call["name"] for call in step.arguments.get("calls", ()) if call["name"] not in toolbox.names]
-    return f"it called {unknown[0]}, which is no tool of ours" if unknown else None
+    return f"it called {unknown[0]}, which is not a tool of roi-agent" if unknown else None
 
 
 # ---------------------------------------------------------------- tools
@@ -121,7 +121,7 @@ def _tool_differences(trace: Trace, step: Step, toolbox: Toolbox) -> Iterator[Di
     elif "answers" in reply.data or "confidence" in reply.data:
         pairs = zip(step.data.get("answers", [step.data]), reply.data.get("answers", [reply.data]), strict=False)
         for before, now in pairs:
-            if _plain(before["text"]) != _plain(now["text"]):
+            if _normalized(before["text"]) != _normalized(now["text"]):
                 yield differs("answer", before["text"], now["text"])
             elif abs(before["confidence"] - now["confidence"]) > SAME_CONFIDENCE:
                 yield differs("confidence", f"{before['confidence']:.2f}", f"{now['confidence']:.2f}")
@@ -129,18 +129,18 @@ def _tool_differences(trace: Trace, step: Step, toolbox: Toolbox) -> Iterator[Di
         before_regions = [region for region in trace.workspace.regions() if region.name in step.regions]
         missing, new = _unmatched(before_regions, reply.regions)
         if missing or new:
-            yield differs("regions", _named(missing) or "nothing more", _named(new) or "nothing more")
-    elif _plain(reply.text) != _plain(step.text):
+            yield differs("regions", _descriptions(missing) or "nothing more", _descriptions(new) or "nothing more")
+    elif _normalized(reply.text) != _normalized(step.text):
         yield differs("reply", step.text, reply.text)
 
 
 def _unmatched(before: Sequence[Region], now: Sequence[Region]) -> tuple[list[Region], list[Region]]:
-    """The regions of either run that have none of the same label at the same place in the other."""
+    """Return the regions of each run without a match of the same label and place in the other."""
     left = list(now)
     missing = []
     for region in before:
-        alike = [each for each in left if (each.image, each.label) == (region.image, region.label)]
-        best = max(alike, key=lambda each: relate(region, each).iou, default=None)
+        candidates = [each for each in left if (each.image, each.label) == (region.image, region.label)]
+        best = max(candidates, key=lambda each: relate(region, each).iou, default=None)
         if best is not None and relate(region, best).iou >= SAME_PLACE:
             left.remove(best)
         else:
@@ -148,11 +148,11 @@ def _unmatched(before: Sequence[Region], now: Sequence[Region]) -> tuple[list[Re
     return missing, left
 
 
-def _named(regions: Sequence[Region]) -> str:
+def _descriptions(regions: Sequence[Region]) -> str:
     return "; ".join(f"{each.label or 'a region'} at {','.join(f'{v:.0f}' for v in each.box.xyxy)}" for each in regions)
 
 
-def _plain(text: str) -> str:
+def _normalized(text: str) -> str:
     return " ".join(text.lower().split())
 
 
@@ -163,8 +163,9 @@ def _planner_differences(trace: Trace, step: Step, toolbox: Toolbox, planner: Ba
     recorded = list(step.arguments.get("calls", ()))
     try:
         message = planner.bind_tools(toolbox.tools()).invoke(_conversation(trace, step))
-    except Exception as error:  # whatever a planner's package raises
-        yield Difference(step.number, step.name, "error", step.text or calls_text(recorded), explained(error, "asked").problem)
+    except Exception as error:  # any exception of a planner's package
+        now = planner_error(error, "asked").problem
+        yield Difference(step.number, step.name, "error", step.text or calls_text(recorded), now)
         return
     assert isinstance(message, AIMessage)
     calls = [{"name": call["name"], "args": call["args"]} for call in message.tool_calls]
@@ -172,14 +173,14 @@ def _planner_differences(trace: Trace, step: Step, toolbox: Toolbox, planner: Ba
         if calls != recorded:
             now = calls_text(calls) or message.text
             yield Difference(step.number, step.name, "calls", calls_text(recorded) or step.text, now)
-    elif _plain(message.text) != _plain(step.text):
+    elif _normalized(message.text) != _normalized(step.text):
         yield Difference(step.number, step.name, "words", step.text, message.text)
 
 
 def _conversation(trace: Trace, step: Step) -> list[AnyMessage]:
-    """What the recorded planner had read when its turn came."""
+    """Rebuild the conversation before a turn of the recorded planner."""
     texts = load_blocks("agent")
-    context = {"type": "text", "text": context_of(_workspace_before(trace, trace.steps[0]))}
+    context = {"type": "text", "text": workspace_context(_workspace_before(trace, trace.steps[0]))}
     messages: list[AnyMessage] = [
         SystemMessage(texts["system"].format(sight="")),
         HumanMessage([context, {"type": "text", "text": trace.task}]),

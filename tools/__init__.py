@@ -1,1 +1,1 @@
-"""What an agent can do: each tool a small function over a workspace, with a typed result."""
+"""The tools of an agent: small functions over a workspace with typed results."""

@@ -1,7 +1,7 @@
-"""One declaration a tool: everything that the product knows of it is derived from its `Ability`.
+"""The declaration of a tool, `Ability`, from which everything else is derived.
 
-Planners' schemas, MCP's hints, the order of work in a server, replays, the evidence for an answer and the pictures of a trace
-all read the declaration, and none of them knows a tool by its name.
+Planner schemas, MCP hints, a server's queues, replays, the evidence for an answer and the pictures of a trace read the
+declaration. None of them refers to a tool by name.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _FINDS: tuple[Group, ...] = ("detect", "segment")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a tool works with.  second_look: as in `ask`.  cancellation: ends work that takes long, at its next step."""
+    """The state that a tool runs with.  second_look: as in `ask`.  cancellation: ends long work at its next step."""
 
     workspace: Workspace
     models: Models
@@ -34,9 +34,9 @@ class Context:
 class Ability:
     """A tool.
 
-    description, arguments: as planners read them.  run: gives the reply, or raises a coded error.
-    group: what it works with; one of the groups detect, segment and ask needs the model of that role.
-    changes: what it adds to the workspace.  asks: whether its reply holds answers of the region model.
+    description, arguments: shown to planners.  run: returns the reply or raises a coded error.
+    group: the kind of tool; the groups detect, segment and ask need the model of that role.
+    changes: what the tool adds to the workspace.  asks: whether its reply contains answers of the region model.
     """
 
     name: str
@@ -49,15 +49,15 @@ class Ability:
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The roles whose models it needs; see `Models`."""
+        """The roles of the models that the tool needs; see `Models`."""
         return tuple(role for role in ROLES if role == self.group or (role == "ask" and self.asks))
 
     @property
     def finds(self) -> str | None:
-        """The model that it finds things with, `detect` or `segment`, which takes long; None where it uses neither."""
+        """The role of the slow model that finds things, `detect` or `segment`; None for a tool that uses neither."""
         return self.group if self.group in _FINDS else None
 
     @property
     def looks(self) -> bool:
-        """Whether its reply tells something of the image: an answer may rest on it."""
+        """Whether the reply contains facts about the image on which an answer can be based."""
         return self.asks or self.group in (*_FINDS, "ask", "view") or (self.group == "list" and not self.changes)

@@ -1,4 +1,4 @@
-"""What arguments of tools are made of; their descriptions are written for planners."""
+"""Building blocks of tool arguments, with descriptions for planners."""
 
 from typing import Annotated
 
@@ -17,6 +17,6 @@ PixelPoint = Annotated[list[FiniteFloat], Field(min_length=2, max_length=2, desc
 
 
 class Arguments(BaseModel):
-    """The base of all schemas: unknown arguments are refused."""
+    """Base class of all argument schemas; unknown arguments are rejected."""
 
     model_config = ConfigDict(extra="forbid")

@@ -1,13 +1,13 @@
-"""Ask the region model about regions of the workspace: about several at once, about each of many, or to choose.
+"""Questions to the region model about regions of the workspace: about several at once, about each of many, or a choice.
 
-A small region is looked at a second time, in an enlarged crop, where the model sees more of it.
+Small regions get a second look in an enlarged crop, where the model sees more detail.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
-from roi_agent.model.domain.domains import OUTSIDE, is_verdict
+from roi_agent.model.domain.notes import DomainNote
 from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, TooManyRegions
 from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import MAX_REGIONS, Region
@@ -21,21 +21,21 @@ from roi_agent.tools.segment import point_at
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import ImageName, RegionName, Workspace
 
-_Given = TypeVar("_Given", Answer, Choice)
+_AnswerOrChoice = TypeVar("_AnswerOrChoice", Answer, Choice)
 SecondLook = Literal["small", "always", "never"]
-SMALL = 1 / 12  # of the image's side: a region that is smaller both ways is looked at again
-_CONTEXT = 1.5  # of the region's longer side, around it in the crop
-_LEAST_CONTEXT = 0.1  # where a closer look is asked for
-_PART = 0.7  # of the image's side: a crop that is larger shows nothing new
+SMALL = 1 / 12  # of the image's side: a region that is smaller in width and height gets a second look
+_CONTEXT = 1.5  # margin of the crop, as a share of the region's longer side
+_LEAST_CONTEXT = 0.1  # where a second look is requested
+_MAX_CROP_SIDE = 0.7  # of the image's side: a larger crop shows nothing new
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question and what was answered.
+    """A question and its answer.
 
-    image: that was asked about.  regions: those the question is about.
-    crop: the part of it that the answer was read from, as pixel x1,y1,x2,y2, where a second look was the better one.
-    first_look: the answer to the whole image, where there was a second look.
+    image: the handle of the image.  regions: the regions that the question is about.
+    crop: the part of the image that gave the answer, as pixel x1,y1,x2,y2, if the second look was more confident.
+    first_look: the answer for the whole image, if there was a second look.
     """
 
     question: str
@@ -47,28 +47,29 @@ class Asked:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the reader should know, the second look included."""
+        """Notes for the reader, including one about the second look."""
         if self.first_look is None:
             return self.answer.notes
         first = f"{self.first_look.text!r} with confidence {self.first_look.confidence:.2f}"
         if self.crop:
             return (*self.answer.notes, f"read from a closer look at {self.crop}; the whole image gave {first}")
-        return (*self.answer.notes, "a closer look was less sure and not used")
+        return (*self.answer.notes, "a closer look was less confident and was not used")
 
     @property
     def outside(self) -> bool:
-        """Whether the image is none of those that the region model knows."""
-        return self.answer.in_domain is False or any(note.startswith(OUTSIDE) for note in self.answer.notes)
+        """Whether the image lies outside the region model's domain."""
+        return self.answer.in_domain is False or any(isinstance(note, DomainNote) and note.outside for note in self.answer.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        answer = self.answer.to_dict() | {"regions": [region.to_dict() for region in self.regions], "notes": list(self.notes)}
+        regions, notes = [region.to_dict() for region in self.regions], list(map(str, self.notes))
+        answer = self.answer.to_dict() | {"regions": regions, "notes": notes}
         look = {"text": self.first_look.text, "confidence": self.first_look.confidence} if self.first_look else None
-        told = {"crop": self.crop, "first_look": look, "outside": self.outside}
-        return {"question": self.question, "image": self.image, **answer, **told}
+        looks = {"crop": self.crop, "first_look": look, "outside": self.outside}
+        return {"question": self.question, "image": self.image, **answer, **looks}
 
     def sentence(self, *, without: Collection[str] = ()) -> str:
-        """For example: red (confidence 0.98).  without: notes to leave out."""
+        """Render the answer, for example: red (confidence 0.98).  without: notes to leave out."""
         notes = [note for note in self.notes if note not in without]
         return "; ".join([f"{self.answer.text} (confidence {self.answer.confidence:.2f})", *notes])
 
@@ -94,39 +95,39 @@ def ask(
     cancellation: Cancellation = NEVER,
     **decoding: Any,
 ) -> Asked:
-    """One question about one or several regions.
+    """Ask one question about one or several regions.
 
-    question: `<region1>`, `<region2>`, ... point at regions of the workspace; one that names none is about the whole image.
-    image: needed only where no region is named and there are several images.  regions: more of them, which the question
-        does not name but is about.
-    points: (x, y) in pixels of the image, each on a thing, which the segmenter finds first (see `point_at`): it becomes a region
-        under the next handle, which the question may name. So "What is <region1>?" with one point asks about a click.
-    second_look: ask again about a crop and keep the answer that the model is surer of: where every region is small, "always"
-        where a crop shows more than the whole image, or "never".
-    cancellation: takes the question back, where the model can.  decoding: the fields of `Decoding`.
+    question: refers to regions as `<region1>`, `<region2>`, ...; without any, it is about the whole image.
+    image: required only if no region is given and there are several images.  regions: further regions that the question is
+        about but does not name.
+    points: (x, y) in pixels of the image. The segmenter turns each into a region with the next handle (see `point_at`), which
+        the question may name: "What is <region1>?" with one point asks about a click.
+    second_look: ask again about a crop and keep the more confident answer. "small" does so if every region is small, "always"
+        if a crop shows more detail than the whole image, "never" not at all.
+    cancellation: cancels the question if the model supports it.  decoding: the fields of `Decoding`.
     Errors: UnknownRegion, UnknownImage, InvalidSetting for regions of several images or a handle without brackets, PointInvalid,
     and those of the model.
     """
-    pointed, told = _pointed(workspace, points, segmenter, image, cancellation)
-    question, seen, chosen = _about(workspace, question, image, [*workspace.pick(regions), *pointed])
+    clicked, point_notes = _segment_points(workspace, points, segmenter, image, cancellation)
+    question, whole_image, chosen = _resolve(workspace, question, image, [*workspace.pick(regions), *clicked])
     decoding |= cancellation_argument(model.ask, cancellation)
     with failures_of(REGION_MODEL):
-        answer = _sure(model.ask(seen.image, question, chosen, **decoding))
-    answer = replace(answer, regions=chosen, notes=(*answer.notes, *told))
-    crop = _crop(workspace, seen, chosen, any_size=second_look == "always") if second_look != "never" and chosen else None
+        answer = _check_confidence(model.ask(whole_image.image, question, chosen, **decoding))
+    answer = replace(answer, regions=chosen, notes=(*answer.notes, *point_notes))
+    crop = _crop(workspace, whole_image, chosen, any_size=second_look == "always") if second_look != "never" and chosen else None
     if crop is None:
-        return Asked(question, answer, seen.name, chosen)
+        return Asked(question, answer, whole_image.name, chosen)
     with failures_of(REGION_MODEL):
         placed = [workspace.seen_in(region, crop) for region in chosen]
-        again = _sure(model.ask(crop.image, question, placed, **decoding))
-    if again.confidence > answer.confidence:
-        # Whether the image is one that the model knows is told by the whole of it.
-        notes = [note for note in again.notes if not is_verdict(note)]
-        notes += [note for note in answer.notes if is_verdict(note)]
-        again = replace(again, regions=chosen, notes=tuple(notes), in_domain=answer.in_domain)
+        close_up = _check_confidence(model.ask(crop.image, question, placed, **decoding))
+    if close_up.confidence > answer.confidence:
+        # Only the whole image decides whether it lies in the model's domain.
+        notes = [note for note in close_up.notes if not isinstance(note, DomainNote)]
+        notes += [note for note in answer.notes if isinstance(note, DomainNote)]
+        close_up = replace(close_up, regions=chosen, notes=tuple(notes), in_domain=answer.in_domain)
         assert crop.box is not None
-        return Asked(question, again, seen.name, chosen, ",".join(f"{value:g}" for value in crop.box.xyxy), answer)
-    return Asked(question, answer, seen.name, chosen, None, answer)
+        return Asked(question, close_up, whole_image.name, chosen, ",".join(f"{value:g}" for value in crop.box.xyxy), answer)
+    return Asked(question, answer, whole_image.name, chosen, None, answer)
 
 
 def ask_each(
@@ -139,10 +140,10 @@ def ask_each(
     cancellation: Cancellation = NEVER,
     **decoding: Any,
 ) -> list[Asked]:
-    """One question about each of many regions, as one batch for each image.
+    """Ask one question about each of many regions, in one batch per image.
 
-    question: `<region>` stands for the region, as in "What is <region>?".
-    regions: all of the image's where none are given.  cancellation, decoding: as in `ask`.
+    question: `<region>` is replaced with each region, as in "What is <region>?".
+    regions: default: all regions of the image.  cancellation, decoding: as in `ask`.
     Errors: UnknownRegion, UnknownImage, InvalidSetting, TooManyRegions, and those of the model.
     """
     chosen = workspace.pick(regions) if regions is not None else workspace.regions(workspace.image(image))
@@ -159,9 +160,9 @@ def ask_each(
         group = [region for region in chosen if region.image == name]
         with failures_of(REGION_MODEL):
             answers = model.ask_each(workspace.image(name).image, question, group, **decoding)
-        for region, answer in zip(group, map(_sure, answers), strict=True):
-            said = question.replace("<region>", f"<{region.name}>")
-            asked[region.name] = Asked(said, answer, str(name), (region,))
+        for region, answer in zip(group, map(_check_confidence, answers), strict=True):
+            asked_question = question.replace("<region>", f"<{region.name}>")
+            asked[region.name] = Asked(asked_question, answer, str(name), (region,))
     return [asked[region.name] for region in chosen]
 
 
@@ -175,22 +176,23 @@ def choose(
     regions: Sequence[RegionName] = (),
     cancellation: Cancellation = NEVER,
 ) -> Choice:
-    """The likeliest of several answers; the arguments are those of `ask`.  Errors: those of `ask`."""
-    question, seen, chosen = _about(workspace, question, image, regions)
+    """Choose the likeliest of several answers; arguments and errors are those of `ask`."""
+    question, whole_image, chosen = _resolve(workspace, question, image, regions)
     with failures_of(REGION_MODEL):
-        choice = _sure(model.choose(seen.image, question, options, chosen, **cancellation_argument(model.choose, cancellation)))
+        keywords = cancellation_argument(model.choose, cancellation)
+        choice = _check_confidence(model.choose(whole_image.image, question, options, chosen, **keywords))
     return replace(choice, regions=chosen)
 
 
-def _sure(given: _Given) -> _Given:
-    """The same, with a confidence, which tools weigh.  Error: ModelOutputInvalid for a model that gives none."""
+def _check_confidence(given: _AnswerOrChoice) -> _AnswerOrChoice:
+    """Return the answer if it has a confidence, which tools compare.  Error: ModelOutputInvalid."""
     confidence: object = given.confidence
     if confidence is None:
         raise ModelOutputInvalid("the region model returned an answer whose confidence is None", do="give one in [0, 1]")
     return given
 
 
-def _pointed(
+def _segment_points(
     workspace: Workspace, points: object, segmenter: object, image: ImageName, cancellation: Cancellation
 ) -> tuple[tuple[Region, ...], tuple[str, ...]]:
     if isinstance(points, Sequence) and not points:
@@ -200,16 +202,16 @@ def _pointed(
     return point_at(workspace, points, segmenter=segmenter, image=image, cancellation=cancellation)
 
 
-def _about(
+def _resolve(
     workspace: Workspace, question: str, image: ImageName, regions: Sequence[RegionName]
 ) -> tuple[str, WorkspaceImage, tuple[Region, ...]]:
-    """The question as it is read, the whole image and the regions that it is about, those that it names first."""
+    """Return the normalized question, the whole image, and the regions, beginning with those that the question names."""
     given = workspace.pick(regions)
     question = with_mentions(question, [region.name for region in given]) if isinstance(question, str) else question
     named = mentioned(question) if isinstance(question, str) else ()
     chosen = tuple({region.name: region for region in (*workspace.pick(named), *given)}.values())
-    seen = workspace.image(image if image is not None or not chosen else chosen[0].image)
-    whole = workspace.image(seen.parent) if chosen and seen.parent else seen
+    target = workspace.image(image if image is not None or not chosen else chosen[0].image)
+    whole = workspace.image(target.parent) if chosen and target.parent else target
     if elsewhere := [region for region in chosen if region.image != whole.name]:
         problem = f"{elsewhere[0].name} lies in {elsewhere[0].image}, not in {whole.name}"
         raise InvalidSetting(problem, do="ask about regions of one image at a time")
@@ -217,19 +219,19 @@ def _about(
 
 
 def _crop(workspace: Workspace, image: WorkspaceImage, regions: Sequence[Region], *, any_size: bool) -> WorkspaceImage | None:
-    """A part of the image around small regions; None where one is large and must not be, or where they lie far apart."""
+    """Return a crop around the regions; None if one is too large for `any_size=False` or they lie too far apart."""
     width, height = image.size_wh
     if not any_size and any(region.box.width > SMALL * width or region.box.height > SMALL * height for region in regions):
         return None
     boxes = [region.box for region in regions]
     around = Box(min(b.x1 for b in boxes), min(b.y1 for b in boxes), max(b.x2 for b in boxes), max(b.y2 for b in boxes))
-    longest, most = max(around.width, around.height), _PART * max(width, height)
+    longest, max_side = max(around.width, around.height), _MAX_CROP_SIDE * max(width, height)
     side = (1 + 2 * _CONTEXT) * longest
-    if side > most:
-        if not any_size or (1 + 2 * _LEAST_CONTEXT) * longest > most:
+    if side > max_side:
+        if not any_size or (1 + 2 * _LEAST_CONTEXT) * longest > max_side:
             return None
-        side = most
-    # A square, so that the model's own resizing does not change the shapes; at the frame it is moved inwards.
+        side = max_side
+    # A square, so that the model's resizing keeps the shapes; moved inwards at the border of the image.
     side = min(side, width, height)
     if side < max(around.width, around.height):
         return None

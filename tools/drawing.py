@@ -1,4 +1,4 @@
-"""Draw numbered boxes and masks on a picture, with lines of text below, and lay pictures side by side."""
+"""Drawings of named boxes and masks on a picture, with a caption below, and contact sheets."""
 
 import math
 from collections.abc import Sequence
@@ -11,17 +11,17 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 from roi_agent.model.geometry.masks import Mask
 from roi_agent.model.geometry.regions import Region
 
-# Okabe and Ito's palette, without its yellow: told apart by colour-blind readers too.
+# Okabe and Ito's palette for colour-blind readers, without its yellow.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-MIN_SIDE = 512  # a smaller image is enlarged, so that numbers stay legible
+MIN_SIDE = 512  # a smaller image is enlarged to keep labels legible
 
 Corners: TypeAlias = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of a picture
 
 
 def draw_regions(image: Image.Image, regions: Sequence[Region], caption: Sequence[str] = ()) -> Image.Image:
-    """The image with every region's box and name, its mask's outline, and lines of text on a white band below.
+    """Draw every region's box, name and mask outline, and the caption on a white band below.
 
-    image: RGB; a small one is enlarged by a whole factor.  Boxes and masks are in pixels of the image as given.
+    image: RGB; a small one is enlarged by an integer factor.  Boxes and masks are in pixels of the image as given.
     """
     factor = max(1, -(-MIN_SIDE // max(image.size)))
     canvas = image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)
@@ -35,14 +35,14 @@ def draw_regions(image: Image.Image, regions: Sequence[Region], caption: Sequenc
 
 
 def draw_masks(image: Image.Image, regions: Sequence[Region]) -> Image.Image:
-    """The image with the outline of every region's mask, for where boxes and names are drawn by others.  image: RGB."""
+    """Draw only the outline of every region's mask, without boxes and names.  image: RGB."""
     canvas = image.copy()
     _outline_all(canvas, regions)
     return canvas
 
 
 def contact_sheet(pictures: Sequence[Image.Image], *, width: int = 640, gap: int = 16) -> Image.Image:
-    """Pictures side by side, in rows of about as many as there are rows; each is `width` pixels wide.  At least one."""
+    """Arrange pictures in a nearly square grid; each is `width` pixels wide.  pictures: at least one."""
     columns = math.ceil(math.sqrt(len(pictures)))
     tiles = [each.resize((width, max(1, round(each.height * width / each.width))), Image.Resampling.LANCZOS) for each in pictures]
     rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
@@ -57,12 +57,12 @@ def contact_sheet(pictures: Sequence[Image.Image], *, width: int = 640, gap: int
 
 
 def colour(region: Region) -> str:
-    """The colour of a region in every picture, as #RRGGBB."""
+    """Return the colour that a region has in every picture, as #RRGGBB."""
     return _COLOURS[(int(region.name.removeprefix("region")) - 1) % len(_COLOURS)]
 
 
 def _line(canvas: Image.Image) -> int:
-    """Pixels that a line is wide."""
+    """Return the line width in pixels."""
     return max(2, round(max(canvas.size) / 250))
 
 
@@ -73,14 +73,14 @@ def _outline_all(canvas: Image.Image, regions: Sequence[Region]) -> None:
 
 
 def _outline(canvas: Image.Image, mask: Mask, colour: str, width: int) -> None:
-    """Draw along a mask's edge, on its outside: its own pixels keep their colours, which may be what is asked about."""
+    """Draw along the outside of a mask's edge; the mask's own pixels keep their colours, which a question may be about."""
     factor = canvas.width / mask.size_wh[0]
     more = width + 2
     x1, y1, x2, y2 = (int(value * factor) for value in mask.box.xyxy)
     around = (max(0, x1 - more), max(0, y1 - more), min(canvas.width, x2 + more), min(canvas.height, y2 + more))
     whole = Image.fromarray(mask.to_array().astype(np.uint8) * 255).resize(canvas.size, Image.Resampling.NEAREST).crop(around)
     grown = whole
-    for _ in range(width):  # together one wide filter, which would take a hundred times as long
+    for _ in range(width):  # a single wide filter would take a hundred times as long
         grown = grown.filter(ImageFilter.MaxFilter(3))
     canvas.paste(colour, around, ImageChops.subtract(grown, whole))
 
@@ -88,28 +88,30 @@ def _outline(canvas: Image.Image, mask: Mask, colour: str, width: int) -> None:
 def _draw_names(
     draw: ImageDraw.ImageDraw, regions: Sequence[Region], corners: Sequence[Corners], line: int, font: ImageFont.FreeTypeFont
 ) -> None:
-    """Every region's name at its box, over all boxes, and not over another name where that can be helped."""
-    taken: list[Corners] = []
+    """Draw every region's name next to its box, above all boxes and, if possible, without covering another name."""
+    occupied: list[Corners] = []
     for region, box in zip(regions, corners, strict=True):
         name = region.name if region.label is None else f"{region.name}: {region.label}"
         left, top, right, bottom = draw.textbbox((0, 0), name, font=font)
-        place = _free_place(box, right - left + 2 * line, bottom - top + 2 * line, draw.im.size, taken)
-        taken.append(place)
+        place = _label_position(box, right - left + 2 * line, bottom - top + 2 * line, draw.im.size, occupied)
+        occupied.append(place)
         draw.rectangle(place, fill=colour(region))
         draw.text((place[0] + line - left, place[1] + line - top), name, fill="white", font=font)
 
 
-def _free_place(box: Corners, width: float, height: float, canvas_wh: tuple[int, int], taken: Sequence[Corners]) -> Corners:
-    """Where a name stands: above its box, else in it or below, where no other name is; never outside the picture."""
+def _label_position(
+    box: Corners, width: float, height: float, canvas_wh: tuple[int, int], occupied: Sequence[Corners]
+) -> Corners:
+    """Return a free position for a name: above its box, inside or below; never outside the picture."""
     x1, y1, x2, y2 = box
     corners = [(x1, y1 - height), (x1, y1), (x2 - width, y1 - height), (x1, y2), (x2 - width, y2 - height)]
     inside = [(x, y) for x, y in corners if 0 <= y <= canvas_wh[1] - height] or [(x1, y1)]
     lefts = [(max(0.0, min(x, canvas_wh[0] - width)), y) for x, y in inside]
     places = [(x, y, x + width, y + height) for x, y in lefts]
-    return next((place for place in places if not any(_meet(place, other) for other in taken)), places[0])
+    return next((place for place in places if not any(_intersect(place, other) for other in occupied)), places[0])
 
 
-def _meet(one: Corners, other: Corners) -> bool:
+def _intersect(one: Corners, other: Corners) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
@@ -133,7 +135,7 @@ def _with_caption(picture: Image.Image, caption: Sequence[str]) -> Image.Image:
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Lines no wider than `width` pixels; a single longer word stands on a line of its own."""
+    """Break text into lines of at most `width` pixels; a longer word gets a line of its own."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

@@ -1,4 +1,4 @@
-"""Regions as other programs keep them: COCO JSON, supervision's Detections, plain arrays."""
+"""Conversions of regions to and from COCO JSON, supervision's Detections and plain arrays."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,20 +18,21 @@ from roi_agent.model.geometry.boxes import FORMATS, UNITS
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.utils.messages import escaped
 from roi_agent.tools.coco_document import OURS, CocoDocument
-from roi_agent.tools.workspace import MAX_NAMES, Workspace
+from roi_agent.tools.new_regions import MAX_NAMES, parse_new_regions
+from roi_agent.tools.workspace import Workspace
 
 if TYPE_CHECKING:
     from supervision import Detections
 
-_KEPT = ("name", "label", "source", "prompt", "parent")
+_EXPORTED_KEYS = ("name", "label", "source", "prompt", "parent")
 
 
 def to_array(
     regions: Sequence[Region], *, format: str = "xyxy", unit: str = "pixel", size_wh: tuple[int, int] | None = None
 ) -> NDArray[np.float64]:
-    """The boxes of regions as an array (N, 4).
+    """Return the boxes of regions as an array (N, 4).
 
-    format: xyxy, xywh or cxcywh.  unit: pixel, normalised or thousandths; the last two need the image's size_wh.
+    format: xyxy, xywh or cxcywh.  unit: pixel, normalised or thousandths; the last two require the image's size_wh.
     Errors: BoxFormatUnknown, InvalidSetting.
     """
     if format not in FORMATS or unit not in UNITS:
@@ -48,10 +49,10 @@ def to_array(
 
 
 def to_supervision(regions: Sequence[Region]) -> "Detections":
-    """The regions as `supervision.Detections`.
+    """Convert regions to `supervision.Detections`.
 
-    Labels are numbered in the order of their first use and stand in data["class_name"], handles in data["name"].
-    Masks are kept where every region has one.  Error: MissingExtra without supervision.
+    Labels are numbered in order of first use. data["class_name"] contains the labels, data["name"] the handles.
+    Masks are included if every region has one.  Error: MissingExtra without supervision.
     """
     try:
         import supervision
@@ -74,7 +75,7 @@ def to_supervision(regions: Sequence[Region]) -> "Detections":
 
 
 def from_supervision(detections: "Detections") -> list[dict[str, Any]]:
-    """`supervision.Detections` as items that `Workspace.add_regions` takes; a mask keeps the detector's box."""
+    """Convert `supervision.Detections` to items for `Workspace.add_regions`; masks keep the detector's boxes."""
     labels = detections.data.get("class_name")
     items = []
     for index, box in enumerate(np.asarray(detections.xyxy, np.float64)):
@@ -90,20 +91,20 @@ def from_supervision(detections: "Detections") -> list[dict[str, Any]]:
 
 
 def region_items(found: object) -> object:
-    """What a detector returned, as `Workspace.add_regions` takes it, a list where it can be one.
+    """Convert the output of a detector for `Workspace.add_regions`, to a list if possible.
 
-    found: supervision.Detections; a mapping with "boxes" (N, 4), pixel xyxy, and perhaps "scores", "labels" or "text_labels"
-        and "masks", as torchvision and transformers give it, or a list of one; or anything that `add_regions` takes already.
+    found: supervision.Detections; a mapping with "boxes" (N, 4), pixel xyxy, and optionally "scores", "labels" or "text_labels"
+        and "masks", as returned by torchvision and transformers, or a list of one; or anything that `add_regions` accepts.
     Error: ModelOutputInvalid for lists of different lengths.
     """
     if hasattr(found, "xyxy") and hasattr(found, "confidence"):
-        return from_supervision(found)  # type: ignore[arg-type]  # told by what it has: supervision may not be installed
+        return from_supervision(found)  # type: ignore[arg-type]  # recognised by its attributes, since supervision may not be installed
     if isinstance(found, list | tuple) and len(found) == 1 and isinstance(found[0], Mapping) and "boxes" in found[0]:
         found = found[0]  # of a batch of one image
     if isinstance(found, Mapping) and "boxes" in found:
         columns = {"box": found["boxes"], "score": found.get("scores"), "mask": found.get("masks")}
         columns["label"] = found.get("text_labels", found.get("labels"))
-        listed = {key: _listed(values) for key, values in columns.items() if values is not None}
+        listed = {key: _to_list(values) for key, values in columns.items() if values is not None}
         if len({len(values) for values in listed.values()}) > 1:
             lengths = ", ".join(f"{len(values)} of {key}" for key, values in listed.items())
             raise ModelOutputInvalid(f"a detector gave {lengths}", do="give as many of each")
@@ -114,16 +115,16 @@ def region_items(found: object) -> object:
     return list(found) if isinstance(found, tuple) else found
 
 
-def _listed(values: Any) -> list[Any]:
+def _to_list(values: Any) -> list[Any]:
     return list(values.tolist() if getattr(values, "ndim", 0) == 1 and hasattr(values, "tolist") else values)
 
 
 def to_coco(workspace: Workspace) -> dict[str, Any]:
-    """Every whole image and its regions as a COCO instances document.
+    """Export every whole image and its regions as a COCO instances document.
 
-    Masks stand as compressed run lengths, boxes as xywh in pixels. Where there is no mask, "segmentation" is an empty list:
-    pycocotools draws and evaluates such boxes, but its `annToMask` and evaluation of masks raise IndexError at them. An image's
-    file_name is the name of the file that `Workspace.save` writes.  What COCO has no field for stands under "roi_agent".
+    Masks are compressed run lengths, boxes are xywh in pixels. Without a mask, "segmentation" is an empty list:
+    pycocotools draws and evaluates these boxes, but its `annToMask` and mask evaluation raise IndexError for them. The
+    file_name of an image is the name of the file that `Workspace.save` writes. Fields that COCO lacks are under "roi_agent".
     """
     images = [image for image in workspace.images if image.parent is None]
     numbers = {image.name: number for number, image in enumerate(images, start=1)}
@@ -140,7 +141,7 @@ def to_coco(workspace: Workspace) -> dict[str, Any]:
             "area": region.mask.area if region.mask else region.box.area,
             "iscrowd": 0,
             "segmentation": region.mask.to_coco() if region.mask else [],
-            OURS: {key: value for key, value in region.to_dict().items() if key in _KEPT and value is not None},
+            OURS: {key: value for key, value in region.to_dict().items() if key in _EXPORTED_KEYS and value is not None},
         }
         annotation |= {"score": region.score} if region.score is not None else {}
         annotations.append(annotation)
@@ -162,7 +163,7 @@ def to_coco(workspace: Workspace) -> dict[str, Any]:
 
 
 class AddedRegions(tuple[Region, ...]):
-    """The regions that a document brought.  notes: what of it was left out, a sentence each."""
+    """The regions added from a document.  notes: what was left out, one sentence each."""
 
     notes: tuple[str, ...] = ()
 
@@ -170,13 +171,13 @@ class AddedRegions(tuple[Region, ...]):
 def add_coco(
     workspace: Workspace, document: object, images: str | Path | Mapping[str, object], *, source: str = "coco"
 ) -> AddedRegions:
-    """Add the images and annotations of a COCO instances document; all of it, or nothing.
+    """Add the images and annotations of a COCO instances document, all or nothing.
 
     document: the document, or the path of its JSON file.
-    images: the folder of the files that it names, or a mapping from their names to images.
-    A box that reaches at most a pixel over the edge is cut there. Annotations get new handles; segmentations may be polygons
-    or run lengths, compressed or not. A mask that cannot be used is left out, and an unknown category is no label; `notes` of
-    what is returned say so.
+    images: the folder that contains the named files, or a mapping from file names to images.
+    Boxes up to a pixel over the border are clipped. Annotations get new handles. Segmentations may be polygons or run lengths,
+    compressed or not. Invalid masks are left out, and regions of an unknown category have no label; `notes` of the result
+    report both.
     Errors: InvalidSetting naming the annotation, those of `load_image` and of `Workspace.add_regions`.
     """
     coco = CocoDocument.read(document)
@@ -184,12 +185,11 @@ def add_coco(
         raise TooManyRegions(f"{len(coco.annotations)} annotations are too many", do="start another workspace")
     opened, notes = coco.open_images(images), list[str]()
     items = coco.items({id: image.size_wh for id, image in opened.items()}, notes)
-    draft = Workspace()  # finds every fault before the workspace is touched
-    for id, found in items.items():
-        draft.add_regions(found, image=draft.add_image(opened[id]), source=source)
+    # Everything is checked before the workspace is touched.
+    parsed = {id: parse_new_regions(found, size_wh=opened[id].size_wh) for id, found in items.items()}
     added: list[Region] = []
-    for id, found in items.items():
-        added += workspace.add_regions(found, image=workspace.add_image(opened[id]), source=source)
+    for id, found in parsed.items():
+        added += workspace.keep_regions(found, image=workspace.add_image(opened[id]), source=source)
     regions = AddedRegions(added)
     regions.notes = tuple(notes)
     return regions

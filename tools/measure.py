@@ -1,6 +1,6 @@
-"""Geometry of regions: computed, never asked.
+"""Geometry of regions, always computed and never asked of a model.
 
-Directions and distances compare boxes. Area, overlap and IoU count pixels of masks where every region concerned has one.
+Directions and distances compare boxes. Area, overlap and IoU count mask pixels if every region involved has a mask.
 """
 
 import math
@@ -12,18 +12,18 @@ from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.utils.messages import escaped
 
-_SAME = 0.5  # pixels: what differs by less is the same place
+_TOLERANCE = 0.5  # pixels; smaller differences do not count
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """How one region lies to another; lengths in pixels.
+    """The spatial relation of one region to another; lengths in pixels.
 
-    left_of, right_of, above, below: of the first's centre to the second's, by more than half a pixel.
-    inside, contains: the first's box lies within the second's, or the other way round; true of equal boxes, both.
-    overlap: shared area as a share of the smaller region.  iou: shared area as a share of both together.
-    gap: between the nearest edges, 0 where boxes touch or overlap.  distance: between the centres.
-    area_ratio: the first's area divided by the second's.  by_masks: areas count pixels of masks, not boxes.
+    left_of, right_of, above, below: compare the centres, with a tolerance of half a pixel.
+    inside, contains: whether the first box is within the second, or vice versa; both are true for equal boxes.
+    overlap: shared area divided by that of the smaller region.  iou: shared area divided by the area of the union.
+    gap: distance of the nearest edges, 0 if the boxes touch or overlap.  distance: between the centres.
+    area_ratio: the first area divided by the second.  by_masks: whether areas count mask pixels instead of boxes.
     """
 
     first: str
@@ -46,7 +46,7 @@ class Relation:
         return asdict(self)
 
     def sentence(self) -> str:
-        """For example: region1 is left of and above region2; they do not overlap, 12 px lie between them; ..."""
+        """Summarize, for example: region1 is left of and above region2; they do not overlap, 12 px lie between them; ..."""
         named = {"left of": self.left_of, "right of": self.right_of, "above": self.above, "below": self.below}
         directions = [name for name, holds in named.items() if holds]
         if self.inside:
@@ -64,7 +64,7 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How large a region is: its box and area in pixels, its area as a share of the image, its centre in pixels."""
+    """The size of a region: width, height and area in pixels, area as a share of the image, centre in pixels."""
 
     name: str
     width: float
@@ -75,7 +75,7 @@ class Extent:
 
 
 def relate(first: Region, second: Region) -> Relation:
-    """How the first lies to the second.  Error: InvalidSetting for regions of two images."""
+    """Measure the relation of the first region to the second.  Error: InvalidSetting for regions of different images."""
     _same_image([first, second])
     a, b = first.box, second.box
     right, down = b.centre[0] - a.centre[0], b.centre[1] - a.centre[1]
@@ -86,10 +86,10 @@ def relate(first: Region, second: Region) -> Relation:
     return Relation(
         first=first.name,
         second=second.name,
-        left_of=right > _SAME,
-        right_of=right < -_SAME,
-        above=down > _SAME,
-        below=down < -_SAME,
+        left_of=right > _TOLERANCE,
+        right_of=right < -_TOLERANCE,
+        above=down > _TOLERANCE,
+        below=down < -_TOLERANCE,
         inside=_within(first, second),
         contains=_within(second, first),
         overlap=shared / min(one, other),
@@ -102,7 +102,7 @@ def relate(first: Region, second: Region) -> Relation:
 
 
 def extent(region: Region, size_wh: tuple[int, int]) -> Extent:
-    """The region's size in an image of size_wh pixels."""
+    """Measure a region in an image of size_wh pixels."""
     pixels = area(region)
     share = pixels / (size_wh[0] * size_wh[1])
     return Extent(region.name, region.box.width, region.box.height, pixels, share, region.box.centre)
@@ -119,12 +119,12 @@ ORDERS: dict[str, tuple[Callable[[Region], float], bool]] = {
 
 
 def in_order(regions: Sequence[Region], order: str) -> tuple[Region, ...]:
-    """Regions of one image in one of ORDERS; equal ones stay in the order given.  Error: InvalidSetting."""
+    """Sort regions of one image by one of ORDERS; ties keep their order.  Error: InvalidSetting."""
     if order not in ORDERS:
         raise InvalidSetting(f"the order {escaped(order)} is unknown", do=f"use one of {', '.join(ORDERS)}")
     _same_image(regions)
     if "largest" in order and not all(region.mask for region in regions):
-        # A mask beside a box would count differently.
+        # Areas of masks and of boxes are not comparable.
         return tuple(sorted(regions, key=lambda region: region.box.area, reverse=order.startswith("largest")))
     key, backwards = ORDERS[order]
     return tuple(sorted(regions, key=key, reverse=backwards))
@@ -134,7 +134,7 @@ NEARNESS = ("nearest first", "farthest first")
 
 
 def nearest(region: Region, others: Sequence[Region]) -> tuple[Region, ...]:
-    """The other regions of the same image, the nearest centre first."""
+    """Sort the other regions of the same image by distance of the centres, nearest first."""
     _same_image([region, *others])
     apart = [other for other in others if other.name != region.name]
     return tuple(sorted(apart, key=lambda other: math.dist(region.box.centre, other.box.centre)))
@@ -147,14 +147,14 @@ RELATIONS: dict[str, Callable[[Relation], bool]] = {
     "below": lambda relation: relation.below,
     "inside": lambda relation: relation.inside,
     "around": lambda relation: relation.contains,
-    "touching": lambda relation: relation.overlap > 0 or relation.gap <= _SAME,
+    "touching": lambda relation: relation.overlap > 0 or relation.gap <= _TOLERANCE,
     "larger than": lambda relation: relation.area_ratio > 1,
     "smaller than": lambda relation: relation.area_ratio < 1,
 }
 
 
 def related(regions: Sequence[Region], relation: str, to: Region) -> tuple[Region, ...]:
-    """Those of the regions that stand in one of RELATIONS to another; never that one itself.  Error: InvalidSetting."""
+    """Select the regions with one of RELATIONS to another region, which is never selected itself.  Error: InvalidSetting."""
     if relation not in RELATIONS:
         raise InvalidSetting(f"the relation {escaped(relation)} is unknown", do=f"use one of {', '.join(RELATIONS)}")
     holds = RELATIONS[relation]
@@ -165,7 +165,7 @@ PLACES = ("left", "right", "top", "bottom", "middle", "top left", "top right", "
 
 
 def placed(regions: Sequence[Region], place: str, size_wh: tuple[int, int]) -> tuple[Region, ...]:
-    """Those of the regions whose centre lies in that half or quarter of the image, or in its middle third both ways.
+    """Select the regions whose centre is in a half or quarter of the image, or in the middle third of both sides.
 
     Error: InvalidSetting.
     """
@@ -183,12 +183,12 @@ def placed(regions: Sequence[Region], place: str, size_wh: tuple[int, int]) -> t
 
 
 def count_by_label(regions: Sequence[Region]) -> dict[str, int]:
-    """How many regions there are of each label, the most frequent first; those without one under ""."""
+    """Count regions by label, the most frequent first; the key for those without a label is ""."""
     return dict(Counter(region.label or "" for region in regions).most_common())
 
 
 def area(region: Region, *, beside: Region | None = None) -> float:
-    """Square pixels: of the mask where there is one, and one of the region beside it too; else of the box."""
+    """Return the area in pixels: of the mask if the region, and the one beside it, has one; else of the box."""
     others = [region, beside] if beside else [region]
     return float(region.mask.area) if region.mask and all(each.mask for each in others) else region.box.area
 
@@ -203,7 +203,7 @@ def _shared_area(first: Region, second: Region) -> float:
 
 def _within(inner: Region, outer: Region) -> bool:
     a, b = inner.box, outer.box
-    return a.x1 >= b.x1 - _SAME and a.y1 >= b.y1 - _SAME and a.x2 <= b.x2 + _SAME and a.y2 <= b.y2 + _SAME
+    return a.x1 >= b.x1 - _TOLERANCE and a.y1 >= b.y1 - _TOLERANCE and a.x2 <= b.x2 + _TOLERANCE and a.y2 <= b.y2 + _TOLERANCE
 
 
 def _by_masks(first: Region, second: Region) -> bool:
@@ -213,5 +213,5 @@ def _by_masks(first: Region, second: Region) -> bool:
 def _same_image(regions: Sequence[Region]) -> None:
     images = {region.image for region in regions}
     if len(images) > 1:
-        said = ", ".join(f"{region.name} is in {region.image}" for region in regions[:5])
-        raise InvalidSetting(f"regions of several images cannot be measured together: {said}", do="give regions of one image")
+        places = ", ".join(f"{region.name} is in {region.image}" for region in regions[:5])
+        raise InvalidSetting(f"regions of several images cannot be measured together: {places}", do="give regions of one image")

@@ -1,6 +1,6 @@
-"""The models that tools use: loaded when first needed, each on its own device, moved out when memory is short.
+"""The models that tools use: loaded lazily, each on its own device, and evicted when memory is short.
 
-Three roles: `detect` finds things by words, `segment` gives masks, `ask` answers questions.
+There are three roles: `detect` finds things by phrases, `segment` makes masks, `ask` answers questions.
 """
 
 import threading
@@ -15,14 +15,14 @@ from roi_agent.model.errors import InvalidSetting, ModelFailed, ModelNotFound, R
 from roi_agent.model.utils.messages import cause, escaped
 
 ROLES = ("detect", "segment", "ask")
-REGION_MODEL = "the region model"  # as errors call it
+REGION_MODEL = "the region model"  # its name in errors
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where a role's model comes from.
+    """The source of a role's model.
 
-    name: for people.  load: device -> the model.  device: where it runs.  weight_bytes: on disk, or 0 where unknown.
+    name: for display.  load: device -> model.  device: where it runs.  weight_bytes: size on disk, 0 if unknown.
     """
 
     name: str
@@ -33,9 +33,9 @@ class ModelSource:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """One line of the memory plan: a role, its model, where it runs, its weights' size, and where they are now.
+    """One line of the memory plan: a role, its model, its device, the size of its weights and where they are now.
 
-    state: "not loaded", "on DEVICE", or "in main memory" for one that was moved out of a GPU.
+    state: "not loaded", "on DEVICE", or "in main memory" for a model that was moved off a GPU.
     """
 
     role: str
@@ -56,11 +56,11 @@ class _Loaded:
 
 
 class Models:
-    """The models of the roles. Safe under threads: a model is loaded or moved by one of them, and others are there meanwhile.
+    """The models of all roles. Thread-safe: while one thread loads or moves a model, other threads can use the others.
 
-    budget_bytes: weights that one device may hold at once. Where another model needs the room, the one used longest ago makes
-        it: out of a GPU into main memory, out of main memory altogether, to be loaded again when it is needed. A model in use
-        stays, and one that is larger than the budget runs alone.
+    budget_bytes: maximum size of the weights on one device. If a model does not fit, the least recently used one is moved from
+        the GPU to main memory, or dropped from main memory and loaded again when needed. Models in use are never moved, and a
+        model larger than the budget runs alone.
     """
 
     def __init__(self, sources: Mapping[str, ModelSource], *, budget_bytes: int | None = None) -> None:
@@ -70,11 +70,11 @@ class Models:
             raise InvalidSetting(f"the memory budget is {escaped(budget_bytes)}", do="give a number of bytes above zero")
         self._sources, self._budget = dict(sources), budget_bytes
         self._loaded: dict[str, _Loaded] = {}
-        self._coming: dict[str, ModelSource] = {}  # what is being loaded
+        self._loading: dict[str, ModelSource] = {}  # models being loaded
         self._clock = 0
-        self._lock = threading.Lock()  # of what stands above; never held while a model is loaded or moved
-        # Held while the role's model is loaded or moved. Who holds one only tries to get another's: none waits for ever.
-        self._moving = {role: threading.Lock() for role in self._sources}
+        self._lock = threading.Lock()  # guards the fields above; never held while a model is loaded or moved
+        # Held while the role's model is loaded or moved. A holder only tries to acquire another one, so there is no deadlock.
+        self._move_locks = {role: threading.Lock() for role in self._sources}
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -82,19 +82,19 @@ class Models:
         return tuple(self._sources)
 
     def check(self, role: str) -> None:
-        """Error: ModelNotFound for a role without a model."""
+        """Check that a role has a model.  Error: ModelNotFound."""
         if role not in self._sources:
             known = ", ".join(self._sources) or "none"
             raise ModelNotFound(f"no model for the role {role}", do=f"give one; known are: {known}")
 
     @contextmanager
     def use(self, role: str) -> Iterator[Any]:
-        """The model of a role, on its device until the block ends.
+        """Return a context with the model of a role, which stays on its device inside the block.
 
-        Errors: ModelNotFound for a role without one, those of loading it, and ModelFailed.
+        Errors: ModelNotFound, ModelFailed, and those of loading.
         """
         self.check(role)
-        with self._moving[role]:
+        with self._move_locks[role]:
             entry = self._loaded.get(role) or self._load(role)
             if entry.device != entry.home:
                 self._make_room(entry.home, entry.weight_bytes, keep=role)
@@ -111,7 +111,7 @@ class Models:
                 entry.users -= 1
 
     def plan(self) -> list[Placement]:
-        """Every role's model and where it is."""
+        """List every role's model and where it is."""
         with self._lock:
             lines = []
             for role, source in self._sources.items():
@@ -126,7 +126,7 @@ class Models:
     def _load(self, role: str) -> _Loaded:
         source = self._sources[role]
         with self._lock:
-            self._coming[role] = source
+            self._loading[role] = source
         try:
             self._make_room(source.device, 0, keep=role)
             with failures_of(f"loading {source.name}"):
@@ -134,15 +134,15 @@ class Models:
             entry = _Loaded(model, source.device, source.device, weight_bytes(model) or source.weight_bytes)
         finally:
             with self._lock:
-                del self._coming[role]
+                del self._loading[role]
         with self._lock:
             self._loaded[role] = entry
         self._make_room(source.device, 0, keep=role)
         return entry
 
     def _make_room(self, device: str, needed: int, *, keep: str) -> None:
-        """Move out what was used longest ago until `needed` bytes more fit on the device; what is in use or being moved stays."""
-        while self._budget is not None and (found := self._too_much(device, needed, keep)):
+        """Evict the least recently used models until `needed` more bytes fit; models in use or being moved stay."""
+        while self._budget is not None and (found := self._claim_evictable(device, needed, keep)):
             role, entry = found
             try:
                 if device == "cpu" or not hasattr(entry.model, "to"):
@@ -154,36 +154,36 @@ class Models:
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
             finally:
-                self._moving[role].release()
+                self._move_locks[role].release()
             self._make_room("cpu", 0, keep=keep)
 
-    def _too_much(self, device: str, needed: int, keep: str) -> tuple[str, _Loaded] | None:
-        """The model to move out, which is then held; None where all fits, or nothing can be moved."""
+    def _claim_evictable(self, device: str, needed: int, keep: str) -> tuple[str, _Loaded] | None:
+        """Pick the model to evict and acquire its lock; None if everything fits or nothing can be moved."""
         with self._lock:
             here = {role: each for role, each in self._loaded.items() if each.device == device}
-            coming = sum(each.weight_bytes for each in self._coming.values() if each.device == device)
+            loading = sum(each.weight_bytes for each in self._loading.values() if each.device == device)
             assert self._budget is not None
-            if sum(each.weight_bytes for each in here.values()) + coming + needed <= self._budget:
+            if sum(each.weight_bytes for each in here.values()) + loading + needed <= self._budget:
                 return None
             for role in sorted(here, key=lambda role: here[role].last_used):
-                if role != keep and not here[role].users and self._moving[role].acquire(blocking=False):
+                if role != keep and not here[role].users and self._move_locks[role].acquire(blocking=False):
                     return role, here[role]
             return None
 
 
 @contextmanager
 def failures_of(what: str) -> Iterator[None]:
-    """Turn what a model, perhaps the user's own, breaks with into a coded error that keeps the cause.  Error: ModelFailed."""
+    """Convert any exception of a model, possibly the user's own, to a coded error with its cause.  Error: ModelFailed."""
     try:
         yield
     except RoiAgentError:
         raise
     except Exception as error:
-        raise ModelFailed(f"{what} failed: {cause(error)}", do="see that it works by itself, or use another one") from error
+        raise ModelFailed(f"{what} failed: {cause(error)}", do="check that it works on its own, or use another one") from error
 
 
 def weight_bytes(model: Any) -> int:
-    """Bytes of a model's parameters and buffers; 0 for what has none, such as a user's function."""
+    """Return the size of a model's parameters and buffers in bytes; 0 for a model without any, such as a function."""
     module = getattr(model, "model", model)
     if not isinstance(module, torch.nn.Module):
         return 0
@@ -191,7 +191,7 @@ def weight_bytes(model: Any) -> int:
 
 
 def parse_devices(text: str | None, default: str) -> dict[str, str]:
-    """The device of every role from "cuda:0", or "detect=cpu,ask=cuda:0"; `default` for those that are not named.
+    """Parse the device of every role from "cuda:0" or "detect=cpu,ask=cuda:0"; other roles get the default.
 
     Error: InvalidSetting.
     """
@@ -199,7 +199,7 @@ def parse_devices(text: str | None, default: str) -> dict[str, str]:
 
 
 def parse_dtypes(text: str | None) -> dict[str, str]:
-    """The type of every role's weights from "bfloat16", or "detect=float32,ask=bfloat16"; "" for those that are not named.
+    """Parse the weight type of every role from "bfloat16" or "detect=float32,ask=bfloat16"; other roles get "".
 
     Error: InvalidSetting.
     """
@@ -208,7 +208,7 @@ def parse_dtypes(text: str | None) -> dict[str, str]:
 
 def _by_role(text: str | None, default: str, *, what: str, do: str) -> dict[str, str]:
     values = dict.fromkeys(ROLES, default)
-    # One for all of them first, wherever it stands.
+    # The value for all roles comes first, regardless of its position.
     for part in sorted((text or "").split(","), key=lambda part: "=" in part):
         role, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals and role:

@@ -1,4 +1,4 @@
-"""What a tool gives back: a short text that names handles, with regions, data and a picture beside it."""
+"""The reply of a tool: a short text that names handles, with regions, data and a picture."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from roi_agent.model.geometry.regions import Region
 
 
 class Result(Protocol):
-    """What a tool found out."""
+    """The typed result of a tool."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -21,10 +21,10 @@ class Result(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ToolReply:
-    """What a tool gives.
+    """The reply of a tool.
 
-    text: for the planner.  regions: that the text is about.  result: in full, typed or as plain JSON values.
-    picture: RGB.  error: the code of what went wrong, else none; the workspace is then as it was.
+    text: for the planner.  regions: what the text is about.  result: the full result, typed or as plain JSON values.
+    picture: RGB.  error: the code of a failure, after which the workspace is unchanged.
     """
 
     text: str
@@ -35,22 +35,26 @@ class ToolReply:
 
     @property
     def data(self) -> dict[str, Any]:
-        """The result as plain JSON values."""
+        """Return the result as plain JSON values."""
         return dict(self.result) if isinstance(self.result, Mapping) else self.result.to_dict()
 
-    def to_json(self) -> str:
-        """Text, regions and data as JSON, for planners that are sent text alone; masks are left out for their length."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return text, regions and data as plain JSON values; masks are left out for their size."""
         regions = [{key: value for key, value in region.to_dict().items() if key != "mask"} for region in self.regions]
-        told: dict[str, Any] = {"text": self.text, "regions": regions, "data": _without_regions(self.data)}
-        return json.dumps({**told, **({"error": self.error} if self.error else {})}, ensure_ascii=False)
+        error = {"error": self.error} if self.error else {}
+        return {"text": self.text, "regions": regions, "data": _without_regions(self.data), **error}
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON, for planners that only read text."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
 
     def artifact(self) -> "Artifact":
-        """Plain JSON values, the picture as a PNG in base64."""
+        """Return plain JSON values with the picture as a PNG in base64."""
         return Artifact(self)
 
 
 class Artifact(dict[str, Any]):
-    """A reply as plain JSON values, for LangChain's messages.  reply: as it was, for whoever works in the same process."""
+    """A reply as plain JSON values for LangChain's messages.  reply: the typed reply, for code in the same process."""
 
     def __init__(self, reply: ToolReply) -> None:
         picture = {"picture": {"mime_type": "image/png", "base64": png_base64(reply.picture)}} if reply.picture else {}
@@ -59,12 +63,12 @@ class Artifact(dict[str, Any]):
 
 
 def listing(regions: tuple[Region, ...]) -> str:
-    """For example: region3 (red star) in image1 at 10,20,110,140; region4 ..."""
+    """List regions, for example: region3 (red star) in image1 at 10,20,110,140; region4 ..."""
     return "; ".join(_described(region) for region in regions)
 
 
 def png_base64(picture: Image.Image) -> str:
-    """The picture as a PNG, in base64."""
+    """Encode a picture as a PNG in base64."""
     data = io.BytesIO()
     picture.save(data, "PNG")
     return base64.b64encode(data.getvalue()).decode()
@@ -76,7 +80,7 @@ def _described(region: Region) -> str:
 
 
 def _without_regions(value: Any) -> Any:
-    """Data without the regions that stand beside it."""
+    """Return data without the regions that the reply already contains."""
     if isinstance(value, Mapping):
         return {key: _without_regions(each) for key, each in value.items() if key != "regions"}
     return [_without_regions(each) for each in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""Results of models with what else is known of them, typed until they are written out."""
+"""Results of models with the limits of the model, typed until they are serialized."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +11,9 @@ from roi_agent.tools.detect import Detection
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A result, and the only kind of images that its model knows, such as nano the toy world; None for one without a limit.
+    """A result and the only kind of images that its model knows, such as the toy world for nano; None without a limit.
 
-    A model with such a limit must not overrule one that knows more.
+    A model with a limit must not overrule a model without one.
     """
 
     result: Asked | Detection
@@ -21,7 +21,7 @@ class Judged:
 
     @classmethod
     def by(cls, model: object, result: Asked | Detection) -> "Judged":
-        """The result of a model."""
+        """Attach the limit of a model to its result."""
         return cls(result, known_images(model))
 
     def to_dict(self) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class Each:
 
 
 def answers_in(result: object) -> tuple[Asked | Choice, ...]:
-    """What the region model answered; empty for the result of another model."""
+    """Return the answers of the region model in a result; empty for results of other models."""
     if isinstance(result, Each):
         return tuple(answer for each in result.answers for answer in answers_in(each))
     if isinstance(result, Judged):

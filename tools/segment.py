@@ -1,4 +1,4 @@
-"""From points, boxes and masks to regions with masks; and everything that an image holds."""
+"""Segmentation of regions from points, boxes and masks, and of everything in an image."""
 
 import math
 from collections.abc import Sequence
@@ -26,18 +26,18 @@ from roi_agent.tools.workspace import ImageName, RegionName, Workspace
 MAX_PROMPTS = 200
 MAX_POINTS = 100
 MAX_POINTS_PER_SIDE = 64
-MAX_REGIONS = 100  # of everything in an image
+MAX_REGIONS = 100  # default number of masks of everything
 
-_FAR = 1e9  # pixels: no number that is finite and of use lies beyond
-_SPECK = 0.1  # of a mask's largest piece: pieces below are dropped, since one stray pixel would stretch the tight box
-_DOUBLE = 0.7  # IoU of boxes from which two masks of everything count as one
+_MAX_COORDINATE = 1e9  # pixels; larger values are not usable coordinates
+_MIN_PIECE = 0.1  # of a mask's largest piece; smaller pieces are dropped, since one stray pixel would stretch the tight box
+_DUPLICATE_IOU = 0.7  # IoU of boxes from which two masks of everything are duplicates
 
 
 @dataclass(frozen=True, slots=True)
 class Segmentation:
-    """Regions with masks and tight boxes; a region's score is the IoU that the model expects its mask to have.
+    """Regions with masks and tight boxes; the score of a region is the IoU that the model predicts for its mask.
 
-    notes: what the reader should know, such as how the image was read, or a prompt that gave no mask.
+    notes: remarks for the reader, such as how the image was read, or a prompt without a mask.
     """
 
     image: str
@@ -45,11 +45,12 @@ class Segmentation:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; a region has the keys that `parse_regions` reads."""
-        return {"image": self.image, "regions": [region.to_dict() for region in self.regions], "notes": list(self.notes)}
+        """Return plain JSON values; regions have the keys that `parse_regions` reads."""
+        regions = [region.to_dict() for region in self.regions]
+        return {"image": self.image, "regions": regions, "notes": list(map(str, self.notes))}
 
     def sentence(self) -> str:
-        """For example: 1 mask in image1: region3 (from region1, 2381 px, 0.95)."""
+        """Summarize, for example: 1 mask in image1: region3 (from region1, 2381 px, 0.95)."""
         named = []
         for region in self.regions:
             origin = f"from {region.parent}, " if region.parent else ""
@@ -78,33 +79,33 @@ def segment(
     unit: str = "pixel",
     cancellation: Cancellation = NEVER,
 ) -> Segmentation:
-    """Masks of what is pointed at, as new regions, without specks: pieces below a tenth of a mask's largest piece.
+    """Add masks of what the prompts point at as new regions, without pieces below a tenth of a mask's largest piece.
 
-    segmenter: what `load_segmenter` returns, or a live SamPredictor of segment-anything.
-    regions, boxes: one mask for each; a mask of a region takes over its label and names it as its parent.
-    points: (x, y), or (x, y, 1) inside and (x, y, 0) outside the thing, in pixels; all of them, with the one box and the mask
-        where they are given too, point at ONE thing.
-    mask: a rough mask of the thing, (H, W).  several: keep the three masks that the model offers, not only the best.
-    format, unit: of boxes that are four numbers.  cancellation: ends the work between two masks; nothing is then added.
+    segmenter: the result of `load_segmenter`, or a live SamPredictor of segment-anything.
+    regions, boxes: one mask for each; the mask of a region gets its label and has it as the parent.
+    points: (x, y), or (x, y, 1) inside and (x, y, 0) outside the thing, in pixels. All points, together with the one box and the
+        mask if given, point at ONE thing.
+    mask: a rough mask of the thing, (H, W).  several: keep all three masks of the model instead of the best.
+    format, unit: of boxes that are four numbers.  cancellation: ends the work between two masks; nothing is added then.
     Errors: PointInvalid, MaskInvalid, UnknownRegion, UnknownImage, InvalidSetting, those of `Box.parse`, ModelOutputInvalid.
     """
     chosen = workspace.pick(regions)
-    seen = workspace.image(image if image is not None or not chosen else chosen[0].image)
-    placed = [workspace.seen_in(region, seen) for region in chosen]
-    given = parse_regions(boxes, size_wh=seen.size_wh, format=format, unit=unit, max_regions=MAX_PROMPTS)
-    prompts = _prompts([*placed, *given], _points(points, seen), _mask(mask, seen))
+    target = workspace.image(image if image is not None or not chosen else chosen[0].image)
+    placed = [workspace.seen_in(region, target) for region in chosen]
+    given = parse_regions(boxes, size_wh=target.size_wh, format=format, unit=unit, max_regions=MAX_PROMPTS)
+    prompts = _prompts([*placed, *given], _points(points, target), _mask(mask, target))
     finder = as_segmenter(segmenter)
     with failures_of("the segmenter"):
-        found = masks_of(finder, seen.image, prompts, cancellation, several=several)
-        notes = list(dict.fromkeys((*seen.image.notes, *finder.notes(seen.image))))
+        found = masks_of(finder, target.image, prompts, cancellation, several=several)
+        notes = list(dict.fromkeys((*target.image.notes, *finder.notes(target.image))))
     items = []
     for number, masks in enumerate(found):
         origin = chosen[number] if number < len(chosen) else None
-        useful = _cleaned([each for each in masks if _usable(each, seen)], cancellation)
-        if not useful:
+        usable = _cleaned([each for each in masks if _usable(each, target)], cancellation)
+        if not usable:
             notes.append(f"no mask for {origin.name if origin else _described(prompts[number])}")
-        items += [_item(each, origin, _described(prompts[number])) for each in useful]
-    return Segmentation(seen.name, workspace.add_regions(items, image=seen, source="segment"), tuple(notes))
+        items += [_item(each, origin, _described(prompts[number])) for each in usable]
+    return Segmentation(target.name, workspace.add_regions(items, image=target, source="segment"), tuple(notes))
 
 
 def point_at(
@@ -115,24 +116,24 @@ def point_at(
     image: ImageName = None,
     cancellation: Cancellation = NEVER,
 ) -> tuple[tuple[Region, ...], tuple[str, ...]]:
-    """A region for each point: what lies there, as the segmenter sees it, with its mask; and notes on the image.
+    """Add a region with a mask for the thing at each point; also return notes about the image.
 
-    points: (x, y) in pixels, each on a thing of its own.  segmenter, image, cancellation: as in `segment`.
-    Errors: those of `segment`, and PointInvalid where nothing is found at a point; then no region is added.
+    points: (x, y) in pixels, each on a different thing.  segmenter, image, cancellation: as in `segment`.
+    Errors: those of `segment`, and PointInvalid if nothing is found at a point, in which case no region is added.
     """
-    seen = workspace.image(image)
-    given = _points(points, seen)
+    target = workspace.image(image)
+    given = _points(points, target)
     finder = as_segmenter(segmenter)
     with failures_of("the segmenter"):
-        found = masks_of(finder, seen.image, [Prompt(points=(point,)) for point in given], cancellation) if given else []
-        notes = tuple(finder.notes(seen.image)) if given else ()
+        found = masks_of(finder, target.image, [Prompt(points=(point,)) for point in given], cancellation) if given else []
+        notes = tuple(finder.notes(target.image)) if given else ()
     items = []
     for (x, y, _), masks in zip(given, found, strict=True):
-        useful = _cleaned([each for each in masks if _usable(each, seen)], cancellation)
-        if not useful:
+        usable = _cleaned([each for each in masks if _usable(each, target)], cancellation)
+        if not usable:
             raise PointInvalid(f"nothing is found at {x:g},{y:g}", do="point at the middle of a thing, or give a box")
-        items.append(_item(useful[0], None, f"point {x:g},{y:g}"))
-    return workspace.add_regions(items, image=seen, source="segment"), notes
+        items.append(_item(usable[0], None, f"point {x:g},{y:g}"))
+    return workspace.add_regions(items, image=target, source="segment"), notes
 
 
 def segment_everything(
@@ -146,10 +147,10 @@ def segment_everything(
     max_regions: int = MAX_REGIONS,
     cancellation: Cancellation = NEVER,
 ) -> Segmentation:
-    """Masks of everything that a grid of points meets, the surest first, without specks.
+    """Add masks of everything that a grid of points hits, the highest scores first, without small pieces.
 
-    points_per_side: points of the grid along the longer side.  min_score: least IoU that the model expects of a mask.
-    min_stability: least IoU of the masks at a threshold a little higher and lower.  max_regions: kept at most.
+    points_per_side: points of the grid along the longer side.  min_score: minimum IoU that the model predicts for a mask.
+    min_stability: minimum IoU of the masks at a slightly higher and lower threshold.  max_regions: maximum number of masks.
     cancellation: as in `segment`.
     Errors: UnknownImage, InvalidSetting, ModelOutputInvalid.
     """
@@ -159,18 +160,18 @@ def segment_everything(
     for what, share in (("min_score", min_score), ("min_stability", min_stability)):
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
             raise InvalidSetting(f"{what} is {escaped(share)}", do="give 0 to 1")
-    seen = workspace.image(image)
-    prompts = [Prompt(points=((x, y, True),)) for x, y in _grid(seen.size_wh, points_per_side)]
+    target = workspace.image(image)
+    prompts = [Prompt(points=((x, y, True),)) for x, y in _grid(target.size_wh, points_per_side)]
     finder = as_segmenter(segmenter)
     with failures_of("the segmenter"):
-        found = masks_of(finder, seen.image, prompts, cancellation, several=True, min_score=min_score)
-        notes = list(dict.fromkeys((*seen.image.notes, *finder.notes(seen.image))))
-    useful = [each for masks in found for each in masks if _usable(each, seen) and each.stability >= min_stability]
-    kept = _without_doubles(_cleaned(_without_doubles(useful, cancellation), cancellation), cancellation)
+        found = masks_of(finder, target.image, prompts, cancellation, several=True, min_score=min_score)
+        notes = list(dict.fromkeys((*target.image.notes, *finder.notes(target.image))))
+    usable = [each for masks in found for each in masks if _usable(each, target) and each.stability >= min_stability]
+    kept = _without_duplicates(_cleaned(_without_duplicates(usable, cancellation), cancellation), cancellation)
     if len(kept) > max_regions:
         notes.append(f"{len(kept) - max_regions} more were left out: at most {max_regions} are kept")
     items = [_item(each, None, "everything") for each in kept[:max_regions]]
-    return Segmentation(seen.name, workspace.add_regions(items, image=seen, source="segment"), tuple(notes))
+    return Segmentation(target.name, workspace.add_regions(items, image=target, source="segment"), tuple(notes))
 
 
 def _prompts(regions: Sequence[Region], points: tuple[tuple[float, float, bool], ...], mask: Mask | None) -> list[Prompt]:
@@ -178,16 +179,16 @@ def _prompts(regions: Sequence[Region], points: tuple[tuple[float, float, bool],
         raise InvalidSetting(f"{len(regions)} boxes", do=f"give at most {MAX_PROMPTS} at once")
     if not points and mask is None:
         if not regions:
-            raise InvalidSetting("nothing is pointed at", do="give points, boxes, regions or a mask")
+            raise InvalidSetting("there is no prompt", do="give points, boxes, regions or a mask")
         return [Prompt(box=region.box) for region in regions]
     if len(regions) > 1:
         problem = f"{len(regions)} boxes together with points or a mask"
-        raise InvalidSetting(problem, do="points and a mask point at one thing: give one box at most")
+        raise InvalidSetting(problem, do="points and a mask describe one thing: give at most one box")
     return [Prompt(points, regions[0].box if regions else None, mask)]
 
 
 def _points(points: object, image: WorkspaceImage) -> tuple[tuple[float, float, bool], ...]:
-    """Every point as (x, y, inside), checked against the image."""
+    """Parse points as (x, y, inside) and check them against the image."""
     if hasattr(points, "tolist"):
         points = points.tolist()
     if not isinstance(points, Sequence) or isinstance(points, str | bytes) or len(points) > MAX_POINTS:
@@ -213,8 +214,8 @@ def _points(points: object, image: WorkspaceImage) -> tuple[tuple[float, float, 
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is finite and of use; compared and not converted, since a whole number may be too large for a float."""
-    return isinstance(value, Real) and not isinstance(value, bool) and bool(-_FAR < value < _FAR)  # type: ignore[operator]
+    """Whether a value is a usable number; compared and not converted, since an int may be too large for a float."""
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(-_MAX_COORDINATE < value < _MAX_COORDINATE)  # type: ignore[operator]
 
 
 def _mask(mask: object, image: WorkspaceImage) -> Mask | None:
@@ -230,12 +231,14 @@ def _item(found: ScoredMask, origin: Region | None, prompt: str) -> dict[str, An
 
 def _usable(found: ScoredMask, image: WorkspaceImage) -> bool:
     if not math.isfinite(found.score) or not math.isfinite(found.stability):
-        raise ModelOutputInvalid(f"the segmenter gave a score that is not finite in {image.name}", do="use other weights or fp32")
+        raise ModelOutputInvalid(
+            f"the segmenter returned a score that is not finite in {image.name}", do="use other weights or fp32"
+        )
     return found.mask is not None
 
 
 def _cleaned(found: Sequence[ScoredMask], cancellation: Cancellation) -> list[ScoredMask]:
-    """Masks without specks."""
+    """Remove small pieces from masks."""
     cleaned = []
     for each in found:
         cancellation.check("segmenting")
@@ -249,9 +252,9 @@ def _without_specks(found: ScoredMask) -> ScoredMask:
     within = slice(int(box.y1), int(box.y2)), slice(int(box.x1), int(box.x2))
     pieces, number = ndimage.label(array[within], structure=np.ones((3, 3)))
     areas = np.bincount(pieces.ravel(), minlength=number + 1)[1:]
-    if number == 1 or areas.min() >= _SPECK * areas.max():
+    if number == 1 or areas.min() >= _MIN_PIECE * areas.max():
         return found
-    array[within] = np.concatenate(([False], areas >= _SPECK * areas.max()))[pieces]
+    array[within] = np.concatenate(([False], areas >= _MIN_PIECE * areas.max()))[pieces]
     return replace(found, mask=Mask.from_array(array))
 
 
@@ -262,15 +265,15 @@ def _described(prompt: Prompt) -> str:
 
 
 def _grid(size_wh: tuple[int, int], per_side: int) -> list[tuple[float, float]]:
-    """Points in the middle of equal cells, as near to squares as whole numbers allow."""
+    """Return the centres of equal, nearly square cells."""
     longer = max(size_wh)
     columns, rows = (max(1, round(per_side * side / longer)) for side in size_wh)
     xs, ys = (np.arange(columns) + 0.5) * size_wh[0] / columns, (np.arange(rows) + 0.5) * size_wh[1] / rows
     return [(float(x), float(y)) for y in ys for x in xs]
 
 
-def _without_doubles(found: Sequence[ScoredMask], cancellation: Cancellation) -> list[ScoredMask]:
-    """The best of those whose boxes are nearly the same, best first."""
+def _without_duplicates(found: Sequence[ScoredMask], cancellation: Cancellation) -> list[ScoredMask]:
+    """Keep the best of masks with nearly the same box, best first."""
     if not found:
         return []
     corners = []
@@ -278,7 +281,7 @@ def _without_doubles(found: Sequence[ScoredMask], cancellation: Cancellation) ->
         cancellation.check("segmenting")  # the tight box of a large mask takes time
         corners.append(_box(each).xyxy)
     boxes = torch.tensor(corners)
-    kept = nms(boxes, torch.tensor([each.score for each in found]), _DOUBLE)
+    kept = nms(boxes, torch.tensor([each.score for each in found]), _DUPLICATE_IOU)
     return [found[index] for index in kept.tolist()]
 
 

@@ -1,10 +1,10 @@
-"""A workspace in a folder: what is written, in which order, and how it is read back.
+"""Storage of a workspace in a folder.
 
-    workspace.json           schema version, images and regions; replaced as a whole, after everything that it names
+    workspace.json           schema version, images and regions; replaced atomically, after all files that it refers to
     images/<sha256>.png      each whole image under the digest of its pixels; crops are cut again from their image
     .lock                    held while a program reads, changes and writes
 
-A write that is cut at any moment leaves the earlier workspace.json and every file that it names.
+A write that is interrupted leaves the earlier workspace.json and every file that it refers to.
 """
 
 import fcntl
@@ -27,10 +27,10 @@ from roi_agent.model.geometry.regions import Region, parse_regions
 from roi_agent.model.images.loading import LoadedImage, load_image
 
 SCHEMA_VERSION = 1
-WAIT_S = 300.0  # for another program to finish
+WAIT_S = 300.0  # maximum wait for another program
 _INDEX, _IMAGES, _LOCK = "workspace.json", "images", ".lock"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_AGAIN = "give a folder that roi-agent wrote, or a new one"
+_HINT = "give a folder written by roi-agent, or a new one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class WorkspaceImage:
     """An image under its handle.
 
     name: image1, image2, ...  image: its pixels.
-    parent: of a crop, the image that it was cut from.  box: where it lies there, in whole pixels.
-    region: of a crop, the region that it was cut around, if it was one.
+    parent: of a crop, the image that it was cut from.  box: its place there, in whole pixels.
+    region: of a crop, the region that it was cut around, if any.
     """
 
     name: str
@@ -65,7 +65,7 @@ class WorkspaceImage:
         return stacked(picture(self.pixels, self.name), soft(f"{self.name}: {self.image.source}, {width} x {height} pixels"))
 
     def to_dict(self) -> dict[str, object]:
-        """What stands in workspace.json."""
+        """Return the entry in workspace.json."""
         wire: dict[str, object] = {"name": self.name, "sha256": self.image.digest(), "source": self.image.source}
         wire |= {"notes": list(self.image.notes)} if self.image.notes else {}
         wire |= {"parent": self.parent, "box": list(self.box.xyxy)} if self.parent and self.box else {}
@@ -73,20 +73,20 @@ class WorkspaceImage:
 
 
 def exists(folder: str | Path) -> bool:
-    """Whether a folder holds a workspace."""
+    """Whether a folder contains a workspace."""
     return (Path(folder) / _INDEX).exists()
 
 
 @contextmanager
 def locked(folder: str | Path, *, wait_s: float = WAIT_S) -> Iterator[None]:
-    """Hold a folder, made where it is missing, against other programs; wait for them up to wait_s.
+    """Lock a folder against other programs, after waiting for them up to wait_s; a missing folder is created.
 
-    Errors: WorkspaceConflict after the wait, WorkspaceUnreadable where the folder cannot be written.
+    Errors: WorkspaceConflict after the wait, WorkspaceUnreadable if the folder cannot be written.
     """
     path = Path(folder)
     try:
         if path.is_dir() and any(path.iterdir()) and not exists(path) and not (path / _LOCK).exists():
-            raise WorkspaceUnreadable(f"{path.name!r} holds other files and no workspace", do=_AGAIN)
+            raise WorkspaceUnreadable(f"{path.name!r} contains other files and no workspace", do=_HINT)
         path.mkdir(parents=True, exist_ok=True)
         file = (path / _LOCK).open("ab")
     except OSError as error:
@@ -97,11 +97,11 @@ def locked(folder: str | Path, *, wait_s: float = WAIT_S) -> Iterator[None]:
             if time.monotonic() > deadline:
                 raise WorkspaceConflict(f"{path.name!r} is in use by another program", do="wait for it, or stop it")
             time.sleep(0.05)
-        yield  # closing the file lets it go
+        yield  # closing the file releases the lock
 
 
 def write(folder: str | Path, images: Sequence[WorkspaceImage], regions: Sequence[Region]) -> None:
-    """Write a workspace; call with the folder locked.  Errors: WorkspaceConflict, WorkspaceUnreadable."""
+    """Write a workspace to a locked folder.  Errors: WorkspaceConflict, WorkspaceUnreadable."""
     path = Path(folder)
     index = {
         "schema_version": SCHEMA_VERSION,
@@ -124,7 +124,7 @@ def write(folder: str | Path, images: Sequence[WorkspaceImage], regions: Sequenc
 
 
 def read(folder: str | Path) -> tuple[list[WorkspaceImage], list[Region]]:
-    """The images and regions of a folder, everything checked.  Error: WorkspaceUnreadable."""
+    """Read and validate the images and regions of a folder.  Error: WorkspaceUnreadable."""
     path = Path(folder)
     index = _read_index(path)
     try:
@@ -135,9 +135,9 @@ def read(folder: str | Path) -> tuple[list[WorkspaceImage], list[Region]]:
             images[item["name"]] = _read_image(path, item, images)
         regions = [_read_region(item, number, images) for number, item in enumerate(index["regions"], start=1)]
     except RoiAgentError as error:
-        raise WorkspaceUnreadable(f"the workspace {path.name!r} is damaged: {error.problem}", do=_AGAIN) from None
+        raise WorkspaceUnreadable(f"the workspace {path.name!r} is damaged: {error.problem}", do=_HINT) from None
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise WorkspaceUnreadable(f"the workspace {path.name!r} is damaged: {_INDEX} is incomplete", do=_AGAIN) from None
+        raise WorkspaceUnreadable(f"the workspace {path.name!r} is damaged: {_INDEX} is incomplete", do=_HINT) from None
     return list(images.values()), regions
 
 
@@ -145,20 +145,20 @@ def _read_index(path: Path) -> dict[str, Any]:
     try:
         index = json.loads((path / _INDEX).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise WorkspaceUnreadable(f"there is no workspace in {path.name!r}", do=_AGAIN) from None
+        raise WorkspaceUnreadable(f"there is no workspace in {path.name!r}", do=_HINT) from None
     except (OSError, ValueError, RecursionError):
-        raise WorkspaceUnreadable(f"{_INDEX} in {path.name!r} cannot be read", do=_AGAIN) from None
+        raise WorkspaceUnreadable(f"{_INDEX} in {path.name!r} cannot be read", do=_HINT) from None
     version = index.get("schema_version") if isinstance(index, dict) else None
     if version != SCHEMA_VERSION:
-        problem = f"the workspace {path.name!r} has the schema version {version!r}, and this program reads {SCHEMA_VERSION}"
-        raise WorkspaceUnreadable(problem, do="update roi-agent" if isinstance(version, int) else _AGAIN)
+        problem = f"the workspace {path.name!r} has the schema version {version!r}, but this program reads {SCHEMA_VERSION}"
+        raise WorkspaceUnreadable(problem, do="update roi-agent" if isinstance(version, int) else _HINT)
     assert isinstance(index, dict)
     return index
 
 
 def _read_image(path: Path, item: Mapping[str, Any], known: Mapping[str, WorkspaceImage]) -> WorkspaceImage:
     digest, notes = item["sha256"], tuple(map(str, item.get("notes", ())))
-    if not _DIGEST.fullmatch(digest):  # it becomes the name of a file
+    if not _DIGEST.fullmatch(digest):  # it becomes part of a path
         raise ValueError(digest)
     if "parent" in item:
         whole = known[item["parent"]].image
@@ -168,7 +168,7 @@ def _read_image(path: Path, item: Mapping[str, Any], known: Mapping[str, Workspa
         whole, box, pixels = None, None, load_image(path / _IMAGES / f"{digest}.png", max_pixels=MOST_PIXELS).pixels
     loaded = LoadedImage(pixels, str(item["source"]), notes, whole)
     if loaded.digest() != digest:
-        raise WorkspaceUnreadable(f"the pixels of {item['name']} are not those that were saved")
+        raise WorkspaceUnreadable(f"the pixels of {item['name']} have changed since they were saved")
     return WorkspaceImage(item["name"], loaded, item.get("parent"), box, item.get("region"))
 
 
@@ -180,23 +180,23 @@ def _read_region(item: Mapping[str, Any], number: int, images: Mapping[str, Work
 
 
 def _check_continues(path: Path, index: Mapping[str, Any]) -> None:
-    """Refuse to write over handles that mean something else."""
+    """Check that no handle of the folder changes its meaning.  Error: WorkspaceConflict."""
     if not exists(path):
         return
-    there = _read_index(path)
+    saved = _read_index(path)
     for kind in ("images", "regions"):
-        kept = there.get(kind, [])
+        kept = saved.get(kind, [])
         if index[kind][: len(kept)] != kept:
-            problem = f"the folder {path.name!r} holds {kind} that this workspace does not have"
+            problem = f"the folder {path.name!r} contains {kind} that this workspace does not have"
             raise WorkspaceConflict(problem, do="load it first, or save to another folder")
 
 
 def _replace(target: Path, fill: Callable[[IO[bytes]], object]) -> None:
-    """Write a file beside its place, wait for the disk, and rename."""
+    """Write a temporary file, sync it to disk, and rename it."""
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
     mask = os.umask(0)
     os.umask(mask)
-    os.fchmod(handle, 0o666 & ~mask)  # mkstemp makes files for their owner alone
+    os.fchmod(handle, 0o666 & ~mask)  # mkstemp creates files that only their owner can read
     try:
         with os.fdopen(handle, "wb") as out:
             fill(out)

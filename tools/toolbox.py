@@ -1,7 +1,7 @@
-"""Every ability as a tool for planners: LangChain tools, OpenAI function schemas, or a call by name, over one workspace.
+"""All abilities as tools over one workspace: as LangChain tools, OpenAI function schemas, or called by name.
 
-A tool answers with a short text that names handles; regions and pictures travel beside it as an artifact. What goes wrong
-comes back as a text too, which says what was given and what there is, so that a planner can mend it.
+A tool replies with a short text that names handles; its artifact contains regions and pictures. Errors are texts too: they say
+what was given and what is available, so that a planner can correct its call.
 """
 
 import json
@@ -26,19 +26,19 @@ from roi_agent.tools.reply import ToolReply, png_base64
 from roi_agent.tools.workspace import Workspace
 
 _log = logging.getLogger(__name__)
-CANCELLATION = "cancellation"  # in a LangChain configuration
+CANCELLATION = "cancellation"  # key in a LangChain configuration
 
-# Runs the work of a kind, `detect` or `segment`, when its turn comes.  Errors: QueueFull, Cancelled, DeadlineExceeded.
+# Runs work of a kind, `detect` or `segment`, in a queue.  Errors: QueueFull, Cancelled, DeadlineExceeded.
 InTurn = Callable[[str, Callable[[], ToolReply], Cancellation], ToolReply]
 
 
 class Toolbox:
     """The tools over one workspace.
 
-    pictures: whether a tool that makes a picture also shows it to the planner, for planners that can see.
-    without: tools that are left out, by name or group; see `tool_names`.  second_look: as in `ask`.
-    in_turn: runs what finds things, in a server whose detector and segmenter others use too; by default it runs at once.
-    Tools whose role has no model are left out too.
+    pictures: whether replies show pictures to the planner, for planners with image input.
+    without: tools to leave out, by name or group; see `tool_names`.  second_look: as in `ask`.
+    in_turn: queue for tools that use the detector or segmenter, in a server that shares these; default: they run at once.
+    Tools without a model for their role are left out too.
     """
 
     def __init__(
@@ -62,28 +62,28 @@ class Toolbox:
         return tuple(self._abilities)
 
     def tools(self) -> list[BaseTool]:
-        """LangChain tools with content and artifact; bad arguments and failures are messages with status "error".
+        """Return LangChain tools with content and artifact; invalid arguments and failures are messages with status "error".
 
-        A configuration whose `configurable` has a `CANCELLATION` ends them as `call` does.
+        A `CANCELLATION` in the `configurable` of a configuration has the same effect as in `call`.
         """
         return [self._langchain(ability) for ability in self._abilities.values()]
 
     def openai_tools(self) -> list[dict[str, Any]]:
-        """The same tools as OpenAI function schemas; `call` runs what a model answers."""
+        """Return the tools as OpenAI function schemas; `call` runs the calls of a model."""
         return [convert_to_openai_tool(tool) for tool in self.tools()]
 
     def call(self, name: str, arguments: Mapping[str, Any] | str, cancellation: Cancellation = NEVER) -> ToolReply:
-        """Run one tool.  arguments: a mapping, or its JSON as a model writes it.  Never raises: see `ToolReply.error`.
+        """Run one tool.  arguments: a mapping, or JSON as written by a model.  Never raises: see `ToolReply.error`.
 
-        cancellation: ends the work of the groups detect, segment and ask at its next step.
+        cancellation: ends tools of the groups detect, segment and ask at their next step.
         """
-        return self._replied(name, lambda: self._run(*self._parsed(name, arguments), cancellation))
+        return self._reply_or_error(name, lambda: self._run(*self._parse(name, arguments), cancellation))
 
-    def _parsed(self, name: str, arguments: Mapping[str, Any] | str) -> tuple[Ability, Arguments]:
-        """Errors: InvalidSetting, ModelNotFound for a tool without its model, JSONDecodeError, ValidationError."""
+    def _parse(self, name: str, arguments: Mapping[str, Any] | str) -> tuple[Ability, Arguments]:
+        """Validate a call.  Errors: InvalidSetting, ModelNotFound, JSONDecodeError, ValidationError."""
         if name not in self._abilities:
-            if name in (lacking := _without_model(self.models)):
-                self.models.check(lacking[name])
+            if name in (unavailable := _without_model(self.models)):
+                self.models.check(unavailable[name])
             raise InvalidSetting(f"there is no tool {name!r}", do=f"use {', '.join(self._abilities)}")
         given = json.loads(arguments or "{}") if isinstance(arguments, str) else arguments
         if not isinstance(given, Mapping):
@@ -97,25 +97,25 @@ class Toolbox:
             return ability.run(context, arguments)
         return self._in_turn(ability.finds, lambda: ability.run(context, arguments), cancellation)
 
-    def _replied(self, name: str, work: Callable[[], ToolReply]) -> ToolReply:
-        """The reply of the work, or one that says what went wrong."""
+    def _reply_or_error(self, name: str, work: Callable[[], ToolReply]) -> ToolReply:
+        """Return the reply of the work, or one that reports the error."""
         try:
             return work()
         except json.JSONDecodeError as error:
             return ToolReply(f"invalid_arguments: no JSON: {error.msg} at character {error.pos}", error="invalid_arguments")
         except ValidationError as error:
-            return ToolReply(_explained(error), error="invalid_arguments")
+            return ToolReply(_validation_message(error), error="invalid_arguments")
         except RoiAgentError as error:
             return ToolReply(str(error), error=error.code)
-        except Exception:  # a planner must be able to go on whatever a model or a user's function does
+        except Exception:  # a planner must be able to continue after any failure of a model or a user's function
             _log.exception("the tool %s failed", name)
             return ToolReply(f"internal_error: {name} failed; try other arguments or another tool", error="internal_error")
 
     def _langchain(self, ability: Ability) -> BaseTool:
         def run(config: RunnableConfig, **given: Any) -> tuple[Any, dict[str, Any]]:
             cancellation = config.get("configurable", {}).get(CANCELLATION, NEVER)
-            arguments = ability.arguments.model_construct(**given)  # LangChain has validated them
-            reply = self._replied(ability.name, lambda: self._run(ability, arguments, cancellation))
+            arguments = ability.arguments.model_construct(**given)  # validated by LangChain
+            reply = self._reply_or_error(ability.name, lambda: self._run(ability, arguments, cancellation))
             if reply.error:
                 raise ToolException(reply.text)
             return self._content(reply), reply.artifact()
@@ -127,18 +127,18 @@ class Toolbox:
             args_schema=ability.arguments,
             response_format="content_and_artifact",
             handle_tool_error=True,
-            handle_validation_error=_explained,
+            handle_validation_error=_validation_message,
         )
 
     def _content(self, reply: ToolReply) -> Any:
         if reply.picture is None or not self.pictures:
             return reply.text
-        shown = {"type": "image", "base64": png_base64(reply.picture), "mime_type": "image/png"}
-        return [{"type": "text", "text": reply.text}, shown]
+        picture = {"type": "image", "base64": png_base64(reply.picture), "mime_type": "image/png"}
+        return [{"type": "text", "text": reply.text}, picture]
 
 
 def tool_names(names: Sequence[str]) -> tuple[str, ...]:
-    """The tools of these names, where a group stands for all of its tools.  Error: InvalidSetting."""
+    """Expand groups in a list of tools and groups.  Error: InvalidSetting."""
     found: dict[str, None] = {}
     for name in names:
         if name not in GROUPS and name not in ABILITIES:
@@ -148,11 +148,11 @@ def tool_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _without_model(models: Models) -> dict[str, str]:
-    """The tools that need a model which there is not, and its role."""
+    """Return the tools that lack a model, with its role."""
     return {name: role for name, ability in ABILITIES.items() for role in reversed(ability.roles) if role not in models.roles}
 
 
-def _explained(error: Any) -> str:
-    """What is wrong with which argument, in one line."""
+def _validation_message(error: Any) -> str:
+    """Return a one-line message about the invalid arguments."""
     faults = [f"{'.'.join(map(str, each['loc'])) or 'arguments'}: {each['msg']}" for each in error.errors()[:5]]
     return f"invalid_arguments: {'; '.join(faults)}"

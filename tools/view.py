@@ -1,4 +1,4 @@
-"""Pictures for people and for planners that see: an image with its regions, and enlarged parts."""
+"""Pictures for people and for planners with image input: an image with its regions, and enlarged parts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from roi_agent.tools.workspace import ImageName, RegionName, Workspace
 __all__ = ["View", "colour", "contact_sheet", "draw_masks", "draw_regions", "overview", "zoom"]
 
 _MAX_SIDE = 4096  # pixels of an enlarged part
-_SHOWN_SIDE = 768  # in a notebook, at most
+_NOTEBOOK_SIDE = 768  # maximum in a notebook
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """A picture to look at, mode RGB; the image of the workspace that it shows; and the regions drawn on it."""
+    """A picture, mode RGB; the image of the workspace that it shows; and the regions drawn on it."""
 
     picture: Image.Image
     image: WorkspaceImage
@@ -30,20 +30,20 @@ class View:
     def _repr_png_(self) -> bytes:
         from roi_agent.model.utils.notebook_html import png
 
-        return png(self.picture, _SHOWN_SIDE)
+        return png(self.picture, _NOTEBOOK_SIDE)
 
 
 def overview(workspace: Workspace, *, image: ImageName = None, regions: Sequence[RegionName] | None = None) -> View:
-    """An image with its regions drawn and named, all of them or those given.  Errors: UnknownImage, UnknownRegion."""
+    """Draw an image with its regions, all or those given.  Errors: UnknownImage, UnknownRegion, InvalidSetting."""
     if regions and image is None:
         image = workspace.region(regions[0]).image
-    seen = workspace.image(image)
-    chosen = workspace.regions(seen) if regions is None else workspace.pick(regions)
-    if elsewhere := [each for each in chosen if each.image != (seen.parent or seen.name)]:
-        problem = f"{elsewhere[0].name} lies in {elsewhere[0].image}, not in {seen.name}"
+    target = workspace.image(image)
+    chosen = workspace.regions(target) if regions is None else workspace.pick(regions)
+    if elsewhere := [each for each in chosen if each.image != (target.parent or target.name)]:
+        problem = f"{elsewhere[0].name} lies in {elsewhere[0].image}, not in {target.name}"
         raise InvalidSetting(problem, do="name regions of one image")
-    placed = tuple(each for region in chosen if (each := _seen_in(workspace, region, seen)) is not None)
-    return View(draw_regions(seen.pixels, placed), seen, placed)
+    placed = tuple(each for region in chosen if (each := _in_target(workspace, region, target)) is not None)
+    return View(draw_regions(target.pixels, placed), target, placed)
 
 
 def zoom(
@@ -55,11 +55,11 @@ def zoom(
     side: int = MIN_SIDE,
     keep: bool = True,
 ) -> View:
-    """A part of an image, enlarged.
+    """Enlarge a part of an image.
 
-    place: a region or its handle, or a box of `image`.  margin: of the surroundings, as a share of the longer side.
-    side: pixels of the picture's longer side at least; it is enlarged by a whole factor and never made smaller.
-    keep: whether the part becomes an image of the workspace, with a handle of its own.
+    place: a region or its handle, or a box of `image`.  margin: on every side, as a share of the longer side.
+    side: minimum length of the picture's longer side in pixels, reached by an integer factor.
+    keep: whether the part becomes an image of the workspace with a new handle.
     Errors: UnknownRegion, UnknownImage, InvalidSetting, and those of `Box.parse`.
     """
     if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= _MAX_SIDE:
@@ -70,6 +70,6 @@ def zoom(
     return View(picture, crop, ())
 
 
-def _seen_in(workspace: Workspace, region: Region, seen: WorkspaceImage) -> Region | None:
-    """The region in pixels of the image that is looked at; None where a crop does not hold it whole."""
-    return workspace.seen_in(region, seen) if lies_in(region.box, seen.box) else None
+def _in_target(workspace: Workspace, region: Region, target: WorkspaceImage) -> Region | None:
+    """Convert a region to pixels of the target image; None if a crop does not contain it entirely."""
+    return workspace.seen_in(region, target) if lies_in(region.box, target.box) else None

@@ -1,4 +1,4 @@
-"""What a notebook shows of a workspace."""
+"""The HTML of a workspace for notebooks."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ _SHOWN_IMAGES = 6
 
 
 def workspace_html(images: Sequence[WorkspaceImage], regions: Sequence[Region]) -> str:
-    """The whole images with their regions."""
+    """Render the whole images with their regions."""
     whole = [image for image in images if image.parent is None]
     parts: list[str] = [soft(f"{len(whole)} images, {len(regions)} regions")]
     for image in whole[:_SHOWN_IMAGES]:

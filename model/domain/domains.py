@@ -14,14 +14,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from roi_agent.model.domain.notes import OUTSIDE, DomainNote
 from roi_agent.model.domain.scene_statistics import SceneStatistics, measure
-
-OUTSIDE = "this image lies outside what the model was trained on"  # the start of every note about such an image
-NOT_KNOWN = "whether this image is of the kind that the model was trained on is not known"
 
 Maps = Callable[[], Sequence[Tensor]]  # returns the model's feature maps of the image, each (1, C, h, w)
 
-_WARNING = "; do not rely on "
 _FILE = "domain.safetensors"
 _FLOOR = 1e-2  # added before the logarithm, so that nearly constant channels do not dominate
 _RIDGE = 1e-2  # added to the covariance, as a share of its mean variance, so that it is invertible
@@ -42,9 +39,9 @@ class Domain(ABC):
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors to store beside a model's weights."""
 
-    def note(self, what: str) -> str:
+    def note(self, what: str) -> DomainNote:
         """Return the note about an image outside the domain.  what: the result that is not reliable."""
-        return f"{OUTSIDE}: {self.known}{_WARNING}{what}"
+        return DomainNote(f"{OUTSIDE}: {self.known}", unreliable=what)
 
     def save(self, folder: Path) -> None:
         """Write the domain beside a model's weights."""
@@ -142,19 +139,6 @@ def known_images(model: object) -> str | None:
     """Return the description of the only images that a model knows, or None for a general model."""
     knows = getattr(model, "knows", None)
     return knows if isinstance(knows, str) and knows else None
-
-
-def is_verdict(note: str) -> bool:
-    """Whether a note is about the model's domain."""
-    return note.startswith((OUTSIDE, NOT_KNOWN))
-
-
-def without_repeats(notes: Iterable[str]) -> tuple[str, ...]:
-    """Return the notes without repeats; of domain notes that differ only in the unreliable result, the first."""
-    first: dict[str, str] = {}
-    for note in notes:
-        first.setdefault(note.partition(_WARNING)[0] if is_verdict(note) else note, note)
-    return tuple(first.values())
 
 
 def pool(maps: Sequence[Tensor]) -> Tensor:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from roi_agent.model.checkpoints.adapt import load_adapted
 from roi_agent.model.checkpoints.dtypes import running_dtype, stored_dtype
-from roi_agent.model.domain.domains import NOT_KNOWN, Domain, is_verdict, load_domain
+from roi_agent.model.domain.domains import Domain, load_domain
+from roi_agent.model.domain.notes import DomainNote
 from roi_agent.model.engine import Completion, Engine, EngineSettings, Request, RequestHandle, Runner
 from roi_agent.model.engine.stream import EngineStream
 from roi_agent.model.errors import PromptTooLong
@@ -242,7 +243,7 @@ class LocalRegionModel(RegionModel):
         """Notes on an image.  maps: its fused maps."""
         if self._domain is None:
             known = self.model.config.domain
-            return (f"{NOT_KNOWN} ({known})",) if known else ()
+            return (DomainNote.not_known(known),) if known else ()
         whole = image.whole
 
         def of_whole() -> list[Tensor]:
@@ -255,7 +256,7 @@ class LocalRegionModel(RegionModel):
 
     def _in_domain(self, on_image: tuple[str, ...]) -> bool | None:
         """The verdict in the notes of `_inspect`."""
-        return None if self._domain is None else not any(map(is_verdict, on_image))
+        return None if self._domain is None else not any(isinstance(note, DomainNote) for note in on_image)
 
     def _notes(self, image: LoadedImage, regions: Sequence[Region], on_image: tuple[str, ...]) -> tuple[str, ...]:
         side = self.model.config.grid_side

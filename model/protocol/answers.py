@@ -184,4 +184,12 @@ def _plain(result: Answer | Choice) -> dict[str, Any]:
     values = {name: getattr(result, name) for name in result.__dataclass_fields__}
     regions = [region.to_dict() for region in result.regions]
     tokens = {"tokens": [asdict(token) for token in result.tokens]} if isinstance(result, Answer) else {}
-    return {**values, **tokens, "regions": regions, "usage": asdict(result.usage), "timing": asdict(result.timing)}
+    notes = tuple(map(str, result.notes))
+    return {
+        **values,
+        **tokens,
+        "regions": regions,
+        "notes": notes,
+        "usage": asdict(result.usage),
+        "timing": asdict(result.timing),
+    }

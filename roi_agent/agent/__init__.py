@@ -1,6 +1,6 @@
-"""The agent: a planner that answers visual questions with tools, in steps, within a budget, and shows its work.
+"""The agent: a planner that answers visual questions with tools, step by step, within a budget, and records every step.
 
-`agent` is what users call. A run (`running`) goes through a graph (`graph`) under supervision (`middleware`, `mending`) and ends
-in a result (`outcome`, `result`) that rests on evidence (`evidence`). `threads` keeps conversations; `events` tell what goes on;
-`planners` turns names into chat models.
+`agent` is the public class. A run (`running`) executes a graph (`graph`) with middleware (`middleware`, `repair`) and ends with a
+result (`outcome`, `result`) that is checked against evidence (`evidence`). `threads` stores conversations, `events` are the
+events of a stream, and `planners` loads chat models by name.
 """

@@ -1,4 +1,4 @@
-"""The agent that users call: `build_agent`, then `run`, `arun`, `stream` and `resume`."""
+"""The public agent: `build_agent`, then `run`, `arun`, `stream` and `resume`."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +14,19 @@ from langgraph.types import Command
 from pydantic import BaseModel
 
 from roi_agent.agent.events import Event, Finished, Started, Waiting
-from roi_agent.agent.graph import Decision, Graph, approvals, build_graph, decided, graph_events, settings_of, task_of
-from roi_agent.agent.inputs import add_given, checked_task, context_of
-from roi_agent.agent.outcome import Ending, conclude, why_failed
-from roi_agent.agent.planners import explained, load_planner, planner_name, sees
+from roi_agent.agent.graph import (
+    Decision,
+    Graph,
+    build_graph,
+    graph_events,
+    last_task,
+    pending_approvals,
+    resume_value,
+    run_config,
+)
+from roi_agent.agent.inputs import add_inputs, parse_task, workspace_context
+from roi_agent.agent.outcome import Ending, conclude, failure_reason
+from roi_agent.agent.planners import load_planner, planner_error, planner_name, supports_images
 from roi_agent.agent.result import Approval, Budget, Price, Result
 from roi_agent.agent.running import Run
 from roi_agent.agent.threads import Conversation, Threads
@@ -31,7 +40,7 @@ from roi_agent.tools.models import Models
 from roi_agent.tools.toolbox import InTurn, Toolbox, tool_names
 from roi_agent.tools.workspace import Workspace
 
-_FREE = Price(0.0, 0.0)
+_NO_COST = Price(0.0, 0.0)
 
 OnApproval = Callable[[Approval], Decision]
 
@@ -56,17 +65,17 @@ def build_agent(
     dtype: str | None = None,
     budget_bytes: int | None = None,
 ) -> "Agent":
-    """An agent that answers questions about images.
+    """Build an agent that answers questions about images.
 
-    planner: "offline", which works by rules and needs no key; "openai:MODEL" or another provider's name as LangChain writes
-        it; or any LangChain chat model with tool calls.  base_url, api_key: of an OpenAI-compatible server.
+    planner: "offline", which works by rules and needs no key; "openai:MODEL" or another name in LangChain's format; or any
+        LangChain chat model with tool calls.  base_url, api_key: of an OpenAI-compatible server.
     region_model, detector, segmenter, device, dtype, budget_bytes: as in `load_models`.
-    planner_sees: whether the planner is shown pictures; by default, where its provider says that it can.
-    second_look: whether doubtful finds and answers are looked at again.  verify: whether the agent itself asks about finds that
+    planner_sees: whether the planner gets pictures; default: if its provider reports image input.
+    second_look: whether uncertain finds and answers get a second look.  verify: whether the agent itself asks about finds that
         the planner did not ask about.
-    without: tools to leave out, and approve: tools that wait for a person, by name or group: detect, segment, ask, measure,
+    without: tools to leave out; approve: tools that require approval. Both by name or group: detect, segment, ask, measure,
         view, list.
-    price: of the planner's tokens, for `Result.cost`.  folder: keeps conversations, so that they survive a restart.
+    price: of the planner's tokens, for `Result.cost`.  folder: stores conversations, so that they survive a restart.
     Errors: InvalidSetting, ModelNotFound, MissingExtra, WorkspaceUnreadable.
     """
     models = load_choice(ModelChoice(region_model, detector, segmenter, device, dtype, budget_bytes))
@@ -76,7 +85,7 @@ def build_agent(
         chat,
         models,
         budget=limits,
-        pictures=sees(chat) if planner_sees is None else planner_sees,
+        pictures=supports_images(chat) if planner_sees is None else planner_sees,
         second_look=second_look,
         verify=verify,
         without=without,
@@ -87,9 +96,9 @@ def build_agent(
 
 
 class Agent:
-    """Answers questions about images; see `build_agent`.  Safe under threads: runs of one conversation wait for each other.
+    """Answers questions about images; see `build_agent`.  Thread-safe: runs of one conversation wait for each other.
 
-    in_turn: as `Toolbox` has it.
+    in_turn: as in `Toolbox`.
     """
 
     def __init__(
@@ -128,25 +137,25 @@ class Agent:
     ) -> Result:
         """Work on a task until it is answered or the budget ends.
 
-        image: whatever `load_image` takes, or a list of such; None goes on with those of the thread.
-        regions: boxes on the first of them, as in `parse_regions`.
-        thread: the conversation; a new one by default, whose name the result holds.
-        answer_as: a pydantic class; the result's `data` is then one of it.
-        on_approval: decides on each call that waits for a person; without it, the result has the status "waiting".
+        image: anything that `load_image` accepts, or a list; None continues with the images of the thread.
+        regions: boxes in the first image, as in `parse_regions`.
+        thread: the conversation; default: a new one, whose name is in the result.
+        answer_as: a pydantic class; the result's `data` is an instance of it.
+        on_approval: decides on each call that requires approval; without it, the result has the status "waiting".
         config: for LangChain, such as {"callbacks": [...]} and tags.
-        Errors: those of images and boxes, InvalidSetting, and PlannerFailed where the planner fails before anything is known.
+        Errors: those of images and boxes, InvalidSetting, and PlannerFailed if the planner fails before any tool has run.
         """
         events = self.stream(
             image, task, regions=regions, thread=thread, answer_as=answer_as, on_approval=on_approval, config=config, words=False
         )
-        return _last(events)
+        return _final_result(events)
 
     async def arun(self, image: object = None, task: str = "", **options: Any) -> Result:
-        """As `run`, without holding up the event loop; where the task is cancelled, the run ends at the next step of its tool."""
+        """As `run`, without blocking the event loop; cancelling the task ends the run at the next step of its tool."""
         run = Run(self.budget, self.planner_name)
         events = self._stream(image, task, run=run, words=False, **options)
         try:
-            return await asyncio.to_thread(_last, events)
+            return await asyncio.to_thread(_final_result, events)
         except asyncio.CancelledError:
             run.cancellation.cancel()
             raise
@@ -154,9 +163,9 @@ class Agent:
     def stream(
         self, image: object = None, task: str = "", *, words: bool = True, stop: Signal | None = None, **options: Any
     ) -> Iterator[Event]:
-        """As `run`, as events while it goes on; the last one is `Finished` with the result.
+        """As `run`, but yield events; the last one is `Finished` with the result.
 
-        words: also tell what the planner writes while it writes it.
+        words: also stream the planner's text.
         stop: a `threading.Event`; once it is set, the run ends at the next step of its tool, with what it has found.
         """
         run = Run(self.budget, self.planner_name, stopping=stop)
@@ -170,27 +179,27 @@ class Agent:
         answer_as: type[BaseModel] | None = None,
         config: dict[str, Any] | None = None,
     ) -> Result:
-        """Go on with a run that waits for a person.
+        """Resume a run that waits for approval.
 
         decisions: for each call of `Result.waiting`: True, False, or the arguments to use instead.
-        Errors: UnknownThread where none waits, InvalidSetting for another number of decisions.
+        Errors: UnknownThread if no run is waiting, InvalidSetting for a wrong number of decisions.
         """
         conversation = self._threads.open(thread)
         with conversation.lock:
             graph = self._graph(conversation, answer_as)
             run = Run(self.budget, self.planner_name, conversation.workspace)
-            settings = settings_of(conversation, config, run)
+            settings = run_config(conversation, config, run)
             interrupts = graph.get_state(settings).interrupts
-            calls = [call for interrupt in interrupts for call in approvals(interrupt.value)]
+            calls = [call for interrupt in interrupts for call in pending_approvals(interrupt.value)]
             if not calls:
-                raise UnknownThread(f"nothing waits in the thread {escaped(thread)}", do="run a task first")
+                raise UnknownThread(f"no run is waiting in the thread {escaped(thread)}", do="run a task first")
             if len(decisions) != len(calls):
                 raise InvalidSetting(f"{len(decisions)} decisions for {len(calls)} calls", do="give one for each")
-            job = _Job(conversation, graph, settings, run, task_of(graph, settings), answer_as)
-            return _last(self._events(job, Command(resume=decided(calls, decisions))))
+            job = _Job(conversation, graph, settings, run, last_task(graph, settings), answer_as)
+            return _final_result(self._events(job, Command(resume=resume_value(calls, decisions))))
 
     def workspace(self, thread: str) -> Workspace:
-        """The images and regions of a conversation."""
+        """Return the images and regions of a conversation."""
         return self._threads.open(thread).workspace
 
     def _stream(
@@ -206,20 +215,21 @@ class Agent:
         config: dict[str, Any] | None = None,
         words: bool = True,
     ) -> Iterator[Event]:
-        text = checked_task(task)
+        text = parse_task(task)
         conversation = self._threads.open(thread)
         with conversation.lock:
-            images = add_given(conversation, image, regions)
+            images = add_inputs(conversation, image, regions)
             run.workspace = conversation.workspace
             yield Started(text, conversation.thread, self.planner_name, images)
             graph = self._graph(conversation, answer_as)
-            settings = settings_of(conversation, config, run)
+            settings = run_config(conversation, config, run)
             job = _Job(conversation, graph, settings, run, text, answer_as, on_approval, words)
-            message = HumanMessage([{"type": "text", "text": context_of(conversation.workspace)}, {"type": "text", "text": text}])
+            blocks = [workspace_context(conversation.workspace), text]
+            message = HumanMessage([{"type": "text", "text": block} for block in blocks])
             yield from self._events(job, {"messages": [message]})
 
     def _events(self, job: "_Job", given: Any) -> Iterator[Event]:
-        """Run the graph to its end, with a pause for each approval."""
+        """Run the graph to the end, with a pause for each approval."""
         run, waiting = job.run, tuple[Approval, ...]()
         while given is not None:
             waiting, failure = (), None
@@ -231,21 +241,21 @@ class Agent:
                         yield event
             except RoiAgentError:
                 raise
-            except Exception as error:  # whatever a planner's package raises: the run ends with what it found
+            except Exception as error:  # any exception of a planner's package; the run ends with what it has found
                 failure = error
-            yield from run.told()
+            yield from run.drain_events()
             given = None
             if failure is not None:
-                run.stop(why_failed(failure, run))
+                run.stop(failure_reason(failure, run))
                 if not isinstance(failure, TimeoutError) and not any(step.kind == "tool" for step in run.steps):
-                    raise explained(failure, self.planner_name) from None
+                    raise planner_error(failure, self.planner_name) from None
             elif waiting and job.on_approval is not None:
-                given = Command(resume=decided(waiting, [job.on_approval(call) for call in waiting]))
+                given = Command(resume=resume_value(waiting, [job.on_approval(call) for call in waiting]))
         messages = job.graph.get_state(job.settings).values.get("messages", [])
         ending = Ending(job.task, messages, waiting, job.answer_as, run.data)
-        price = self.price or (_FREE if isinstance(self.planner, OfflinePlanner) else None)
+        price = self.price or (_NO_COST if isinstance(self.planner, OfflinePlanner) else None)
         result = conclude(ending, run, job.conversation, self.models, verify=self._verify, price=price)
-        yield from run.told()
+        yield from run.drain_events()
         if waiting:
             yield Waiting(waiting)
         yield Finished(result)
@@ -263,7 +273,7 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What one run works with.  words: tell what the planner writes while it writes it."""
+    """The inputs of one run.  words: whether to stream the planner's text."""
 
     conversation: Conversation
     graph: Graph
@@ -275,7 +285,7 @@ class _Job:
     words: bool = False
 
 
-def _last(events: Iterator[Event]) -> Result:
+def _final_result(events: Iterator[Event]) -> Result:
     result: Result | None = None
     for event in events:
         if isinstance(event, Finished):

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: the events of `Agent.stream`."""
+"""The events of `Agent.stream`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ __all__ = ["Approval", "Calling", "Event", "Finished", "Started", "Stepped", "Wa
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The run begins.  images: their handles.  planner: its name."""
+    """The run has started.  images: their handles.  planner: its name."""
 
     task: str
     thread: str
@@ -22,7 +22,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The planner writes; text: the next piece of it."""
+    """A piece of the planner's text."""
 
     text: str
 
@@ -37,21 +37,21 @@ class Calling:
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """A step is done."""
+    """A step has ended."""
 
     step: Step
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The run waits for a person; `Agent.resume` goes on with one decision for each call."""
+    """The run waits for approval; `Agent.resume` takes one decision per call."""
 
     calls: tuple[Approval, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The run is over."""
+    """The run has ended."""
 
     result: Result
 

@@ -1,4 +1,4 @@
-"""The agent's graph: LangChain's agent with our tools and middleware, and what happens in it as events."""
+"""The agent's graph: LangChain's agent with our tools and middleware, and its events."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -29,11 +29,11 @@ from roi_agent.planner.chat import OfflinePlanner
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.toolbox import CANCELLATION
 
-_SUMMARISE_AT = 30_000  # tokens of a conversation from which its older part is summarised
-_KEPT = 10_000  # tokens of its newer part that a summary leaves as they are
+_SUMMARIZE_AT_TOKENS = 30_000  # length of a conversation from which its older part is summarized
+_KEEP_TOKENS = 10_000  # newest part, which is not summarized
 
 Graph = CompiledStateGraph[Any, Run, Any, Any]
-Decision = bool | dict[str, Any]  # approve or not; or the arguments to use instead
+Decision = bool | dict[str, Any]  # approve, reject, or the arguments to use instead
 
 
 def build_graph(
@@ -45,19 +45,19 @@ def build_graph(
     pictures: bool,
     answer_as: type[BaseModel] | None,
 ) -> Graph:
-    """The graph of one conversation.  approve: tools that wait for a person.  pictures: whether the planner is shown any."""
+    """Build the graph of one conversation.  approve: tools that require approval.  pictures: for planners with image input."""
     offline = isinstance(planner, OfflinePlanner)
     middleware: list[AgentMiddleware[Any, Any]] = []
     if approve:
         middleware.append(HumanInTheLoopMiddleware({name: True for name in approve}))
-    middleware.append(Supervision(conversation.keep, answers_at_last=not offline))
+    middleware.append(Supervision(conversation.save, answer_on_last_turn=not offline))
     if pictures:
         middleware.append(ShowImages(conversation.workspace))
     if not offline:
         middleware.append(ModelRetryMiddleware(max_retries=1, retry_on=is_unreadable, on_failure="error", initial_delay=0.1))
-        # The offline planner reads no more than the last turn.
-        limits: dict[str, Any] = {"trigger": ("tokens", _SUMMARISE_AT), "keep": ("tokens", _KEPT)}
-        middleware.append(Summary(planner, trim_tokens_to_summarize=None, **limits))  # or it would read its last part only
+        # The offline planner only reads the last turn and needs no summaries.
+        limits: dict[str, Any] = {"trigger": ("tokens", _SUMMARIZE_AT_TOKENS), "keep": ("tokens", _KEEP_TOKENS)}
+        middleware.append(Summary(planner, trim_tokens_to_summarize=None, **limits))  # default: the end of the older part only
     texts = load_blocks("agent")
     return create_agent(
         planner,
@@ -70,11 +70,11 @@ def build_graph(
     )
 
 
-def settings_of(conversation: Conversation, config: dict[str, Any] | None, run: Run) -> RunnableConfig:
-    """The configuration of a run: the caller's, with what the agent needs."""
+def run_config(conversation: Conversation, config: dict[str, Any] | None, run: Run) -> RunnableConfig:
+    """Merge the caller's configuration with that of the agent."""
     named = {"thread_id": conversation.thread, CANCELLATION: run.cancellation}
     own = RunnableConfig(configurable=named, recursion_limit=20 * run.budget.steps + 50)
-    # Those of the graph that the agent is a node of come along, as they do where a configuration names none.
+    # Callbacks of a graph that contains the agent as a node are kept, as they are without a configuration.
     callbacks, deadline = ensure_config(cast("RunnableConfig", config or {})).get("callbacks"), Deadline(run)
     if isinstance(callbacks, BaseCallbackManager):
         callbacks = callbacks.copy()
@@ -85,9 +85,9 @@ def settings_of(conversation: Conversation, config: dict[str, Any] | None, run: 
 
 
 def graph_events(graph: Graph, given: Any, run: Run, settings: RunnableConfig, words: bool) -> Iterator[Event]:
-    """Run the graph and tell what happens.  words: also what the planner writes while it writes it.
+    """Run the graph and yield its events.  words: also stream the planner's text.
 
-    Whoever closes this cancels the run: LangGraph waits for the tool that is at work.
+    Closing the iterator cancels the run, since LangGraph would wait for the running tool.
     """
     modes: list[Any] = ["updates", "messages"] if words else ["updates"]
     chunks: Iterator[tuple[str, Any]] = graph.stream(given, settings, context=run, stream_mode=modes)  # type: ignore[assignment]
@@ -98,34 +98,34 @@ def graph_events(graph: Graph, given: Any, run: Run, settings: RunnableConfig, w
                 if isinstance(message, AIMessageChunk) and message.text and about.get("langgraph_node") == "model":
                     yield Words(message.text)
                 continue
-            yield from run.told()
+            yield from run.drain_events()
             for interrupt in chunk.get("__interrupt__", ()):
-                yield Waiting(approvals(interrupt.value))
+                yield Waiting(pending_approvals(interrupt.value))
     except GeneratorExit:
         run.cancellation.cancel()
         raise
 
 
-def approvals(value: Any) -> tuple[Approval, ...]:
-    """The calls of an interrupt that wait for a person."""
+def pending_approvals(value: Any) -> tuple[Approval, ...]:
+    """Return the calls of an interrupt that require approval."""
     return tuple(Approval(call["name"], call["args"]) for call in value["action_requests"])
 
 
-def decided(calls: Sequence[Approval], decisions: Sequence[Decision]) -> dict[str, Any]:
-    """Decisions as LangChain takes them."""
-    made: list[dict[str, Any]] = []
+def resume_value(calls: Sequence[Approval], decisions: Sequence[Decision]) -> dict[str, Any]:
+    """Convert decisions to LangChain's format."""
+    decided_calls: list[dict[str, Any]] = []
     for call, decision in zip(calls, decisions, strict=True):
         if isinstance(decision, dict):
-            made.append({"type": "edit", "edited_action": {"name": call.tool, "args": decision}})
+            decided_calls.append({"type": "edit", "edited_action": {"name": call.tool, "args": decision}})
         elif decision:
-            made.append({"type": "approve"})
+            decided_calls.append({"type": "approve"})
         else:
-            made.append({"type": "reject", "message": f"{call.tool} was not approved"})
-    return {"decisions": made}
+            decided_calls.append({"type": "reject", "message": f"{call.tool} was not approved"})
+    return {"decisions": decided_calls}
 
 
-def task_of(graph: Graph, settings: RunnableConfig) -> str:
-    """The last task of a conversation."""
+def last_task(graph: Graph, settings: RunnableConfig) -> str:
+    """Return the last task of a conversation."""
     messages = graph.get_state(settings).values["messages"]
     task = next(message for message in reversed(messages) if isinstance(message, HumanMessage))
     return task.text if isinstance(task.content, str) else str(task.content[-1]["text"])  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""What a run gives, and what it may take."""
+"""The result and the budget of a run."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,10 +14,10 @@ from roi_agent.trace import Trace, Usage
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one run may take at most.
+    """Limits of one run.
 
-    steps: turns of the planner; in the last one it has no tools and must answer.  seconds: from start to answer; a tool that
-    is running ends at its next step.  tokens: of the planner, read and written; None is no limit.  calls_per_step: tools of one
+    steps: turns of the planner; in the last one it has no tools and must answer.  seconds: from start to answer; a running tool
+    ends at its next step.  tokens: input and output tokens of the planner; None is no limit.  calls_per_step: tool calls per
     turn.
     Error: InvalidSetting.
     """
@@ -39,19 +39,19 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Of the planner's tokens, for a million read and a million written, in any currency."""
+    """The price of a million input and output tokens of the planner, in any currency."""
 
     input: float
     output: float
 
     def of(self, usage: Usage) -> float:
-        """What that usage costs."""
+        """Return the cost of a usage."""
         return (usage.input_tokens * self.input + usage.output_tokens * self.output) / 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A call that waits for a person: the tool and its arguments."""
+    """A tool call that requires approval."""
 
     tool: str
     arguments: Mapping[str, Any]
@@ -61,12 +61,12 @@ class Approval:
 class Result:
     """The outcome of a run.
 
-    answer: with the doubts, where there are any.  said: the planner's own words.
-    regions: that the answer rests on.  confidence: of the region model in what it said of them, the lowest; None where it was
-        not asked.  doubts: why the answer is not sure, one sentence each.
-    status: "answered"; "partial" where the budget or the planner ended it before; "refused" where the planner says that it cannot
-        work on the task; "waiting" for approvals: see `waiting`.
-    data: the answer in the form of the class that was asked for.  cost: None where no price is known.
+    answer: with the doubts, if any.  said: the planner's own text.
+    regions: evidence for the answer.  confidence: the lowest confidence of the region model about them; None if it was not
+        asked.  doubts: reasons why the answer is uncertain, one sentence each.
+    status: "answered"; "partial" if the budget or the planner ended the run early; "refused" if the planner cannot work on the
+        task; "waiting" for approvals, see `waiting`.
+    data: the structured answer of the requested class.  cost: None without a known price.
     """
 
     answer: str
@@ -83,7 +83,7 @@ class Result:
     waiting: tuple[Approval, ...] = ()
 
     def to_dict(self) -> Mapping[str, Any]:
-        """Plain JSON values; the trace without its data."""
+        """Return plain JSON values; the steps of the trace without their data."""
         steps = [{"kind": s.kind, "name": s.name, "arguments": dict(s.arguments), "text": s.text} for s in self.trace.steps]
         return {
             "answer": self.answer,

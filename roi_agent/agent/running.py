@@ -1,4 +1,4 @@
-"""One run while it goes on: its steps, its events, and what is left of its budget."""
+"""The state of a run in progress: its steps, events, and remaining budget."""
 
 import time
 from collections import Counter, deque
@@ -25,8 +25,8 @@ CANCELLED = "it was cancelled"
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """The beginning of a step: the time on the monotonic clock, and how many images and regions there were."""
+class StepStart:
+    """The start of a step: monotonic time, and the number of images and regions at that time."""
 
     at: float
     images: int
@@ -35,12 +35,12 @@ class Mark:
 
 @dataclass(eq=False, repr=False)
 class Run:
-    """The state of one run, which LangGraph hands to every hook.
+    """The state of one run, which LangGraph passes to every hook.
 
-    planner: its name.  workspace: that it works in.  nudges: empty messages so far.
-    stopping: a signal of whoever started it.  cancellation: ends the tool that is at work, at that signal or the end of the time.
-    summaries: tokens read and written to summarise a long conversation.
-    data: the answer in the form that was asked for.
+    planner: its name.  workspace: of the conversation.  nudges: empty messages so far.
+    stopping: the caller's stop signal.  cancellation: ends the running tool at that signal or at the end of the time budget.
+    summaries: input and output tokens of summaries of a long conversation.
+    data: the structured answer.
     """
 
     budget: Budget
@@ -61,45 +61,45 @@ class Run:
     def __post_init__(self) -> None:
         self.cancellation = Cancellation(self.budget.seconds, stop=self.stopping)
 
-    def begin(self) -> Mark:
-        """The beginning of a step, for `record`."""
-        return Mark(time.monotonic(), len(self.workspace.images), len(self.workspace.regions()))
+    def start_step(self) -> StepStart:
+        """Start a step; see `record`."""
+        return StepStart(time.monotonic(), len(self.workspace.images), len(self.workspace.regions()))
 
-    def record(self, kind: str, name: str, text: str, begun: Mark, **fields: Any) -> Step:
-        """Add a step that ends now, and tell of it."""
-        fields |= {"images_before": begun.images, "regions_before": begun.regions}
-        step = Step(len(self.steps) + 1, kind, name, text, seconds=time.monotonic() - begun.at, **fields)
+    def record(self, kind: str, name: str, text: str, start: StepStart, **fields: Any) -> Step:
+        """Add a step that ends now, with its event."""
+        fields |= {"images_before": start.images, "regions_before": start.regions}
+        step = Step(len(self.steps) + 1, kind, name, text, seconds=time.monotonic() - start.at, **fields)
         self.steps.append(step)
         self.events.append(Stepped(step))
         return step
 
-    def told(self) -> Iterator[Event]:
-        """The events that nobody was told of yet."""
+    def drain_events(self) -> Iterator[Event]:
+        """Yield and remove the pending events."""
         while self.events:
             yield self.events.popleft()
 
     def stop(self, why: str) -> None:
-        """End the run before its next step; the first reason counts."""
+        """End the run before its next step; the first reason is kept."""
         self._stopped = self._stopped or why
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return time.monotonic() - self._started
 
     @property
     def seconds_left(self) -> float:
-        """Of the budget, never below zero."""
+        """Remaining seconds of the budget, at least zero."""
         return max(0.0, self.budget.seconds - self.seconds)
 
     @property
     def steps_left(self) -> int:
-        """Turns of the planner that the budget still allows."""
+        """Remaining turns of the planner."""
         return self.budget.steps - self.usage.planner_turns
 
     @property
-    def why_stopped(self) -> str | None:
-        """Why the run must end, in words; None while it may go on."""
+    def stop_reason(self) -> str | None:
+        """The reason why the run must end; None while it may continue."""
         usage = self.usage
         if self._stopped is None and self.cancellation.cancelled:
             self._stopped = CANCELLED
@@ -114,7 +114,7 @@ class Run:
 
     @property
     def usage(self) -> Usage:
-        """What it took so far."""
+        """The usage so far."""
         turns = [step for step in self.steps if step.kind == "planner"]
         tools = [step for step in self.steps if step.kind != "planner"]
         return Usage(
@@ -126,15 +126,15 @@ class Run:
             seconds=self.seconds,
         )
 
-    def seen_before(self, tool: str, arguments: Mapping[str, Any]) -> int:
-        """How often the very same call was made in this run; counts this one."""
+    def count_repeats(self, tool: str, arguments: Mapping[str, Any]) -> int:
+        """Return how often the identical call was made before in this run, and count this one."""
         key = f"{tool} {sorted(arguments.items(), key=str)}"
         self._calls[key] += 1
         return self._calls[key] - 1
 
     @contextmanager
-    def turn_of(self, call_id: str, earlier: Collection[str]) -> Iterator[None]:
-        """Wait until the earlier calls of the same message are done: handles must not depend on a race between tools."""
+    def in_call_order(self, call_id: str, earlier: Collection[str]) -> Iterator[None]:
+        """Wait until the earlier calls of the same message are done, so that handles do not depend on a race between tools."""
         with self._turns:
             self._turns.wait_for(lambda: self._done >= set(earlier))
         try:
@@ -144,10 +144,10 @@ class Run:
                 self._done.add(call_id)
                 self._turns.notify_all()
 
-    def within(self, call: Callable[[], T]) -> T:
-        """What the call gives, waited for until the budget ends or the run is cancelled.
+    def call_within_budget(self, call: Callable[[], T]) -> T:
+        """Return the result of a call, unless the budget ends or the run is cancelled first.
 
-        Raises TimeoutError; the call is then left alone.
+        Raises TimeoutError, in which case the call is abandoned.
         """
         done: Future[T] = Future()
         context = copy_context()
@@ -165,12 +165,12 @@ class Run:
                 raise TimeoutError
         try:
             return done.result()
-        except _GivenUp as stopped:
+        except _Abandoned as stopped:
             raise TimeoutError from stopped
 
 
 class Deadline(BaseCallbackHandler):
-    """Stops a planner that goes on writing after its run was given up: `Run.within` only stops waiting for it."""
+    """Stops a planner that is still streaming after its run was abandoned; `Run.call_within_budget` only stops waiting."""
 
     raise_error = True
 
@@ -178,10 +178,10 @@ class Deadline(BaseCallbackHandler):
         self._run = run
 
     def on_llm_new_token(self, token: Any, **_: Any) -> None:
-        """Called for every piece of a streamed answer."""
+        """Called for every token of a streamed answer."""
         if self._run.cancellation.cancelled or not self._run.seconds_left:
-            raise _GivenUp
+            raise _Abandoned
 
 
-class _GivenUp(BaseException):
-    """Nobody waits for it; no Exception, of which LangChain would print a warning."""
+class _Abandoned(BaseException):
+    """The call was abandoned; not an Exception, since LangChain would log a warning."""

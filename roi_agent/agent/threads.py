@@ -1,7 +1,7 @@
-"""Conversations with an agent: each has its messages, its images and its regions; in memory, or in a folder for good.
+"""Conversations with an agent: messages, images and regions, in memory or in a folder.
 
 threads.sqlite           the messages, as LangGraph's checkpoints
-workspaces/THREAD/       images and regions, as `Workspace.save` writes them
+workspaces/THREAD/       images and regions, written by `Workspace.save`
 """
 
 import re
@@ -22,13 +22,13 @@ from roi_agent.tools import storage
 from roi_agent.tools.toolbox import Toolbox
 from roi_agent.tools.workspace import Workspace
 
-MAX_OPEN = 32  # conversations held in memory; without a folder, the one used longest ago is then forgotten
+MAX_OPEN = 32  # conversations in memory; without a folder, the least recently used one is deleted
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(slots=True)
 class Conversation:
-    """One conversation.  folder: of its workspace, or None.  lock: held by the run that is going on."""
+    """One conversation.  folder: of its workspace, or None.  lock: held by the current run."""
 
     thread: str
     toolbox: Toolbox
@@ -37,11 +37,11 @@ class Conversation:
 
     @property
     def workspace(self) -> Workspace:
-        """Its images and regions."""
+        """The images and regions."""
         return self.toolbox.workspace
 
-    def keep(self) -> None:
-        """Write images and regions, where there is a folder.  Errors: those of `Workspace.save`."""
+    def save(self) -> None:
+        """Save images and regions if there is a folder.  Errors: those of `Workspace.save`."""
         if self.folder is not None:
             self.workspace.save(self.folder)
 
@@ -53,16 +53,16 @@ class Threads:
         self._toolbox, self._folder = toolbox, Path(folder) if folder is not None else None
         self._open: dict[str, Conversation] = {}
         self._lock = threading.Lock()
-        self.checkpointer: BaseCheckpointSaver[str] = self._saver()
+        self.checkpointer: BaseCheckpointSaver[str] = self._open_checkpointer()
 
     def open(self, thread: str | None = None) -> Conversation:
-        """The conversation of that name, new where there is none; without a name, a new one.
+        """Return the conversation of a name, which may be new; default: a new one.
 
-        Errors: InvalidSetting for a name that cannot be, WorkspaceUnreadable.
+        Errors: InvalidSetting for an invalid name, WorkspaceUnreadable.
         """
         name = uuid4().hex[:12] if thread is None else thread
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise InvalidSetting(f"the thread {escaped(name)} has no usable name", do="use up to 64 letters, digits and . _ -")
+            raise InvalidSetting(f"the thread {escaped(name)} has an invalid name", do="use up to 64 letters, digits and . _ -")
         with self._lock:
             conversation = self._open.pop(name, None) or self._load(name)
             self._open[name] = conversation
@@ -78,7 +78,7 @@ class Threads:
         workspace = Workspace.load(folder) if folder and storage.exists(folder) else Workspace()
         return Conversation(name, self._toolbox(workspace), folder)
 
-    def _saver(self) -> BaseCheckpointSaver[str]:
+    def _open_checkpointer(self) -> BaseCheckpointSaver[str]:
         if self._folder is None:
             return InMemorySaver()
         try:
@@ -87,6 +87,6 @@ class Threads:
             saver = SqliteSaver(connection)
             saver.setup()
         except (OSError, sqlite3.Error) as error:
-            problem = f"the folder {self._folder.name!r} cannot hold conversations: {error}"
+            problem = f"the folder {self._folder.name!r} cannot store conversations: {error}"
             raise WorkspaceUnreadable(problem, do="give a folder that can be written") from None
         return saver

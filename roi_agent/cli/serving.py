@@ -210,7 +210,7 @@ def _mount_page(application: "FastAPI", settings: "ServerSettings", planner: str
     from roi_agent.ui import mount
 
     state = application.state.roi
-    mount(application, state.models, settings, load_planner(planner, base_url=base_url), state.finding.run, state.finding.call)
+    mount(application, state.models, settings, load_planner(planner, base_url=base_url), state.lanes.run, state.lanes.call)
 
 
 def only_with(context: typer.Context, switch: str, on: bool, names: Sequence[str]) -> None:
@@ -230,4 +230,4 @@ def mount_mcp(application: "FastAPI", settings: "ServerSettings", folders: Seque
     state = application.state.roi
     limits: dict[str, Any] = {"max_pixels": settings.max_image_pixels, "image_bytes": settings.image_bytes}
     workspaces = Workspaces(state.models, folders=folders, load=state.images.get, **limits)
-    mount(application, build_server(workspaces, version=__version__, lanes=state.finding), settings)
+    mount(application, build_server(workspaces, version=__version__, lanes=state.lanes), settings)

@@ -1,4 +1,4 @@
-"""The models of a server as the same objects as those in this process, which then needs no GPU and no weights."""
+"""Models on a server, with the interfaces of local models; this process needs no GPU and no weights."""
 
 from roi_agent.client.connection import Connection
 from roi_agent.client.finding import RemoteDetector, RemoteSegmenter

@@ -1,4 +1,4 @@
-"""The way to a server of ours: its errors as ours, and each image uploaded once."""
+"""The connection to a server of roi-agent: coded errors, and each image uploaded once."""
 
 import base64
 import io
@@ -14,16 +14,16 @@ from roi_agent.model.images.loading import LoadedImage
 from roi_agent.settings import api_key_from_environment
 
 _T = TypeVar("_T")
-_UPLOADED = 256  # handles that are remembered
+_MAX_REMEMBERED = 256  # number of cached handles
 
 
 class Connection:
-    """Asks a server that `roi-agent serve` started, over the `openai` package. Safe under threads.
+    """Sends requests to a server started by `roi-agent serve`, with the `openai` package. Thread-safe.
 
-    An image is uploaded once, and again where the server has forgotten it. A full queue and a connection that breaks are tried
-    again `max_retries` times, each time after a longer pause; asking is repeatable, so nothing is done twice.
+    An image is uploaded once, and again if it has expired on the server. Requests are retried up to `max_retries` times after a
+    full queue or a broken connection, with exponential backoff; they are idempotent.
 
-    address: such as http://localhost:8000.  api_key: by default that of ROI_AGENT_API_KEY.  timeout_s: of one try.
+    address: such as http://localhost:8000.  api_key: default: ROI_AGENT_API_KEY.  timeout_s: of one attempt.
     Error: MissingExtra.
     """
 
@@ -39,12 +39,12 @@ class Connection:
         self._lock = threading.Lock()
 
     def get(self, path: str) -> Any:
-        """What the route answers, as JSON.  Errors: those of the server by their codes, ServerUnreachable."""
+        """Return the JSON of a route.  Errors: those of the server by their codes, ServerUnreachable."""
         with coded_errors(self.address):
             return self.openai.get(path, cast_to=object)
 
     def post(self, path: str, image: LoadedImage, body: dict[str, Any], *, timeout_s: float | None = None) -> Any:
-        """What the route answers about the image, as JSON.  Errors: as for `get`, and DeadlineExceeded."""
+        """Return the JSON of a route for an image.  Errors: as in `get`, and DeadlineExceeded."""
         options: Any = {"timeout": timeout_s or self.timeout_s}
 
         def work(url: str) -> Any:
@@ -53,12 +53,12 @@ class Connection:
         return self.with_image(image, work)
 
     def with_image(self, image: LoadedImage, work: Callable[[str], _T]) -> _T:
-        """The work, with the image uploaded; once more where the server has forgotten it, as after a restart."""
+        """Run work with the uploaded image; once more if the image has expired, as after a restart of the server."""
         with coded_errors(self.address):
             try:
                 return work(self._upload(image))
             except Exception as error:
-                if not isinstance(_known(error), UnknownImage):
+                if not isinstance(_coded_error(error), UnknownImage):
                     raise
             with self._lock:
                 self._uploaded.pop(image.digest(), None)
@@ -76,14 +76,14 @@ class Connection:
         stored: Any = self.openai.post("/images", body={"image": url}, cast_to=object)
         with self._lock:
             self._uploaded[key] = stored["url"]
-            while len(self._uploaded) > _UPLOADED:
+            while len(self._uploaded) > _MAX_REMEMBERED:
                 self._uploaded.popitem(last=False)
         return str(stored["url"])
 
 
 @contextmanager
 def coded_errors(address: str) -> Iterator[None]:
-    """Errors of the server and of the way there, as ours."""
+    """Convert errors of the server and the connection to coded errors."""
     import openai
 
     try:
@@ -94,14 +94,14 @@ def coded_errors(address: str) -> Iterator[None]:
         problem = f"{address} cannot be reached: {error.__cause__ or error}"
         raise ServerUnreachable(problem, do="is it running? roi-agent serve starts one") from None
     except openai.APIError as error:
-        known = _known(error)
+        known = _coded_error(error)
         if known is None:
             raise ServerUnreachable(f"{address} answered: {error.message[:200]}", do="is it a server of roi-agent?") from None
         raise known from None
 
 
-def _known(error: Exception) -> RoiAgentError | None:
-    """The error that a server of ours sent."""
+def _coded_error(error: Exception) -> RoiAgentError | None:
+    """Return the coded error that a server of roi-agent sent, if any."""
     sent = getattr(error, "body", None)
     if not isinstance(sent, dict) or not {"code", "problem", "do"} <= set(sent):
         return None

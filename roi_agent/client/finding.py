@@ -1,4 +1,4 @@
-"""A detector and a segmenter on a server of ours: the same objects as those in this process."""
+"""A detector and a segmenter on a server of roi-agent, with the interfaces of local ones."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,18 +8,19 @@ from PIL import Image
 
 from roi_agent.client.connection import Connection
 from roi_agent.model.detection.detector import Candidates
+from roi_agent.model.domain.notes import received
 from roi_agent.model.images.loading import LoadedImage, load_image
 from roi_agent.model.segmentation.segmenter import Prompt, ScoredMask
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
 from roi_agent.wire.finding import FinderInfo, MasksResponse, WireCandidates, WirePrompt
 
-_AT_ONCE = 64  # prompts of one request
+_PROMPTS_PER_REQUEST = 64  # prompts of one request
 
 
 class RemoteDetector:
-    """Finds things by words with the detector of a server. Safe under threads.
+    """The detector of a server. Thread-safe.
 
-    knows: the only kind of images that it knows, in words; None for one without such a limit.
+    knows: the only kind of images that it knows, in words; None without a limit.
     Errors: those of the server by their codes, ServerUnreachable.
     """
 
@@ -31,7 +32,7 @@ class RemoteDetector:
     def candidates(
         self, images: Sequence[Image.Image], phrases: Sequence[str], *, cancellation: Cancellation = NEVER
     ) -> list[Candidates]:
-        """Every candidate box with its score for each phrase, for each image.  cancellation: ends the work after an image."""
+        """Return all candidate boxes with a score per phrase, for each image.  cancellation: ends the work after an image."""
         return [self._candidates(load_image(image), list(phrases), cancellation) for image in images]
 
     def _candidates(self, image: LoadedImage, phrases: list[str], cancellation: Cancellation) -> Candidates:
@@ -42,7 +43,7 @@ class RemoteDetector:
 
 
 class RemoteSegmenter:
-    """Masks of what is pointed at, by the segmenter of a server. Safe under threads.
+    """The segmenter of a server. Thread-safe.
 
     Errors: those of the server by their codes, ServerUnreachable.
     """
@@ -60,27 +61,27 @@ class RemoteSegmenter:
         min_score: float | None = None,
         cancellation: Cancellation = NEVER,
     ) -> list[list[ScoredMask]]:
-        """For each prompt one mask, or with `several` the three that the model offers, best first; none below min_score.
+        """Return one mask per prompt, or with `several` all three of the model, best first; none below min_score.
 
-        cancellation: ends the work after some masks.
+        cancellation: ends the work between requests.
         """
         found: list[list[ScoredMask]] = []
-        for start in range(0, len(prompts), _AT_ONCE):
+        for start in range(0, len(prompts), _PROMPTS_PER_REQUEST):
             cancellation.check("segmenting")
-            asked = [WirePrompt.of(prompt).model_dump() for prompt in prompts[start : start + _AT_ONCE]]
+            asked = [WirePrompt.of(prompt).model_dump() for prompt in prompts[start : start + _PROMPTS_PER_REQUEST]]
             body = {"prompts": asked, "several": several, "min_score": min_score, **_deadline(cancellation)}
             found += [[each.scored_mask() for each in masks] for masks in self._masks(image, body).masks]
         return found
 
     def notes(self, image: LoadedImage) -> tuple[str, ...]:
-        """What the reader of masks of this image should know."""
-        return tuple(self._masks(image, {"prompts": []}).notes)
+        """Return notes about masks of the image."""
+        return received(self._masks(image, {"prompts": []}).notes)
 
     def _masks(self, image: LoadedImage, body: dict[str, Any]) -> MasksResponse:
         return MasksResponse.model_validate(self._connection.post("/segment/masks", image, body))
 
 
 def _deadline(cancellation: Cancellation) -> dict[str, float]:
-    """What a request says of it, so that the server stops too."""
+    """Return the deadline for a request, so that the server stops too."""
     left_s = cancellation.left_s
     return {} if left_s is None else {"timeout_s": min(max(left_s, 0.001), 3600.0)}

@@ -1,10 +1,11 @@
-"""A region model on a server of ours: the same object as one in this process, which then needs no GPU and no weights."""
+"""A region model on a server of roi-agent, with the interface of a local one."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from roi_agent.client.connection import Connection, coded_errors
+from roi_agent.model.domain.notes import received
 from roi_agent.model.errors import Cancelled, ServerUnreachable
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.images.loading import LoadedImage
@@ -15,13 +16,13 @@ from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
 from roi_agent.wire.regions import answer_of, choice_of
 
-_GRACE_S = 5.0  # for the way there and back, beyond the time that the answer itself may take
+_GRACE_S = 5.0  # network time in addition to the deadline of the answer
 
 
 class RemoteRegionModel(RegionModel):
-    """Answers with a model that `roi-agent serve` serves. Safe under threads.
+    """The region model of a server. Thread-safe.
 
-    knows: the only kind of images that the model knows, in words; None for one without such a limit.
+    knows: the only kind of images that the model knows, in words; None without a limit.
     connection: to the server.  Errors: those of the server by their codes, ServerUnreachable.
     """
 
@@ -32,13 +33,13 @@ class RemoteRegionModel(RegionModel):
         self.knows: str | None = served.get("knows")
 
     def reply(self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding) -> Answer:
-        """The answer to the last turn, given the earlier ones."""
+        """Answer the last turn, given the earlier ones."""
         return self.reply_all(image, [(turns, regions)], decoding)[0]
 
     def reply_all(
         self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding, *, cancellation: Cancellation = NEVER
     ) -> list[Answer]:
-        """Answers to several conversations about one image, as one batch.  cancellation: gives the request its deadline."""
+        """Answer several conversations about one image as one batch.  cancellation: sets the deadline of the request."""
         if not questions:
             return []
         cancellation.check("answering")
@@ -47,11 +48,11 @@ class RemoteRegionModel(RegionModel):
         return [answer_of(each, tuple(regions)) for each, (_, regions) in zip(answers, questions, strict=True)]
 
     def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:
-        """The option with the highest length-normalised likelihood."""
+        """Choose the option with the highest length-normalised likelihood."""
         return self.choose_all(image, [([Turn(question)], regions, options)])[0]
 
     def choose_all(self, image: LoadedImage, questions: Sequence[Closed], *, cancellation: Cancellation = NEVER) -> list[Choice]:
-        """As `choose_for`, at the last turn of several conversations, as one request.  cancellation: gives it its deadline."""
+        """As `choose_for`, for the last turns of several conversations.  cancellation: sets the deadline of the request."""
         if not questions:
             return []
         cancellation.check("choosing")
@@ -98,7 +99,7 @@ class RemoteRegionModel(RegionModel):
 
 
 class _RemoteStream(AnswerStream):
-    """OpenAI's chunks as an answer; read once, by whoever comes first."""
+    """An answer from OpenAI's chunks, which can be read once."""
 
     def __init__(self, events: Any, regions: Sequence[Region], address: str) -> None:
         self._events, self._regions, self._address = events, regions, address
@@ -114,7 +115,7 @@ class _RemoteStream(AnswerStream):
                 for choice in chunk.choices:
                     if choice.finish_reason:
                         self._end = choice.model_dump()
-                    if choice.delta.content and not (choice.model_extra or {}).get("roi"):  # that is in the notes, too
+                    if choice.delta.content and not (choice.model_extra or {}).get("roi"):  # a warning that is in the notes too
                         self._text.append(choice.delta.content)
                         yield choice.delta.content
 
@@ -129,9 +130,9 @@ class _RemoteStream(AnswerStream):
         for _ in self:
             pass
         if self._cancelled:
-            raise Cancelled("the question was taken back")
+            raise Cancelled("the question was cancelled")
         if not self._end or self._usage is None:
-            raise ServerUnreachable(f"the answer of {self._address} broke off", do="ask again")
+            raise ServerUnreachable(f"the answer of {self._address} was interrupted", do="ask again")
         roi = self._end["roi"]
         content = (self._end["logprobs"] or {}).get("content") or []
         likeliest = [tuple((one["token"], one["logprob"]) for one in each["top_logprobs"]) for each in content]
@@ -145,7 +146,7 @@ class _RemoteStream(AnswerStream):
             regions=tuple(self._regions),
             usage=usage,
             timing=Timing(**roi["timing"]),
-            notes=tuple(roi["notes"]),
+            notes=received(roi["notes"]),
             finish=self._end["finish_reason"],
             tokens=tuple(tokens),
             in_domain=roi.get("in_domain"),

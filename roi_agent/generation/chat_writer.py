@@ -7,7 +7,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage, SystemMessage
 from pydantic import BaseModel, Field, ValidationError
 
-from roi_agent.agent.planners import explained, is_unreadable, planner_name
+from roi_agent.agent.planners import is_unreadable, planner_error, planner_name
 from roi_agent.generation.claims import Claim, Written, WrittenTurn
 from roi_agent.generation.page import Page
 from roi_agent.generation.verifying import FAILED, MALFORMED
@@ -67,7 +67,7 @@ class ChatWriter:
                 return [MALFORMED]
             self._failed += 1
             if self._failed >= _IN_A_ROW or getattr(error, "status_code", None) in _SETTINGS:
-                raise explained(error, self.name) from None
+                raise planner_error(error, self.name) from None
             return [FAILED]
         self._failed = 0
         found = answer.get("parsed")

@@ -13,7 +13,7 @@ __all__ = ["Workspaces", "build_server", "mount", "run_stdio"]
 
 
 def __getattr__(name: str) -> Any:
-    """What HTTP needs is loaded for HTTP only."""
+    """Import the HTTP part only when it is used."""
     if name != "mount":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from roi_agent.mcp.mounting import mount

@@ -1,4 +1,4 @@
-"""An MCP server as a part of our HTTP server, at `/mcp`: behind its gate, and ended with it."""
+"""The MCP server as a part of the HTTP server, at `/mcp`: with the same gate and lifetime."""
 
 import asyncio
 import json
@@ -16,28 +16,28 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from roi_agent.mcp.protocol import GONE
-from roi_agent.mcp.workspaces import MOST
+from roi_agent.mcp.protocol import DISCONNECTED
+from roi_agent.mcp.workspaces import MAX_WORKSPACES
 from roi_agent.settings import MCP_PATH, ServerSettings
 from roi_agent.wire.regions import check_values
 
-_MAX_VALUES = 100_000  # of a message: the SDK lists everything that is wrong with one; 200 boxes are a thousand
+_MAX_VALUES = 100_000  # per message, since the SDK lists every invalid value; 200 boxes have about a thousand
 
 
 def mount(app: FastAPI, server: Server[Any], settings: ServerSettings) -> None:
-    """Put the server at /mcp of the application, which asks for the key and keeps the limits.
+    """Mount the server at /mcp of the application, which checks the key and the limits.
 
-    A page of a stranger that is open in a browser on this machine is refused by its origin.
+    Foreign pages in a browser on this machine are rejected by their origin.
     """
     inner = server.streamable_http_app(
         streamable_http_path=MCP_PATH,
         max_request_body_size=settings.max_body_bytes,
-        max_sessions=MOST,
+        max_sessions=MAX_WORKSPACES,
         transport_security=_security(settings),
     )
     (route,) = inner.routes
     assert isinstance(route, Route)
-    app.router.routes.append(Route(MCP_PATH, endpoint=_Read(route.endpoint)))
+    app.router.routes.append(Route(MCP_PATH, endpoint=_CheckedMessages(route.endpoint)))
     outer = app.router.lifespan_context
 
     @asynccontextmanager
@@ -49,7 +49,7 @@ def mount(app: FastAPI, server: Server[Any], settings: ServerSettings) -> None:
 
 
 def _security(settings: ServerSettings) -> TransportSecuritySettings:
-    """Which origins a server on this machine answers; with a key it answers whoever has it. Hosts are checked there as well."""
+    """Return the allowed hosts and origins of a local server; a server with a key only checks the key."""
     hosts = ["127.0.0.1", "localhost", "[::1]", *filter(None, [settings.public_host])]
     origins = [f"{scheme}://{host}" for scheme in ("http", "https") for host in hosts]
     return TransportSecuritySettings(
@@ -59,10 +59,10 @@ def _security(settings: ServerSettings) -> TransportSecuritySettings:
     )
 
 
-class _Read:
-    """Looks at every message before the SDK does: how many values it holds, and whether its texts can be written again.
+class _CheckedMessages:
+    """Checks every message before the SDK parses it: the number of values, and whether its strings are valid Unicode.
 
-    It also notes that a client goes away, for `GONE`.
+    It also sets the event `DISCONNECTED` when a client disconnects.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -76,29 +76,29 @@ class _Read:
         try:
             await asyncio.to_thread(_check, content)
         except ValueError as error:
-            await _refusal(error)(scope, receive, send)
+            await _parse_error(error)(scope, receive, send)
             return
-        sent, gone = False, asyncio.Event()
+        replayed, disconnected = False, asyncio.Event()
 
-        async def again() -> Message:
-            nonlocal sent
-            if not sent:
-                sent = True
+        async def replay() -> Message:
+            nonlocal replayed
+            if not replayed:
+                replayed = True
                 return {"type": "http.request", "body": content, "more_body": False}
             message = await receive()
             if message["type"] == "http.disconnect":
-                gone.set()
+                disconnected.set()
             return message
 
-        await self._app({**scope, GONE: gone}, again, send)
+        await self._app({**scope, DISCONNECTED: disconnected}, replay, send)
 
 
 def _check(content: bytes) -> None:
-    """Errors: RequestTooLarge, ValueError."""
+    """Check the content of a message.  Errors: RequestTooLarge, ValueError."""
     check_values(content, _MAX_VALUES)
     pydantic_core.from_json(content)
 
 
-def _refusal(error: ValueError) -> Response:
+def _parse_error(error: ValueError) -> Response:
     fault = {"code": types.PARSE_ERROR, "message": f"the message is not valid JSON: {error}"}
     return Response(json.dumps({"jsonrpc": "2.0", "id": None, "error": fault}), 400, media_type="application/json")

@@ -1,4 +1,4 @@
-"""The toolbox in MCP's terms: tools with structured results and pictures, images and regions as resources, progress."""
+"""The toolbox as an MCP server: tools with structured results and pictures, images and regions as resources, progress."""
 
 import asyncio
 import base64
@@ -25,33 +25,33 @@ from roi_agent.tools.reply import ToolReply, png_base64
 from roi_agent.tools.toolbox import Toolbox
 from roi_agent.tools.workspace import Workspace
 
-GONE = "roi_agent.gone"  # in the scope of a request over HTTP: an event that is set once its client has gone
-_OPEN = "open_image"
-_TICK_S = 1.0  # between two notes that a tool is still at work
-_RESULT: dict[str, Any] = {
+DISCONNECTED = "roi_agent.gone"  # in the scope of an HTTP request: an event that is set once its client has disconnected
+_OPEN_IMAGE = "open_image"
+_PROGRESS_INTERVAL_S = 1.0  # between two progress notifications of a tool
+_RESULT_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
-        "text": {"type": "string", "description": "What the tool says, naming handles."},
+        "text": {"type": "string", "description": "The reply of the tool, which names handles."},
         "regions": {"type": "array", "items": {"type": "object"}, "description": "name, box (pixel xyxy), label, score, ..."},
-        "data": {"type": "object", "description": "The result in full."},
+        "data": {"type": "object", "description": "The full result."},
     },
     "required": ["text", "regions", "data"],
 }
-_PLACE = re.compile(r"roi://(?:(?P<workspace>ws-[0-9a-f]{24})/)?(?P<kind>images|regions)(?:/(?P<name>\w+))?")
+_RESOURCE_URI = re.compile(r"roi://(?:(?P<workspace>ws-[0-9a-f]{24})/)?(?P<kind>images|regions)(?:/(?P<name>\w+))?")
 
 _Context = ServerRequestContext[Any]
 
 
 def build_server(workspaces: Workspaces, *, version: str, lanes: Lanes | None = None) -> Server[Any]:
-    """An MCP server over these workspaces.  lanes: in which detector and segmenter work; by default ones of its own."""
-    finding = lanes or Lanes()
+    """Build an MCP server over workspaces.  lanes: queues of detector and segmenter; default: new ones."""
+    lanes_used = lanes or Lanes()
 
     async def list_tools(context: _Context, params: Any) -> types.ListToolsResult:
         return types.ListToolsResult(tools=_tools(workspaces))
 
     async def call_tool(context: _Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         arguments = dict(params.arguments or {})
-        reply = await _with_progress(context, params.name, _in_turn(finding, workspaces, params.name, arguments))
+        reply = await _with_progress(context, params.name, _run_queued(lanes_used, workspaces, params.name, arguments))
         if not reply.error and _changes(params.name) and workspaces.only is not None:
             await context.session.send_resource_list_changed()
         return _result(reply)
@@ -81,25 +81,25 @@ def build_server(workspaces: Workspaces, *, version: str, lanes: Lanes | None = 
 
 
 def _tools(workspaces: Workspaces) -> list[types.Tool]:
-    """The toolbox's own schemas, which are written once; over HTTP each names its workspace too."""
+    """Return the tools with the toolbox's schemas; over HTTP, each takes a workspace too."""
     texts = load_blocks("mcp")
     toolbox = workspaces.only or Toolbox(Workspace(), workspaces.models)
     described = [each["function"] for each in toolbox.openai_tools()]
-    image = {"type": "string", "minLength": 1, "description": _source(workspaces).capitalize() + "."}
+    image = {"type": "string", "minLength": 1, "description": _source_text(workspaces).capitalize() + "."}
     opened = {"type": "object", "properties": {"image": image}, "required": ["image"], "additionalProperties": False}
-    tools = [_tool(_OPEN, texts[_OPEN].format(source=_source(workspaces)), opened)]
+    tools = [_tool(_OPEN_IMAGE, texts[_OPEN_IMAGE].format(source=_source_text(workspaces)), opened)]
     tools += [_tool(each["name"], each["description"], each["parameters"]) for each in described]
     if workspaces.only is None:
         for tool in tools:
-            named = {"type": "string", "description": texts["new_workspace" if tool.name == _OPEN else "workspace"]}
+            named = {"type": "string", "description": texts["new_workspace" if tool.name == _OPEN_IMAGE else "workspace"]}
             properties = {**tool.input_schema["properties"], "workspace": named}
             required = list(tool.input_schema.get("required", []))
-            wanted = required if tool.name == _OPEN else [*required, "workspace"]
+            wanted = required if tool.name == _OPEN_IMAGE else [*required, "workspace"]
             tool.input_schema = {**tool.input_schema, "properties": properties, "required": wanted}
     return tools
 
 
-def _source(workspaces: Workspaces) -> str:
+def _source_text(workspaces: Workspaces) -> str:
     texts = load_blocks("mcp")
     if workspaces.folders is None:
         return texts["any_source"]
@@ -110,39 +110,40 @@ def _tool(name: str, description: str, schema: dict[str, Any]) -> types.Tool:
     reads = not _changes(name)
     hints = types.ToolAnnotations(read_only_hint=reads, destructive_hint=False, idempotent_hint=reads, open_world_hint=False)
     complete = {"type": "object", "properties": {}, **schema}
-    return types.Tool(name=name, description=description, input_schema=complete, output_schema=_RESULT, annotations=hints)
+    return types.Tool(name=name, description=description, input_schema=complete, output_schema=_RESULT_SCHEMA, annotations=hints)
 
 
 def _changes(name: str) -> tuple[str, ...]:
-    """What a tool adds to its workspace; nothing where there is no such tool."""
-    if name == _OPEN:
+    """Return what a tool adds to its workspace; nothing for an unknown tool."""
+    if name == _OPEN_IMAGE:
         return ("images",)
     return ABILITIES[name].changes if name in ABILITIES else ()
 
 
-async def _in_turn(lanes: Lanes, workspaces: Workspaces, name: str, arguments: dict[str, Any]) -> ToolReply:
-    """The reply of a tool, from a thread, within the deadline of the lanes; it ends where its call is taken back.
+async def _run_queued(lanes: Lanes, workspaces: Workspaces, name: str, arguments: dict[str, Any]) -> ToolReply:
+    """Run a tool in a thread, within the deadline of the lanes; cancelling the call ends it.
 
-    One that finds things waits for its turn.
+    Tools that use the detector or segmenter are queued.
     """
     ability, stop = ABILITIES.get(name), Cancellation(lanes.timeout_s)
     try:
         if ability is None or ability.finds is None:
-            return await run_in_thread(lambda: _called(workspaces, name, arguments, stop), stop, f"{escaped(name)} was at work")
-        return await lanes.run(Job(ability.finds, lambda stop: _called(workspaces, name, arguments, stop)))
+            what = f"{escaped(name)} was running"
+            return await run_in_thread(lambda: _call_tool(workspaces, name, arguments, stop), stop, what)
+        return await lanes.run(Job(ability.finds, lambda stop: _call_tool(workspaces, name, arguments, stop)))
     except RoiAgentError as error:
         return ToolReply(str(error), error=error.code)
 
 
-def _called(workspaces: Workspaces, name: str, arguments: dict[str, Any], stop: Cancellation) -> ToolReply:
-    """Never raises: what goes wrong is a reply that a model can act on."""
+def _call_tool(workspaces: Workspaces, name: str, arguments: dict[str, Any], stop: Cancellation) -> ToolReply:
+    """Call a tool; errors become replies that a model can act on."""
     try:
-        stop.check("waiting for its turn")
+        stop.check("waiting in the queue")
         workspace = arguments.pop("workspace", None) if workspaces.only is None else None
         if workspace is not None and not isinstance(workspace, str):
-            raise InvalidSetting("the workspace is no text", do="name the one that open_image gave")
-        if name == _OPEN:
-            reply = _opened(workspaces, workspace, arguments)
+            raise InvalidSetting("the workspace is not a string", do="use the name that open_image returned")
+        if name == _OPEN_IMAGE:
+            reply = _open_image(workspaces, workspace, arguments)
         else:
             reply = workspaces.get(workspace).call(name, arguments, stop)
         if "images" in _changes(name):
@@ -152,10 +153,10 @@ def _called(workspaces: Workspaces, name: str, arguments: dict[str, Any], stop: 
         return ToolReply(str(error), error=error.code)
 
 
-def _opened(workspaces: Workspaces, workspace: str | None, arguments: dict[str, Any]) -> ToolReply:
+def _open_image(workspaces: Workspaces, workspace: str | None, arguments: dict[str, Any]) -> ToolReply:
     source = arguments.pop("image", None)
     if not isinstance(source, str) or not source or arguments:
-        raise InvalidSetting("open_image takes one image, as text", do=f"give {_source(workspaces)}")
+        raise InvalidSetting("open_image takes one image, as a string", do=f"give {_source_text(workspaces)}")
     fresh = workspaces.only is None and workspace is None
     known = None if fresh else workspaces.get(workspace)
     loaded = workspaces.load(source)
@@ -173,45 +174,44 @@ def _result(reply: ToolReply) -> types.CallToolResult:
     content: list[Any] = [types.TextContent(type="text", text=reply.text)]
     if reply.picture is not None:
         content.append(types.ImageContent(type="image", data=png_base64(reply.picture), mime_type="image/png"))
-    told: dict[str, Any] = json.loads(reply.to_json())
-    return types.CallToolResult(content=content, structured_content=told, is_error=reply.error is not None)
+    return types.CallToolResult(content=content, structured_content=reply.to_dict(), is_error=reply.error is not None)
 
 
 async def _with_progress(context: _Context, name: str, work: Coroutine[Any, Any, ToolReply]) -> ToolReply:
-    """The work, which ends where the client goes away; whoever asked for progress hears once a second that it goes on."""
-    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(context))
+    """Run work until the client disconnects, with a progress notification every second."""
+    working, disconnected = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(context))
     seconds = 0.0
     try:
-        await context.session.report_progress(seconds, None, f"{name} has begun")
+        await context.session.report_progress(seconds, None, f"{name} has started")
         while not working.done():
-            await asyncio.wait([working, gone], timeout=_TICK_S, return_when=asyncio.FIRST_COMPLETED)
-            if gone.done():
-                error = Cancelled("the client went away")
+            await asyncio.wait([working, disconnected], timeout=_PROGRESS_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED)
+            if disconnected.done():
+                error = Cancelled("the client disconnected")
                 return ToolReply(str(error), error=error.code)
             if not working.done():
-                seconds += _TICK_S
-                await context.session.report_progress(seconds, None, f"{name} is at work for {seconds:.0f} s")
-        await context.session.report_progress(seconds + _TICK_S, seconds + _TICK_S, f"{name} is done")
+                seconds += _PROGRESS_INTERVAL_S
+                await context.session.report_progress(seconds, None, f"{name} has been running for {seconds:.0f} s")
+        await context.session.report_progress(seconds + _PROGRESS_INTERVAL_S, seconds + _PROGRESS_INTERVAL_S, f"{name} is done")
         return working.result()
     finally:
         working.cancel()
-        gone.cancel()
+        disconnected.cancel()
 
 
-async def _gone(context: _Context) -> None:
-    """Wait until the client of a request over HTTP has gone.
+async def _disconnected(context: _Context) -> None:
+    """Wait until the client of an HTTP request has disconnected.
 
-    The SDK ends the call itself in the newest form of the protocol only; in the older ones nobody would read the answer.
+    The SDK only cancels calls of disconnected clients in the newest version of the protocol.
     """
-    left: asyncio.Event = getattr(context.request, "scope", {}).get(GONE) or asyncio.Event()
-    await left.wait()
+    event: asyncio.Event = getattr(context.request, "scope", {}).get(DISCONNECTED) or asyncio.Event()
+    await event.wait()
 
 
 # ------------------------------------------------------------ resources
 
 
 def _resources(workspaces: Workspaces) -> list[types.Resource]:
-    """What is there over stdio; over HTTP only whoever knows a workspace's name may see into it."""
+    """List the resources over stdio; over HTTP, only clients that know a workspace's name can read it."""
     if workspaces.only is None:
         return []
     workspace = workspaces.only.workspace
@@ -243,21 +243,21 @@ def _templates(workspaces: Workspaces) -> list[types.ResourceTemplate]:
 
 
 def _read(workspaces: Workspaces, uri: str) -> types.TextResourceContents | types.BlobResourceContents:
-    """Error: MCPError, which names what there is."""
-    place = _PLACE.fullmatch(uri)
-    if place is None:
+    """Read a resource.  Error: MCPError, which lists the known resources."""
+    match = _RESOURCE_URI.fullmatch(uri)
+    if match is None:
         raise MCPError(types.INVALID_PARAMS, f"there is no resource {uri[:200]}; read roi://images/NAME or roi://regions")
     try:
-        workspace = workspaces.get(place["workspace"]).workspace
-        if place["kind"] == "images":
+        workspace = workspaces.get(match["workspace"]).workspace
+        if match["kind"] == "images":
             file = io.BytesIO()
-            workspace.image(place["name"]).pixels.save(file, "PNG")
+            workspace.image(match["name"]).pixels.save(file, "PNG")
             blob = base64.b64encode(file.getvalue()).decode()
             return types.BlobResourceContents(uri=uri, mime_type="image/png", blob=blob)
         found: Any = (
             [region.to_dict() for region in workspace.regions()]
-            if place["name"] is None
-            else workspace.region(place["name"]).to_dict()
+            if match["name"] is None
+            else workspace.region(match["name"]).to_dict()
         )
     except RoiAgentError as error:
         raise MCPError(types.INVALID_PARAMS, str(error)) from None

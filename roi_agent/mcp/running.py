@@ -1,4 +1,4 @@
-"""An MCP server over the streams of this process."""
+"""An MCP server over standard input and output."""
 
 import asyncio
 import signal
@@ -11,18 +11,18 @@ from roi_agent.mcp.standard_input import endable_input
 
 
 def run_stdio(server: Server) -> bool:
-    """Until the host closes the stream, or SIGTERM or Ctrl-C do; returns whether it was Ctrl-C.
+    """Serve until the host closes the stream, or until SIGTERM or Ctrl-C; return whether it was Ctrl-C.
 
-    Standard output belongs to the protocol.
+    Standard output is reserved for the protocol.
     """
-    heard: list[int] = []
+    received: list[int] = []
 
     async def serve(end: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
 
         def stop(number: int) -> None:
-            heard.append(number)
-            loop.remove_signal_handler(number)  # the next one does not wait for the tool that is at work
+            received.append(number)
+            loop.remove_signal_handler(number)  # a second signal does not wait for the running tool
             end()
 
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -33,4 +33,4 @@ def run_stdio(server: Server) -> bool:
 
     with endable_input() as end:
         asyncio.run(serve(end))
-    return signal.SIGINT in heard
+    return signal.SIGINT in received

@@ -1,7 +1,8 @@
-"""The offline planner: a chat model that works by rules.
+"""The offline planner: a rule-based chat model.
 
-A task is read sentence by sentence (`questions`) into queries (`query`): sentences fit forms (`sentence_forms`, `forms`), each
-with its meaning (`meanings`), whose slots (`slots`) hold noun phrases (`nouns`) made of words (`language`, `vocabulary`). A query
-is answered (`answers`, `said`) over the things (`things`) that a finder (`finder`) finds with the tools; plans are generators
-(`steps`). `chat` makes a LangChain chat model of it, and `structured` fills the answer into a form of the caller's.
+A task is parsed sentence by sentence (`questions`) into queries (`query`). Sentences are matched with patterns
+(`sentence_patterns`, `patterns`), which have a meaning (`meanings`) and slots (`slots`) for noun phrases (`nouns`) made of words
+(`language`, `vocabulary`). A query is answered (`answers`, `statements`) with the things (`things`) that a finder (`finder`,
+`inspector`) finds with the tools; plans are generators (`steps`). `chat` is the LangChain chat model, and `structured` fills
+answers into the caller's schema.
 """

@@ -1,4 +1,4 @@
-"""From a query to its answer: one function for each kind of question, over the things that a finder finds."""
+"""Answers to queries: one function per kind of question, with the things that a finder finds."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,6 +8,7 @@ from typing import Any
 from roi_agent.planner.finder import Finder
 from roi_agent.planner.language import number
 from roi_agent.planner.query import (
+    Attribute,
     Count,
     Either,
     Exists,
@@ -23,11 +24,10 @@ from roi_agent.planner.query import (
     Relate,
     Same,
     SameSet,
-    Tell,
     Verbatim,
     Which,
 )
-from roi_agent.planner.statements import Statement, bare, handles_of, listed, nothing, yes_no
+from roi_agent.planner.statements import Statement, handles_of, join_words, none_found, without_determiner, yes_no
 from roi_agent.planner.steps import Call, Steps, Stopped, call, checked, handles_in
 from roi_agent.planner.things import Missing, Thing
 
@@ -35,13 +35,13 @@ _SIDES = ("top", "bottom", "left", "right", "middle")
 
 
 def answer(query: Query, finder: Finder) -> Steps[Statement]:
-    """The answer to a query; that something is not there is one too.  Raises Stopped."""
+    """Answer a query; a missing thing is an answer too.  Raises Stopped."""
     finder.doubts, finder.measured_against = [], []
     try:
-        said = yield from _answer(query, finder)
+        statement = yield from _answer(query, finder)
     except Missing as missing:
-        said = nothing(missing.noun)
-    return replace(said, doubts=tuple(dict.fromkeys(finder.doubts)))
+        statement = none_found(missing.noun)
+    return replace(statement, doubts=tuple(dict.fromkeys(finder.doubts)))
 
 
 @singledispatch
@@ -57,9 +57,9 @@ def _exists(query: Exists, finder: Finder) -> Steps[Statement]:
     try:
         things = yield from finder.find(query.noun)
     except Missing as missing:
-        return Statement(f"no, no {bare(missing.noun)} was found", (), False)
+        return Statement(f"no, no {without_determiner(missing.noun)} was found", (), False)
     if not things:
-        return Statement(f"no, no {bare(query.noun)} was found", (), False)
+        return Statement(f"no, no {without_determiner(query.noun)} was found", (), False)
     wanted = query.noun.number
     if wanted is not None and len(things) != wanted:
         return Statement(f"no, {number(len(things))}", handles_of(things), False)
@@ -74,7 +74,7 @@ def _find(query: Find, finder: Finder) -> Steps[Statement]:
 
 @_answer.register
 def _which(query: Which, finder: Finder) -> Steps[Statement]:
-    """The one is named as the question named it."""
+    """Answer with the words of the question if it names the candidates."""
     names: dict[str, str] = {}
     things: list[Thing] = []
     for noun in query.nouns:
@@ -83,25 +83,25 @@ def _which(query: Which, finder: Finder) -> Steps[Statement]:
             raise Missing(noun)
         things += [thing for thing in found if thing not in things]
         if len(query.nouns) > 1 and len(found) == 1:
-            names[found[0].handle] = found[0].handle if noun.handles else bare(noun)
+            names[found[0].handle] = found[0].handle if noun.handles else without_determiner(noun)
     for filter in query.filters:
         things = yield from finder.passing(things, filter)
     if query.pick is not None:
         things = yield from finder.first(things, query.pick)
     if things and all(thing.handle in names for thing in things):
         named = [names[thing.handle] for thing in things]
-        return Statement(listed(named), handles_of(things), named[0] if len(named) == 1 else named)
+        return Statement(join_words(named), handles_of(things), named[0] if len(named) == 1 else named)
     return (yield from _named(things, query.nouns[0], finder))
 
 
 def _named(things: list[Thing], noun: Noun, finder: Finder) -> Steps[Statement]:
     if not things:
-        return nothing(noun)
+        return none_found(noun)
     if finder.can_ask:
-        yield from finder.know("kind", things)
-        yield from finder.know("colour", things)
+        yield from finder.learn("kind", things)
+        yield from finder.learn("colour", things)
     words = [thing.short for thing in things]
-    text = words[0] if len(things) == 1 else listed([f"{thing.short} ({thing.handle})" for thing in things])
+    text = words[0] if len(things) == 1 else join_words([f"{thing.short} ({thing.handle})" for thing in things])
     return Statement(text, handles_of(things), words[0] if len(words) == 1 else words)
 
 
@@ -109,11 +109,11 @@ def _named(things: list[Thing], noun: Noun, finder: Finder) -> Steps[Statement]:
 def _ordered(query: Ordered, finder: Finder) -> Steps[Statement]:
     things = yield from finder.find(query.noun)
     if not things:
-        return nothing(query.noun)
+        return none_found(query.noun)
     things = yield from finder.ordered(things, query.order)
     by_name = ("kind", "colour") if finder.can_ask else ()
     for attribute in by_name if query.attribute == "name" else (query.attribute,):
-        yield from finder.know(attribute, things)
+        yield from finder.learn(attribute, things)
     values = [thing.short if query.attribute == "name" else thing.facts[query.attribute] for thing in things]
     return Statement(", ".join(values), handles_of(things), values)
 
@@ -123,7 +123,7 @@ def _ordered(query: Ordered, finder: Finder) -> Steps[Statement]:
 
 @_answer.register
 def _count(query: Count, finder: Finder) -> Steps[Statement]:
-    """A thing that a filter rests on and that is missing makes the number zero."""
+    """Count things; the count is zero if a thing that a filter refers to is missing."""
     things: dict[str, Thing] = {}
     for noun in query.nouns:
         try:
@@ -133,9 +133,9 @@ def _count(query: Count, finder: Finder) -> Steps[Statement]:
         things |= {thing.handle: thing for thing in found}
     if query.of is None:
         return Statement(number(len(things)), tuple(things), len(things))
-    yield from finder.know(query.of, list(things.values()))
+    yield from finder.learn(query.of, list(things.values()))
     values = list(dict.fromkeys(thing.facts[query.of] for thing in things.values()))
-    return Statement(f"{number(len(values))}: {listed(values)}" if values else "none", tuple(things), len(values))
+    return Statement(f"{number(len(values))}: {join_words(values)}" if values else "none", tuple(things), len(values))
 
 
 @_answer.register
@@ -145,35 +145,35 @@ def _more(query: More, finder: Finder) -> Steps[Statement]:
         counts.append((yield from finder.find(noun)))
     first, second = (len(things) for things in counts)
     handles = handles_of([*counts[0], *counts[1]])
-    told = f"{bare(query.first)}: {number(first)}, {bare(query.second)}: {number(second)}"
+    counts_text = f"{without_determiner(query.first)}: {number(first)}, {without_determiner(query.second)}: {number(second)}"
     if query.which:
         if first == second:
-            return Statement(f"neither, {told}", handles, "neither")
-        name = bare(query.first if (first > second) == (query.how == "more") else query.second)
+            return Statement(f"neither, {counts_text}", handles, "neither")
+        name = without_determiner(query.first if (first > second) == (query.how == "more") else query.second)
         return Statement(name, handles, name)
-    truth = {"more": first > second, "fewer": first < second, "equal": first == second}[query.how]
-    return Statement(f"{yes_no(truth)}, {told}", handles, truth)
+    is_true = {"more": first > second, "fewer": first < second, "equal": first == second}[query.how]
+    return Statement(f"{yes_no(is_true)}, {counts_text}", handles, is_true)
 
 
 # ---------------------------------------------------------------- attributes
 
 
 @_answer.register
-def _tell(query: Tell, finder: Finder) -> Steps[Statement]:
+def _tell(query: Attribute, finder: Finder) -> Steps[Statement]:
     things = yield from finder.find(query.noun)
     if not things:
-        return nothing(query.noun)
+        return none_found(query.noun)
     if query.attribute == "place" and "select_regions" in finder.tools:
         yield from _place(things)
-    yield from finder.know(query.attribute, things)
+    yield from finder.learn(query.attribute, things)
     values = [thing.facts[query.attribute] for thing in things]
     if len(set(values)) == 1:
         return Statement(values[0], handles_of(things), values[0])
-    return Statement(listed([f"{value} ({thing.handle})" for value, thing in zip(values, things, strict=True)]), (), values)
+    return Statement(join_words([f"{value} ({thing.handle})" for value, thing in zip(values, things, strict=True)]), (), values)
 
 
 def _place(things: Sequence[Thing]) -> Steps[None]:
-    """Measured: in the middle, or in one of the quarters."""
+    """Measure the place of things: the middle, or one of the quarters."""
     handles = [thing.handle for thing in things]
     replies = yield [
         Call("select_regions", {"regions": handles, "place": side}, f"See which lie in the {side}.") for side in _SIDES
@@ -188,7 +188,7 @@ def _place(things: Sequence[Thing]) -> Steps[None]:
 def _either(query: Either, finder: Finder) -> Steps[Statement]:
     things = yield from finder.find(query.noun)
     if not things:
-        return nothing(query.noun)
+        return none_found(query.noun)
     if "choose_answer" not in finder.tools:
         raise Stopped("I cannot choose between answers without the tool choose_answer and a region model")
     question = f"Is <{things[0].handle}> {' or '.join(query.options)}?"
@@ -200,11 +200,11 @@ def _either(query: Either, finder: Finder) -> Steps[Statement]:
 def _same(query: Same, finder: Finder) -> Steps[Statement]:
     things = yield from finder.find_all(query.nouns)
     if not things:
-        return nothing(query.nouns[0])
-    yield from finder.know(query.attribute, things)
+        return none_found(query.nouns[0])
+    yield from finder.learn(query.attribute, things)
     values = list(dict.fromkeys(thing.facts[query.attribute] for thing in things))
-    truth = (len(values) == len(things)) if query.negated else len(values) == 1
-    return Statement(f"{yes_no(truth)}, {listed(values)}", handles_of(things), truth)
+    is_true = (len(values) == len(things)) if query.negated else len(values) == 1
+    return Statement(f"{yes_no(is_true)}, {join_words(values)}", handles_of(things), is_true)
 
 
 @_answer.register
@@ -215,11 +215,13 @@ def _same_set(query: SameSet, finder: Finder) -> Steps[Statement]:
         things = yield from finder.find(noun)
         if not things:
             raise Missing(noun)
-        yield from finder.know(query.attribute, things)
+        yield from finder.learn(query.attribute, things)
         values.append(sorted({thing.facts[query.attribute] for thing in things}))
         everything += things
-    truth = values[0] == values[1]
-    return Statement(f"{yes_no(truth)}, {listed(values[0])} against {listed(values[1])}", handles_of(everything), truth)
+    is_true = values[0] == values[1]
+    return Statement(
+        f"{yes_no(is_true)}, {join_words(values[0])} against {join_words(values[1])}", handles_of(everything), is_true
+    )
 
 
 # ---------------------------------------------------------------- what holds
@@ -229,9 +231,9 @@ def _same_set(query: SameSet, finder: Finder) -> Steps[Statement]:
 def _holds(query: Holds, finder: Finder) -> Steps[Statement]:
     things = yield from finder.find(query.noun)
     if not things and not query.noun.definite and not query.noun.plural:  # "is a star left of the cup?"
-        return Statement(f"no, no {bare(query.noun)} was found", (), False)
+        return Statement(f"no, no {without_determiner(query.noun)} was found", (), False)
     if not things:
-        return nothing(query.noun)
+        return none_found(query.noun)
     kept = things
     filters = [each for each in query.predicates if not isinstance(each, Extreme)]
     for filter in filters:
@@ -240,14 +242,14 @@ def _holds(query: Holds, finder: Finder) -> Steps[Statement]:
         if isinstance(pick, Extreme):
             best = yield from finder.first((yield from _rivals(query.noun, filters, finder)), pick)
             kept = [thing for thing in kept if thing in best]
-    truth = len(kept) == len(things) if query.every else bool(kept)
+    is_true = len(kept) == len(things) if query.every else bool(kept)
     about = things if query.every else kept
     handles = dict.fromkeys((*handles_of(about), *finder.measured_against))
-    return Statement(yes_no(truth), tuple(handles), truth)
+    return Statement(yes_no(is_true), tuple(handles), is_true)
 
 
 def _rivals(noun: Noun, filters: Sequence[Filter], finder: Finder) -> Steps[list[Thing]]:
-    """Those among which something is "the largest": of the kind that is named, else everything."""
+    """Find the things that "the largest" compares: those of the named kind, else everything."""
     kinds = [each.value for each in filters if isinstance(each, Is) and each.attribute == "kind" and not each.negated]
     rest = tuple(each for each in filters if not (isinstance(each, Is) and each.attribute == "kind"))
     return (yield from finder.find(replace(Noun(plural=True), head=kinds[0] if kinds else "", filters=rest, image=noun.image)))
@@ -271,5 +273,5 @@ def _relate(query: Relate, finder: Finder) -> Steps[Statement]:
 def _verbatim(query: Verbatim, finder: Finder) -> Steps[Statement]:
     if "ask_about_regions" not in finder.tools:
         raise Stopped("I cannot ask about regions without the tool ask_about_regions and a region model")
-    reply = yield from call("ask_about_regions", "A question for the region model as it is.", question=query.question)
+    reply = yield from call("ask_about_regions", "Pass the question to the region model.", question=query.question)
     return Statement(reply.data["text"], handles_in(query.question), reply.data["text"])

@@ -1,6 +1,6 @@
-"""The offline planner: a chat model that answers questions about images by rules, with tool calls and no key.
+"""The offline planner: a rule-based chat model that answers questions about images with tool calls, without a key.
 
-It understands what `questions.py` lists. Whatever else it is asked, it says so, with examples of what it understands.
+It understands the patterns of `sentence_patterns.py`. To other questions, it replies with examples of what it understands.
 """
 
 import json
@@ -21,7 +21,7 @@ from roi_agent.planner.answers import answer
 from roi_agent.planner.finder import Finder
 from roi_agent.planner.language import sentences
 from roi_agent.planner.query import Query
-from roi_agent.planner.questions import by_looks, in_short, is_instruction, parts, understood
+from roi_agent.planner.questions import asks_for_looks, by_look, is_instruction, parse_question, parts
 from roi_agent.planner.statements import Statement
 from roi_agent.planner.steps import Call, Reply, Steps, Stopped, handles_in
 from roi_agent.planner.structured import fill
@@ -30,12 +30,12 @@ from roi_agent.tools.abilities import ABILITIES
 
 
 class OfflinePlanner(BaseChatModel):
-    """Plans by rules over the tools that it is bound to, those of `build_toolbox`; needs no key and no network.
+    """Plans by rules with its bound tools, those of `build_toolbox`; needs no key and no network.
 
-    second_look: check finds with the region model, look again for what may have been missed, and closer at what is unsure.
+    second_look: check finds with the region model, search again for missed things, and look closer at uncertain ones.
 
-    The same conversation always gives the same next message. Replies are read as data, from the artifacts of tool messages or
-    from JSON, never as words: a label or an answer cannot become an instruction. It counts words as tokens.
+    The same conversation always leads to the same next message. Replies are read as data, from the artifacts of tool messages or
+    from JSON, so a label or an answer cannot become an instruction. Tokens are counted as words.
     """
 
     second_look: bool = True
@@ -58,7 +58,7 @@ class OfflinePlanner(BaseChatModel):
         tool_choice: str | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """The planner with tools at hand."""
+        """Bind tools to the planner."""
         chosen = {"tool_choice": tool_choice} if tool_choice else {}
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **chosen, **kwargs)
 
@@ -69,11 +69,13 @@ class OfflinePlanner(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        in_form = kwargs.get("tool_choice") in ("any", "required")
-        message = _cut(self._next(messages, kwargs.get("tools") or [], in_form), stop)
-        said = sum(len(str(each.content).split()) for each in messages)
-        written = len(str(message.content).split()) + sum(len(str(each["args"]).split()) for each in message.tool_calls)
-        message.usage_metadata = UsageMetadata(input_tokens=said, output_tokens=written, total_tokens=said + written)
+        structured = kwargs.get("tool_choice") in ("any", "required")
+        message = _truncate(self._next(messages, kwargs.get("tools") or [], structured), stop)
+        input_tokens = sum(len(str(each.content).split()) for each in messages)
+        output_tokens = len(str(message.content).split()) + sum(len(str(each["args"]).split()) for each in message.tool_calls)
+        message.usage_metadata = UsageMetadata(
+            input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=input_tokens + output_tokens
+        )
         message.response_metadata = {"model_name": "offline", "model_provider": "roi-agent"}
         return ChatResult(generations=[ChatGeneration(message=message)])
 
@@ -102,52 +104,52 @@ class OfflinePlanner(BaseChatModel):
                 run_manager.on_llm_new_token(str(chunk.content), chunk=part)
             yield part
 
-    def _next(self, messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]], in_form: bool) -> AIMessage:
-        """The next message.  in_form: the answer is to be a call of the tool that is none of ours."""
+    def _next(self, messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]], structured: bool) -> AIMessage:
+        """Return the next message.  structured: answer with a call of the tool that is not an ability."""
         start = max((i for i, message in enumerate(messages) if isinstance(message, HumanMessage)), default=len(messages))
         task = _text(messages[start]) if start < len(messages) else ""
-        spoken = next((_text(each) for each in reversed(messages[:start]) if isinstance(each, AIMessage)), "")
+        previous_answer = next((_text(each) for each in reversed(messages[:start]) if isinstance(each, AIMessage)), "")
         schemas = {tool["function"]["name"]: tool["function"] for tool in tools}
-        finder = Finder(schemas, handles_in(spoken), second_look=self.second_look)
-        calls, said = _resumed(_plan(task, finder), messages[start + 1 :])
+        finder = Finder(schemas, handles_in(previous_answer), second_look=self.second_look)
+        calls, statements = _advance(_plan(task, finder), messages[start + 1 :])
         if calls:
-            return _calling(calls, len(messages))
-        text = " ".join(each.sentence() for each in said)
-        form = next((name for name in schemas if in_form and name not in ABILITIES), None)
-        filled = fill(schemas[form].get("parameters", {}), said) if form else None
+            return _call_message(calls, len(messages))
+        text = " ".join(each.sentence() for each in statements)
+        form = next((name for name in schemas if structured and name not in ABILITIES), None)
+        filled = fill(schemas[form].get("parameters", {}), statements) if form else None
         if form and filled is not None:
-            return _calling([Call(form, filled, text)], len(messages))
-        # As OpenAI marks what a model declines to do.
-        return AIMessage(text, additional_kwargs={"refusal": text} if all(each.refused for each in said) else {})
+            return _call_message([Call(form, filled, text)], len(messages))
+        # As OpenAI marks refusals.
+        return AIMessage(text, additional_kwargs={"refusal": text} if all(each.refused for each in statements) else {})
 
 
 def _plan(task: str, finder: Finder) -> Steps[list[Statement]]:
-    """Every sentence of the task in turn; "it" and "they" are what the one before was about."""
-    said: list[Statement] = []
+    """Plan every sentence of the task in turn; "it" and "they" refer to the previous sentence."""
+    statements: list[Statement] = []
     asked: list[tuple[str, Query | None]] = []
     for sentence in (part for whole in sentences(task) for part in parts(whole)):
         if asked and is_instruction(sentence):
-            if by_looks(sentence):
-                asked = [(each, in_short(query) if query else None) for each, query in asked]
+            if asks_for_looks(sentence):
+                asked = [(each, by_look(query) if query else None) for each, query in asked]
         else:
-            asked.append((sentence, understood(sentence)))
+            asked.append((sentence, parse_question(sentence)))
     for sentence, query in asked or [("", None)]:
         if query is None:
             words = load_blocks("offline_planner")
             examples = "\n".join(f"- {line}" for line in words["examples"].splitlines())
-            said.append(Statement(words["not_understood"].format(sentence=sentence, examples=examples), refused=True))
+            statements.append(Statement(words["not_understood"].format(sentence=sentence, examples=examples), refused=True))
             continue
         try:
             each = yield from answer(query, finder)
         except Stopped as stopped:
             each = Statement(str(stopped), refused=True)
-        finder.spoken = each.handles or handles_in(each.text) or finder.spoken
-        said.append(each)
-    return said
+        finder.mentioned = each.handles or handles_in(each.text) or finder.mentioned
+        statements.append(each)
+    return statements
 
 
-def _resumed(plan: Steps[list[Statement]], messages: Sequence[BaseMessage]) -> tuple[list[Call], list[Statement]]:
-    """Run a plan with the replies that there are: the calls that it waits for, or none and what it ends with."""
+def _advance(plan: Steps[list[Statement]], messages: Sequence[BaseMessage]) -> tuple[list[Call], list[Statement]]:
+    """Run a plan with the given replies; return its pending calls, or no calls and its statements."""
     replies = iter([_reply(message) for message in messages if isinstance(message, ToolMessage)])
     try:
         calls = next(plan)
@@ -161,7 +163,7 @@ def _resumed(plan: Steps[list[Statement]], messages: Sequence[BaseMessage]) -> t
 
 
 def _reply(message: ToolMessage) -> Reply:
-    """What a tool replied, from the artifact; or from the text, where a planner is sent no more and it is JSON."""
+    """Read a tool's reply from the artifact, or from a JSON text without an artifact."""
     artifact: Any = message.artifact
     if not isinstance(artifact, Mapping):
         try:
@@ -169,14 +171,14 @@ def _reply(message: ToolMessage) -> Reply:
         except ValueError:
             artifact = None
     if not isinstance(artifact, Mapping) or message.status == "error" or artifact.get("error"):
-        told = artifact.get("text") if isinstance(artifact, Mapping) else None
-        return Reply(told if isinstance(told, str) else _text(message), failed=True)
+        text = artifact.get("text") if isinstance(artifact, Mapping) else None
+        return Reply(text if isinstance(text, str) else _text(message), failed=True)
     return Reply(_text(message), tuple(artifact.get("regions", ())), artifact.get("data", {}))
 
 
-def _calling(calls: Sequence[Call], position: int) -> AIMessage:
-    """A message with calls, whose ids are the same whenever the conversation is."""
-    made = [
+def _call_message(calls: Sequence[Call], position: int) -> AIMessage:
+    """Build a message with calls, whose ids only depend on the conversation."""
+    tool_calls = [
         {
             "name": call.tool,
             "args": dict(call.arguments),
@@ -184,18 +186,18 @@ def _calling(calls: Sequence[Call], position: int) -> AIMessage:
         }
         for index, call in enumerate(calls)
     ]
-    return AIMessage(calls[0].why, tool_calls=[{**each, "type": "tool_call"} for each in made])
+    return AIMessage(calls[0].why, tool_calls=[{**each, "type": "tool_call"} for each in tool_calls])
 
 
 def _text(message: BaseMessage) -> str:
-    """The last block of text: the task, where an agent puts what it knows of the images in front of it."""
+    """Return the last block of text: the task, which follows the agent's description of the images."""
     if isinstance(message.content, str):
         return message.content
     texts = [block if isinstance(block, str) else block.get("text", "") for block in message.content]
     return next((text for text in reversed(texts) if text), "")
 
 
-def _cut(message: AIMessage, stop: Sequence[str] | None) -> AIMessage:
+def _truncate(message: AIMessage, stop: Sequence[str] | None) -> AIMessage:
     text = str(message.content)
     ends = [text.index(mark) for mark in stop or () if mark and mark in text]
     return message.model_copy(update={"content": text[: min(ends)]}) if ends else message

@@ -1,16 +1,16 @@
-"""From a noun to the things that it stands for: found, looked at, filtered and measured with whatever tools there are."""
+"""Resolution of nouns to things, which are found, inspected, filtered and measured with the available tools."""
 
 from collections.abc import Collection, Sequence
 
+from roi_agent.planner.inspector import Inspector
 from roi_agent.planner.language import COLOURS, number, tokens
-from roi_agent.planner.looking import Looking
 from roi_agent.planner.query import Extreme, Filter, Is, Lies, Noun, Placed, Shares, Unlike
 from roi_agent.planner.steps import Call, Reply, Steps, Stopped, call, checked, handles_in
-from roi_agent.planner.things import SAME_THING, WITHIN, Missing, Thing, apart, overlap
+from roi_agent.planner.things import SAME_THING, WITHIN, Missing, Thing, overlap, without_nested
 
-_AGAIN = 0.4  # of the detector's threshold: what scores as much is found when it looks again
+_RELAXED = 0.4  # share of the detector's threshold for a second search
 _ANYTHING = "thing"
-_BASIC = 10  # colours that are looked for one by one
+_BASIC = 10  # colours that are searched for one by one
 _SUPERLATIVES = {
     "left to right": "leftmost", "right to left": "rightmost", "top to bottom": "topmost", "bottom to top": "lowest",
     "smallest to largest": "smallest", "largest to smallest": "largest", "nearest first": "nearest to {to}",
@@ -18,17 +18,17 @@ _SUPERLATIVES = {
 }  # fmt: skip
 
 
-class Finder(Looking):
-    """Finds what nouns stand for.
+class Finder(Inspector):
+    """Finds the things that nouns refer to.
 
-    tools: those at hand; without measuring ones, the region model is asked about geometry, and without a detector everything is
-    segmented.  spoken: handles that were spoken of before.  second_look: check finds with the region model, look for more where
-    a find is doubtful, and look closer at what it is not sure of.
+    tools: the available tools. Without measuring tools, the region model is asked about geometry; without a detector, everything
+    is segmented.  mentioned: handles from the previous sentence or answer.  second_look: check finds with the region model,
+    search again if a find is uncertain, and look closer at uncertain things.
     """
 
-    def __init__(self, tools: Collection[str], spoken: Sequence[str] = (), *, second_look: bool = True) -> None:
+    def __init__(self, tools: Collection[str], mentioned: Sequence[str] = (), *, second_look: bool = True) -> None:
         super().__init__(tools, second_look=second_look)
-        self.spoken = tuple(spoken)
+        self.mentioned = tuple(mentioned)
         self._things: dict[str, Thing] = {}
         self._found: dict[tuple[object, ...], list[Thing]] = {}
         self._unknown: set[str] = set()
@@ -37,17 +37,17 @@ class Finder(Looking):
     # ------------------------------------------------------------ finding
 
     def find(self, noun: Noun) -> Steps[list[Thing]]:
-        """The things that a noun stands for.
+        """Find the things that a noun refers to.
 
-        Raises Missing for one that a filter rests on and that is not there, and Stopped for words that the detector does not know
-        where nothing was found: what it cannot see may be there.
+        Raises Missing if a thing that a filter refers to was not found, and Stopped if nothing was found and a word is outside
+        the detector's vocabulary, in which case the thing may still be there.
         """
         things = yield from self._candidates(noun)
         if not (noun.handles or (noun.pronoun and not noun.head)):
             things = yield from self._of_kind(noun, things)
-        if noun.other and self.spoken:  # "the other flag"
-            spoken = [self._things.get(handle) for handle in self.spoken]
-            things = [thing for thing in things if thing not in spoken]
+        if noun.other and self.mentioned:  # "the other flag"
+            mentioned = [self._things.get(handle) for handle in self.mentioned]
+            things = [thing for thing in things if thing not in mentioned]
         for each in noun.filters:
             if not things:
                 break
@@ -59,7 +59,7 @@ class Finder(Looking):
         return things
 
     def find_all(self, nouns: Sequence[Noun]) -> Steps[list[Thing]]:
-        """The things of several nouns, each thing once.  Raises Missing where a definite one of them is not there."""
+        """Find the things of several nouns, without duplicates.  Raises Missing if one of several nouns is not found."""
         everything: dict[str, Thing] = {}
         for noun in nouns:
             things = yield from self.find(noun)
@@ -68,8 +68,8 @@ class Finder(Looking):
             everything |= {thing.handle: thing for thing in things}
         return list(everything.values())
 
-    def _the(self, noun: Noun) -> Steps[list[Thing]]:
-        """What something is measured against.  Raises Missing where it is not there; several for "the star" are a doubt."""
+    def _find_reference(self, noun: Noun) -> Steps[list[Thing]]:
+        """Find the reference of a comparison; several things for "the star" are a doubt.  Raises Missing."""
         things = yield from self.find(noun)
         if not things:
             raise Missing(noun)
@@ -80,11 +80,11 @@ class Finder(Looking):
         return things
 
     def _candidates(self, noun: Noun) -> Steps[list[Thing]]:
-        """What may be meant, before any check."""
+        """Find the candidates of a noun, before any check."""
         if noun.handles or noun.pronoun:
-            named = noun.handles or self.spoken
+            named = noun.handles or self.mentioned
             if not named:
-                raise Stopped(f'I do not know what "{noun.words}" means: nothing was spoken of before')
+                raise Stopped(f'I do not know what "{noun.words}" means: nothing was mentioned before')
             yield from self._learn_regions(named)
             return [self._things[handle] for handle in named]
         phrases = _phrases(noun)
@@ -124,20 +124,20 @@ class Finder(Looking):
         if self._unknown >= set(phrases):
             return things
         self.threshold, self.detector_knows = float(reply.data.get("threshold", 0)), reply.data.get("knows")
-        level = round(_AGAIN * self.threshold, 3)
-        if not self.second_look or not level:  # nothing was scored: looking again shows the same
+        level = round(_RELAXED * self.threshold, 3)
+        if not self.second_look or not level:  # without scores, a second search gives the same
             return things
         right = yield from self._of_kind(noun, things)
         for each in noun.filters:
             if isinstance(each, Is):
                 right = yield from self.passing(right, each)
         plain = all(isinstance(each, Is) for each in noun.filters) and noun.pick is None
-        if right and noun.head and not noun.plural and plain:  # "the red star": it is there
+        if right and noun.head and not noun.plural and plain:  # "the red star" is found
             return things
         coloured = any(isinstance(each, Is) and each.attribute == "colour" for each in noun.filters)
         closer = phrases if coloured else [f"{colour} {noun.head or _ANYTHING}" for colour in COLOURS[:_BASIC]]
         more = self._learn(checked("find_regions", (yield from self._look_for(closer, image, level))))
-        # What scores low and lies within something else is mostly a part of it.
+        # Low-scored finds within another thing are mostly parts of it.
         for thing in more:
             if all(overlap(thing, other)[1] < WITHIN for other in things):
                 things.append(thing)
@@ -151,7 +151,7 @@ class Finder(Looking):
             raise Stopped(f"There is no {unknown[0]}; known are: {known}")
 
     def _learn(self, reply: Reply) -> list[Thing]:
-        """The things of a reply, the best first, one for each place; one that was met before keeps its first handle."""
+        """Return the things of a reply, the best first, one per place; a known thing keeps its first handle."""
         things: list[Thing] = []
         for region in reply.regions:
             new = Thing.of(region)
@@ -165,28 +165,28 @@ class Finder(Looking):
         return things
 
     def _of_kind(self, noun: Noun, things: list[Thing]) -> Steps[list[Thing]]:
-        """Those of the noun's kind; without second looks, those that the detector takes for it."""
+        """Select the things of the noun's kind; without second looks, by the detector's labels."""
         labelled = "find_regions" in self.tools
         if noun.head and labelled and not self.second_look:
             return [thing for thing in things if thing.is_labelled(noun.head)]
         if not noun.head and labelled:
-            return apart(things) if self.second_look else things
+            return without_nested(things) if self.second_look else things
         return (yield from self.of_kind(noun.head, things))
 
     # ------------------------------------------------------------ filtering
 
     def passing(self, things: list[Thing], filter: Filter) -> Steps[list[Thing]]:
-        """The things that pass a filter, in the same order."""
+        """Return the things that pass a filter, in the same order."""
         match filter:
             case Is(attribute, value):
-                kept = yield from self.of_look(attribute, value, things)
+                kept = yield from self.with_look(attribute, value, things)
             case Lies(relation, to):
                 kept = yield from self._related(things, relation, to)
             case Placed(place):
                 kept = yield from self._placed(things, place)
             case Shares(attribute, with_):
-                others = yield from self._the(with_)
-                yield from self.know(attribute, [*things, *others])
+                others = yield from self._find_reference(with_)
+                yield from self.learn(attribute, [*things, *others])
                 values = {other.facts[attribute] for other in others}
                 own = {other.handle for other in others}
                 return [
@@ -197,7 +197,7 @@ class Finder(Looking):
         return [thing for thing in things if (thing in kept) != filter.negated]
 
     def _related(self, things: list[Thing], relation: str, to: Noun) -> Steps[list[Thing]]:
-        others = yield from self._the(to)
+        others = yield from self._find_reference(to)
         kept: list[Thing] = []
         for other in others:
             near = [thing for thing in things if thing.image == other.image and thing is not other and thing not in kept]
@@ -212,12 +212,12 @@ class Finder(Looking):
         return kept
 
     def _asked_related(self, things: list[Thing], relation: str, other: Thing) -> Steps[list[Thing]]:
-        """Geometry by asking, where nothing can be measured."""
+        """Ask the region model about geometry if no measuring tool is available."""
         wording = self._words["touching" if relation == "touching" else "relation"]
         questions = [wording.format(first=f"<{t.handle}>", second=f"<{other.handle}>", relation=relation) for t in things]
         replies = yield [Call("ask_about_regions", {"question": question}, "Nothing can be measured.") for question in questions]
-        said = [checked("ask_about_regions", reply).data["text"] for reply in replies]
-        return [thing for thing, text in zip(things, said, strict=True) if text.startswith("yes")]
+        answers = [checked("ask_about_regions", reply).data["text"] for reply in replies]
+        return [thing for thing, text in zip(things, answers, strict=True) if text.startswith("yes")]
 
     def _placed(self, things: list[Thing], place: str) -> Steps[list[Thing]]:
         if not things:
@@ -226,13 +226,13 @@ class Finder(Looking):
             handles = [thing.handle for thing in things]
             reply = yield from call("select_regions", f"See which lie in the {place}.", regions=handles, place=place)
             return [thing for thing in things if thing.handle in reply.data["selected"]]
-        yield from self.know("place", things)
+        yield from self.learn("place", things)
         sides = {"middle": "centre"}.get(place, place).split()
         return [thing for thing in things if all(side in tokens(thing.facts["place"]) for side in sides)]
 
     def _unlike(self, things: list[Thing], attribute: str | None) -> Steps[list[Thing]]:
         for name in (attribute,) if attribute else ("colour", "kind", "size"):
-            yield from self.know(name, things)
+            yield from self.learn(name, things)
             values = [thing.facts[name] for thing in things]
             single = [thing for thing, value in zip(things, values, strict=True) if values.count(value) == 1]
             if len(things) > 2 and len(single) == 1 and len(set(values)) == 2:
@@ -242,15 +242,15 @@ class Finder(Looking):
     # ------------------------------------------------------------ ordering
 
     def first(self, things: list[Thing], pick: Extreme) -> Steps[list[Thing]]:
-        """The first, second, ... in an order, as a list of one, or of none where there are fewer."""
+        """Return the first, second, ... thing in an order, as a list with one or no element."""
         ordered = yield from self.ordered(things, pick.order, pick.to, up_to=pick.rank)
         return ordered[pick.rank - 1 : pick.rank]
 
     def ordered(self, things: list[Thing], order: str, to: Noun | None = None, *, up_to: int | None = None) -> Steps[list[Thing]]:
-        """The things in an order of order_regions, nearest or farthest being to what a noun stands for."""
+        """Sort things by an order of order_regions; `to` is the reference of nearest and farthest."""
         anchor: Thing | None = None
         if to is not None:
-            anchor = (yield from self._the(to))[0]
+            anchor = (yield from self._find_reference(to))[0]
             things = [t for t in things if t is not anchor and t.image == anchor.image and overlap(t, anchor)[0] < SAME_THING]
         if len(things) < 2:
             return things
@@ -263,7 +263,7 @@ class Finder(Looking):
         return (yield from self._asked_order(things, order, anchor, len(things) if up_to is None else up_to))
 
     def _asked_order(self, things: list[Thing], order: str, anchor: Thing | None, up_to: int) -> Steps[list[Thing]]:
-        """One after the other by asking which is first, where nothing can be measured."""
+        """Sort by asking the region model repeatedly which is first, if no measuring tool is available."""
         left, ordered = list(things), list[Thing]()
         superlative = _SUPERLATIVES[order].format(to=f"<{anchor.handle}>" if anchor else "")
         while len(left) > 1 and len(ordered) < up_to:
@@ -280,7 +280,7 @@ class Finder(Looking):
 
 
 def _phrases(noun: Noun) -> tuple[str, ...]:
-    """What a detector is asked for: the noun with its colour, and without."""
+    """Return the phrases for the detector: the noun with and without its colour."""
     colours = [each.value for each in noun.filters if isinstance(each, Is) and each.attribute == "colour" and not each.negated]
     head = noun.head or _ANYTHING
     coloured = [f"{colour} {head}" for colour in colours[:1]]

@@ -1,4 +1,4 @@
-"""English words as the offline planner reads them: tokens, colours, sizes, numbers, singular and plural."""
+"""English words for the offline planner: tokens, colours, sizes, numbers, singular and plural."""
 
 import re
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _IRREGULAR |= {"leaves": "leaf", "knives": "knife", "geese": "goose", "shelves":
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a few words say of a thing, such as "a large red star"; None for what they do not say."""
+    """The attributes in a description such as "a large red star"; None for missing ones."""
 
     kind: str | None
     colour: str | None = None
@@ -39,7 +39,7 @@ class Description:
 
 
 def tokens(sentence: str) -> tuple[str, ...]:
-    """The words of a sentence in lower case, handles as <region1>, commas as words of their own."""
+    """Split a sentence into words in lower case; handles become <region1>, commas are words."""
     found = []
     plain = _CONTRACTED.sub(r"\1 is", sentence.lower())
     for word in _TOKEN.findall(plain.replace("’s", "").replace("'s", "")):  # noqa: RUF001
@@ -49,13 +49,13 @@ def tokens(sentence: str) -> tuple[str, ...]:
 
 
 def sentences(task: str) -> list[str]:
-    """The sentences of a task, each without its final punctuation."""
+    """Split a task into sentences without final punctuation."""
     parts = re.split(r"(?<=[.?!])\s+|\n+|;\s+", task.strip())
     return [cleaned for part in parts if (cleaned := part.strip(" \t.?!,;:"))]
 
 
 def described(text: str) -> Description:
-    """What an answer such as "a large red star" says.  The rest after colours and sizes is the kind."""
+    """Parse a description such as "a large red star"; the words besides colour and size are the kind."""
     words = [word for word in tokens(text) if word not in ("a", "an", "the", ",")]
     colour = next((word for word in words if word in COLOURS), None)
     size = next((SIZES[word] for word in words if word in SIZES), None)
@@ -64,7 +64,7 @@ def described(text: str) -> Description:
 
 
 def singular(word: str) -> str:
-    """The singular of a noun, by rule; words that look like singulars stay."""
+    """Return the singular of a noun, by rule."""
     if word in _IRREGULAR:
         return _IRREGULAR[word]
     if word in _SAME_IN_PLURAL or word.endswith(("ss", "us", "is")) or len(word) < 4:
@@ -77,10 +77,10 @@ def singular(word: str) -> str:
 
 
 def is_plural(word: str) -> bool:
-    """Whether a noun stands in the plural; words with one form for both count as singular."""
+    """Whether a noun is plural; words with identical singular and plural count as singular."""
     return singular(word) != word
 
 
 def number(count: int) -> str:
-    """A count in words up to twelve, "none" for zero."""
+    """Write a count in words up to twelve, "none" for zero."""
     return NUMBERS[count] if count < len(NUMBERS) else str(count)

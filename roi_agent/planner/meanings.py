@@ -1,8 +1,9 @@
-"""The queries that forms of sentences stand for; None where the words that were filled in make no sense there."""
+"""The queries of sentence patterns; None if the slot values do not make sense together."""
 
 from dataclasses import replace
 
 from roi_agent.planner.query import (
+    Attribute,
     Count,
     Either,
     Extreme,
@@ -19,14 +20,13 @@ from roi_agent.planner.query import (
     Same,
     SameSet,
     Shares,
-    Tell,
     Unlike,
     Which,
 )
 
 
 def narrowed(thing: Noun, predicates: tuple[Filter | Extreme, ...]) -> Noun | None:
-    """The noun narrowed by what is said of it."""
+    """Add predicates to a noun."""
     for each in predicates:
         if isinstance(each, Extreme):
             if thing.pick is not None:
@@ -46,7 +46,7 @@ def found(thing: Noun, predicates: tuple[Filter | Extreme, ...]) -> Query | None
     return Find(found) if found else None
 
 
-def tell_where(predicates: tuple[Filter | Extreme, ...]) -> Query | None:
+def attribute_where(predicates: tuple[Filter | Extreme, ...]) -> Query | None:
     """ "What is left of the red umbrella?": things that no word names."""
     if all(isinstance(each, Is) for each in predicates):
         return None
@@ -58,7 +58,7 @@ def holds(thing: Noun, predicates: tuple[Filter | Extreme, ...]) -> Query:
 
 
 def of_one(attribute: str, thing: Noun) -> Query | None:
-    return Tell(attribute, thing)
+    return Attribute(attribute, thing)
 
 
 def same(first: Noun, attribute: str, second: Noun) -> Query | None:
@@ -152,10 +152,10 @@ def odd(thing: Noun) -> Query:
     return Find(replace(thing, filters=(*thing.filters, Unlike())))
 
 
-def tell_which(attribute: str, predicates: tuple[Filter | Extreme, ...]) -> Query | None:
+def attribute_which(attribute: str, predicates: tuple[Filter | Extreme, ...]) -> Query | None:
     """ "What kind of thing is below the cup?" """
     found = narrowed(Noun(), predicates)
-    return Tell(attribute, found) if found and not all(isinstance(each, Is) for each in predicates) else None
+    return Attribute(attribute, found) if found and not all(isinstance(each, Is) for each in predicates) else None
 
 
 def either(thing: Noun, first: str, second: str) -> Query:

@@ -1,4 +1,4 @@
-"""Parts of a noun phrase in which no other phrase stands: looks, superlatives, places in the image, and images."""
+"""Parts of a noun phrase without a nested phrase: looks, superlatives, places in the image, and images."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,7 +1,7 @@
 """Noun phrases: "the second largest star left of the blue cup", "the thing in the top right that is not red", "them".
 
-Every function reads a whole stretch of words and gives None where it is no such phrase; all are pure, so that trying many
-stretches of one sentence costs little.
+Every function parses a span of words and returns None if it does not match. All are pure and cached, so trying many spans of a
+sentence is cheap.
 """
 
 from collections.abc import Iterator
@@ -25,14 +25,14 @@ from roi_agent.planner.vocabulary import (
 
 @lru_cache(maxsize=4096)
 def noun(words: Words) -> Noun | None:
-    """The noun phrase that the words are, from the first to the last."""
+    """Parse all words as one noun phrase."""
     if not words or len(words) > 40:
         return None
     rest, definite, other = _determined(words)
     if not rest:
         return None
     if rest[0].startswith("<"):
-        tail = _post(rest[1:], Noun(handles=(rest[0].strip("<>"),), definite=True))
+        tail = _modifiers(rest[1:], Noun(handles=(rest[0].strip("<>"),), definite=True))
         return replace(tail, words=rest[0]) if tail else None
     pronoun = rest[0] in PRONOUNS
     if pronoun:
@@ -46,7 +46,7 @@ def noun(words: Words) -> Noun | None:
 
 @lru_cache(maxsize=4096)
 def nouns(words: Words) -> tuple[Noun, ...] | None:
-    """Noun phrases joined by commas, "and" or "or"; one alone too."""
+    """Parse one or more noun phrases joined by commas, "and" or "or"."""
     if single := noun(words):
         return (single,)
     joints = [i for i, word in enumerate(words) if word in (",", "and", "or")]
@@ -69,12 +69,12 @@ def _completed(first: Noun, last: Noun) -> Noun:
 
 @lru_cache(maxsize=4096)
 def predicates(words: Words) -> tuple[Filter | Extreme, ...] | None:
-    """What is said of something after "is": "red", "not left of the cup", "a large star", "the largest", "in the middle"."""
+    """Parse a predicate after "is": "red", "not left of the cup", "a large star", "the largest", "in the middle"."""
     if not words:
         return None
     negated = words[0] == "not"
     rest = words[1:] if negated else words
-    plain = _post(rest, Noun())
+    plain = _modifiers(rest, Noun())
     found: tuple[Filter | Extreme, ...] = ()
     if plain is not None:
         found = (*plain.filters, *([plain.pick] if plain.pick else []))
@@ -90,15 +90,15 @@ def predicates(words: Words) -> tuple[Filter | Extreme, ...] | None:
 
 
 def place(words: Words) -> Noun | None:
-    """Where something is, as a noun without a head: "in image2", "on the left", "below the cup"."""
-    found = _post(words, Noun())
+    """Parse a place as a noun without a head: "in image2", "on the left", "below the cup"."""
+    found = _modifiers(words, Noun())
     is_place = found is not None and found.pick is None and (found.image or found.filters)
     return replace(found, words=" ".join(words)) if found and is_place else None
 
 
 def superlative(words: Words) -> Extreme | None:
     """ "largest", "the second largest", "furthest to the left", "nearest to the cup"."""
-    found = _post(words, Noun())
+    found = _modifiers(words, Noun())
     return found.pick if found and found.pick and not found.filters else None
 
 
@@ -142,7 +142,7 @@ def _nearest(words: Words, so_far: Noun) -> Noun | None:
 
 
 def _headed(words: Words, so_far: Noun) -> Noun | None:
-    """The head, as many words as leave a rest that can follow it."""
+    """Parse the head of a noun phrase with its modifiers."""
     bare = bool(so_far.filters) or so_far.pick is not None or so_far.pronoun
     for length in range(0 if bare else 1, 5):
         head, rest = words[:length], words[length:]
@@ -156,27 +156,27 @@ def _headed(words: Words, so_far: Noun) -> Noun | None:
         started = replace(so_far, head="" if generic else named, plural=is_plural(last) or so_far.plural)
         if generic and rest[:2] == ("in", rest[1] if len(rest) > 1 else "") and len(rest) == 2 and rest[1].startswith("<"):
             return Noun(handles=(rest[1].strip("<>"),), definite=True)
-        if (found := _post(rest, started)) is not None:
+        if (found := _modifiers(rest, started)) is not None:
             return found
     return None
 
 
 @lru_cache(maxsize=8192)
-def _post(words: Words, so_far: Noun) -> Noun | None:
-    """What follows the head, each part in turn, to the last word."""
+def _modifiers(words: Words, so_far: Noun) -> Noun | None:
+    """Parse the modifiers after the head, up to the last word."""
     if not words:
         return so_far
     for found, rest in _parts(words, so_far):
-        if (done := _post(rest, found)) is not None:
+        if (done := _modifiers(rest, found)) is not None:
             return done
     return None
 
 
 def _parts(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
-    """Every way to read the first part of what follows a head, with the words that are left."""
-    for form in RELATIVE:
-        if words[: len(form)] == form and len(words) > len(form):
-            yield so_far, words[len(form) :]
+    """Yield every parse of the first modifier, with the remaining words."""
+    for phrase in RELATIVE:
+        if words[: len(phrase)] == phrase and len(words) > len(phrase):
+            yield so_far, words[len(phrase) :]
     if words[0] == "not":
         for found, rest in _parts(words[1:], Noun()) if words[1:] else ():
             if len(found.filters) == 1 and found.pick is None:
@@ -241,26 +241,26 @@ def _nearness(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
     if so_far.pick is not None:
         return
     rest = words[1:] if words[0] == "the" else words
-    for forms, order in ((NEAR, "nearest first"), (FAR, "farthest first")):
-        for form in forms:
-            if rest[: len(form)] == form:
-                for to, left in _operands(rest[len(form) :]):
+    for phrases, order in ((NEAR, "nearest first"), (FAR, "farthest first")):
+        for phrase in phrases:
+            if rest[: len(phrase)] == phrase:
+                for to, left in _operands(rest[len(phrase) :]):
                     yield replace(so_far, pick=Extreme(order, 1, to)), left
 
 
 def _lies(words: Words, so_far: Noun) -> Iterator[tuple[Noun, Words]]:
     close = words[0] in ("directly", "immediately", "right", "just")
     for rest, nearest in ((words, False), *([(words[1:], words[0] in ("directly", "immediately"))] if close else [])):
-        for form, relation in RELATION_WORDS.items():
-            if rest[: len(form)] != form:
+        for phrase, relation in RELATION_WORDS.items():
+            if rest[: len(phrase)] != phrase:
                 continue
-            for to, left in _operands(rest[len(form) :]):
+            for to, left in _operands(rest[len(phrase) :]):
                 found = filtered(so_far, Lies(relation, to))
                 yield (replace(found, pick=Extreme("nearest first", 1, to)) if nearest and not so_far.pick else found), left
 
 
 def _operands(words: Words) -> Iterator[tuple[Noun, Words]]:
-    """Noun phrases at the beginning with what is left: the longest first, and last those with an "and".
+    """Yield noun phrases at the beginning with the remaining words: the longest first, those with an "and" last.
 
     "the star left of the cup and above the flag" is a star above the flag, not a cup.
     """

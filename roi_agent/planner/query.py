@@ -1,14 +1,14 @@
-"""What a question asks for, once it is understood: nouns with filters, and one class for each kind of question."""
+"""Parsed questions: nouns with filters, and one class per kind of question."""
 
 from dataclasses import dataclass, field
 
-# How one thing may lie to another; "near" is a matter of degree and stands in Extreme.
+# Relations between two things; "near" is a matter of degree, see Extreme.
 RELATIONS = ("left of", "right of", "above", "below", "inside", "around", "touching", "larger than", "smaller than")
 
 
 @dataclass(frozen=True, slots=True)
 class Is:
-    """A filter: the thing's colour, size or kind is this one, or is not."""
+    """Filter: the thing has, or does not have, this colour, size or kind."""
 
     attribute: str
     value: str
@@ -17,7 +17,7 @@ class Is:
 
 @dataclass(frozen=True, slots=True)
 class Lies:
-    """A filter: the thing stands in one of RELATIONS to another, or does not."""
+    """Filter: the thing has, or does not have, one of RELATIONS to another."""
 
     relation: str
     to: "Noun"
@@ -26,7 +26,7 @@ class Lies:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """A filter: the thing has the same colour, size or kind as another, or another one."""
+    """Filter: the thing has the same colour, size or kind as another, or a different one."""
 
     attribute: str
     with_: "Noun"
@@ -35,7 +35,7 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class Unlike:
-    """A filter: the one thing that has another colour, size or kind than all the others, which agree; None: in any of these."""
+    """Filter: the one thing whose colour, size or kind differs from all others, which agree; None: any of these."""
 
     attribute: str | None = None
     negated: bool = False
@@ -43,7 +43,7 @@ class Unlike:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A filter: the thing's centre lies in this part of the image: "left", "top right", "middle"."""
+    """Filter: the thing's centre is in this part of the image: "left", "top right", "middle"."""
 
     place: str
     negated: bool = False
@@ -51,7 +51,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Extreme:
-    """A choice among things: the first, second, ... in an order of `order_regions`.  to: of nearness."""
+    """Selection of the first, second, ... thing in an order of `order_regions`.  to: the reference of nearness."""
 
     order: str
     rank: int = 1
@@ -63,10 +63,10 @@ Filter = Is | Lies | Shares | Unlike | Placed
 
 @dataclass(frozen=True, slots=True)
 class Noun:
-    """Things that a phrase stands for.
+    """A noun phrase.
 
-    head: the singular noun, "" for any thing.  definite: "the star".  image: a handle where the phrase names one.
-    handles: regions that are named instead.  pronoun: what was spoken of before.  other: "the other stars".
+    head: the singular noun, "" for any thing.  definite: "the star".  image: the handle of an image, if named.
+    handles: named regions instead of a noun.  pronoun: refers to things mentioned before.  other: "the other stars".
     number: "two stars".
     """
 
@@ -106,7 +106,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class Attribute:
     """What colour (size, kind, place) is the star?  attribute "name": what is it?"""
 
     attribute: str
@@ -115,7 +115,7 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class Holds:
-    """Is the star red?  Are all stars left of the cup?  every: it must hold of all, else of any."""
+    """Is the star red?  Are all stars left of the cup?  every: must be true for all, else for any."""
 
     noun: Noun
     predicates: tuple[Filter | Extreme, ...]
@@ -142,7 +142,7 @@ class SameSet:
 
 @dataclass(frozen=True, slots=True)
 class More:
-    """Are there more ("more"), fewer ("fewer") or as many ("equal") of the first as of the second?  which: name the more."""
+    """Are there more ("more"), fewer ("fewer") or as many ("equal") of the first as of the second?  which: name it."""
 
     first: Noun
     second: Noun
@@ -186,9 +186,9 @@ class Relate:
 
 @dataclass(frozen=True, slots=True)
 class Verbatim:
-    """A question about named regions, for the region model as it is."""
+    """A question about named regions, passed to the region model verbatim."""
 
     question: str
 
 
-Query = Exists | Find | Count | Tell | Holds | Same | SameSet | More | Which | Either | Ordered | Relate | Verbatim
+Query = Exists | Find | Count | Attribute | Holds | Same | SameSet | More | Which | Either | Ordered | Relate | Verbatim

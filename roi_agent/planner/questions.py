@@ -1,69 +1,69 @@
-"""From a sentence to a query: what only says how to ask or to answer is put aside, the rest must fit a form."""
+"""Parsing of sentences to queries: polite words and hints on the answer are removed, the rest must match a pattern."""
 
 import re
 
-from roi_agent.planner.forms import Words
 from roi_agent.planner.language import tokens
-from roi_agent.planner.query import Find, Query, Tell, Verbatim
-from roi_agent.planner.sentence_forms import FORMS
+from roi_agent.planner.patterns import Words
+from roi_agent.planner.query import Attribute, Find, Query, Verbatim
+from roi_agent.planner.sentence_patterns import PATTERNS
 from roi_agent.planner.slots import READERS
 
-_MOST_WORDS = 60
+_MAX_WORDS = 60
 _JOINT = re.compile(r",?\s+and\s+(?=(?:what|which|how|where|is|are|do|does)\b)", re.IGNORECASE)
 _GIVING = (("give",), ("name",), ("say",), ("state",), ("tell",))
 _POLITE = [
-    tuple(form.split())
-    for form in (
+    tuple(pattern.split())
+    for pattern in (
         "please", "and", "then", "now", "so", "ok", "also", "can you tell me", "could you tell me", "tell me", "can you say",
         "i want to know", "i would like to know", "do you know", "can you", "could you",
     )
 ]  # fmt: skip
-_STATED = [
-    tuple(form.split())
-    for form in ("is it true that", "would you say that", "tell me whether", "tell me if", "say whether", "say if", "check if")
+_PREFIXES = [
+    tuple(pattern.split())
+    for pattern in ("is it true that", "would you say that", "tell me whether", "tell me if", "say whether", "say if", "check if")
 ]  # fmt: skip
 
 
-def understood(sentence: str) -> Query | None:
-    """What a sentence asks for, or None where it fits no form.  sentence: without its final punctuation."""
-    words, short = _without_hint(_plain(tokens(sentence)))
-    if not words or len(words) > _MOST_WORDS:
+def parse_question(sentence: str) -> Query | None:
+    """Parse a sentence; None if it matches no pattern.  sentence: without its final punctuation."""
+    words, short = _without_hint(_without_politeness(tokens(sentence)))
+    if not words or len(words) > _MAX_WORDS:
         return None
-    for form in FORMS:
-        if (query := form.read(words, READERS)) is not None:
+    for pattern in PATTERNS:
+        if (query := pattern.read(words, READERS)) is not None:
             assert isinstance(query, Query)
-            return in_short(query) if short else query
+            return by_look(query) if short else query
     return Verbatim(sentence.strip() + "?") if any(word.startswith("<") for word in words) else None
 
 
 def parts(sentence: str) -> list[str]:
-    """The questions that one sentence asks: "What is the largest thing, and what colour is it?" asks two."""
-    if understood(sentence) is None:
+    """Split a sentence into its questions: "What is the largest thing, and what colour is it?" has two."""
+    if parse_question(sentence) is None:
         for joint in _JOINT.finditer(sentence):
             first, second = sentence[: joint.start()], sentence[joint.end() :]
-            if understood(first) is not None and understood(second) is not None:
+            if parse_question(first) is not None and parse_question(second) is not None:
                 return [first, second]
     return [sentence]
 
 
-def in_short(query: Query) -> Query:
-    """The query, answered by colour and kind where it asks what something is."""
-    return Find(query.noun) if isinstance(query, Tell) and query.attribute == "name" else query
+def by_look(query: Query) -> Query:
+    """Change a query for the name of a thing to one for its colour and kind."""
+    return Find(query.noun) if isinstance(query, Attribute) and query.attribute == "name" else query
 
 
 def is_instruction(sentence: str) -> bool:
-    """Whether a sentence only says how the others are to be answered: "Give its colour and kind", "Answer in one word"."""
-    words = _plain(tokens(sentence))
+    """Whether a sentence is an instruction for the other answers: "Give its colour and kind", "Answer in one word"."""
+    words = _without_politeness(tokens(sentence))
     return words[:1] == ("answer",) or (words[:1] in _GIVING and words[2:] == ("colour", "and", "kind"))
 
 
-def by_looks(instruction: str) -> bool:
+def asks_for_looks(instruction: str) -> bool:
     """Whether an instruction asks for colour and kind."""
     return "colour and kind" in " ".join(tokens(instruction))
 
 
 def _without_hint(words: Words) -> tuple[Words, bool]:
-    """Without what only says how to answer: "yes or no"; and whether it says "by colour and kind"."""
+    """Remove hints on the answer, such as "yes or no"; also return whether there is a "by colour and kind"."""
     for hint in (("yes", "or", "no"), ("small", ",", "medium", "or", "large")):
         if words[-len(hint) :] == hint and words[0] not in ("is", "are"):
             words = words[: -len(hint)]
@@ -76,18 +76,18 @@ def _without_hint(words: Words) -> tuple[Words, bool]:
     return tuple(words[:-1]) if words[-1:] == (",",) else words, short
 
 
-def _plain(words: Words) -> Words:
-    """Without words of politeness at the beginning and the end."""
-    for form in _STATED:
-        if words[: len(form)] == form:
-            words = words[len(form) :]
+def _without_politeness(words: Words) -> Words:
+    """Remove polite words at the beginning and the end."""
+    for pattern in _PREFIXES:
+        if words[: len(pattern)] == pattern:
+            words = words[len(pattern) :]
             words = (words[1], words[0], *words[2:]) if words[:1] == ("there",) and len(words) > 1 else words
     changed = True
     while changed:
         changed = False
-        for form in _POLITE:
-            if words[: len(form)] == form and len(words) > len(form):
-                words, changed = words[len(form) :], True
+        for pattern in _POLITE:
+            if words[: len(pattern)] == pattern and len(words) > len(pattern):
+                words, changed = words[len(pattern) :], True
         if words[-1:] in (("please",), (",",), ("exactly",)) or words[:1] == (",",):
             words, changed = words[1:] if words[0] == "," else words[:-1], True
     return words

@@ -1,11 +1,11 @@
-"""The slots of sentence forms: from the words in one to a noun, an attribute, an order, or what is said of something."""
+"""The slots of sentence patterns, which parse words as a noun, an attribute, an order, or a predicate."""
 
 from collections.abc import Callable
 from typing import Any
 
-from roi_agent.planner.forms import Words
 from roi_agent.planner.language import COLOURS, SIZES
 from roi_agent.planner.nouns import noun, nouns, place, predicates, superlative
+from roi_agent.planner.patterns import Words
 from roi_agent.planner.query import Extreme
 
 _ATTRIBUTES = {
@@ -54,7 +54,7 @@ def _order(words: Words) -> str | None:
 
 
 def _adjective(words: Words) -> str | None:
-    """One word or phrase that something can be: a colour, a size, or a thing with its article."""
+    """Parse an option: a colour, a size, or a thing with its article."""
     if len(words) == 1 and (words[0] in COLOURS or words[0] in SIZES):
         return words[0]
     found = noun(words) if words[0] in ("a", "an") else None

@@ -1,4 +1,4 @@
-"""What the planner says: an answer with the regions that it rests on, and the words it is made of."""
+"""The planner's answers with their regions, and helpers for their wording."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ _DETERMINERS = ("the", "a", "an", "any", "all", "every", "each", "some")
 class Statement:
     """An answer.
 
-    text: short.  handles: the regions that it rests on.  value: the answer as true, false, a number or words.
-    doubts: why it is not sure.  refused: it is no answer, and the text says why.
+    text: short.  handles: the regions of the answer.  value: the answer as a boolean, a number or words.
+    doubts: reasons why it is uncertain.  refused: there is no answer; the text has the reason.
     """
 
     text: str
@@ -25,19 +25,19 @@ class Statement:
     refused: bool = False
 
     def sentence(self) -> str:
-        """For example: red (region1, region3) - not sure: "the star" fits two things (region2, region5)."""
+        """Render: red (region1, region3) - not sure: "the star" fits two things (region2, region5)."""
         new = [handle for handle in self.handles if handle not in handles_in(self.text)]
         text = f"{self.text} ({', '.join(new)})" if new else self.text
         return f"{text} - not sure: {'; '.join(self.doubts)}" if self.doubts else text
 
 
-def nothing(noun: Noun) -> Statement:
-    """That nothing is there of what a noun names."""
-    return Statement(f"There is none: no {bare(noun)} was found", (), "none")
+def none_found(noun: Noun) -> Statement:
+    """State that no thing of a noun was found."""
+    return Statement(f"There is none: no {without_determiner(noun)} was found", (), "none")
 
 
-def bare(noun: Noun) -> str:
-    """The noun's own words without its article."""
+def without_determiner(noun: Noun) -> str:
+    """Return the words of a noun without its article."""
     words = noun.words.split()
     while words and words[0] in _DETERMINERS:
         words = words[1:]
@@ -45,11 +45,11 @@ def bare(noun: Noun) -> str:
 
 
 def handles_of(things: Sequence[Thing]) -> tuple[str, ...]:
-    """The handles of things."""
+    """Return the handles of things."""
     return tuple(thing.handle for thing in things)
 
 
-def listed(words: Sequence[str]) -> str:
+def join_words(words: Sequence[str]) -> str:
     """ "a", "a and b", "a, b and c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 

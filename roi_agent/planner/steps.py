@@ -1,7 +1,7 @@
-"""How a plan is written: as a generator that asks for tools and goes on with what they reply.
+"""Plans as generators that yield tool calls and receive the replies.
 
-A chat model keeps no state between its turns. So the plan is run again from the beginning at every turn, with the replies that
-the conversation holds; where they end, the next calls stand.
+A chat model has no state between turns. The plan is therefore run from the beginning at every turn, with the replies in the
+conversation; its next calls follow the last reply.
 """
 
 import re
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A tool to call.  why: for people who read along."""
+    """A tool call.  why: an explanation for people."""
 
     tool: str
     arguments: Mapping[str, Any]
@@ -23,7 +23,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a tool replied: its text, and the regions and the data of its artifact.  failed: the text says why."""
+    """The reply of a tool: its text, and the regions and data of its artifact.  failed: the text has the reason."""
 
     text: str
     regions: tuple[Mapping[str, Any], ...] = ()
@@ -31,27 +31,27 @@ class Reply:
     failed: bool = False
 
 
-# Calls of one round, which do not depend on each other -> their replies in the same order.
+# Independent calls -> their replies, in the same order.
 Steps = Generator[list[Call], list[Reply], T]
 
 
 class Stopped(Exception):
-    """A plan that cannot go on; the text is for the user."""
+    """A plan that cannot continue; the text is for the user."""
 
 
 def call(tool: str, why: str = "", **arguments: Any) -> Steps[Reply]:
-    """One call.  Raises Stopped where the tool fails."""
+    """Make one call.  Raises Stopped if the tool fails."""
     (reply,) = yield [Call(tool, arguments, why)]
     return checked(tool, reply)
 
 
 def checked(tool: str, reply: Reply) -> Reply:
-    """The reply, unless it is a failure.  Raises Stopped."""
+    """Return the reply if it is not a failure.  Raises Stopped."""
     if reply.failed:
-        raise Stopped(f"I cannot go on: {tool} failed with: {' '.join(reply.text.split())}")
+        raise Stopped(f"I cannot continue: {tool} failed with: {' '.join(reply.text.split())}")
     return reply
 
 
 def handles_in(text: str) -> tuple[str, ...]:
-    """Handles of regions that a text names, each once."""
+    """Return the handles of regions in a text, without duplicates."""
     return tuple(dict.fromkeys(re.findall(r"\bregion[1-9]\d{0,3}\b", text)))

@@ -1,4 +1,4 @@
-"""Things of an image as the planner knows them: a region and what was learned about it, and when two finds are one thing."""
+"""Things in an image: regions with what was learned about them, and the matching of finds that show one thing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,12 +7,12 @@ from typing import Any
 from roi_agent.planner.language import Description
 from roi_agent.planner.query import Noun
 
-SAME_THING = 0.6  # IoU of two finds from which they are one thing
-WITHIN = 0.75  # share of the smaller of two boxes that lies in the other, from which two alike finds are one thing
+SAME_THING = 0.6  # IoU from which two finds are one thing
+WITHIN = 0.75  # share of the smaller box in the other from which two similar finds are one thing
 
 
 class Missing(Exception):
-    """A thing that a question takes for granted and that was not found."""
+    """A thing that a question presupposes and that was not found."""
 
     def __init__(self, noun: Noun) -> None:
         super().__init__(noun.words)
@@ -23,8 +23,8 @@ class Missing(Exception):
 class Thing:
     """A region and what was learned about it.
 
-    box: pixel xyxy.  labels: what the detector found it as, in lower case.  score: the best.
-    said: the region model's description.  facts: attribute -> value.
+    box: pixel xyxy.  labels: of the detector, in lower case.  score: the best.
+    description: of the region model.  facts: attribute -> value.
     """
 
     handle: str
@@ -32,7 +32,7 @@ class Thing:
     box: tuple[float, float, float, float]
     labels: set[str]
     score: float | None = None
-    said: str = ""
+    description: str = ""
     facts: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -43,32 +43,32 @@ class Thing:
         return cls(region["name"], image, (x1, y1, x2, y2), {label} if label else set(), score)
 
     def is_labelled(self, words: str) -> bool:
-        """Whether the detector found it under these words; one without labels may be anything."""
+        """Whether a label contains these words; a thing without labels may be anything."""
         return not self.labels or any(words in label for label in self.labels)
 
-    def says(self, value: str) -> bool:
-        """Whether a label holds this word, such as a colour, or words."""
+    def is_labelled_with(self, value: str) -> bool:
+        """Whether a label contains a whole word or words, such as a colour."""
         return any(f" {value} " in f" {label} " for label in self.labels)
 
     @property
     def short(self) -> str:
-        """Colour and kind, as in "red star"; its label or its handle where nothing better is known."""
+        """Colour and kind, as in "red star"; otherwise a label or the handle."""
         known = Description(self.facts.get("kind"), self.facts.get("colour")).short
         return known or min(self.labels, default=self.handle)
 
 
 def has(thing: Thing, attribute: str, value: str) -> bool:
-    """Whether what is known of a thing has this value."""
+    """Whether an attribute of a thing has this value."""
     return is_kind(thing, value) if attribute == "kind" else thing.facts.get(attribute) == value
 
 
 def is_kind(thing: Thing, head: str) -> bool:
-    """Whether the region model described the thing with all words of a noun; "" is any thing."""
+    """Whether the region model's description has all words of a noun; "" matches any thing."""
     return not head or set(head.split()) <= set(thing.facts.get("kind", "").split())
 
 
-def apart(things: list[Thing]) -> list[Thing]:
-    """Without finds that lie within another of the same look, which are parts of it."""
+def without_nested(things: list[Thing]) -> list[Thing]:
+    """Remove finds within another one of the same look, which are parts of it."""
     kept: list[Thing] = []
     for thing in things:
         alike = [other for other in kept if other.image == thing.image and other.short == thing.short]
@@ -78,7 +78,7 @@ def apart(things: list[Thing]) -> list[Thing]:
 
 
 def overlap(one: Thing, other: Thing) -> tuple[float, float]:
-    """IoU of two boxes, and the share of the smaller one that lies in the other."""
+    """Return the IoU of two boxes, and the share of the smaller one that is inside the other."""
     (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = one.box, other.box
     shared = max(0.0, min(ax2, bx2) - max(ax1, bx1)) * max(0.0, min(ay2, by2) - max(ay1, by1))
     a, b = (ax2 - ax1) * (ay2 - ay1), (bx2 - bx1) * (by2 - by1)
@@ -86,5 +86,5 @@ def overlap(one: Thing, other: Thing) -> tuple[float, float]:
 
 
 def article(words: str) -> str:
-    """The words with "a" or "an" in front."""
+    """Prefix words with "a" or "an"."""
     return f"{'an' if words[:1] in 'aeiou' else 'a'} {words}"

@@ -1,4 +1,4 @@
-"""The words around nouns: articles, superlatives, relations, places, and what is never a thing."""
+"""The words around nouns: articles, superlatives, relations, places, and words that are never a thing."""
 
 from roi_agent.planner.language import PRONOUNS
 
@@ -33,14 +33,14 @@ RELATIONS = {
     "around": "around, surrounding, containing, contains, contain",
     "inside": "inside, inside of, within, in",
 }
-RELATION_WORDS = {tuple(form.split()): name for name, forms in RELATIONS.items() for form in forms.split(", ")}
-NEAR = [tuple(form.split()) for form in ("nearest to", "closest to", "nearest", "closest", "next to", "beside", "near")]
-FAR = [tuple(form.split()) for form in ("furthest from", "farthest from", "furthest away from", "farthest away from")]
+RELATION_WORDS = {tuple(phrase.split()): name for name, phrases in RELATIONS.items() for phrase in phrases.split(", ")}
+NEAR = [tuple(phrase.split()) for phrase in ("nearest to", "closest to", "nearest", "closest", "next to", "beside", "near")]
+FAR = [tuple(phrase.split()) for phrase in ("furthest from", "farthest from", "furthest away from", "farthest away from")]
 SHARED = {"colour": "colour", "kind": "kind", "type": "kind", "sort": "kind", "size": "size"}
 SIDES = {"left": "left", "right": "right", "top": "top", "upper": "top", "bottom": "bottom", "lower": "bottom"}
 SIDES |= {"middle": "middle", "centre": "middle"}
 ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5}
 RELATIVE = [
-    tuple(form.split()) for form in ("that is", "that are", "which is", "which are", "that", "which", "being", "and", ",")
+    tuple(phrase.split()) for phrase in ("that is", "that are", "which is", "which are", "that", "which", "being", "and", ",")
 ]
-RELATIVE += [tuple(form.split()) for form in ("that lies", "that lie", "that stands", "that stand", "standing", "lying")]
+RELATIVE += [tuple(phrase.split()) for phrase in ("that lies", "that lie", "that stands", "that stand", "standing", "lying")]

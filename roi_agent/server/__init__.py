@@ -1,4 +1,4 @@
-"""The HTTP server: OpenAI's chat completions with regions, questions in batches, detection and segmentation."""
+"""The HTTP server: OpenAI's chat completions with regions, batched questions, detection and segmentation."""
 
 from roi_agent.server.app import build_app
 from roi_agent.server.running import listen, serve

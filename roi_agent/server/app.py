@@ -1,4 +1,4 @@
-"""The application: every route, what they share, and whether it is well."""
+"""The application: its routes, their shared state, and health checks."""
 
 import time
 from collections.abc import AsyncIterator
@@ -18,9 +18,9 @@ from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import ModelNotFound, RoiAgentError
 from roi_agent.model.images.web import WebImages
 from roi_agent.model.protocol.region_model import NoRegionModel
-from roi_agent.server import chat, faults, finding, regions
+from roi_agent.server import chat, error_responses, finding, regions
 from roi_agent.server.description import describe
-from roi_agent.server.gate import OPEN, Gate
+from roi_agent.server.gate import PUBLIC_PATHS, Gate
 from roi_agent.server.images import ImageStore
 from roi_agent.server.load import Load
 from roi_agent.server.metrics import Metrics
@@ -36,14 +36,14 @@ OpenAI's chat completions with boxes under `roi`, questions in batches, and find
 
 
 def build_app(models: Models, settings: ServerSettings, *, name: str, api: bool = True) -> FastAPI:
-    """The server over loaded models.
+    """Build the application for loaded models.
 
-    name: of the region model, as clients say it.  api: without it only what every server has: its gate, health and metrics.
+    name: of the region model for clients.  api: False leaves only the gate, health checks and metrics.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await readiness.seconds()  # what Python loads at first use is loaded before the first question
+        await readiness.seconds()  # load lazily imported modules before the first question
         yield
 
     app = FastAPI(title="roi-agent", description=_DESCRIPTION, docs_url=None, redoc_url=None, lifespan=lifespan)
@@ -56,19 +56,19 @@ def build_app(models: Models, settings: ServerSettings, *, name: str, api: bool 
         lanes = Lanes(waiting=settings.max_finding, timeout_s=settings.finding_s)
         readiness = Readiness(model, lanes, settings.ready_s)
         app.state.roi = State(name, model, models, settings, store, metrics, lanes)
-    faults.install(app)
+    error_responses.install(app)
     if api:
         for each in (chat, regions, finding):
             app.include_router(each.router)
         _add_models(app, created=int(time.time()))
     _add_health(app, readiness)
-    describe(app, settings, without_key=OPEN)
+    describe(app, settings, without_key=PUBLIC_PATHS)
     if settings.local:
-        # A page of a stranger, opened in a browser on this machine, must not reach it under a name of its own.
+        # A foreign page in a browser on this machine must not reach the server under another host name (DNS rebinding).
         hosts = ["localhost", "127.0.0.1", "[::1]", *filter(None, [settings.public_host])]
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     app.add_middleware(Gate, settings=settings, metrics=metrics, load=app.state.load)
-    if settings.allow_origins:  # around the gate: browsers ask for leave without a key, and read errors only where they have it
+    if settings.allow_origins:  # outside the gate: preflight requests have no key, and errors need the CORS headers too
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.allow_origins,
@@ -85,21 +85,21 @@ def build_app(models: Models, settings: ServerSettings, *, name: str, api: bool 
 def _add_health(app: FastAPI, readiness: Readiness) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
-        """Whether the process runs."""
+        """Whether the process is running."""
         return {"status": "ok"}
 
-    @app.get("/readyz", responses={503: faults.RESPONSES[503]})
+    @app.get("/readyz", responses={503: error_responses.RESPONSES[503]})
     async def readyz() -> JSONResponse:
-        """Whether it can answer: it has done so within the last second, or does so now."""
+        """Whether the server can answer: it answered within the last second, or does so now."""
         try:
             seconds = await readiness.seconds()
         except RoiAgentError as error:
-            return JSONResponse(faults.body(error, status=503).model_dump(), 503)
+            return JSONResponse(error_responses.error_body(error, status=503).model_dump(), 503)
         return JSONResponse({"status": "ready", "seconds": round(seconds, 4)})
 
-    @app.get("/metrics", response_class=PlainTextResponse, responses={401: faults.RESPONSES[401]})
+    @app.get("/metrics", response_class=PlainTextResponse, responses={401: error_responses.RESPONSES[401]})
     async def metrics(request: Request) -> PlainTextResponse:
-        """For Prometheus."""
+        """Metrics for Prometheus."""
         return PlainTextResponse(generate_latest(state_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -109,14 +109,14 @@ def _add_models(app: FastAPI, *, created: int) -> None:
         model = {"id": state.name, "object": "model", "created": created, "owned_by": "roi-agent"}
         return model | ({"description": about} if about else {}) | ({"knows": knows} if knows else {})
 
-    @app.get("/v1/models", responses={401: faults.RESPONSES[401]})
+    @app.get("/v1/models", responses={401: error_responses.RESPONSES[401]})
     async def models(request: Request) -> dict[str, Any]:
-        """The region model's name, and where it is limited to one kind of images, which."""
+        """The name of the region model and the kind of images that it is limited to, if any."""
         return {"object": "list", "data": [described(state_of(request))]}
 
-    @app.get("/v1/models/{name}", responses={401: faults.RESPONSES[401], 404: faults.RESPONSES[404]})
+    @app.get("/v1/models/{name}", responses={401: error_responses.RESPONSES[401], 404: error_responses.RESPONSES[404]})
     async def model(name: str, request: Request) -> dict[str, Any]:
-        """Whether there is a model of that name."""
+        """The model of that name."""
         if name != state_of(request).name:
             raise ModelNotFound(f"there is no model {name[:80]!r}", do=f"use {state_of(request).name}")
         return described(state_of(request))

@@ -1,7 +1,6 @@
-"""Bodies that are JSON, read from their bytes as routes declare them: bounded, and off the event loop where they are long.
+"""JSON bodies, validated from bytes: bounded, and off the event loop if they are long.
 
-The JSON reader of pydantic takes the bytes, and refuses what Python's would let through: half a surrogate pair, which no answer
-could repeat.
+Pydantic's JSON parser rejects lone surrogates, which Python's would accept and no response could repeat.
 """
 
 import asyncio
@@ -16,12 +15,12 @@ from pydantic import TypeAdapter, ValidationError
 from roi_agent.model.errors import RequestInvalid
 from roi_agent.wire.regions import check_values
 
-_SHORT = 64 << 10  # bytes that are read within a few milliseconds
+_INLINE_BYTES = 64 << 10  # bytes that are parsed within a few milliseconds
 _T = TypeVar("_T")
 
 
 class JsonRoute(APIRoute):
-    """A route whose body is read by `read_json`; FastAPI, which describes it, gets the value that was read."""
+    """A route whose body is parsed by `read_json`; FastAPI gets the parsed value."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
@@ -31,16 +30,16 @@ class JsonRoute(APIRoute):
 
         async def read(request: Request) -> Response:
             if not is_json(request):
-                raise RequestInvalid("the body is not declared to be JSON", do="send it with Content-Type: application/json")
-            known = _Read(request.scope, request.receive)
-            known.value = await read_json(kind, await known.body())
-            return await handler(known)
+                raise RequestInvalid("the body is not declared as JSON", do="send it with Content-Type: application/json")
+            parsed = _ParsedRequest(request.scope, request.receive)
+            parsed.value = await read_json(kind, await parsed.body())
+            return await handler(parsed)
 
         return read
 
 
-class _Read(Request):
-    """A request whose JSON has been read.  value: what it holds."""
+class _ParsedRequest(Request):
+    """A request whose JSON has been parsed.  value: the result."""
 
     value: Any
 
@@ -49,14 +48,14 @@ class _Read(Request):
 
 
 def is_json(request: Request) -> bool:
-    """Whether the client says that its body is JSON. A page of a stranger cannot say so unless it is let in (CORS)."""
+    """Whether the content type is JSON, which foreign pages cannot send unless CORS allows them."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     return kind.startswith("application/") and (kind == "application/json" or kind.endswith("+json"))
 
 
 async def read_json(kind: TypeAdapter[_T], content: bytes) -> _T:
-    """The value that JSON holds.  Errors: RequestTooLarge, RequestValidationError."""
-    return _read(kind, content) if len(content) <= _SHORT else await asyncio.to_thread(_read, kind, content)
+    """Parse and validate JSON.  Errors: RequestTooLarge, RequestValidationError."""
+    return _read(kind, content) if len(content) <= _INLINE_BYTES else await asyncio.to_thread(_read, kind, content)
 
 
 def _read(kind: TypeAdapter[_T], content: bytes) -> _T:

@@ -1,4 +1,4 @@
-"""`/v1/chat/completions`: OpenAI's messages in, a conversation about one image to the region model, OpenAI's answer out."""
+"""`/v1/chat/completions`: OpenAI's messages, answered by the region model as a conversation about one image."""
 
 import asyncio
 import json
@@ -16,12 +16,12 @@ from roi_agent.model.errors import ModelNotFound, RoiAgentError
 from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.protocol.answers import Answer, AnswerStream, Decoding
 from roi_agent.model.protocol.replies import noted
-from roi_agent.server import faults
+from roi_agent.server import error_responses
 from roi_agent.server.bodies import JsonRoute
 from roi_agent.server.chat_answers import choice_of, usage_of, warning_of
-from roi_agent.server.chat_requests import Asked, read_request
+from roi_agent.server.chat_requests import ChatQuestion, read_request
 from roi_agent.server.state import State, state_of
-from roi_agent.server.waiting import unless_gone
+from roi_agent.server.waiting import until_disconnect
 from roi_agent.tools.models import REGION_MODEL, failures_of
 from roi_agent.wire.chat import ChatCompletion, ChatRequest
 
@@ -29,30 +29,32 @@ router = APIRouter(route_class=JsonRoute)
 _EVENTS = {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The answer, or its events."}
 
 
-@router.post("/v1/chat/completions", response_model=ChatCompletion, responses={**faults.RESPONSES, 200: _EVENTS})
-async def chat_completions(wanted: ChatRequest, request: Request) -> Any:
+@router.post("/v1/chat/completions", response_model=ChatCompletion, responses={**error_responses.RESPONSES, 200: _EVENTS})
+async def chat_completions(body: ChatRequest, request: Request) -> Any:
     """OpenAI's chat completions: one image, regions under `roi`, and a conversation that mentions them as `<region1>`."""
     state = state_of(request)
-    if wanted.model != state.name:
-        raise ModelNotFound(f"there is no model {wanted.model[:80]!r}", do=f"use {state.name}")
-    asked = await asyncio.to_thread(read_request, wanted, state)
-    ways = _ways(asked.decoding, wanted.n or 1)
+    if body.model != state.name:
+        raise ModelNotFound(f"there is no model {body.model[:80]!r}", do=f"use {state.name}")
+    asked = await asyncio.to_thread(read_request, body, state)
+    decodings = _decodings(asked.decoding, body.n or 1)
     head: dict[str, Any] = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": state.name}
-    if wanted.stream:
-        # Before the answer begins, so that a full queue is a 429 and not the first event of a stream.
-        streams = await _begin_all(state, asked, ways)
-        return _StreamedAnswers(_events(state, streams, asked, wanted, head), streams)
+    if body.stream:
+        # Start the streams before the response, so that a full queue is a 429 and not the first event.
+        streams = await _start_streams(state, asked, decodings)
+        return _StreamedAnswers(_events(state, streams, asked, body, head), streams)
     question = [(asked.turns, asked.regions)]
     with failures_of(REGION_MODEL):
-        answers = await unless_gone(request, _all([state.model.areply_all(asked.image, question, each) for each in ways]))
-        told = [noted(each, asked.image) for (each,) in answers]
-    state.metrics.answered(told)
-    choices = [choice_of(index, each, asked.notes) for index, each in enumerate(told)]
-    return ChatCompletion(**head, choices=choices, usage=usage_of(told))
+        answers = await until_disconnect(
+            request, _gather([state.model.areply_all(asked.image, question, each) for each in decodings])
+        )
+        noted_answers = [noted(each, asked.image) for (each,) in answers]
+    state.metrics.record_answers(noted_answers)
+    choices = [choice_of(index, each, asked.notes) for index, each in enumerate(noted_answers)]
+    return ChatCompletion(**head, choices=choices, usage=usage_of(noted_answers))
 
 
 class _StreamedAnswers(StreamingResponse):
-    """Events of streams, which are taken back at its end: a client may leave before the first event is asked for."""
+    """A response of streams that are cancelled at its end, since a client may disconnect before the first event."""
 
     def __init__(self, events: AsyncIterator[str], streams: Sequence[AnswerStream]) -> None:
         super().__init__(events, media_type="text/event-stream")
@@ -62,38 +64,38 @@ class _StreamedAnswers(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            _take_back(self._streams)
+            _cancel_all(self._streams)
 
 
-async def _begin_all(state: State, asked: Asked, ways: Sequence[Decoding]) -> list[AnswerStream]:
-    """All streams or none.  Errors: those of the model, such as QueueFull."""
+async def _start_streams(state: State, asked: ChatQuestion, decodings: Sequence[Decoding]) -> list[AnswerStream]:
+    """Start all streams or none.  Errors: those of the model, such as QueueFull."""
     streams: list[AnswerStream] = []
     try:
-        for each in ways:
-            streams.append(await asyncio.to_thread(_begin, state, asked, each))
+        for each in decodings:
+            streams.append(await asyncio.to_thread(_start_stream, state, asked, each))
     except BaseException:
-        _take_back(streams)
+        _cancel_all(streams)
         raise
     return streams
 
 
-def _ended(stream: AnswerStream, image: LoadedImage) -> Answer:
+def _final_answer(stream: AnswerStream, image: LoadedImage) -> Answer:
     with failures_of(REGION_MODEL):
         return noted(stream.answer(), image)
 
 
-def _take_back(streams: Sequence[AnswerStream]) -> None:
+def _cancel_all(streams: Sequence[AnswerStream]) -> None:
     for each in streams:
         each.cancel()
 
 
-def _begin(state: State, asked: Asked, decoding: Decoding) -> AnswerStream:
+def _start_stream(state: State, asked: ChatQuestion, decoding: Decoding) -> AnswerStream:
     with failures_of(REGION_MODEL):
         return state.model.reply_stream(asked.image, asked.turns, asked.regions, decoding)
 
 
-async def _all(work: Sequence[Any]) -> list[list[Answer]]:
-    """All results, or the first error with the rest cancelled."""
+async def _gather(work: Sequence[Any]) -> list[list[Answer]]:
+    """Return all results, or raise the first error and cancel the rest."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each) for each in work]
@@ -102,18 +104,18 @@ async def _all(work: Sequence[Any]) -> list[list[Answer]]:
     return [task.result() for task in tasks]
 
 
-def _ways(decoding: Decoding, count: int) -> list[Decoding]:
-    """As many as answers are wanted, each with a seed of its own."""
+def _decodings(decoding: Decoding, count: int) -> list[Decoding]:
+    """Return one decoding per answer, each with its own seed."""
     if decoding.seed is None or count == 1:
         return [decoding] * count
     return [replace(decoding, seed=decoding.seed + index) for index in range(count)]
 
 
 async def _events(
-    state: State, streams: Sequence[AnswerStream], asked: Asked, wanted: ChatRequest, head: dict[str, Any]
+    state: State, streams: Sequence[AnswerStream], asked: ChatQuestion, body: ChatRequest, head: dict[str, Any]
 ) -> AsyncIterator[str]:
-    """Server-sent events: each answer's role, its pieces and its end; the usage where it is wanted; [DONE]."""
-    usage = bool(wanted.stream_options and wanted.stream_options.include_usage)
+    """Yield server-sent events: each answer's role, pieces and end; the usage if requested; [DONE]."""
+    usage = bool(body.stream_options and body.stream_options.include_usage)
 
     def event(choices: list[dict[str, Any]], **more: Any) -> str:
         chunk = {**head, "object": "chat.completion.chunk", "choices": choices, **({"usage": None} if usage else {}), **more}
@@ -130,22 +132,22 @@ async def _events(
             if piece is not None:
                 yield part(index, {"content": piece})
                 continue
-            answers[index] = await asyncio.to_thread(_ended, streams[index], asked.image)
+            answers[index] = await asyncio.to_thread(_final_answer, streams[index], asked.image)
             end = choice_of(index, answers[index], asked.notes)
             if warning := warning_of(answers[index]):
-                yield part(index, {"content": warning}, roi={"note": True})  # a client that reads roi has it in the notes
+                yield part(index, {"content": warning}, roi={"note": True})  # clients that read roi get it from the notes
             logprobs = end.logprobs.model_dump() if end.logprobs else None
             yield part(index, {}, finish_reason=end.finish_reason, logprobs=logprobs, roi=end.roi.model_dump())
-        state.metrics.answered(answers.values())
+        state.metrics.record_answers(answers.values())
         if usage:
             yield event([], usage=usage_of([answers[index] for index in sorted(answers)]).model_dump())
         yield "data: [DONE]\n\n"
     except RoiAgentError as error:
-        yield _event(faults.body(error).model_dump())
+        yield _event(error_responses.error_body(error).model_dump())
 
 
 async def _merged(streams: Sequence[AnswerStream]) -> AsyncIterator[tuple[int, str | None]]:
-    """The pieces of all streams as they come, with the stream's number; None at a stream's end."""
+    """Yield the pieces of all streams as they arrive, with the stream's index; None at the end of a stream."""
     pieces: asyncio.Queue[tuple[int, str | Exception | None]] = asyncio.Queue()
 
     async def follow(index: int) -> None:

@@ -1,6 +1,6 @@
-"""One connection's bounds before the application hears of it: bytes of headers, and time for headers and bodies.
+"""Limits of a connection before a request reaches the application: size of headers, and time for headers and bodies.
 
-The parser has no limits of its own: it keeps whatever a client sends as a header, in time that grows with the square of it.
+The parser has no limits of its own. It keeps headers of any length, in quadratic time.
 """
 
 import time
@@ -10,38 +10,38 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from roi_agent.model.errors import RequestInvalid, RequestTooLarge, RoiAgentError
-from roi_agent.server import faults
+from roi_agent.server import error_responses
 from roi_agent.server.load import Load
 
 MAX_HEAD_BYTES = 64 << 10
-MIN_BYTES_PER_S = 16 << 10  # of a body, once its first seconds have passed
-_LINGER_S = 2.0  # in which a client can read why it was refused, while it still sends
+MIN_BYTES_PER_S = 16 << 10  # minimum rate of a body after its first seconds
+_LINGER_S = 2.0  # for a rejected client to read the response while it is still sending
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol for one connection, with bounds.
+    """uvicorn's protocol for one connection, with limits.
 
-    load: of the server; a subclass sets it.
+    load: of the server; set by a subclass.
     """
 
     load: Load
 
-    _reading = False  # a request of which a part has come
-    _headless = False  # its headers are not all here
+    _reading = False  # in the middle of a request
+    _in_headers = False  # in the middle of its headers
     _refused = False
-    _last = False  # the client wants the connection closed after the answer
-    _no_body = 0  # bytes since the last that belonged to a body, or began or ended a request
+    _close_after_response = False  # requested by the client
+    _no_body = 0  # bytes since the last ones of a body, or the start or end of a request
     _progress = False
-    _arrived = 0  # bytes of the body
+    _arrived = 0  # received bytes of the body
     _since, _allowed_s = 0.0, 0.0
     _timer: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wait(self.load.settings.head_s)
+        self._start_timer(self.load.settings.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
+        self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -51,19 +51,19 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
         self._no_body = 0 if self._progress else self._no_body + len(data)
         if self._no_body > MAX_HEAD_BYTES:
-            self._refuse(_too_much(), 431)
+            self._refuse(_headers_too_large(), 431)
         elif self._timer is None and self._idle and not self.timeout_keep_alive_task:
-            self._wait(self.load.settings.head_s)  # empty lines before a request, which begin none
+            self._start_timer(self.load.settings.head_s)  # empty lines before a request do not start it
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what the parser does not take; uvicorn calls this."""
+        """Respond to a request that the parser rejects; called by uvicorn."""
         if self._too_long:
-            self._refuse(_too_much(), 431)
+            self._refuse(_headers_too_large(), 431)
         else:
             self._refuse(RequestInvalid("the request is not valid HTTP", do="send HTTP/1.1, without TLS"), 400)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing of a wish for WebSocket, which nothing here speaks: whoever may connect could fill the log."""
+        """Log nothing about WebSocket upgrades, which are not supported: any client could fill the log."""
 
     @property
     def _idle(self) -> bool:
@@ -72,23 +72,23 @@ class BoundedProtocol(HttpToolsProtocol):
     # ------------------------------------------------------------ from the parser
 
     def on_message_begin(self) -> None:
-        self._reading = self._headless = self._progress = True
+        self._reading = self._in_headers = self._progress = True
         self._arrived = 0
-        self._wait(self.load.settings.head_s)
+        self._start_timer(self.load.settings.head_s)
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._headless:  # and not after the body, where nobody reads them
+        if self._in_headers:  # ignore trailers
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         if self._too_long:
-            raise ValueError("the headers are too long")  # the parser stops, and uvicorn sends the answer of a bad request
-        self._headless = False
-        self._wait(self.load.settings.body_s)
+            raise ValueError("the headers are too long")  # stops the parser; uvicorn then sends the response of a bad request
+        self._in_headers = False
+        self._start_timer(self.load.settings.body_s)
         super().on_headers_complete()
-        if not self.cycle.keep_alive:  # uvicorn would close under a client that still sends, and so cannot read the answer
-            self._last = self.cycle.keep_alive = True
+        if not self.cycle.keep_alive:  # uvicorn would close while the client is sending, which then could not read the response
+            self._close_after_response = self.cycle.keep_alive = True
 
     def on_body(self, body: bytes) -> None:
         self._progress = True
@@ -99,7 +99,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._reading, self._progress = False, True
-        self._stop_waiting()
+        self._stop_timer()
         super().on_message_complete()
         self._close_after_the_last()
 
@@ -108,23 +108,23 @@ class BoundedProtocol(HttpToolsProtocol):
         self._close_after_the_last()
 
     def _close_after_the_last(self) -> None:
-        if self._last and self._idle and not self.pipeline:
+        if self._close_after_response and self._idle and not self.pipeline:
             self.transport.close()
 
     @property
     def _too_long(self) -> bool:
-        """Whether the headers that have come are; also those in one piece with what lies before and after them."""
-        return self._headless and len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers) > MAX_HEAD_BYTES
+        """Whether the headers received so far are too long, even if they arrived together with other data."""
+        return self._in_headers and len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers) > MAX_HEAD_BYTES
 
     # ------------------------------------------------------------ time
 
-    def _wait(self, seconds: float) -> None:
-        """Give the client that long, and more for a body as it comes."""
-        self._stop_waiting()
+    def _start_timer(self, seconds: float) -> None:
+        """Start the client's deadline, which is extended as its body arrives."""
+        self._stop_timer()
         self._since, self._allowed_s = time.monotonic(), seconds
         self._timer = self.loop.call_later(seconds, self._check_time)
 
-    def _stop_waiting(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -133,37 +133,37 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer = None
         if self.transport.is_closing():
             return
-        if self.flow.read_paused:  # it is the server that does not read
-            self._wait(self._allowed_s)
+        if self.flow.read_paused:  # the server itself is not reading
+            self._start_timer(self._allowed_s)
             return
         left = self._since + self._allowed_s + self._arrived / MIN_BYTES_PER_S - time.monotonic()
         if left > 0:
             self._timer = self.loop.call_later(left, self._check_time)
         elif self._reading:
-            part = "headers" if self._headless else "body"
-            problem = f"the request's {part} did not come within {self._allowed_s:g} seconds"
-            self._refuse(RequestInvalid(problem, do="send it in one go"), 408)
+            part = "headers" if self._in_headers else "body"
+            problem = f"the request's {part} did not arrive within {self._allowed_s:g} seconds"
+            self._refuse(RequestInvalid(problem, do="send it without pauses"), 408)
         else:
             self.transport.close()
 
     # ------------------------------------------------------------ refusing
 
     def _refuse(self, error: RoiAgentError, status: int) -> None:
-        """Answer, unless another answer has begun, and close. What still comes is dropped, or the client could not read it."""
+        """Respond, unless a response has started, and close; further data is dropped so that the client can read the response."""
         self._refused = True
-        self._stop_waiting()
+        self._stop_timer()
         self._unset_keepalive_if_required()
-        self.load.refused(status)
+        self.load.count_refused(status)
         answering = self.cycle is not None and not self.cycle.response_complete
-        answered = self._reading and not self._headless and self.cycle.response_started
-        if answered or (answering and self._headless):
+        answered = self._reading and not self._in_headers and self.cycle.response_started
+        if answered or (answering and self._in_headers):
             self.transport.close()
             return
         if answering:
-            self.cycle.disconnected = True  # the application, which waits for the body, says no more
+            self.cycle.disconnected = True  # the application, which is waiting for the body, sends nothing more
             self.cycle.message_event.set()
         self.flow.resume_reading()
-        response = faults.answer(error, status=status)
+        response = error_responses.error_response(error, status=status)
         response.headers["connection"] = "close"
         self.transport.write(as_bytes(response))
         self.transport.write_eof()
@@ -171,10 +171,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def as_bytes(response: Response) -> bytes:
-    """A whole answer as it goes over the wire."""
+    """Serialize a complete response."""
     lines = [b"%s: %s" % header for header in response.raw_headers]
     return STATUS_LINE[response.status_code] + b"\r\n".join([*lines, b"", bytes(response.body)])
 
 
-def _too_much() -> RequestTooLarge:
-    return RequestTooLarge(f"the headers have more than {MAX_HEAD_BYTES} bytes", do="send less beside the body")
+def _headers_too_large() -> RequestTooLarge:
+    return RequestTooLarge(f"the headers have more than {MAX_HEAD_BYTES} bytes", do="send shorter headers")

@@ -1,4 +1,4 @@
-"""What the server says of its routes: OpenAPI with the key's scheme, and a page of it that loads nothing from elsewhere."""
+"""The description of the routes: OpenAPI with the key's scheme, and a page without external resources."""
 
 from importlib import resources
 from typing import Any
@@ -14,7 +14,7 @@ _SCHEME = {"type": "http", "scheme": "bearer", "description": "The key that the 
 
 
 def describe(app: FastAPI, settings: ServerSettings, *, without_key: tuple[str, ...]) -> None:
-    """Add the page, and the key to the description.  without_key: the paths that want none."""
+    """Add the page, and the key to the schema.  without_key: paths that need no key."""
     described, name = app.openapi, "key"
     wanted: list[dict[str, list[str]]] = [{name: []}] if settings.api_key else [{name: []}, {}]
 

@@ -1,4 +1,4 @@
-"""What every request passes first: the key, the limits, a name for the logs, and a line in them once it is answered."""
+"""The gate that every request passes first: key, limits, request id, and a log line with the response."""
 
 import base64
 import binascii
@@ -15,21 +15,21 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from roi_agent.model.errors import RequestInvalid, RequestTooLarge, RoiAgentError, Unauthorised
-from roi_agent.server import description, faults
+from roi_agent.server import description, error_responses
 from roi_agent.server.load import Load
 from roi_agent.server.metrics import Metrics
 from roi_agent.settings import MCP_PATH, ServerSettings
 
-OPEN = ("/healthz", "/readyz", *description.PATHS)  # without a key
-WATCHED = ("/healthz", "/readyz", "/metrics")  # answered under overload too, since that is when people look
-PAGE = ("/", "/favicon.ico", "/ui")  # the page for people, with all that lies under it
-QUESTIONS = ("/v1/chat/completions", "/v1/regions/ask")  # those that the region model answers
+PUBLIC_PATHS = ("/healthz", "/readyz", *description.PATHS)  # need no key
+MONITORING_PATHS = ("/healthz", "/readyz", "/metrics")  # never rejected under overload, when they are needed most
+PAGE_PATHS = ("/", "/favicon.ico", "/ui")  # the web page and everything below /ui
+QUESTION_PATHS = ("/v1/chat/completions", "/v1/regions/ask")  # answered by the region model
 _log = logging.getLogger("roi_agent.requests")
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Gate:
-    """ASGI middleware around the whole application."""
+    """ASGI middleware around the entire application."""
 
     def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: Metrics, load: Load) -> None:
         self._app, self._settings, self._metrics, self._load = app, settings, metrics, load
@@ -39,8 +39,8 @@ class Gate:
             await self._app(scope, receive, send)
             return
         path = scope["path"]
-        if path not in WATCHED and (self._load.too_many_questions() if path in QUESTIONS else self._load.too_many):
-            self._load.turned_away()  # before the key is looked at: it is to cost as little as can be
+        if path not in MONITORING_PATHS and (self._load.should_shed() if path in QUESTION_PATHS else self._load.is_full):
+            self._load.count_rejected()  # before the key is checked, to cost as little as possible
             await self._load.answer(scope, receive, send)
             return
         if _is_page(path):
@@ -48,57 +48,57 @@ class Gate:
             return
         begin, headers = time.perf_counter(), Headers(scope=scope)
         asked = headers.get("x-request-id", "")
-        name = asked if _NAME.fullmatch(asked) else f"req-{uuid.uuid4().hex}"
+        name = asked if _REQUEST_ID.fullmatch(asked) else f"req-{uuid.uuid4().hex}"
         status = 500
 
-        async def named(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _unheld(message)["x-request-id"] = name
+                _unbuffered(message)["x-request-id"] = name
             await send(message)
 
-        # A host that listens for news of MCP does so for hours; how many may is counted there.
-        counts = path not in WATCHED and not (path == MCP_PATH and scope["method"] == "GET")
-        self._load.inside += counts
+        # MCP hosts listen for notifications for hours; the SDK limits their sessions.
+        counts = path not in MONITORING_PATHS and not (path == MCP_PATH and scope["method"] == "GET")
+        self._load.in_progress += counts
         self._metrics.in_progress.inc()
         try:
             refusal = self._refusal(scope["path"], headers)
             if refusal is not None:
-                await faults.answer(refusal)(scope, receive, named)
+                await error_responses.error_response(refusal)(scope, receive, send_with_id)
             else:
-                await self._app(scope, self._counted(receive), named)
+                await self._app(scope, self._limit_body(receive), send_with_id)
         finally:
-            self._load.inside -= counts
+            self._load.in_progress -= counts
             self._metrics.in_progress.dec()
-            self._note(scope, name, status, time.perf_counter() - begin)
+            self._log(scope, name, status, time.perf_counter() - begin)
 
     async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A browser's request: its dozens of files are neither counted nor noted, and an open page holds a connection for hours.
+        """Handle a browser's request for the page, which is neither counted nor logged: a page has dozens of files.
 
-        Browsers ask people for the key, as the password of any user (HTTP Basic), and then send it with every request here;
-        elsewhere it does not count, so that no page of a stranger can make them use it.
+        Browsers ask for the key as the password of any user (HTTP Basic) and then send it with every request. Other routes do not
+        accept the password, so that foreign pages cannot make use of it.
         """
 
-        async def unheld(message: Message) -> None:
+        async def send_unbuffered(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _unheld(message)
+                _unbuffered(message)
             await send(message)
 
         headers = Headers(scope=scope)
         refusal = self._refusal(scope["path"], headers)
         if refusal is None and headers.get("sec-fetch-site") == "cross-site" and scope["method"] not in ("GET", "HEAD"):
-            refusal = RequestInvalid("a page of another site sends this", do="use the page itself")
+            refusal = RequestInvalid("a page of another site sent this", do="use the page itself")
         if refusal is None:
-            await self._app(scope, self._counted(receive), unheld)
+            await self._app(scope, self._limit_body(receive), send_unbuffered)
             return
-        response = faults.answer(refusal)
+        response = error_responses.error_response(refusal)
         if isinstance(refusal, Unauthorised):
             response.headers["www-authenticate"] = 'Basic realm="roi-agent: any name, and the API key as password"'
         await response(scope, receive, send)
 
     def _refusal(self, path: str, headers: Headers) -> RoiAgentError | None:
-        if path in OPEN:
+        if path in PUBLIC_PATHS:
             return None
         key, given = self._settings.api_key, _key(headers.get("authorization", ""), page=_is_page(path))
         if key is not None and not hmac.compare_digest(given.encode(), key.encode()):
@@ -112,11 +112,11 @@ class Gate:
     def _limit(self) -> str:
         return f"send at most {self._settings.max_body_bytes}"
 
-    def _counted(self, receive: Receive) -> Receive:
-        """For bodies that do not say how long they are."""
+    def _limit_body(self, receive: Receive) -> Receive:
+        """Limit bodies without a content length."""
         size = 0
 
-        async def counted() -> Message:
+        async def limited() -> Message:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
@@ -124,10 +124,10 @@ class Gate:
                 raise HTTPException(413, f"the body is too long; {self._limit} bytes")
             return message
 
-        return counted
+        return limited
 
-    def _note(self, scope: Scope, name: str, status: int, seconds: float) -> None:
-        """Neither contents nor keys; the route and not the path, of which there are endlessly many."""
+    def _log(self, scope: Scope, name: str, status: int, seconds: float) -> None:
+        """Log a request without contents and keys, by its route and not by its path, of which there is no end."""
         route: Any = scope.get("route")
         path = getattr(route, "path", MCP_PATH if scope["path"] == MCP_PATH else "none")
         self._metrics.requests.labels(path, str(status)).inc()
@@ -137,11 +137,11 @@ class Gate:
 
 
 def _is_page(path: str) -> bool:
-    return path in PAGE or path.startswith("/ui/")
+    return path in PAGE_PATHS or path.startswith("/ui/")
 
 
 def _key(authorization: str, *, page: bool) -> str:
-    """The key in that header; of the page also the password of HTTP Basic."""
+    """Return the key in the header; for the page, also the password of HTTP Basic."""
     scheme, _, given = authorization.partition(" ")
     if scheme.lower() == "bearer":
         return given.strip()
@@ -149,15 +149,15 @@ def _key(authorization: str, *, page: bool) -> str:
 
 
 def _password(basic: str) -> str:
-    """That of HTTP Basic; empty where it is none."""
+    """Return the password of HTTP Basic; empty if invalid."""
     try:
         return base64.b64decode(basic.strip(), validate=True).decode().partition(":")[2]
     except (binascii.Error, UnicodeDecodeError):
         return ""
 
 
-def _unheld(start: Message) -> MutableHeaders:
-    """The headers of an answer; those of a stream say that proxies must not keep it back."""
+def _unbuffered(start: Message) -> MutableHeaders:
+    """Return the headers of a response; those of a stream disable buffering in proxies."""
     headers = MutableHeaders(scope=start)
     if headers.get("content-type", "").startswith("text/event-stream"):
         headers["x-accel-buffering"] = "no"

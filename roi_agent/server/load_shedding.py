@@ -1,33 +1,33 @@
-"""Questions that are turned away where bytes come in, before they are taken for requests.
+"""Load shedding: under overload, questions are rejected as bytes, before they are parsed as requests.
 
-Under overload this is what a server does most.  In the application each would cost as much as a tenth of an answer, and take
-Python's lock from the engine between its steps; here it costs next to nothing.
+In the application, each rejection would cost a tenth of an answer and take Python's lock from the engine between its steps. Here
+it costs next to nothing.
 """
 
 import re
 
 from roi_agent.server.connections import BoundedProtocol, as_bytes
-from roi_agent.server.gate import QUESTIONS
+from roi_agent.server.gate import QUESTION_PATHS
 from roi_agent.server.load import Load
 
-_QUESTION = re.compile(b"POST (?:%s) HTTP/1\\.1\r\n" % "|".join(map(re.escape, QUESTIONS)).encode())
+_QUESTION = re.compile(b"POST (?:%s) HTTP/1\\.1\r\n" % "|".join(map(re.escape, QUESTION_PATHS)).encode())
 _ORIGIN = re.compile(rb"\r\norigin:", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 
-def shedding_protocol(everyone: Load) -> type[BoundedProtocol]:
-    """The protocol for connections that ask no more while the server is overloaded."""
-    answer = as_bytes(everyone.answer)
+def shedding_protocol(server_load: Load) -> type[BoundedProtocol]:
+    """Build the protocol that rejects questions while the server is overloaded."""
+    answer = as_bytes(server_load.answer)
 
     class LoadShedding(BoundedProtocol):
-        load = everyone
+        load = server_load
 
         def data_received(self, data: bytes) -> None:
-            if self._idle and _is_whole_question(data) and everyone.too_many_questions():
-                everyone.turned_away()
-                self._stop_waiting()
+            if self._idle and _is_whole_question(data) and server_load.should_shed():
+                server_load.count_rejected()
+                self._stop_timer()
                 self.transport.write(answer)
-                self._unset_keepalive_if_required()  # it is in use
+                self._unset_keepalive_if_required()  # the connection is in use
                 self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
             else:
                 super().data_received(data)
@@ -36,10 +36,10 @@ def shedding_protocol(everyone: Load) -> type[BoundedProtocol]:
 
 
 def _is_whole_question(data: bytes) -> bool:
-    """Whether it is one request to a route that asks the region model; one that comes in parts goes to the application."""
+    """Whether the bytes are one complete request to the region model; partial ones go to the application."""
     if _QUESTION.match(data) is None:
         return False
     head, ends, body = data.partition(b"\r\n\r\n")
     length = _LENGTH.search(head + b"\r\n")
-    from_page = _ORIGIN.search(head) is not None  # which reads the answer only with headers that the application adds
+    from_page = _ORIGIN.search(head) is not None  # pages need the CORS headers of the application
     return bool(ends) and not from_page and length is not None and int(length[1]) == len(body)

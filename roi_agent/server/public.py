@@ -1,10 +1,10 @@
-"""Requests that a proxy hands on under a path of its own."""
+"""Requests that a proxy forwards under a path prefix."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class PublicPath:
-    """ASGI middleware: a proxy may leave the path in front of ours, or take it off; routes see it never, and links have it.
+    """ASGI middleware for a path prefix that the proxy may or may not strip; routes never see it, and links include it.
 
     path: such as /roi.
     """

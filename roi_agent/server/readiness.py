@@ -1,4 +1,4 @@
-"""Whether the model can answer: it is asked, but once at a time and once a second at most, whoever wants to know."""
+"""Readiness of the model: it answers a test question, at most one at a time and one per second."""
 
 import asyncio
 import time
@@ -10,13 +10,13 @@ from roi_agent.model.errors import DeadlineExceeded
 from roi_agent.model.images.loading import load_image
 from roi_agent.model.protocol.region_model import NoRegionModel, RegionModel
 
-_KEPT_S = 1.0
+_CACHE_S = 1.0
 
 
 class Readiness:
-    """Asks the model, and lets others share the answer.
+    """Asks the model a test question and shares the result between callers.
 
-    lanes: of other work, none of which may be stuck.  ready_s: within which the model must answer.
+    lanes: queues of other work, none of which may be stuck.  ready_s: deadline of the question.
     """
 
     def __init__(self, model: RegionModel, lanes: Lanes, ready_s: float) -> None:
@@ -24,25 +24,25 @@ class Readiness:
         self._asking: asyncio.Future[float] | None = None
 
     async def seconds(self) -> float:
-        """Seconds of a real question about a small image, 0 where there is no region model.
+        """Return the duration of a question about a small image, 0 without a region model.
 
-        Errors: DeadlineExceeded, for a stuck lane too, and those of the model.
+        Errors: DeadlineExceeded, also for a stuck lane, and those of the model.
         """
         self._lanes.check(self._ready_s)
         if self._asking is None:
-            self._asking = asyncio.ensure_future(self._ask())
-            self._asking.add_done_callback(self._keep)
+            self._asking = asyncio.ensure_future(self._time_question())
+            self._asking.add_done_callback(self._schedule_reset)
         return await asyncio.shield(self._asking)
 
-    def _keep(self, asked: asyncio.Future[float]) -> None:
-        """For a second; a model that took too long has had its pause, and may be well again."""
+    def _schedule_reset(self, asked: asyncio.Future[float]) -> None:
+        """Discard the result after a second; at once after a timeout, since the model may have recovered."""
         late = asked.cancelled() or isinstance(asked.exception(), DeadlineExceeded)
-        asked.get_loop().call_later(0 if late else _KEPT_S, self._forget)
+        asked.get_loop().call_later(0 if late else _CACHE_S, self._reset)
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._asking = None
 
-    async def _ask(self) -> float:
+    async def _time_question(self) -> float:
         if isinstance(self._model, NoRegionModel):
             return 0.0
         start, image = time.perf_counter(), load_image(Image.new("RGB", (32, 32), "grey"))

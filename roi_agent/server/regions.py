@@ -1,7 +1,6 @@
-"""Images, and questions about their regions in batches: `/v1/images`, `/v1/regions/ask`."""
+"""Images, and batched questions about their regions: `/v1/images`, `/v1/regions/ask`."""
 
 import asyncio
-from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import TypeAdapter
@@ -16,10 +15,10 @@ from roi_agent.model.protocol.conversation import Turn
 from roi_agent.model.protocol.mentions import read_turns
 from roi_agent.model.protocol.replies import noted
 from roi_agent.model.utils.cancellation import Cancellation
-from roi_agent.server import faults
+from roi_agent.server import error_responses
 from roi_agent.server.bodies import JsonRoute, is_json, read_json
 from roi_agent.server.state import State, state_of
-from roi_agent.server.waiting import unless_gone
+from roi_agent.server.waiting import until_disconnect
 from roi_agent.tools.models import REGION_MODEL, failures_of
 from roi_agent.wire.regions import (
     IMAGE_PREFIX,
@@ -33,7 +32,7 @@ from roi_agent.wire.regions import (
     wire_regions,
 )
 
-router = APIRouter(responses={**faults.RESPONSES}, route_class=JsonRoute)
+router = APIRouter(responses={**error_responses.RESPONSES}, route_class=JsonRoute)
 _JSON = TypeAdapter(ImageUpload)
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {"schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}, "required": ["file"]}}
@@ -42,7 +41,7 @@ _UPLOAD = {"application/json": {"schema": ImageUpload.model_json_schema()}, "ima
 
 @router.post("/v1/images", openapi_extra={"requestBody": {"required": True, "content": _UPLOAD}})
 async def images(request: Request) -> StoredImage:
-    """Upload an image once and name it in every later question: as its file's bytes, in a form, or as JSON with a `data:` URL."""
+    """Upload an image, to refer to it in later questions: as the bytes of a file, in a form, or as JSON with a `data:` URL."""
     kind = request.headers.get("content-type", "").lower()
     source: str | bytes
     if kind.startswith("multipart/form-data"):
@@ -62,57 +61,53 @@ async def images(request: Request) -> StoredImage:
 
 
 async def _file(request: Request) -> bytes:
-    """The only file of a form, under any name.  Errors: ImageUnreadable, HTTPException."""
+    """Read the only file of a form, under any name.  Errors: ImageUnreadable, HTTPException."""
     async with request.form(max_files=1, max_fields=16) as form:
         for _, value in form.multi_items():
             if isinstance(value, UploadFile):
                 return await value.read()
-    raise ImageUnreadable("the form holds no file", do="send one, as curl does with -F file=@FILE")
+    raise ImageUnreadable("the form contains no file", do="send one, as curl does with -F file=@FILE")
 
 
 @router.get("/v1/images/{handle}")
 async def image(handle: str, request: Request) -> StoredImage:
-    """What is known of an uploaded image."""
+    """The size and notes of an uploaded image."""
     found = state_of(request).images.get(IMAGE_PREFIX + handle)
     width, height = found.size_wh
     return StoredImage(id=handle, url=IMAGE_PREFIX + handle, width=width, height=height, notes=list(found.notes))
 
 
 @router.post("/v1/regions/ask")
-async def regions_ask(wanted: AskRequest, request: Request) -> AskResponse:
-    """Questions about regions of one image, answered as one batch; each may have earlier turns, and options to choose from."""
+async def regions_ask(body: AskRequest, request: Request) -> AskResponse:
+    """Questions about regions of one image, answered as a batch; each may have earlier turns and options to choose from."""
     state = state_of(request)
-    if len(wanted.questions) > state.settings.max_questions:
-        problem = f"{len(wanted.questions)} questions"
+    if len(body.questions) > state.settings.max_questions:
+        problem = f"{len(body.questions)} questions"
         raise InvalidSetting(problem, do=f"ask at most {state.settings.max_questions} at once")
     if isinstance(state.model, LocalRegionModel):
-        state.model.engine.check_room(len(wanted.questions))
-    seen = await state.images.aget(wanted.image)
-    return AskResponse(answers=await unless_gone(request, _answers(state, seen, wanted)))
+        state.model.engine.check_room(len(body.questions))
+    image = await state.images.aget(body.image)
+    return AskResponse(answers=await until_disconnect(request, _answers(state, image, body)))
 
 
-async def _answers(state: State, image: LoadedImage, wanted: AskRequest) -> list[WireAnswer]:
-    """Open questions as one batch, and choices as another, in the time that is left."""
-    stop = Cancellation(wanted.decoding.timeout_s)
-    read = [(each, *_read(each, image)) for each in wanted.questions]
-    asked = [(turns, regions) for each, turns, regions, _ in read if each.options is None]
-    choices = [(turns, regions, each.options) for each, turns, regions, _ in read if each.options is not None]
+async def _answers(state: State, image: LoadedImage, body: AskRequest) -> list[WireAnswer]:
+    """Answer open questions as one batch and choices as another, within the remaining time."""
+    stop = Cancellation(body.decoding.timeout_s)
+    parsed = [(each, *_parse(each, image)) for each in body.questions]
+    asked = [(turns, regions) for each, turns, regions, _ in parsed if each.options is None]
+    choices = [(turns, regions, each.options) for each, turns, regions, _ in parsed if each.options is not None]
     with failures_of(REGION_MODEL):
-        written = iter(await state.model.areply_all(image, asked, wanted.decoding.to_decoding()) if asked else [])
+        written = iter(await state.model.areply_all(image, asked, body.decoding.to_decoding()) if asked else [])
         chosen = iter(await state.model.achoose_all(image, choices, timeout_s=stop.left_s) if choices else [])
         answers: list[Answer | Choice] = [
-            noted(next(written), image) if each.options is None else noted(next(chosen), image) for each in wanted.questions
+            noted(next(written), image) if each.options is None else noted(next(chosen), image) for each in body.questions
         ]
-    state.metrics.answered(answers)
-    told = [each.to_dict() | {"notes": [*each.notes, *notes]} for each, (*_, notes) in zip(answers, read, strict=True)]
-    with faults.of_model():
-        return [WireAnswer.model_validate(_listed(each)) for each in told]
+    state.metrics.record_answers(answers)
+    dicts = [each.to_dict() | {"notes": [*each.notes, *notes]} for each, (*_, notes) in zip(answers, parsed, strict=True)]
+    with error_responses.checked_model_output():
+        return [WireAnswer.model_validate(each) for each in dicts]
 
 
-def _read(question: WireQuestion, image: LoadedImage) -> tuple[list[Turn], tuple[Region, ...], tuple[str, ...]]:
+def _parse(question: WireQuestion, image: LoadedImage) -> tuple[list[Turn], tuple[Region, ...], tuple[str, ...]]:
     regions = parse_regions(wire_regions(question.regions), size_wh=image.size_wh)
     return read_turns(turns_of(question), regions, image.size_wh)
-
-
-def _listed(answer: dict[str, Any]) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in answer.items()}

@@ -1,11 +1,11 @@
-"""A server in this process until it is told to stop; requests in progress are then answered first."""
+"""The server loop of this process; at shutdown, requests in progress are answered first."""
 
 import gc
 import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
@@ -19,15 +19,15 @@ _BACKLOG = 2048
 
 
 def serve(app: FastAPI, settings: ServerSettings, listening: socket.socket, *, started: Callable[[str], object]) -> None:
-    """Answer until SIGTERM, or until Ctrl-C, after which KeyboardInterrupt is raised.
+    """Serve until SIGTERM, or until Ctrl-C, which raises KeyboardInterrupt.
 
-    listening: from `listen`.  started: called with the address once it listens.  Error: InvalidSetting.
+    listening: from `listen`.  started: called with the address once the server is up.  Error: InvalidSetting.
     """
-    with _taken(listening, settings):  # by another that took the address meanwhile, as may be while neither had opened it
+    with _address_errors(listening, settings):  # another process may have taken the address while neither listened
         listening.listen(_BACKLOG)
-    _log_lines()
+    _configure_logging()
     gc.collect()
-    gc.freeze()  # models and modules stay as they are: looking through them again and again takes a quarter of all time
+    gc.freeze()  # scanning the models and modules again and again would take a quarter of all time
     gc.set_threshold(20_000, 20, 20)
     config = uvicorn.Config(
         app,
@@ -38,48 +38,42 @@ def serve(app: FastAPI, settings: ServerSettings, listening: socket.socket, *, s
         timeout_keep_alive=75,
         backlog=_BACKLOG,
         http=shedding_protocol(app.state.load),
-        ws="none",  # nothing here speaks it, and it would pass by the gate
+        ws="none",  # not supported, and it would bypass the gate
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn stops at it, and then sends it again, to end the process badly
-    stopping = getattr(app.state, "stopping", ())
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn stops at it and then raises it again, for a nonzero exit status
     try:
-        _Server(config, lambda: started(f"http://{host}:{listening.getsockname()[1]}"), stopping).run(sockets=[listening])
+        _Server(config, lambda: started(f"http://{host}:{listening.getsockname()[1]}")).run(sockets=[listening])
     finally:
-        gc.unfreeze()  # or libraries complain at the end of objects that are still there
+        gc.unfreeze()  # or libraries warn about leaked objects at exit
 
 
 class _Server(uvicorn.Server):
-    """stopping: called before requests in progress are waited for, to end those that would never end themselves."""
+    """started: called once the server accepts requests."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], object], stopping: Iterable[Callable[[], object]]) -> None:
+    def __init__(self, config: uvicorn.Config, started: Callable[[], object]) -> None:
         super().__init__(config)
-        self._tell, self._stopping = started, stopping
+        self._report_started = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._tell()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for stop in self._stopping:
-            stop()
-        await super().shutdown(sockets)
+            self._report_started()
 
 
 def listen(settings: ServerSettings) -> socket.socket:
-    """Take the address, before models are loaded, which may take minutes; it is opened by `serve`.  Error: InvalidSetting."""
+    """Bind the address before models are loaded, which may take minutes; `serve` starts to listen.  Error: InvalidSetting."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # Named TCP, or asyncio would not send small answers at once: 40 ms each.
+    # With an explicit protocol, since asyncio otherwise does not set TCP_NODELAY: 40 ms per small response.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    with _taken(listening, settings):
+    with _address_errors(listening, settings):
         listening.bind((settings.host, settings.port))
     return listening
 
 
 @contextmanager
-def _taken(listening: socket.socket, settings: ServerSettings) -> Iterator[None]:
+def _address_errors(listening: socket.socket, settings: ServerSettings) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -88,8 +82,8 @@ def _taken(listening: socket.socket, settings: ServerSettings) -> Iterator[None]
         raise InvalidSetting(problem, do="use another --port, or 0 for any") from None
 
 
-def _log_lines() -> None:
-    """One JSON line for a request, a line for what goes wrong, on standard error."""
+def _configure_logging() -> None:
+    """Log requests as JSON lines, and warnings and errors, on standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     root = logging.getLogger()

@@ -1,4 +1,4 @@
-"""What all routes of one server share."""
+"""The shared state of all routes of a server."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from roi_agent.tools.models import Models
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """name, model: of the region model.  models: detector and segmenter.  finding: the lanes in which those run."""
+    """name, model: of the region model.  models: detector and segmenter.  lanes: in which those run."""
 
     name: str
     model: RegionModel
@@ -23,11 +23,11 @@ class State:
     settings: ServerSettings
     images: ImageStore
     metrics: Metrics
-    finding: Lanes
+    lanes: Lanes
 
 
 def state_of(request: Request) -> State:
-    """That of the server that the request came to."""
+    """Return the state of the request's server."""
     state: Any = request.app.state.roi
     assert isinstance(state, State)
     return state

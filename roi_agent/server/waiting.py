@@ -1,4 +1,4 @@
-"""Work for a client that may go away."""
+"""Work that is cancelled when its client disconnects."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -6,27 +6,24 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from roi_agent.lanes import Lane
 from roi_agent.model.errors import Cancelled
-
-__all__ = ["Lane", "unless_gone"]
 
 _T = TypeVar("_T")
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
-    """The result of work that is cancelled when the client goes away.  Error: Cancelled."""
-    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+async def until_disconnect(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
+    """Return the result of work, or cancel it when the client disconnects.  Error: Cancelled."""
+    working, disconnected = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((working, disconnected), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        raise Cancelled("the client went away")
+        raise Cancelled("the client disconnected")
     finally:
         working.cancel()
-        gone.cancel()
+        disconnected.cancel()
 
 
-async def _gone(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""The trace of a run: its steps (`steps`), how it is saved (`record`), as a page (`page`) and in a terminal (`terminal`)."""
+"""The trace of a run: its steps (`steps`), storage (`record`), HTML page (`page`) and terminal output (`terminal`)."""
 
 from roi_agent.trace.record import Trace
 from roi_agent.trace.steps import Step, Usage

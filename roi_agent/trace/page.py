@@ -1,7 +1,7 @@
-"""A trace as one self-contained HTML page: the answer, then each step with its picture.
+"""A trace as a self-contained HTML page: the answer, then each step with its picture.
 
-Tasks, labels and replies are data: the template escapes everything.  Pictures are inside the page; one that several steps in a
-row share stands at the first of them only.
+Tasks, labels and replies are untrusted: the template escapes everything. Pictures are embedded; consecutive steps with the same
+picture show it once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,34 +14,34 @@ from PIL import Image
 from roi_agent.model.utils.notebook_html import data_url
 from roi_agent.trace.steps import Step, arguments_text
 
-_OPEN = 12  # steps whose pictures are open from the start
-_SIDE, _CARD_SIDE, _STEP_SIDE = 1024, 360, 240  # pixels of a picture at most: in a page, in a card, and of its steps
+_OPEN_STEPS = 12  # steps whose pictures are expanded initially
+_PAGE_SIDE, _CARD_SIDE, _STEP_SIDE = 1024, 360, 240  # maximum size of a picture, in pixels
 
 
-class Shown(Protocol):
-    """What a page needs of a `Trace`, beside what the templates name."""
+class TraceView(Protocol):
+    """The parts of a `Trace` that a page needs, besides the fields used in the templates."""
 
     @property
     def steps(self) -> Sequence[Step]:
-        """All of them."""
+        """All steps."""
 
     @property
     def regions(self) -> tuple[str, ...]:
-        """Handles that the answer rests on."""
+        """Handles of the evidence for the answer."""
 
     def picture(self, step: Step | None = None) -> Image.Image | None:
-        """What a step shows, or the answer."""
+        """The picture of a step, or of the answer."""
 
 
-def page(trace: Shown) -> str:
-    """The page of a trace, which needs no other file and no network."""
-    answer = _embedded(trace.picture(), "the answer", trace.regions, _SIDE)
-    return _template("page.html.j2").render(trace=trace, answer_picture=answer, steps=list(_steps(trace, _SIDE)))
+def page(trace: TraceView) -> str:
+    """Render the page of a trace, which needs no other file and no network."""
+    answer = _embed_picture(trace.picture(), "the answer", trace.regions, _PAGE_SIDE)
+    return _template("page.html.j2").render(trace=trace, answer_picture=answer, steps=list(_steps(trace, _PAGE_SIDE)))
 
 
-def card(trace: Shown) -> str:
-    """What a notebook shows of a trace: the answer, and the steps folded away, with thumbnails."""
-    answer = _embedded(trace.picture(), "the answer", trace.regions, _CARD_SIDE)
+def card(trace: TraceView) -> str:
+    """Render the card of a trace for notebooks: the answer, and the collapsed steps with thumbnails."""
+    answer = _embed_picture(trace.picture(), "the answer", trace.regions, _CARD_SIDE)
     return _template("card.html.j2").render(trace=trace, answer_picture=answer, steps=list(_steps(trace, _STEP_SIDE)))
 
 
@@ -51,14 +51,15 @@ def _template(name: str) -> Template:
     return environment.get_template(name)
 
 
-def _steps(trace: Shown, side: int) -> Iterator[dict[str, Any]]:
-    shown = ""
+def _steps(trace: TraceView, side: int) -> Iterator[dict[str, Any]]:
+    previous = ""
     for position, step in enumerate(trace.steps):
-        picture = None if step.kind == "planner" else _embedded(trace.picture(step), f"step {step.number}", step.regions, side)
-        if picture is not None and picture["source"] == shown:
+        shown = None if step.kind == "planner" else trace.picture(step)
+        picture = _embed_picture(shown, f"step {step.number}", step.regions, side)
+        if picture is not None and picture["source"] == previous:
             picture = None
         elif picture is not None:
-            shown = picture["source"]
+            previous = picture["source"]
         yield {
             "number": step.number,
             "kind": step.kind,
@@ -69,12 +70,12 @@ def _steps(trace: Shown, side: int) -> Iterator[dict[str, Any]]:
             "time": f"{step.seconds:.2f} s",
             "tokens": step.input_tokens + step.output_tokens,
             "picture": picture,
-            "open": position < _OPEN,
+            "open": position < _OPEN_STEPS,
         }
 
 
-def _embedded(picture: Image.Image | None, what: str, handles: tuple[str, ...], side: int) -> dict[str, str] | None:
-    """The picture as a data URL, and a text that says what it shows."""
+def _embed_picture(picture: Image.Image | None, what: str, handles: tuple[str, ...], side: int) -> dict[str, str] | None:
+    """Return the picture as a data URL, with its alternative text."""
     if picture is None:
         return None
     named = ", ".join(handles[:12]) + (f" and {len(handles) - 12} more" if len(handles) > 12 else "")

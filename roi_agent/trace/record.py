@@ -1,11 +1,11 @@
-"""The trace of a run: every step with its tool, arguments, result, regions, time and tokens; saved, loaded and drawn.
+"""The trace of a run: every step with its tool, arguments, result, regions, time and tokens.
 
 A saved trace is a folder:
 
     trace.json     schema version and steps; regions and images by their handles
-    workspace/     the images and regions, as `Workspace.save` writes them
-    trace.html     one page for people, which needs no other file
-    answer.png     the picture with the regions of the answer, where there are any
+    workspace/     the images and regions, written by `Workspace.save`
+    trace.html     a self-contained page for people
+    answer.png     the picture with the regions of the answer, if there are any
 """
 
 import json
@@ -33,11 +33,11 @@ _FILE, _WORKSPACE, _PAGE, _PICTURE = "trace.json", "workspace", "trace.html", "a
 class Trace:
     """A run from its task to its answer.
 
-    thread: the conversation that it belongs to.  planner: its name.  models: the model of each role.
-    status: "answered", "partial" where the budget ended it, "refused" by the planner, "waiting" for an approval.
-    answer: with the doubts; said: the planner's own words.  regions: handles that the answer rests on.
-    cost: of the planner's tokens, where a price is known.  started: date and time, ISO 8601.
-    second_look: which ones the tools took, as in `ask`.
+    thread: the conversation.  planner: its name.  models: the model of each role.
+    status: "answered", "partial" if the budget ended the run, "refused" by the planner, "waiting" for an approval.
+    answer: with the doubts; said: the planner's own text.  regions: handles of the evidence for the answer.
+    cost: of the planner's tokens, if the price is known.  started: date and time, ISO 8601.
+    second_look: as in `ask`.
     """
 
     task: str
@@ -58,19 +58,19 @@ class Trace:
     workspace: Workspace = field(compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, without the workspace."""
+        """Return plain JSON values, without the workspace."""
         plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "workspace"}
         plain |= {"steps": [step.to_dict() for step in self.steps], "usage": asdict(self.usage), "models": dict(self.models)}
         return {"schema_version": SCHEMA_VERSION, **plain}
 
     def picture(self, step: Step | None = None) -> Image.Image | None:
-        """What a step shows, or the answer: its regions on their image, or the enlarged part; None where it shows nothing."""
+        """Draw a step or the answer: its regions on their image, or the enlarged part; None without either."""
         if step is not None:
             return step_picture(self.workspace, step)
         return _handles_picture(self.workspace, self.regions)
 
     def to_html(self) -> str:
-        """One self-contained page with every step and its picture."""
+        """Render a self-contained page with every step and its picture."""
         from roi_agent.trace.page import page
 
         return page(self)
@@ -81,10 +81,10 @@ class Trace:
         return card(self)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the trace to a folder, which is new or empty and gets all of it or nothing; returns it.
+        """Write the trace to a new or empty folder, all or nothing, and return the folder.
 
-        Over an earlier trace of the same workspace each file is replaced as a whole, trace.json last.
-        Errors: WorkspaceConflict where the folder holds another run's workspace, TraceUnreadable where it cannot be written.
+        For an earlier trace of the same workspace, each file is replaced atomically, trace.json last.
+        Errors: WorkspaceConflict if the folder contains another run's workspace, TraceUnreadable if it cannot be written.
         """
         path = Path(folder)
         try:
@@ -109,24 +109,24 @@ class Trace:
 
     @classmethod
     def load(cls, path: str | Path) -> "Trace":
-        """A saved trace, from its folder or its trace.json.  Error: TraceUnreadable, and those of `Workspace.load`."""
+        """Load a trace from its folder or its trace.json.  Errors: TraceUnreadable, and those of `Workspace.load`."""
         file = Path(path) / _FILE if Path(path).is_dir() else Path(path)
         try:
             plain = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            problem = error.strerror if isinstance(error, OSError) else "it is no JSON"
+            problem = error.strerror if isinstance(error, OSError) else "it is not JSON"
             raise TraceUnreadable(
-                f"{str(path)!r} cannot be read: {problem}", do="give a folder that roi-agent run wrote"
+                f"{str(path)!r} cannot be read: {problem}", do="give a folder written by roi-agent run"
             ) from None
         version = plain.get("schema_version") if isinstance(plain, dict) else None
         if version != SCHEMA_VERSION:
-            problem = f"{str(path)!r} is of version {version!r}, and version {SCHEMA_VERSION} is read here"
+            problem = f"{str(path)!r} has version {version!r}, but only version {SCHEMA_VERSION} is supported"
             raise TraceUnreadable(problem, do="give a trace of this version of roi-agent")
         workspace = Workspace.load(file.parent / _WORKSPACE)
         try:
             return cls._of(plain, workspace)
         except (KeyError, TypeError, ValueError) as error:
-            raise TraceUnreadable(f"{str(path)!r} is damaged: {error}", do="give a folder that roi-agent run wrote") from None
+            raise TraceUnreadable(f"{str(path)!r} is damaged: {error}", do="give a folder written by roi-agent run") from None
 
     @classmethod
     def _of(cls, plain: Mapping[str, Any], workspace: Workspace) -> "Trace":
@@ -139,7 +139,7 @@ class Trace:
 
 
 def step_picture(workspace: Workspace, step: Step) -> Image.Image | None:
-    """What a step shows: its regions on their image, or the enlarged part; None where it shows nothing."""
+    """Draw a step: its regions on their image, or the enlarged part; None without either."""
     ability = ABILITIES.get(step.name)
     if ability is None or "images" not in ability.changes or step.error:
         return _handles_picture(workspace, step.regions)

@@ -1,4 +1,4 @@
-"""The steps of a run and what they took."""
+"""The steps of a run and their usage."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ KINDS = ("planner", "tool", "check")
 class Step:
     """One step of a run.
 
-    kind: "planner" for a turn of the planner, "tool" for a tool that it called, "check" for one that the agent called itself
-        to make sure.  name: the planner's or the tool's.  arguments: of the tool; of a planner's turn, its calls.
-    text: what was said or replied.  regions: handles that the step is about.  image: the handle of its image.
-    data: the tool's result in full, as plain JSON values; result: the same as the tool gave it, in the process of the run only.
-    error: whether it failed; the text says how.  seconds: it took.
+    kind: "planner" for a turn of the planner, "tool" for a tool that it called, "check" for a tool that the agent called to
+        verify the answer.  name: of the planner or the tool.  arguments: of the tool; for a planner's turn, its calls.
+    text: the message or reply.  regions: handles that the step is about.  image: the handle of its image.
+    data: the full result of the tool as plain JSON values; result: the typed result, only in the process of the run.
+    error: whether the step failed; the text has the message.  seconds: duration.
     input_tokens, output_tokens: of the planner, or of the region model.
-    images_before, regions_before: how many there were when it began, which were the first ones by their handles.
+    images_before, regions_before: numbers of images and regions at the start of the step, which had the first handles.
     """
 
     number: int
@@ -38,13 +38,13 @@ class Step:
     result: object = field(default=None, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "result"}
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a run took.  Tokens are the planner's; region_tokens those of the region model, read and written."""
+    """The usage of a run.  Tokens are the planner's; region_tokens are input and output tokens of the region model."""
 
     planner_turns: int = 0
     tool_calls: int = 0
@@ -55,10 +55,10 @@ class Usage:
 
 
 def arguments_text(arguments: Mapping[str, Any]) -> str:
-    """Arguments in one line, for people."""
+    """Format arguments in one line for people."""
     return ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in arguments.items())
 
 
 def calls_text(calls: Sequence[Mapping[str, Any]]) -> str:
-    """Calls of a planner in one line, for people."""
+    """Format a planner's calls in one line for people."""
     return "; ".join(f"{call['name']}({arguments_text(call['args'])})" for call in calls)

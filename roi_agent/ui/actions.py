@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from langchain_core.language_models import BaseChatModel
 
 from roi_agent.agent.agent import Agent
-from roi_agent.agent.planners import sees
+from roi_agent.agent.planners import supports_images
 from roi_agent.agent.result import Budget
 from roi_agent.lanes import Job
 from roi_agent.model.errors import InvalidSetting, RoiAgentError
@@ -180,7 +180,7 @@ class Actions:
             self._planner,
             self._models,
             budget=Budget(),
-            pictures=sees(self._planner),
+            pictures=supports_images(self._planner),
             second_look=True,
             verify=True,
             without=(),

@@ -23,7 +23,7 @@ from roi_agent.wire.regions import ErrorResponse, WireError
 
 PATH = "/ui"
 _API = "/gradio_api"
-_FILE, _HEARTBEAT = f"{_API}/file=", f"{_API}/heartbeat/"
+_FILE = f"{_API}/file="
 _NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"  # of a file: neither ".." nor hidden
 _PAGES = ("/", "/config")
 _ASSETS = re.compile(
@@ -76,10 +76,9 @@ class PageGate:
             return await self._upload(request, visitor or new_name())
         if method == "POST" and path == f"{_API}/queue/join":
             return await self._call(request, visitor)
-        if method == "GET" and (path == f"{_API}/queue/data" or path.startswith(_HEARTBEAT)):
-            session = request.query_params.get("session_hash") if path.endswith("/data") else path.removeprefix(_HEARTBEAT)
-            query = f"session_hash={self._owned(session, visitor)}"
-            return self._gradio(path, visitor, query=query if path.endswith("/data") else "")
+        if method == "GET" and path == f"{_API}/queue/data":
+            session = self._owned(request.query_params.get("session_hash"), visitor)
+            return self._gradio(path, visitor, query=f"session_hash={session}")
         if method in ("GET", "HEAD") and path in _PAGES:
             visitor = visitor or new_name()
             return self._with_cookie(self._gradio(path, visitor), visitor)

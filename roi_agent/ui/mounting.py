@@ -1,4 +1,4 @@
-"""The page as a part of the server: its routes, its theme, and what goes when the server stops."""
+"""The page as a part of the server: its routes and its theme."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -97,9 +97,8 @@ def _mount(app: FastAPI, blocks: gr.Blocks, visitors: Visitors, settings: Server
         head="".join(f"<script>{script}</script>" for script in scripts),
     )
     (mounted,) = [route for route in app.routes if isinstance(route, Mount) and route.path == PATH]
-    page: Any = mounted.app
     mounted.app = PageGate(
-        page,
+        mounted.app,
         visitors,
         inputs=inputs_of(blocks),
         examples={path.name: path for path in SCENES},
@@ -109,8 +108,6 @@ def _mount(app: FastAPI, blocks: gr.Blocks, visitors: Visitors, settings: Server
         secure=settings.public_tls,
         cookie_s=settings.visitor_s,
     )
-    # An open page holds a connection, for which a server that stops would wait.
-    app.state.stopping = [page.stop_event.set]
 
 
 def _theme() -> gr.themes.Base:

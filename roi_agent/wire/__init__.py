@@ -1,1 +1,1 @@
-"""Every type that goes over HTTP."""
+"""The types of requests and responses over HTTP."""

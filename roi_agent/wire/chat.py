@@ -1,4 +1,4 @@
-"""OpenAI's chat completions as this server speaks them, with regions under `roi`."""
+"""The types of OpenAI's chat completions, with regions under `roi`."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -11,21 +11,21 @@ FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "functi
 
 
 class Roi(Wire):
-    """What OpenAI's types have no place for.  timeout_s: until the answer must be there."""
+    """The extension of OpenAI's types.  timeout_s: deadline of the answer."""
 
     regions: Annotated[Regions, Field(default_factory=list)]
     timeout_s: Annotated[float, Field(gt=0, le=3600)] | None = None
 
 
 class ImageURL(Wire):
-    """`roi://images/HANDLE`, a `data:` URL, or a web address where the server allows its host."""
+    """`roi://images/HANDLE`, a `data:` URL, or a web URL if the server allows its host."""
 
     url: Annotated[str, Field(min_length=1)]
     detail: str | None = None
 
 
 class _Part(Wire):
-    """cache_control: of other services; every image is kept here."""
+    """cache_control: used by other services; here, every image is cached."""
 
     cache_control: Any = None
 
@@ -36,14 +36,14 @@ class TextPart(_Part):
 
 
 class RefusalPart(_Part):
-    """Of an earlier answer; it is left out."""
+    """Part of an earlier answer; ignored."""
 
     type: Literal["refusal"]
     refusal: Text
 
 
 class ImagePart(_Part):
-    """The image; its regions may stand here or at the top of the request.  image_url: its address alone will do."""
+    """The image; regions may be given here or at the top level of the request.  image_url: may be a plain URL."""
 
     type: Literal["image_url"]
     image_url: Annotated[ImageURL, BeforeValidator(lambda given: {"url": given} if isinstance(given, str) else given)]
@@ -67,9 +67,9 @@ Content = Annotated[
 
 
 class Message(BaseModel):
-    """Fields that clients send back with an earlier answer, such as `refusal`, mean nothing here.
+    """Other fields that clients return with an earlier answer, such as `refusal`, are ignored.
 
-    tool_calls, and messages with results of tools, are left out: the model answers from what it sees.
+    tool_calls, and messages with results of tools, are ignored: the model has no tools.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -85,7 +85,7 @@ class Message(BaseModel):
 
     @property
     def of_tools(self) -> bool:
-        """Whether it calls tools or is what one returned."""
+        """Whether the message calls tools or is the result of a tool."""
         return self.role in ("tool", "function") or bool(self.tool_calls)
 
 
@@ -95,7 +95,7 @@ class StreamOptions(BaseModel):
 
 
 def _refuse(why: str) -> AfterValidator:
-    """Take zero, nothing and what is empty."""
+    """Accept only zero, null and empty values."""
 
     def check(given: Any) -> Any:
         if given:
@@ -115,13 +115,13 @@ IGNORED = {
 
 
 class TextFormat(Wire):
-    """The only form of an answer."""
+    """The only supported response format."""
 
     type: Literal["text"]
 
 
 class ChatRequest(Wire):
-    """The fields of OpenAI's request that a region model can follow; an answer is greedy unless a temperature is given."""
+    """The supported fields of OpenAI's request; decoding is greedy unless a temperature is given."""
 
     model: str
     messages: Annotated[list[Message], Field(min_length=1, max_length=2 * MAX_TURNS, fail_fast=True)]
@@ -143,7 +143,7 @@ class ChatRequest(Wire):
     seed: Annotated[int, Field(ge=-(2**62), lt=2**62)] | None = None
     logprobs: bool | None = False
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    # Clients send these with the values that mean nothing; any other value would be dropped in silence, so it is refused.
+    # Clients send these with neutral values; other values are rejected instead of being ignored silently.
     frequency_penalty: Unsupported = None
     presence_penalty: Unsupported = None
     logit_bias: Unsupported = None
@@ -157,7 +157,7 @@ class ChatRequest(Wire):
     response_format: TextFormat | None = None
     modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
     store: Literal[False] | None = None
-    # Hints that change no answer here: ignored, and named in the answer's notes.
+    # Hints without effect here: ignored, and listed in the notes of the answer.
     metadata: Any = None
     prediction: Any = None
     prompt_cache_key: Any = None
@@ -170,7 +170,7 @@ class ChatRequest(Wire):
 
     @property
     def ignored(self) -> list[str]:
-        """The fields that were given and mean nothing here."""
+        """The given fields without effect."""
         return sorted(IGNORED & self.model_fields_set)
 
 
@@ -190,9 +190,9 @@ class Logprobs(BaseModel):
 
 
 class RoiAnswer(BaseModel):
-    """confidence: in [0, 1].  regions: pixel boxes that were used.  notes: what the reader should know.  timing: seconds.
+    """confidence: in [0, 1].  regions: pixel boxes that were used.  notes: remarks for the reader.  timing: seconds.
 
-    in_domain: whether the image is of the kind that the model was trained on; null where that is not known.
+    in_domain: whether the image is of the kind that the model was trained on; null if that is not known.
     """
 
     confidence: float
@@ -228,7 +228,7 @@ class ChatUsage(BaseModel):
 
 
 class ChatCompletion(BaseModel):
-    """OpenAI's answer; `roi` in each choice says what it rests on."""
+    """OpenAI's response; `roi` in each choice contains the evidence."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"

@@ -1,24 +1,29 @@
-"""What goes over the wire where regions are found, by words or by pointing; and the bare outputs of both, for our client."""
+"""The types of detection and segmentation, and of their raw outputs for our client."""
 
+from collections.abc import Sequence
 from typing import Annotated, Self
 
 import numpy as np
 from pydantic import Discriminator, Field, Tag
 
 from roi_agent.model.detection.detector import MAX_PHRASES, Candidates
+from roi_agent.model.domain.notes import received
 from roi_agent.model.geometry.masks import Mask
+from roi_agent.model.geometry.regions import Region
 from roi_agent.model.segmentation.segmenter import Prompt, ScoredMask
+from roi_agent.tools.detect import Detection
+from roi_agent.tools.segment import Segmentation
 from roi_agent.wire.regions import ImageName, Number, Regions, Text, Wire, WireMask, WireRegion, text_or_list
 
 MAX_PROMPTS = 4096  # a grid of 64 x 64 points
 
-Seconds = Annotated[float, Field(gt=0, le=3600)]  # until the answer must be there, waiting included
+Seconds = Annotated[float, Field(gt=0, le=3600)]  # deadline of the answer, including the time in a queue
 Point = Annotated[list[Number], Field(min_length=2, max_length=3)]
 MarkedPoint = Annotated[list[Number], Field(min_length=3, max_length=3)]
 
 
 class DetectRequest(Wire):
-    """Look for things by words."""
+    """Detect things by phrases."""
 
     image: ImageName
     phrases: Annotated[
@@ -32,9 +37,9 @@ class DetectRequest(Wire):
 
 
 class DetectResponse(Wire):
-    """best_scores: of every phrase the highest score of any candidate, also below the threshold.
+    """best_scores: for every phrase, the highest score of any candidate, even below the threshold.
 
-    unknown: phrases with words that are not in the detector's vocabulary.  others: labels of what was found and not asked for.
+    unknown: phrases with words outside the detector's vocabulary.  others: labels that were found but not requested.
     """
 
     regions: list[WireRegion]
@@ -46,9 +51,22 @@ class DetectResponse(Wire):
     unknown: list[str]
     others: list[str]
 
+    @classmethod
+    def of(cls, found: Detection) -> Self:
+        return cls(
+            regions=_without_image(found.regions),
+            phrases=list(found.phrases),
+            threshold=found.threshold,
+            best_scores=found.best_scores,
+            notes=list(found.notes),
+            in_domain=found.in_domain,
+            unknown=list(found.unknown),
+            others=list(found.others),
+        )
+
 
 class SegmentRequest(Wire):
-    """One mask for each box; or the one thing that all points point at; or with neither, everything."""
+    """One mask for each box; or one thing that all points are on; or, with neither, everything."""
 
     image: ImageName
     regions: Regions = Field(default_factory=list)
@@ -58,20 +76,29 @@ class SegmentRequest(Wire):
 
 
 class SegmentResponse(Wire):
-    """Regions with masks; a region's score is the IoU that the model expects its mask to have."""
+    """Regions with masks; the score of a region is the IoU that the model predicts for its mask."""
 
     regions: list[WireRegion]
     notes: list[str]
 
+    @classmethod
+    def of(cls, found: Segmentation) -> Self:
+        return cls(regions=_without_image(found.regions), notes=list(found.notes))
 
-# ------------------------------------------------------------ bare outputs
+
+def _without_image(regions: Sequence[Region]) -> list[WireRegion]:
+    """Convert regions without the handle of their image, the only one of the request."""
+    return [WireRegion.model_validate({**region.to_dict(), "image": None}) for region in regions]
+
+
+# ------------------------------------------------------------ raw outputs
 
 
 class FinderInfo(Wire):
-    """The model that finds.
+    """A detector or segmenter.
 
-    threshold: of a detector, the score that a region needs unless another is given.
-    knows: the only kind of images that it knows, in words; None for one without such a limit.
+    threshold: the default minimum score of a detector's regions.
+    knows: the only kind of images that the model knows, in words; None without a limit.
     """
 
     name: str
@@ -80,7 +107,7 @@ class FinderInfo(Wire):
 
 
 class CandidatesRequest(Wire):
-    """Look for phrases, and leave to the client what counts as found."""
+    """Score phrases; the client decides what counts as found."""
 
     image: ImageName
     phrases: Annotated[list[Text], Field(min_length=1, max_length=MAX_PHRASES, fail_fast=True)]
@@ -88,9 +115,9 @@ class CandidatesRequest(Wire):
 
 
 class WireCandidates(Wire):
-    """boxes: pixel xyxy, perhaps reaching over the edges.  scores: of every box, one for each phrase.
+    """boxes: pixel xyxy, possibly over the border.  scores: for every box, one per phrase.
 
-    unknown: phrases with words that the detector never learned.  in_domain: as in `Candidates`.
+    unknown: phrases with words outside the detector's vocabulary.  in_domain: as in `Candidates`.
     """
 
     boxes: list[list[float]]
@@ -110,15 +137,15 @@ class WireCandidates(Wire):
         )
 
     def candidates(self, phrases: int) -> Candidates:
-        """As a detector in this process gives them.  phrases: their number."""
+        """Convert to the output of a local detector.  phrases: their number."""
         boxes, scores = np.array(self.boxes, np.float64), np.array(self.scores, np.float64)
         return Candidates(
-            boxes.reshape(-1, 4), scores.reshape(-1, phrases), tuple(self.unknown), tuple(self.notes), self.in_domain
+            boxes.reshape(-1, 4), scores.reshape(-1, phrases), tuple(self.unknown), received(self.notes), self.in_domain
         )
 
 
 class WirePrompt(Wire):
-    """What points at one thing: points (x, y, 1 inside or 0 outside), a box xyxy, a mask, or several of them together."""
+    """A prompt for one thing: points (x, y, 1 inside or 0 outside), a box xyxy, a mask, or a combination."""
 
     points: Annotated[list[MarkedPoint], Field(max_length=100, fail_fast=True)] = Field(default_factory=list)
     box: Annotated[list[Number], Field(min_length=4, max_length=4)] | None = None
@@ -135,7 +162,7 @@ class WirePrompt(Wire):
 
 
 class MasksRequest(Wire):
-    """One mask for each prompt, or with `several` the three that the model offers; none below min_score."""
+    """One mask for each prompt, or with `several` all three of the model; none below min_score."""
 
     image: ImageName
     prompts: Annotated[list[WirePrompt], Field(max_length=MAX_PROMPTS, fail_fast=True)]
@@ -145,7 +172,7 @@ class MasksRequest(Wire):
 
 
 class WireScoredMask(Wire):
-    """mask: None where it is empty.  stability: how little it depends on the threshold."""
+    """mask: None if empty.  stability: IoU between slightly different thresholds."""
 
     mask: WireMask | None
     score: float
@@ -157,7 +184,7 @@ class WireScoredMask(Wire):
         return cls(mask=mask, score=found.score, stability=found.stability)
 
     def scored_mask(self) -> ScoredMask:
-        """As a segmenter in this process gives it."""
+        """Convert to the output of a local segmenter."""
         mask = Mask.from_coco(self.mask.model_dump()) if self.mask else None
         return ScoredMask(mask, self.score, self.stability)
 

@@ -1,4 +1,4 @@
-"""What goes over the wire between server and client: OpenAI's chat types with regions, and our own batched questions."""
+"""The types of regions, images, batched questions and errors over HTTP."""
 
 from typing import Annotated, Any, Literal
 
@@ -14,18 +14,19 @@ from pydantic import (
     model_validator,
 )
 
+from roi_agent.model.domain.notes import received
 from roi_agent.model.errors import RequestTooLarge
 from roi_agent.model.geometry.regions import MAX_REGIONS, Region
 from roi_agent.model.protocol.answers import MAX_NEW_TOKENS, Answer, AnswerToken, Choice, Decoding, Timing, Usage
 from roi_agent.model.protocol.conversation import Turn
 
-MAX_TEXT = 20_000  # characters of one text
+MAX_TEXT = 20_000  # characters of a text
 MAX_TURNS = 64
-MAX_QUESTIONS = 4096  # of one request, whatever a server allows
-MAX_VALUES = 1_000_000  # of one body; 256 questions with 200 regions each have half as many
+MAX_QUESTIONS = 4096  # of one request, regardless of a server's limit
+MAX_VALUES = 1_000_000  # of one body; 256 questions with 200 regions each have half of that
 MAX_MASK_TEXT = 1_000_000  # characters of a mask's compressed runs
-MAX_MASK_RUNS = 250_000  # of a mask that is given as a list; a mask of clear outline has a few thousand
-IMAGE_PREFIX = "roi://images/"  # in front of a handle, wherever an image is named
+MAX_MASK_RUNS = 250_000  # of a mask as a list; a mask with a clear outline has a few thousand
+IMAGE_PREFIX = "roi://images/"  # before the handle of an image
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 ImageName = Annotated[
@@ -40,9 +41,9 @@ Number = Annotated[float, Field(strict=True)]
 
 
 class Wire(BaseModel):
-    """Fields that are not known are refused, and so are NaN and infinities.
+    """Base class that rejects unknown fields, NaN and infinities.
 
-    Of what is wrong little is listed, since a request may be wrong in a million places: lists stop at their first wrong item.
+    Validation stops at the first invalid item of a list, since a request may contain a million of them.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
@@ -58,18 +59,18 @@ class Wire(BaseModel):
 
 
 def check_values(content: bytes, most: int = MAX_VALUES) -> None:
-    """Whether JSON holds few enough values, before as many objects are made.  Error: RequestTooLarge."""
+    """Check the number of values of JSON before it is parsed.  Error: RequestTooLarge."""
     if content.count(b",") + content.count(b":") > most:
-        raise RequestTooLarge(f"the body holds more than {most} values", do="send less in one request")
+        raise RequestTooLarge(f"the body contains more than {most} values", do="send less in one request")
 
 
 def text_or_list(given: Any) -> str:
-    """The tag of the branch that was meant, of a field that takes a text or a list; errors then name no other."""
+    """Return the tag of the matching branch of a text-or-list field, so that errors do not list the other."""
     return "[list]" if isinstance(given, list) else "[text]"
 
 
 class WireMask(Wire):
-    """COCO's run lengths."""
+    """COCO's run-length encoding."""
 
     size: Annotated[list[int], Field(min_length=2, max_length=2, description="[height, width]")]
     counts: Annotated[
@@ -80,7 +81,7 @@ class WireMask(Wire):
 
 
 class WireRegion(Wire):
-    """A box or a mask of the image under a name; without a name it is called after its place: region1, region2, ..."""
+    """A box or mask with a name; default names are region1, region2, ... in order."""
 
     name: str | None = None
     box: Annotated[list[Number], Field(min_length=4, max_length=4)] | None = None
@@ -103,7 +104,7 @@ Regions = Annotated[list[WireRegion], Field(max_length=MAX_REGIONS, fail_fast=Tr
 
 
 def wire_regions(regions: list[WireRegion]) -> list[dict[str, Any]]:
-    """As `parse_regions` reads them."""
+    """Convert regions for `parse_regions`."""
     return [region.model_dump() for region in regions]
 
 
@@ -117,9 +118,9 @@ class ImageUpload(Wire):
 
 
 class StoredImage(Wire):
-    """An image that later questions can name; it is forgotten some time after its last use.
+    """An image that later questions can refer to; it expires some time after its last use.
 
-    id: its handle.  url: what to write where an image is named.  width, height: in pixels, upright.
+    id: its handle.  url: the reference for later requests.  width, height: in pixels, upright.
     """
 
     id: str
@@ -134,14 +135,14 @@ class StoredImage(Wire):
 
 
 class WireTurn(Wire):
-    """A question with `<region1>`, ..., and its answer if it has been answered."""
+    """A question with `<region1>`, ..., and its answer, if any."""
 
     question: Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
     answer: Text | None = None
 
 
 class WireQuestion(Wire):
-    """A conversation whose last turn is open.  options: choose the likeliest of these instead of writing."""
+    """A conversation whose last turn is unanswered.  options: choose the likeliest of these instead of generating."""
 
     turns: Annotated[list[WireTurn], Field(min_length=1, max_length=MAX_TURNS, fail_fast=True)]
     regions: Regions = []
@@ -149,7 +150,7 @@ class WireQuestion(Wire):
 
 
 class WireDecoding(Wire):
-    """How answers are written; greedily by default.  See `Decoding`."""
+    """Decoding options; greedy by default.  See `Decoding`."""
 
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = MAX_NEW_TOKENS
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
@@ -160,12 +161,12 @@ class WireDecoding(Wire):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
 
     def to_decoding(self) -> Decoding:
-        """For the region model."""
+        """Convert for the region model."""
         return Decoding(**(self.model_dump() | {"stop": tuple(self.stop)}))
 
 
 class AskRequest(Wire):
-    """Questions about one image, which are answered together."""
+    """Questions about one image, which are answered as a batch."""
 
     image: ImageName
     questions: Annotated[list[WireQuestion], Field(min_length=1, max_length=MAX_QUESTIONS, fail_fast=True)]
@@ -173,7 +174,7 @@ class AskRequest(Wire):
 
 
 class WireAnswer(Wire):
-    """An answer, or with `options` a choice among them; see `Answer` and `Choice`."""
+    """An answer, or a choice among `options`; see `Answer` and `Choice`."""
 
     text: str
     confidence: float
@@ -190,18 +191,18 @@ class WireAnswer(Wire):
 
 
 class AskResponse(Wire):
-    """One answer for each question, in their order."""
+    """One answer per question, in order."""
 
     answers: list[WireAnswer]
 
 
 def turns_of(question: WireQuestion) -> list[Turn]:
-    """For the region model."""
+    """Convert the turns of a question for the region model."""
     return [Turn(turn.question, turn.answer) for turn in question.turns]
 
 
 def answer_of(wire: dict[str, Any], regions: tuple[Region, ...]) -> Answer:
-    """The answer that a server sent about regions that are known here."""
+    """Convert a server's answer about regions that the client knows."""
     tokens = tuple(
         AnswerToken(each["text"], each["logprob"], tuple((text, score) for text, score in each["likeliest"]))
         for each in wire["tokens"]
@@ -212,7 +213,7 @@ def answer_of(wire: dict[str, Any], regions: tuple[Region, ...]) -> Answer:
         regions=regions,
         usage=Usage(**wire["usage"]),
         timing=Timing(**wire["timing"]),
-        notes=tuple(wire["notes"]),
+        notes=received(wire["notes"]),
         finish=wire["finish"],
         tokens=tokens,
         in_domain=wire.get("in_domain"),
@@ -220,7 +221,7 @@ def answer_of(wire: dict[str, Any], regions: tuple[Region, ...]) -> Answer:
 
 
 def choice_of(wire: dict[str, Any], regions: tuple[Region, ...]) -> Choice:
-    """The choice that a server sent about regions that are known here."""
+    """Convert a server's choice about regions that the client knows."""
     return Choice(
         text=wire["text"],
         index=wire["index"],
@@ -230,7 +231,7 @@ def choice_of(wire: dict[str, Any], regions: tuple[Region, ...]) -> Choice:
         regions=regions,
         usage=Usage(**wire["usage"]),
         timing=Timing(**wire["timing"]),
-        notes=tuple(wire["notes"]),
+        notes=received(wire["notes"]),
         in_domain=wire.get("in_domain"),
     )
 
@@ -239,7 +240,7 @@ def choice_of(wire: dict[str, Any], regions: tuple[Region, ...]) -> Choice:
 
 
 class WireError(BaseModel):
-    """code: as in the documentation of errors.  problem, do: the parts of the message.  param: the field at fault."""
+    """code: as in the documentation of errors.  problem, do: parts of the message.  param: the invalid field."""
 
     message: str
     type: str
@@ -250,6 +251,6 @@ class WireError(BaseModel):
 
 
 class ErrorResponse(BaseModel):
-    """Every answer that is not 2xx."""
+    """The body of every response that is not 2xx."""
 
     error: WireError

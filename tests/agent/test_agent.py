@@ -132,7 +132,7 @@ def test_calls_wait_for_a_person(models: dict[str, Any], tmp_path: Path) -> None
     again = build_agent(**models, approve=["detect"], folder=tmp_path)  # after a restart
     result = again.resume("asked", [True])
     assert result.status == "answered" and result.said.startswith("yes") and result.trace.task == "Is there a flag?"
-    with pytest.raises(UnknownThread, match="nothing waits in the thread 'asked'"):
+    with pytest.raises(UnknownThread, match="no run is waiting in the thread 'asked'"):
         again.resume("asked", [True])
 
 
@@ -199,7 +199,7 @@ def test_langchains_callbacks_see_every_step(agent: Agent) -> None:
         (SCENE, "x" * 30_000, {}, InvalidSetting, "the task has 30000 characters; use 20000 at most"),
         (None, "What is it?", {}, InvalidSetting, "there is no image"),
         (Path("nowhere.png"), "What is it?", {}, ImageUnreadable, "nowhere.png"),
-        (SCENE, "What is it?", {"thread": "../up"}, InvalidSetting, "the thread '../up' has no usable name"),
+        (SCENE, "What is it?", {"thread": "../up"}, InvalidSetting, "the thread '../up' has an invalid name"),
         (SCENE, "What is it?", {"regions": [[0, 0, 9999, 5]]}, RoiAgentError, "box_out_of_bounds"),
     ],
 )
@@ -228,7 +228,7 @@ def test_a_refused_task_adds_nothing_to_its_thread(agent: Agent) -> None:
         ({"base_url": "http://127.0.0.1:1"}, InvalidSetting, "the offline planner uses no server"),
         ({"without": ["thinking"]}, InvalidSetting, "there is no tool 'thinking'"),
         ({"approve": ["thinking"]}, InvalidSetting, "there is no tool 'thinking'"),
-        ({"folder": SCENE}, WorkspaceUnreadable, "cannot hold conversations"),
+        ({"folder": SCENE}, WorkspaceUnreadable, "cannot store conversations"),
     ],
 )
 def test_settings_that_cannot_be_are_explained(

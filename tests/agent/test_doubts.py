@@ -168,7 +168,7 @@ def test_a_generic_question_counts_what_a_detector_finds_under_its_own_names(nan
 
 def test_what_was_found_under_another_name_is_a_doubt(nano: RegionModel) -> None:
     result = build_agent(region_model=nano, detector=cats).run(PHOTO, "How many dogs are there?")
-    assert result.said == "none" and "1 more was found under other names than asked for" in result.doubts
+    assert result.said == "none" and "1 more was found with other labels than requested" in result.doubts
 
 
 # What breaks
@@ -232,9 +232,10 @@ def test_an_answer_after_a_failure_is_doubted_unless_the_tool_worked_later() -> 
     workspace = Workspace()
     workspace.add_image(SCENE)
     toolbox, run = build_toolbox(workspace), Run(Budget(), "test")
-    run.record("tool", "find_regions", "model_failed: the detector failed: OSError: gone; try again", run.begin(), error=True)
-    run.record("tool", "list_regions", "invalid_arguments: image: no", run.begin(), error=True)
+    failure = "model_failed: the detector failed: OSError: gone; try again"
+    run.record("tool", "find_regions", failure, run.start_step(), error=True)
+    run.record("tool", "list_regions", "invalid_arguments: image: no", run.start_step(), error=True)
     assert "find_regions failed: the detector failed: OSError: gone; try again" in check_evidence("none", run, toolbox).doubts
     assert not any("list_regions" in doubt for doubt in check_evidence("none", run, toolbox).doubts)
-    run.record("tool", "find_regions", "nothing found in image1", run.begin())
+    run.record("tool", "find_regions", "nothing found in image1", run.start_step())
     assert check_evidence("none", run, toolbox).doubts == ()

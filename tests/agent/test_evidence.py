@@ -34,7 +34,7 @@ def run_with(*answers: dict[str, Any], tool: str = "ask_about_regions") -> Run:
     for each in answers:
         regions = tuple(Region(name, Box(0, 0, 9, 9), image="image1") for name in each["regions"])
         result = Asked(each.get("question", ""), said(each, regions), "image1", regions, first_look=first_look(each, regions))
-        run.record("tool", tool, each["text"], run.begin(), result=result, regions=tuple(each["regions"]))
+        run.record("tool", tool, each["text"], run.start_step(), result=result, regions=tuple(each["regions"]))
     return run
 
 
@@ -58,11 +58,11 @@ def test_an_answer_with_evidence_is_not_doubted(toolbox: Toolbox) -> None:
 
 
 def test_an_answer_without_any_look_is_doubted(toolbox: Toolbox) -> None:
-    assert doubts(toolbox, "42") == ("nothing in the image was looked at",)
+    assert doubts(toolbox, "42") == ("no tool looked at the image",)
 
 
 def test_a_region_that_is_not_there_is_named(toolbox: Toolbox) -> None:
-    assert "the answer names region7, which no tool gave" in doubts(toolbox, "red (region7)")
+    assert "the answer names region7, which no tool returned" in doubts(toolbox, "red (region7)")
 
 
 def test_a_low_confidence_is_a_doubt_and_the_latest_answer_counts(toolbox: Toolbox) -> None:
@@ -93,7 +93,7 @@ def test_two_looks_that_disagree_are_a_doubt(toolbox: Toolbox) -> None:
 def test_geometry_that_measuring_contradicts_is_a_doubt(toolbox: Toolbox, question: str, text: str, doubted: bool) -> None:
     found = doubts(toolbox, f"{text} (region1)", {"question": question, "text": text, "regions": ["region1"]})
     assert bool(found) == doubted
-    assert not doubted or found[0].endswith("and the boxes say otherwise")
+    assert not doubted or found[0].endswith("but the boxes contradict it")
 
 
 def test_a_find_that_nobody_confirmed_is_asked_about(toolbox: Toolbox) -> None:

@@ -301,7 +301,7 @@ def test_a_server_names_no_limit_of_models_that_have_none() -> None:
     ("path", "body", "problem"),
     [
         ("/detect/candidates", {"phrases": ["Umbrella"]}, "not in lower case"),
-        ("/segment/masks", {"prompts": [{}]}, "points at nothing"),
+        ("/segment/masks", {"prompts": [{}]}, "prompt is empty"),
         ("/segment/masks", {"prompts": [{"points": [[-1, 5, 1]]}]}, "the point"),
         ("/segment/masks", {"prompts": [{"points": [[5, 5, 2]]}]}, "the point"),
         ("/segment/masks", {"prompts": [{"box": [5, 5, 1, 1]}]}, "box"),

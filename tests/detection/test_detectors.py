@@ -110,7 +110,7 @@ def test_words_never_learned_are_named_and_score_nothing(tmp_path: Path) -> None
     detector = TransformersDetector(*tiny.grounding_dino(tmp_path), threshold=0.01)
     result = detect(workspace(), "red star . purple dragon", detector=detector, image="image1")
     assert result.best_scores["purple dragon"] == 0
-    assert "the detector never learned a word of 'purple dragon'" in result.notes
+    assert "the detector does not know a word of 'purple dragon'" in result.notes
     assert {region.label for region in result.regions} == {"red star"}
     assert detect(workspace(), "dragon", detector=detector, image="image1").regions == ()
 
@@ -123,9 +123,9 @@ def test_several_things_in_one_phrase_are_told_how_to_be_parted(tmp_path: Path, 
         workspace(), joint, detector=TransformersDetector(*tiny.grounding_dino(tmp_path), threshold=0.99), image="image1"
     )
     assert result.notes == (
-        f'"{joint}" is looked for as one thing: to look for several, part them with full stops, "red star . umbrella"',
+        f'"{joint}" is searched for as one thing; to search for several, separate them with full stops: "red star . umbrella"',
     )
-    assert "never learned" not in result.sentence()
+    assert "does not know a word" not in result.sentence()
 
 
 def test_a_detector_is_loaded_from_its_folder(tmp_path: Path) -> None:

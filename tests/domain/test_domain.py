@@ -1,5 +1,6 @@
 """Telling the images that a model knows from others: rendered scenes by their pixels, images of one's own by features."""
 
+import pickle
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,8 @@ import torch
 from PIL import Image
 
 from roi_agent.loading import SHIPPED, load_detector, load_region_model, load_segmenter
-from roi_agent.model.domain.domains import NOT_KNOWN, OUTSIDE, FeatureDomain, SceneDomain, load_domain, pool
+from roi_agent.model.domain.domains import FeatureDomain, SceneDomain, load_domain, pool
+from roi_agent.model.domain.notes import NOT_KNOWN, OUTSIDE, DomainNote, received, without_repeats
 from roi_agent.model.images.loading import load_image
 from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.model.toy.train.domain import seen_scene
@@ -166,6 +168,15 @@ def test_saving_and_loading_gives_the_same_domain(domain: FeatureDomain, scenes:
         assert type(again) is type(each) and again.known == each.known
         assert all(torch.equal(again.tensors()[name], tensor) for name, tensor in each.tensors().items())
     assert domain.note("the boxes") == f"{OUTSIDE}: it knows noise; do not rely on the boxes"
+
+
+def test_notes_about_a_domain_keep_their_type_over_plain_text_and_repeats_are_dropped(domain: FeatureDomain) -> None:
+    boxes, masks, unknown = domain.note("the boxes"), domain.note("the masks"), DomainNote.not_known("noise")
+    for note in (boxes, unknown, pickle.loads(pickle.dumps(boxes))):
+        (again, other) = received([str(note), "the image was turned"])
+        assert isinstance(again, DomainNote) and not isinstance(other, DomainNote)
+        assert (again, again.finding, again.outside) == (note, note.finding, note.outside)
+    assert without_repeats([boxes, "a", masks, unknown, "a"]) == (boxes, "a", unknown)
 
 
 def test_a_folder_without_a_domain_has_none(tmp_path: Path) -> None:

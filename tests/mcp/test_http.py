@@ -68,7 +68,7 @@ async def test_a_host_gets_right_answers_over_http(address: str) -> None:
     async with mcp_at(address) as client:
         await right_answer(client, DATA_URL)
         told = await call(client, "open_image", {"image": str(ROOT / "pyproject.toml")})
-        assert told.is_error and "no folder that this server may read" in told.content[0].text
+        assert told.is_error and "not in a folder that this server may read" in told.content[0].text
 
 
 @pytest.mark.parametrize(
@@ -203,5 +203,5 @@ def test_a_workspace_that_was_forgotten_is_told(models: Models) -> None:
     assert len(workspaces) == 1  # the newest stays
     workspaces.open()[1].workspace.add_image(ROOT / "examples/scene2.png")
     workspaces.make_room()
-    with pytest.raises(InvalidSetting, match="forgotten"):
+    with pytest.raises(InvalidSetting, match="expired"):
         workspaces.get(name)

@@ -38,7 +38,7 @@ class Site:
         self.app = build_app(models, settings, name="nano", api=False)
         state = self.app.state.roi
         workspaces = Workspaces(models, folders=[], load=state.images.get)
-        mount(self.app, build_server(workspaces, version=__version__, lanes=state.finding), settings)
+        mount(self.app, build_server(workspaces, version=__version__, lanes=state.lanes), settings)
         self.address = ""
 
     def of(self, tool: str) -> Steps:

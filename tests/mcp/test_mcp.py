@@ -97,7 +97,7 @@ async def test_progress_is_told_while_a_tool_works(client: Client) -> None:
 
         await call(client, "open_image", {"image": str(SCENE)})
         await call(client, "segment_everything", {}, progress_callback=note)
-        assert heard[0][1] == "segment_everything has begun" and heard[-1][1] == "segment_everything is done"
+        assert heard[0][1] == "segment_everything has started" and heard[-1][1] == "segment_everything is done"
         steps = [progress for progress, _ in heard]
         assert steps == sorted(set(steps)) and len(steps) >= 2
 

@@ -7,7 +7,7 @@ import pytest
 from mcp.client.client import Client
 
 from roi_agent.mcp import Workspaces
-from roi_agent.mcp.workspaces import KEEP_S
+from roi_agent.mcp.workspaces import IDLE_TIMEOUT_S
 from roi_agent.model.errors import ImageUnreadable, InvalidSetting
 from roi_agent.tools.models import Models
 from tests.mcp.hosts import DATA_URL, SCENE, call, contents
@@ -54,13 +54,13 @@ def test_files_are_read_from_allowed_folders_only(models: Models, tmp_path: Path
 
 
 def test_workspaces_are_forgotten_by_time_and_number(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roi_agent.mcp.workspaces.MOST", 3)
+    monkeypatch.setattr("roi_agent.mcp.workspaces.MAX_WORKSPACES", 3)
     now = 0.0
     workspaces = Workspaces(models, folders=[], clock=lambda: now)
     names = [workspaces.open()[0] for _ in range(4)]
     assert len(workspaces) == 3 and len(set(names)) == 4
-    with pytest.raises(InvalidSetting, match="forgotten"):
+    with pytest.raises(InvalidSetting, match="expired"):
         workspaces.get(names[0])
-    now = KEEP_S + 1
-    with pytest.raises(InvalidSetting, match="forgotten"):
+    now = IDLE_TIMEOUT_S + 1
+    with pytest.raises(InvalidSetting, match="expired"):
         workspaces.get(names[3])

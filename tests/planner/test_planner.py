@@ -96,7 +96,7 @@ def test_it_and_they_are_what_was_spoken_of(agent: Agent) -> None:
     assert second.said.startswith(f"orange ({first.regions[0].name}) yes (")
     third = agent.run(None, "Find the pink flag. What colour is the other flag?", thread=first.thread)
     assert third.said.startswith("pink flag (region") and ") orange (region" in third.said
-    assert "nothing was spoken of before" in agent.run(SCENE, "What colour is it?").said
+    assert "nothing was mentioned before" in agent.run(SCENE, "What colour is it?").said
 
 
 def test_several_images_are_asked_about_together_and_apart(agent: Agent) -> None:
@@ -163,7 +163,7 @@ def test_answers_come_in_the_form_that_was_asked_for(agent: Agent) -> None:
     assert isinstance(verdict, Verdict) and verdict.holds and len(verdict.regions) == 1
     assert agent.run(SCENE, "What colour is the umbrella?", answer_as=Colour).data == Colour(colour="orange")
     unfit = agent.run(SCENE, "What colour is the umbrella?", answer_as=Verdict)
-    assert unfit.data is None and unfit.status == "partial" and "not in the form of Verdict" in unfit.answer
+    assert unfit.data is None and unfit.status == "partial" and "not an instance of Verdict" in unfit.answer
 
 
 def test_it_plans_for_any_agent_and_the_same_way_every_time(models: dict[str, Any]) -> None:

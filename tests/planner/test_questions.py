@@ -12,6 +12,7 @@ from roi_agent.model.toy.questions.compositional import visual_questions
 from roi_agent.planner.language import described, number, sentences, singular, tokens
 from roi_agent.planner.nouns import noun
 from roi_agent.planner.query import (
+    Attribute,
     Count,
     Either,
     Exists,
@@ -28,12 +29,11 @@ from roi_agent.planner.query import (
     Same,
     SameSet,
     Shares,
-    Tell,
     Unlike,
     Verbatim,
     Which,
 )
-from roi_agent.planner.questions import is_instruction, understood
+from roi_agent.planner.questions import is_instruction, parse_question
 from roi_agent.prompts import load_blocks
 
 RED, BLUE = Is("colour", "red"), Is("colour", "blue")
@@ -68,15 +68,15 @@ def plain(value: Any) -> Any:
         ("How many red and blue things do you see?", Count((replace(ANY, filters=(RED, BLUE)),))),
         ("How many colours are there?", Count((ANY,), "colour")),
         ("Count the stars and the cups.", Count((replace(STARS, definite=True), Noun("cup", plural=True, definite=True)))),
-        ("What colour is the star?", Tell("colour", STAR)),
-        ("Could you tell me what color the star is, please?", Tell("colour", STAR)),
-        ("the colour of the thing right of the largest star", Tell("colour", replace(THE, filters=(
+        ("What colour is the star?", Attribute("colour", STAR)),
+        ("Could you tell me what color the star is, please?", Attribute("colour", STAR)),
+        ("the colour of the thing right of the largest star", Attribute("colour", replace(THE, filters=(
             Lies("right of", replace(STAR, pick=LARGEST)),)))),
-        ("What is <region1>?", Tell("name", FIRST)),
-        ("What is it?", Tell("name", Noun(pronoun=True))),
-        ("Where is the star?", Tell("place", STAR)),
-        ("How big is the star?", Tell("size", STAR)),
-        ("What kind of thing is below the cup?", Tell("kind", Noun(filters=(Lies("below", CUP),)))),
+        ("What is <region1>?", Attribute("name", FIRST)),
+        ("What is it?", Attribute("name", Noun(pronoun=True))),
+        ("Where is the star?", Attribute("place", STAR)),
+        ("How big is the star?", Attribute("size", STAR)),
+        ("What kind of thing is below the cup?", Attribute("kind", Noun(filters=(Lies("below", CUP),)))),
         ("What is left of the red umbrella?", Find(replace(ANY, filters=(Lies("left of", UMBRELLA),)))),
         ("What is in the top left?", Find(replace(ANY, filters=(Placed("top left"),)))),
         ("What is nearest to the cup?", Find(Noun(pick=Extreme("nearest first", 1, CUP)))),
@@ -113,7 +113,7 @@ def plain(value: Any) -> Any:
     ],
 )  # fmt: skip
 def test_sentences_are_understood(sentence: str, query: object) -> None:
-    assert plain(understood(sentences(sentence)[0])) == query
+    assert plain(parse_question(sentences(sentence)[0])) == query
 
 
 @pytest.mark.parametrize(
@@ -142,17 +142,17 @@ def test_noun_phrases_are_read_to_the_last_word(phrase: str, expected: Noun | No
 
 @pytest.mark.parametrize("sentence", ["Write a poem about umbrellas", "Why?", "hello there", "", "?!", "How are you today?"])
 def test_what_is_not_understood_is_said_to_be(sentence: str) -> None:
-    assert all(understood(each) is None for each in sentences(sentence))
+    assert all(parse_question(each) is None for each in sentences(sentence))
 
 
 def test_the_examples_that_it_gives_are_understood() -> None:
     for example in load_blocks("offline_planner")["examples"].splitlines():
-        assert understood(sentences(example)[0]) is not None, example
+        assert parse_question(sentences(example)[0]) is not None, example
 
 
 def test_the_benchmarks_wordings_are_understood() -> None:
     asked = [question.question for _, question in visual_questions(25, first_seed=30_000)]
-    unknown = [each for each in asked if any(understood(s) is None and not is_instruction(s) for s in sentences(each))]
+    unknown = [each for each in asked if any(parse_question(s) is None and not is_instruction(s) for s in sentences(each))]
     assert len(asked) == 300 and len(unknown) <= 6, unknown
 
 
@@ -164,7 +164,7 @@ WORDS = "is are the a of star stars red left right and or which what how many th
 def test_any_text_is_read_without_a_failure(text: str) -> None:
     start = time.monotonic()
     for sentence in sentences(text):
-        understood(sentence)
+        parse_question(sentence)
     assert time.monotonic() - start < 5
 
 

@@ -136,8 +136,8 @@ def test_half_a_surrogate_pair_is_refused_in_every_text(client: TestClient, imag
         (b"\xff\xfe", "application/json", "the body is not valid JSON: "),
         (b"[" * 20000, "application/json", "the body is not valid JSON: recursion limit"),
         (b"[]", "application/json", "the body: Input should be"),
-        (b"{}", "text/plain", "the body is not declared to be JSON"),
-        (b"{}", "", "the body is not declared to be JSON"),
+        (b"{}", "text/plain", "the body is not declared as JSON"),
+        (b"{}", "", "the body is not declared as JSON"),
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/regions/ask", "/v1/detect"])

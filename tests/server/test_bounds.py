@@ -113,7 +113,7 @@ def test_a_request_that_stops_coming_is_refused(hurried: int, sent: bytes, part:
         came = b"".join(iter(lambda: connection.recv(65536), b""))
     *_, head, body = came.split(b"\r\n\r\n")
     error = json.loads(body)["error"]
-    assert b" 408 " in head and error["code"] == "request_invalid" and f"{part} did not come within" in error["message"]
+    assert b" 408 " in head and error["code"] == "request_invalid" and f"{part} did not arrive within" in error["message"]
 
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n", START + b"\r\n\r\n\r\n"])

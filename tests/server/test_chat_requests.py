@@ -52,7 +52,7 @@ def test_turns_without_words_are_left_out(client: TestClient, image: str, betwee
 @pytest.mark.parametrize("last", [{"role": "assistant", "content": None, "tool_calls": [CALL]}, {"role": "tool", "content": "x"}])
 def test_a_conversation_ends_with_a_question(client: TestClient, image: str, last: dict[str, Any]) -> None:
     error = told(client, image, messages=[user(image), last])["error"]
-    assert error["code"] == "invalid_setting" and "end with a question" in error["message"]
+    assert error["code"] == "invalid_setting" and "end with a user message" in error["message"]
 
 
 def test_forms_of_other_services_are_read(client: TestClient, image: str) -> None:

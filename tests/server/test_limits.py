@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from PIL import Image
 from starlette.testclient import TestClient
 
+from roi_agent.lanes import Lane
 from roi_agent.loading import load_models
 from roi_agent.model.engine import EngineSettings
 from roi_agent.model.engine.local import LocalRegionModel
@@ -29,7 +30,6 @@ from roi_agent.model.errors import (
 from roi_agent.model.images.loading import load_image
 from roi_agent.server import build_app
 from roi_agent.server.images import ImageStore
-from roi_agent.server.waiting import Lane
 from roi_agent.settings import ServerSettings, api_key_from_environment
 
 SCENE = Path(__file__).parents[2] / "examples" / "scene1.png"
@@ -163,7 +163,7 @@ async def test_a_lane_takes_so_much_at_once_and_so_much_waiting() -> None:
     lane, go = Lane(at_once=1, waiting=1), threading.Event()
     running = [asyncio.ensure_future(lane.run(lambda: go.wait(30))) for _ in range(2)]
     await asyncio.sleep(0.05)
-    with pytest.raises(QueueFull, match="2 calls wait already"):
+    with pytest.raises(QueueFull, match="2 calls are already waiting"):
         await lane.run(lambda: None)
     go.set()
     assert await asyncio.gather(*running) == [True, True]
@@ -264,7 +264,7 @@ def test_images_are_kept_by_budget_and_time() -> None:
         store.get(f"roi://images/{others[0]}")  # used longest ago
     assert store.get(f"roi://images/{first}") is image
     now = 61.0
-    with pytest.raises(UnknownImage, match="forgotten"):
+    with pytest.raises(UnknownImage, match="expired"):
         store.get(f"roi://images/{first}")
     again, _ = store.add(SCENE.read_bytes())
     assert again != first and len(store) == 1

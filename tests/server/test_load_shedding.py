@@ -80,7 +80,7 @@ def test_a_question_in_a_crowd_is_told_to_come_again_and_then_answered(
         status, headers, content = ask(connection, body)
         assert (status, json.loads(content)["error"]["code"], headers["retry-after"]) == (429, QueueFull.code, "1")
     crowd.open.set()
-    while app.state.load.inside:
+    while app.state.load.in_progress:
         time.sleep(0.01)
     status, _, content = ask(connection, body)
     assert (status, json.loads(content)["answers"][0]["text"]) == (200, "orange")

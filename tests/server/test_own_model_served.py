@@ -69,8 +69,8 @@ REASONS: list[tuple[Any, str, str]] = [
     ("length", "length", ""),
     ("content_filter", "content_filter", ""),
     ("tool_calls", "tool_calls", ""),
-    ("abort", "stop", "the model ended for the reason 'abort'"),
-    ("x" * 500, "stop", "the model ended for the reason 'xxx"),
+    ("abort", "stop", "the model stopped for the unknown reason 'abort'"),
+    ("x" * 500, "stop", "the model stopped for the unknown reason 'xxx"),
     ("", "stop", ""),
     (None, "stop", ""),
 ]

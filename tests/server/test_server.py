@@ -102,7 +102,7 @@ def test_regions_may_stand_at_the_image_and_a_system_message_is_left_out_with_a_
     said = [{"role": "system", "content": "Be brief."}, *messages("What colour is <region1>?")]
     said[1]["content"][0] |= roi(FLAG)
     made: Any = complete(client, model="nano", messages=said).choices[0]
-    assert made.message.content == "pink" and "system message was left out" in made.roi["notes"][0]
+    assert made.message.content == "pink" and "system message was ignored" in made.roi["notes"][0]
 
 
 def test_langchain_gets_answers_and_streams(served: Serving) -> None:

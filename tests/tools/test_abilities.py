@@ -104,7 +104,7 @@ def test_a_declared_ability_that_asks_needs_the_region_model_and_is_evidence(
     assert without.call(asking.name, {}).error == "model_not_found"
     run, arguments = Run(Budget(), "test", workspace), {"question": "What colour is <region1>?"}
     reply = toolbox.call(asking.name, arguments)
-    run.record("tool", asking.name, reply.text, run.begin(), arguments=arguments, result=reply.result)
+    run.record("tool", asking.name, reply.text, run.start_step(), arguments=arguments, result=reply.result)
     evidence = check_evidence("orange (region1)", run, toolbox, verify=False)
     assert evidence.confidence == reply.data["confidence"]
 

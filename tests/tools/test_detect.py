@@ -262,8 +262,8 @@ def test_what_is_labelled_otherwise_than_asked_is_told() -> None:
 
     result = detect(workspace(), "man", detector=find, image="image1")
     assert [region.label for region in result.regions] == ["Man "]
-    assert result.notes == ("2 more were found under other names than asked for",)
-    assert result.sentence().endswith("; 2 more were found under other names than asked for; the other names: person")
+    assert result.notes == ("2 more were found with other labels than requested",)
+    assert result.sentence().endswith("; 2 more were found with other labels than requested; the other labels: person")
     assert result.to_dict()["others"] == ["person"]
 
 
@@ -299,7 +299,7 @@ def test_a_fault_in_a_function_is_a_coded_error_that_keeps_its_cause() -> None:
         ("boxes", "list"),
         ({"boxes": BOXES, "scores": [0.1]}, "2 of box, 1 of score"),
         ([{"box": BOXES[0], "score": float("nan")}], "region1 has the score nan"),
-        (None, "the detector returned None; return a list of boxes, empty where nothing is found"),
+        (None, "the detector returned None; return a list of boxes, empty if nothing is found"),
     ],
 )
 def test_what_a_function_gets_wrong_is_said_and_nothing_is_kept(given: Any, said: str) -> None:

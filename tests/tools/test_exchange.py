@@ -188,7 +188,7 @@ def test_ids_in_another_form_are_the_same_ids_and_an_unknown_category_is_told() 
     assert [region.label for region in add_coco(Workspace(), coco, {"a.png": PICTURE})] == ["star", "star"]
     added = add_coco(Workspace(), document(bbox=[1, 2, 9, 9], category_id=99), {"a.png": PICTURE})
     assert added[1].label is None
-    assert added.notes == ("annotation 2: its category 99 is not in the document, so that it has no label",)
+    assert added.notes == ("annotation 2: its category 99 is not in the document, so it has no label",)
 
 
 def test_names_of_images_do_not_lead_out_of_their_folder(tmp_path: Path) -> None:
@@ -219,14 +219,14 @@ def test_a_box_a_little_over_the_edge_is_cut_there() -> None:
 @pytest.mark.parametrize(
     "given_document,error,said",
     [
-        (document(image_id=7.5), InvalidSetting, "annotation 2 is of an image that is not listed"),
+        (document(image_id=7.5), InvalidSetting, "annotation 2 belongs to an image that is not listed"),
         (document() | {"images": [*IMAGES, {"id": 7, "file_name": "b.png"}]}, InvalidSetting, "two images have the id 7"),
         (
             document() | {"categories": [{"id": 3, "name": "a"}, {"id": "3", "name": "b"}]},
             InvalidSetting,
             "two categories have .* 3",
         ),
-        (document() | {"images": [{"id": [7], "file_name": "a.png"}]}, InvalidSetting, r"an image has the id \[7\]"),
+        (document() | {"images": [{"id": [7], "file_name": "a.png"}]}, InvalidSetting, r"the image id \[7\] is invalid"),
         (
             document() | {"images": [{"id": 7, "file_name": "a.png", "width": "wide"}]},
             InvalidSetting,
@@ -244,11 +244,11 @@ def test_a_box_a_little_over_the_edge_is_cut_there() -> None:
         (document(segmentation=[]), InvalidSetting, "annotation 2: .*neither a box nor a mask"),
         (document(bbox=[0, 0, 5, 5], score="0.5"), InvalidSetting, "annotation 2: its score is '0.5'"),
         (document(bbox=[0, 0, 5, 5], score=float("nan")), InvalidSetting, "annotation 2: its score is nan"),
-        (document(bbox=[0, 0, 5, 5], image_id=99), InvalidSetting, "annotation 2 is of an image that is not listed"),
-        ({"images": []}, InvalidSetting, "no COCO instances document"),
-        ([], InvalidSetting, "no COCO instances document"),
+        (document(bbox=[0, 0, 5, 5], image_id=99), InvalidSetting, "annotation 2 belongs to an image that is not listed"),
+        ({"images": []}, InvalidSetting, "not a COCO instances document"),
+        ([], InvalidSetting, "not a COCO instances document"),
         ({"images": [{}], "annotations": []}, InvalidSetting, "no id or no name"),
-        ("nowhere.json", InvalidSetting, "no JSON file"),
+        ("nowhere.json", InvalidSetting, "not a readable JSON file"),
         ({"images": [{"id": 1, "file_name": "b.png"}], "annotations": []}, InvalidSetting, "not among those given"),
         ({"images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 6}], "annotations": []}, InvalidSetting, "size"),
     ],

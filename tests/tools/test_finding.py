@@ -87,7 +87,7 @@ def test_everything_in_an_image(run: Any, tmp_path: Path) -> None:
         (["detect", SCENE, "flag", "--model", "nowhere"], "model_not_found: 'nowhere' is neither a folder nor a name on the hub"),
         (["detect", "nowhere.png", "flag"], "image_unreadable"),
         (["detect", SCENE, "flag", "--picture", "x.txt"], "the picture 'x.txt' has an unsupported file extension"),
-        (["segment", SCENE], "invalid_setting: nothing is pointed at"),
+        (["segment", SCENE], "invalid_setting: there is no prompt"),
         (["segment"], "no image is given; give a file, or --workspace"),
         (["segment", SCENE, "--point", "600,5"], "point_invalid: the point [600, 5] lies outside the image"),
         (["segment", SCENE, "--point", "6"], "point_invalid: the point '6' is not two numbers; write --point 120,80"),
@@ -112,7 +112,7 @@ def test_a_workspace_that_is_none_is_named(run: Any, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("x")
     _, err = run("detect", SCENE, "flag", "--workspace", str(tmp_path / "other"), code=2)
-    assert "workspace_unreadable: 'other' holds other files and no workspace" in err
+    assert "workspace_unreadable: 'other' contains other files and no workspace" in err
 
 
 def test_a_failing_command_leaves_the_workspace_as_it_was(run: Any, tmp_path: Path) -> None:

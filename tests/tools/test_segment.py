@@ -249,7 +249,7 @@ def test_everything_is_found_once() -> None:
 @pytest.mark.parametrize(
     "options,error,said",
     [
-        ({}, InvalidSetting, "nothing is pointed at"),
+        ({}, InvalidSetting, "there is no prompt"),
         ({"points": [(101, 5)]}, PointInvalid, r"lies outside the image; stay within 100 x 60 pixels"),
         ({"points": [(-1, 5)]}, PointInvalid, "outside"),
         ({"points": [(float("nan"), 5)]}, PointInvalid, "finite"),

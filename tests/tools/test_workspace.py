@@ -272,7 +272,7 @@ def drop_image(folder: Path) -> None:
 @pytest.mark.parametrize(
     "damage,said",
     [
-        (damaged(schema_version=2), "schema version 2, and this program reads 1; update roi-agent"),
+        (damaged(schema_version=2), "schema version 2, but this program reads 1; update roi-agent"),
         (damaged(schema_version="x"), "schema version 'x'"),
         (damaged(images=[]), "damaged"),
         (damaged(images=[{"name": "image1", "sha256": "../../x", "source": "file"}]), "damaged"),
@@ -282,7 +282,7 @@ def drop_image(folder: Path) -> None:
         (damaged(regions=5), "damaged"),
         (lambda folder: (folder / "workspace.json").write_text("{"), "cannot be read"),
         (lambda folder: (folder / "workspace.json").write_text("[]"), "schema version None"),
-        (swap_pixels, "the pixels of image1 are not those that were saved"),
+        (swap_pixels, "the pixels of image1 have changed since they were saved"),
         (drop_image, "there is no file"),
     ],
 )
@@ -295,7 +295,7 @@ def test_a_damaged_folder_is_refused_in_plain_words(tmp_path: Path, damage: Any,
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(WorkspaceUnreadable, match="holds other files and no workspace"):
+    with pytest.raises(WorkspaceUnreadable, match="contains other files and no workspace"):
         filled().save(tmp_path)
     with pytest.raises(WorkspaceUnreadable, match="there is no workspace"):
         Workspace.load(tmp_path / "nowhere")

@@ -128,8 +128,8 @@ def test_what_cannot_be_run_again_is_skipped_with_the_reason(models: dict[str, A
     again = replay(replace(trace, steps=odd), load_models(**models), planner=OfflinePlanner())
     assert [each.why for each in again.skipped] == [
         "there is no tool draw_moustache",
-        "it was not run then",
-        "it called Verdict, which is no tool of ours",
+        "it was not run in the trace",
+        "it called Verdict, which is not a tool of roi-agent",
     ]
     assert again.compared == 0 and again.to_dict()["differences"] == ()
 

@@ -39,9 +39,9 @@ def test_a_saved_trace_is_loaded_as_it_was(trace: Trace, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "text,said",
     [
-        ("{", "it is no JSON"),
-        ("[]", "is of version None"),
-        ('{"schema_version": 99}', "is of version 99, and version 1 is read here"),
+        ("{", "it is not JSON"),
+        ("[]", "has version None"),
+        ('{"schema_version": 99}', "has version 99, but only version 1 is supported"),
         ('{"schema_version": 1}', "is damaged: 'steps'"),
         ('{"schema_version": 1, "steps": [{"x": 1}], "usage": {}}', "is damaged"),
     ],

@@ -25,7 +25,7 @@ def page(models: Models, planner: BaseChatModel | None = None, **given: Any) -> 
     """A server with the page.  planner: of its agent, by default the offline one.  given: of its settings."""
     settings = ServerSettings(**given)
     application = build_app(models, settings, name="nano")
-    lanes = application.state.roi.finding
+    lanes = application.state.roi.lanes
     mount(application, models, settings, planner or load_planner("offline"), lanes.run, lanes.call)
     return application
 

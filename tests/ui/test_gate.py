@@ -30,7 +30,6 @@ OPEN = {
     ("GET", "/gradio_api/app_id"),
     ("GET", "/gradio_api/custom_component/{id}/{environment}/{type}/{file_name}"),
     ("GET", "/gradio_api/file={path_or_url:path}"),
-    ("GET", "/gradio_api/heartbeat/{session_hash}"),
     ("POST", "/gradio_api/queue/join"),
     ("GET", "/gradio_api/queue/data"),
     ("POST", "/gradio_api/upload"),
@@ -227,8 +226,12 @@ def test_another_visitors_session_is_closed(application: fastapi.FastAPI, strang
     other = Stranger(TestClient(application, base_url="http://localhost"))
     other.session = stranger.session
     _refused(other.join(other.functions["_visit"], []), stranger.session)
-    for path in (f"queue/data?session_hash={stranger.session}", f"heartbeat/{stranger.session}"):
-        _refused(other.client.get(f"/ui/gradio_api/{path}"), stranger.session)
+    _refused(other.client.get(f"/ui/gradio_api/queue/data?session_hash={stranger.session}"), stranger.session)
+
+
+def test_an_idle_page_holds_no_connection_for_which_a_stopping_server_would_wait(client: TestClient) -> None:
+    assert client.get("/ui/config").json()["connect_heartbeat"] is False
+    assert client.get("/ui/gradio_api/heartbeat/abc").status_code == 404
 
 
 def test_without_its_cookie_the_page_says_what_to_do(application: fastapi.FastAPI, stranger: Stranger) -> None:

@@ -18,7 +18,7 @@ from tests.ui.visit import NAME
 
 def served(models: Models, **given: Any) -> Iterator[TestClient]:
     application = build_app(models, ServerSettings(**given), name="nano")
-    mount(application, models, ServerSettings(**given), load_planner("offline"), application.state.roi.finding.run)
+    mount(application, models, ServerSettings(**given), load_planner("offline"), application.state.roi.lanes.run)
     with TestClient(application, base_url="http://localhost") as client:
         yield client
 

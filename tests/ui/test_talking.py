@@ -148,7 +148,7 @@ def test_an_agent_that_is_stopped_tells_what_it_found(actions: Actions, work: Wo
         next(talk)
     actions.stop(NAME)
     list(talk)
-    assert "it was cancelled. Found out so far" in last(work) and len(work.messages) < 7 and work.trace is not None
+    assert "it was cancelled. Found so far" in last(work) and len(work.messages) < 7 and work.trace is not None
 
 
 @pytest.mark.parametrize("mode", ["model", "agent"])

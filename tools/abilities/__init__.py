@@ -1,4 +1,4 @@
-"""The tools of the toolbox, each declared once, in the order in which planners see them."""
+"""The declarations of all tools, in the order in which planners see them."""
 
 from roi_agent.tools.abilities.asking import ASK_ABOUT_REGIONS, ASK_EACH_REGION, CHOOSE_ANSWER
 from roi_agent.tools.abilities.finding import FIND_REGIONS, SEGMENT_EVERYTHING, SEGMENT_REGIONS

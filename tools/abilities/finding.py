@@ -1,4 +1,4 @@
-"""Tools that find regions, by words or by what is pointed at."""
+"""Tools that find regions by phrases or by points and boxes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Tools for what the workspace holds."""
+"""Tools that list and add regions of the workspace."""
 
 from pydantic import Field
 

@@ -1,4 +1,4 @@
-"""Tools that measure regions, exactly, from their boxes and masks."""
+"""Tools that measure regions exactly, from their boxes and masks."""
 
 from typing import Literal
 
@@ -59,15 +59,15 @@ class OrderArguments(Arguments):
 
 
 def _order(context: Context, given: OrderArguments) -> ToolReply:
-    regions = _chosen(context.workspace, given)
+    regions = _regions_of(context.workspace, given)
     if (given.to is None) == (given.order in NEARNESS):
-        raise InvalidSetting(f"the order {given.order!r} and `to` do not fit", do=f"`to` belongs to {' and '.join(NEARNESS)}")
+        raise InvalidSetting(f"the order {given.order!r} and `to` do not match", do=f"`to` belongs to {' and '.join(NEARNESS)}")
     if given.to is None:
         ordered = in_order(regions, given.order)
     else:
         ordered = nearest(context.workspace.region(given.to), regions)[:: -1 if given.order == "farthest first" else 1]
-    said = given.order if given.to is None else f"{given.order}, between centres"
-    return ToolReply(f"{said}: {listing(ordered) or 'no regions'}", ordered, {"order": [each.name for each in ordered]})
+    description = given.order if given.to is None else f"{given.order}, between centres"
+    return ToolReply(f"{description}: {listing(ordered) or 'no regions'}", ordered, {"order": [each.name for each in ordered]})
 
 
 ORDER_REGIONS = Ability(
@@ -94,18 +94,18 @@ class SelectArguments(Arguments):
 def _select(context: Context, given: SelectArguments) -> ToolReply:
     if (given.relation is None) != (given.to is None) or (given.relation is None and given.place is None):
         raise InvalidSetting("neither a relation to a region nor a place is given", do="give `relation` and `to`, or `place`")
-    regions = _chosen(context.workspace, given)
-    said = []
+    regions = _regions_of(context.workspace, given)
+    conditions = []
     if given.relation is not None and given.to is not None:
         to = context.workspace.region(given.to)
         regions = related([region for region in regions if region.image == to.image], given.relation, to)
-        said.append(f"{given.relation} {to.name}")
+        conditions.append(f"{given.relation} {to.name}")
     if given.place is not None:
         sizes = {image.name: image.size_wh for image in context.workspace.images}
         regions = tuple(region for region in regions if placed([region], given.place, sizes[str(region.image)]))
-        said.append(f"in the {given.place}")
+        conditions.append(f"in the {given.place}")
     return ToolReply(
-        f"{' and '.join(said)}: {listing(regions) or 'none'}", regions, {"selected": [each.name for each in regions]}
+        f"{' and '.join(conditions)}: {listing(regions) or 'none'}", regions, {"selected": [each.name for each in regions]}
     )
 
 
@@ -129,9 +129,11 @@ class CountArguments(Arguments):
 def _count(context: Context, given: CountArguments) -> ToolReply:
     regions = context.workspace.regions(context.workspace.image(given.image))
     counts = count_by_label(regions)
-    said = ", ".join(f"{count} {label or 'without a label'}" for label, count in counts.items())
+    labels = ", ".join(f"{count} {label or 'without a label'}" for label, count in counts.items())
     return ToolReply(
-        f"{len(regions)} region{'s' if len(regions) != 1 else ''}" + (f": {said}" if said else ""), regions, {"counts": counts}
+        f"{len(regions)} region{'s' if len(regions) != 1 else ''}" + (f": {labels}" if labels else ""),
+        regions,
+        {"counts": counts},
     )
 
 
@@ -145,5 +147,5 @@ COUNT_REGIONS = Ability(
 )
 
 
-def _chosen(workspace: Workspace, given: OrderArguments | SelectArguments) -> tuple[Region, ...]:
+def _regions_of(workspace: Workspace, given: OrderArguments | SelectArguments) -> tuple[Region, ...]:
     return workspace.regions(workspace.image(given.image)) if given.regions is None else workspace.pick(given.regions)

@@ -17,7 +17,7 @@ class LookArguments(Arguments):
 
 def _look(context: Context, given: LookArguments) -> ToolReply:
     view = overview(context.workspace, image=given.image, regions=given.regions)
-    return _seen(view, f"{view.image.name}, {_size(view)}, with {listing(view.regions) or 'no regions'}")
+    return _picture_reply(view, f"{view.image.name}, {_size(view)}, with {listing(view.regions) or 'no regions'}")
 
 
 LOOK_AT_IMAGE = Ability(
@@ -38,7 +38,7 @@ class ZoomArguments(Arguments):
 
 def _zoom(context: Context, given: ZoomArguments) -> ToolReply:
     view = zoom(context.workspace, given.region.strip("<>"), margin=given.margin)
-    return _seen(view, f"{view.image.name} is the part of {view.image.parent} around {view.image.region}, {_size(view)}")
+    return _picture_reply(view, f"{view.image.name} is the part of {view.image.parent} around {view.image.region}, {_size(view)}")
 
 
 ZOOM_IN = Ability(
@@ -52,7 +52,7 @@ ZOOM_IN = Ability(
 )
 
 
-def _seen(view: View, text: str) -> ToolReply:
+def _picture_reply(view: View, text: str) -> ToolReply:
     return ToolReply(text, view.regions, {"image": view.image.name}, view.picture)
 
 

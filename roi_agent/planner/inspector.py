@@ -1,25 +1,25 @@
-"""What the region model says of things, and how far that counts.
+"""Questions to the region model about things, and the weight of its answers.
 
-It names things, tells their looks, and checks what a detector found. It deletes nothing that it cannot judge: things of an image
-unlike those that it learned from, or finds of a detector that knows more than it does.
+The region model names and describes things and checks a detector's finds. It does not remove what it cannot judge: things in
+images outside its domain, or finds of a detector that knows more than it does.
 """
 
 from collections.abc import Collection, Sequence
 
 from roi_agent.planner.language import described
 from roi_agent.planner.steps import Call, Steps, Stopped, call, checked
-from roi_agent.planner.things import Thing, apart, article, has, is_kind
+from roi_agent.planner.things import Thing, article, has, is_kind, without_nested
 from roi_agent.prompts import load_blocks
 
-SURE = 0.6  # of a region model's answer; below it, the region is looked at again, closer
+SURE = 0.6  # confidence of the region model; below it, the region gets a closer look
 
 
-class Looking:
-    """Asks the region model about things, each question about a thing once.
+class Inspector:
+    """Asks the region model about things, each question about a thing only once.
 
-    tools: those at hand; without those that ask, labels are all that is known.  second_look: check finds, and look closer at what
-    the region model is not sure of.  doubts: what could not be checked.  detector_knows: the only kind of images that the
-    detector knows, None for one without such a limit.  threshold: the score that a find needs.
+    tools: the available tools; without those that ask, only labels are known.  second_look: check finds, and look closer at
+    uncertain things.  doubts: claims that could not be checked.  detector_knows: the only kind of images that the detector
+    knows, None without a limit.  threshold: the minimum score of a find.
     """
 
     def __init__(self, tools: Collection[str], *, second_look: bool = True) -> None:
@@ -30,28 +30,28 @@ class Looking:
         self.detector_knows: str | None = None
         self.threshold = 0.0
         self._answers: dict[str, dict[str, tuple[str, float]]] = {}
-        self._outside: set[str] = set()  # images unlike those that the region model learned from
+        self._outside: set[str] = set()  # images outside the region model's domain
         self._model_knows: str | None = None
         self._words = load_blocks("offline_planner")
 
     def of_kind(self, head: str, things: Sequence[Thing]) -> Steps[list[Thing]]:
-        """Those of the kind: as the region model sees it, or as the detector does where the region model cannot judge."""
-        yield from self.know("kind", things)
+        """Select the things of a kind, by the region model, or by the detector if the region model cannot judge."""
+        yield from self.learn("kind", things)
         found = [thing for thing in things if thing.is_labelled(head)] if "find_regions" in self.tools else []
         unchecked = [thing for thing in found if thing.image in self._outside]
         judged = [thing for thing in things if thing not in unchecked]
         right = [thing for thing in judged if is_kind(thing, head)]
-        right += yield from self._confirmed(head, [thing for thing in found if thing in judged and thing not in right])
+        right += yield from self._confirm_kind(head, [thing for thing in found if thing in judged and thing not in right])
         for thing in unchecked:
             if not self._is_weak(thing):
                 self._doubt(thing, f"is {article(head)}")
                 right.append(thing)
         for thing in right:
             thing.facts["kind"] = thing.facts["kind"] if is_kind(thing, head) else head
-        return apart([thing for thing in things if thing in right])
+        return without_nested([thing for thing in things if thing in right])
 
-    def _confirmed(self, head: str, things: Sequence[Thing]) -> Steps[list[Thing]]:
-        """Finds that the region model takes for something else at first: those that stay after it was asked."""
+    def _confirm_kind(self, head: str, things: Sequence[Thing]) -> Steps[list[Thing]]:
+        """Ask about finds that the region model described differently, and return those that are kept."""
         if not things or not self.second_look:
             return []
         question, kept = self._words["is_a"].format(thing=article(head)), list[Thing]()
@@ -64,23 +64,23 @@ class Looking:
                 kept.append(thing)
         return kept
 
-    def of_look(self, attribute: str, value: str, things: Sequence[Thing]) -> Steps[list[Thing]]:
-        """Those whose colour, size or kind is the value.  Raises Stopped where neither model can tell."""
+    def with_look(self, attribute: str, value: str, things: Sequence[Thing]) -> Steps[list[Thing]]:
+        """Select the things whose colour, size or kind is the value.  Raises Stopped if neither model can tell."""
         if self.can_ask:
-            yield from self.know(attribute, things)
-        elif things and not any(thing.says(value) for thing in things):
+            yield from self.learn(attribute, things)
+        elif things and not any(thing.is_labelled_with(value) for thing in things):
             raise Stopped(f"I cannot tell whether {things[0].handle} is {value} without a region model")
-        return [thing for thing in things if self._looks(thing, attribute, value)]
+        return [thing for thing in things if self._has_look(thing, attribute, value)]
 
-    def know(self, attribute: str, things: Sequence[Thing]) -> Steps[None]:
-        """Learn the name, colour, kind, size or place of things: from a description where it says so, else by asking for it."""
+    def learn(self, attribute: str, things: Sequence[Thing]) -> Steps[None]:
+        """Learn the name, colour, kind, size or place of things, from a description or else by asking for it."""
         unknown = [thing for thing in things if attribute not in thing.facts]
         if not unknown:
             return
-        if attribute in ("kind", "colour", "size", "name") and (new := [thing for thing in unknown if not thing.said]):
+        if attribute in ("kind", "colour", "size", "name") and (new := [thing for thing in unknown if not thing.description]):
             answers = yield from self.ask_each(self._words["name"], new)
             for thing, (text, _) in zip(new, answers, strict=True):
-                thing.said = text
+                thing.description = text
                 found = described(text)
                 for name, value in (("kind", found.kind), ("colour", found.colour), ("size", found.size), ("name", text)):
                     if value is not None:
@@ -93,7 +93,7 @@ class Looking:
                 thing.facts[attribute] = value or text
 
     def ask_each(self, question: str, things: Sequence[Thing], *, closer: bool = False) -> Steps[list[tuple[str, float]]]:
-        """An answer with its confidence for each thing; what is doubtful, or all of it, from a closer look.  Asked once only."""
+        """Return an answer and its confidence for each thing; uncertain ones, or all with `closer`, get a closer look."""
         answers = self._answers.setdefault(question, {})
         if new := [thing for thing in things if thing.handle not in answers]:
             if not self.can_ask:
@@ -114,12 +114,12 @@ class Looking:
                     answers[handle] = (again["text"], again["confidence"])
         return [answers[thing.handle] for thing in things]
 
-    # ------------------------------------------------------------ how far it counts
+    # ------------------------------------------------------------ weight of the answers
 
-    def _looks(self, thing: Thing, attribute: str, value: str) -> bool:
+    def _has_look(self, thing: Thing, attribute: str, value: str) -> bool:
         if has(thing, attribute, value):
             return True
-        if thing.says(value) and not (self.can_ask and self._may_overrule(thing)):
+        if thing.is_labelled_with(value) and not (self.can_ask and self._may_overrule(thing)):
             self._doubt(thing, f"is {value}")
             return True
         if thing.image in self._outside:
@@ -128,15 +128,15 @@ class Looking:
         return False
 
     def _may_overrule(self, thing: Thing) -> bool:
-        """Whether the region model may delete what the detector found: not where it knows less."""
+        """Whether the region model may remove a find of the detector; not if it knows less."""
         return thing.image not in self._outside and (self._model_knows is None or self.detector_knows is not None)
 
     def _is_weak(self, thing: Thing) -> bool:
-        """Whether the detector itself did not count it as found."""
+        """Whether the score is below the detector's threshold."""
         return thing.score is not None and thing.score < self.threshold
 
     def _doubt(self, thing: Thing, claim: str) -> None:
-        """What the detector found, and the region model does not confirm."""
+        """Add a doubt about a find that the region model does not confirm."""
         if self.can_ask:
             verb = "could not check" if thing.image in self._outside else "does not see"
             self.doubts.append(f"the region model {verb} that {thing.handle} {claim}")

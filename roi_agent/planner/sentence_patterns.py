@@ -1,10 +1,11 @@
-"""The forms of sentences that the offline planner understands; the first that fits counts."""
+"""The sentence patterns of the offline planner; the first match is used."""
 
 from collections.abc import Callable
 from typing import Any
 
-from roi_agent.planner.forms import Form
 from roi_agent.planner.meanings import (
+    attribute_where,
+    attribute_which,
     count,
     count_said,
     count_values,
@@ -26,15 +27,14 @@ from roi_agent.planner.meanings import (
     same_all,
     same_two,
     sharing,
-    tell_where,
-    tell_which,
     touch,
     which,
     which_fewer,
     which_more,
     which_said,
 )
-from roi_agent.planner.query import Exists, Find, Noun, Ordered, Relate, Tell
+from roi_agent.planner.patterns import Pattern
+from roi_agent.planner.query import Attribute, Exists, Find, Noun, Ordered, Relate
 
 _ORDER_VERBS = "list|name|sort|order|arrange|give|say|rank|enumerate"
 _FIND_VERBS = "find|locate|show|mark|point|select|highlight|detect|get|identify"
@@ -141,7 +141,7 @@ _TABLE: list[tuple[str, Callable[..., Any]]] = [
     ("of NPS [,] which|what [one] is MORE", lambda things, pick: which(pick, things)),
     ("NPS [,] which|what [one] is MORE", lambda things, pick: which(pick, things)),
     ("which|what [one] of NPS is|are PRED", which_said),
-    ("is|are NP small , medium or large", lambda thing: Tell("size", thing)),
+    ("is|are NP small , medium or large", lambda thing: Attribute("size", thing)),
     ("is|are NP ADJ or ADJ", either),
     # attributes
     ("what|which ATTR is|are NP", of_one),
@@ -153,11 +153,11 @@ _TABLE: list[tuple[str, Callable[..., Any]]] = [
     ("what ATTR NP has|have", of_one),
     ("name|give|say|tell [me] the ATTR of NP", of_one),
     ("the ATTR of NP", of_one),
-    ("how large|big|small is|are NP", lambda thing: Tell("size", thing)),
+    ("how large|big|small is|are NP", lambda thing: Attribute("size", thing)),
     ("where is|are NP relative to NP", Relate),
     ("where is|are NP in relation to NP", Relate),
-    ("where [in|on] [the|this] [image|picture] is|are NP", lambda thing: Tell("place", thing)),
-    ("in|on which|what part of the image|picture|scene is|are NP", lambda thing: Tell("place", thing)),
+    ("where [in|on] [the|this] [image|picture] is|are NP", lambda thing: Attribute("place", thing)),
+    ("in|on which|what part of the image|picture|scene is|are NP", lambda thing: Attribute("place", thing)),
     ("how does|do NP lie|stand to NP", Relate),
     ("how far [away] is NP from NP", Relate),
     ("what is the relation between|of NPS", relate_nouns),
@@ -169,25 +169,25 @@ _TABLE: list[tuple[str, Callable[..., Any]]] = [
     ("is|are NP [all] PRED", holds),
     ("does|do NP lie|stand|sit PRED", holds),
     ("is it true that NP is|are PRED", holds),
-    ("what|which ATTR is|are|has|have|lies|stands PRED", tell_which),
-    ("what|which ATTR do|can you see PRED", tell_which),
+    ("what|which ATTR is|are|has|have|lies|stands PRED", attribute_which),
+    ("what|which ATTR do|can you see PRED", attribute_which),
     ("NP is|are PRED", holds),
     # descriptions
-    ("what do you see", lambda: Tell("name", Noun(plural=True))),
-    ("what is|are there", lambda: Tell("name", Noun(plural=True))),
-    ("what do you see PRED", tell_where),
-    ("what [else|thing|things|object|objects] is|are|lies|stands|sits [there] PRED", tell_where),
-    ("which thing|things|object|objects [is|are|lies|stands] PRED", tell_where),
+    ("what do you see", lambda: Attribute("name", Noun(plural=True))),
+    ("what is|are there", lambda: Attribute("name", Noun(plural=True))),
+    ("what do you see PRED", attribute_where),
+    ("what [else|thing|things|object|objects] is|are|lies|stands|sits [there] PRED", attribute_where),
+    ("which thing|things|object|objects [is|are|lies|stands] PRED", attribute_where),
     ("which|what NP is|are|lies|stands|lie|stand PRED", found),
-    ("what is|are in|on the|this image|picture|scene", lambda: Tell("name", Noun(plural=True))),
-    ("what does the image|picture|scene show|contain", lambda: Tell("name", Noun(plural=True))),
-    ("what|who is|are NP", lambda thing: Tell("name", thing)),
-    ("describe|name|list NP", lambda thing: Tell("name", thing)),
-    ("[something] about NP", lambda thing: Tell("name", thing)),  # after "tell me"
+    ("what is|are in|on the|this image|picture|scene", lambda: Attribute("name", Noun(plural=True))),
+    ("what does the image|picture|scene show|contain", lambda: Attribute("name", Noun(plural=True))),
+    ("what|who is|are NP", lambda thing: Attribute("name", thing)),
+    ("describe|name|list NP", lambda thing: Attribute("name", thing)),
+    ("[something] about NP", lambda thing: Attribute("name", thing)),  # after "tell me"
     ("name|give|tell|say [me] the colour and [the] kind of NP", Find),
     ("what is|are the colour and [the] kind of NP", Find),
-    ("describe the image|picture|scene", lambda: Tell("name", Noun(plural=True))),
+    ("describe the image|picture|scene", lambda: Attribute("name", Noun(plural=True))),
     (f"{_FIND_VERBS} [me|at|out] NP", Find),
     ("which|what NP", Find),
 ]  # fmt: skip
-FORMS = [Form.of(text, build) for text, build in _TABLE]
+PATTERNS = [Pattern.of(text, build) for text, build in _TABLE]

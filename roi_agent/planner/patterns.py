@@ -1,7 +1,7 @@
-"""Sentence forms with slots, and how words are matched with them.
+"""Sentence patterns with slots, and their matching.
 
-A form is written as people read it: "what|which ATTR is|are NP". Bars part alternatives, square brackets hold what may be
-missing (one word of several), and words in capitals are slots, each read by a function of its own.
+A pattern is written as in "what|which ATTR is|are NP": bars separate alternatives, square brackets contain an optional word (one
+of several), and words in capitals are slots, which have reader functions.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,18 +13,18 @@ SlotReader = Callable[[Words], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """One form of a sentence.  build: the slots' values, in order -> a query, or None where they do not fit together."""
+class Pattern:
+    """One pattern of a sentence.  build: slot values, in order -> a query, or None if they do not match."""
 
     parts: tuple[str, ...]
     build: Callable[..., Any]
 
     @classmethod
-    def of(cls, text: str, build: Callable[..., Any]) -> "Form":
+    def of(cls, text: str, build: Callable[..., Any]) -> "Pattern":
         return cls(tuple(text.split()), build)
 
     def read(self, words: Words, readers: Mapping[str, SlotReader]) -> Any:
-        """What the words ask by this form, or None."""
+        """Parse words by this pattern; None if they do not match."""
         for values in _matches(self.parts, words, readers):
             if (query := self.build(*values)) is not None:
                 return query
@@ -32,16 +32,16 @@ class Form:
 
 
 def _matches(parts: Words, words: Words, readers: Mapping[str, SlotReader]) -> Iterator[tuple[Any, ...]]:
-    """The values of the slots for every way to lay the parts over the words."""
+    """Yield the slot values of every alignment of the parts with the words."""
     if not parts:
         if not words:
             yield ()
         return
     part, rest = parts[0], parts[1:]
     if part in readers:
-        # The shortest stretch last: a phrase takes what it can.
+        # Greedy: the longest span comes first.
         for end in range(len(words), 0, -1):
-            # What must follow is looked for first, because reading a slot costs more.
+            # Check the next word first, because reading a slot costs more.
             if rest and rest[0] not in readers and not rest[0].startswith("[") and words[end : end + 1] not in _choices(rest[0]):
                 continue
             if (value := readers[part](words[:end])) is not None:
