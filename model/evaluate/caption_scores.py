@@ -170,9 +170,8 @@ def _run(options: Sequence[str], folder: Path, lines: Sequence[str], what: str) 
     found = done.stdout.split("\n")[:-1]
     if done.returncode or len(found) != len(lines):
         message = (done.stderr.strip().splitlines() or ["no error message"])[0]
-        raise ScoringFailed(
-            f"{what} returned {len(found)} of {len(lines)} lines: {message}", do="check that `java -version` works"
-        )
+        problem = f"{what} returned {len(found)} of {len(lines)} lines: {message}"
+        raise ScoringFailed(problem, do="check that `java -version` works")
     return found
 
 

@@ -85,9 +85,8 @@ class LlavaInstruct(Reader):
             regions, labels, notes = self._detected_regions(name, size_wh)
             boxed = rng.random() < BOXED
             if boxed and regions:
-                first = draw_wording(
-                    "detected", rng, question=turns[0].question, all=join_words([_labelled_mention(region) for region in regions])
-                )
+                mentions = join_words([_labelled_mention(region) for region in regions])
+                first = draw_wording("detected", rng, question=turns[0].question, all=mentions)
                 turns[0] = RecordTurn(first, turns[0].answer)
             turns += self._presence_turn(regions, labels, rng)
             with errors_as_unusable(where):
@@ -130,11 +129,8 @@ class LlavaInstruct(Reader):
         choices = seen if truth else [label for label in self._labels if label not in labels]
         if not seen or not choices:  # without detections, nothing is known about the image
             return []
-        return [
-            RecordTurn(
-                draw_wording("presence", rng, thing=with_article(rng.choice(choices))), "yes" if truth else "no", ("yes", "no")
-            )
-        ]
+        question = draw_wording("presence", rng, thing=with_article(rng.choice(choices)))
+        return [RecordTurn(question, "yes" if truth else "no", ("yes", "no"))]
 
 
 def _turns(conversation: object, where: str) -> list[RecordTurn]:

@@ -183,7 +183,7 @@ def _mentions(numbers: object, things: Sequence[str], where: str) -> str:
         raise Unusable(MALFORMED, where, f"a word is {escaped(numbers)}, but should be a text or a list of numbers")
     for number in numbers:
         if not isinstance(number, int) or not 0 <= number < len(things):
-            raise Unusable(MALFORMED, where, f"it names object {escaped(number)}, and there are {len(things)}, counted from 0")
+            raise Unusable(MALFORMED, where, f"it names object {escaped(number)}, but there are {len(things)} objects, from 0")
     return join_words([f"{things[number]} at <region{number + 1}>" for number in numbers])
 
 
@@ -196,9 +196,7 @@ def _choices(
     if not isinstance(choices, list):
         raise Unusable(MALFORMED, place, f"they are {escaped(choices)}")
     if not isinstance(label, int) or not 0 <= label < len(choices):
-        raise Unusable(
-            MALFORMED, where, f"{kind}_label is {escaped(label)}, and there are {len(choices)} choices, counted from 0"
-        )
+        raise Unusable(MALFORMED, where, f"{kind}_label is {escaped(label)}, but there are {len(choices)} choices, from 0")
     texts = [detokenise(each, things, where=f"{place}[{index}]") for index, each in enumerate(choices)]
     options, notes = distinct_options(texts, where=place)
     return texts[label], tuple(options), notes

@@ -53,9 +53,8 @@ class VisualGenome(Reader):
             self._read_captioned(captioned[0])
             return
         stated = self._list(_IMAGES)
-        key = (
-            "image_id" if any(isinstance(each, Mapping) and "image_id" in each for each in stated) else "id"
-        )  # as in version 1.0
+        # Version 1.0 names the field `id`.
+        key = "image_id" if any(isinstance(each, Mapping) and "image_id" in each for each in stated) else "id"
         self._images = self.by_id(stated, key, where=_IMAGES)
         described = self.by_id(self._list(_REGIONS), "id", where=_REGIONS)
         if split != "all":

@@ -1,7 +1,7 @@
-"""A benchmark of questions about rendered scenes as people write them: contractions, typos, follow-ups, two images.
+"""A benchmark of questions about scenes as people write them: contractions, typos, follow-ups, two images.
 
-The wordings are in `prompts/natural_questions.md`, at least eight for each intent, and each is asked once.  Their slots and the
-true answer come from a held-out scene in which the answer is plain.
+The wordings are in `prompts/natural_questions.md`, at least eight for each intent, and each is asked once.  Slots and answers
+come from held-out scenes in which the answer is unambiguous.
 """
 
 import re
@@ -18,7 +18,7 @@ from roi_agent.model.toy.world.art import COLOURS, KINDS
 from roi_agent.model.toy.world.scenes import Scene, make_scene
 from roi_agent.prompts import load_blocks
 
-REFUSAL = "refusal"  # the right reply to a question that no picture answers
+REFUSAL = "refusal"  # the right reply to a question that no image can answer
 
 _HANDLES = re.compile(r"<?\bregion\s?\d+\b>?")
 _NUMBERS = {"no": 0, "nothing": 0, "zero": 0, **{word: number for number, word in enumerate(COUNTS)}}
@@ -33,7 +33,7 @@ class NaturalQuestion:
     """A conversation about one or two scenes, whose last turn is scored.
 
     number: of the wording among those of the intent.
-    reply: what the answer consists of, such as "number" or "colours"; see `is_right`.  truth: its values.
+    reply: the kind of answer, such as "number" or "colours"; see `is_right`.  truth: its values.
     """
 
     intent: str
@@ -45,25 +45,25 @@ class NaturalQuestion:
 
 
 def natural_questions(*, first_seed: int = 0) -> Iterator[NaturalQuestion]:
-    """Every wording once, each about another scene; the same for the same seed."""
+    """Yield a question for each wording, each about another scene; they depend on the seed only."""
     seed = first_seed
     for intent, wordings in load_blocks("natural_questions").items():
         for number, wording in enumerate(wordings.splitlines()):
-            scenes, drawn, seed = _found(intent, seed, wants_yes=number % 2 == 0)
+            scenes, drawn, seed = _next_scenes(intent, seed, wants_yes=number % 2 == 0)
             turns = tuple(_sentence(turn.format(**drawn.slots)) for turn in wording.split(" | "))
             yield NaturalQuestion(intent, number, scenes, turns, drawn.reply, drawn.truth)
 
 
 def is_right(question: NaturalQuestion, answer: str) -> bool:
-    """Whether the answer contains the truth and nothing else of its sort, in whatever words.
+    """Whether the answer contains the truth and no other value of its kind, in any words.
 
-    Not for REFUSAL, which shows in a run's status and doubts and not in its words.
+    Not for REFUSAL, which is checked by the status of a run and not by its answer.
     """
     return _READERS[question.reply](_HANDLES.sub(" ", answer.lower()), question.truth)
 
 
-def _found(intent: str, seed: int, *, wants_yes: bool) -> tuple[tuple[Scene, ...], Drawn, int]:
-    """The next scenes in which the intent's answer is plain, and the seed after them."""
+def _next_scenes(intent: str, seed: int, *, wants_yes: bool) -> tuple[tuple[Scene, ...], Drawn, int]:
+    """Return the next scenes with an unambiguous answer for the intent, and the seed after them."""
     draw = INTENTS[intent]
     for first in range(seed, TRAINING_SEEDS - draw.images):
         scenes = tuple(make_scene(first + i) for i in range(draw.images))
@@ -74,7 +74,7 @@ def _found(intent: str, seed: int, *, wants_yes: bool) -> tuple[tuple[Scene, ...
 
 
 def _sentence(text: str) -> str:
-    """The slots may begin a sentence."""
+    """Capitalise a sentence that begins with a slot."""
     return text[0].upper() + text[1:] if text.startswith(tuple(COLOURS)) else text
 
 
@@ -96,7 +96,7 @@ def _colours(text: str, truth: tuple[str, ...]) -> bool:
 
 
 def _thing(text: str, truth: tuple[str, ...]) -> bool:
-    """The kind, and no other; the colour may be left out, yet not be another."""
+    """Whether the text names the kind and no other kind, and no other colour; the colour is optional."""
     colour, kind = truth
     kinds = {_KINDS[word] for word in _words(text) if word in _KINDS}
     return kinds == {kind} and {word for word in _words(text) if word in COLOURS} <= {colour}

@@ -1,6 +1,6 @@
-"""What natural questions ask for: each intent takes its slots and the true answer from scenes in which the answer is plain.
+"""Intents of natural questions: each draws slots and the true answer from scenes in which the answer is unambiguous.
 
-Positions and distances are in parts of the image's side.
+Positions and distances are in fractions of the image's side.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,8 +12,8 @@ from roi_agent.model.toy.questions.natural_terms import (
     NAMES,
     Drawn,
     Things,
-    a_name,
-    alone,
+    draw_name,
+    draw_unique,
     kinds_of,
     lies_between,
     name_slots,
@@ -30,13 +30,17 @@ from roi_agent.model.toy.world.scenes import Scene
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """draw: takes the things of the scene, chance, and whether the answer should be yes; None where the answer is not plain."""
+    """What a natural question asks for.
+
+    draw: (things of each scene, rng, whether the answer should be yes) -> slots and answer, or None if the answer is ambiguous.
+    images: number of scenes.
+    """
 
     draw: Callable[..., Drawn | None]
     images: int = 1
 
     def from_scenes(self, scenes: Sequence[Scene], rng: Random, wants_yes: bool) -> Drawn | None:
-        """As `draw`."""
+        """Call `draw` with the things of the scenes."""
         return self.draw(*(scene.things for scene in scenes), rng, wants_yes)
 
 
@@ -91,21 +95,21 @@ def _in_both_images(first: Things, second: Things, rng: Random, _: bool) -> Draw
 
 
 def _existence(things: Things, rng: Random, yes: bool) -> Drawn | None:
-    return yes_no_reply(name_slots(a_name(things, rng, there=yes)), yes)
+    return yes_no_reply(name_slots(draw_name(things, rng, there=yes)), yes)
 
 
 def _either(things: Things, rng: Random, yes: bool) -> Drawn | None:
-    one, other = a_name(things, rng, there=yes), a_name(things, rng, there=False)
+    one, other = draw_name(things, rng, there=yes), draw_name(things, rng, there=False)
     return yes_no_reply(two_name_slots(one, other), yes) if one != other else None
 
 
 def _both(things: Things, rng: Random, yes: bool) -> Drawn | None:
-    one, other = a_name(things, rng, there=True), a_name(things, rng, there=yes)
+    one, other = draw_name(things, rng, there=True), draw_name(things, rng, there=yes)
     return yes_no_reply(two_name_slots(one, other), yes) if one != other else None
 
 
 def _is_left_of(things: Things, rng: Random, yes: bool) -> Drawn | None:
-    pair = alone(things, rng, 2)
+    pair = draw_unique(things, rng, 2)
     if pair is None or holds("left_of", *pair) is not yes:
         return None
     return yes_no_reply(pair_slots(*pair), yes)
@@ -120,12 +124,12 @@ def _two_alike(things: Things, rng: Random, yes: bool) -> Drawn | None:
 
 
 def _colour(things: Things, rng: Random, _: bool) -> Drawn | None:
-    found = alone(things, rng, 1)
+    found = draw_unique(things, rng, 1)
     return Drawn(name_slots(found[0].kind), "colours", (found[0].colour,)) if found else None
 
 
 def _one_or_the_other(things: Things, rng: Random, _: bool) -> Drawn | None:
-    found = alone(things, rng, 1)
+    found = draw_unique(things, rng, 1)
     if found is None:
         return None
     (thing,) = found
@@ -142,7 +146,7 @@ def _colours_in_order(things: Things, rng: Random, _: bool) -> Drawn | None:
 
 
 def _and_the_other(things: Things, rng: Random, _: bool) -> Drawn | None:
-    pair = alone(things, rng, 2)
+    pair = draw_unique(things, rng, 2)
     return Drawn(pair_slots(*pair), "colours", (pair[1].colour,)) if pair and pair[0].colour != pair[1].colour else None
 
 
@@ -152,7 +156,7 @@ def _its_colour(things: Things, rng: Random, _: bool) -> Drawn | None:
 
 
 def _where(things: Things, rng: Random, _: bool) -> Drawn | None:
-    found = alone(things, rng, 1)
+    found = draw_unique(things, rng, 1)
     words = (place(found[0]) or "").split() if found else []
     return Drawn(name_slots(found[0].kind), "place", tuple(words)) if found and len(words) == 2 else None
 
@@ -171,7 +175,7 @@ def _corner(things: Things, rng: Random, _: bool) -> Drawn | None:
 
 
 def _between(things: Things, rng: Random, _: bool) -> Drawn | None:
-    pair = alone(things, rng, 2)
+    pair = draw_unique(things, rng, 2)
     if pair is None:
         return None
     others = [thing for thing in things if thing not in pair]
@@ -185,19 +189,19 @@ def _largest(things: Things, rng: Random, _: bool) -> Drawn | None:
 
 
 def _left_of(things: Things, rng: Random, _: bool) -> Drawn | None:
-    found = alone(things, rng, 1)
+    found = draw_unique(things, rng, 1)
     left = in_relation(things, "left_of", found[0]) if found else None
     return thing_reply(name_slots(found[0].kind), left[0]) if found and left and len(left) == 1 else None
 
 
 def _nearest(things: Things, rng: Random, _: bool) -> Drawn | None:
-    found = alone(things, rng, 1)
+    found = draw_unique(things, rng, 1)
     near = nearest(things, found[0]) if found else None
     return thing_reply(name_slots(found[0].kind), near) if found and near else None
 
 
 def _which_is_larger(things: Things, rng: Random, _: bool) -> Drawn | None:
-    pair = alone(things, rng, 2)
+    pair = draw_unique(things, rng, 2)
     is_larger = holds("larger_than", *pair) if pair else None
     return None if pair is None or is_larger is None else thing_reply(pair_slots(*pair), pair[0] if is_larger else pair[1])
 
@@ -220,7 +224,7 @@ def _which_image(first: Things, second: Things, rng: Random, yes: bool) -> Drawn
 
 
 def _not_to_be_seen(things: Things, rng: Random, _: bool) -> Drawn | None:
-    found = alone(things, rng, 1)
+    found = draw_unique(things, rng, 1)
     return Drawn(name_slots(found[0].kind), "refusal", ()) if found else None
 
 

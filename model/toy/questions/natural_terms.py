@@ -1,4 +1,4 @@
-"""The parts of natural questions: names of things, what lies between two of them, and the forms of true answers."""
+"""Terms of natural questions: names of things, a relation between three things, and true answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from roi_agent.model.toy.world.scenes import Thing
 
 Things = Sequence[Thing]
 
-_AWKWARD = ("scissors", "snowman", "hourglass", "fish")  # their plural or article would make another question of it
+_AWKWARD = ("scissors", "snowman", "hourglass", "fish")  # their plural or article is irregular or ambiguous
 NAMES = tuple(kind for kind in KINDS if kind not in _AWKWARD)
-_WITHIN, _WITHOUT = 0.10, 0.22  # distance from the line between two things, of what is plainly between them and what is not
+_WITHIN, _WITHOUT = 0.10, 0.22  # distances from the line between two things: clearly between them, clearly not
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The slots of a wording, what the answer consists of, and its true values."""
+    """The slots of a wording, the kind of answer, and its true values."""
 
     slots: dict[str, str]
     reply: str
@@ -29,21 +29,21 @@ def kinds_of(things: Things) -> list[str]:
     return [thing.kind for thing in things]
 
 
-def alone(things: Things, rng: Random, count: int) -> list[Thing] | None:
-    """So many things, each the only one of its kind."""
+def draw_unique(things: Things, rng: Random, count: int) -> list[Thing] | None:
+    """Draw `count` things with a unique kind, or return None if there are fewer."""
     kinds = kinds_of(things)
-    alone = [thing for thing in things if kinds.count(thing.kind) == 1 and thing.kind in NAMES]
-    return rng.sample(alone, count) if len(alone) >= count else None
+    unique = [thing for thing in things if kinds.count(thing.kind) == 1 and thing.kind in NAMES]
+    return rng.sample(unique, count) if len(unique) >= count else None
 
 
-def a_name(things: Things, rng: Random, *, there: bool) -> str:
-    """A kind that is in the scene, or one that is not; of those with a plain name."""
+def draw_name(things: Things, rng: Random, *, there: bool) -> str:
+    """Draw one of NAMES that is in the scene, or one that is not."""
     kinds = kinds_of(things)
     return rng.choice([kind for kind in NAMES if (kind in kinds) is there] or list(NAMES))
 
 
 def lies_between(thing: Thing, one: Thing, other: Thing) -> bool | None:
-    """Whether its centre is near the line between the two centres, and off their ends; None where that is not plain."""
+    """Whether a thing's centre is near the line between the two centres, away from its ends; None if that is ambiguous."""
     (x1, y1), (x2, y2), (x, y) = centre(one), centre(other), centre(thing)
     dx, dy = x2 - x1, y2 - y1
     length = (dx * dx + dy * dy) ** 0.5
