@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.geometry.boxes import MAX_PIXELS, MOST_PIXELS
+from roi_agent.model.geometry.boxes import MAX_PIXELS, PIXEL_LIMIT
 from roi_agent.model.utils.messages import escaped
 
 API_KEY = "ROI_AGENT_API_KEY"
@@ -70,8 +70,8 @@ class ServerSettings:
     drain_s: float = 30.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_image_pixels <= MOST_PIXELS:
-            raise InvalidSetting(f"max_image_pixels is {escaped(self.max_image_pixels)}", do=f"give 1 to {MOST_PIXELS}")
+        if not 1 <= self.max_image_pixels <= PIXEL_LIMIT:
+            raise InvalidSetting(f"max_image_pixels is {escaped(self.max_image_pixels)}", do=f"give 1 to {PIXEL_LIMIT}")
         if not 0 <= self.port <= 65535:
             raise InvalidSetting(f"the port is {escaped(self.port)}", do="give 0 to 65535")
         for name in _POSITIVE:

@@ -200,7 +200,7 @@ class Workspace:
             return known
         corner = (seen.box.x1, seen.box.y1) * 2
         values = [value - offset for value, offset in zip(known.box.xyxy, corner, strict=True)]
-        mask = known.mask.cut(seen.box) if known.mask else None
+        mask = known.mask.crop(seen.box) if known.mask else None
         return replace(known, box=Box.parse(values, size_wh=seen.size_wh), image=seen.name, mask=mask)
 
     @classmethod
@@ -248,7 +248,7 @@ class Workspace:
         whole = self._whole(seen)
         box, mask = moved(region.box, seen.box), region.mask
         if mask is not None and seen.box is not None:
-            mask = mask.placed((int(seen.box.x1), int(seen.box.y1)), whole.size_wh)
+            mask = mask.pasted((int(seen.box.x1), int(seen.box.y1)), whole.size_wh)
         origin = source if source and region.source == "user" else region.source
         asked = region.prompt if region.prompt is not None else prompt
         parent = seen.region or region.parent

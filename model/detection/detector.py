@@ -31,11 +31,11 @@ MAX_PHRASES = 200
 MAX_PHRASE_CHARACTERS = 200
 
 _BATCH = 8  # images at once
-_DOING = "detecting"
+_ACTION = "detecting"
 _PADDED = 8  # times the size that OWLv2 reads: the longest side of an image that is padded to a square at its own size
-_PARTING = re.compile(r"[;|\n\uff0c\u3001\u3002\uff1b\uff0f\uff5c]|(?<![0-9])[.,/]|[.,/](?![0-9])")
-_NO_PART = re.compile(r"[.?!()\[\]{}<>\"“”„«»\x00-\x1f]")
-_AROUND = " '`\u2018\u2019*-\u2013\u2014\u2022:=_"  # marks of lists and quotations, which a phrase holds only between its words
+_SEPARATORS = re.compile(r"[;|\n\uff0c\u3001\u3002\uff1b\uff0f\uff5c]|(?<![0-9])[.,/]|[.,/](?![0-9])")
+_IGNORED = re.compile(r"[.?!()\[\]{}<>\"“”„«»\x00-\x1f]")
+_STRIPPED = " '`\u2018\u2019*-\u2013\u2014\u2022:=_"  # marks of lists and quotations, which a phrase holds only between its words
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,9 +80,9 @@ def parse_phrases(phrases: object) -> tuple[str, ...]:
         raise InvalidSetting(f"the phrases are {escaped(phrases)}", do='give a text such as "red umbrella . star ." or a list')
     for phrase in given:
         check_text(phrase, "a phrase")
-    parts = [part for phrase in given for part in _PARTING.split(phrase)]
+    parts = [part for phrase in given for part in _SEPARATORS.split(phrase)]
     # A full stop or a question mark would part the phrase inside the model.
-    cleaned = [" ".join(_NO_PART.sub(" ", part).lower().split()).strip(_AROUND) for part in parts]
+    cleaned = [" ".join(_IGNORED.sub(" ", part).lower().split()).strip(_STRIPPED) for part in parts]
     found = tuple(dict.fromkeys(phrase for phrase in cleaned if re.search(r"\w", phrase)))
     if not found:
         raise InvalidSetting("there is no phrase to look for", do='name things, for example "red umbrella . star ."')
@@ -139,14 +139,16 @@ class TransformersDetector:
         unknown = self._unknown(phrases)
         known = [phrase for phrase in phrases if phrase not in unknown]
         if not known:
-            return [self._judged(Candidates(np.zeros((0, 4)), np.zeros((0, len(phrases))), unknown), each) for each in images]
+            return [
+                self._with_domain(Candidates(np.zeros((0, 4)), np.zeros((0, len(phrases))), unknown), each) for each in images
+            ]
         columns = [phrases.index(phrase) for phrase in known]
         found: list[Candidates] = []
         for start in range(0, len(images), _BATCH):
             batch = list(images[start : start + _BATCH])
             parts = []
             for chunk in self._chunks(known):
-                cancellation.check(_DOING)
+                cancellation.check(_ACTION)
                 parts.append(self._run(batch, chunk))
             for image, *of_image in zip(batch, *parts, strict=True):
                 boxes = np.concatenate([each.boxes for each in of_image])
@@ -156,7 +158,7 @@ class TransformersDetector:
                     rows, width = each.scores.shape
                     scores[row : row + rows, columns[column : column + width]] = each.scores
                     row, column = row + rows, column + width
-                found.append(self._judged(Candidates(boxes, scores, unknown), image))
+                found.append(self._with_domain(Candidates(boxes, scores, unknown), image))
         return found
 
     @torch.inference_mode()
@@ -167,7 +169,7 @@ class TransformersDetector:
         within = self._domain.contains(image, lambda: self._maps(image))
         return within, () if within else (self._domain.note("what is found"),)
 
-    def _judged(self, found: Candidates, image: Image.Image) -> Candidates:
+    def _with_domain(self, found: Candidates, image: Image.Image) -> Candidates:
         in_domain, notes = self.verdict(image)
         return replace(found, in_domain=in_domain, notes=notes)
 
@@ -178,8 +180,8 @@ class TransformersDetector:
     def _run(self, images: list[Image.Image], phrases: list[str]) -> list[Candidates]:
         grounded = self.model.config.model_type in GROUNDED
         text: Any = prompt_of(phrases) if grounded else phrases
-        seen = [self._readable(image) for image in images]
-        inputs = self.processor(images=seen, text=[text] * len(images), return_tensors="pt", padding=True)
+        readable = [self._readable(image) for image in images]
+        inputs = self.processor(images=readable, text=[text] * len(images), return_tensors="pt", padding=True)
         inputs = inputs.to(self.model.device, self.model.dtype)
         output = self.model(**inputs)
         scores = output.logits.float().sigmoid().cpu()
@@ -244,7 +246,7 @@ def candidates_of(
         return _checked(method(images, phrases, cancellation=cancellation), len(images), len(phrases))
     found: list[Candidates] = []
     for image in images:
-        cancellation.check(_DOING)
+        cancellation.check(_ACTION)
         found += _checked(method([image], phrases), 1, len(phrases))
     return found
 

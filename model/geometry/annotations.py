@@ -45,17 +45,17 @@ def annotated_box(values: object, *, format: str, size_wh: tuple[int, int]) -> B
     try:
         return Box.parse(values, format=format, size_wh=size_wh)
     except BoxOutOfBounds as error:
-        outside = error
+        out_of_bounds = error
     if not isinstance(values, list | tuple):
-        raise outside
+        raise out_of_bounds
     corners = [value + EDGE for value in values[2:]] if format == "xyxy" else values[2:]
     shifted = [values[0] + EDGE, values[1] + EDGE, *corners]
     width, height = size_wh
     try:
-        roomy = Box.parse(shifted, format=format, size_wh=(width + 2 * EDGE, height + 2 * EDGE))
+        padded = Box.parse(shifted, format=format, size_wh=(width + 2 * EDGE, height + 2 * EDGE))
     except BoxOutOfBounds:
-        raise outside from None  # it names the box as given
-    x1, y1, x2, y2 = (value - EDGE for value in roomy.xyxy)
+        raise out_of_bounds from None  # it names the box as given
+    x1, y1, x2, y2 = (value - EDGE for value in padded.xyxy)
     return Box.parse([max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)], size_wh=size_wh)
 
 
@@ -65,7 +65,7 @@ def annotated_mask(segmentation: object, size_wh: tuple[int, int], box: Box | No
     box: of the same annotation, in which some of the mask must lie.  Errors: MaskInvalid, InvalidSetting.
     """
     mask = _mask(segmentation, size_wh)
-    if box is not None and not mask.meets(box):
+    if box is not None and not mask.intersects(box):
         raise MaskInvalid("the mask has no pixel in the box", do="see which of the two is wrong")
     return mask
 
@@ -83,11 +83,11 @@ def _mask(segmentation: object, size_wh: tuple[int, int]) -> Mask:
     for polygon in segmentation:
         if not isinstance(polygon, list) or not _is_polygon(polygon):
             raise InvalidSetting(f"a polygon is {escaped(polygon)}", do="give at least three points: x1, y1, x2, y2, x3, y3")
-        inside |= _filled(np.array(polygon, np.float64).reshape(-1, 2), size_wh)
+        inside |= _rasterised(np.array(polygon, np.float64).reshape(-1, 2), size_wh)
     return Mask.from_array(inside)
 
 
-def _filled(corners: NDArray[np.float64], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
+def _rasterised(corners: NDArray[np.float64], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
     """The pixels whose centres lie in a polygon, (H, W): a line to the left of one crosses its edges an odd number of times.
 
     corners: (K, 2), x and y in pixels.

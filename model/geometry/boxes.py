@@ -16,7 +16,7 @@ from roi_agent.model.utils.messages import escaped
 FORMATS = ("xyxy", "xywh", "cxcywh")
 UNITS = ("pixel", "normalised", "thousandths")
 MAX_PIXELS = 50_000_000  # of an image, unless more are allowed
-MOST_PIXELS = 89_478_485  # that may be allowed, and of a mask; beyond, Pillow warns in places that we cannot reach
+PIXEL_LIMIT = 89_478_485  # that may be allowed, and of a mask; beyond, Pillow warns in places that we cannot reach
 BYTES = str | bytes | bytearray | memoryview  # sequences of numbers to Python, never boxes to us
 FOUR_NUMBERS = "give four numbers, such as [10, 20, 110, 220]"
 
@@ -58,7 +58,7 @@ class Box:
         Rounding of at most a millionth of the side over the edge is moved onto the edge.
         Errors: BoxFormatUnknown, BoxNotFinite, BoxEmpty, BoxOutOfBounds; each repeats the box as given.
         """
-        format, unit = _known("format", format, FORMATS), _known("unit", unit, UNITS)
+        format, unit = _choice("format", format, FORMATS), _choice("unit", unit, UNITS)
         width, height = size_wh = checked_size(size_wh)
         if isinstance(values, Box):
             return values.checked_within(size_wh)
@@ -161,7 +161,7 @@ def _onto_edge(value: float, side: int) -> float:
     return nearest if abs(value - nearest) <= EDGE_TOLERANCE * side else value
 
 
-def _known(what: str, value: object, allowed: tuple[str, ...]) -> str:
+def _choice(what: str, value: object, allowed: tuple[str, ...]) -> str:
     name = _SPELLINGS.get(value, value) if isinstance(value, str) else None
     if name not in allowed:
         raise errors.BoxFormatUnknown(f"the box {what} {escaped(value)} is unknown", do=f"use one of {', '.join(allowed)}")

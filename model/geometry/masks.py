@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roi_agent.model.errors import MaskInvalid
-from roi_agent.model.geometry.boxes import MOST_PIXELS, Box, checked_size
+from roi_agent.model.geometry.boxes import PIXEL_LIMIT, Box, checked_size
 from roi_agent.model.utils.messages import escaped
 
 _RLE = 'give {"size": [height, width], "counts": ...} as COCO does'
@@ -36,8 +36,8 @@ class Mask:
 
     def __post_init__(self) -> None:
         width, height = checked_size(self.size_wh, "a mask")
-        if width * height > MOST_PIXELS:
-            raise MaskInvalid(f"a mask is {width} x {height} pixels", do=f"give one of at most {MOST_PIXELS} pixels")
+        if width * height > PIXEL_LIMIT:
+            raise MaskInvalid(f"a mask is {width} x {height} pixels", do=f"give one of at most {PIXEL_LIMIT} pixels")
         if any(run < 0 for run in self.runs) or sum(self.runs) != width * height:
             problem = f"the runs of a mask sum to {sum(self.runs)}, and {width} x {height} pixels are {width * height}"
             raise MaskInvalid(problem, do=_RLE)
@@ -70,7 +70,7 @@ class Mask:
         except (TypeError, ValueError):
             raise MaskInvalid(f"a mask has the size {escaped(rle['size'])}", do=_RLE) from None
         width, height = checked_size((width, height), "a mask")
-        return cls((width, height), _runs(rle["counts"], most=min(width * height, MOST_PIXELS)))
+        return cls((width, height), _runs(rle["counts"], max_pixels=min(width * height, PIXEL_LIMIT)))
 
     def to_coco(self) -> dict[str, Any]:
         """COCO's mapping, "counts" as compressed text."""
@@ -100,11 +100,11 @@ class Mask:
         rows, columns = np.flatnonzero(array.any(1)), np.flatnonzero(array.any(0))
         return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
 
-    def meets(self, box: Box) -> bool:
+    def intersects(self, box: Box) -> bool:
         """Whether any of its pixels lies in the box, if only in part."""
         return bool(self._pixels_of(box).any())
 
-    def cut(self, box: Box) -> "Mask | None":
+    def crop(self, box: Box) -> "Mask | None":
         """Its part within a box of whole pixels, as a mask of the box alone; None where there is none."""
         pixels = self._pixels_of(box)
         return Mask.from_array(pixels) if pixels.any() else None
@@ -113,7 +113,7 @@ class Mask:
         (x1, y1), (x2, y2) = map(int, box.xyxy[:2]), map(math.ceil, box.xyxy[2:])
         return self.to_array()[y1:y2, x1:x2]
 
-    def placed(self, at_xy: tuple[int, int], size_wh: tuple[int, int]) -> "Mask":
+    def pasted(self, at_xy: tuple[int, int], size_wh: tuple[int, int]) -> "Mask":
         """The same pixels in a larger image of size_wh, where this mask's image lies with its top left corner at at_xy."""
         width, height = size_wh
         whole = np.zeros((height, width), dtype=bool)
@@ -122,13 +122,13 @@ class Mask:
         return Mask.from_array(whole)
 
 
-def _runs(counts: object, *, most: int) -> tuple[int, ...]:
-    """The runs that a COCO file names; `most` pixels bound their number before they are kept."""
+def _runs(counts: object, *, max_pixels: int) -> tuple[int, ...]:
+    """The runs that a COCO file names; `max_pixels` pixels bound their number before they are kept."""
     if isinstance(counts, bytes):
         counts = counts.decode("ascii", errors="replace")
     if isinstance(counts, str):
-        return _decompress(counts, most)
-    if not isinstance(counts, Sequence) or len(counts) > most + 1:
+        return _decompress(counts, max_pixels)
+    if not isinstance(counts, Sequence) or len(counts) > max_pixels + 1:
         raise MaskInvalid(f"the counts of a mask are {escaped(counts)}", do=_RLE)
     if not all(isinstance(run, int) and not isinstance(run, bool) for run in counts):
         raise MaskInvalid(f"the counts of a mask are {escaped(list(counts))}", do="give whole numbers")
@@ -148,13 +148,13 @@ def _compress(runs: Sequence[int]) -> str:
     return "".join(text)
 
 
-def _decompress(text: str, most: int) -> tuple[int, ...]:
+def _decompress(text: str, max_pixels: int) -> tuple[int, ...]:
     runs: list[int] = []
     value = shift = 0
-    for letter in text:
-        code = ord(letter) - 48
-        if not 0 <= code < 64 or shift > 40 or len(runs) > most:
-            raise MaskInvalid(f"the counts of a mask cannot be read at {letter!r}", do=_RLE)
+    for character in text:
+        code = ord(character) - 48
+        if not 0 <= code < 64 or shift > 40 or len(runs) > max_pixels:
+            raise MaskInvalid(f"the counts of a mask cannot be read at {character!r}", do=_RLE)
         value |= (code & 31) << shift
         shift += 5
         if code & 32:

@@ -153,7 +153,7 @@ def _region(item: object, default_name: str, size_wh: tuple[int, int], format: s
         format, unit = wire.get("format", format), wire.get("unit", unit)
         place = wire["box"] if mask is None or "box" in wire else mask.box
         box = Box.parse(place, format=format, unit=unit, size_wh=size_wh)
-        if mask is not None and "box" in wire and not mask.meets(box):
+        if mask is not None and "box" in wire and not mask.intersects(box):
             raise errors.MaskInvalid("the mask has no pixel in the box", do="give the box of the mask, or the mask alone")
     except errors.UserError as error:
         raise type(error)(f"{default_name}: {error.problem}", do=error.do) from None

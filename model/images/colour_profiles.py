@@ -9,7 +9,7 @@ from PIL import Image, ImageChops, ImageCms
 CONVERTED = "colours converted from the picture's own profile to sRGB"
 UNREADABLE = "colour profile unreadable: colours left as they are"
 
-_UNSEEN = 2  # levels of 8 bits; a profile that moves no colour by more is sRGB under another name
+_MAX_DIFFERENCE = 2  # levels of 8 bits; a profile that moves no colour by more is sRGB under another name
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 _MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # of Pillow, by the profile's colour space
 
@@ -35,8 +35,8 @@ def _converted(rgb: Image.Image, decoded: Image.Image, data: bytes) -> Image.Ima
     """The same image where the profile is that of sRGB.  Errors: anything, for a profile that is broken or does not fit."""
     profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
     mode = _MODES[profile.profile.xcolor_space]
-    fits = {"RGB": decoded.mode != "CMYK", "L": decoded.mode.split(";")[0] in _GREY_MODES, "CMYK": decoded.mode == "CMYK"}
-    if not fits[mode]:
+    compatible = {"RGB": decoded.mode != "CMYK", "L": decoded.mode.split(";")[0] in _GREY_MODES, "CMYK": decoded.mode == "CMYK"}
+    if not compatible[mode]:
         raise ValueError
     transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
     if mode == "RGB" and _is_srgb(transform):
@@ -49,4 +49,4 @@ def _is_srgb(transform: ImageCms.ImageCmsTransform) -> bool:
     colours = Image.new("RGB", (512, 1))
     colours.putdata(list(product(range(0, 256, 36), repeat=3)))
     largest: Any = ImageChops.difference(colours, transform.apply(colours)).getextrema()
-    return bool(max(high for _, high in largest) <= _UNSEEN)
+    return bool(max(high for _, high in largest) <= _MAX_DIFFERENCE)

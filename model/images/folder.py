@@ -10,7 +10,7 @@ class ImageFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._by_last: dict[str, list[str]] | None = None  # paths below the folder by their last part
+        self._by_name: dict[str, list[str]] | None = None  # paths below the folder by their last part
 
     def find(self, name: str) -> list[str]:
         """The files that a name may mean, as paths below the folder with "/": one, none, or several where it is not clear.
@@ -23,17 +23,17 @@ class ImageFolder:
                 return [each]
         if name == unquote(slashed):
             return []
-        lasts = dict.fromkeys((PurePosixPath(slashed).name, last_part(name)))
-        return [found for last in lasts for found in self._all().get(last, [])]
+        file_names = dict.fromkeys((PurePosixPath(slashed).name, last_part(name)))
+        return [found for last in file_names for found in self._all().get(last, [])]
 
     def _all(self) -> dict[str, list[str]]:
-        if self._by_last is None:
-            self._by_last = {}
+        if self._by_name is None:
+            self._by_name = {}
             for folder, _, files in os.walk(self.path):
                 below = os.path.relpath(folder, self.path)
                 for file in files:
-                    self._by_last.setdefault(file, []).append(file if below == "." else PurePosixPath(below, file).as_posix())
-        return self._by_last
+                    self._by_name.setdefault(file, []).append(file if below == "." else PurePosixPath(below, file).as_posix())
+        return self._by_name
 
 
 def leads_out(name: str) -> bool:

@@ -45,7 +45,7 @@ class EncodedImage:
         return self.opener(io.BytesIO(self.data))
 
 
-def opener_of(data: bytes, shown: str) -> Opener:
+def opener_of(data: bytes, display_name: str) -> Opener:
     """What reads a file, by its first HEAD_BYTES.  Errors: ImageUnreadable, and MissingExtra for HEIC without its package."""
     brands = _brands(data)
     if brands & {b"avif", b"avis"}:
@@ -54,7 +54,7 @@ def opener_of(data: bytes, shown: str) -> Opener:
         return _heic_opener()
     opener = next((opener for magic, opener in _OPENERS if data.startswith(magic)), None)
     if opener is None or (opener is WebPImageFile and data[8:12] != b"WEBP"):
-        raise ImageUnreadable(f"{shown} is in no image format that we read", do=ALLOWED)
+        raise ImageUnreadable(f"{display_name} is in no image format that we read", do=ALLOWED)
     return opener
 
 
@@ -141,9 +141,9 @@ def _open_tiff(file: IO[bytes]) -> Image.Image:
         image = TiffImageFile(file)
     except SyntaxError:
         file.seek(start)
-        raise _unread(_tiff_tags(file)) from None
+        raise _unsupported(_tiff_tags(file)) from None
     if image.tag_v2.get(_PLANAR) == 2 and max(image.tag_v2.get(_BITS, (8,))) > 8 and image.tile[0].codec_name == "raw":
-        raise _unread(image.tag_v2)
+        raise _unsupported(image.tag_v2)
     return image
 
 
@@ -156,7 +156,7 @@ def _tiff_tags(file: IO[bytes]) -> Mapping[int, Any]:
     return tags
 
 
-def _unread(tags: Mapping[int, Any]) -> ImageUnreadable:
+def _unsupported(tags: Mapping[int, Any]) -> ImageUnreadable:
     bits, channels = max(tags.get(_BITS, (1,))), tags.get(_CHANNELS, 1)
     kind = "float" if 3 in tags.get(_SAMPLE_FORMAT, (1,)) else "whole numbers"
     apart = ", stored apart" if tags.get(_PLANAR) == 2 else ""

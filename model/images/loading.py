@@ -21,14 +21,14 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, RoiAgentError
-from roi_agent.model.geometry.boxes import MAX_PIXELS, MOST_PIXELS
+from roi_agent.model.geometry.boxes import MAX_PIXELS, PIXEL_LIMIT
 from roi_agent.model.images.avif_frames import frame_sizes
 from roi_agent.model.images.colour_profiles import to_srgb
-from roi_agent.model.images.deep_pixels import deep_to_8_bits, is_deep
 from roi_agent.model.images.formats import ALLOWED, HEAD_BYTES, MAX_BYTES, EncodedImage, encoded_of, gif_size, opener_of
-from roi_agent.model.images.jpeg_endings import NOTE, read_without_end
 from roi_agent.model.images.pixels import array_size_wh, array_to_rgb, to_rgb, transparent_colour
+from roi_agent.model.images.sixteen_bit import deep_to_8_bits, is_deep
 from roi_agent.model.images.sources import read_source
+from roi_agent.model.images.truncated_jpegs import NOTE, read_without_end
 
 MAX_SIDE = 65_535  # of width and height, as of JPEG: Pillow keeps an address for each row
 
@@ -36,7 +36,7 @@ MAX_SIDE = 65_535  # of width and height, as of JPEG: Pillow keeps an address fo
 # say the number in their header.
 _COUNT_BYTES: dict[type, int] = {GifImageFile: 4 * 2**20, TiffImageFile: 2**17}
 
-_AGAIN = "open it in an image program and save it again"
+_ADVICE = "open it in an image program and save it again"
 _EXIF_ORIENTATION, _TIFF_TILE_WIDTH, _TIFF_TILE_HEIGHT = 0x0112, 322, 323
 
 _FLIP = Image.Transpose  # how to undo EXIF's orientations 2 to 8
@@ -100,40 +100,40 @@ def load_image(source: object, *, max_pixels: int | None = None, max_bytes: int 
     web: whether a web address is fetched; False where the source is a stranger's.
     Errors: ImageUnreadable, ImageTooLarge, and InvalidSetting for a limit or a host; nothing else for any bytes.
     """
-    if max_pixels is not None and not 1 <= max_pixels <= MOST_PIXELS:
-        raise InvalidSetting(f"max_pixels is {max_pixels}", do=f"give 1 to {MOST_PIXELS}")
+    if max_pixels is not None and not 1 <= max_pixels <= PIXEL_LIMIT:
+        raise InvalidSetting(f"max_pixels is {max_pixels}", do=f"give 1 to {PIXEL_LIMIT}")
     if isinstance(source, LoadedImage):
-        _check_pixels(source.size_wh, "the image", max_pixels or MOST_PIXELS)
+        _check_pixels(source.size_wh, "the image", max_pixels or PIXEL_LIMIT)
         return source
     max_pixels = max_pixels or MAX_PIXELS
     if isinstance(source, Image.Image):
-        with _only_ours("the PIL image"):
-            return _finish(source, "PIL image", "the PIL image", max_pixels)
+        with _coded_errors("the PIL image"):
+            return _decode(source, "PIL image", "the PIL image", max_pixels)
     if isinstance(source, np.ndarray):
         _check_pixels(array_size_wh(source), "the array", max_pixels)
         notes: list[str] = []
-        with _only_ours("the array"):
+        with _coded_errors("the array"):
             rgb = array_to_rgb(source, notes)
         return LoadedImage(rgb, "array", tuple(notes))
-    name, shown, data = read_source(source, max_bytes, web=web)
+    name, display_name, data = read_source(source, max_bytes, web=web)
     if not data:
-        raise ImageUnreadable(f"{shown} is empty", do=ALLOWED)
-    opener = opener_of(data, shown)
-    with _only_ours(shown):
+        raise ImageUnreadable(f"{display_name} is empty", do=ALLOWED)
+    opener = opener_of(data, display_name)
+    with _coded_errors(display_name):
         if opener is GifImageFile:
-            _check_pixels(gif_size(data), shown, max_pixels)
+            _check_pixels(gif_size(data), display_name, max_pixels)
         file = EncodedImage(opener, data)
-        return _finish(file.opened(), name, shown, max_pixels, file)
+        return _decode(file.opened(), name, display_name, max_pixels, file)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Width and height in pixels of a file's upright image; only its header is read.  Error: ImageUnreadable."""
     name = os.fsdecode(path)
-    shown = repr(name)
+    display_name = repr(name)
     if not os.path.isfile(name):
-        raise ImageUnreadable(f"there is no file {shown}", do="check the path")
-    with _only_ours(shown), open(name, "rb") as file:
-        opener = opener_of(file.read(HEAD_BYTES), shown)
+        raise ImageUnreadable(f"there is no file {display_name}", do="check the path")
+    with _coded_errors(display_name), open(name, "rb") as file:
+        opener = opener_of(file.read(HEAD_BYTES), display_name)
         file.seek(0)
         image = opener(file)
         width, height = image.size
@@ -142,39 +142,39 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 @contextmanager
-def _only_ours(shown: str) -> Iterator[None]:
+def _coded_errors(display_name: str) -> Iterator[None]:
     """Turn whatever a decoder raises into a coded error that repeats none of its words."""
     try:
         yield
     except RoiAgentError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
-        raise ImageTooLarge(f"{shown} grows too large when decoded", do="make the image smaller") from None
+        raise ImageTooLarge(f"{display_name} grows too large when decoded", do="make the image smaller") from None
     except Exception:
-        raise ImageUnreadable(f"{shown} is damaged or cut short", do=_AGAIN) from None
+        raise ImageUnreadable(f"{display_name} is damaged or cut short", do=_ADVICE) from None
 
 
-def _finish(image: Image.Image, name: str, shown: str, max_pixels: int, file: EncodedImage | None = None) -> LoadedImage:
+def _decode(image: Image.Image, name: str, display_name: str, max_pixels: int, file: EncodedImage | None = None) -> LoadedImage:
     """Decode, convert and turn.  file: where we opened it ourselves, and may look for its frames."""
-    _check_pixels(image.size, shown, max_pixels)
+    _check_pixels(image.size, display_name, max_pixels)
     tags: Any = getattr(image, "tag_v2", {})
     if _TIFF_TILE_WIDTH in tags and _TIFF_TILE_HEIGHT in tags:
         # A small picture may hide one huge tile, which is decoded whole.
-        _check_pixels((int(tags[_TIFF_TILE_WIDTH]), int(tags[_TIFF_TILE_HEIGHT])), f"a tile of {shown}", max_pixels)
+        _check_pixels((int(tags[_TIFF_TILE_WIDTH]), int(tags[_TIFF_TILE_HEIGHT])), f"a tile of {display_name}", max_pixels)
     if isinstance(image, AvifImageFile) and (encoded := file or encoded_of(image)):
         for size_wh in frame_sizes(encoded.data):
-            _check_pixels(size_wh, f"a frame of {shown}", max_pixels)
+            _check_pixels(size_wh, f"a frame of {display_name}", max_pixels)
     notes: list[str] = []
     # Pillow turns a TIFF itself while decoding and then forgets the tag; other formats may hold it after the pixels.
     before = _orientation(image, []) if tags else 1
     deep = (file or encoded_of(image)) if is_deep(image) else None
     transparent = image.info.get("transparency") if deep else transparent_colour(image)
-    image = _decoded(image, file, notes)
+    image = _load_pixels(image, file, notes)
     orientation = _orientation(image, notes)
     if deep is not None:
-        rgb = to_rgb(deep_to_8_bits(image, deep.opened(), transparent, notes), None, shown, notes)
+        rgb = to_rgb(deep_to_8_bits(image, deep.opened(), transparent, notes), None, display_name, notes)
     else:
-        rgb = to_rgb(image, transparent, shown, notes)
+        rgb = to_rgb(image, transparent, display_name, notes)
     rgb = to_srgb(rgb, image, notes)
     rgb.info = {}  # it describes the file's pixels, not these
     if orientation in _UPRIGHT:
@@ -186,7 +186,7 @@ def _finish(image: Image.Image, name: str, shown: str, max_pixels: int, file: En
     return LoadedImage(rgb, name, tuple(notes))
 
 
-def _decoded(image: Image.Image, file: EncodedImage | None, notes: list[str]) -> Image.Image:
+def _load_pixels(image: Image.Image, file: EncodedImage | None, notes: list[str]) -> Image.Image:
     """The same image, or another of a JPEG that lacks its end mark.  Errors: those of Pillow."""
     file = file or encoded_of(image) if isinstance(image, JpegImageFile) else None
     try:
@@ -222,15 +222,15 @@ def _frame_notes(image: Image.Image, file_bytes: int) -> list[str]:
     return ["animated: first frame used"]
 
 
-def _check_pixels(size_wh: tuple[int, int], shown: str, max_pixels: int) -> None:
+def _check_pixels(size_wh: tuple[int, int], display_name: str, max_pixels: int) -> None:
     width, height = size_wh
     if width < 1 or height < 1:
-        raise ImageUnreadable(f"{shown} is {width} x {height} pixels", do="give an image of at least one pixel")
+        raise ImageUnreadable(f"{display_name} is {width} x {height} pixels", do="give an image of at least one pixel")
     if max(width, height) > MAX_SIDE:
-        problem = f"{shown} is {width} x {height} pixels, over the limit of {MAX_SIDE} for a side"
+        problem = f"{display_name} is {width} x {height} pixels, over the limit of {MAX_SIDE} for a side"
         raise ImageTooLarge(problem, do="make it smaller, or cut it into parts")
     if width * height > max_pixels:
         do = "make it smaller"
-        if width * height <= MOST_PIXELS:
+        if width * height <= PIXEL_LIMIT:
             do += ", or allow more: max_pixels in Python, --max-pixels of commands and servers"
-        raise ImageTooLarge(f"{shown} is {width} x {height} pixels, over the limit of {max_pixels}", do=do)
+        raise ImageTooLarge(f"{display_name} is {width} x {height} pixels, over the limit of {max_pixels}", do=do)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from roi_agent.model.errors import ImageUnreadable
-from roi_agent.model.images.deep_pixels import scaled_to_8_bits
+from roi_agent.model.images.sixteen_bit import scaled_to_8_bits
 
 _OVER_WHITE = "transparency laid over white"
 _ROUNDING = 0.5 / 255  # by which a float may be outside 0 ... 1: less than a level of 8 bits
@@ -44,7 +44,7 @@ def array_to_rgb(values: NDArray[Any], notes: list[str]) -> Image.Image:
     return to_rgb(Image.fromarray(pixels), None, "the array", notes)
 
 
-def to_rgb(image: Image.Image, transparent: object, shown: str, notes: list[str]) -> Image.Image:
+def to_rgb(image: Image.Image, transparent: object, display_name: str, notes: list[str]) -> Image.Image:
     """A decoded image of any mode as a new RGB image, transparency over white; adds to the notes.
 
     transparent: what `transparent_colour` said before decoding.  shown: the image's name for a message.
@@ -54,10 +54,10 @@ def to_rgb(image: Image.Image, transparent: object, shown: str, notes: list[str]
         values = np.asarray(image)
         if image.mode == "I":
             if values.min() < 0 or values.max() > 65535:
-                problem = f"{shown} has values from {values.min()} to {values.max()}"
+                problem = f"{display_name} has values from {values.min()} to {values.max()}"
                 raise ImageUnreadable(problem, do="scale them to 0 ... 65535")
             values = values.astype(np.uint16)
-        grey = Image.fromarray(_to_8_bits(values, shown, notes))
+        grey = Image.fromarray(_to_8_bits(values, display_name, notes))
         if isinstance(transparent, int):
             notes.append(_OVER_WHITE)
             grey.paste(255, mask=Image.fromarray(values == transparent))
@@ -91,7 +91,7 @@ def transparent_colour(image: Image.Image) -> object:
     return colour
 
 
-def _to_8_bits(values: NDArray[Any], shown: str, notes: list[str]) -> NDArray[np.uint8]:
+def _to_8_bits(values: NDArray[Any], display_name: str, notes: list[str]) -> NDArray[np.uint8]:
     """uint8, uint16, bool, or float in [0, 1], of any shape, as uint8 over the same range."""
     if values.dtype == np.uint8:
         return values
@@ -100,9 +100,11 @@ def _to_8_bits(values: NDArray[Any], shown: str, notes: list[str]) -> NDArray[np
     if values.dtype.kind == "u" and values.dtype.itemsize == 2:
         return scaled_to_8_bits(values, notes)
     if values.dtype.kind != "f":
-        raise ImageUnreadable(f"{shown} has values of type {values.dtype}", do="give uint8, uint16, bool, or float in 0 ... 1")
+        raise ImageUnreadable(
+            f"{display_name} has values of type {values.dtype}", do="give uint8, uint16, bool, or float in 0 ... 1"
+        )
     low, high = float(values.min()), float(values.max())
     if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # NaN fails too
-        raise ImageUnreadable(f"{shown} has float values from {low:g} to {high:g}", do="scale them to 0 ... 1")
+        raise ImageUnreadable(f"{display_name} has float values from {low:g} to {high:g}", do="scale them to 0 ... 1")
     notes.append("float: scaled to 8 bits")
     return (values.astype(np.float32).clip(0, 1) * 255 + 0.5).astype(np.uint8)

@@ -25,8 +25,8 @@ _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = 3
 _AT_ONCE = 4  # slow hosts must not take every thread of the server
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # an IPv4 address, perhaps a private one, stands in its last four bytes
-_INSTEAD = "upload it to /v1/images, or send a data: URL"
-_INSTEAD_HERE = f"download it and give the file, or name a host of your own in {IMAGE_HOSTS}"
+_SERVER_ADVICE = "upload it to /v1/images, or send a data: URL"
+_LOCAL_ADVICE = f"download it and give the file, or name a host of your own in {IMAGE_HOSTS}"
 
 
 def fetch(address: str, *, max_bytes: int = MAX_BYTES) -> bytes:
@@ -51,15 +51,15 @@ class WebImages:
     def __init__(
         self, hosts: Iterable[str] = (), seconds: float = 10.0, max_bytes: int = MAX_BYTES, *, any_public: bool = False
     ) -> None:
-        self._any_public, self._instead = any_public, _INSTEAD_HERE if any_public else _INSTEAD
-        self._allowed = frozenset(place for host in hosts for place in _places(host))
+        self._any_public, self._advice = any_public, _LOCAL_ADVICE if any_public else _SERVER_ADVICE
+        self._allowed = frozenset(place for host in hosts for place in _host_ports(host))
         self._seconds, self._max_bytes = seconds, max_bytes
         self._free = threading.BoundedSemaphore(_AT_ONCE)
 
     def fetch(self, url: str) -> bytes:
         """What lies at the address.  Errors: ImageUnreadable, ImageTooLarge, QueueFull."""
         if not self._allowed and not self._any_public:
-            raise ImageUnreadable("the image is given by its web address", do=self._instead)
+            raise ImageUnreadable("the image is given by its web address", do=self._advice)
         if not self._free.acquire(blocking=False):
             raise QueueFull(f"{_AT_ONCE} images are being fetched", do="try again in a second, or upload the image")
         try:
@@ -96,12 +96,12 @@ class WebImages:
         port = place.port or _PORTS.get(place.scheme)
         listed = (place.host, port) in self._allowed
         if not (listed or self._any_public) or place.scheme not in _PORTS or not place.host or place.userinfo:
-            raise ImageUnreadable(f"images are not fetched from {escaped(place.host)}", do=self._instead)
+            raise ImageUnreadable(f"images are not fetched from {escaped(place.host)}", do=self._advice)
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(place.host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
         addresses = [str(each[4][0]) for each in found]
-        if not (listed and addresses == [place.host]) and not all(map(_public, addresses)):
-            raise ImageUnreadable(f"{escaped(place.host)} is at an address that is not public", do=self._instead)
+        if not (listed and addresses == [place.host]) and not all(map(_is_public, addresses)):
+            raise ImageUnreadable(f"{escaped(place.host)} is at an address that is not public", do=self._advice)
         return addresses[0]
 
     async def _body(self, response: httpx2.Response) -> bytes:
@@ -118,7 +118,7 @@ def _hosts_from_environment() -> list[str]:
     return [host.strip() for host in os.environ.get(IMAGE_HOSTS, "").split(",") if host.strip()]
 
 
-def _places(host: str) -> list[tuple[str, int]]:
+def _host_ports(host: str) -> list[tuple[str, int]]:
     """Hosts and ports that an entry of the list stands for."""
     try:
         place = httpx2.URL(f"http://{host}")
@@ -133,12 +133,12 @@ def _places(host: str) -> list[tuple[str, int]]:
     return [(place.host, port or _PORTS["http"]) for port in ports]
 
 
-def _public(address: str) -> bool:
+def _is_public(address: str) -> bool:
     """Whether anybody could reach the address, and whatever address it carries inside."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed in _NAT64 or parsed.teredo or parsed.is_site_local:
             return False
         inside = parsed.ipv4_mapped or parsed.sixtofour
-        return parsed.is_global and not parsed.is_multicast if inside is None else _public(str(inside))
+        return parsed.is_global and not parsed.is_multicast if inside is None else _is_public(str(inside))
     return parsed.is_global and not parsed.is_multicast

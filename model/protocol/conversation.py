@@ -97,15 +97,15 @@ class ConversationTemplate:
         """
         by_name = {region.name: region for region in regions}
         introduced: list[Region] = []
-        pieces = list(self.own(self.opening.replace("{image}", "<im_patch>" * num_image_tokens)))
+        pieces = list(self.template_pieces(self.opening.replace("{image}", "<im_patch>" * num_image_tokens)))
         for index, turn in enumerate(turns):
             block = self.next_question if index else self.first_question
             before, after = block.split("{question}")
-            pieces += self.own(before)
+            pieces += self.template_pieces(before)
             if index == 0:
                 pieces += self._introduce(_unmentioned(turns[0].question, regions), introduced)
             pieces += self._question(turn.question, by_name, introduced)
-            pieces += self.own(after)
+            pieces += self.template_pieces(after)
             if turn.answer is not None:
                 pieces += self._answer(turn.answer, last=index == len(turns) - 1)
         return Prompt(tuple(_merged(pieces)), tuple(introduced))
@@ -115,26 +115,30 @@ class ConversationTemplate:
             return
         introduced += regions
         mentions = ", ".join(self.first_mention.format(name=region.name) for region in regions)
-        yield from self.own(self.introduction.format(mentions=mentions))
+        yield from self.template_pieces(self.introduction.format(mentions=mentions))
 
     def _question(self, text: str, by_name: dict[str, Region], introduced: list[Region]) -> Iterator[Piece]:
         position = 0
         for match in _MENTION.finditer(text):
-            yield from self._typed(text[position : match.start()])
+            yield from self._user_pieces(text[position : match.start()])
             region = by_name.get(match[1])
             if region is None:
                 raise UnknownRegion(f"the question names {match[0]}", do=f"there {_listing(list(by_name))}")
             form = self.later_mention if region in introduced else self.first_mention
             if region not in introduced:
                 introduced.append(region)
-            yield from self.own(form.format(name=region.name))
+            yield from self.template_pieces(form.format(name=region.name))
             position = match.end()
-        yield from self._typed(text[position:])
+        yield from self._user_pieces(text[position:])
 
     def _answer(self, text: str, *, last: bool) -> Iterator[Piece]:
         before, after = self.answer.split("{answer}")
         plain, end = _MENTION.sub(r"\1", text), self.ending()[1]
-        for piece in [*self.own(before), *self._typed(plain, scored=last), *self.own(after + self.end)]:
+        for piece in [
+            *self.template_pieces(before),
+            *self._user_pieces(plain, scored=last),
+            *self.template_pieces(after + self.end),
+        ]:
             scored = piece.scored or (last and piece.special and piece.text == end)
             yield replace(piece, learned=True, scored=scored)
 
@@ -144,7 +148,7 @@ class ConversationTemplate:
         What follows the token is never written. Empty lines before it are part of the answer, and no stop string.
         """
         text = ""
-        for piece in self.own(self.end):
+        for piece in self.template_pieces(self.end):
             if piece.special:
                 return text if text.strip() else "", piece.text
             text += piece.text
@@ -153,16 +157,16 @@ class ConversationTemplate:
     def special_tokens(self) -> tuple[str, ...]:
         """Every special token that a conversation can hold."""
         blocks = [block for each in fields(self) if isinstance(block := getattr(self, each.name), str)]
-        pieces = [piece for block in blocks for piece in self.own(block.replace("{image}", "<im_patch>"))]
+        pieces = [piece for block in blocks for piece in self.template_pieces(block.replace("{image}", "<im_patch>"))]
         return tuple(dict.fromkeys(piece.text for piece in pieces if piece.special))
 
-    def own(self, text: str) -> Iterator[Piece]:
+    def template_pieces(self, text: str) -> Iterator[Piece]:
         """Text of the template: `<...>` is a special token, as is every token in `more_tokens`."""
         for place, part in enumerate(_token_pattern(self.more_tokens).split(text)):
             if part:
                 yield Piece(part, special=place % 2 == 1)
 
-    def _typed(self, text: str, *, scored: bool = False) -> Iterator[Piece]:
+    def _user_pieces(self, text: str, *, scored: bool = False) -> Iterator[Piece]:
         """Text of a user or a model: no part of it is special."""
         for part in re.split(r"(#{3,})", text):
             if part:

@@ -12,26 +12,26 @@ from roi_agent.model.protocol.mentions import read_turns, with_mentions
 from roi_agent.model.utils.texts import check_text
 
 Question = tuple[Sequence[Turn], Sequence[Region]]  # a conversation whose last turn is open, and its regions
-Closed = tuple[Sequence[Turn], Sequence[Region], Sequence[str]]  # the same, and the options for its last turn
+ClosedQuestion = tuple[Sequence[Turn], Sequence[Region], Sequence[str]]  # the same, and the options for its last turn
 
 
-def read_place(image: object, regions: object, format: str, unit: str) -> tuple[LoadedImage, tuple[Region, ...]]:
+def read_image_and_regions(image: object, regions: object, format: str, unit: str) -> tuple[LoadedImage, tuple[Region, ...]]:
     """The image, and the regions in it.  Errors: those of `load_image` and `parse_regions`."""
     loaded = load_image(image)
     return loaded, parse_regions(regions, size_wh=loaded.size_wh, format=format, unit=unit)
 
 
-def about_each(question: str, regions: Sequence[Region]) -> list[Question]:
+def one_question_each(question: str, regions: Sequence[Region]) -> list[Question]:
     """One question for each region, which `<region>` stands for.  Error: InvalidSetting."""
-    asked = with_mentions(_asked(question), each=True)
-    return [([Turn(asked.replace("<region>", f"<{region.name}>"))], [region]) for region in regions]
+    text = with_mentions(_checked_question(question), each=True)
+    return [([Turn(text.replace("<region>", f"<{region.name}>"))], [region]) for region in regions]
 
 
 def read_question(
     turns: Sequence[Turn], regions: tuple[Region, ...], image: LoadedImage
 ) -> tuple[list[Turn], tuple[Region, ...], tuple[str, ...]]:
     """The turns as a model takes them, the regions they are about, and notes; see `read_turns`.  Error: InvalidSetting."""
-    _asked(turns[-1].question)
+    _checked_question(turns[-1].question)
     return read_turns(turns, regions, image.size_wh)
 
 
@@ -52,7 +52,7 @@ def read_decoding(values: dict[str, Any]) -> Decoding:
     return Decoding(**values)
 
 
-def _asked(question: str) -> str:
+def _checked_question(question: str) -> str:
     if not isinstance(question, str) or not question.strip():
         raise InvalidSetting("the question is empty", do="ask something, for example: What is <region1>?")
     return question

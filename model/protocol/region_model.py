@@ -15,15 +15,15 @@ from roi_agent.model.protocol.answers import Answer, AnswerStream, Choice, Decod
 from roi_agent.model.protocol.chat import Chat
 from roi_agent.model.protocol.conversation import Turn
 from roi_agent.model.protocol.questions import (
-    Closed,
+    ClosedQuestion,
     Question,
-    about_each,
+    one_question_each,
     read_decoding,
+    read_image_and_regions,
     read_options,
-    read_place,
     read_question,
 )
-from roi_agent.model.protocol.replies import NotedStream, WholeAnswer, checked, noted
+from roi_agent.model.protocol.replies import NotedStream, WholeAnswer, checked_answer, with_notes
 from roi_agent.model.utils.cancellation import NEVER, Cancellation, in_thread, passed_on
 
 
@@ -53,23 +53,23 @@ class RegionModel(ABC):
 
         cancellation: takes the question back, where the model can; its deadline is that of the answer.
         """
-        loaded, known = read_place(image, regions, format, unit)
+        loaded, known = read_image_and_regions(image, regions, format, unit)
         turns, about, notes = read_question([Turn(question)], known, loaded)
-        return noted(self._replied(loaded, [(turns, about)], read_decoding(decoding), cancellation)[0], loaded, notes)
+        return with_notes(self._reply_in_time(loaded, [(turns, about)], read_decoding(decoding), cancellation)[0], loaded, notes)
 
     async def aask(
         self, image: object, question: str, regions: object = (), *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
     ) -> Answer:
         """As `ask`; a task that is cancelled takes the question back."""
-        loaded, known = await asyncio.to_thread(read_place, image, regions, format, unit)
+        loaded, known = await asyncio.to_thread(read_image_and_regions, image, regions, format, unit)
         turns, about, notes = read_question([Turn(question)], known, loaded)
-        return noted((await self.areply_all(loaded, [(turns, about)], read_decoding(decoding)))[0], loaded, notes)
+        return with_notes((await self.areply_all(loaded, [(turns, about)], read_decoding(decoding)))[0], loaded, notes)
 
     def stream(
         self, image: object, question: str, regions: object = (), *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
     ) -> AnswerStream:
         """As `ask`, with the text in pieces as it is written."""
-        loaded, known = read_place(image, regions, format, unit)
+        loaded, known = read_image_and_regions(image, regions, format, unit)
         turns, about, notes = read_question([Turn(question)], known, loaded)
         stream = self.reply_stream(loaded, turns, about, read_decoding(decoding))
         return NotedStream(stream, loaded, notes)
@@ -90,21 +90,21 @@ class RegionModel(ABC):
         For example "What is <region>?".  Without it, each question is asked about the region given with it.
         cancellation: as in `ask`.
         """
-        loaded, known = read_place(image, regions, format, unit)
-        answers = self._replied(loaded, about_each(question, known), read_decoding(decoding), cancellation)
-        return [noted(each, loaded) for each in answers]
+        loaded, known = read_image_and_regions(image, regions, format, unit)
+        answers = self._reply_in_time(loaded, one_question_each(question, known), read_decoding(decoding), cancellation)
+        return [with_notes(each, loaded) for each in answers]
 
     async def aask_each(
         self, image: object, question: str, regions: object, *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
     ) -> list[Answer]:
         """As `ask_each`."""
-        loaded, known = await asyncio.to_thread(read_place, image, regions, format, unit)
-        answers = await self.areply_all(loaded, about_each(question, known), read_decoding(decoding))
-        return [noted(each, loaded) for each in answers]
+        loaded, known = await asyncio.to_thread(read_image_and_regions, image, regions, format, unit)
+        answers = await self.areply_all(loaded, one_question_each(question, known), read_decoding(decoding))
+        return [with_notes(each, loaded) for each in answers]
 
     def chat(self, image: object, regions: object = (), *, format: str = "xyxy", unit: str = "pixel") -> Chat:
         """A conversation about one image."""
-        return Chat(self.reply, *read_place(image, regions, format, unit))
+        return Chat(self.reply, *read_image_and_regions(image, regions, format, unit))
 
     def choose(
         self,
@@ -118,10 +118,10 @@ class RegionModel(ABC):
         cancellation: Cancellation = NEVER,
     ) -> Choice:
         """Choose among options by how likely the model finds each as the answer.  cancellation: as in `ask`."""
-        loaded, known = read_place(image, regions, format, unit)
+        loaded, known = read_image_and_regions(image, regions, format, unit)
         turns, about, notes = read_question([Turn(question)], known, loaded)
         closed = [(turns, about, read_options(options))]
-        return noted(self.choose_all(loaded, closed, **passed_on(self.choose_all, cancellation))[0], loaded, notes)
+        return with_notes(self.choose_all(loaded, closed, **passed_on(self.choose_all, cancellation))[0], loaded, notes)
 
     async def achoose(
         self,
@@ -146,7 +146,9 @@ class RegionModel(ABC):
     def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:
         """The option with the highest length-normalised likelihood."""
 
-    def choose_all(self, image: LoadedImage, questions: Sequence[Closed], *, cancellation: Cancellation = NEVER) -> list[Choice]:
+    def choose_all(
+        self, image: LoadedImage, questions: Sequence[ClosedQuestion], *, cancellation: Cancellation = NEVER
+    ) -> list[Choice]:
         """Choices at the last turn of several conversations about one image, as `choose_for` makes them.
 
         A model that can runs them as a batch, and reads earlier turns; this one refuses those.  cancellation: as in `reply_all`.
@@ -181,10 +183,10 @@ class RegionModel(ABC):
         """
         stop = Cancellation(decoding.timeout_s)
 
-        return await in_thread(lambda: self._replied(image, questions, decoding, stop), stop, "answering")
+        return await in_thread(lambda: self._reply_in_time(image, questions, decoding, stop), stop, "answering")
 
     async def achoose_all(
-        self, image: LoadedImage, questions: Sequence[Closed], *, timeout_s: float | None = None
+        self, image: LoadedImage, questions: Sequence[ClosedQuestion], *, timeout_s: float | None = None
     ) -> list[Choice]:
         """As `choose_all`; it ends as `areply_all` does.  timeout_s: seconds until all choices must be there."""
         stop = Cancellation(timeout_s)
@@ -195,9 +197,9 @@ class RegionModel(ABC):
         self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding
     ) -> AnswerStream:
         """As `reply`; a model that can gives the text in more than one piece."""
-        return WholeAnswer(checked(self.reply(image, turns, regions, decoding)))
+        return WholeAnswer(checked_answer(self.reply(image, turns, regions, decoding)))
 
-    def _replied(
+    def _reply_in_time(
         self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding, cancellation: Cancellation
     ) -> list[Answer]:
         """As `reply_all`; a model that takes no cancellation is told its deadline."""

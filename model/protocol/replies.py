@@ -11,9 +11,9 @@ from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.protocol.answers import Answer, AnswerStream, Choice, Timing, Usage
 from roi_agent.model.utils.messages import escaped
 
-_Given = TypeVar("_Given", Answer, Choice)
+_AnswerOrChoice = TypeVar("_Given", Answer, Choice)
 # What the fields of an answer must be, so that every door can show them.
-_KINDS: dict[str, Any] = {
+_FIELD_TYPES: dict[str, Any] = {
     "text": str,
     "confidence": Real | None,
     "regions": tuple | list,
@@ -23,19 +23,19 @@ _KINDS: dict[str, Any] = {
 }
 
 
-def noted(answer: _Given, image: LoadedImage, notes: Sequence[str] = ()) -> _Given:
+def with_notes(answer: _AnswerOrChoice, image: LoadedImage, notes: Sequence[str] = ()) -> _AnswerOrChoice:
     """An answer or a choice with the notes of its image, each once: models need not repeat them.
 
     notes: more of them.  Error: ModelOutputInvalid for what is no answer.
     """
-    return replace(answer, notes=tuple(dict.fromkeys((*image.notes, *checked(answer).notes, *notes))))
+    return replace(answer, notes=tuple(dict.fromkeys((*image.notes, *checked_answer(answer).notes, *notes))))
 
 
-def checked(answer: _Given) -> _Given:
+def checked_answer(answer: _AnswerOrChoice) -> _AnswerOrChoice:
     """What a model, perhaps the user's own, returned.  Error: ModelOutputInvalid where that is no answer."""
     if not isinstance(answer, Answer | Choice):
         raise ModelOutputInvalid(f"the region model returned {escaped(answer)}", do="return an Answer, or a Choice of options")
-    for name, kind in _KINDS.items():
+    for name, kind in _FIELD_TYPES.items():
         value = getattr(answer, name)
         if not isinstance(value, kind) or (isinstance(value, Real) and not math.isfinite(value)):
             problem = f"the region model returned an answer whose {name} is {escaped(value)}"
@@ -75,7 +75,7 @@ class NotedStream(AnswerStream):
         return aiter(self._stream)
 
     def answer(self) -> Answer:
-        return noted(self._stream.answer(), self._image, self._notes)
+        return with_notes(self._stream.answer(), self._image, self._notes)
 
     def cancel(self) -> None:
         self._stream.cancel()

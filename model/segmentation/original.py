@@ -16,7 +16,7 @@ from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.geometry.masks import Mask
 from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.images.pixels import without_vanishing
-from roi_agent.model.segmentation.segmenter import Prompt, PromptedSegmenter, ScoredMask, framed_logits, ranked, scored
+from roi_agent.model.segmentation.segmenter import Prompt, PromptedSegmenter, ScoredMask, best_masks, framed_logits, scored_mask
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
 
 _SAM_SIDE = 1024
@@ -27,7 +27,7 @@ class OriginalSegmenter:
 
     def __init__(self, predictor: Any, *, name: str = "segment-anything") -> None:
         self.predictor, self.name = predictor, name
-        self._digest, self._seen_wh = "", (0, 0)
+        self._digest, self._encoded_wh = "", (0, 0)
         self._lock = threading.Lock()
 
     def masks(
@@ -42,9 +42,9 @@ class OriginalSegmenter:
         """As `TransformersSegmenter.masks`, one prompt after another."""
         with self._lock:
             if self._digest != image.digest():
-                seen = without_vanishing(image.pixels, _side(self.predictor))
-                self.predictor.set_image(np.asarray(seen))
-                self._digest, self._seen_wh = image.digest(), seen.size
+                readable = without_vanishing(image.pixels, _side(self.predictor))
+                self.predictor.set_image(np.asarray(readable))
+                self._digest, self._encoded_wh = image.digest(), readable.size
             found = []
             for prompt in prompts:
                 cancellation.check("segmenting")
@@ -57,7 +57,7 @@ class OriginalSegmenter:
 
     def _masks(self, prompt: Prompt, size_wh: tuple[int, int], several: bool, min_score: float | None) -> list[ScoredMask]:
         single = len(prompt.points) == 1 and prompt.box is None and prompt.mask is None
-        scale_wh = np.array(self._seen_wh) / size_wh  # 1 but for an image that is seen smaller
+        scale_wh = np.array(self._encoded_wh) / size_wh  # 1 but for an image that is seen smaller
         logits, scores, _ = self.predictor.predict(
             point_coords=np.array([point[:2] for point in prompt.points]) * scale_wh if prompt.points else None,
             point_labels=np.array([int(point[2]) for point in prompt.points]) if prompt.points else None,
@@ -66,11 +66,11 @@ class OriginalSegmenter:
             multimask_output=several or single,
             return_logits=True,
         )
-        best = ranked(scores.tolist(), several=several, min_score=min_score)
-        return [scored(self._in_image(logits[index], size_wh), float(scores[index])) for index in best]
+        best = best_masks(scores.tolist(), several=several, min_score=min_score)
+        return [scored_mask(self._in_image(logits[index], size_wh), float(scores[index])) for index in best]
 
     def _in_image(self, logits: NDArray[np.float32], size_wh: tuple[int, int]) -> NDArray[np.float32]:
-        if self._seen_wh == size_wh:
+        if self._encoded_wh == size_wh:
             return logits
         whole = interpolate(torch.from_numpy(logits)[None, None], size_wh[::-1], mode="bilinear", align_corners=False)
         values: NDArray[np.float32] = whole[0, 0].numpy()

@@ -30,9 +30,9 @@ from roi_agent.model.utils.messages import escaped
 PADDED = ("sam", "sam_hq")  # fit the longer side and pad; the others stretch the image to a square
 STRETCHED = ("sam2", "sam2_video", "sam3_tracker", "sam3_video", "edgetam", "edgetam_video")
 
-_KEPT_IMAGES = 4
-_AT_ONCE = 32  # prompts
-_DOING = "segmenting"
+_CACHED_IMAGES = 4
+_BATCH = 32  # prompts
+_ACTION = "segmenting"
 _MASK_LOGIT = 10.0  # a mask that is given counts as this sure
 _STABLE = 1.0  # logits by which the threshold is shifted to see whether a mask depends on it
 
@@ -88,7 +88,7 @@ class TransformersSegmenter:
             raise InvalidSetting(f"a model of the type {kind!r} cannot segment", do="use SAM, SAM 2 or SAM 3's tracker")
         self.model, self.processor, self.name, self._domain = model.eval(), processor, name, domain
         self.images_encoded = 0
-        self._kept: OrderedDict[str, _Encoded] = OrderedDict()
+        self._cache: OrderedDict[str, _Encoded] = OrderedDict()
         self._lock = threading.Lock()
 
     @classmethod
@@ -116,7 +116,7 @@ class TransformersSegmenter:
     def to(self, device: str) -> None:
         """Move the weights; embeddings of images are forgotten."""
         with self._lock:
-            self._kept.clear()
+            self._cache.clear()
             self.model.to(device)
 
     @torch.inference_mode()
@@ -134,28 +134,28 @@ class TransformersSegmenter:
         One point may mean a thing, a part of it or what it belongs to; so its one mask is the best of the three.
         cancellation: ends the work after a pass of the model or a mask.
         """
-        cancellation.check(_DOING)
+        cancellation.check(_ACTION)
         with self._lock:
             encoded = self._encode(image)
         found: dict[int, list[ScoredMask]] = {}
-        for group in _alike(prompts):
-            for start in range(0, len(group), _AT_ONCE):
-                cancellation.check(_DOING)
-                indices = group[start : start + _AT_ONCE]
+        for group in _batches(prompts):
+            for start in range(0, len(group), _BATCH):
+                cancellation.check(_ACTION)
+                indices = group[start : start + _BATCH]
                 chosen = [prompts[index] for index in indices]
                 three = several or (len(chosen[0].points) == 1 and chosen[0].box is None and chosen[0].mask is None)
                 with self._lock:
                     logits, scores = self._decode(encoded, chosen, several=three)
                 for index, mask_logits, mask_scores in zip(indices, logits, scores.tolist(), strict=True):
                     found[index] = []
-                    for one in ranked(mask_scores, several=several, min_score=min_score):
-                        cancellation.check(_DOING)
-                        found[index].append(self._built(encoded, mask_logits[one], mask_scores[one]))
+                    for one in best_masks(mask_scores, several=several, min_score=min_score):
+                        cancellation.check(_ACTION)
+                        found[index].append(self._to_mask(encoded, mask_logits[one], mask_scores[one]))
         return [found[index] for index in range(len(prompts))]
 
     def _encode(self, image: LoadedImage) -> "_Encoded":
         key = image.digest()
-        if key not in self._kept:
+        if key not in self._cache:
             side = self.model.config.prompt_encoder_config.image_size
             inputs = self.processor(images=without_vanishing(image.pixels, side), return_tensors="pt")
             pixels = inputs["pixel_values"].to(self.model.device, self.model.dtype)
@@ -163,12 +163,12 @@ class TransformersSegmenter:
             width, height = image.size_wh
             frame = pixels.shape[-1], pixels.shape[-2]
             inner = tuple(inputs["reshaped_input_sizes"][0].tolist())[::-1] if "reshaped_input_sizes" in inputs else frame
-            self._kept[key] = _Encoded(embeddings, (width, height), (inner[0], inner[1]), frame)
+            self._cache[key] = _Encoded(embeddings, (width, height), (inner[0], inner[1]), frame)
             self.images_encoded += 1
-            if len(self._kept) > _KEPT_IMAGES:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return self._kept[key]
+            if len(self._cache) > _CACHED_IMAGES:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(key)
+        return self._cache[key]
 
     def _decode(self, image: "_Encoded", prompts: Sequence[Prompt], *, several: bool) -> tuple[Tensor, Tensor]:
         """Mask logits (prompts, masks, h, w) of the padded frame and scores (prompts, masks), for prompts of one kind."""
@@ -192,12 +192,12 @@ class TransformersSegmenter:
         side = 4 * (config.image_size // config.patch_size)
         return framed_logits(mask, image.inner_wh, image.frame_wh, side).to(self.model.dtype)
 
-    def _built(self, image: "_Encoded", logits: Tensor, score: float) -> ScoredMask:
+    def _to_mask(self, image: "_Encoded", logits: Tensor, score: float) -> ScoredMask:
         """One mask, of logits (h, w), in the image's own pixels."""
         framed = interpolate(logits[None, None], image.frame_wh[::-1], mode="bilinear", align_corners=False)
         inner = framed[..., : image.inner_wh[1], : image.inner_wh[0]]
         full = interpolate(inner, image.size_wh[::-1], mode="bilinear", align_corners=False)[0, 0]
-        return scored(full.numpy(), score)
+        return scored_mask(full.numpy(), score)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -231,9 +231,9 @@ def masks_of(
     if takes_cancellation(method):
         return _checked(method(image, prompts, **options, cancellation=cancellation), len(prompts), image.size_wh)
     found: list[list[ScoredMask]] = []
-    for start in range(0, len(prompts), _AT_ONCE):
-        cancellation.check(_DOING)
-        some = prompts[start : start + _AT_ONCE]
+    for start in range(0, len(prompts), _BATCH):
+        cancellation.check(_ACTION)
+        some = prompts[start : start + _BATCH]
         found += _checked(method(image, some, **options), len(some), image.size_wh)
     return found
 
@@ -260,21 +260,21 @@ def framed_logits(mask: Mask, inner_wh: tuple[int, int], frame_wh: tuple[int, in
     return interpolate(framed, (side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
-def ranked(scores: Sequence[float], *, several: bool, min_score: float | None) -> list[int]:
+def best_masks(scores: Sequence[float], *, several: bool, min_score: float | None) -> list[int]:
     """Which of a prompt's masks are wanted, the best first: known before they are built, which takes most of the time."""
     best = sorted(range(len(scores)), key=lambda index: scores[index], reverse=True)
     # A score that is not a number stays, for the caller to refuse.
     return [index for index in (best if several else best[:1]) if min_score is None or not scores[index] < min_score]
 
 
-def scored(logits: NDArray[np.floating[Any]], score: float) -> ScoredMask:
+def scored_mask(logits: NDArray[np.floating[Any]], score: float) -> ScoredMask:
     """Mask logits (H, W) as a mask."""
     inside = logits > 0
     sure, possible = int((logits > _STABLE).sum()), int((logits > -_STABLE).sum())
     return ScoredMask(Mask.from_array(inside) if inside.any() else None, score, sure / possible if possible else 0.0)
 
 
-def _alike(prompts: Sequence[Prompt]) -> list[list[int]]:
+def _batches(prompts: Sequence[Prompt]) -> list[list[int]]:
     """Indices of prompts that run exactly as one batch: padding would change them. Each mask runs alone."""
     groups: defaultdict[tuple[int, bool, int], list[int]] = defaultdict(list)
     for index, prompt in enumerate(prompts):

@@ -10,7 +10,7 @@ from roi_agent.model.geometry.regions import Region
 from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.protocol.answers import Answer, AnswerStream, AnswerToken, Choice, Decoding, Timing, Usage
 from roi_agent.model.protocol.conversation import Turn
-from roi_agent.model.protocol.questions import Closed, Question
+from roi_agent.model.protocol.questions import ClosedQuestion, Question
 from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
 from roi_agent.wire.regions import answer_of, choice_of
@@ -50,7 +50,9 @@ class RemoteRegionModel(RegionModel):
         """The option with the highest length-normalised likelihood."""
         return self.choose_all(image, [([Turn(question)], regions, options)])[0]
 
-    def choose_all(self, image: LoadedImage, questions: Sequence[Closed], *, cancellation: Cancellation = NEVER) -> list[Choice]:
+    def choose_all(
+        self, image: LoadedImage, questions: Sequence[ClosedQuestion], *, cancellation: Cancellation = NEVER
+    ) -> list[Choice]:
         """As `choose_for`, at the last turn of several conversations, as one request.  cancellation: gives it its deadline."""
         if not questions:
             return []

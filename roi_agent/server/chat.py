@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from roi_agent.model.errors import ModelNotFound, RoiAgentError
 from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.protocol.answers import Answer, AnswerStream, Decoding
-from roi_agent.model.protocol.replies import noted
+from roi_agent.model.protocol.replies import with_notes
 from roi_agent.server import faults
 from roi_agent.server.bodies import JsonRoute
 from roi_agent.server.chat_answers import choice_of, usage_of, warning_of
@@ -45,7 +45,7 @@ async def chat_completions(wanted: ChatRequest, request: Request) -> Any:
     question = [(asked.turns, asked.regions)]
     with failures_of(REGION_MODEL):
         answers = await unless_gone(request, _all([state.model.areply_all(asked.image, question, each) for each in ways]))
-        told = [noted(each, asked.image) for (each,) in answers]
+        told = [with_notes(each, asked.image) for (each,) in answers]
     state.metrics.answered(told)
     choices = [choice_of(index, each, asked.notes) for index, each in enumerate(told)]
     return ChatCompletion(**head, choices=choices, usage=usage_of(told))
@@ -79,7 +79,7 @@ async def _begin_all(state: State, asked: Asked, ways: Sequence[Decoding]) -> li
 
 def _ended(stream: AnswerStream, image: LoadedImage) -> Answer:
     with failures_of(REGION_MODEL):
-        return noted(stream.answer(), image)
+        return with_notes(stream.answer(), image)
 
 
 def _take_back(streams: Sequence[AnswerStream]) -> None:

@@ -16,7 +16,7 @@ from roi_agent.model.protocol.answers import Answer, Decoding
 from roi_agent.model.protocol.conversation import Turn, mentioned
 from roi_agent.model.protocol.mentions import read_turns, with_mentions
 from roi_agent.model.protocol.region_model import NoRegionModel, RegionModel
-from roi_agent.model.protocol.replies import noted
+from roi_agent.model.protocol.replies import with_notes
 from roi_agent.model.utils.cancellation import Cancellation
 from roi_agent.model.utils.display import shrunk
 from roi_agent.tools.models import REGION_MODEL, Models, failures_of
@@ -67,7 +67,7 @@ def ask(work: Work, text: str, models: Models, leaving: Cancellation) -> Iterato
                 for piece in stream:
                     reply["content"] += plain(piece)
                     yield
-                answer = noted(stream.answer(), work.image.image, asked.notes)
+                answer = with_notes(stream.answer(), work.image.image, asked.notes)
         if answer.text.strip():
             work.turns, work.implied = [*earlier, Turn(last.question, answer.text)], asked.implied
         reply["content"] = _answered(answer, None if earlier else asked.implied)

@@ -15,7 +15,7 @@ _DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and programs fill
 _RARE = 0.001  # of the pixels at either end, which a narrow band is found without: dead pixels
 _PLANAR_CONFIGURATION = 284  # a tag of TIFF; 2 where each channel is stored apart
 _UPPER_OF_14_BITS = 63  # the upper byte of the largest value of 14 bits
-_WHOLE = "16-bit: scaled to 8 bits"
+_FULL_RANGE = "16-bit: scaled to 8 bits"
 
 _EXCHANGED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
@@ -32,13 +32,13 @@ def scaled_to_8_bits(values: NDArray[Any], notes: list[str]) -> NDArray[np.uint8
 
 def is_deep(image: Image.Image) -> bool:
     """Whether a file that is not decoded yet has colours of 16 bits, of which Pillow would keep the upper 8."""
-    apart = getattr(image, "tag_v2", {}).get(_PLANAR_CONFIGURATION) == 2
+    planar = getattr(image, "tag_v2", {}).get(_PLANAR_CONFIGURATION) == 2
     raw_modes = [_raw_mode(tile) for tile in getattr(image, "tile", [])]
     deep = bool(raw_modes) and all(mode.endswith((";16B", ";16L", ";16N")) for mode in raw_modes)
-    return deep and image.mode in ("RGB", "RGBA") and not apart
+    return deep and image.mode in ("RGB", "RGBA") and not planar
 
 
-def deep_to_8_bits(upper: Image.Image, again: Image.Image, transparent: object, notes: list[str]) -> Image.Image:
+def deep_to_8_bits(upper: Image.Image, undecoded: Image.Image, transparent: object, notes: list[str]) -> Image.Image:
     """A file with colours of 16 bits as 8-bit RGB or RGBA.
 
     upper: as Pillow decodes it.  again: the same file, opened and not decoded.
@@ -47,14 +47,14 @@ def deep_to_8_bits(upper: Image.Image, again: Image.Image, transparent: object, 
     extrema: Any = upper.getextrema()
     low, high = min(each[0] for each in extrema[:3]), max(each[1] for each in extrema[:3])
     if high > _UPPER_OF_14_BITS and high - low > _UPPER_OF_14_BITS and transparent is None:
-        notes.append(_WHOLE)
+        notes.append(_FULL_RANGE)
         return upper
     values = np.asarray(upper).astype(np.uint16) << 8
-    values |= np.asarray(_lower_bytes(again))
+    values |= np.asarray(_lower_bytes(undecoded))
     scaled = scaled_to_8_bits(values, notes)
     if isinstance(transparent, tuple):
-        seen = np.where((values == np.array(transparent, np.uint16)).all(axis=-1), np.uint8(0), np.uint8(255))
-        scaled = np.dstack([scaled, seen])
+        alpha = np.where((values == np.array(transparent, np.uint16)).all(axis=-1), np.uint8(0), np.uint8(255))
+        scaled = np.dstack([scaled, alpha])
     return Image.fromarray(scaled)
 
 
@@ -69,7 +69,7 @@ def _table(values: NDArray[Any], notes: list[str]) -> NDArray[np.uint8]:
         low, high = first, last
         notes.append(f"16-bit: its values from {low} to {high} were spread over 8 bits")
     else:
-        notes.append(_WHOLE if bits == 16 else f"16-bit: its values fill {bits} bits, which were scaled to 8")
+        notes.append(_FULL_RANGE if bits == 16 else f"16-bit: its values fill {bits} bits, which were scaled to 8")
     spread = np.clip(np.arange(65536) - low, 0, high - low)
     return ((spread * 255 + (high - low) // 2) // (high - low)).astype(np.uint8)
 

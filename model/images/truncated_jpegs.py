@@ -14,10 +14,10 @@ _FRAMES, _SCAN = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA), 0xDA
 _MARK = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # but for stuffed bytes and restarts, which lie within scans
 _LAST_COEFFICIENT = 63
 
-_END = b"\xff\xd9"
-_OTHER = bytes(Random(0).choices(range(255), k=256))  # never 0xff, which begins a mark
+_END_MARK = b"\xff\xd9"
+_FILLER = bytes(Random(0).choices(range(255), k=256))  # never 0xff, which begins a mark
 # All marks at which a decoder may start again, so that it reads on wherever it is.
-_MORE = _OTHER + b"".join(bytes((0xFF, 0xD0 + number)) + _OTHER for number in range(8)) + _END
+_FILLER_TAIL = _FILLER + b"".join(bytes((0xFF, 0xD0 + number)) + _FILLER for number in range(8)) + _END_MARK
 
 
 def read_without_end(file: EncodedImage) -> Image.Image | None:
@@ -29,7 +29,7 @@ def read_without_end(file: EncodedImage) -> Image.Image | None:
     data = file.data.removesuffix(b"\xff")
     if not _has_every_scan(data):
         return None
-    images = (EncodedImage(file.opener, data + tail).opened() for tail in (_END, _MORE))
+    images = (EncodedImage(file.opener, data + tail).opened() for tail in (_END_MARK, _FILLER_TAIL))
     digests = []
     for image in images:
         image.load()

@@ -11,13 +11,13 @@ def path_of(source: str) -> str:
     """
     if source[:5].lower() != "file:":
         return os.path.expanduser(source)
-    place = source[5:]
-    if place.startswith("//"):
-        host, slash, path = place[2:].partition("/")
+    location = source[5:]
+    if location.startswith("//"):
+        host, slash, path = location[2:].partition("/")
         if host.lower() not in ("", "localhost"):
             raise ValueError
-        place = slash + path
-    path = os.fsdecode(unquote_to_bytes(place))
+        location = slash + path
+    path = os.fsdecode(unquote_to_bytes(location))
     if not path or "\0" in path:
         raise ValueError
     return path
