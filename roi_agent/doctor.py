@@ -141,11 +141,11 @@ def working_bytes(config: GPT4RoIConfig, itemsize: int) -> int:
     token = 2 * text.num_hidden_layers * heads * head_dim * itemsize  # type: ignore[union-attr]
     context = int(text.max_position_embeddings)  # type: ignore[union-attr]
     maps = config.region_channels * sum(side**2 for side in sides) * itemsize
-    kept = maps + (config.num_image_tokens + _TEMPLATE_TOKENS) * token
+    cached = maps + (config.num_image_tokens + _TEMPLATE_TOKENS) * token
     # A fusion at the finest level, in float32: the level, its two neighbours resized, all joined, convolved, normalised.
     fusion = 6 * config.region_channels * max(sides) ** 2 * 4
     pooled = 3 * _CHUNK * config.region_channels * config.roi_size**2 * 4
-    return int(kept + context * token + fusion + pooled + context * config.vocab_size * 4)
+    return int(cached + context * token + fusion + pooled + context * config.vocab_size * 4)
 
 
 @cache

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import torch
 from transformers import AutoConfig
 
-from roi_agent.choice import ModelChoice
 from roi_agent.model.checkpoints.dtypes import DTYPES, stored_dtype
 from roi_agent.model.checkpoints.loading import load_part
 from roi_agent.model.detection.detector import PhraseDetector, TransformersDetector
@@ -21,6 +20,7 @@ from roi_agent.model.gpt4roi.configuration import PRESETS, GPT4RoIConfig
 from roi_agent.model.protocol.region_model import NoRegionModel, RegionModel
 from roi_agent.model.segmentation.segmenter import PromptedSegmenter, TransformersSegmenter
 from roi_agent.model.utils.progress import waiting
+from roi_agent.model_choice import ModelChoice
 from roi_agent.tools.ask import SecondLook
 from roi_agent.tools.models import Models, ModelSource, parse_devices, parse_dtypes, weight_bytes
 from roi_agent.tools.workspace import Workspace
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from roi_agent.tools.toolbox import Toolbox
 
 
-class Placed(TypedDict):
+class Placement(TypedDict):
     """Where one model runs, and the type of its weights; None is the default of the loading functions."""
 
     device: str | None
@@ -158,10 +158,10 @@ def load_choice(choice: ModelChoice) -> Models:
 
 def load_role(role: str, choice: ModelChoice) -> Any:
     """The model of one role of a choice, by its name, loaded at once.  role: ask, detect or segment."""
-    return _LOADERS[role](choice.by_role[role], **placed(role, choice))
+    return _LOADERS[role](choice.by_role[role], **placement(role, choice))
 
 
-def placed(role: str, choice: ModelChoice) -> Placed:
+def placement(role: str, choice: ModelChoice) -> Placement:
     """The device and dtype of one role of a choice, None where it does not say.  Error: InvalidSetting."""
     return {"device": parse_devices(choice.device, "")[role] or None, "dtype": _dtypes(choice)[role] or None}
 
@@ -192,9 +192,9 @@ def build_toolbox(
     """
     from roi_agent.tools.toolbox import Toolbox
 
-    held = workspace if workspace is not None else Workspace()
+    workspace = workspace if workspace is not None else Workspace()
     models = load_choice(ModelChoice(region_model, detector, segmenter, device, dtype, budget_bytes, engine))
-    return Toolbox(held, models, pictures=pictures, without=without, second_look=second_look)
+    return Toolbox(workspace, models, pictures=pictures, without=without, second_look=second_look)
 
 
 def _source(role: str, given: object, load: Any, device: str, dtype: str) -> ModelSource:
@@ -202,7 +202,7 @@ def _source(role: str, given: object, load: Any, device: str, dtype: str) -> Mod
         return ModelSource(type(given).__name__, lambda _: given, device or "cpu", weight_bytes(given))
     if _is_address(given):
         return ModelSource(str(given), lambda _: load(given))
-    _check_there(role, given)
+    _check_exists(role, given)
     _introduce(given)
     where = _device(given, device or None)
     folder = SHIPPED[role].get(str(given), Path(given))
@@ -220,15 +220,15 @@ def introduction(models: Models) -> str:
 def _introduce(name: str | Path) -> None:
     """Say in a notebook what nano is; elsewhere the surface does."""
     if str(name) == "nano" and "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
-        _say_once()
+        _print_introduction()
 
 
 @cache
-def _say_once() -> None:
+def _print_introduction() -> None:
     print(NANO)
 
 
-def _check_there(role: str, name: str | Path) -> None:
+def _check_exists(role: str, name: str | Path) -> None:
     """Error: ModelNotFound for a name that is no model, and CheckpointMismatch for one that cannot be read."""
     if str(name) in SHIPPED[role]:
         return

@@ -28,7 +28,7 @@ _STYLE = """
 .roi-agent-pick svg { overflow: visible; }
 .roi-agent-pick .image { margin-top: 14px; }
 """
-_PLACE = ("x", "y", "width", "height")  # of a box, as the widget holds it
+_BOX_KEYS = ("x", "y", "width", "height")  # of a box, as the widget holds it
 
 
 def pick(image: object, regions: object = (), labels: Sequence[str] = ("thing",)) -> "Picker":
@@ -58,12 +58,12 @@ class Picker(Sequence[Region]):
     def __init__(self, image: LoadedImage, regions: Sequence[Region], labels: Sequence[str]) -> None:
         if isinstance(labels, str) or not labels or not all(isinstance(each, str) and each for each in labels):
             raise InvalidSetting(f"the labels are {labels!r}", do="give at least one text that is not empty")
-        sent = shrunk(image.pixels, _SIDE)
-        self.image, self._factors = image, (image.pixels.width / sent.width, image.pixels.height / sent.height)
+        preview = shrunk(image.pixels, _SIDE)
+        self.image, self._factors = image, (image.pixels.width / preview.width, image.pixels.height / preview.height)
         names = [each.label or labels[0] for each in regions]
         drawn = [self._drawn(region.box, name) for region, name in zip(regions, names, strict=True)]
         self._given = list(zip(drawn, regions, strict=True))
-        self.widget = _widget(sent, list(dict.fromkeys([*labels, *names])), drawn)
+        self.widget = _widget(preview, list(dict.fromkeys([*labels, *names])), drawn)
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -102,11 +102,11 @@ class Picker(Sequence[Region]):
     def _given_region(drawn: dict[str, Any], given: list[tuple[dict[str, Any], Region]]) -> Region | None:
         """The region that was given at this very place, taken out of `given`; None where none was."""
         # The widget rounds the corner of a box that is clicked to whole pixels.
-        there = [each for each in given if all(abs(each[0][key] - drawn[key]) <= 0.5 for key in _PLACE)]
-        if not there:
+        at_place = [each for each in given if all(abs(each[0][key] - drawn[key]) <= 0.5 for key in _BOX_KEYS)]
+        if not at_place:
             return None
         label = drawn.get("label") or None
-        found = next((each for each in there if each[0]["label"] == label), there[0])
+        found = next((each for each in at_place if each[0]["label"] == label), at_place[0])
         given.remove(found)
         region = replace(found[1], label=label)
         # How sure a source was, it was of its own label.
@@ -136,8 +136,8 @@ def gallery(image: object, items: "Iterable[Region | Answer | Choice | Asked]") 
     regions = [region for region, _, _ in rows]
     for region in regions:
         region.box.checked_within(loaded.size_wh)
-    said = any(text is not None for _, text, _ in rows)
-    columns = {"answer": [text or "" for _, text, _ in rows], "confidence": [sure for _, _, sure in rows]} if said else {}
+    has_answers = any(text is not None for _, text, _ in rows)
+    columns = {"answer": [text or "" for _, text, _ in rows], "confidence": [sure for _, _, sure in rows]} if has_answers else {}
     return Gallery(loaded, regions, columns)
 
 
@@ -169,13 +169,13 @@ def _widget(picture: Any, labels: list[str], drawn: list[dict[str, Any]]) -> Any
         raise MissingExtra("drawing boxes needs jupyter_bbox_widget", do="pip install 'roi-agent[notebook]'") from None
     file = io.BytesIO()
     picture.save(file, "PNG")
-    widget = _to_the_edges(BBoxWidget)(classes=labels, label=labels[0], bboxes=drawn, hide_buttons=True)
+    widget = _with_own_script(BBoxWidget)(classes=labels, label=labels[0], bboxes=drawn, hide_buttons=True)
     widget.image_bytes = file.getvalue()  # set after it is made: it takes bytes by the name of a file only
     return widget
 
 
 @cache
-def _to_the_edges(widget: Any) -> Any:
+def _with_own_script(widget: Any) -> Any:
     """The class of the widget, with our script around its own (see notebook.js)."""
     ours = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
     script = f"const THEIRS = {json.dumps(widget._esm)};\n{ours}"

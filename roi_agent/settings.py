@@ -120,20 +120,20 @@ class ServerSettings:
 
 def _check_public(url: str) -> None:
     """Error: InvalidSetting, which does not repeat an address: it may hold a password."""
-    wrong = None
+    problem = None
     try:
         parts = urlsplit(url)
         host, path, _ = parts.hostname or "", parts.path.rstrip("/"), parts.port
         if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host):
-            wrong = "is no web address"
+            problem = "is no web address"
         elif "@" in parts.netloc or parts.query or parts.fragment:
-            wrong = "has more than a host, a port and a path"
+            problem = "has more than a host, a port and a path"
         elif not _PATH.fullmatch(path) or path.lstrip("/").partition("/")[0] in _OWN_PATHS:
-            wrong = "has a path that the server cannot be reached under"
+            problem = "has a path that the server cannot be reached under"
     except ValueError:
-        wrong = "is no web address"
-    if wrong:
-        raise InvalidSetting(f"public_url {wrong}", do="give one such as https://example.org/roi")
+        problem = "is no web address"
+    if problem:
+        raise InvalidSetting(f"public_url {problem}", do="give one such as https://example.org/roi")
 
 
 def api_key_from_environment() -> str | None:

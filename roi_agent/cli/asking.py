@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from roi_agent.choice import ModelChoice
 from roi_agent.cli.command import Commands
 from roi_agent.cli.options import (
     BoxOption,
@@ -25,7 +24,7 @@ from roi_agent.cli.options import (
     chosen,
     given_image,
     introduce,
-    loaded,
+    load_model,
     notes,
     opened_workspace,
     print_json,
@@ -34,6 +33,7 @@ from roi_agent.cli.options import (
 from roi_agent.cli.pointing import Pointing
 from roi_agent.cli.values import boxes, points
 from roi_agent.model.errors import InvalidSetting
+from roi_agent.model_choice import ModelChoice
 
 app = Commands()
 
@@ -83,7 +83,9 @@ def ask(
     introduce(region_model)
     choice = chosen(None, region_model, None, segmenter, device, dtype)
     pointing = Pointing(boxes(box), points(point), format, unit, choice)
-    asked = _ask_about(request, pointing, choice) if workspace is None else _ask_in(workspace, request, pointing, choice)
+    asked = (
+        _ask_about(request, pointing, choice) if workspace is None else _ask_in_workspace(workspace, request, pointing, choice)
+    )
     if picture is not None:
         from roi_agent.tools.view import draw_regions
 
@@ -144,31 +146,31 @@ def _ask_about(request: _Request, pointing: Pointing, choice: ModelChoice) -> _A
 
     assert request.image is not None
     image = given_image(request.image, request.max_pixels)
-    model = loaded("ask", choice)
-    regions, told = pointing.regions_of(image)
-    form = {"format": pointing.format, "unit": pointing.unit}
+    model = load_model("ask", choice)
+    regions, point_notes = pointing.regions_of(image)
+    box_options = {"format": pointing.format, "unit": pointing.unit}
     with waiting("answering"):
         if request.options:
-            answer = model.choose(image, request.question, request.options, regions, **form)
+            answer = model.choose(image, request.question, request.options, regions, **box_options)
         else:
-            answer = model.ask(image, request.question, regions, **form, **request.decoding)
+            answer = model.ask(image, request.question, regions, **box_options, **request.decoding)
     record = {"question": request.question, **answer.to_dict()}
-    return _Asked(image.pixels, answer, record | {"notes": [*record["notes"], *told]})
+    return _Asked(image.pixels, answer, record | {"notes": [*record["notes"], *point_notes]})
 
 
-def _ask_in(folder: Path, request: _Request, pointing: Pointing, choice: ModelChoice) -> _Asked:
+def _ask_in_workspace(folder: Path, request: _Request, pointing: Pointing, choice: ModelChoice) -> _Asked:
     """Ask about regions of a workspace."""
-    model = loaded("ask", choice)
+    model = load_model("ask", choice)
     from roi_agent.tools.ask import ask, choose
 
     with opened_workspace(folder, request.image, request.max_pixels) as (workspace, name):
-        regions, told = pointing.add_to(workspace, name)
+        regions, point_notes = pointing.add_to(workspace, name)
         about: dict[str, Any] = {"model": model, "image": name, "regions": regions}
         if request.options:
             answer: Any = choose(workspace, request.question, request.options, **about)
-            seen = workspace.image(answer.regions[0].image if answer.regions else name)
-            record = {"question": request.question, "image": seen.name, **answer.to_dict()}
+            image = workspace.image(answer.regions[0].image if answer.regions else name)
+            record = {"question": request.question, "image": image.name, **answer.to_dict()}
         else:
             asked = ask(workspace, request.question, **about, **request.decoding)
-            answer, seen, record = asked.answer, workspace.image(asked.image), asked.to_dict()
-        return _Asked(seen.pixels, answer, record | {"notes": [*record["notes"], *told]})
+            answer, image, record = asked.answer, workspace.image(asked.image), asked.to_dict()
+        return _Asked(image.pixels, answer, record | {"notes": [*record["notes"], *point_notes]})

@@ -70,8 +70,8 @@ def convert(
     if source.is_dir() or not source.exists():
         if tokenizer is not None:
             raise InvalidSetting("--tokenizer belongs to Grounding DINO's file", do="leave it out for a folder")
-        chosen = dtype or "float16"
-        report = convert_folder(source, target, base=base, vision=vision, dtype=chosen, show_progress=not as_json)
+        output_dtype = dtype or "float16"
+        report = convert_folder(source, target, base=base, vision=vision, dtype=output_dtype, show_progress=not as_json)
     else:
         if base is not None or vision is not None:
             raise InvalidSetting("--base and --vision belong to GPT4RoI's folders", do="leave them out for a file")

@@ -216,7 +216,7 @@ def _list_of(target: Path) -> str:
 def _lines(record: "Record", *, short: bool = False) -> list[str]:
     """A record as text; short for below its picture, where its regions are drawn."""
 
-    def told(text: str) -> str:
+    def shortened(text: str) -> str:
         return f"{text[:_SHORT]} ..." if short and len(text) > _SHORT else text
 
     lines = [f"{record.id}  ({record.image}, {record.size_wh[0]} x {record.size_wh[1]}, {record.source})"]
@@ -226,8 +226,8 @@ def _lines(record: "Record", *, short: bool = False) -> list[str]:
         corners = ", ".join(f"{value:g}" for value in region.box.xyxy)
         lines.append(f"  {region.name}:{label} at {corners}{score}{', with a mask' if region.mask else ''}")
     for turn in record.turns[: _TURNS if short else None]:
-        lines += [f"  Q: {told(turn.question)}", f"  A: {told(turn.answer)}"]
-        lines += [f"     of: {told(' | '.join(turn.options))}"] if turn.options else []
+        lines += [f"  Q: {shortened(turn.question)}", f"  A: {shortened(turn.answer)}"]
+        lines += [f"     of: {shortened(' | '.join(turn.options))}"] if turn.options else []
     left = len(record.turns) - _TURNS
     return [*lines, f"  ... and {left} more turns"] if short and left > 0 else lines
 

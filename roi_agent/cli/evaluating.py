@@ -98,15 +98,15 @@ def _add_bench(name: str, about: str, example: str) -> None:
         with waiting("starting", not as_json):
             from roi_agent.evaluation import running
             from roi_agent.evaluation.outputs import Shard
-            from roi_agent.loading import placed
-        where = folder or Path("runs") / f"{name}-{_plain(region_model)}"
+            from roi_agent.loading import placement
+        where = folder or Path("runs") / f"{name}-{_folder_name(region_model)}"
         settings = running.EvaluationSettings(name, data, where, images, limit, seed, shuffled)
         part = None if shard is None else Shard.parse(shard)
         if from_outputs:
             _show(running.report(settings), where, as_json)
             return
-        placement = placed("ask", chosen(None, region_model, None, None, device, dtype))
-        options: dict[str, Any] = {**placement, "shard": part, "processes": processes}
+        choice = chosen(None, region_model, None, None, device, dtype)
+        options: dict[str, Any] = {**placement("ask", choice), "shard": part, "processes": processes}
         _show(running.evaluate(settings, region_model, show_progress=not as_json, **options), where, as_json)
 
 
@@ -126,10 +126,13 @@ def _show(report: "Report | None", folder: Path, as_json: bool) -> None:
         out.print(f"The report is {folder / 'report.md'}", markup=False, soft_wrap=True)
 
 
-def _plain(model: str) -> str:
+def _folder_name(model: str) -> str:
     """A model's name as part of a folder's."""
     return (
-        "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in model.removeprefix("http://")).strip("-.") or "model"
+        "".join(
+            character if character.isalnum() or character in "._-" else "-" for character in model.removeprefix("http://")
+        ).strip("-.")
+        or "model"
     )
 
 
@@ -159,7 +162,7 @@ def evaluate_toy(
     from roi_agent.model.utils.progress import waiting
 
     with waiting("starting", not as_json):
-        from roi_agent.evaluation import models as evaluation
+        from roi_agent.evaluation import toy as evaluation
         from roi_agent.evaluation.outputs import make_folder
         from roi_agent.evaluation.report import write_tables
 

@@ -22,7 +22,7 @@ from roi_agent.cli.options import (
     check_picture,
     chosen,
     introduce,
-    loaded,
+    load_model,
     opened_workspace,
     out,
     print_json,
@@ -57,7 +57,7 @@ def detect(
     """Find objects by phrases; each gets a handle: region1, region2, ..."""
     check_picture(picture)
     introduce(detector)
-    model = loaded("detect", chosen(None, None, detector, None, device, dtype))
+    model = load_model("detect", chosen(None, None, detector, None, device, dtype))
     from roi_agent.tools.detect import detect as run
 
     with opened_workspace(workspace, image, max_pixels) as (opened, name):
@@ -113,7 +113,7 @@ def segment(
     if everything and (box or point or outside or region):
         raise InvalidSetting("--everything together with a prompt", do="leave out one of them")
     marked = [(*each, 1) for each in points(point)] + [(*each, 0) for each in points(outside)]
-    model = loaded("segment", chosen(None, None, None, segmenter, device, dtype))
+    model = load_model("segment", chosen(None, None, None, segmenter, device, dtype))
     from roi_agent.tools import segment as tools
 
     with opened_workspace(workspace, image, max_pixels) as (opened, name):

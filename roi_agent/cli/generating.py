@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from roi_agent.choice import ModelChoice
 from roi_agent.cli.options import (
     BaseUrlOption,
     DetectorOption,
@@ -20,11 +19,12 @@ from roi_agent.cli.options import (
     print_json,
 )
 from roi_agent.model.errors import InvalidSetting
+from roi_agent.model_choice import ModelChoice
 
 if TYPE_CHECKING:
     from roi_agent.generation.generating import Summary
+    from roi_agent.generation.offline_writer import Writer
     from roi_agent.generation.settings import GenerationSettings
-    from roi_agent.generation.writing import Writer
 
 EPILOG = "Example: `roi-agent data generate photos/ generated/ --families touching,count_kind,turns`"
 
@@ -129,12 +129,12 @@ def _generated(
 
     with waiting("starting", show_progress):
         from roi_agent.generation.generating import generate, image_files
-        from roi_agent.generation.making import Maker
+        from roi_agent.generation.record_generator import RecordGenerator
         from roi_agent.loading import load_role
     root, files = image_files(paths[:-1])
     models = {"model": choice.region_model, "detector": choice.detector, "segmenter": choice.segmenter}
     names = {**{role: str(name) for role, name in models.items()}, "writer": writer_name, "licence": licence}
-    maker = Maker(
+    generator = RecordGenerator(
         load_role("ask", choice),
         load_role("detect", choice),
         load_role("segment", choice) if settings.everything else None,
@@ -144,9 +144,9 @@ def _generated(
         writer=writer,
     )
     try:
-        return generate(maker, root, files, paths[-1], identity=names, show_progress=show_progress)
+        return generate(generator, root, files, paths[-1], identity=names, show_progress=show_progress)
     finally:
-        maker.close()
+        generator.close()
 
 
 def _phrases(given: str | None) -> tuple[str, ...]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from roi_agent.choice import ModelChoice
 from roi_agent.cli.values import num_bytes
 from roi_agent.model.domain.introduction import NANO
 from roi_agent.model.errors import InvalidSetting
+from roi_agent.model_choice import ModelChoice
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -195,7 +195,7 @@ def chosen(
     return ModelChoice(region_model, detector, segmenter, device, dtype, num_bytes(budget))
 
 
-def loaded(role: str, choice: ModelChoice) -> Any:
+def load_model(role: str, choice: ModelChoice) -> Any:
     """A model; the modules that it needs take longer to load than nano itself."""
     with loading(str(choice.by_role[role])):
         from roi_agent.loading import load_role

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roi_agent.choice import ModelChoice
 from roi_agent.cli.command import Commands
 from roi_agent.cli.options import (
     BaseUrlOption,
@@ -34,6 +33,7 @@ from roi_agent.cli.options import (
 )
 from roi_agent.cli.values import boxes
 from roi_agent.model.errors import InvalidSetting
+from roi_agent.model_choice import ModelChoice
 
 if TYPE_CHECKING:
     from roi_agent.agent.agent import Agent
@@ -116,14 +116,14 @@ def run(
         announce(agent.models)
     regions = [{"box": each, "format": format, "unit": unit} for each in boxes(box)]
     given = [given_image(each, max_pixels) for each in images]
-    result = _worked(agent, given, task, show=not as_json, regions=regions, thread=thread)
+    result = _run_agent(agent, given, task, show=not as_json, regions=regions, thread=thread)
     if out_folder is not None:
         result.trace.save(out_folder)
     if as_json:
         print_json(result.to_dict())
     elif out_folder is not None:
         err.print(f"Every step, with its picture, is in {out_folder / 'trace.html'}", markup=False, soft_wrap=True)
-    _exit_for(result.status)
+    _exit_with_status(result.status)
 
 
 def _agent(planner: str, choice: ModelChoice, **options: Any) -> "Agent":
@@ -133,18 +133,18 @@ def _agent(planner: str, choice: ModelChoice, **options: Any) -> "Agent":
     return build_agent(planner, choice.region_model, choice.detector, choice.segmenter, **options)
 
 
-def _exit_for(status: str) -> None:
+def _exit_with_status(status: str) -> None:
     """End the command with the code for a run without an answer, where it is one."""
     if status in ("refused", "partial"):
         raise typer.Exit(NO_ANSWER)
 
 
-def _worked(agent: "Agent", images: "list[LoadedImage]", task: str, *, show: bool, **options: Any) -> "Result":
+def _run_agent(agent: "Agent", images: "list[LoadedImage]", task: str, *, show: bool, **options: Any) -> "Result":
     """The result of a run whose steps are shown while it goes on: the answer on standard output, the steps beside it."""
     from roi_agent.agent.events import Finished, Stepped
     from roi_agent.trace.terminal import show_answer, show_step
 
-    for event in agent.stream(images or None, task, words=False, on_approval=_asked, **options):
+    for event in agent.stream(images or None, task, words=False, on_approval=_is_approved, **options):
         if isinstance(event, Stepped) and show:
             show_step(err, event.step)
         elif isinstance(event, Finished):
@@ -154,7 +154,7 @@ def _worked(agent: "Agent", images: "list[LoadedImage]", task: str, *, show: boo
     raise AssertionError("a run without an end")
 
 
-def _asked(call: "Approval") -> bool:
+def _is_approved(call: "Approval") -> bool:
     """Whether the person at the terminal lets a call run; no where nobody answers."""
     from roi_agent.trace.steps import arguments_text
 
@@ -231,7 +231,7 @@ def replay(
         from roi_agent.trace.terminal import show_trace
 
         show_trace(out, recorded)
-    _exit_for(recorded.status)
+    _exit_with_status(recorded.status)
 
 
 def _repeated(recorded: "Trace", choice: ModelChoice, planner: str | None, base_url: str | None) -> "Replay":

@@ -92,8 +92,8 @@ def _write_layout(layout: str, folder: Path, train: range, held_out: range, side
     if not is_free(folder):
         raise InvalidSetting(f"{str(folder)!r} is not empty", do="name a new or empty folder")
     try:
-        with waiting("rendering", not as_json), atomic_folder(folder) as aside:
-            LAYOUTS[layout](aside, [*(TRAINING_SEEDS + each for each in train), *held_out], side)
+        with waiting("rendering", not as_json), atomic_folder(folder) as temporary:
+            LAYOUTS[layout](temporary, [*(TRAINING_SEEDS + each for each in train), *held_out], side)
     except OSError as error:
         problem = f"cannot write to {str(folder)!r}: {error.strerror}"
         raise InvalidSetting(problem, do="give a folder that can be written") from None

@@ -13,7 +13,6 @@ from PIL import Image
 from rich.table import Table
 
 from roi_agent.agent.agent import build_agent
-from roi_agent.choice import ModelChoice
 from roi_agent.evaluation.tables import markdown, table
 from roi_agent.loading import load_role
 from roi_agent.model.errors import InvalidSetting, PlannerFailed
@@ -21,6 +20,7 @@ from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.model.toy.questions.compositional import COMPOSITIONAL, VisualQuestion, same_answer, visual_questions
 from roi_agent.model.toy.world.scenes import Scene, render_image
 from roi_agent.model.utils.progress import progress_bar
+from roi_agent.model_choice import ModelChoice
 from roi_agent.prompts import load_blocks
 
 GOAL = 0.90  # of the offline planner, over all families
@@ -53,17 +53,17 @@ class AgentScore:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One question, and what a variant answered; said is empty where it gave up."""
+    """One question, and what a variant answered; answer is empty where the agent gave up."""
 
     variant: str
     scene: int
     question: VisualQuestion
-    said: str
+    answer: str
 
     @property
     def right(self) -> bool:
         """Whether the answer is the true one."""
-        return same_answer(self.said, self.question.answer)
+        return same_answer(self.answer, self.question.answer)
 
 
 def run_agent(
@@ -83,15 +83,17 @@ def run_agent(
     """
     if unknown := [name for name in variants if name not in (*VARIANTS, DIRECT)]:
         raise InvalidSetting(f"there is no variant {unknown[0]!r}", do=f"use {', '.join((*VARIANTS, DIRECT))}")
-    options |= _loaded(models or ModelChoice())
-    ways: dict[str, Callable[[Image.Image, str], str]] = {}
+    options |= _load_once(models or ModelChoice())
+    answer_functions: dict[str, Callable[[Image.Image, str], str]] = {}
     for name in variants:
-        ways[name] = _direct(options["region_model"]) if name == DIRECT else _agent(planner, {**options, **VARIANTS[name]})
+        answer_functions[name] = (
+            _ask_model(options["region_model"]) if name == DIRECT else _ask_agent(planner, {**options, **VARIANTS[name]})
+        )
     attempts = []
     with progress_bar(show_progress) as progress:
         task = progress.add_task("answering", total=questions * len(COMPOSITIONAL))
         for scene, question in visual_questions(questions, first_seed=first_seed):
-            attempts += list(_attempts(scene, question, ways))
+            attempts += list(_attempts(scene, question, answer_functions))
             progress.update(task, advance=1)
     return attempts
 
@@ -117,7 +119,7 @@ def agent_markdown(rows: list[AgentScore]) -> str:
     return markdown(_headings(rows), [_cells(row) for row in rows])
 
 
-def _loaded(choice: ModelChoice) -> dict[str, Any]:
+def _load_once(choice: ModelChoice) -> dict[str, Any]:
     """Every model loaded once, for all variants, under its name in `build_agent`."""
     names = {"ask": "region_model", "detect": "detector", "segment": "segmenter"}
     models: dict[str, Any] = {}
@@ -127,7 +129,7 @@ def _loaded(choice: ModelChoice) -> dict[str, Any]:
     return models
 
 
-def _agent(planner: Any, options: dict[str, Any]) -> Callable[[Image.Image, str], str]:
+def _ask_agent(planner: Any, options: dict[str, Any]) -> Callable[[Image.Image, str], str]:
     agent = build_agent(planner, **options)
 
     convention = load_blocks("compositional")["convention"]
@@ -141,13 +143,15 @@ def _agent(planner: Any, options: dict[str, Any]) -> Callable[[Image.Image, str]
     return answer
 
 
-def _direct(model: RegionModel) -> Callable[[Image.Image, str], str]:
+def _ask_model(model: RegionModel) -> Callable[[Image.Image, str], str]:
     return lambda image, question: model.ask(image, question, [[0, 0, *image.size]]).text
 
 
-def _attempts(scene: Scene, question: VisualQuestion, ways: dict[str, Callable[[Image.Image, str], str]]) -> Iterator[Attempt]:
+def _attempts(
+    scene: Scene, question: VisualQuestion, answer_functions: dict[str, Callable[[Image.Image, str], str]]
+) -> Iterator[Attempt]:
     image = Image.fromarray(render_image(scene, SIDE))
-    for name, answer in ways.items():
+    for name, answer in answer_functions.items():
         yield Attempt(name, scene.seed, question, answer(image, question.question))
 
 

@@ -78,23 +78,25 @@ class RunFolder:
 
     def check(self, identity: dict[str, Any]) -> None:
         """Refuse answers to something else; a model that is not given is not compared.  Errors: RunConflict, RunIncomplete."""
-        held = self.identity()
+        stored = self.identity()
         for name, value in identity.items():
-            if value is not None and held.get(name) != value:
-                problem = f"{str(self.path)!r} holds answers with {_shown(name, held.get(name))}, not {_shown(name, value)}"
+            if value is not None and stored.get(name) != value:
+                problem = (
+                    f"{str(self.path)!r} holds answers with {_described(name, stored.get(name))}, not {_described(name, value)}"
+                )
                 raise RunConflict(problem, do=_AGAIN)
 
     def identity(self) -> dict[str, Any]:
         """What run.json says.  Errors: RunIncomplete where there is none, RunConflict where it is damaged."""
         try:
-            held = json.loads((self.path / RUN).read_text(encoding="utf-8"))
+            stored = json.loads((self.path / RUN).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RunIncomplete(f"there is no evaluation in {str(self.path)!r}", do="run it without --from-outputs") from None
         except ValueError:
-            held = None
-        if not isinstance(held, dict):
+            stored = None
+        if not isinstance(stored, dict):
             raise RunConflict(f"{RUN} in {str(self.path)!r} is damaged", do=_AGAIN)
-        return held
+        return stored
 
     def outputs(self, samples: Sequence[Sample]) -> dict[Key, Output]:
         """The answers to these samples that are there; the last of several.  Error: RunConflict for a damaged file."""
@@ -123,9 +125,9 @@ class RunFolder:
 
     def write(self, name: str, text: str) -> None:
         """A file, whole or not at all; several processes may write the same."""
-        aside = self.path / f"{name}.{os.getpid()}.part"
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, self.path / name)
+        temporary = self.path / f"{name}.{os.getpid()}.part"
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, self.path / name)
 
 
 class OutputWriter:
@@ -164,7 +166,7 @@ def _whole_lines(name: str) -> int:
     return data.rfind(b"\n") + 1
 
 
-def _shown(name: str, value: object) -> str:
+def _described(name: str, value: object) -> str:
     if isinstance(value, dict):
         return f"{name} " + ", ".join(f"{key} {str(each)[:40]}" for key, each in value.items())
     return f"{name} {value}"

@@ -87,8 +87,8 @@ class Report:
 
     def notes(self) -> list[str]:
         """What a reader of the table must know: answers that could not be read, and samples that could not be asked."""
-        said = [f"{name}: {count}" for name, count in self.counts.items() if count and name not in _SIZES]
-        return said + [f"not asked, counted as wrong: {code}: {count}" for code, count in self.troubles.items()]
+        lines = [f"{name}: {count}" for name, count in self.counts.items() if count and name not in _SIZES]
+        return lines + [f"not asked, counted as wrong: {code}: {count}" for code, count in self.troubles.items()]
 
     def markdown(self) -> str:
         """The report."""
@@ -132,25 +132,25 @@ def make_report(
 ) -> Report:
     """The figures of complete outputs.  Errors: those of the bench."""
     answered = [Answered(sample, outputs[sample.key]) for sample in samples]
-    right = [each for each in answered if each.sample.boxes == RIGHT]
-    wrong = [each for each in answered if each.sample.boxes == SHUFFLED]
-    elsewhere = {each.name: each for each in bench.measures(wrong)} if wrong else {}
+    in_place = [each for each in answered if each.sample.boxes == RIGHT]
+    displaced = [each for each in answered if each.sample.boxes == SHUFFLED]
+    shuffled = {each.name: each for each in bench.measures(displaced)} if displaced else {}
     counts = {
-        "questions": len(right),
-        "images": len({each.sample.image for each in right}),
+        "questions": len(in_place),
+        "images": len({each.sample.image for each in in_place}),
         "records without a question": left_out,
     }
-    counts["answers cut at the maximum length"] = sum(each.output.finish == "length" for each in right)
+    counts["answers cut at the maximum length"] = sum(each.output.finish == "length" for each in in_place)
     data = records.card.name if records.card else ""
     published = PUBLISHED.get((bench.name, data), {})
     seed = run["options"]["seed"]
     return Report(
-        figures=[_figure(each, elsewhere.get(each.name), published.get(each.name), seed) for each in bench.measures(right)],
+        figures=[_figure(each, shuffled.get(each.name), published.get(each.name), seed) for each in bench.measures(in_place)],
         paper=f"{MODEL}, {data}" if published else None,
         run=run,
         chance=bench.chance,
-        counts=counts | bench.counts(right),
-        shuffled_counts=bench.counts(wrong) if wrong else {},
+        counts=counts | bench.counts(in_place),
+        shuffled_counts=bench.counts(displaced) if displaced else {},
         troubles=dict(sorted(Counter(each.output.trouble for each in answered if each.output.trouble).items())),
         card={} if records.card is None else {key: value for key, value in asdict(records.card).items() if key != "images"},
         versions=_versions(),
@@ -167,7 +167,7 @@ def write_tables(folder: Path, title: str, tables: Mapping[str, str], values: ob
 
 def _figure(measure: Measure, shuffled: Measure | None, paper: float | None, seed: int) -> Figure:
     found = interval(measure.statistics, measure.images, measure.figure, seed=seed)
-    elsewhere = None if shuffled is None else float(shuffled.figure(shuffled.statistics.sum(0)))
+    shuffled_value = None if shuffled is None else float(shuffled.figure(shuffled.statistics.sum(0)))
     return Figure(
         name=measure.name,
         questions=len(measure.images),
@@ -175,7 +175,7 @@ def _figure(measure: Measure, shuffled: Measure | None, paper: float | None, see
         low=found.low,
         high=found.high,
         chance=measure.chance,
-        shuffled=elsewhere,
+        shuffled=shuffled_value,
         paper=paper,
         detail=measure.detail,
     )

@@ -90,16 +90,16 @@ def evaluate(
         raise InvalidSetting(f"processes is {processes}", do="give at least 1")
     if processes > 1 and (shard is not None or isinstance(model, RegionModel)):
         raise InvalidSetting("several processes with a shard or a loaded model", do="use one or the other")
-    plan = make_plan(settings)
+    plan = plan_evaluation(settings)
     plan.bench.check()
     folder = RunFolder(settings.out)
     folder.begin(_identity(settings) | {"model": model_identity(model)} | ({"dtype": dtype} if dtype else {}))
     where = {"device": device, "dtype": dtype}
-    with _shown(settings.bench, len(plan.samples), show_progress) as tell:
+    with _progress(settings.bench, len(plan.samples), show_progress) as report_progress:
         if processes > 1:
-            _in_processes(settings, model, where, processes, lambda: tell(count_outputs(settings.out)))
+            _in_processes(settings, model, where, processes, lambda: report_progress(count_outputs(settings.out)))
         else:
-            _ask_shard(plan, folder, model, where, shard or Shard(), tell)
+            _ask_shard(plan, folder, model, where, shard or Shard(), report_progress)
     try:
         return report(settings, plan=plan)
     except RunIncomplete:
@@ -115,7 +115,7 @@ def report(settings: EvaluationSettings, *, plan: Plan | None = None) -> Report:
     """
     folder = RunFolder(settings.out)
     folder.check(_identity(settings))
-    plan = plan or make_plan(settings, with_images=False)
+    plan = plan or plan_evaluation(settings, with_images=False)
     outputs = folder.outputs(plan.samples)
     if missing := len(plan.samples) - len(outputs):
         problem = f"{missing} of {len(plan.samples)} answers are missing in {str(settings.out)!r}"
@@ -126,31 +126,31 @@ def report(settings: EvaluationSettings, *, plan: Plan | None = None) -> Report:
     return made
 
 
-def make_plan(settings: EvaluationSettings, *, with_images: bool = True) -> Plan:
+def plan_evaluation(settings: EvaluationSettings, *, with_images: bool = True) -> Plan:
     """The questions, the same in every process.
 
     with_images: the folder of images must be there.  Errors: DataNotFound, RecordInvalid.
     """
     records = open_records(settings.data, images=settings.images if with_images else ".")
     bench = BENCHES[settings.bench]()
-    kept = _drawn(list(records), settings)
-    samples = bench.samples(kept, seed=settings.seed)
-    left_out = len(kept) - len({sample.record for sample in samples})
+    selected = _subsample(list(records), settings)
+    samples = bench.samples(selected, seed=settings.seed)
+    left_out = len(selected) - len({sample.record for sample in samples})
     if settings.shuffled:
-        samples = [*samples, *shuffled(samples, kept, seed=settings.seed)]
+        samples = [*samples, *shuffled(samples, selected, seed=settings.seed)]
     by_image: dict[str, list[Sample]] = {}
     for sample in samples:
         by_image.setdefault(sample.image, []).append(sample)
-    first = {record.image: record for record in reversed(kept)}
+    first = {record.image: record for record in reversed(selected)}
     return Plan(bench, records, samples, by_image, first, left_out)
 
 
-def _drawn(records: list[Record], settings: EvaluationSettings) -> list[Record]:
+def _subsample(records: list[Record], settings: EvaluationSettings) -> list[Record]:
     images = list(dict.fromkeys(record.image for record in records))
     if settings.limit is None or settings.limit >= len(images):
         return records
-    kept = set(Random(settings.seed).sample(images, settings.limit))
-    return [record for record in records if record.image in kept]
+    selected = set(Random(settings.seed).sample(images, settings.limit))
+    return [record for record in records if record.image in selected]
 
 
 def _identity(settings: EvaluationSettings) -> dict[str, object]:
@@ -165,15 +165,15 @@ def _ask_shard(
     model: RegionModel | str | Path,
     where: Mapping[str, Any],
     shard: Shard,
-    tell: Callable[[int], None],
+    report_progress: Callable[[int], None],
 ) -> None:
     """Answer what is missing of a shard; the model is loaded only where something is."""
-    kept = {key for key, output in folder.outputs(plan.samples).items() if not output.trouble}
+    answered_keys = {key for key, output in folder.outputs(plan.samples).items() if not output.trouble}
     images = list(plan.by_image)[shard.index :: shard.count]
     # An image that was cut short is asked about as a whole again: answers do not depend on where a run was stopped.
-    missing = [image for image in images if any(sample.key not in kept for sample in plan.by_image[image])]
+    missing = [image for image in images if any(sample.key not in answered_keys for sample in plan.by_image[image])]
     done = len(plan.samples) - sum(len(plan.by_image[image]) for image in missing)
-    tell(done if shard.count == 1 else count_outputs(folder.path))
+    report_progress(done if shard.count == 1 else count_outputs(folder.path))
     if not missing:
         return
     loaded = model if isinstance(model, RegionModel) else load_region_model(model, **where)
@@ -182,7 +182,7 @@ def _ask_shard(
             samples = plan.by_image[image]
             writer.add(_ask_image(loaded, plan.records, plan.first[image], samples))
             done += len(samples)
-            tell(done)
+            report_progress(done)
 
 
 def _ask_image(model: RegionModel, records: RecordSet, record: Record, samples: Sequence[Sample]) -> list[Output]:
@@ -198,7 +198,7 @@ def _in_processes(
     model: RegionModel | str | Path,
     where: Mapping[str, Any],
     count: int,
-    tell: Callable[[], None],
+    report_progress: Callable[[], None],
 ) -> None:
     """Each process asks about a shard of its own."""
     context = get_context("spawn")
@@ -210,7 +210,7 @@ def _in_processes(
             for each in started:
                 each.start()
             while any(each.is_alive() for each in started) and failures.empty():
-                tell()
+                report_progress()
                 time.sleep(_LOOK_S)
             if not failures.empty():
                 code, problem, do = failures.get()
@@ -232,13 +232,13 @@ def _run_shard(settings: EvaluationSettings, model: str, where: Mapping[str, Any
 
     torch.set_num_threads(max(1, torch.get_num_threads() // shard.count))
     try:
-        _ask_shard(make_plan(settings), RunFolder(settings.out), model, where, shard, lambda _: None)
+        _ask_shard(plan_evaluation(settings), RunFolder(settings.out), model, where, shard, lambda _: None)
     except RoiAgentError as error:
         failures.put((error.code, error.problem, error.do))
 
 
 @contextmanager
-def _shown(name: str, total: int, show: bool) -> Iterator[Callable[[int], None]]:
+def _progress(name: str, total: int, show: bool) -> Iterator[Callable[[int], None]]:
     with progress_bar(show) as progress:
         task = progress.add_task(name, total=total)
         yield lambda done: progress.update(task, completed=done)

@@ -8,15 +8,15 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from pydantic import BaseModel, Field, ValidationError
 
 from roi_agent.agent.planners import explained, is_unreadable, planner_name
-from roi_agent.generation.claims import Claim, Written, WrittenTurn
+from roi_agent.generation.claims import Claim, Proposal, ProposedTurn
 from roi_agent.generation.page import Page
-from roi_agent.generation.verifying import FAILED, MALFORMED
+from roi_agent.generation.verifier import FAILED, MALFORMED
 from roi_agent.model.protocol.conversation import mentioned
 from roi_agent.prompts import load_blocks
 
-_IN_A_ROW = 5  # requests that fail, after which the writer is given up
-_SETTINGS = (400, 401, 403, 404)  # of HTTP: no other page would fare better
-_MOST_TURNS = 6
+_MAX_FAILURES = 5  # requests that fail, after which the writer is given up
+_FATAL_STATUS = (400, 401, 403, 404)  # of HTTP: no other page would fare better
+_MAX_TURNS = 6
 _BARE = re.compile(r"(?<![<\w])(region[1-9][0-9]*)\b(?!>)")
 
 
@@ -37,7 +37,7 @@ class _Turn(BaseModel):
 
 
 class _Question(BaseModel):
-    turns: list[_Turn] = Field(min_length=1, max_length=_MOST_TURNS)
+    turns: list[_Turn] = Field(min_length=1, max_length=_MAX_TURNS)
 
 
 class Questions(BaseModel):
@@ -55,7 +55,7 @@ class ChatWriter:
         self._model = model.with_structured_output(Questions, method="function_calling", include_raw=True)
         self._failed = 0
 
-    def write(self, page: Page, count: int) -> list[Written | str]:
+    def write(self, page: Page, count: int) -> list[Proposal | str]:
         """Error: PlannerFailed where the model refuses, or fails again and again."""
         if not page.things:
             return []
@@ -66,7 +66,7 @@ class ChatWriter:
             if is_unreadable(error):
                 return [MALFORMED]
             self._failed += 1
-            if self._failed >= _IN_A_ROW or getattr(error, "status_code", None) in _SETTINGS:
+            if self._failed >= _MAX_FAILURES or getattr(error, "status_code", None) in _FATAL_STATUS:
                 raise explained(error, self.name) from None
             return [FAILED]
         self._failed = 0
@@ -76,7 +76,7 @@ class ChatWriter:
         return [_read(each) for each in found.questions[:count]]
 
 
-def _read(given: dict[str, Any]) -> Written | str:
+def _read(given: dict[str, Any]) -> Proposal | str:
     try:
         question = _Question.model_validate(given)
     except ValidationError:
@@ -87,11 +87,11 @@ def _read(given: dict[str, Any]) -> Written | str:
             Claim(each.about.strip().lower(), tuple(n.strip("<> ") for n in each.regions), each.value.strip(), each.holds)
             for each in turn.claims
         )
-        turns.append(WrittenTurn(_pointing(turn.question), _pointing(turn.answer), claims))
+        turns.append(ProposedTurn(_with_mentions(turn.question), _with_mentions(turn.answer), claims))
     names = (name for turn in turns for name in (*mentioned(turn.question), *mentioned(turn.answer)))
-    return Written("written", tuple(turns), tuple(dict.fromkeys(names)))
+    return Proposal("written", tuple(turns), tuple(dict.fromkeys(names)))
 
 
-def _pointing(text: str) -> str:
+def _with_mentions(text: str) -> str:
     """The text with every region as a mention: writers leave the brackets out now and then."""
     return _BARE.sub(r"<\1>", text.strip())

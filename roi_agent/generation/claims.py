@@ -42,7 +42,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class WrittenTurn:
+class ProposedTurn:
     """A question and an answer with `<regionN>`, and the claims that the answer rests on."""
 
     question: str
@@ -56,9 +56,9 @@ class WrittenTurn:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class Proposal:
     """A conversation that a writer proposes.  family: of its questions.  regions: that are given with it, by name."""
 
     family: str
-    turns: tuple[WrittenTurn, ...]
+    turns: tuple[ProposedTurn, ...]
     regions: tuple[str, ...]

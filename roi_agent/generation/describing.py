@@ -11,7 +11,7 @@ from roi_agent.tools.ask import ask_each
 from roi_agent.tools.workspace import Workspace
 
 ATTRIBUTES = ("kind", "colour", "name")
-_SHORTEST = 2  # characters of a word
+_MIN_CHARACTERS = 2  # characters of a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Described:
     colour: Description
     name: Description
 
-    def told(self, attribute: str) -> Description:
+    def description(self, attribute: str) -> Description:
         """The description of one of ATTRIBUTES."""
         found: Description = getattr(self, attribute)
         return found
@@ -46,12 +46,14 @@ def describe(
     """
     if not regions:
         return ()
-    told = {}
+    descriptions = {}
     for attribute in ATTRIBUTES:
         asked = ask_each(workspace, question_about(attribute), regions, model=model)
-        told[attribute] = [Description(vocabulary.read(attribute, each.answer.text), each.answer.confidence) for each in asked]
-    described = (Described(region, *(told[each][i] for each in ATTRIBUTES)) for i, region in enumerate(regions))
-    return tuple(thing for thing in described if all(len(thing.told(each).text) >= _SHORTEST for each in ATTRIBUTES))
+        descriptions[attribute] = [
+            Description(vocabulary.read(attribute, each.answer.text), each.answer.confidence) for each in asked
+        ]
+    described = (Described(region, *(descriptions[each][i] for each in ATTRIBUTES)) for i, region in enumerate(regions))
+    return tuple(thing for thing in described if all(len(thing.description(each).text) >= _MIN_CHARACTERS for each in ATTRIBUTES))
 
 
 def question_about(attribute: str) -> str:

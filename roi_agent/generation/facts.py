@@ -10,7 +10,7 @@ from itertools import combinations
 
 from roi_agent.generation.claims import DIRECTIONS, PLACE, Claim
 from roi_agent.generation.describing import Described
-from roi_agent.generation.page import Page, mention, told
+from roi_agent.generation.page import Page, claims_about, mention
 from roi_agent.generation.vocabulary import worded
 from roi_agent.model.data.wording import article
 
@@ -40,15 +40,15 @@ def attribute_of(page: Page, attribute: str) -> Fact | None:
     if not found:
         return None
     (thing,) = found
-    answer = worded(attribute, thing.told(attribute).text)
-    return Fact(page.say(attribute, [thing]), answer, tuple(told(thing, attribute)), (thing,))
+    answer = worded(attribute, thing.description(attribute).text)
+    return Fact(page.phrase(attribute, [thing]), answer, tuple(claims_about(thing, attribute)), (thing,))
 
 
 def size(page: Page) -> Fact | None:
     """How large a region's thing is, where its name says so; every size as often."""
     wanted = page.rng.choice(page.vocabulary.sizes)
     found = page.pick(1, lambda thing: wanted in thing.name.text.split())
-    return Fact(page.say("size", found), wanted, tuple(told(found[0], "name")), tuple(found)) if found else None
+    return Fact(page.phrase("size", found), wanted, tuple(claims_about(found[0], "name")), tuple(found)) if found else None
 
 
 def place(page: Page) -> Fact | None:
@@ -58,7 +58,7 @@ def place(page: Page) -> Fact | None:
         return None
     (thing,) = found
     value = str(page.layout.place(thing.region.name))
-    return Fact(page.say("place", found), value, (Claim(PLACE, (thing.region.name,), value),), (thing,))
+    return Fact(page.phrase("place", found), value, (Claim(PLACE, (thing.region.name,), value),), (thing,))
 
 
 def presence(page: Page) -> Fact | None:
@@ -80,9 +80,9 @@ def presence(page: Page) -> Fact | None:
     if not truth and (kind, colour if with_colour else thing.colour.text) == (thing.kind.text, thing.colour.text):
         return None
     asked = article(f"{colour} {kind}" if with_colour else kind)
-    reason = page.say("reason_is", [thing], what=article(f"{thing.colour.text} {thing.kind.text}"))
-    claims = tuple(told(thing, "kind", "colour"))
-    return Fact(page.say("presence", [thing], thing=asked), _yes_no(truth), claims, (thing,), reason)
+    reason = page.phrase("reason_is", [thing], what=article(f"{thing.colour.text} {thing.kind.text}"))
+    claims = tuple(claims_about(thing, "kind", "colour"))
+    return Fact(page.phrase("presence", [thing], thing=asked), _yes_no(truth), claims, (thing,), reason)
 
 
 # ---------------------------------------------------------------- two regions
@@ -95,7 +95,7 @@ def relation(page: Page) -> Fact | None:
     if not pair:
         return None
     asked = f"to the {wanted}" if wanted in ("left of", "right of") and page.coin() else wanted
-    question = page.say("relation", pair, relation=asked)
+    question = page.phrase("relation", pair, relation=asked)
     return _compared(page, question, _yes_no(truth), wanted if truth else _OPPOSITES[wanted], pair)
 
 
@@ -106,7 +106,7 @@ def side(page: Page) -> Fact | None:
     if not pair:
         return None
     wording, answer = ("side", wanted.split()[0]) if " " in wanted else ("height", wanted)
-    return _compared(page, page.say(wording, pair), answer, wanted, pair)
+    return _compared(page, page.phrase(wording, pair), answer, wanted, pair)
 
 
 def larger(page: Page) -> Fact | None:
@@ -116,7 +116,7 @@ def larger(page: Page) -> Fact | None:
     if not pair:
         return None
     holds = f"{wanted} than" if truth else _OPPOSITES[f"{wanted} than"]
-    return _compared(page, page.say("larger", pair, relation=wanted), _yes_no(truth), holds, pair)
+    return _compared(page, page.phrase("larger", pair, relation=wanted), _yes_no(truth), holds, pair)
 
 
 def which_larger(page: Page) -> Fact | None:
@@ -125,20 +125,20 @@ def which_larger(page: Page) -> Fact | None:
     pair = page.pick(2, lambda a, b: page.holds(f"{wanted} than", a, b))
     if not pair:
         return None
-    question = page.say("which_larger", pair if page.coin() else pair[::-1], relation=wanted)
+    question = page.phrase("which_larger", pair if page.coin() else pair[::-1], relation=wanted)
     return _compared(page, question, mention(pair[0]), f"{wanted} than", pair)
 
 
 def same(page: Page, attribute: str) -> Fact | None:
     """Whether two regions have the same kind or colour."""
     truth = page.coin()
-    pair = page.pick(2, lambda a, b: (a.told(attribute).text == b.told(attribute).text) == truth)
+    pair = page.pick(2, lambda a, b: (a.description(attribute).text == b.description(attribute).text) == truth)
     if not pair:
         return None
     what, other = (each.colour.text if attribute == "colour" else article(each.kind.text) for each in pair)
-    claims = tuple(claim for each in pair for claim in told(each, attribute))
-    reason = page.say("reason_both", pair, what=what, other=other)
-    return Fact(page.say(f"same_{attribute}", pair), _yes_no(truth), claims, tuple(pair), reason)
+    claims = tuple(claim for each in pair for claim in claims_about(each, attribute))
+    reason = page.phrase("reason_both", pair, what=what, other=other)
+    return Fact(page.phrase(f"same_{attribute}", pair), _yes_no(truth), claims, tuple(pair), reason)
 
 
 def touching(page: Page) -> Fact | None:
@@ -147,22 +147,22 @@ def touching(page: Page) -> Fact | None:
         return None
     truth, most = page.coin(), _NEAR * max(page.layout.size_wh)
 
-    def fits(a: Described, b: Described) -> bool:
+    def matches(a: Described, b: Described) -> bool:
         return page.holds("touching", a, b) == truth and page.layout.relation(a.region.name, b.region.name).gap < most
 
-    pair = page.pick(2, fits)
+    pair = page.pick(2, matches)
     if not pair:
         return None
     claim = Claim("touching", tuple(each.region.name for each in pair), holds=truth)
-    reason = page.say("reason_touching" if truth else "reason_apart", pair)
-    return Fact(page.say("touching", pair), _yes_no(truth), (claim,), tuple(pair), reason)
+    reason = page.phrase("reason_touching" if truth else "reason_apart", pair)
+    return Fact(page.phrase("touching", pair), _yes_no(truth), (claim,), tuple(pair), reason)
 
 
 def _compared(page: Page, question: str, answer: str, about: str, pair: Sequence[Described]) -> Fact:
     """An answer that rests on a relation that holds."""
-    said = f"at the {about}" if about in ("left of", "right of") else about
+    relation_words = f"at the {about}" if about in ("left of", "right of") else about
     claim = Claim(about, tuple(each.region.name for each in pair))
-    return Fact(question, answer, (claim,), tuple(pair), page.say("reason_relation", pair, relation=said))
+    return Fact(question, answer, (claim,), tuple(pair), page.phrase("reason_relation", pair, relation=relation_words))
 
 
 def _yes_no(truth: bool) -> str:

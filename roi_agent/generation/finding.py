@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from roi_agent.generation.settings import MOST_REGIONS
+from roi_agent.generation.settings import MAX_REGIONS
 from roi_agent.model.detection.detector import PhraseDetector
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.segmentation.segmenter import PromptedSegmenter
@@ -12,10 +12,10 @@ from roi_agent.tools.segment import segment_everything
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import Workspace
 
-_SAME = 0.5  # IoU from which two regions are one thing
-_PART = 0.8  # of the smaller region inside the larger: a part of a thing, where nothing names it
-_LEAST = 0.02  # of the image's side, as the paper asks of detected boxes
-_MOST = 0.7  # of the image's area: background
+_SAME_IOU = 0.5  # IoU from which two regions are one thing
+_PART_OVERLAP = 0.8  # of the smaller region inside the larger: a part of a thing, where nothing names it
+_MIN_SIDE = 0.02  # of the image's side, as the paper asks of detected boxes
+_MAX_AREA = 0.7  # of the image's area: background
 _POINTS = 8  # along the longer side, at which everything is outlined
 
 
@@ -42,21 +42,21 @@ def distinct(named: Sequence[Region], outlined: Sequence[Region], size_wh: tuple
 
     named: found by words, of any number of words each.  outlined: of which parts of other regions are left out too.
     """
-    kept: list[Region] = []
+    regions: list[Region] = []
     for region in (*sorted(named, key=_score), *sorted(outlined, key=_score)):
-        relations = [relate(region, other) for other in kept]
-        double = any(each.iou > _SAME for each in relations)
-        part = region in outlined and any(each.overlap > _PART for each in relations)
-        if not double and not part and _plain(region, size_wh):
-            kept.append(region)
-    return tuple(kept[:MOST_REGIONS])
+        relations = [relate(region, other) for other in regions]
+        double = any(each.iou > _SAME_IOU for each in relations)
+        part = region in outlined and any(each.overlap > _PART_OVERLAP for each in relations)
+        if not double and not part and _plausible_size(region, size_wh):
+            regions.append(region)
+    return tuple(regions[:MAX_REGIONS])
 
 
 def _score(region: Region) -> float:
     return -(region.score or 0.0)
 
 
-def _plain(region: Region, size_wh: tuple[int, int]) -> bool:
+def _plausible_size(region: Region, size_wh: tuple[int, int]) -> bool:
     width, height = size_wh
-    large_enough = region.box.width >= _LEAST * width and region.box.height >= _LEAST * height
-    return large_enough and area(region) <= _MOST * width * height
+    large_enough = region.box.width >= _MIN_SIDE * width and region.box.height >= _MIN_SIDE * height
+    return large_enough and area(region) <= _MAX_AREA * width * height

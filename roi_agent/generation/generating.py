@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from roi_agent.generation.making import Made, Maker
+from roi_agent.generation.record_generator import ImageResult, RecordGenerator
 from roi_agent.model.data.readers.base import IMAGE_UNREADABLE
 from roi_agent.model.data.record_files import CARD, Card
 from roi_agent.model.errors import DataNotFound, InvalidSetting, UserError
@@ -60,7 +60,13 @@ def image_files(given: Sequence[Path]) -> tuple[Path, list[str]]:
 
 
 def generate(
-    maker: Maker, root: Path, names: Sequence[str], folder: Path, *, identity: dict[str, Any], show_progress: bool = True
+    generator: RecordGenerator,
+    root: Path,
+    names: Sequence[str],
+    folder: Path,
+    *,
+    identity: dict[str, Any],
+    show_progress: bool = True,
 ) -> Summary:
     """Write the records of images into a folder; the same call goes on where an earlier one was stopped.
 
@@ -69,23 +75,23 @@ def generate(
     Errors: InvalidSetting where the folder holds something else; those of the models and of the writer.
     """
     stats = [[name, (root / name).stat().st_size, (root / name).stat().st_mtime_ns] for name in names]
-    asked = {key: value for key, value in asdict(maker.settings).items() if key != "images"}
+    asked = {key: value for key, value in asdict(generator.settings).items() if key != "images"}
     _begin(folder, json.loads(json.dumps({"images": str(root), "files": stats, "settings": asked, **identity})))
     journal = folder / JOURNAL
     done = {entry["image"] for entry in _entries(journal)}
     missing = [name for name in names if name not in done]
     with progress_bar(show_progress) as progress, journal.open("a", encoding="utf-8") as lines:
         task = progress.add_task("generating", total=len(names), completed=len(names) - len(missing))
-        for start in range(0, len(missing), maker.settings.images):
-            batch = missing[start : start + maker.settings.images]
-            for entry in _batch(maker, root, batch):
+        for start in range(0, len(missing), generator.settings.images):
+            batch = missing[start : start + generator.settings.images]
+            for entry in _batch(generator, root, batch):
                 lines.write(json.dumps(entry, ensure_ascii=False) + "\n")
             lines.flush()
             progress.update(task, advance=len(batch))
-    return _finish(folder, root, names, maker)
+    return _finish(folder, root, names, generator)
 
 
-def _batch(maker: Maker, root: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _batch(generator: RecordGenerator, root: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
     """A line of the journal for each image."""
     loaded: list[tuple[str, LoadedImage]] = []
     for name in names:
@@ -93,16 +99,16 @@ def _batch(maker: Maker, root: Path, names: Sequence[str]) -> Iterator[dict[str,
             loaded.append((name, load_image(root / name)))
         except UserError as error:
             yield {"image": name, "unreadable": error.problem}
-    for (name, _), made in zip(loaded, maker.make(loaded) if loaded else (), strict=True):
-        yield {"image": name, **_entry(made)}
+    for (name, _), result in zip(loaded, generator.generate(loaded) if loaded else (), strict=True):
+        yield {"image": name, **_entry(result)}
 
 
-def _entry(made: Made) -> dict[str, Any]:
+def _entry(result: ImageResult) -> dict[str, Any]:
     return {
-        "records": [record.to_dict() for record in made.records],
-        "dropped": [asdict(each) for each in made.dropped],
-        "written": made.written,
-        "regions": made.regions,
+        "records": [record.to_dict() for record in result.records],
+        "dropped": [asdict(each) for each in result.dropped],
+        "written": result.written,
+        "regions": result.regions,
     }
 
 
@@ -135,7 +141,7 @@ def _begin(folder: Path, identity: dict[str, Any]) -> None:
         raise InvalidSetting(f"cannot write to {str(folder)!r}: {error.strerror}", do="name another folder") from None
 
 
-def _finish(folder: Path, root: Path, names: Sequence[str], maker: Maker) -> Summary:
+def _finish(folder: Path, root: Path, names: Sequence[str], generator: RecordGenerator) -> Summary:
     """The journal as a data set, in the order of the images."""
     entries = {entry["image"]: entry for entry in _entries(folder / JOURNAL)}
     ordered = [entries[name] for name in names]
@@ -144,7 +150,7 @@ def _finish(folder: Path, root: Path, names: Sequence[str], maker: Maker) -> Sum
     _write(folder / RECORDS, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in records))
     _write(folder / TROUBLES, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in troubles))
     counts = dict(sorted(Counter(each["kind"] for each in troubles).items()))
-    Card("generated", str(root), len(records), maker.source, maker.licence, counts).save(folder)
+    Card("generated", str(root), len(records), generator.source, generator.licence, counts).save(folder)
     for name in (STATE, JOURNAL):
         (folder / name).unlink()
     unreadable = counts.pop(IMAGE_UNREADABLE, 0)

@@ -7,12 +7,12 @@ from random import Random
 
 from roi_agent.generation.claims import RELATIONS, Claim
 from roi_agent.generation.describing import ATTRIBUTES, Described
-from roi_agent.generation.relating import Layout
+from roi_agent.generation.layout import Layout
 from roi_agent.generation.vocabulary import Vocabulary
 from roi_agent.model.data.wording import listing
 from roi_agent.prompts import load_blocks
 
-MOST = 5  # regions in one question
+MAX_REGIONS = 5  # regions in one question
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Page:
     layout: Layout
     vocabulary: Vocabulary
     rng: Random
-    shown: bool = False  # all of them, with whatever is asked: a conversation about them has begun
+    all_given: bool = False  # all of them, with whatever is asked: a conversation about them has begun
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -32,28 +32,28 @@ class Page:
 
     def among(self, things: Sequence[Described]) -> "Page":
         """The same page with fewer regions, which all questions are given with."""
-        return replace(self, things=tuple(things), shown=True)
+        return replace(self, things=tuple(things), all_given=True)
 
-    def pick(self, count: int, fits: Callable[..., bool] = lambda *things: True) -> list[Described]:
+    def pick(self, count: int, matches: Callable[..., bool] = lambda *things: True) -> list[Described]:
         """That many regions that fit together, at random; none where none do."""
         candidates = list(permutations(self.things, count))
         self.rng.shuffle(candidates)
-        return list(next((each for each in candidates if fits(*each)), ()))
+        return list(next((each for each in candidates if matches(*each)), ()))
 
     def several(self) -> list[Described]:
         """Two to MOST regions, or none where there are fewer."""
-        most = min(MOST, len(self.things))
-        return self.rng.sample(self.things, self.rng.randint(2, most)) if most >= 2 else []
+        count = min(MAX_REGIONS, len(self.things))
+        return self.rng.sample(self.things, self.rng.randint(2, count)) if count >= 2 else []
 
     def holds(self, about: str, first: Described, second: Described) -> bool:
         """Whether one of RELATIONS holds between two regions."""
         return self.layout.holds(about, first.region.name, second.region.name)
 
-    def say(self, wording: str, things: Sequence[Described], /, **words: str) -> str:
+    def phrase(self, wording: str, things: Sequence[Described], /, **words: str) -> str:
         """A wording of `prompts/generation.md` with the regions filled in; some ask about all regions without naming any."""
         mentions = [mention(thing) for thing in things]
         lines = load_blocks("generation")[wording].splitlines()
-        if self.shown and len(things) < len(self.things):
+        if self.all_given and len(things) < len(self.things):
             lines = [line for line in lines if "{all}" in line or "{a}" in line] or lines
         line = self.rng.choice(lines)
         b = mentions[1] if len(mentions) > 1 else ""
@@ -76,16 +76,16 @@ def mention(thing: Described) -> str:
     return f"<{thing.region.name}>"
 
 
-def told(thing: Described, *attributes: str) -> list[Claim]:
+def claims_about(thing: Described, *attributes: str) -> list[Claim]:
     """The claims that a region is what it was described as."""
-    return [Claim(each, (thing.region.name,), thing.told(each).text) for each in attributes]
+    return [Claim(each, (thing.region.name,), thing.description(each).text) for each in attributes]
 
 
 def _line(page: Page, thing: Described) -> str:
     """What is known of one region."""
     place = page.layout.place(thing.region.name)
-    told = [f"{attribute} {thing.told(attribute).text!r}" for attribute in ATTRIBUTES]
-    return f"{mention(thing)}: {', '.join([*told, *([f'place {place!r}'] if place else [])])}"
+    attributes = [f"{attribute} {thing.description(attribute).text!r}" for attribute in ATTRIBUTES]
+    return f"{mention(thing)}: {', '.join([*attributes, *([f'place {place!r}'] if place else [])])}"
 
 
 def _relations(page: Page, first: Described, second: Described) -> str:
@@ -93,5 +93,5 @@ def _relations(page: Page, first: Described, second: Described) -> str:
     names = first.region.name, second.region.name
     plain = [about for about in RELATIONS if page.layout.confirms(Claim(about, names))]
     apart = page.layout.confirms(Claim("touching", names, holds=False))
-    said = [*plain, *(["not touching"] if apart else [])]
-    return f"{mention(first)} is {', '.join(said) or 'near'} {mention(second)}"
+    relations = [*plain, *(["not touching"] if apart else [])]
+    return f"{mention(first)} is {', '.join(relations) or 'near'} {mention(second)}"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from roi_agent.generation.claims import Written
+from roi_agent.generation.claims import Proposal
 from roi_agent.model.data.record import Evidence, Record, RecordTurn
 from roi_agent.model.geometry.regions import Region
 
@@ -25,8 +25,8 @@ class Origin:
     licence: str
 
 
-def recorded(
-    written: Written, proof: Sequence[Evidence], regions: Mapping[str, Region], origin: Origin, number: int, rng: Random
+def to_record(
+    written: Proposal, proof: Sequence[Evidence], regions: Mapping[str, Region], origin: Origin, number: int, rng: Random
 ) -> Record:
     """A conversation as a record.  number: of it among those of its image.  rng: of the numbers of its regions."""
     order = list(dict.fromkeys(written.regions))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from roi_agent.generation.rules import FAMILIES
 from roi_agent.model.errors import InvalidSetting
 
-MOST_REGIONS = 15  # of one image, as many as the paper trains on
+MAX_REGIONS = 15  # of one image, as many as the paper trains on
 
 
 @dataclass(frozen=True, slots=True)

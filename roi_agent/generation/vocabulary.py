@@ -49,10 +49,10 @@ class Vocabulary:
         longest = [word for word in found if not any(word != other and word in other for other in found)]
         return longest[0] if len(longest) == 1 else text
 
-    def alternatives(self, attribute: str, told: str, others: tuple[str, ...], rng: Random) -> tuple[str, ...]:
+    def alternatives(self, attribute: str, text: str, others: tuple[str, ...], rng: Random) -> tuple[str, ...]:
         """What might have been said as well, the told one first: what other regions of the image show, then words at random."""
-        pool = self._changed(told, rng) if attribute == "name" else rng.sample(self.of(attribute), len(self.of(attribute)))
-        options = dict.fromkeys([told, *others, *pool])
+        pool = self._changed(text, rng) if attribute == "name" else rng.sample(self.of(attribute), len(self.of(attribute)))
+        options = dict.fromkeys([text, *others, *pool])
         return tuple(options)[:_CHOICES]
 
     def _changed(self, name: str, rng: Random) -> list[str]:

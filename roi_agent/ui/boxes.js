@@ -6,17 +6,17 @@ const AS_IT_IS = { __type__: "update" }; // to Gradio: a component that keeps it
 window.roi = {
   send: null, // to the server: set once the list of regions is there
   page: Math.random().toString(36).slice(2),
-  sent: null, // the places of the boxes that the server was told of last
+  sentPlaces: null, // the places of the boxes that the server was told of last
   number: 0, // how often it was told
-  told: 0, // when, until it has answered: of later boxes it hears afterwards
+  sentAt: 0, // when, until it has answered: of later boxes it hears afterwards
   boxes: [], // as the component has them, in pixels of the picture that it was given
-  past: new Set(), // the work of earlier images
+  pastWork: new Set(), // the work of earlier images
   marks: null, // what the server said last, as `drawing.marks` makes it
-  pressed: null, // where a pointer went down on the picture
+  pressedAt: null, // where a pointer went down on the picture
   edit: null, // makes the component take `edits`: set once the list of regions is there
   edits: [], // from boxes to boxes, newest first
-  awaited: null, // the boxes after the last edit, until the component has them
-  turn: null, // of an edit: a timer, until the component has taken it
+  expected: null, // the boxes after the last edit, until the component has them
+  editTimer: null, // of an edit: a timer, until the component has taken it
   canvas: null,
 
   plain(box) {
@@ -33,19 +33,19 @@ window.roi = {
   // The component has other boxes, or other names for them.
   read(value) {
     this.drawing();
-    if (this.pressed) return;
+    if (this.pressedAt) return;
     this.boxes = (value && value.boxes) || [];
-    const [has, wanted] = [this.boxes, this.awaited];
+    const [has, wanted] = [this.boxes, this.expected];
     const same = (box, number) => this.near(box, wanted[number]) && (box.label || "") === (wanted[number].label || "");
     if (wanted && has.length === wanted.length && has.every(same)) this.settle();
-    this.tellBoxes();
+    this.sendBoxes();
   },
 
-  tellBoxes() {
+  sendBoxes() {
     const boxes = this.boxes.map((box) => this.plain(box));
     const places = this.places(boxes);
-    if (places === this.sent || !this.send || !this.marks || Date.now() - this.told < 10_000) return;
-    [this.sent, this.told] = [places, Date.now()];
+    if (places === this.sentPlaces || !this.send || !this.marks || Date.now() - this.sentAt < 10_000) return;
+    [this.sentPlaces, this.sentAt] = [places, Date.now()];
     this.number += 1;
     this.send({ kind: "draw", work: this.marks.work, page: this.page, number: this.number, boxes });
   },
@@ -58,24 +58,24 @@ window.roi = {
   // What it gives are the values of the drawing component and of the picture to point at.
   mark(marks) {
     const other = marks && (!this.marks || this.marks.work !== marks.work);
-    const late = marks && (other ? this.past.has(marks.work) : marks.version < this.marks.version);
+    const late = marks && (other ? this.pastWork.has(marks.work) : marks.version < this.marks.version);
     if (!marks || late) return [AS_IT_IS, AS_IT_IS];
-    if (other && this.marks) this.past.add(this.marks.work);
+    if (other && this.marks) this.pastWork.add(this.marks.work);
     this.marks = marks;
     if (other) return [this.begin(marks), this.file(marks.drawn)];
     this.drawing();
-    if (!this.told || (marks.heard[this.page] || 0) >= this.number) {
-      this.told = 0;
-      this.tellBoxes();
-      if (!this.told) this.change((boxes) => this.asMarked(boxes));
+    if (!this.sentAt || (marks.acknowledged[this.page] || 0) >= this.number) {
+      this.sentAt = 0;
+      this.sendBoxes();
+      if (!this.sentAt) this.change((boxes) => this.asMarked(boxes));
     }
     return [AS_IT_IS, this.file(marks.drawn)];
   },
 
   // Another image.
   begin(marks) {
-    [this.boxes, this.sent, this.told] = [marks.boxes, this.places(marks.boxes.map((box) => this.plain(box))), 0];
-    [this.edits, this.awaited] = [[], null];
+    [this.boxes, this.sentPlaces, this.sentAt] = [marks.boxes, this.places(marks.boxes.map((box) => this.plain(box))), 0];
+    [this.edits, this.expected] = [[], null];
     return { image: this.file(marks.picture), boxes: marks.boxes, orientation: 0 };
   },
 
@@ -86,14 +86,14 @@ window.roi = {
 
   // The server's boxes, unless there are others that it does not know yet.
   asMarked(boxes) {
-    if (this.told || this.places(boxes.map((box) => this.plain(box))) !== this.sent) return boxes;
+    if (this.sentAt || this.places(boxes.map((box) => this.plain(box))) !== this.sentPlaces) return boxes;
     const left = [...boxes];
     const marked = this.marks.boxes.map((mark) => {
       const at = left.findIndex((box) => this.near(box, mark));
       const [box] = at < 0 ? [mark] : left.splice(at, 1);
       return box.label === mark.label && box.color === mark.color ? box : { ...box, label: mark.label, color: mark.color };
     });
-    this.sent = this.places(marked.map((box) => this.plain(box)));
+    this.sentPlaces = this.places(marked.map((box) => this.plain(box)));
     return marked;
   },
 
@@ -118,8 +118,8 @@ window.roi = {
   },
 
   flush() {
-    if (!this.edit || !this.edits.length || this.turn || this.pressed) return;
-    this.turn = setTimeout(() => this.settle(), 1000); // if something else replaced the boxes
+    if (!this.edit || !this.edits.length || this.editTimer || this.pressedAt) return;
+    this.editTimer = setTimeout(() => this.settle(), 1000); // if something else replaced the boxes
     this.edit();
   },
 
@@ -132,13 +132,13 @@ window.roi = {
       this.settle();
       return AS_IT_IS;
     }
-    this.awaited = boxes;
+    this.expected = boxes;
     return { ...value, image, boxes };
   },
 
   settle() {
-    clearTimeout(this.turn);
-    [this.turn, this.awaited] = [null, null];
+    clearTimeout(this.editTimer);
+    [this.editTimer, this.expected] = [null, null];
     this.flush();
   },
 

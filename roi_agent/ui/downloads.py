@@ -61,9 +61,9 @@ def trace_json(work: Work) -> str:
     return json.dumps(_trace(work).to_dict(), indent=1, ensure_ascii=False, default=str)
 
 
-def _webp(shown: Image.Image) -> bytes:
+def _webp(picture: Image.Image) -> bytes:
     file = io.BytesIO()
-    shown.save(file, "WEBP", quality=90)
+    picture.save(file, "WEBP", quality=90)
     return file.getvalue()
 
 

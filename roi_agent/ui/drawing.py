@@ -42,34 +42,43 @@ def marks(work: Work) -> dict[str, Any]:
     size = [max(1, round(side * factor(work))) for side in work.image.size_wh]
     with work.lock:
         work.version += 1
-        told = {"work": work.key, "version": work.version, "heard": dict(work.heard), "size": size, "boxes": boxes(work)}
+        values = {
+            "work": work.key,
+            "version": work.version,
+            "acknowledged": dict(work.acknowledged),
+            "size": size,
+            "boxes": boxes(work),
+        }
         masked = "-".join(region.name for region in work.regions if region.mask is not None)
-        content = repr([(region.name, region.box, region.label) for region in work.regions] + [work.lit])
-        told["picture"] = f"{work.files}/{CANVAS}?{work.key}-{masked}"
-        told["drawn"] = f"{work.files}/{DRAWN}?{work.key}-{sha256(content.encode()).hexdigest()[:16]}"
-        return told
+        content = repr([(region.name, region.box, region.label) for region in work.regions] + [work.highlighted])
+        values["picture"] = f"{work.files}/{CANVAS}?{work.key}-{masked}"
+        values["drawn"] = f"{work.files}/{DRAWN}?{work.key}-{sha256(content.encode()).hexdigest()[:16]}"
+        return values
 
 
 def drawn(work: Work) -> Image.Image:
     """The image with the regions' boxes, names and masks; those in the dark that are not the bright one."""
-    regions = [each for each in work.regions if work.lit in (None, each.name)]
+    regions = [each for each in work.regions if work.highlighted in (None, each.name)]
     return shrunk(draw_regions(work.image.pixels, regions), SIDE)
 
 
 def boxes(work: Work) -> list[dict[str, Any]]:
     """The regions as the drawing component takes them, the newest first, as it keeps them itself."""
-    scale, lit = factor(work), work.lit
+    scale, highlighted = factor(work), work.highlighted
     return [
         dict(zip(("xmin", "ymin", "xmax", "ymax"), (value * scale for value in region.box.xyxy), strict=True))
-        | {"label": _caption(region, lit), "color": _rgb(_DIM if lit not in (None, region.name) else colour(region))}
+        | {
+            "label": _caption(region, highlighted),
+            "color": _rgb(_DIM if highlighted not in (None, region.name) else colour(region)),
+        }
         for region in reversed(work.regions)
     ]
 
 
-def _caption(region: Region, lit: str | None) -> str:
+def _caption(region: Region, highlighted: str | None) -> str:
     """What stands at its box."""
     named = f"{region.name}: {region.label}" if region.label else region.name
-    return f"\u25b6 {named}" if region.name == lit else named
+    return f"\u25b6 {named}" if region.name == highlighted else named
 
 
 def _rgb(hexadecimal: str) -> str:
@@ -87,9 +96,9 @@ def edit(work: Work, items: object) -> None:
     """
     with work.lock:
         found = _read(work, items)
-        left = {region.name: region for region in work.regions}
-        matched = [(box, _match(box, label, left, _SAME / factor(work))) for box, label in found]
-        _delete(work, left.values())
+        remaining = {region.name: region for region in work.regions}
+        matched = [(box, _match(box, label, remaining, _SAME / factor(work))) for box, label in found]
+        _delete(work, remaining.values())
         for box, region in reversed(matched):
             if region is None:
                 _add(work, box, None)
@@ -117,13 +126,13 @@ def rename(work: Work, name: str, label: str) -> None:
                     _add(work, region.box, text)
 
 
-def light(work: Work, name: str) -> None:
+def highlight(work: Work, name: str) -> None:
     """Show a region bright, or no longer where it was; one that was hidden is there again."""
     with work.lock:
         back = name in work.hidden
         work.hidden.discard(name)
         known = name in {region.name for region in work.regions}
-        work.lit = name if known and (work.lit != name or back) else None
+        work.highlighted = name if known and (work.highlighted != name or back) else None
 
 
 def _read(work: Work, items: object) -> list[tuple[Box, str]]:
@@ -151,13 +160,13 @@ def _box(work: Work, item: Mapping[str, Any]) -> Box | None:
     return Box(x1, y1, x2, y2) if x2 - x1 >= 1 and y2 - y1 >= 1 else None
 
 
-def _match(box: Box, label: str, left: dict[str, Region], tolerance: float) -> Region | None:
+def _match(box: Box, label: str, remaining: dict[str, Region], tolerance: float) -> Region | None:
     """The region that a box stands for, taken out of those left: by its handle, or by its place."""
     handle = _HANDLE.search(label)
-    if handle and handle[0] in left:
-        return left.pop(handle[0])
-    place = next((name for name, each in left.items() if _near(box, each.box, tolerance)), None)
-    return left.pop(place) if place else None
+    if handle and handle[0] in remaining:
+        return remaining.pop(handle[0])
+    place = next((name for name, each in remaining.items() if _near(box, each.box, tolerance)), None)
+    return remaining.pop(place) if place else None
 
 
 def _near(one: Box, other: Box, tolerance: float) -> bool:

@@ -28,11 +28,11 @@ def point(work: Work, at: tuple[float, float], models: Models, cancellation: Can
 
     at: x, y in pixels of `drawing.drawn`.  Errors: those of `segment`.
     """
-    shown, whole = drawn(work).size, work.image.size_wh
-    x, y = (value * real / seen for value, real, seen in zip(at, whole, shown, strict=True))
+    picture, whole = drawn(work).size, work.image.size_wh
+    x, y = (value * real / preview for value, real, preview in zip(at, whole, picture, strict=True))
     work.settle()
     with models.use("segment") as segmenter:
         found = segment(work.workspace, segmenter=segmenter, image=work.image, points=[(x, y)], cancellation=cancellation)
     work.show(found.regions)
-    work.lit = None
+    work.highlighted = None
     return found.sentence()

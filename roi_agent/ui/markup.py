@@ -32,27 +32,27 @@ def linked(text: str) -> str:
     return "".join(f"[{part}](#{part})" if index % 2 else _MARKDOWN.sub(r"\\\1", part) for index, part in enumerate(parts))
 
 
-def chips(regions: Sequence[Region], *, lit: str | None, open_names: Sequence[str]) -> str:
+def chips(regions: Sequence[Region], *, highlighted: str | None, open_names: Sequence[str]) -> str:
     """A button for each region, which lights its box, and one to delete it; and one that adds a box.
 
     open_names: drafts, whose label may be written.
     """
     hint = "" if regions else _NO_REGIONS
-    rows = "".join(_chip(region, lit, region.name in open_names) for region in regions)
+    rows = "".join(_chip(region, highlighted, region.name in open_names) for region in regions)
     return f'{hint}<ul class="roi-chips">{rows}{_ADD}</ul>{_KEYS if regions else ""}'
 
 
-def _chip(region: Region, lit: str | None, writable: bool) -> str:
+def _chip(region: Region, highlighted: str | None, writable: bool) -> str:
     name, label = region.name, html.escape(region.label or "")
-    told = f'<span class="roi-label">{label}</span>' if label else ""
+    text = f'<span class="roi-label">{label}</span>' if label else ""
     if writable:
-        told = (
+        text = (
             f'<input data-label="{name}" value="{label}" placeholder="what is it?" maxlength="80" aria-label="What {name} shows">'
         )
     return (
         f'<li class="roi-chip" style="--roi:{colour(region)}">'
-        f'<button type="button" data-region="{name}" aria-pressed="{"true" if name == lit else "false"}" '
-        f'title="Light the box of {name}">{name}</button>{told}'
+        f'<button type="button" data-region="{name}" aria-pressed="{"true" if name == highlighted else "false"}" '
+        f'title="Light the box of {name}">{name}</button>{text}'
         f'<button type="button" class="roi-delete" data-delete="{name}" aria-label="Delete {name}">&times;</button></li>'
     )
 
@@ -60,8 +60,8 @@ def _chip(region: Region, lit: str | None, writable: bool) -> str:
 def status(text: str = "", error: RoiAgentError | None = None) -> str:
     """One line: what was done, or what went wrong and what to do."""
     if error is not None:
-        told = "; ".join(filter(None, (error.problem, error.do)))
-        return f'<p class="roi-status roi-error" role="alert"><b>{html.escape(error.code)}</b>: {html.escape(told)}</p>'
+        text = "; ".join(filter(None, (error.problem, error.do)))
+        return f'<p class="roi-status roi-error" role="alert"><b>{html.escape(error.code)}</b>: {html.escape(text)}</p>'
     return f'<p class="roi-status" role="status">{html.escape(text)}</p>' if text else ""
 
 

@@ -45,7 +45,7 @@ def mount(
     """
     vars(gradio.routes)["print"] = _print
     visitors = Visitors(
-        most=settings.visitors,
+        max_visitors=settings.visitors,
         visitor_bytes=settings.visitor_bytes,
         total_bytes=settings.page_bytes,
         idle_s=settings.visitor_idle_s,
@@ -65,8 +65,8 @@ def mount(
     files = settings.public_path + FOLDER
 
     async def build() -> None:
-        most = settings.max_image_pixels
-        actions = Actions(visitors, models, planner, lane, files=files, in_turn=in_turn, max_pixels=most)
+        max_pixels = settings.max_image_pixels
+        actions = Actions(visitors, models, planner, lane, files=files, in_turn=in_turn, max_pixels=max_pixels)
         _mount(app, build_page(actions, settings, introduction(models)), visitors, settings)
 
     # Gradio makes one for its editor, which is closed, where all users of a machine share it.

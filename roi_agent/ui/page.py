@@ -14,7 +14,7 @@ from gradio_image_annotation import image_annotator
 from roi_agent.model.utils.cancellation import Cancellation
 from roi_agent.settings import ServerSettings
 from roi_agent.ui import drawing, markup
-from roi_agent.ui.actions import SCENES, Actions, Seen
+from roi_agent.ui.actions import SCENES, Actions, PageState
 from roi_agent.ui.visitors import COOKIE
 
 Updates = dict[Any, Any]  # component -> its new value
@@ -28,7 +28,7 @@ _EMPTY = """**Ask about regions.** Draw a box or find things by words, then ask 
 Or let the agent work: *What is left of the umbrella?*"""
 
 _READY: Updates = {"submit_btn": "Ask", "stop_btn": False}
-_GOING_ON: Updates = {"submit_btn": False, "stop_btn": "Stop"}
+_RUNNING: Updates = {"submit_btn": False, "stop_btn": "Stop"}
 
 _READ, _MARK = "(value) => { roi.read(value); }", "(marks) => roi.mark(marks)"
 _HANDLE = "(file) => file && file.path"
@@ -142,8 +142,8 @@ class _Page:
         shared: dict[str, Any] = {"api_visibility": "private"}
 
         def on(event: Any, act: Any, inputs: Any, *, progress: str = "hidden", **more: Any) -> Any:
-            told = event(act, inputs, everything, show_progress=progress, **shared, **more)
-            return told.then(None, [self.marks], [self.canvas, self.picture], js=_MARK, **shared)
+            done = event(act, inputs, everything, show_progress=progress, **shared, **more)
+            return done.then(None, [self.marks], [self.canvas, self.picture], js=_MARK, **shared)
 
         on(blocks.load, self._visit, [])
         # Files come by the gate, which gives a handle in place of a path: only that goes to the server.
@@ -153,7 +153,7 @@ class _Page:
         on(self.words.submit, self._find, [self.words], progress="minimal")
         on(self.picture.select, self._point, [], progress="minimal")
         # One after another: an answer that overtakes a later one would show the page as it was.
-        on(self.chips.input, self._hear, [], trigger_mode="multiple", concurrency_limit=1)
+        on(self.chips.input, self._apply, [], trigger_mode="multiple", concurrency_limit=1)
         asked = on(self.question.submit, self._talk, [self.question, self.mode], trigger_mode="multiple")
         asked.then(partial(gr.update, **_READY), None, [self.question], show_progress="hidden", **shared)
         on(self.question.stop, self._stop, [])
@@ -176,28 +176,30 @@ class _Page:
         number = chosen.index if isinstance(chosen.index, int) else 0
         return self._shown(self.actions.open_scene(_visitor(request), number))
 
-    def _hear(self, request: gr.Request, event: gr.EventData) -> Updates:
-        return self._shown(self.actions.hear(_visitor(request), event._data))
+    def _apply(self, request: gr.Request, event: gr.EventData) -> Updates:
+        return self._shown(self.actions.apply(_visitor(request), event._data))
 
     async def _find(self, words: str | None, request: gr.Request) -> AsyncIterator[Updates]:
-        async for seen in while_here(self.actions.find(_visitor(request), words or "")):
-            yield self._shown(seen) if seen else {self.words: gr.skip()}
+        async for state in while_here(self.actions.find(_visitor(request), words or "")):
+            yield self._shown(state) if state else {self.words: gr.skip()}
 
     async def _point(self, request: gr.Request, chosen: gr.SelectData) -> AsyncIterator[Updates]:
         x, y = chosen.index if isinstance(chosen.index, list) else (chosen.index, chosen.index)
-        async for seen in while_here(self.actions.point(_visitor(request), (x, y))):
-            yield self._shown(seen) if seen else {self.words: gr.skip()}
+        async for state in while_here(self.actions.point(_visitor(request), (x, y))):
+            yield self._shown(state) if state else {self.words: gr.skip()}
 
     async def _talk(self, text: str | None, mode: str | None, request: gr.Request) -> AsyncIterator[Updates]:
-        begun: Updates = {self.question: gr.update(value="", **_GOING_ON)}
+        begun: Updates = {self.question: gr.update(value="", **_RUNNING)}
         leaving = Cancellation()
         talk = self.actions.talk(_visitor(request), text or "", mode or "", leaving)
         async with aclosing(stream_while_here(talk, leaving)) as stream:
-            async for seen in stream:
-                if seen is None:
+            async for state in stream:
+                if state is None:
                     yield {self.words: gr.skip()}
                     continue
-                yield (self._shown(seen) if seen.work is None or not seen.talking else {self.chat: seen.work.messages}) | begun
+                yield (
+                    self._shown(state) if state.work is None or not state.streaming else {self.chat: state.work.messages}
+                ) | begun
                 begun = {}
 
     def _stop(self, request: gr.Request) -> Updates:
@@ -209,27 +211,27 @@ class _Page:
     def _look(self, request: gr.Request) -> Updates:
         return self._shown(self.actions.look(_visitor(request)))
 
-    def _shown(self, seen: Seen) -> Updates:
+    def _shown(self, state: PageState) -> Updates:
         """A value for each component that changes; the pictures come with the marks."""
         updates: Updates = {self.words: gr.skip()}  # Gradio wants one at least
-        if seen.status is not None:
-            updates |= {self.status: gr.update(value=seen.status, visible=bool(seen.status))}
-        work = seen.work
+        if state.status is not None:
+            updates |= {self.status: gr.update(value=state.status, visible=bool(state.status))}
+        work = state.work
         if work is None:
             return updates
         drafts = [region.name for region in work.drafted]
         updates |= {
             self.marks: drawing.marks(work),
-            self.chips: markup.chips(work.regions, lit=work.lit, open_names=drafts),
+            self.chips: markup.chips(work.regions, highlighted=work.highlighted, open_names=drafts),
             self.files: markup.files(work.files, trace=work.trace is not None),
             self.chat: work.messages,
         }
-        if seen.opened:
+        if state.opened:
             updates |= {self.opening: gr.update(open=False), self.desk: gr.update(visible=True)}
         return updates
 
 
-async def while_here(acting: Coroutine[Any, Any, Seen]) -> AsyncIterator[Seen | None]:
+async def while_here(acting: Coroutine[Any, Any, PageState]) -> AsyncIterator[PageState | None]:
     """What an action gives, and None now and then before: Gradio looks then who has left, and ends the action by closing this."""
     working = asyncio.ensure_future(acting)
     try:
@@ -241,18 +243,20 @@ async def while_here(acting: Coroutine[Any, Any, Seen]) -> AsyncIterator[Seen | 
         await asyncio.wait([working])
 
 
-async def stream_while_here(talk: Generator[Seen, None, None], leaving: Cancellation) -> AsyncGenerator[Seen | None, None]:
+async def stream_while_here(
+    talk: Generator[PageState, None, None], leaving: Cancellation
+) -> AsyncGenerator[PageState | None, None]:
     """As `while_here`, for a talk, which runs in a thread of its own; one that is left is cancelled and not waited for."""
-    loop, news = asyncio.get_running_loop(), asyncio.Queue[Seen | BaseException | None]()
+    loop, news = asyncio.get_running_loop(), asyncio.Queue[PageState | BaseException | None]()
 
-    def put(item: Seen | BaseException | None) -> None:
+    def put(item: PageState | BaseException | None) -> None:
         with suppress(RuntimeError):  # the server has stopped
             loop.call_soon_threadsafe(news.put_nowait, item)
 
     def work() -> None:
         try:
-            for seen in talk:
-                put(seen)
+            for state in talk:
+                put(state)
                 if leaving.cancelled:
                     talk.close()
             put(None)

@@ -21,14 +21,14 @@ _MIB = 1 << 20
 class _Visit:
     """seen: when the visitor was here last.  coming: bytes of files that are being sent.  sent: the last one, and its handle."""
 
-    seen: float
+    last_seen: float
     work: Work | None = None
-    coming: int = 0
-    sent: tuple[str, bytes] | None = None
+    incoming: int = 0
+    upload: tuple[str, bytes] | None = None
 
     @property
     def nbytes(self) -> int:
-        return self.coming + (self.work.nbytes if self.work else 0) + (len(self.sent[1]) if self.sent else 0)
+        return self.incoming + (self.work.nbytes if self.work else 0) + (len(self.upload[1]) if self.upload else 0)
 
 
 class Visitors:
@@ -42,27 +42,27 @@ class Visitors:
     def __init__(
         self,
         *,
-        most: int,
+        max_visitors: int,
         visitor_bytes: int,
         total_bytes: int,
         idle_s: float,
         keep_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._most, self._visitor_bytes, self._total_bytes = most, visitor_bytes, total_bytes
+        self._max_visitors, self._visitor_bytes, self._total_bytes = max_visitors, visitor_bytes, total_bytes
         self._idle_s, self._keep_s, self._clock = idle_s, keep_s, clock
         self._kept: OrderedDict[str, _Visit] = OrderedDict()  # the longest away first
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
         with self._lock:
-            self._forget()
+            self._forget_expired()
             return len(self._kept)
 
     def find(self, name: object) -> Work | None:
         """The work of a visitor, who is here now; None where there is none (any more)."""
         with self._lock:
-            self._forget()
+            self._forget_expired()
             visit = self._kept.get(name) if isinstance(name, str) else None
             if visit is None:
                 return None
@@ -76,7 +76,7 @@ class Visitors:
             raise UnknownImage("no image is open", do="open one, or pick an example; what is left for long is forgotten")
         return work
 
-    def growing(self, name: object) -> Work:
+    def for_writing(self, name: object) -> Work:
         """As `get`, for what makes the work larger.  Error: PageFull where it is too large already."""
         work = self.get(name)
         if work.nbytes > self._visitor_bytes:
@@ -94,7 +94,7 @@ class Visitors:
         with self._lock:
             earlier = self._kept.get(str(name))
             freed = earlier.work.nbytes if earlier and earlier.work else 0
-            self._room(str(name), work.nbytes - freed).work = work
+            self._reserve(str(name), work.nbytes - freed).work = work
 
     @contextmanager
     def receiving(self, name: str) -> Iterator[Callable[[int], None]]:
@@ -105,7 +105,7 @@ class Visitors:
             nonlocal held
             with self._lock:
                 while size > held:
-                    self._room(name, _MIB).coming += _MIB
+                    self._reserve(name, _MIB).incoming += _MIB
                     held += _MIB
 
         try:
@@ -113,7 +113,7 @@ class Visitors:
         finally:
             with self._lock:
                 if (visit := self._kept.get(name)) is not None:
-                    visit.coming -= held
+                    visit.incoming -= held
                     self._drop_empty(name, visit)
 
     def send(self, name: str, data: bytes) -> str:
@@ -121,53 +121,55 @@ class Visitors:
         handle = token_hex(16)
         with self._lock:
             earlier = self._kept.get(name)
-            freed = len(earlier.sent[1]) if earlier and earlier.sent else 0
-            self._room(name, len(data) - freed).sent = (handle, data)
+            freed = len(earlier.upload[1]) if earlier and earlier.upload else 0
+            self._reserve(name, len(data) - freed).upload = (handle, data)
         return handle
 
     def take(self, name: object, handle: object) -> bytes:
         """A file that the visitor has sent; it is then no longer kept.  Error: UnknownImage."""
         with self._lock:
             visit = self._kept.get(name) if isinstance(name, str) else None
-            if visit is None or visit.sent is None or visit.sent[0] != handle:
+            if visit is None or visit.upload is None or visit.upload[0] != handle:
                 raise UnknownImage("no such file was sent", do="send it again")
-            data, visit.sent = visit.sent[1], None
+            data, visit.upload = visit.upload[1], None
             self._drop_empty(str(name), visit)
             return data
 
-    def _room(self, name: str, more: int) -> _Visit:
+    def _reserve(self, name: str, more: int) -> _Visit:
         """The visit of that name, with room for more bytes.  Error: PageFull."""
-        self._forget()
+        self._forget_expired()
         visit = self._kept.get(name) or _Visit(self._clock())
         if more > 0 and visit.nbytes + more > self._visitor_bytes:
             problem = f"the picture takes {_mib(visit.nbytes + more)}, over the limit of {_mib(self._visitor_bytes)}"
             raise PageFull(problem, do="send a smaller one, or allow more: --visitor-memory of the server")
-        for idle in [other for other, each in self._kept.items() if self._clock() - each.seen > self._idle_s and other != name]:
-            if self._fits(name, more):
+        for idle in [
+            other for other, each in self._kept.items() if self._clock() - each.last_seen > self._idle_s and other != name
+        ]:
+            if self._has_room(name, more):
                 break
             del self._kept[idle]
-        if not self._fits(name, more):
+        if not self._has_room(name, more):
             raise PageFull("the page has all the visitors and pictures that it takes", do="try again in some minutes")
         self._touch(name, visit)
         return visit
 
-    def _fits(self, name: str, more: int) -> bool:
+    def _has_room(self, name: str, more: int) -> bool:
         held = sum(each.nbytes for each in self._kept.values())
-        return len(self._kept.keys() | {name}) <= self._most and (more <= 0 or held + more <= self._total_bytes)
+        return len(self._kept.keys() | {name}) <= self._max_visitors and (more <= 0 or held + more <= self._total_bytes)
 
     def _drop_empty(self, name: str, visit: _Visit) -> None:
-        if visit.work is None and visit.sent is None and not visit.coming:
+        if visit.work is None and visit.upload is None and not visit.incoming:
             del self._kept[name]
 
     def _touch(self, name: str, visit: _Visit) -> None:
-        visit.seen = self._clock()
+        visit.last_seen = self._clock()
         self._kept[name] = visit
         self._kept.move_to_end(name)
 
-    def _forget(self) -> None:
+    def _forget_expired(self) -> None:
         now = self._clock()
         for name, visit in list(self._kept.items()):
-            if now - visit.seen <= self._keep_s:
+            if now - visit.last_seen <= self._keep_s:
                 return
             del self._kept[name]
 

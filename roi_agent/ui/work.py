@@ -43,13 +43,13 @@ class Work:
         self.image = self.workspace.add_image(image)
         self.drafts: list[tuple[Box, str | None]] = []
         self.hidden: set[str] = set()
-        self.lit: str | None = None
+        self.highlighted: str | None = None
         self.turns: list[Turn] = []
         self.implied: str | None = None
         self.messages: list[Message] = []
         self.trace: Trace | None = None
         self.pictures: dict[str, bytes] = {}
-        self.heard: dict[str, int] = {}
+        self.acknowledged: dict[str, int] = {}
         self.version = 0
         self._stops: list[Callable[[], None]] = []
 
@@ -89,16 +89,16 @@ class Work:
         with self.lock:
             self.hidden -= {region.name for region in regions}
 
-    def hear(self, page: str, number: object) -> None:
+    def acknowledge(self, page: str, number: object) -> None:
         """Note that a page told of drawn boxes.  number: of its news, which grows."""
         with self.lock:
-            self.heard.pop(page[:40], None)
-            self.heard[page[:40]] = number if isinstance(number, int) else 0
-            for old in list(self.heard)[:-_PAGES]:
-                del self.heard[old]
+            self.acknowledged.pop(page[:40], None)
+            self.acknowledged[page[:40]] = number if isinstance(number, int) else 0
+            for old in list(self.acknowledged)[:-_PAGES]:
+                del self.acknowledged[old]
 
     @contextmanager
-    def going_on(self, stop: Callable[[], None]) -> Iterator[None]:
+    def stoppable(self, stop: Callable[[], None]) -> Iterator[None]:
         """Something that the visitor waits for.  stop: ends it early, from whichever thread."""
         self._stops.append(stop)
         try:

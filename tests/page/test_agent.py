@@ -45,7 +45,7 @@ def test_what_is_drawn_while_the_agent_works_stays(visit: Visit) -> None:
         person.drag(*box)
     expect(person.page.locator("#roi-chat .bot").last).to_contain_text("confidence")
     expect(person.page.get_by_role("button", name="Ask", exact=True)).to_be_visible()
-    person.page.wait_for_function("roi.told === 0 && roi.turn === null && roi.boxes.every((box) => box.label)")
+    person.page.wait_for_function("roi.sentAt === 0 && roi.editTimer === null && roi.boxes.every((box) => box.label)")
     boxes = [each["bbox"] for each in person.fetch("regions.json").json()["annotations"]]
     for x1, y1, x2, y2 in drawn:
         assert any(each == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=3) for each in boxes)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from roi_agent.evaluation.models import run_toy, toy_markdown
+from roi_agent.evaluation.toy import run_toy, toy_markdown
 from roi_agent.loading import SHIPPED, load_region_model
 from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import InvalidSetting

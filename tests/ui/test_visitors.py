@@ -20,7 +20,7 @@ from tests.ui.visit import NAME, UMBRELLA, drawn, last, names, opened
 
 def test_who_was_here_lately_is_not_displaced_by_newcomers(work: Work) -> None:
     now = [0.0]
-    visitors = visitors_of(most=2, idle_s=10, keep_s=100, clock=lambda: now[0])
+    visitors = visitors_of(max_visitors=2, idle_s=10, keep_s=100, clock=lambda: now[0])
     first, second, third, fourth = (new_name() for _ in range(4))
     for name in (first, second):
         visitors.put(name, work)
@@ -81,10 +81,10 @@ def test_images_and_files_of_one_take_a_limited_memory(actions: Actions, work: W
     grown.pictures["step-1.jpg"] = b"x" * 101
     with pytest.raises(PageFull):
         visitors.put(new_name(), grown)
-    assert visitors.get(NAME) is work is visitors.growing(NAME)
+    assert visitors.get(NAME) is work is visitors.for_writing(NAME)
     work.pictures["step-1.jpg"] = b"x" * 101
     with pytest.raises(PageFull, match=r"the work on this picture takes 1\.0 MiB.*; open the picture again"):
-        visitors.growing(NAME)
+        visitors.for_writing(NAME)
 
 
 def test_a_file_counts_while_it_comes_and_no_longer_when_it_breaks_off() -> None:
@@ -126,7 +126,7 @@ def test_a_name_that_we_did_not_give_is_replaced(actions: Actions, visitors: Vis
 
 def visitors_of(**given: Any) -> Visitors:
     """Visitors within wide bounds, but for those given."""
-    return Visitors(**{"most": 10, "visitor_bytes": 1 << 30, "total_bytes": 1 << 30, "idle_s": 60, "keep_s": 60, **given})
+    return Visitors(**{"max_visitors": 10, "visitor_bytes": 1 << 30, "total_bytes": 1 << 30, "idle_s": 60, "keep_s": 60, **given})
 
 
 @pytest.mark.parametrize("name", ["visitors", "visitor_bytes", "page_bytes", "visitor_idle_s", "visitor_s"])

@@ -52,58 +52,58 @@ def ask(work: Work, text: str, models: Models, leaving: Cancellation) -> Iterato
     is, or about the whole image.  What goes wrong is told in the chat, and the conversation goes on as if it had not been asked.
     leaving: cancelled where the visitor leaves.
     """
-    if not _begun(work, text):
+    if not _start_turn(work, text):
         yield
         return
-    reply = _say(work, "")
+    reply = _add_message(work, "")
     stream = None
     try:
         yield
-        asked = _read(work, text.strip())
+        asked = _parse_question(work, text.strip())
         *earlier, last = asked.turns
         with _region_model(models) as model, failures_of(REGION_MODEL):
             stream = model.reply_stream(work.image.image, asked.turns, asked.regions, Decoding())
-            with work.going_on(stream.cancel), leaving.ending(stream.cancel):
+            with work.stoppable(stream.cancel), leaving.ending(stream.cancel):
                 for piece in stream:
                     reply["content"] += plain(piece)
                     yield
                 answer = with_notes(stream.answer(), work.image.image, asked.notes)
         if answer.text.strip():
             work.turns, work.implied = [*earlier, Turn(last.question, answer.text)], asked.implied
-        reply["content"] = _answered(answer, None if earlier else asked.implied)
+        reply["content"] = _answer_markdown(answer, None if earlier else asked.implied)
     except Cancelled:
-        reply["content"] += _small(["stopped"])
+        reply["content"] += _small_print(["stopped"])
     except GeneratorExit:  # the visitor has left, and may come back
-        reply["content"] += _small(["stopped"])
+        reply["content"] += _small_print(["stopped"])
         raise
     except Exception as error:
-        reply["content"] = told(as_coded_error(error))
+        reply["content"] = error_markdown(as_coded_error(error))
     finally:
         if stream is not None:
             stream.cancel()
     yield
 
 
-def work_on(work: Work, task: str, leaving: Cancellation) -> Iterator[None]:
+def run_agent(work: Work, task: str, leaving: Cancellation) -> Iterator[None]:
     """Let the agent work on a task; after each step the chat has one more message.  What goes wrong is told in the chat.
 
     leaving: cancelled where the visitor leaves.
     """
-    if not _begun(work, task):
+    if not _start_turn(work, task):
         yield
         return
     before, stop = {region.name for region in work.regions}, Event()
     yield
     try:
-        with work.going_on(stop.set), leaving.ending(stop.set):
+        with work.stoppable(stop.set), leaving.ending(stop.set):
             for event in work.agent.stream(None, task, thread=THREAD, words=False, stop=stop):
                 if isinstance(event, Stepped):
-                    yield from _stepped(work, event.step)
+                    yield from _show_step(work, event.step)
                 elif isinstance(event, Finished):
-                    _finished(work, event.result, before)
+                    _show_result(work, event.result, before)
                     yield
     except Exception as error:
-        _say(work, told(as_coded_error(error)))
+        _add_message(work, error_markdown(as_coded_error(error)))
         yield
 
 
@@ -115,12 +115,12 @@ def as_coded_error(error: Exception) -> RoiAgentError:
     return RoiAgentError("the question could not be answered", do="ask again")
 
 
-def told(error: RoiAgentError) -> str:
+def error_markdown(error: RoiAgentError) -> str:
     """An error in one line of Markdown: what is wrong, and what to do."""
     return f"**{plain(error.code.replace('_', ' '))}**: {plain('; '.join(filter(None, (error.problem, error.do))))}"
 
 
-def _begun(work: Work, text: str) -> bool:
+def _start_turn(work: Work, text: str) -> bool:
     """Put what was asked into the chat, and make regions of the drafts; or say there what is wrong with it."""
     asked = text.strip()
     work.settle()
@@ -130,11 +130,11 @@ def _begun(work: Work, text: str) -> bool:
     problem, do = f"the question has {len(asked)} characters", f"use {MAX_QUESTION} at most"
     if not asked:
         problem, do = "the question is empty", "ask something, for example: What is region1?"
-    _say(work, told(InvalidSetting(problem, do=do)))
+    _add_message(work, error_markdown(InvalidSetting(problem, do=do)))
     return False
 
 
-def _read(work: Work, text: str) -> _Question:
+def _parse_question(work: Work, text: str) -> _Question:
     """Errors: those of `read_turns`, and UnknownRegion for a region that there is not."""
     question = with_mentions(text, bare=True)
     earlier = [] if mentioned(question) else work.turns
@@ -159,44 +159,48 @@ def _about(work: Work, turns: Sequence[Turn], implied: str | None) -> tuple[Regi
     return work.workspace.pick(list(dict.fromkeys([implied, *named] if implied else named)))
 
 
-def _answered(answer: Answer, implied: str | None) -> str:
-    about, said = f"about {implied}" if implied else "", bool(answer.text.strip())
-    sure = _sure(answer.confidence if said else None)
-    return (linked(answer.text) if said else "*The model gave no answer.*") + _small([about, sure, *answer.notes])
+def _answer_markdown(answer: Answer, implied: str | None) -> str:
+    about, has_text = f"about {implied}" if implied else "", bool(answer.text.strip())
+    sure = _confidence_text(answer.confidence if has_text else None)
+    return (linked(answer.text) if has_text else "*The model gave no answer.*") + _small_print([about, sure, *answer.notes])
 
 
-def _sure(confidence: float | None) -> str:
+def _confidence_text(confidence: float | None) -> str:
     return "" if confidence is None else f"confidence {confidence:.2f}"
 
 
-def _small(notes: Sequence[str]) -> str:
+def _small_print(notes: Sequence[str]) -> str:
     kept = [linked(note) for note in notes if note]
     return f"\n\n<small>{' · '.join(kept)}</small>" if kept else ""
 
 
-def _say(work: Work, content: Any, **more: Any) -> Message:
+def _add_message(work: Work, content: Any, **more: Any) -> Message:
     message: Message = {"role": "assistant", "content": content, **more}
     work.messages.append(message)
     return message
 
 
-def _finished(work: Work, result: Result, before: Set[str]) -> None:
+def _show_result(work: Work, result: Result, before: Set[str]) -> None:
     """The agent's answer.  before: regions that the page showed; of others that were found, it shows what the answer rests on."""
     work.trace = result.trace
-    said = bool(result.answer.strip())
-    sure = _sure(result.confidence if said else None)
-    _say(work, (linked(result.answer) if said else "*The agent gave no answer.*") + _small([_ENDED.get(result.status, ""), sure]))
+    has_text = bool(result.answer.strip())
+    sure = _confidence_text(result.confidence if has_text else None)
+    _add_message(
+        work,
+        (linked(result.answer) if has_text else "*The agent gave no answer.*")
+        + _small_print([_ENDED.get(result.status, ""), sure]),
+    )
     kept = before | {region.name for region in result.regions}
     work.hidden |= {region.name for region in work.workspace.regions() if region.source != "user"} - kept
     work.show(result.regions)
 
 
-def _stepped(work: Work, step: Step) -> Iterator[None]:
+def _show_step(work: Work, step: Step) -> Iterator[None]:
     """A tool's step with its picture; of a planner's turn what it said, its calls being steps themselves."""
     if step.kind == "planner":
         return
     title = f"{step.number} · {step.name}({arguments_text(step.arguments)})"
-    _say(
+    _add_message(
         work,
         linked(step.text) if step.text.strip() else "*nothing*",
         metadata={"title": plain(title[:200]), "status": "done", "duration": round(step.seconds, 2)},
@@ -207,5 +211,5 @@ def _stepped(work: Work, step: Step) -> Iterator[None]:
         name, file = f"step-{len(work.pictures) + 1}.jpg", io.BytesIO()
         shrunk(seen, 640).save(file, "JPEG", quality=88)
         work.pictures[name] = file.getvalue()
-        _say(work, f"![Picture of step {step.number}]({work.files}/{name}?{work.key})")
+        _add_message(work, f"![Picture of step {step.number}]({work.files}/{name}?{work.key})")
         yield

@@ -8,9 +8,8 @@ from typing import Any
 from PIL import Image
 from rich.table import Table
 
-from roi_agent.choice import ModelChoice
 from roi_agent.evaluation.tables import markdown, table
-from roi_agent.loading import load_region_model, load_role, placed
+from roi_agent.loading import load_region_model, load_role, placement
 from roi_agent.model.detection.detector import PhraseDetector
 from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import InvalidSetting
@@ -20,6 +19,7 @@ from roi_agent.model.toy.evaluate.detection import DetectionScore, detection_sco
 from roi_agent.model.toy.evaluate.questions import Score, evaluate_toy, scores, total_questions
 from roi_agent.model.toy.evaluate.segmentation import SegmentationScore, evaluate_segmentation, segmentation_scores
 from roi_agent.model.utils.progress import progress_bar
+from roi_agent.model_choice import ModelChoice
 from roi_agent.tools.segment import segment_everything
 from roi_agent.tools.workspace import Workspace
 
@@ -52,7 +52,7 @@ def run_parts(
     for role in roles:
         name = str(choice.by_role[role])
         if role == "ask":
-            rows = run_toy(name, questions=questions, **placed("ask", choice), **size)
+            rows = run_toy(name, questions=questions, **placement("ask", choice), **size)
             parts.append(Part(role, rows, toy_table(rows, name), toy_markdown(rows)))
         elif role == "detect":
             found = run_detection(load_role("detect", choice), scenes=scenes, **size)

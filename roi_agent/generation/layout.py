@@ -57,12 +57,12 @@ class Layout:
             return None if found_place is None else (found_place == claim.value.strip().lower()) == claim.holds
         if claim.about in RELATIONS:
             first, second = claim.regions
-            found = self._plainly(claim.about, first, second)
+            found = self._clearly(claim.about, first, second)
             return None if found is None else found == claim.holds
         top, *others = claim.regions
         relation = {"leftmost": "left of", "rightmost": "right of", "topmost": "above", "lowest": "below"}
         by = relation.get(claim.about, "larger than" if claim.about == "largest" else "smaller than")
-        found_all = [self._plainly(by, top, other) for other in others]
+        found_all = [self._clearly(by, top, other) for other in others]
         if any(each is False for each in found_all):
             return not claim.holds
         return None if None in found_all else claim.holds
@@ -76,7 +76,7 @@ class Layout:
             return self.relation(*claim.regions).sentence()
         return f"{EXTREMES[claim.about]}: {', '.join(self.ordered(claim.about, claim.regions))}"
 
-    def _plainly(self, about: str, first: str, second: str) -> bool | None:
+    def _clearly(self, about: str, first: str, second: str) -> bool | None:
         found, apart = self.relation(first, second), self.apart * max(self.size_wh)
         if about == "touching":
             return True if found.overlap >= _SHARED else False if found.gap >= apart else None

@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from roi_agent.generation.claims import WrittenTurn
+from roi_agent.generation.claims import ProposedTurn
 from roi_agent.generation.describing import ATTRIBUTES, Described, question_about
 from roi_agent.generation.settings import GenerationSettings
 from roi_agent.generation.vocabulary import Vocabulary, worded
@@ -52,30 +52,32 @@ class Examiner:
         That a region is there needs no description where the detector found it: asking for one would drop just the things that
         are hard to see, such as those which another covers in part.
         """
-        support: Support = {(each.region.name, THERE): seen for each in things if (seen := self._seen(each.region))}
+        support: Support = {(each.region.name, THERE): evidence for each in things if (evidence := self._detected(each.region))}
         hidden = {(name, "kind") for name, about in wanted if about == THERE and (name, THERE) not in support}
-        support |= self._described(workspace, image, things, {*wanted, *hidden})
+        support |= self._describe(workspace, image, things, {*wanted, *hidden})
         return support | {(name, THERE): support[name, kind] for name, kind in hidden}
 
-    def _described(
+    def _describe(
         self, workspace: Workspace, image: WorkspaceImage, things: Sequence[Described], wanted: Collection[tuple[str, str]]
     ) -> Support:
-        pairs = [(each, attribute) for each in things for attribute in ATTRIBUTES if _rests(each.region.name, attribute, wanted)]
+        pairs = [
+            (each, attribute) for each in things for attribute in ATTRIBUTES if _is_needed(each.region.name, attribute, wanted)
+        ]
         if not pairs:
             return {}
-        chosen = self.pool.map(lambda pair: self._chosen(workspace, things, *pair), pairs)
+        chosen = self.pool.map(lambda pair: self._choice_support(workspace, things, *pair), pairs)
         closer = self.pool.map(lambda pair: self.look_again(workspace, image, *pair), pairs)
-        found = self._found(image, pairs)
+        found = self._detector_support(image, pairs)
         support: Support = {}
         for (thing, attribute), verdict, look in zip(pairs, chosen, closer, strict=True):
             name = thing.region.name
-            support[name, attribute] = _together([verdict, found[name, attribute], look])
+            support[name, attribute] = _combined([verdict, found[name, attribute], look])
         for thing, attribute in pairs:
             if attribute == "name":
                 support[thing.region.name, attribute] = self._consistent(thing, support)
         return support
 
-    def agrees(self, workspace: Workspace, turn: WrittenTurn) -> Verdict:
+    def agrees(self, workspace: Workspace, turn: ProposedTurn) -> Verdict:
         """The region model finds a yes or no that somebody else wrote likelier than the opposite."""
         said, other = ("yes", "no") if turn.answer.lower().startswith("yes") else ("no", "yes")
         try:
@@ -87,14 +89,14 @@ class Examiner:
             return CHOOSE
         return (Evidence("choose", f"{said} to {turn.question!r}, by {margin:.1f} nats a token", round(choice.confidence, 4)),)
 
-    def _chosen(self, workspace: Workspace, things: Sequence[Described], thing: Described, attribute: str) -> Verdict:
+    def _choice_support(self, workspace: Workspace, things: Sequence[Described], thing: Described, attribute: str) -> Verdict:
         """The region model is sure, and finds the description likelier than any other by a margin."""
-        told = thing.told(attribute)
-        if told.confidence < self.settings.confidence:
+        description = thing.description(attribute)
+        if description.confidence < self.settings.confidence:
             return UNSURE
-        others = tuple(other for each in things if (other := each.told(attribute).text) != told.text)
+        others = tuple(other for each in things if (other := each.description(attribute).text) != description.text)
         rng = Random(f"{self.settings.seed} {thing.region.box.xyxy} {attribute}")
-        options = [worded(attribute, each) for each in self.vocabulary.alternatives(attribute, told.text, others, rng)]
+        options = [worded(attribute, each) for each in self.vocabulary.alternatives(attribute, description.text, others, rng)]
         if len(options) < 2:
             return CHOOSE
         question = question_about(attribute).replace("<region>", f"<{thing.region.name}>")
@@ -102,16 +104,16 @@ class Examiner:
         margin = choice.scores[0] - max(choice.scores[1:])
         if margin < self.settings.margin:
             return CHOOSE
-        told_of = f"<{thing.region.name}> is {options[0]}, by {margin:.1f} nats a token over {len(options) - 1} other answers"
-        return (Evidence("choose", told_of, round(told.confidence, 4)),)
+        statement = f"<{thing.region.name}> is {options[0]}, by {margin:.1f} nats a token over {len(options) - 1} other answers"
+        return (Evidence("choose", statement, round(description.confidence, 4)),)
 
-    def _seen(self, region: Region) -> tuple[Evidence, ...]:
+    def _detected(self, region: Region) -> tuple[Evidence, ...]:
         """The detector found it, whatever it is."""
         if region.label is None or region.score is None or region.score < self.settings.found * self.detector.threshold:
             return ()
         return (Evidence("detector", f"finds {region.label!r} at <{region.name}>", round(region.score, 4)),)
 
-    def _found(self, image: WorkspaceImage, pairs: Sequence[tuple[Described, str]]) -> Support:
+    def _detector_support(self, image: WorkspaceImage, pairs: Sequence[tuple[Described, str]]) -> Support:
         """The detector finds kind, colour with kind, and name where the region is."""
         phrases = dict.fromkeys(phrase for pair in pairs if len(phrase := _phrase(*pair)) <= MAX_PHRASE_CHARACTERS)
         asked = list(phrases)[:MAX_PHRASES]
@@ -134,7 +136,7 @@ class Examiner:
         question = question_about(attribute).replace("<region>", f"<{region.name}>")
         answer = self.model.ask(crop.image, question, [region])
         again = self.vocabulary.read(attribute, answer.text)
-        if again != thing.told(attribute).text:
+        if again != thing.description(attribute).text:
             return SECOND_LOOK
         return (Evidence("second look", f"<{region.name}> enlarged is {again}", round(answer.confidence, 4)),)
 
@@ -143,19 +145,19 @@ class Examiner:
         for attribute in ("kind", "colour"):
             verdict = support[thing.region.name, attribute]
             said = self.vocabulary.read(attribute, thing.name.text)
-            if said in self.vocabulary.of(attribute) and said != thing.told(attribute).text:
+            if said in self.vocabulary.of(attribute) and said != thing.description(attribute).text:
                 return DESCRIPTION
             if isinstance(verdict, str) and said in self.vocabulary.of(attribute):
                 return verdict
         return support[thing.region.name, "name"]
 
 
-def _rests(name: str, attribute: str, wanted: Collection[tuple[str, str]]) -> bool:
+def _is_needed(name: str, attribute: str, wanted: Collection[tuple[str, str]]) -> bool:
     """Whether something wanted rests on it: a name does on kind and colour as well."""
     return (name, attribute) in wanted or (name, "name") in wanted
 
 
-def _together(verdicts: Sequence[Verdict]) -> Verdict:
+def _combined(verdicts: Sequence[Verdict]) -> Verdict:
     """All evidence, or the first reason against."""
     against = next((each for each in verdicts if isinstance(each, str)), None)
     return against or tuple(each for verdict in verdicts if not isinstance(verdict, str) for each in verdict)

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 
-from roi_agent.generation.claims import Written
+from roi_agent.generation.claims import Proposal
 from roi_agent.generation.describing import ATTRIBUTES, Described, describe
+from roi_agent.generation.examiner import THERE, Examiner
 from roi_agent.generation.finding import find
+from roi_agent.generation.layout import Layout
+from roi_agent.generation.offline_writer import OfflineWriter, Writer
 from roi_agent.generation.page import Page
-from roi_agent.generation.recording import Origin, recorded
-from roi_agent.generation.relating import Layout
+from roi_agent.generation.recording import Origin, to_record
 from roi_agent.generation.settings import GenerationSettings
-from roi_agent.generation.supporting import THERE, Examiner
-from roi_agent.generation.verifying import REPEATED, Verifier
+from roi_agent.generation.verifier import REPEATED, Verifier
 from roi_agent.generation.vocabulary import Vocabulary
-from roi_agent.generation.writing import OfflineWriter, Writer
 from roi_agent.model.data.record import Evidence, Record
 from roi_agent.model.detection.detector import PhraseDetector
 from roi_agent.model.geometry.regions import Region
@@ -38,7 +38,7 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class ImageResult:
     """What became of one image.  written: conversations in all; regions: found."""
 
     records: tuple[Record, ...]
@@ -48,7 +48,7 @@ class Made:
 
 
 @dataclass
-class Maker:
+class RecordGenerator:
     """Makes records.  segmenter: None to find things by words only.  source, licence: of the records."""
 
     model: RegionModel
@@ -72,36 +72,36 @@ class Maker:
         self._images.shutdown(cancel_futures=True)
         self._choices.shutdown(cancel_futures=True)
 
-    def make(self, images: Sequence[tuple[str, LoadedImage]]) -> list[Made]:
+    def generate(self, images: Sequence[tuple[str, LoadedImage]]) -> list[ImageResult]:
         """Records of several images, each with its name.  Errors: those of the models, and of the writer."""
         workspace = Workspace()
-        seen = [workspace.add_image(image) for _, image in images]
+        added = [workspace.add_image(image) for _, image in images]
         segmenter = self.segmenter if self.settings.everything else None
-        found = find(workspace, seen, self.vocabulary.kinds, detector=self.detector, segmenter=segmenter)
+        found = find(workspace, added, self.vocabulary.kinds, detector=self.detector, segmenter=segmenter)
         names = [name for name, _ in images]
-        return list(self._images.map(partial(self._of_image, workspace), names, seen, found))
+        return list(self._images.map(partial(self._generate_one, workspace), names, added, found))
 
-    def _of_image(self, workspace: Workspace, name: str, image: WorkspaceImage, regions: tuple[Region, ...]) -> Made:
+    def _generate_one(self, workspace: Workspace, name: str, image: WorkspaceImage, regions: tuple[Region, ...]) -> ImageResult:
         things = describe(workspace, regions, self.vocabulary, model=self.model)
         layout = Layout(regions, image.size_wh, self.settings.apart, self.settings.ratio)
         page = Page(things, layout, self.vocabulary, Random(f"{self.settings.seed} {name}"))
         assert self.writer is not None
         written = self.writer.write(page, self.settings.per_image)
-        support = self._examiner.examine(workspace, image, things, _wanted(written)) if self.settings.verify else {}
+        support = self._examiner.examine(workspace, image, things, _needed(written)) if self.settings.verify else {}
         ruled = isinstance(self.writer, OfflineWriter)  # what rules write follows from its claims
         opinion = {} if ruled else {"agrees": partial(self._examiner.agrees, workspace)}
         verifier = Verifier.of(things, layout, support, **opinion)
-        kept, dropped = self._sorted(written, verifier)
+        kept, dropped = self._verify_all(written, verifier)
         numbered = Random(f"{self.settings.seed} {name} numbers")
-        shown = _labelled(things, verifier)
+        labelled = _labelled(things, verifier)
         origin = Origin(name, image.size_wh, self.source, self.licence)
-        records = [recorded(each, proof, shown, origin, number, numbered) for number, (each, proof) in enumerate(kept)]
-        return Made(tuple(records), tuple(dropped), len(written), len(regions))
+        records = [to_record(each, proof, labelled, origin, number, numbered) for number, (each, proof) in enumerate(kept)]
+        return ImageResult(tuple(records), tuple(dropped), len(written), len(regions))
 
-    def _sorted(
-        self, written: Sequence[Written | str], verifier: Verifier
-    ) -> tuple[list[tuple[Written, tuple[Evidence, ...]]], list[Dropped]]:
-        kept: list[tuple[Written, tuple[Evidence, ...]]] = []
+    def _verify_all(
+        self, written: Sequence[Proposal | str], verifier: Verifier
+    ) -> tuple[list[tuple[Proposal, tuple[Evidence, ...]]], list[Dropped]]:
+        kept: list[tuple[Proposal, tuple[Evidence, ...]]] = []
         dropped: list[Dropped] = []
         asked: set[tuple[str, ...]] = set()
         for each in written:
@@ -120,9 +120,9 @@ class Maker:
         return kept, dropped
 
 
-def _wanted(written: Sequence[Written | str]) -> set[tuple[str, str]]:
+def _needed(written: Sequence[Proposal | str]) -> set[tuple[str, str]]:
     """What claims rest on of their regions, as (region, attribute), or that they are there."""
-    turns = (turn for each in written if isinstance(each, Written) for turn in each.turns)
+    turns = (turn for each in written if isinstance(each, Proposal) for turn in each.turns)
     claims = (claim for turn in turns for claim in turn.claims)
     return {(name, claim.about if claim.about in ATTRIBUTES else THERE) for claim in claims for name in claim.regions}
 

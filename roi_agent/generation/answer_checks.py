@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 
-from roi_agent.generation.claims import EXTREMES, PLACE, RELATIONS, Claim, WrittenTurn
+from roi_agent.generation.claims import EXTREMES, PLACE, RELATIONS, Claim, ProposedTurn
 from roi_agent.generation.describing import ATTRIBUTES
 from roi_agent.model.protocol.conversation import mentioned
 
@@ -12,7 +12,7 @@ _NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "sev
 _REGION = re.compile(r"<region[0-9]+>[.]?")
 
 
-def says(turn: WrittenTurn) -> bool:
+def answer_follows(turn: ProposedTurn) -> bool:
     """Whether an answer follows from its claims, as far as words tell; false for an answer without any.
 
     Yes and no follow from the one relation that is asked for; where they rest on descriptions, the region model is asked. A
@@ -23,24 +23,24 @@ def says(turn: WrittenTurn) -> bool:
         return False
     answer = turn.answer.strip().lower()
     if YES_NO.match(answer):
-        return _polarity(turn)
+        return _yes_no_follows(turn)
     if not set(mentioned(turn.answer)) <= {name for claim in turn.claims for name in claim.regions}:
         return False
     if _REGION.fullmatch(answer):
         return any(turn.about_descriptions or claim.regions[0] in answer for claim in turn.claims)
     if re.match(r"(none|nothing)\b", answer):
-        return not any(_fits(turn, name) for claim in turn.claims for name in claim.regions)
+        return not any(_matches_question(turn, name) for claim in turn.claims for name in claim.regions)
     if number := _number(answer):
         return number in Counter(claim.value.lower() for claim in turn.claims if claim.about in ATTRIBUTES).values()
-    told = [claim.value.lower() for claim in turn.claims if claim.about in (*ATTRIBUTES, PLACE)]
+    values = [claim.value.lower() for claim in turn.claims if claim.about in (*ATTRIBUTES, PLACE)]
     words = [word for claim in turn.claims for word in _WORDS.get(claim.about, ())]
-    return any(each in answer for each in (*told, *words) if each) or any(answer in _parts(each) for each in turn.claims)
+    return any(each in answer for each in (*values, *words) if each) or any(answer in _parts(each) for each in turn.claims)
 
 
-def _fits(turn: WrittenTurn, name: str) -> bool:
+def _matches_question(turn: ProposedTurn, name: str) -> bool:
     """Whether a question asks for all that is claimed of a region."""
-    told = [claim.value.lower() for claim in turn.claims if name in claim.regions]
-    return bool(any(told)) and all(each in turn.question.lower() for each in told)
+    values = [claim.value.lower() for claim in turn.claims if name in claim.regions]
+    return bool(any(values)) and all(each in turn.question.lower() for each in values)
 
 
 def _parts(claim: Claim) -> list[str]:
@@ -53,7 +53,7 @@ def _number(answer: str) -> int | None:
     return _NUMBERS.get(word, int(word) if word.isascii() and word.isdigit() and len(word) < 4 else None)
 
 
-def _polarity(turn: WrittenTurn) -> bool:
+def _yes_no_follows(turn: ProposedTurn) -> bool:
     """Of one relation that is asked for in its own words, yes and no follow from the claim; of others, nothing is known here."""
     (claim, *others) = turn.claims
     asked = _asked_for(turn)
@@ -65,7 +65,7 @@ def _polarity(turn: WrittenTurn) -> bool:
     return asked == _OPPOSITES.get(claim.about) and claim.holds and not yes
 
 
-def _asked_for(turn: WrittenTurn) -> str | None:
+def _asked_for(turn: ProposedTurn) -> str | None:
     """The relation of the claim's first region to its second that a question asks for; None where none or several do."""
     question, (claim, *_) = turn.question.lower(), turn.claims
     asked = [about for about in RELATIONS if any(word in question for word in (about, *_ASKED.get(about, ())))]
