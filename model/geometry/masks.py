@@ -1,8 +1,8 @@
-"""Masks: which pixels of an image belong to a region, kept as run lengths.
+"""Masks: the pixels of a region, stored as run lengths.
 
-The run lengths are COCO's: down the columns, first a run of zeros, then ones, and so on (the format of
-`annotations[].segmentation` in COCO JSON and of `pycocotools.mask`). They come from strangers' files, so they are
-decoded here and checked, and not by pycocotools, whose C code trusts them.
+The run lengths are COCO's: column by column, first a run of zeros, then ones, and so on (the format of
+`annotations[].segmentation` in COCO JSON and of `pycocotools.mask`). They come from untrusted files. They are therefore
+decoded and checked here, not by pycocotools, whose C code trusts its input.
 """
 
 import hashlib
@@ -25,9 +25,9 @@ _RLE = 'give {"size": [height, width], "counts": ...} as COCO does'
 
 @dataclass(frozen=True)
 class Mask:
-    """Some pixels of an image, at least one.
+    """A non-empty set of pixels of an image.
 
-    size_wh: the image in pixels.  runs: lengths of zeros, ones, zeros, ... down the columns; they sum to width x height.
+    size_wh: the image in pixels.  runs: lengths of zeros, ones, zeros, ... column by column; they sum to width x height.
     Error: MaskInvalid.
     """
 
@@ -46,14 +46,14 @@ class Mask:
 
     @classmethod
     def from_array(cls, array: object) -> "Mask":
-        """From an array or tensor (H, W) of bool, or of the numbers 0 and 1 or 0 and 255."""
+        """Create a mask from an array or tensor (H, W) of bool, or of the numbers 0 and 1 or 0 and 255."""
         values = np.asarray(array)
         if values.ndim != 2 or 0 in values.shape:
             raise MaskInvalid(f"a mask has the shape {values.shape}", do="give an array of shape (height, width)")
         if values.dtype != bool:
             levels = set(np.unique(values).tolist()) if values.dtype.kind in "uif" else {None}
             if not (levels <= {0, 1} or levels <= {0, 255}):
-                raise MaskInvalid(f"a mask holds {values.dtype} values that are not 0 and 1", do="give a mask of bool")
+                raise MaskInvalid(f"a mask contains {values.dtype} values other than 0 and 1", do="give a mask of bool")
         height, width = values.shape
         flat = values.astype(bool).ravel(order="F")
         edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
@@ -62,7 +62,7 @@ class Mask:
 
     @classmethod
     def from_coco(cls, rle: object) -> "Mask":
-        """From COCO's mapping with "size" [height, width] and "counts", a list of runs or their compressed text."""
+        """Create a mask from COCO's mapping with "size" [height, width] and "counts", a list of runs or their compressed text."""
         if not isinstance(rle, Mapping) or not {"size", "counts"} <= set(rle):
             raise MaskInvalid(f"a mask is given as {escaped(rle)}", do=_RLE)
         try:
@@ -90,7 +90,7 @@ class Mask:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of size and runs, by which caches know it."""
+        """SHA-256 of size and runs, the key in caches."""
         return hashlib.sha256(np.array([*self.size_wh, *self.runs], dtype=np.int64).tobytes()).hexdigest()
 
     @cached_property
@@ -101,11 +101,11 @@ class Mask:
         return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
 
     def intersects(self, box: Box) -> bool:
-        """Whether any of its pixels lies in the box, if only in part."""
+        """Whether any of its pixels overlaps the box."""
         return bool(self._pixels_of(box).any())
 
     def crop(self, box: Box) -> "Mask | None":
-        """Its part within a box of whole pixels, as a mask of the box alone; None where there is none."""
+        """Return the part within a box of whole pixels, as a mask of that box; None if it is empty."""
         pixels = self._pixels_of(box)
         return Mask.from_array(pixels) if pixels.any() else None
 
@@ -114,7 +114,7 @@ class Mask:
         return self.to_array()[y1:y2, x1:x2]
 
     def pasted(self, at_xy: tuple[int, int], size_wh: tuple[int, int]) -> "Mask":
-        """The same pixels in a larger image of size_wh, where this mask's image lies with its top left corner at at_xy."""
+        """Return the mask in a larger image of size_wh, in which this mask's image has its top left corner at at_xy."""
         width, height = size_wh
         whole = np.zeros((height, width), dtype=bool)
         x, y = at_xy
@@ -123,7 +123,7 @@ class Mask:
 
 
 def _runs(counts: object, *, max_pixels: int) -> tuple[int, ...]:
-    """The runs that a COCO file names; `max_pixels` pixels bound their number before they are kept."""
+    """Return the runs of a COCO file, of which there are at most max_pixels + 1."""
     if isinstance(counts, bytes):
         counts = counts.decode("ascii", errors="replace")
     if isinstance(counts, str):
@@ -136,7 +136,7 @@ def _runs(counts: object, *, max_pixels: int) -> tuple[int, ...]:
 
 
 def _compress(runs: Sequence[int]) -> str:
-    """COCO's text: differences to the run before the last, in groups of five bits from the lowest, each plus 48."""
+    """Return COCO's text: differences from the run before last, in groups of five bits, lowest first, each plus 48."""
     text = []
     for index, run in enumerate(runs):
         left = run - (runs[index - 2] if index > 2 else 0)

@@ -1,14 +1,14 @@
-"""The frames that an AVIF file holds, whose sizes may be others than its header states: a decoder makes room for them."""
+"""The sizes of the frames in an AVIF file: a decoder allocates memory for them, and they may differ from the header's."""
 
 from collections.abc import Iterator
 
-_Span = tuple[int, int]  # where something begins and ends
-_SEQUENCE_HEADER = 1  # of the kinds of unit in AV1
-_MAX_PARTS = 4096  # places of coded data
+_Span = tuple[int, int]  # start and end
+_SEQUENCE_HEADER = 1  # a type of AV1 unit
+_MAX_PARTS = 4096  # pieces of coded data
 
 
 def frame_sizes(data: bytes) -> Iterator[tuple[int, int]]:
-    """Width and height of every sequence of frames, in pixels.  Errors: anything, for a damaged file."""
+    """Yield width and height of every sequence of frames, in pixels.  Errors: any exception, for a damaged file."""
     for chunk in _coded_chunks(data):
         position = 0
         while position < len(chunk):
@@ -20,7 +20,7 @@ def frame_sizes(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _coded_chunks(data: bytes) -> Iterator[bytes]:
-    """Coded data of each image, and of each chunk of a track."""
+    """Yield the coded data of each image, and of each chunk of a track."""
     parts = 0
     for kind, span in _boxes(data, (0, len(data))):
         if kind == b"meta":
@@ -36,7 +36,7 @@ def _coded_chunks(data: bytes) -> Iterator[bytes]:
                 parts += 1
                 if parts > _MAX_PARTS:
                     return
-                yield data[start:][: 1 << 12]  # a sequence's header stands at its start
+                yield data[start:][: 1 << 12]  # a sequence starts with its header
 
 
 def _boxes(data: bytes, span: _Span) -> Iterator[tuple[bytes, _Span]]:
@@ -53,7 +53,7 @@ def _boxes(data: bytes, span: _Span) -> Iterator[tuple[bytes, _Span]]:
 
 
 def _item_spans(data: bytes, span: _Span, idat: int) -> Iterator[list[_Span]]:
-    """The places of each image's data, by the box `iloc`."""
+    """Yield the spans of each image's data, from the box `iloc`."""
     position = span[0]
 
     def read(size: int) -> int:
@@ -80,7 +80,7 @@ def _item_spans(data: bytes, span: _Span, idat: int) -> Iterator[list[_Span]]:
 
 
 def _chunk_offsets(data: bytes, span: _Span) -> Iterator[int]:
-    """Where the chunks of all tracks begin."""
+    """Yield the offsets of the chunks of all tracks."""
     for kind, inside in _boxes(data, span):
         if kind in (b"trak", b"mdia", b"minf", b"stbl"):
             yield from _chunk_offsets(data, inside)
@@ -100,21 +100,21 @@ def _leb128(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _size_wh(header: bytes) -> tuple[int, int]:
-    """The largest frame that a sequence's header allows; see the AV1 bitstream, 5.5.1."""
+    """Return the largest frame that a sequence's header allows; see the AV1 bitstream, 5.5.1."""
     bits = iter("".join(f"{byte:08b}" for byte in header[:128]))
 
     def read(count: int) -> int:
         return int("".join(next(bits) for _ in range(count)) or "0", 2)
 
     read(4)
-    if read(1):  # a reduced header, of a still picture
+    if read(1):  # the reduced header of a still picture
         read(5)
     else:
         delay_bits = 0
         if read(1):  # timing
             read(64)
             if read(1):
-                while not read(1):  # a number of as many bits as zeros stand before it
+                while not read(1):  # a number with as many bits as there are zeros before it
                     delay_bits += 1
                 read(delay_bits)
                 delay_bits = 0

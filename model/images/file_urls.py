@@ -1,13 +1,13 @@
-"""Files of this machine as users write them: paths, `~/...`, and `file:` addresses."""
+"""Local files as users write them: paths, `~/...`, and `file:` URLs."""
 
 import os
 from urllib.parse import unquote_to_bytes
 
 
 def path_of(source: str) -> str:
-    """The path that a user's text means; anything that is neither below a home folder nor an address is one already.
+    """Return the path for a user's text: `~` is expanded and a `file:` URL decoded; anything else is already a path.
 
-    For what a user has typed only: a name from a file may not lead to the home folder.  Error: ValueError.
+    Only for text that the user typed: a name from a file must not lead to the home folder.  Error: ValueError.
     """
     if source[:5].lower() != "file:":
         return os.path.expanduser(source)

@@ -1,4 +1,4 @@
-"""The bytes of an image file, wherever a user holds them: a path, an open file, a data URL, a web address."""
+"""The bytes of an image file from any source: a path, an open file, a data URL, a web address."""
 
 import base64
 import os
@@ -10,9 +10,9 @@ from roi_agent.model.images.file_urls import path_of
 
 
 def read_source(source: object, max_bytes: int, *, web: bool) -> tuple[str, str, bytes]:
-    """Source in a word, the same for messages, and the bytes, at most max_bytes of them.
+    """Return the source's short name, its name in messages, and its bytes, at most max_bytes.
 
-    web: whether a web address is fetched.  Errors: ImageUnreadable, ImageTooLarge.
+    web: whether to fetch web addresses.  Errors: ImageUnreadable, ImageTooLarge.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         name, display_name, data = "bytes", "the image", bytes(source)
@@ -21,13 +21,13 @@ def read_source(source: object, max_bytes: int, *, web: bool) -> tuple[str, str,
     elif isinstance(source, str) and is_address(source):
         if not web:
             raise ImageUnreadable("the image is given by its web address", do="give the file, or a data: URL")
-        from roi_agent.model.images.web import fetch  # only here: nobody else pays for an HTTP client
+        from roi_agent.model.images.web import fetch  # imported only here: other sources need no HTTP client
 
         name, display_name, data = "web address", "the image", fetch(source, max_bytes=max_bytes)
     elif isinstance(source, str | os.PathLike):
         path = os.fsdecode(source)
         display_name = repr(path if len(path) <= 200 else path[:200] + "...")
-        if isinstance(source, str):  # a Path may be a folder and a name below it that must not lead elsewhere
+        if isinstance(source, str):  # a Path may contain a name from a file, which must not lead elsewhere
             path = _path_of(path, display_name)
         name, data = os.path.basename(path), _read_file(path, display_name, max_bytes)
     elif hasattr(source, "read"):
@@ -48,7 +48,7 @@ def _path_of(source: str, display_name: str) -> str:
     try:
         return path_of(source)
     except ValueError:
-        raise ImageUnreadable(f"{display_name} is of no file of this machine", do="give a path, or file:///path") from None
+        raise ImageUnreadable(f"{display_name} does not name a file on this machine", do="give a path, or file:///path") from None
 
 
 def _read_file(path: str, display_name: str, max_bytes: int) -> bytes:
@@ -61,7 +61,7 @@ def _read_file(path: str, display_name: str, max_bytes: int) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         raise ImageUnreadable(f"there is no file {display_name}", do="check the path") from None
     except PermissionError:
-        problem = "may not be read by this user"
+        problem = "cannot be read: permission denied"
     except (OSError, ValueError):
         problem = "cannot be read"
     raise ImageUnreadable(f"{display_name} {problem}", do="give the path of an image file") from None
@@ -71,16 +71,16 @@ def _read_open(source: Any, max_bytes: int) -> bytes:
     try:
         if source.seekable():
             source.seek(0)
-        return bytes(memoryview(source.read(max_bytes + 1)))  # text, from a file opened as text, is refused here
-    except Exception:  # any object may stand here
+        return bytes(memoryview(source.read(max_bytes + 1)))  # raises for text, from a file opened in text mode
+    except Exception:  # the object may be of any type
         raise ImageUnreadable("the open file cannot be read", do="open it for reading, in binary mode") from None
 
 
 def _data_url(url: str, max_bytes: int) -> bytes:
     head, comma, body = url.partition(",")
     if not comma or not head.lower().startswith("data:image/") or not head.lower().endswith(";base64"):
-        raise ImageUnreadable("the data URL is not of an image in base64", do="write data:image/png;base64,...")
+        raise ImageUnreadable("the data URL does not contain a base64 image", do="write data:image/png;base64,...")
     try:
         return base64.b64decode("".join(body.split()), validate=True)
     except ValueError:
-        raise ImageUnreadable("the data URL is not valid base64", do="encode the bytes of the file once more") from None
+        raise ImageUnreadable("the data URL is not valid base64", do="encode the bytes of the file again") from None

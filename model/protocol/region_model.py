@@ -1,6 +1,6 @@
-"""What a region model is: it answers questions about boxes of an image, in turns or at once, and chooses among options.
+"""The interface of a region model: it answers questions about boxes of an image, in a chat or a batch, and chooses among options.
 
-GPT4RoI in this process is one; whatever speaks this protocol can take its place.
+GPT4RoI in this process implements it, and any other implementation can take its place.
 """
 
 import asyncio
@@ -30,13 +30,13 @@ from roi_agent.model.utils.cancellation import NEVER, Cancellation, in_thread, p
 class RegionModel(ABC):
     """Answers questions about regions of an image.
 
-    An image is anything that `load_image` reads; regions are anything that `parse_regions` reads, four bare numbers being pixel
-    xyxy unless `format` and `unit` name something else; `decoding` are the fields of `Decoding`. All raise the coded errors of
-    `errors.py`. `aask`, `aask_each` and `achoose` are the same for async code. A question is read by the rule of `mentions.py`;
-    one that names no region is about the whole image, which its answer then has as a region and says in a note.
+    An image is anything that `load_image` accepts. Regions are anything that `parse_regions` accepts; four bare numbers are pixel
+    xyxy unless `format` and `unit` say otherwise. `decoding` are the fields of `Decoding`. All methods raise the coded errors of
+    `errors.py`. `aask`, `aask_each` and `achoose` are the same for async code. A question is parsed by the rule in `mentions.py`.
+    One that mentions no region is about the whole image, which is then the answer's region; a note reports it.
     """
 
-    # ------------------------------------------------------------ for whoever asks
+    # ------------------------------------------------------------ for callers
 
     def ask(
         self,
@@ -49,9 +49,9 @@ class RegionModel(ABC):
         cancellation: Cancellation = NEVER,
         **decoding: Any,
     ) -> Answer:
-        """Answer one question in which `<region1>`, `<region2>`, ... point at regions.
+        """Answer one question in which `<region1>`, `<region2>`, ... stand for regions.
 
-        cancellation: takes the question back, where the model can; its deadline is that of the answer.
+        cancellation: cancels the question if the model supports it; its deadline applies to the answer.
         """
         loaded, known = read_image_and_regions(image, regions, format, unit)
         turns, about, notes = read_question([Turn(question)], known, loaded)
@@ -60,7 +60,7 @@ class RegionModel(ABC):
     async def aask(
         self, image: object, question: str, regions: object = (), *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
     ) -> Answer:
-        """As `ask`; a task that is cancelled takes the question back."""
+        """As `ask`; cancelling the task cancels the question."""
         loaded, known = await asyncio.to_thread(read_image_and_regions, image, regions, format, unit)
         turns, about, notes = read_question([Turn(question)], known, loaded)
         return with_notes((await self.areply_all(loaded, [(turns, about)], read_decoding(decoding)))[0], loaded, notes)
@@ -68,7 +68,7 @@ class RegionModel(ABC):
     def stream(
         self, image: object, question: str, regions: object = (), *, format: str = "xyxy", unit: str = "pixel", **decoding: Any
     ) -> AnswerStream:
-        """As `ask`, with the text in pieces as it is written."""
+        """As `ask`, with the text in pieces as it is generated."""
         loaded, known = read_image_and_regions(image, regions, format, unit)
         turns, about, notes = read_question([Turn(question)], known, loaded)
         stream = self.reply_stream(loaded, turns, about, read_decoding(decoding))
@@ -85,9 +85,9 @@ class RegionModel(ABC):
         cancellation: Cancellation = NEVER,
         **decoding: Any,
     ) -> list[Answer]:
-        """Answer one question about each of many regions, as a batch; `<region>` stands for the region.
+        """Answer one question about each of several regions, as a batch; `<region>` stands for the region.
 
-        For example "What is <region>?".  Without it, each question is asked about the region given with it.
+        For example "What is <region>?".  Without `<region>`, the question is asked about each region all the same.
         cancellation: as in `ask`.
         """
         loaded, known = read_image_and_regions(image, regions, format, unit)
@@ -103,7 +103,7 @@ class RegionModel(ABC):
         return [with_notes(each, loaded) for each in answers]
 
     def chat(self, image: object, regions: object = (), *, format: str = "xyxy", unit: str = "pixel") -> Chat:
-        """A conversation about one image."""
+        """Start a conversation about one image."""
         return Chat(self.reply, *read_image_and_regions(image, regions, format, unit))
 
     def choose(
@@ -117,7 +117,7 @@ class RegionModel(ABC):
         unit: str = "pixel",
         cancellation: Cancellation = NEVER,
     ) -> Choice:
-        """Choose among options by how likely the model finds each as the answer.  cancellation: as in `ask`."""
+        """Choose the option that the model finds likeliest as the answer.  cancellation: as in `ask`."""
         loaded, known = read_image_and_regions(image, regions, format, unit)
         turns, about, notes = read_question([Turn(question)], known, loaded)
         closed = [(turns, about, read_options(options))]
@@ -136,26 +136,26 @@ class RegionModel(ABC):
         """As `choose`."""
         return await asyncio.to_thread(self.choose, image, question, options, regions, format=format, unit=unit)
 
-    # ------------------------------------------------------------ for whoever writes a region model
+    # ------------------------------------------------------------ for implementations
 
     @abstractmethod
     def reply(self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding) -> Answer:
-        """The answer to the last turn, given the earlier ones."""
+        """Answer the last turn, given the earlier ones."""
 
     @abstractmethod
     def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:
-        """The option with the highest length-normalised likelihood."""
+        """Return the option with the highest length-normalised likelihood."""
 
     def choose_all(
         self, image: LoadedImage, questions: Sequence[ClosedQuestion], *, cancellation: Cancellation = NEVER
     ) -> list[Choice]:
-        """Choices at the last turn of several conversations about one image, as `choose_for` makes them.
+        """Choose at the last turn of several conversations about one image, as `choose_for` does.
 
-        A model that can runs them as a batch, and reads earlier turns; this one refuses those.  cancellation: as in `reply_all`.
-        Error: InvalidSetting.
+        Override it to run them as a batch and to support earlier turns, which this default refuses.  cancellation: as in
+        `reply_all`.  Error: InvalidSetting.
         """
         if any(len(turns) > 1 for turns, _, _ in questions):
-            raise InvalidSetting("a choice has earlier turns, which this model cannot read", do="choose at the first turn")
+            raise InvalidSetting("a choice has earlier turns, which this model does not support", do="choose at the first turn")
         choices = []
         for turns, regions, options in questions:
             cancellation.check("choosing")
@@ -165,10 +165,10 @@ class RegionModel(ABC):
     def reply_all(
         self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding, *, cancellation: Cancellation = NEVER
     ) -> list[Answer]:
-        """Answers to several conversations about one image; a model that can answers them as a batch.
+        """Answer several conversations about one image; override it to run them as a batch.
 
-        cancellation: ends the work after an answer; a model that can stops writing at once.  One of the user's own need not take
-        it.
+        cancellation: ends the work after the current answer, or at once if the model supports that.  It is optional in
+        implementations.
         """
         answers = []
         for turns, regions in questions:
@@ -177,9 +177,9 @@ class RegionModel(ABC):
         return answers
 
     async def areply_all(self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding) -> list[Answer]:
-        """As `reply_all`; where the task is cancelled or its time is over, it ends after the answer that is being written.
+        """As `reply_all`; when the task is cancelled or its deadline passes, it ends after the current answer.
 
-        A model that can stops writing at once.
+        Override it to stop at once.
         """
         stop = Cancellation(decoding.timeout_s)
 
@@ -188,7 +188,7 @@ class RegionModel(ABC):
     async def achoose_all(
         self, image: LoadedImage, questions: Sequence[ClosedQuestion], *, timeout_s: float | None = None
     ) -> list[Choice]:
-        """As `choose_all`; it ends as `areply_all` does.  timeout_s: seconds until all choices must be there."""
+        """As `choose_all`; it ends as `areply_all` does.  timeout_s: deadline for all choices, in seconds."""
         stop = Cancellation(timeout_s)
         stopping = passed_on(self.choose_all, stop)
         return await in_thread(lambda: self.choose_all(image, questions, **stopping), stop, "choosing")
@@ -196,13 +196,13 @@ class RegionModel(ABC):
     def reply_stream(
         self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding
     ) -> AnswerStream:
-        """As `reply`; a model that can gives the text in more than one piece."""
+        """As `reply`; override it to give the text in more than one piece."""
         return WholeAnswer(checked_answer(self.reply(image, turns, regions, decoding)))
 
     def _reply_in_time(
         self, image: LoadedImage, questions: Sequence[Question], decoding: Decoding, cancellation: Cancellation
     ) -> list[Answer]:
-        """As `reply_all`; a model that takes no cancellation is told its deadline."""
+        """As `reply_all`; a model without cancellation gets the deadline as its timeout."""
         cancellation.check("answering")
         stopping = passed_on(self.reply_all, cancellation)
         timed = decoding if stopping else decoding.within(cancellation.left_s)
@@ -210,12 +210,12 @@ class RegionModel(ABC):
 
 
 class NoRegionModel(RegionModel):
-    """Stands where there is none: every question is refused.  Error: ModelNotFound."""
+    """A placeholder for no region model: every question is refused.  Error: ModelNotFound."""
 
     def reply(self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding) -> Answer:
-        """Refused."""
+        """Refuse the question."""
         raise ModelNotFound("there is no region model", do="give one to ask questions; finding and measuring need none")
 
     def choose_for(self, image: LoadedImage, question: str, options: Sequence[str], regions: Sequence[Region]) -> Choice:
-        """Refused."""
+        """Refuse the question."""
         raise ModelNotFound("there is no region model", do="give one to ask questions; finding and measuring need none")

@@ -1,6 +1,6 @@
-"""Live predictors of the original segment-anything package, taken as they are.
+"""Adapter for live predictors of the original segment-anything package.
 
-Who has one of them running need not load the model a second time. The package itself is not needed here.
+A model that is already loaded need not be loaded again. The package itself is not required here.
 """
 
 import threading
@@ -23,7 +23,7 @@ _SAM_SIDE = 1024
 
 
 class OriginalSegmenter:
-    """A live `SamPredictor` of the original segment-anything package, as it is; it belongs to this object from then on."""
+    """A live `SamPredictor` of the original segment-anything package; nothing else may use it from then on."""
 
     def __init__(self, predictor: Any, *, name: str = "segment-anything") -> None:
         self.predictor, self.name = predictor, name
@@ -39,7 +39,7 @@ class OriginalSegmenter:
         min_score: float | None = None,
         cancellation: Cancellation = NEVER,
     ) -> list[list[ScoredMask]]:
-        """As `TransformersSegmenter.masks`, one prompt after another."""
+        """As `TransformersSegmenter.masks`, one prompt at a time."""
         with self._lock:
             if self._digest != image.digest():
                 readable = without_vanishing(image.pixels, _side(self.predictor))
@@ -52,12 +52,12 @@ class OriginalSegmenter:
             return found
 
     def notes(self, image: LoadedImage) -> tuple[str, ...]:
-        """Nothing is known of what the model was trained on."""
+        """Return no notes: the model's training data is unknown."""
         return ()
 
     def _masks(self, prompt: Prompt, size_wh: tuple[int, int], several: bool, min_score: float | None) -> list[ScoredMask]:
         single = len(prompt.points) == 1 and prompt.box is None and prompt.mask is None
-        scale_wh = np.array(self._encoded_wh) / size_wh  # 1 but for an image that is seen smaller
+        scale_wh = np.array(self._encoded_wh) / size_wh  # 1, unless the image is shrunk for the encoder
         logits, scores, _ = self.predictor.predict(
             point_coords=np.array([point[:2] for point in prompt.points]) * scale_wh if prompt.points else None,
             point_labels=np.array([int(point[2]) for point in prompt.points]) if prompt.points else None,
@@ -77,7 +77,7 @@ class OriginalSegmenter:
         return values
 
     def _mask_input(self, mask: Mask) -> NDArray[np.float32]:
-        """(1, h, w) logits in the padded frame."""
+        """Return (1, h, w) logits in the padded frame."""
         height, width = self.predictor.input_size
         frame = self.predictor.model.image_encoder.img_size
         side, _ = self.predictor.model.prompt_encoder.mask_input_size
@@ -86,7 +86,7 @@ class OriginalSegmenter:
 
 
 def as_segmenter(given: object) -> PromptedSegmenter:
-    """A segmenter, from one of ours or a live `SamPredictor` or `Sam` of segment-anything.  Error: InvalidSetting."""
+    """Return a segmenter from a segmenter, or a live `SamPredictor` or `Sam` of segment-anything.  Error: InvalidSetting."""
     if isinstance(given, PromptedSegmenter):
         return given
     if hasattr(given, "set_image") and hasattr(given, "predict"):
@@ -96,11 +96,11 @@ def as_segmenter(given: object) -> PromptedSegmenter:
 
         return OriginalSegmenter(SamPredictor(given))
     raise InvalidSetting(
-        f"a {type(given).__name__} is no segmenter", do="give one that load_segmenter returns, or a SamPredictor"
+        f"a {type(given).__name__} is not a segmenter", do="give one that load_segmenter returns, or a SamPredictor"
     )
 
 
 def _side(predictor: Any) -> int:
-    """The longer side at which a predictor's encoder reads an image, in pixels; SAM's own where it does not say."""
+    """Return the longer side of a predictor's input in pixels; SAM's if the encoder does not specify it."""
     encoder = getattr(getattr(predictor, "model", None), "image_encoder", None)
     return int(getattr(encoder, "img_size", _SAM_SIDE))
