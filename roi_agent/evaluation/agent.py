@@ -1,7 +1,7 @@
-"""How well the agent answers compositional questions about whole scenes that nothing was trained on.
+"""Benchmark of the agent: compositional questions about held-out scenes.
 
-Beside it stand what shows what each part is worth: the region model asked the same question about the whole image, the agent
-without a detector, without measuring and without second looks, and always the family's most frequent answer.
+Baselines show the contribution of each part: the region model asked about the whole image, the agent without detection,
+without measuring and without second looks, and the most frequent answer of each family (chance).
 """
 
 from collections import Counter
@@ -23,10 +23,10 @@ from roi_agent.model.utils.progress import progress_bar
 from roi_agent.model_choice import ModelChoice
 from roi_agent.prompts import load_blocks
 
-GOAL = 0.90  # of the offline planner, over all families
+GOAL = 0.90  # accuracy of the offline planner over all families
 SIDE = 384  # pixels of the rendered scenes, as `roi-agent scenes` writes them
 
-# What is left out of the agent in each column of the table.
+# The agent's options in each column of the table.
 VARIANTS: dict[str, dict[str, Any]] = {
     "agent": {},
     "no detector": {"without": ["detect"]},
@@ -38,7 +38,7 @@ DIRECT = "whole image"
 
 @dataclass(frozen=True, slots=True)
 class AgentScore:
-    """One row of the table: a family, its questions, and the share of right answers of every variant and of chance."""
+    """One row of the table: a family, its number of questions, and the accuracy of every variant and of chance."""
 
     name: str
     questions: int
@@ -53,7 +53,7 @@ class AgentScore:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One question, and what a variant answered; answer is empty where the agent gave up."""
+    """One question and a variant's answer, which is empty if the agent failed."""
 
     variant: str
     scene: int
@@ -62,7 +62,7 @@ class Attempt:
 
     @property
     def right(self) -> bool:
-        """Whether the answer is the true one."""
+        """Whether the answer is correct."""
         return same_answer(self.answer, self.question.answer)
 
 
@@ -76,10 +76,10 @@ def run_agent(
     show_progress: bool = True,
     **options: Any,
 ) -> list[Attempt]:
-    """Ask `questions` of every family, by every variant, about scenes from `first_seed` on.
+    """Ask `questions` of every family with every variant, about scenes from `first_seed` on.
 
-    models: nano by default.  options: others of `build_agent`, such as base_url.
-    Errors: InvalidSetting for a variant that is none, or seeds that reach those of training.
+    models: nano by default.  options: further ones of `build_agent`, such as base_url.
+    Error: InvalidSetting for an unknown variant, or seeds that overlap with those of training.
     """
     if unknown := [name for name in variants if name not in (*VARIANTS, DIRECT)]:
         raise InvalidSetting(f"there is no variant {unknown[0]!r}", do=f"use {', '.join((*VARIANTS, DIRECT))}")
@@ -99,7 +99,7 @@ def run_agent(
 
 
 def agent_scores(attempts: Sequence[Attempt]) -> list[AgentScore]:
-    """The table: one row for each family, and one for all of them."""
+    """Return the table: one row for each family, and one for all of them."""
     families = [name for name in COMPOSITIONAL if any(each.question.family == name for each in attempts)]
     rows = [_score(name.replace("_", " "), [each for each in attempts if each.question.family == name]) for name in families]
     total = sum(row.questions for row in rows)
@@ -120,11 +120,11 @@ def agent_markdown(rows: list[AgentScore]) -> str:
 
 
 def _load_once(choice: ModelChoice) -> dict[str, Any]:
-    """Every model loaded once, for all variants, under its name in `build_agent`."""
+    """Load every model once for all variants, under its name in `build_agent`."""
     names = {"ask": "region_model", "detect": "detector", "segment": "segmenter"}
     models: dict[str, Any] = {}
     for role, given in choice.by_role.items():
-        missing = given == "none" and role != "ask"  # a region model can be asked even where it is none
+        missing = given == "none" and role != "ask"  # `_ask_model` needs an object, even for no region model
         models[names[role]] = None if missing else load_role(role, choice) if isinstance(given, str) else given
     return models
 
@@ -164,7 +164,7 @@ def _score(name: str, attempts: Sequence[Attempt]) -> AgentScore:
 
 
 def _headings(rows: list[AgentScore]) -> tuple[str, ...]:
-    return ("questions about", "asked", *rows[0].right, "chance", "goal")
+    return ("family", "questions", *rows[0].right, "chance", "goal")
 
 
 def _cells(row: AgentScore) -> list[str]:

@@ -1,4 +1,4 @@
-"""Run an evaluation of a model by name and show it: what `roi-agent evaluate toy` prints, as a function."""
+"""Evaluation on the toy world: `roi-agent evaluate toy` as a function."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from roi_agent.tools.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What was measured of the model of one role."""
+    """The results of one role's model."""
 
     role: str
     rows: Sequence[Score | DetectionScore | SegmentationScore]
@@ -45,7 +45,7 @@ def run_parts(
 ) -> list[Part]:
     """Score the models of these roles: ask, detect, segment.
 
-    questions: for each row of the region model's table.  scenes: for the detector; a third of them for the segmenter.
+    questions: per row of the region model's table.  scenes: for the detector; a third of them for the segmenter.
     """
     size: dict[str, Any] = {"first_seed": first_seed, "show_progress": show_progress}
     parts = []
@@ -85,7 +85,7 @@ def run_toy(
     return scores(answered)
 
 
-_TOY_HEADINGS = ("questions about", "asked", "right", "goal", "chance", "boxes shuffled")
+_TOY_HEADINGS = ("family", "questions", "accuracy", "goal", "chance", "shuffled boxes")
 
 
 def toy_table(rows: list[Score], name: str) -> Table:
@@ -118,7 +118,7 @@ def run_detection(
     return detection_scores(looked, threshold=detector.threshold)
 
 
-_DETECTION_HEADINGS = ("phrases naming", "looked for", "AP50", "recall", "false boxes", "goal")
+_DETECTION_HEADINGS = ("phrases", "number", "AP50", "recall", "false boxes", "goal")
 
 
 def detection_table(rows: list[DetectionScore], name: str) -> Table:
@@ -133,7 +133,7 @@ def detection_markdown(rows: list[DetectionScore]) -> str:
 
 
 def _detection_cells(row: DetectionScore) -> list[str]:
-    """AP50, recall, false boxes and goal in per cent, empty where there is none."""
+    """Return AP50, recall, false boxes and goal in per cent, empty if there is none."""
     shares = ["" if value is None else f"{100 * value:.1f}" for value in (row.ap50, row.recall, row.false_boxes)]
     bound = "at least" if row.ap50 is not None else "at most"
     return [*shares, "" if row.goal is None else f"{bound} {100 * row.goal:.0f}"]
@@ -158,7 +158,7 @@ def run_segmentation(
     return segmentation_scores(outlined)
 
 
-_SEGMENTATION_HEADINGS = ("asked for", "things", "mean IoU", "goal", "prompts shuffled", "box filled")
+_SEGMENTATION_HEADINGS = ("prompt", "objects", "mean IoU", "goal", "shuffled prompts", "filled box")
 
 
 def segmentation_table(rows: list[SegmentationScore], name: str) -> Table:

@@ -1,4 +1,4 @@
-"""Whether an answer says what its claims do: for writers that are no rules."""
+"""Checks that an answer follows from its claims, for writers other than the rules."""
 
 import re
 from collections import Counter
@@ -13,11 +13,11 @@ _REGION = re.compile(r"<region[0-9]+>[.]?")
 
 
 def answer_follows(turn: ProposedTurn) -> bool:
-    """Whether an answer follows from its claims, as far as words tell; false for an answer without any.
+    """Whether an answer follows from its claims, judging by its words; false for an answer without claims.
 
-    Yes and no follow from the one relation that is asked for; where they rest on descriptions, the region model is asked. A
-    number is that of regions with the same value. A region alone is the first of a relation or the one described. Any other
-    answer holds the value of a claim, or the word for its relation. What rules write passes by construction.
+    Yes and no follow from the relation in the question; if they rest on descriptions, the region model is asked. A number is
+    the number of regions with the same value. A region alone is the first of a relation, or the one described. Any other
+    answer contains the value of a claim, or the word for its relation. Answers written by rules pass by construction.
     """
     if not turn.claims:
         return False
@@ -38,13 +38,13 @@ def answer_follows(turn: ProposedTurn) -> bool:
 
 
 def _matches_question(turn: ProposedTurn, name: str) -> bool:
-    """Whether a question asks for all that is claimed of a region."""
+    """Whether a question contains all values that are claimed of a region."""
     values = [claim.value.lower() for claim in turn.claims if name in claim.regions]
     return bool(any(values)) and all(each in turn.question.lower() for each in values)
 
 
 def _parts(claim: Claim) -> list[str]:
-    """The words of a name, each of which says something of its thing: how large it is, its colour, its kind."""
+    """Return the words of a name, each of which describes its object: size, colour, kind."""
     return claim.value.lower().split() if claim.about == "name" else []
 
 
@@ -54,7 +54,7 @@ def _number(answer: str) -> int | None:
 
 
 def _yes_no_follows(turn: ProposedTurn) -> bool:
-    """Of one relation that is asked for in its own words, yes and no follow from the claim; of others, nothing is known here."""
+    """Whether yes or no follows from the claimed relation; for other claims, whether the region model can be asked."""
     (claim, *others) = turn.claims
     asked = _asked_for(turn)
     if others or claim.about not in RELATIONS or asked is None:
@@ -66,7 +66,7 @@ def _yes_no_follows(turn: ProposedTurn) -> bool:
 
 
 def _asked_for(turn: ProposedTurn) -> str | None:
-    """The relation of the claim's first region to its second that a question asks for; None where none or several do."""
+    """Return the relation of the claim's first region to its second that a question asks for; None for none or several."""
     question, (claim, *_) = turn.question.lower(), turn.claims
     asked = [about for about in RELATIONS if any(word in question for word in (about, *_ASKED.get(about, ())))]
     if len(asked) != 1 or set(mentioned(turn.question)) != set(claim.regions):

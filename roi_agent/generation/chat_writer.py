@@ -1,4 +1,4 @@
-"""A chat model as writer: it reads the described regions and relations, and gives questions, answers and their claims."""
+"""A chat model as writer: it reads descriptions and relations of regions, and writes questions, answers and their claims."""
 
 import re
 from typing import Any
@@ -14,8 +14,8 @@ from roi_agent.generation.verifier import FAILED, MALFORMED
 from roi_agent.model.protocol.conversation import mentioned
 from roi_agent.prompts import load_blocks
 
-_MAX_FAILURES = 5  # requests that fail, after which the writer is given up
-_FATAL_STATUS = (400, 401, 403, 404)  # of HTTP: no other page would fare better
+_MAX_FAILURES = 5  # consecutive failed requests after which the run ends
+_FATAL_STATUS = (400, 401, 403, 404)  # HTTP status that other requests would get as well
 _MAX_TURNS = 6
 _BARE = re.compile(r"(?<![<\w])(region[1-9][0-9]*)\b(?!>)")
 
@@ -41,14 +41,13 @@ class _Question(BaseModel):
 
 
 class Questions(BaseModel):
-    """What the writer is asked for; each question is read for itself, so that one that is broken costs no other."""
+    """The structured output of the writer; each question is validated alone, so that a malformed one does not affect others."""
 
     questions: list[dict[str, Any]] = Field(description=_FORM)
 
 
 class ChatWriter:
-    """Any LangChain chat model that takes tools. It sees words only, and nothing that it does can do harm: what is not as it
-    should be is dropped, and counted."""
+    """Writes with any LangChain chat model that supports tools. It sees words only; malformed output is dropped and counted."""
 
     def __init__(self, model: BaseChatModel) -> None:
         self.name = planner_name(model)
@@ -56,13 +55,13 @@ class ChatWriter:
         self._failed = 0
 
     def write(self, page: Page, count: int) -> list[Proposal | str]:
-        """Error: PlannerFailed where the model refuses, or fails again and again."""
+        """Write up to count conversations.  Error: PlannerFailed if the model refuses, or fails repeatedly."""
         if not page.things:
             return []
         messages = [SystemMessage(load_blocks("generation")["writer"]), HumanMessage(page.text(count))]
         try:
             answer: Any = self._model.invoke(messages)
-        except Exception as error:  # of whatever kind the provider's package raises
+        except Exception as error:  # the provider's package may raise any exception
             if is_unreadable(error):
                 return [MALFORMED]
             self._failed += 1
@@ -93,5 +92,5 @@ def _read(given: dict[str, Any]) -> Proposal | str:
 
 
 def _with_mentions(text: str) -> str:
-    """The text with every region as a mention: writers leave the brackets out now and then."""
+    """Return the text with every region as a mention: writers sometimes omit the brackets."""
     return _BARE.sub(r"<\1>", text.strip())

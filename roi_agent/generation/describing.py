@@ -1,4 +1,4 @@
-"""What each region shows, in the words of the region model, with how sure it is."""
+"""Descriptions of regions by the region model, with its confidence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _MIN_CHARACTERS = 2  # characters of a word
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a region is said to be.  text: without article, in lower case.  confidence: in [0, 1]."""
+    """One description of a region.  text: without article, in lower case.  confidence: in [0, 1]."""
 
     text: str
     confidence: float
@@ -32,7 +32,7 @@ class Described:
     name: Description
 
     def description(self, attribute: str) -> Description:
-        """The description of one of ATTRIBUTES."""
+        """Return the description for one of ATTRIBUTES."""
         found: Description = getattr(self, attribute)
         return found
 
@@ -40,7 +40,7 @@ class Described:
 def describe(
     workspace: Workspace, regions: Sequence[Region], vocabulary: Vocabulary, *, model: RegionModel
 ) -> tuple[Described, ...]:
-    """Every region of one image, asked for each attribute as one batch; without those that the model has no words for.
+    """Describe every region of one image, one batch per attribute; regions for which the model has no words are dropped.
 
     Errors: those of the model.
     """
@@ -57,5 +57,5 @@ def describe(
 
 
 def question_about(attribute: str) -> str:
-    """What the region model is asked, with <region> for the region."""
+    """Return the question for the region model, with <region> for the region."""
     return load_blocks("generation")[f"ask_{attribute}"]

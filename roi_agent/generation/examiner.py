@@ -1,4 +1,4 @@
-"""Whether a description is supported: by its likelihood beside others, by the detector, by a closer look."""
+"""Support for descriptions: from likelihoods, from the detector, and from a second look."""
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
@@ -21,22 +21,22 @@ from roi_agent.tools.ask import choose
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import Workspace
 
-# Why a description is not relied on.
+# Reasons why a description is not supported.
 UNSURE, CHOOSE, DETECTOR = "description_unsure", "choose_disagrees", "detector_disagrees"
 SECOND_LOOK, DESCRIPTION = "second_look_disagrees", "description_disagrees"
 
-THERE = "there"  # beside the attributes: that a region is a thing at all
+THERE = "there"  # in addition to the attributes: whether a region is an object at all
 
-_AT_IT = 0.5  # IoU from which a box of the detector stands for the region
-_AROUND = 1.5  # of the longer side, around a region in its crop
+_AT_IT = 0.5  # minimum IoU of a detected box with the region
+_AROUND = 1.5  # margin of a region's crop, as a multiple of its longer side
 
-Verdict = tuple[Evidence, ...] | str  # what supports a description, or why nothing does
+Verdict = tuple[Evidence, ...] | str  # the evidence for a description, or the reason against it
 Support = dict[tuple[str, str], Verdict]  # by region, and attribute or THERE
 
 
 @dataclass(frozen=True)
 class Examiner:
-    """Looks again at what regions are said to be.  pool: in which questions about several regions run together."""
+    """Examines descriptions of regions.  pool: runs questions about several regions concurrently."""
 
     model: RegionModel
     detector: PhraseDetector
@@ -47,10 +47,10 @@ class Examiner:
     def examine(
         self, workspace: Workspace, image: WorkspaceImage, things: Sequence[Described], wanted: Collection[tuple[str, str]]
     ) -> Support:
-        """The verdicts on those attributes of regions of one image that are wanted, as (region, attribute).
+        """Return the verdicts on the wanted attributes of regions of one image, by (region, attribute).
 
-        That a region is there needs no description where the detector found it: asking for one would drop just the things that
-        are hard to see, such as those which another covers in part.
+        A region that the detector found needs no description as evidence that it is there: requiring one would drop just the
+        objects that are hard to see, such as partly covered ones.
         """
         support: Support = {(each.region.name, THERE): evidence for each in things if (evidence := self._detected(each.region))}
         hidden = {(name, "kind") for name, about in wanted if about == THERE and (name, THERE) not in support}
@@ -78,11 +78,11 @@ class Examiner:
         return support
 
     def agrees(self, workspace: Workspace, turn: ProposedTurn) -> Verdict:
-        """The region model finds a yes or no that somebody else wrote likelier than the opposite."""
+        """Check that the region model finds the yes or no of another writer likelier than its opposite."""
         said, other = ("yes", "no") if turn.answer.lower().startswith("yes") else ("no", "yes")
         try:
             choice = choose(workspace, turn.question, [said, other], model=self.model)
-        except UserError:  # a question that cannot be asked, such as one that is too long
+        except UserError:  # an invalid question, such as one that is too long
             return CHOOSE
         margin = choice.scores[0] - choice.scores[1]
         if margin < self.settings.margin:
@@ -90,7 +90,7 @@ class Examiner:
         return (Evidence("choose", f"{said} to {turn.question!r}, by {margin:.1f} nats a token", round(choice.confidence, 4)),)
 
     def _choice_support(self, workspace: Workspace, things: Sequence[Described], thing: Described, attribute: str) -> Verdict:
-        """The region model is sure, and finds the description likelier than any other by a margin."""
+        """Check that the region model is confident, and finds the description likelier than all others by a margin."""
         description = thing.description(attribute)
         if description.confidence < self.settings.confidence:
             return UNSURE
@@ -108,13 +108,13 @@ class Examiner:
         return (Evidence("choose", statement, round(description.confidence, 4)),)
 
     def _detected(self, region: Region) -> tuple[Evidence, ...]:
-        """The detector found it, whatever it is."""
+        """Return the evidence that the detector found the region, whatever it is."""
         if region.label is None or region.score is None or region.score < self.settings.found * self.detector.threshold:
             return ()
         return (Evidence("detector", f"finds {region.label!r} at <{region.name}>", round(region.score, 4)),)
 
     def _detector_support(self, image: WorkspaceImage, pairs: Sequence[tuple[Described, str]]) -> Support:
-        """The detector finds kind, colour with kind, and name where the region is."""
+        """Check that the detector finds kind, colour with kind, and name at the region."""
         phrases = dict.fromkeys(phrase for pair in pairs if len(phrase := _phrase(*pair)) <= MAX_PHRASE_CHARACTERS)
         asked = list(phrases)[:MAX_PHRASES]
         (found,) = self.detector.candidates([image.pixels], asked)
@@ -127,7 +127,7 @@ class Examiner:
         return support
 
     def look_again(self, workspace: Workspace, image: WorkspaceImage, thing: Described, attribute: str) -> Verdict:
-        """A small region shows the same kind and colour in an enlarged crop; a name's size would be another one there."""
+        """Check kind and colour of a small region in an enlarged crop; names are skipped, because they contain a size."""
         share, (width, height) = self.settings.small, image.size_wh
         if attribute == "name" or thing.region.box.width >= share * width or thing.region.box.height >= share * height:
             return ()
@@ -141,7 +141,7 @@ class Examiner:
         return (Evidence("second look", f"<{region.name}> enlarged is {again}", round(answer.confidence, 4)),)
 
     def _consistent(self, thing: Described, support: Support) -> Verdict:
-        """A name rests on its kind and colour as well, and says no other ones."""
+        """Check that a name's kind and colour agree with the other descriptions and are supported."""
         for attribute in ("kind", "colour"):
             verdict = support[thing.region.name, attribute]
             said = self.vocabulary.read(attribute, thing.name.text)
@@ -153,12 +153,12 @@ class Examiner:
 
 
 def _is_needed(name: str, attribute: str, wanted: Collection[tuple[str, str]]) -> bool:
-    """Whether something wanted rests on it: a name does on kind and colour as well."""
+    """Whether a wanted attribute needs this one: a name also needs kind and colour."""
     return (name, attribute) in wanted or (name, "name") in wanted
 
 
 def _combined(verdicts: Sequence[Verdict]) -> Verdict:
-    """All evidence, or the first reason against."""
+    """Return all evidence, or the first reason against."""
     against = next((each for each in verdicts if isinstance(each, str)), None)
     return against or tuple(each for verdict in verdicts if not isinstance(verdict, str) for each in verdict)
 
@@ -170,7 +170,7 @@ def _phrase(thing: Described, attribute: str) -> str:
 
 
 def _iou(boxes: NDArray[np.float64], region: Region) -> NDArray[np.float64]:
-    """IoU (N) of boxes (N, 4) with a region's box."""
+    """Return the IoU (N,) of boxes (N, 4) with a region's box."""
     boxes = boxes.reshape(-1, 4)
     x1, y1, x2, y2 = region.box.xyxy
     across = np.minimum(boxes[:, 2], x2) - np.maximum(boxes[:, 0], x1)

@@ -1,7 +1,7 @@
-"""Questions about one or two regions by rules: each draws one from a page, with its answer, its reason, and the claims of both.
+"""Rules for questions about one or two regions: each draws a question from a page, with its answer, reason and claims.
 
-Yes and no are drawn first and the regions after, so that no answer can be guessed from its frequency. A rule gives None where the
-page offers no such question.
+Yes or no is drawn first and the regions after, so that no answer can be guessed from its frequency. A rule returns None if the
+page allows no question of its kind.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,12 +14,12 @@ from roi_agent.generation.page import Page, claims_about, mention
 from roi_agent.generation.vocabulary import worded
 from roi_agent.model.data.wording import article
 
-_NEAR = 0.25  # of the image's longer side: nobody needs to look to tell that things further apart do not touch
+_NEAR = 0.25  # of the image's longer side: objects further apart obviously do not touch
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One question and answer.  reason: what "why?" is answered with, where there is one.  things: that it is about."""
+    """One question and answer.  reason: the answer to "why?", if any.  things: the regions that it is about."""
 
     question: str
     answer: str
@@ -35,7 +35,7 @@ Rule = Callable[[Page], Fact | None]
 
 
 def attribute_of(page: Page, attribute: str) -> Fact | None:
-    """What kind, colour or name a region has."""
+    """Ask for a region's kind, colour or name."""
     found = page.pick(1)
     if not found:
         return None
@@ -45,14 +45,14 @@ def attribute_of(page: Page, attribute: str) -> Fact | None:
 
 
 def size(page: Page) -> Fact | None:
-    """How large a region's thing is, where its name says so; every size as often."""
+    """Ask for the size of a region's object, if its name contains one; all sizes are equally frequent."""
     wanted = page.rng.choice(page.vocabulary.sizes)
     found = page.pick(1, lambda thing: wanted in thing.name.text.split())
     return Fact(page.phrase("size", found), wanted, tuple(claims_about(found[0], "name")), tuple(found)) if found else None
 
 
 def place(page: Page) -> Fact | None:
-    """Where in the image a region is, in thirds."""
+    """Ask where in the image a region is, in thirds."""
     found = page.pick(1, lambda thing: page.layout.place(thing.region.name) is not None)
     if not found:
         return None
@@ -62,7 +62,7 @@ def place(page: Page) -> Fact | None:
 
 
 def presence(page: Page) -> Fact | None:
-    """A no names another thing of the same image, or differs in one attribute only."""
+    """Ask whether a region shows an object; for "no" it is another object of the image, or differs in one attribute."""
     found = page.pick(1)
     if not found:
         return None
@@ -89,7 +89,7 @@ def presence(page: Page) -> Fact | None:
 
 
 def relation(page: Page) -> Fact | None:
-    """Whether a region is left of, right of, above or below another."""
+    """Ask whether a region is left of, right of, above or below another."""
     wanted, truth = page.rng.choice(DIRECTIONS), page.coin()
     pair = page.pick(2, lambda a, b: page.holds(wanted, a, b) == truth)
     if not pair:
@@ -100,7 +100,7 @@ def relation(page: Page) -> Fact | None:
 
 
 def side(page: Page) -> Fact | None:
-    """On which side of another a region is."""
+    """Ask on which side of another a region is."""
     wanted = page.rng.choice(DIRECTIONS)
     pair = page.pick(2, lambda a, b: page.holds(wanted, a, b))
     if not pair:
@@ -110,7 +110,7 @@ def side(page: Page) -> Fact | None:
 
 
 def larger(page: Page) -> Fact | None:
-    """Whether a region is larger, or smaller, than another."""
+    """Ask whether a region is larger, or smaller, than another."""
     wanted, truth = page.rng.choice(("larger", "smaller")), page.coin()
     pair = page.pick(2, lambda a, b: page.holds(f"{wanted} than", a, b) == truth)
     if not pair:
@@ -120,7 +120,7 @@ def larger(page: Page) -> Fact | None:
 
 
 def which_larger(page: Page) -> Fact | None:
-    """Which of two regions is the larger, or the smaller one."""
+    """Ask which of two regions is larger, or smaller."""
     wanted = page.rng.choice(("larger", "smaller"))
     pair = page.pick(2, lambda a, b: page.holds(f"{wanted} than", a, b))
     if not pair:
@@ -130,7 +130,7 @@ def which_larger(page: Page) -> Fact | None:
 
 
 def same(page: Page, attribute: str) -> Fact | None:
-    """Whether two regions have the same kind or colour."""
+    """Ask whether two regions have the same kind or colour."""
     truth = page.coin()
     pair = page.pick(2, lambda a, b: (a.description(attribute).text == b.description(attribute).text) == truth)
     if not pair:
@@ -142,7 +142,7 @@ def same(page: Page, attribute: str) -> Fact | None:
 
 
 def touching(page: Page) -> Fact | None:
-    """Asked only where some regions touch, else "no" would nearly always be right; a no is about regions that are near."""
+    """Ask whether two regions touch, if any do: otherwise nearly all answers would be "no"; for "no" they are near."""
     if not any(page.holds("touching", a, b) for a, b in combinations(page.things, 2)):
         return None
     truth, most = page.coin(), _NEAR * max(page.layout.size_wh)
@@ -159,7 +159,7 @@ def touching(page: Page) -> Fact | None:
 
 
 def _compared(page: Page, question: str, answer: str, about: str, pair: Sequence[Described]) -> Fact:
-    """An answer that rests on a relation that holds."""
+    """Return a fact that rests on a relation that holds."""
     relation_words = f"at the {about}" if about in ("left of", "right of") else about
     claim = Claim(about, tuple(each.region.name for each in pair))
     return Fact(question, answer, (claim,), tuple(pair), page.phrase("reason_relation", pair, relation=relation_words))

@@ -1,4 +1,4 @@
-"""Questions about two and more regions by rules; see `facts`."""
+"""Rules for questions about two or more regions; see `facts`."""
 
 from roi_agent.generation.claims import EXTREMES, Claim
 from roi_agent.generation.describing import Described
@@ -7,11 +7,11 @@ from roi_agent.generation.page import Page, claims_about, mention
 from roi_agent.model.data.wording import article, plural
 
 COUNTS = ("none", "one", "two", "three", "four", "five")
-_NONE = 0.15  # of the questions for one that has a colour or kind, where none has
+_NONE = 0.15  # fraction of "which" questions for which no region may match
 
 
 def extreme(page: Page) -> Fact | None:
-    """Which region is the leftmost, the largest, and so on."""
+    """Ask which region is the leftmost, the largest, and so on."""
     things, wanted = page.several(), page.rng.choice(tuple(EXTREMES))
     if not things:
         return None
@@ -22,7 +22,7 @@ def extreme(page: Page) -> Fact | None:
 
 
 def which(page: Page) -> Fact | None:
-    """Which one has a colour, a kind or both; one of them has, or now and then none."""
+    """Ask which region has a colour, a kind or both; exactly one has, or sometimes none."""
     things, form = page.several(), page.rng.choice(("colour", "kind", "both"))
     if not things:
         return None
@@ -43,7 +43,7 @@ def which(page: Page) -> Fact | None:
 
 
 def shared(page: Page) -> Fact | None:
-    """What two or three regions have in common; each answer is wanted as often."""
+    """Ask what two or three regions have in common; all answers are equally frequent."""
     wanted, count = page.rng.choice(("colour", "colour", "kind", "kind", "both", "nothing")), page.rng.choice((2, 3))
 
     def matches(*things: Described) -> bool:
@@ -60,7 +60,7 @@ def shared(page: Page) -> Fact | None:
 
 
 def count(page: Page, attribute: str) -> Fact | None:
-    """How many have a kind or colour. The number is drawn first, so that "one" is not nearly always right."""
+    """Ask how many regions have a kind or colour. The number is drawn first, because most counts would be "one"."""
     things = page.several()
     if not things:
         return None

@@ -1,4 +1,4 @@
-"""Regions of images that nobody has marked: found by words, or by outlining everything, each thing once."""
+"""Detection of regions in unlabelled images: by phrases, and by segmenting everything, without duplicates."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,11 @@ from roi_agent.tools.segment import segment_everything
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import Workspace
 
-_SAME_IOU = 0.5  # IoU from which two regions are one thing
-_PART_OVERLAP = 0.8  # of the smaller region inside the larger: a part of a thing, where nothing names it
-_MIN_SIDE = 0.02  # of the image's side, as the paper asks of detected boxes
+_SAME_IOU = 0.5  # IoU above which two regions are the same object
+_PART_OVERLAP = 0.8  # fraction of an unnamed region inside another above which it is a part of it
+_MIN_SIDE = 0.02  # of the image's side, as the paper requires of detected boxes
 _MAX_AREA = 0.7  # of the image's area: background
-_POINTS = 8  # along the longer side, at which everything is outlined
+_POINTS = 8  # prompt points along the longer side for segmenting everything
 
 
 def find(
@@ -27,7 +27,7 @@ def find(
     detector: PhraseDetector,
     segmenter: PromptedSegmenter | None,
 ) -> list[tuple[Region, ...]]:
-    """The regions of each image, the surest first; those found by words before those that were only outlined."""
+    """Return the regions of each image by score; those found by phrases precede those that were only segmented."""
     found = []
     for image, detection in zip(images, detect_in(workspace, images, list(phrases), detector=detector), strict=True):
         outlined: tuple[Region, ...] = ()
@@ -38,9 +38,9 @@ def find(
 
 
 def distinct(named: Sequence[Region], outlined: Sequence[Region], size_wh: tuple[int, int]) -> tuple[Region, ...]:
-    """Every thing once, the surer region of each; neither specks nor the whole image.
+    """Return every object once, as its highest-scoring region, without specks and backgrounds.
 
-    named: found by words, of any number of words each.  outlined: of which parts of other regions are left out too.
+    named: found by phrases.  outlined: segmented; parts of other regions are dropped as well.
     """
     regions: list[Region] = []
     for region in (*sorted(named, key=_score), *sorted(outlined, key=_score)):

@@ -1,7 +1,7 @@
-"""From files to a data set folder: image after image, on from where an earlier run was stopped.
+"""Generation of a data set folder from image files, image by image and resumable.
 
-While it runs, the folder holds `generation.json`, which says what is being done, and `journal.jsonl`, a line for each image that
-is finished. At the end it holds what a conversion leaves: `records-*.jsonl`, `troubles.jsonl` and the card.
+During a run, the folder contains `generation.json`, which identifies the run, and `journal.jsonl`, with a line for each finished
+image. In the end it contains the files of a conversion: `records-*.jsonl`, `troubles.jsonl` and the card.
 """
 
 import json
@@ -25,7 +25,7 @@ _ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", "
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run left.  dropped: conversations by reason.  unreadable: images."""
+    """The result of a run.  dropped: conversations by reason.  unreadable: number of images."""
 
     images: int
     unreadable: int
@@ -40,7 +40,7 @@ class Summary:
 
 
 def image_files(given: Sequence[Path]) -> tuple[Path, list[str]]:
-    """The folder that holds all images, and their paths below it with "/".  given: files, and folders, searched to the bottom.
+    """Return the folder that contains all images, and their paths below it with "/".  given: files, and folders to search.
 
     Error: DataNotFound.
     """
@@ -53,7 +53,7 @@ def image_files(given: Sequence[Path]) -> tuple[Path, list[str]]:
         else:
             raise DataNotFound(f"there is no image or folder {str(path)!r}", do="name images, or a folder of them")
     if not files:
-        raise DataNotFound("there is no image in what was named", do=f"their names end in {', '.join(_ENDINGS)}")
+        raise DataNotFound("the given folders contain no images", do=f"use files that end in {', '.join(_ENDINGS)}")
     files = [each.resolve() for each in dict.fromkeys(files)]
     root = Path(os.path.commonpath([each.parent for each in files]))
     return root, [each.relative_to(root).as_posix() for each in dict.fromkeys(files)]
@@ -68,11 +68,11 @@ def generate(
     identity: dict[str, Any],
     show_progress: bool = True,
 ) -> Summary:
-    """Write the records of images into a folder; the same call goes on where an earlier one was stopped.
+    """Write the records of images into a folder; the same call resumes an interrupted run.
 
-    root, names: as `image_files` gives them.  identity: what else, beside images and settings, makes two runs the same, such as
-    the names of the models.
-    Errors: InvalidSetting where the folder holds something else; those of the models and of the writer.
+    root, names: as returned by `image_files`.  identity: what identifies a run besides images and settings, such as the names
+    of the models.
+    Errors: InvalidSetting if the folder contains anything else; those of the models and of the writer.
     """
     stats = [[name, (root / name).stat().st_size, (root / name).stat().st_mtime_ns] for name in names]
     asked = {key: value for key, value in asdict(generator.settings).items() if key != "images"}
@@ -92,7 +92,7 @@ def generate(
 
 
 def _batch(generator: RecordGenerator, root: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """A line of the journal for each image."""
+    """Yield a journal entry for each image."""
     loaded: list[tuple[str, LoadedImage]] = []
     for name in names:
         try:
@@ -113,7 +113,7 @@ def _entry(result: ImageResult) -> dict[str, Any]:
 
 
 def _entries(journal: Path) -> Iterator[dict[str, Any]]:
-    """The finished images; a line that a stop cut short is taken away."""
+    """Yield the finished images; a truncated last line is removed."""
     if not journal.exists():
         return
     data = journal.read_bytes()
@@ -125,15 +125,15 @@ def _entries(journal: Path) -> Iterator[dict[str, Any]]:
 
 
 def _begin(folder: Path, identity: dict[str, Any]) -> None:
-    """Claim a folder for this run, or find it claimed by the same one."""
+    """Claim a folder for this run, or check that this run has claimed it."""
     state = folder / STATE
     if state.exists():
         if json.loads(state.read_text(encoding="utf-8")) != identity:
-            raise InvalidSetting(f"{str(folder)!r} holds another unfinished run", do="name another folder")
+            raise InvalidSetting(f"{str(folder)!r} contains another unfinished run", do="name another folder")
         return
     if folder.exists() and (not folder.is_dir() or any(each.name != f"{STATE}.part" for each in folder.iterdir())):
         kind = "a finished data set" if (folder / CARD).exists() else "files already"
-        raise InvalidSetting(f"{str(folder)!r} holds {kind}", do="name a folder that is empty or not there")
+        raise InvalidSetting(f"{str(folder)!r} contains {kind}", do="name a folder that is empty or does not exist")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(state, json.dumps(identity, indent=2))
@@ -142,7 +142,7 @@ def _begin(folder: Path, identity: dict[str, Any]) -> None:
 
 
 def _finish(folder: Path, root: Path, names: Sequence[str], generator: RecordGenerator) -> Summary:
-    """The journal as a data set, in the order of the images."""
+    """Convert the journal to a data set, in the order of the images."""
     entries = {entry["image"]: entry for entry in _entries(folder / JOURNAL)}
     ordered = [entries[name] for name in names]
     records = [record for entry in ordered for record in entry.get("records", ())]
@@ -159,14 +159,14 @@ def _finish(folder: Path, root: Path, names: Sequence[str], generator: RecordGen
 
 
 def _troubles(entry: dict[str, Any]) -> Iterator[dict[str, str]]:
-    """In the form of `readers.base.Trouble`."""
+    """Yield troubles in the form of `readers.base.Trouble`."""
     if "unreadable" in entry:
         yield {"kind": IMAGE_UNREADABLE, "where": entry["image"], "problem": entry["unreadable"]}
     for each in entry.get("dropped", ()):
-        yield {"kind": each["reason"], "where": entry["image"], "problem": each["text"] or "what the writer gave cannot be read"}
+        yield {"kind": each["reason"], "where": entry["image"], "problem": each["text"] or "the writer's output cannot be read"}
 
 
 def _write(path: Path, text: str) -> None:
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,4 +1,4 @@
-"""The offline writer: conversations by rules, of one question, of one and its reason, or of several."""
+"""The offline writer: conversations by rules, with one question, a question and its reason, or several questions."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,25 +9,25 @@ from roi_agent.generation.page import Page
 from roi_agent.generation.rules import ABOUT_ONE, FAMILIES, SINGLE, WITH_REASON
 from roi_agent.model.protocol.conversation import mentioned
 
-_TRIES = 4  # draws for each question: not every image offers every family
+_TRIES = 4  # draws per question: not every image allows every family
 _MAX_TURNS = 6
-_SHARES = [4 if name in ABOUT_ONE else 1 for name in SINGLE]  # people mostly ask about one region at a time
-_WHY = 0.3  # of the answers with a reason are followed by "why?" in a conversation
-_WITH_OTHERS = 0.4  # of the questions come with regions that they do not mention
+_SHARES = [4 if name in ABOUT_ONE else 1 for name in SINGLE]  # most questions of people are about one region
+_WHY = 0.3  # fraction of answers with a reason that are followed by "why?" in a conversation
+_WITH_OTHERS = 0.4  # fraction of questions that come with regions that they do not mention
 _MAX_OTHERS = 3
 
 
 class Writer(Protocol):
-    """Writes questions with answers about a page that it sees as words only."""
+    """A writer of questions and answers about a page."""
 
     name: str
 
     def write(self, page: Page, count: int) -> list[Proposal | str]:
-        """Up to so many conversations; in the place of one that cannot be read, why: one of the reasons in `verifying`."""
+        """Write up to count conversations; an unreadable one is replaced by its reason, one of those in `verifier`."""
 
 
 class OfflineWriter:
-    """Rules; wordings stand in `prompts/generation.md`.  families: of which questions are drawn, in turn."""
+    """Writes by rules; the wordings are in `prompts/generation.md`.  families: of questions, used in turn."""
 
     name = "offline"
 
@@ -35,7 +35,7 @@ class OfflineWriter:
         self.families = tuple(families)
 
     def write(self, page: Page, count: int) -> list[Proposal | str]:
-        """Conversations of the families in turn, none twice."""
+        """Write conversations of the families in turn, without duplicates."""
         written: dict[tuple[str, ...], Proposal] = {}
         start = page.rng.randrange(len(self.families))
         for number in range(_TRIES * count):
@@ -61,7 +61,7 @@ def _conversation(page: Page, family: str) -> Proposal | None:
 
 
 def _several_turns(page: Page) -> Proposal | None:
-    """Up to six questions about a few regions."""
+    """Return a conversation of up to six questions about a few regions."""
     few = page.among(page.rng.sample(page.things, page.rng.randint(1, min(5, len(page.things)))))
     turns: list[ProposedTurn] = []
     for family in page.rng.choices(list(SINGLE), _SHARES, k=_MAX_TURNS):
@@ -74,7 +74,7 @@ def _several_turns(page: Page) -> Proposal | None:
 
 
 def _given(page: Page, fact: Fact) -> tuple[str, ...]:
-    """The regions that a question is about, and perhaps others, but where it asks about all that are given."""
+    """Return a question's regions, and sometimes others, unless it asks about all given regions."""
     others = [each for each in page.things if each not in fact.things] if mentioned(fact.question) else []
     many = page.rng.randint(0, min(_MAX_OTHERS, len(others))) if page.rng.random() < _WITH_OTHERS else 0
     return tuple(each.region.name for each in (*fact.things, *page.rng.sample(others, many)))

@@ -1,4 +1,4 @@
-"""One image as a writer meets it: described regions, how they lie, and a source of chance; never its pixels."""
+"""A writer's view of one image: described regions, their layout, and a random generator; never the pixels."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,31 +17,31 @@ MAX_REGIONS = 5  # regions in one question
 
 @dataclass(frozen=True)
 class Page:
-    """What is known of an image without looking at it."""
+    """The known facts about an image, without its pixels."""
 
     things: tuple[Described, ...]
     layout: Layout
     vocabulary: Vocabulary
     rng: Random
-    all_given: bool = False  # all of them, with whatever is asked: a conversation about them has begun
+    all_given: bool = False  # whether every question comes with all of them, as in a conversation
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The regions' handles."""
+        """Handles of the regions."""
         return tuple(thing.region.name for thing in self.things)
 
     def among(self, things: Sequence[Described]) -> "Page":
-        """The same page with fewer regions, which all questions are given with."""
+        """Return the page with fewer regions, all of which come with every question."""
         return replace(self, things=tuple(things), all_given=True)
 
     def pick(self, count: int, matches: Callable[..., bool] = lambda *things: True) -> list[Described]:
-        """That many regions that fit together, at random; none where none do."""
+        """Return that many random regions for which `matches` is true; none if there are none."""
         candidates = list(permutations(self.things, count))
         self.rng.shuffle(candidates)
         return list(next((each for each in candidates if matches(*each)), ()))
 
     def several(self) -> list[Described]:
-        """Two to MOST regions, or none where there are fewer."""
+        """Return two to MAX_REGIONS random regions, or none if there are fewer."""
         count = min(MAX_REGIONS, len(self.things))
         return self.rng.sample(self.things, self.rng.randint(2, count)) if count >= 2 else []
 
@@ -50,7 +50,7 @@ class Page:
         return self.layout.holds(about, first.region.name, second.region.name)
 
     def phrase(self, wording: str, things: Sequence[Described], /, **words: str) -> str:
-        """A wording of `prompts/generation.md` with the regions filled in; some ask about all regions without naming any."""
+        """Return a wording of `prompts/generation.md` with the regions filled in; some mention no region and mean all of them."""
         mentions = [mention(thing) for thing in things]
         lines = load_blocks("generation")[wording].splitlines()
         if self.all_given and len(things) < len(self.things):
@@ -60,11 +60,11 @@ class Page:
         return line.format(a=mentions[0] if mentions else "", b=b, all=listing(mentions) if mentions else "", **words)
 
     def coin(self) -> bool:
-        """Heads or tails."""
+        """Return True or False at random."""
         return self.rng.random() < 0.5
 
     def text(self, count: int) -> str:
-        """The page in words, for a chat model that is to write so many questions."""
+        """Return the page as text, for a chat model that is to write `count` questions."""
         lines = [_line(self, each) for each in self.things]
         relations = [_relations(self, *pair) for pair in combinations(self.things, 2)]
         filled = {"regions": "\n".join(lines), "relations": "\n".join(relations) or "there is one region only"}
@@ -72,24 +72,24 @@ class Page:
 
 
 def mention(thing: Described) -> str:
-    """<region1>."""
+    """Return a mention, such as <region1>."""
     return f"<{thing.region.name}>"
 
 
 def claims_about(thing: Described, *attributes: str) -> list[Claim]:
-    """The claims that a region is what it was described as."""
+    """Return the claims for a region's descriptions."""
     return [Claim(each, (thing.region.name,), thing.description(each).text) for each in attributes]
 
 
 def _line(page: Page, thing: Described) -> str:
-    """What is known of one region."""
+    """Return the line about one region."""
     place = page.layout.place(thing.region.name)
     attributes = [f"{attribute} {thing.description(attribute).text!r}" for attribute in ATTRIBUTES]
     return f"{mention(thing)}: {', '.join([*attributes, *([f'place {place!r}'] if place else [])])}"
 
 
 def _relations(page: Page, first: Described, second: Described) -> str:
-    """What holds plainly between two regions."""
+    """Return the line about the clear relations of two regions."""
     names = first.region.name, second.region.name
     plain = [about for about in RELATIONS if page.layout.confirms(Claim(about, names))]
     apart = page.layout.confirms(Claim("touching", names, holds=False))

@@ -1,4 +1,4 @@
-"""From images to records: each step over several images at once, with the models that a command has loaded."""
+"""Generation of records from images: each step runs over several images at once, with models that are already loaded."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,12 +26,12 @@ from roi_agent.model.segmentation.segmenter import PromptedSegmenter
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import Workspace
 
-_QUESTIONS = 16  # that are asked at once, of all images together
+_QUESTIONS = 16  # asked at once, over all images
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Something written that is not kept.  reason: one of `verifying.REASONS`.  text: what was asked, where it could be read."""
+    """A proposal that is not kept.  reason: one of `verifier.REASONS`.  text: its questions, if readable."""
 
     reason: str
     text: str = ""
@@ -39,7 +39,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """What became of one image.  written: conversations in all; regions: found."""
+    """The result for one image.  written: number of proposed conversations.  regions: number of regions found."""
 
     records: tuple[Record, ...]
     dropped: tuple[Dropped, ...]
@@ -49,7 +49,7 @@ class ImageResult:
 
 @dataclass
 class RecordGenerator:
-    """Makes records.  segmenter: None to find things by words only.  source, licence: of the records."""
+    """Generates records.  segmenter: None to find objects by phrases only.  source, licence: of the records."""
 
     model: RegionModel
     detector: PhraseDetector
@@ -68,12 +68,12 @@ class RecordGenerator:
         self._examiner = Examiner(self.model, self.detector, self.vocabulary, self.settings, self._choices)
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         self._images.shutdown(cancel_futures=True)
         self._choices.shutdown(cancel_futures=True)
 
     def generate(self, images: Sequence[tuple[str, LoadedImage]]) -> list[ImageResult]:
-        """Records of several images, each with its name.  Errors: those of the models, and of the writer."""
+        """Generate the records of several images, given with their names.  Errors: those of the models and of the writer."""
         workspace = Workspace()
         added = [workspace.add_image(image) for _, image in images]
         segmenter = self.segmenter if self.settings.everything else None
@@ -88,7 +88,7 @@ class RecordGenerator:
         assert self.writer is not None
         written = self.writer.write(page, self.settings.per_image)
         support = self._examiner.examine(workspace, image, things, _needed(written)) if self.settings.verify else {}
-        ruled = isinstance(self.writer, OfflineWriter)  # what rules write follows from its claims
+        ruled = isinstance(self.writer, OfflineWriter)  # answers written by rules follow from their claims
         opinion = {} if ruled else {"agrees": partial(self._examiner.agrees, workspace)}
         verifier = Verifier.of(things, layout, support, **opinion)
         kept, dropped = self._verify_all(written, verifier)
@@ -121,14 +121,14 @@ class RecordGenerator:
 
 
 def _needed(written: Sequence[Proposal | str]) -> set[tuple[str, str]]:
-    """What claims rest on of their regions, as (region, attribute), or that they are there."""
+    """Return the (region, attribute) pairs, or (region, THERE), that the claims rest on."""
     turns = (turn for each in written if isinstance(each, Proposal) for turn in each.turns)
     claims = (claim for turn in turns for claim in turn.claims)
     return {(name, claim.about if claim.about in ATTRIBUTES else THERE) for claim in claims for name in claim.regions}
 
 
 def _labelled(things: Sequence[Described], verifier: Verifier) -> dict[str, Region]:
-    """The regions, with their kinds as labels where those are supported."""
+    """Return the regions, labelled with their kinds if these are supported."""
     labels: dict[str, str] = {}
     for each in things:
         if isinstance(verifier.support.get((each.region.name, "kind")), tuple):

@@ -1,4 +1,4 @@
-"""Whether what was written is true, as far as can be told: every claim of every turn, and what the answer makes of them."""
+"""Verification of proposed conversations: every claim of every turn, and that the answer follows from its claims."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from roi_agent.generation.layout import Layout
 from roi_agent.model.data.record import Evidence
 from roi_agent.model.protocol.conversation import mentioned
 
-# Why something written is dropped; those of descriptions stand in `supporting`.
+# Reasons for dropping a proposal; those about descriptions are in `examiner`.
 UNCLEAR, GEOMETRY = "geometry_unclear", "geometry_disagrees"
 UNSUPPORTED, UNKNOWN, MALFORMED, FAILED = "answer_unsupported", "unknown_region", "writer_malformed", "writer_failed"
 REPEATED = "repeated"
@@ -36,10 +36,10 @@ REASONS = (
 
 @dataclass(frozen=True)
 class Verifier:
-    """Judges what was written about one image.
+    """Verifies proposals about one image.
 
-    support: the verdicts on its descriptions.  agrees: the verdict on a yes or no that rests on descriptions, where it does not
-    follow from them by rule.
+    support: the verdicts on its descriptions.  agrees: returns the verdict on a yes or no that rests on descriptions and was not
+    written by a rule.
     """
 
     things: dict[str, Described]
@@ -49,11 +49,11 @@ class Verifier:
 
     @classmethod
     def of(cls, things: Sequence[Described], layout: Layout, support: Support, **more: Any) -> "Verifier":
-        """For the regions of one image."""
+        """Create a verifier for the regions of one image."""
         return cls({thing.region.name: thing for thing in things}, layout, support, **more)
 
     def verify(self, written: Proposal) -> tuple[Evidence, ...] | str:
-        """The evidence for a conversation, or the first reason to drop it, one of REASONS."""
+        """Return the evidence for a conversation, or the first reason to drop it, one of REASONS."""
         if reason := self.unusable(written):
             return reason
         evidence: dict[Evidence, None] = {}
@@ -72,7 +72,7 @@ class Verifier:
         return tuple(evidence)
 
     def unusable(self, written: Proposal) -> str | None:
-        """Why it is no conversation about this image, whatever is true: it names what is not there, or rests on nothing."""
+        """Return why a proposal is invalid, true or not: it names unknown regions, or its claims are malformed; else None."""
         for turn in written.turns:
             names = [*mentioned(turn.question), *mentioned(turn.answer), *(n for claim in turn.claims for n in claim.regions)]
             if any(name not in self.things for name in (*names, *written.regions)):
@@ -91,7 +91,7 @@ class Verifier:
         return self.support[name, claim.about]
 
     def _check_geometry(self, claim: Claim) -> tuple[Evidence, ...] | str:
-        """Geometry is that of things: what no words find, and of which nobody can say what it is, may be a part of one."""
+        """Check a geometric claim; its regions must be objects: one without a supported description may be part of one."""
         holds = self.layout.confirms(claim)
         if not holds:
             return UNCLEAR if holds is None else GEOMETRY
