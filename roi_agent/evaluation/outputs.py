@@ -81,7 +81,8 @@ class RunFolder:
         stored = self.identity()
         for name, value in identity.items():
             if value is not None and stored.get(name) != value:
-                problem = f"{str(self.path)!r} contains answers with {_described(name, stored.get(name))}, not {_described(name, value)}"
+                found, wanted = _described(name, stored.get(name)), _described(name, value)
+                problem = f"{str(self.path)!r} contains answers with {found}, not {wanted}"
                 raise RunConflict(problem, do=_AGAIN)
 
     def identity(self) -> dict[str, Any]:

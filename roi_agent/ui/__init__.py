@@ -1,4 +1,4 @@
-"""The page for people, at `/ui` of the server: draw, find, point and ask in a browser.
+"""The web page, at `/ui` of the server: draw, find, point and ask in a browser.
 
 It is a thin layer: each visitor's workspace (`visitors`, `work`), what is done there (`drawing`, `finding`, `chat`), files to
 take away (`downloads`), and the layout (`page`, with `markup`, page.css, boxes.js and page.js), which `mounting` puts into the

@@ -1,4 +1,4 @@
-"""What visitors do on the page, without its layout: each action changes a visitor's work and says what is to be seen then."""
+"""The actions of visitors on the page, without its layout: each changes a visitor's work and returns the new state."""
 
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, replace
@@ -27,18 +27,18 @@ SCENES = tuple(Path(__file__).parent / "scenes" / f"scene{number}.png" for numbe
 
 
 class Lane(Protocol):
-    """Does a job when its turn comes.  Errors: QueueFull, DeadlineExceeded."""
+    """Runs a job in its turn.  Errors: QueueFull, DeadlineExceeded."""
 
     def __call__(self, job: Job[T], /) -> Awaitable[T]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class PageState:
-    """What the page shows after an action.
+    """The state of the page after an action.
 
-    visitor: the name that the browser keeps.  work: None where no image is open.
-    status: HTML of the line above the picture; None leaves it as it is.
-    opened: whether the page has another picture than before, or none yet.
+    visitor: the name stored in the browser.  work: None if no image is open.
+    status: HTML of the line above the picture; None leaves it unchanged.
+    opened: whether the page shows another picture than before.
     streaming: whether only the chat has changed, and more will follow.
     """
 
@@ -52,10 +52,10 @@ class PageState:
 class Actions:
     """The actions of all visitors.
 
-    models, planner: of the server, shared by everybody.  lane: runs blocking work of detector and segmenter in its turn.
+    models, planner: of the server, shared by all visitors.  lane: runs blocking work of detector and segmenter in its turn.
     in_turn: the same for the agent's tools.
-    files: path of visitors' files as browsers know it.  max_pixels: of an image, as `load_image` has it.
-    Every action takes the visitor's name first, as the browser gave it; what goes wrong is told in `Seen.status`.
+    files: path of visitors' files for browsers.  max_pixels: of an image, as in `load_image`.
+    The first argument of every action is the visitor's name as sent by the browser; errors are reported in `PageState.status`.
     """
 
     def __init__(
@@ -73,16 +73,16 @@ class Actions:
         self._visitors, self._models, self._planner, self._lane = visitors, models, planner, lane
 
     def visit(self, name: object) -> PageState:
-        """Come, or come back."""
+        """Start or resume a visit."""
         state = self.look(name)
         return replace(state, opened=state.work is not None)
 
     def look(self, name: object) -> PageState:
-        """The visitor's work as it is.  A name that we did not give is not kept."""
+        """Return the current state.  A name that the server did not issue is replaced."""
         return PageState(str(name) if is_name(name) else new_name(), self._visitors.find(name))
 
     def open_file(self, name: object, handle: object) -> PageState:
-        """Begin to work on an image that the visitor sent.  handle: that `Visitors.send` gave it."""
+        """Open an image that the visitor uploaded.  handle: returned by `Visitors.send`."""
         state = self.look(name)
         try:
             return self._open(state, self._visitors.take(name, handle))
@@ -90,7 +90,7 @@ class Actions:
             return replace(state, status=markup.status(error=error))
 
     def open_scene(self, name: object, number: int) -> PageState:
-        """Begin to work on an example.  number: from 0."""
+        """Open an example.  number: from 0."""
         state = self.look(name)
         try:
             return self._open(state, SCENES[number % len(SCENES)])
@@ -98,11 +98,11 @@ class Actions:
             return replace(state, status=markup.status(error=error))
 
     def apply(self, name: object, news: object) -> PageState:
-        """Take over what happened to regions in the browser.
+        """Apply a change of regions in the browser.
 
-        news: {"kind": "draw", "boxes": [...]} as `drawing.edit` takes them, with the "page" that they were drawn on and a
-            "number" that grows there; or "delete", "highlight" or "label" with the "name" of a region and perhaps a "label".
-            "work" is the key of the image's work: news of an earlier image is let go.
+        news: {"kind": "draw", "boxes": [...]} as for `drawing.edit`, with the "page" on which they were drawn and its increasing
+            "number"; or "delete", "highlight" or "label" with the "name" of a region, and for the last a "label".
+            "work" is the key of the image's work: changes of an earlier image are ignored.
         """
         state = self.look(name)
         if state.work is None or not isinstance(news, Mapping) or news.get("work") != state.work.key:
@@ -110,7 +110,7 @@ class Actions:
         kind, handle = news.get("kind"), str(news.get("name", ""))
         try:
             if kind == "draw":
-                with state.work.lock:  # whoever tells another page of the boxes says rightly what they hold
+                with state.work.lock:  # so that number and boxes change together for other pages
                     state.work.acknowledge(str(news.get("page")), news.get("number"))
                     drawing.edit(state.work, news.get("boxes"))
             elif kind == "delete":
@@ -120,24 +120,24 @@ class Actions:
             elif kind == "highlight":
                 drawing.highlight(state.work, handle)
             else:
-                raise InvalidSetting(f"the page says {escaped(kind)}", do="load the page again")
+                raise InvalidSetting(f"the page sent the unknown change {escaped(kind)}", do="reload the page")
         except RoiAgentError as error:
             return replace(state, status=markup.status(error=error))
         return state
 
     async def find(self, name: object, words: str) -> PageState:
-        """Find regions by words; a task that is cancelled ends the work."""
+        """Find regions by phrases; cancelling the task ends the work."""
         return await self._in_turn(name, "detect", lambda work, stop: finding.find(work, words, self._models, stop))
 
     async def point(self, name: object, at: tuple[float, float]) -> PageState:
-        """As `find`, outline what lies at a point.  at: x, y in pixels of `drawing.drawn`."""
+        """Segment the object at a point; cancelling as for `find`.  at: x, y in pixels of `drawing.drawn`."""
         return await self._in_turn(name, "segment", lambda work, stop: finding.point(work, at, self._models, stop))
 
     def talk(self, name: object, text: str, mode: str, leaving: Cancellation | None = None) -> Generator[PageState, None, None]:
-        """Ask the region model, or with the mode "agent" let the agent work; each time the chat has grown.
+        """Ask the region model, or with the mode "agent" run the agent; yields whenever the chat has grown.
 
-        leaving: ends it where the visitor leaves.
-        It ends without a word where the visitor has opened another image meanwhile.
+        leaving: ends the work when the visitor leaves.
+        It ends silently when the visitor opens another image.
         """
         state = self.look(name)
         try:
@@ -154,28 +154,28 @@ class Actions:
         yield replace(state, work=work)
 
     def stop(self, name: object) -> PageState:
-        """End early what the visitor waits for; what it found so far stays."""
+        """Stop what the visitor is waiting for; intermediate results remain."""
         state = self.look(name)
         if state.work is not None:
             state.work.stop()
         return state
 
     def restart(self, name: object) -> PageState:
-        """Begin a new conversation; image and regions stay."""
+        """Start a new conversation; image and regions remain."""
         state = self.look(name)
         if state.work is not None:
             state.work.restart()
         return state
 
     def _open(self, state: PageState, source: object) -> PageState:
-        """Errors: PageFull, and those of `load_image`; the earlier work is then kept."""
+        """Open an image.  Errors: PageFull, and those of `load_image`; the earlier work is then kept."""
         loaded = load_image(source, max_pixels=self._max_pixels, web=False)
         work = Work(loaded, self._agent(), f"{self._files}/{state.visitor}")
         self._visitors.put(state.visitor, work)
         return replace(state, work=work, status=markup.status("; ".join(loaded.notes)), opened=True)
 
     def _agent(self) -> Agent:
-        """An agent for one image's work: with it goes its conversation."""
+        """Return an agent for one image's work, with a conversation of its own."""
         return Agent(
             self._planner,
             self._models,

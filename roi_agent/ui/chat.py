@@ -1,4 +1,4 @@
-"""The chat: questions to the region model, and tasks for the agent, told while they are worked on."""
+"""The chat: questions to the region model and tasks for the agent, with streamed progress."""
 
 import io
 import logging
@@ -33,9 +33,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A question with those before it, as a region model takes them.
+    """A question with the earlier ones, ready for a region model.
 
-    implied: the region that the first of them is about without naming it.  notes: on what it is about.
+    implied: the region that the first question is about without mentioning it.  notes: on what the question is about.
     """
 
     turns: list[Turn]
@@ -45,12 +45,12 @@ class _Question:
 
 
 def ask(work: Work, text: str, models: Models, leaving: Cancellation) -> Iterator[None]:
-    """Ask the region model; after each piece the chat's last message has grown.
+    """Ask the region model; yields after each piece that is appended to the chat's last message.
 
-    text: names regions as `region1`, or by the rule of `mentions.py`.  A question that names some stands for itself; one that
-    names none, such as "Why?", goes on from those before it.  A first question that names none is about the only region there
-    is, or about the whole image.  What goes wrong is told in the chat, and the conversation goes on as if it had not been asked.
-    leaving: cancelled where the visitor leaves.
+    text: mentions regions as `region1`, or by the rule in `mentions.py`.  A question with mentions starts a new conversation; one
+    without, such as "Why?", continues the current one.  A first question without mentions is about the only region, or about the
+    whole image.  Errors are shown in the chat, and the failed question does not count.
+    leaving: cancelled when the visitor leaves.
     """
     if not _start_turn(work, text):
         yield
@@ -73,7 +73,7 @@ def ask(work: Work, text: str, models: Models, leaving: Cancellation) -> Iterato
         reply["content"] = _answer_markdown(answer, None if earlier else asked.implied)
     except Cancelled:
         reply["content"] += _small_print(["stopped"])
-    except GeneratorExit:  # the visitor has left, and may come back
+    except GeneratorExit:  # the visitor has left, and may return
         reply["content"] += _small_print(["stopped"])
         raise
     except Exception as error:
@@ -85,9 +85,9 @@ def ask(work: Work, text: str, models: Models, leaving: Cancellation) -> Iterato
 
 
 def run_agent(work: Work, task: str, leaving: Cancellation) -> Iterator[None]:
-    """Let the agent work on a task; after each step the chat has one more message.  What goes wrong is told in the chat.
+    """Run the agent on a task; yields after each message that is added to the chat.  Errors are shown in the chat.
 
-    leaving: cancelled where the visitor leaves.
+    leaving: cancelled when the visitor leaves.
     """
     if not _start_turn(work, task):
         yield
@@ -108,20 +108,20 @@ def run_agent(work: Work, task: str, leaving: Cancellation) -> Iterator[None]:
 
 
 def as_coded_error(error: Exception) -> RoiAgentError:
-    """The error itself, or for one that nobody foresaw, which is logged, one that people can be told."""
+    """Return a coded error unchanged; log any other exception, and return an error to show instead."""
     if isinstance(error, RoiAgentError):
         return error
-    _log.error("a fault of the server, on the page", exc_info=error)
+    _log.error("unexpected error on the page", exc_info=error)
     return RoiAgentError("the question could not be answered", do="ask again")
 
 
 def error_markdown(error: RoiAgentError) -> str:
-    """An error in one line of Markdown: what is wrong, and what to do."""
+    """Return an error as one line of Markdown: the problem, and what to do."""
     return f"**{plain(error.code.replace('_', ' '))}**: {plain('; '.join(filter(None, (error.problem, error.do))))}"
 
 
 def _start_turn(work: Work, text: str) -> bool:
-    """Put what was asked into the chat, and make regions of the drafts; or say there what is wrong with it."""
+    """Add a question to the chat, and turn drafts into regions; for an invalid question, add an error and return False."""
     asked = text.strip()
     work.settle()
     if asked and len(asked) <= MAX_QUESTION:
@@ -135,7 +135,7 @@ def _start_turn(work: Work, text: str) -> bool:
 
 
 def _parse_question(work: Work, text: str) -> _Question:
-    """Errors: those of `read_turns`, and UnknownRegion for a region that there is not."""
+    """Parse a question.  Errors: those of `read_turns`, and UnknownRegion."""
     question = with_mentions(text, bare=True)
     earlier = [] if mentioned(question) else work.turns
     implied = work.implied if earlier else _implied(work, question)
@@ -149,12 +149,12 @@ def _region_model(models: Models) -> AbstractContextManager[RegionModel]:
 
 
 def _implied(work: Work, question: str) -> str | None:
-    """The region that a question is about without naming it."""
+    """Return the region that a question is about without mentioning it."""
     return work.regions[0].name if len(work.regions) == 1 and not mentioned(question) else None
 
 
 def _about(work: Work, turns: Sequence[Turn], implied: str | None) -> tuple[Region, ...]:
-    """The regions that the questions are about.  Error: UnknownRegion."""
+    """Return the regions that the questions are about.  Error: UnknownRegion."""
     named = [name for turn in turns for name in mentioned(turn.question)]
     return work.workspace.pick(list(dict.fromkeys([implied, *named] if implied else named)))
 
@@ -181,7 +181,7 @@ def _add_message(work: Work, content: Any, **more: Any) -> Message:
 
 
 def _show_result(work: Work, result: Result, before: Set[str]) -> None:
-    """The agent's answer.  before: regions that the page showed; of others that were found, it shows what the answer rests on."""
+    """Show the agent's answer.  before: regions on the page; of newly found ones, only those of the answer are shown."""
     work.trace = result.trace
     has_text = bool(result.answer.strip())
     sure = _confidence_text(result.confidence if has_text else None)
@@ -196,7 +196,7 @@ def _show_result(work: Work, result: Result, before: Set[str]) -> None:
 
 
 def _show_step(work: Work, step: Step) -> Iterator[None]:
-    """A tool's step with its picture; of a planner's turn what it said, its calls being steps themselves."""
+    """Add a tool's step with its picture to the chat; planner turns are skipped, because their calls are steps of their own."""
     if step.kind == "planner":
         return
     title = f"{step.number} · {step.name}({arguments_text(step.arguments)})"

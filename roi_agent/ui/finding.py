@@ -1,4 +1,4 @@
-"""Finding regions by words and by pointing."""
+"""Finding regions by phrases and by points."""
 
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.utils.cancellation import Cancellation
@@ -10,12 +10,12 @@ from roi_agent.ui.work import Work
 
 
 def find(work: Work, words: str, models: Models, cancellation: Cancellation) -> str:
-    """Look for things; what was found, in a sentence.
+    """Find objects by phrases, and return a sentence about the result.
 
     words: "red star . umbrella".  Errors: InvalidSetting without words, and those of `detect`.
     """
     if not words.strip():
-        raise InvalidSetting("there are no words to look for", do="write some, such as: orange umbrella . yellow square")
+        raise InvalidSetting("there is no phrase to look for", do="name objects, such as: orange umbrella . yellow square")
     work.settle()
     with models.use("detect") as detector:
         found = detect(work.workspace, words, detector=detector, image=work.image, cancellation=cancellation)
@@ -24,7 +24,7 @@ def find(work: Work, words: str, models: Models, cancellation: Cancellation) -> 
 
 
 def point(work: Work, at: tuple[float, float], models: Models, cancellation: Cancellation) -> str:
-    """Outline what lies at a point; what was found, in a sentence.
+    """Segment the object at a point, and return a sentence about the result.
 
     at: x, y in pixels of `drawing.drawn`.  Errors: those of `segment`.
     """

@@ -1,7 +1,7 @@
-// What people do on the page beside drawing: clicks, keys, and the list of regions.  The drawing component does not tell of clicks,
-// so pointers are watched here.
+// Interaction other than drawing: clicks, keys, and the list of regions.  The drawing component does not report clicks, so pointer
+// events are handled here.
 Object.assign(roi, {
-  focus: null, // what in the list of regions has the focus, as a selector: the list is written anew again and again
+  focus: null, // selector of the focused element in the list of regions, which is rewritten often
 
   insert(name) {
     const field = document.querySelector("#roi-question textarea");
@@ -21,7 +21,7 @@ Object.assign(roi, {
   },
 
   addAndFocus() {
-    this.focus = null; // it goes to the newest region
+    this.focus = null; // the newest region gets the focus
     this.add();
   },
 
@@ -52,7 +52,7 @@ Object.assign(roi, {
     list.addEventListener("input", (event) => event.stopPropagation());
   },
 
-  // Where the list is written anew, what had the focus gets it back; what is gone leaves it to the newest region.
+  // When the list is rewritten, the focused element gets the focus back; if it is gone, the newest region does.
   keepFocus(list) {
     let within = false;
     document.addEventListener("focusin", (event) => {
@@ -83,7 +83,7 @@ Object.assign(roi, {
   on("pointerup", (event) => {
     const from = roi.pressedAt;
     roi.pressedAt = null;
-    setTimeout(() => roi.flush(), 0); // once the component has told of the drag
+    setTimeout(() => roi.flush(), 0); // after the component has reported the drag
     if (!from || !onPicture(event) || Math.hypot(event.clientX - from[0], event.clientY - from[1]) > 4) return;
     const name = roi.at(event);
     if (!name) return;
@@ -94,7 +94,7 @@ Object.assign(roi, {
     roi.pressedAt = null;
     roi.flush();
   });
-  // The wheel scrolls the page; the component would zoom.
+  // The wheel scrolls the page instead of zooming the component.
   on("wheel", (event) => { if (onPicture(event)) event.stopPropagation(); });
   document.addEventListener("click", (event) => {
     const link = event.target.closest && event.target.closest('a[href*="#region"]');

@@ -1,4 +1,4 @@
-"""The layout: which component stands where, and which function each of them calls."""
+"""The layout of the page: its components, and the functions that they call."""
 
 import asyncio
 import threading
@@ -19,13 +19,13 @@ from roi_agent.ui.visitors import COOKIE
 
 Updates = dict[Any, Any]  # component -> its new value
 _ENDINGS = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm"]
-_TICK_S = 0.5  # between two looks at whether a visitor who waits is still there
-_MODES = [("Ask the model", "model"), ("Let the agent work", "agent")]
+_TICK_S = 0.5  # interval for checking whether a waiting visitor is still connected
+_MODES = [("Ask the model", "model"), ("Run the agent", "agent")]
 _HEAD = """# roi-agent
 Point at things in a picture and ask."""
 _EMPTY = """**Ask about regions.** Draw a box or find things by words, then ask *What is region1?*
 
-Or let the agent work: *What is left of the umbrella?*"""
+Or run the agent: *What is left of the umbrella?*"""
 
 _READY: Updates = {"submit_btn": "Ask", "stop_btn": False}
 _RUNNING: Updates = {"submit_btn": False, "stop_btn": "Stop"}
@@ -37,7 +37,7 @@ _REGIONS = "roi.follow(element, trigger);"
 
 
 def build_page(actions: Actions, settings: ServerSettings, about: str = "") -> gr.Blocks:
-    """The components and what they call.  about: the models, in a sentence below the title."""
+    """Build the page.  about: a sentence about the models, shown below the title."""
     blocks = gr.Blocks(analytics_enabled=False, title="roi-agent", fill_width=True)
     with blocks:
         _Page(actions).build(blocks, about)
@@ -46,7 +46,7 @@ def build_page(actions: Actions, settings: ServerSettings, about: str = "") -> g
 
 
 class _Page:
-    """The components by name; a method for each event."""
+    """The page's components, and a method for each event."""
 
     def __init__(self, actions: Actions) -> None:
         self.actions = actions
@@ -77,7 +77,7 @@ class _Page:
                 interactive=False,
                 elem_id="roi-scenes",
             )
-            # Given to its constructor, they would be copied to where Gradio keeps files.
+            # As an argument of the constructor, they would be copied to Gradio's cache folder.
             self.scenes.value = [_example(path, number) for number, path in enumerate(SCENES, start=1)]
         self.status = gr.HTML(visible=False, apply_default_css=False, elem_id="roi-status")
         with gr.Column(visible=False) as self.desk:
@@ -146,13 +146,13 @@ class _Page:
             return done.then(None, [self.marks], [self.canvas, self.picture], js=_MARK, **shared)
 
         on(blocks.load, self._visit, [])
-        # Files come by the gate, which gives a handle in place of a path: only that goes to the server.
+        # Uploads go through the gate, which returns a handle instead of a path: only the handle is sent to the server.
         sent = self.upload.upload(None, [self.upload], [self.sent], js=_HANDLE, **shared)
-        on(sent.then, self._open_file, [self.sent], progress="minimal", concurrency_limit=2)  # a large image takes memory
+        on(sent.then, self._open_file, [self.sent], progress="minimal", concurrency_limit=2)  # large images need much memory
         on(self.scenes.select, self._open_scene, [], progress="minimal")
         on(self.words.submit, self._find, [self.words], progress="minimal")
         on(self.picture.select, self._point, [], progress="minimal")
-        # One after another: an answer that overtakes a later one would show the page as it was.
+        # One at a time: an answer that arrives late would show an outdated state.
         on(self.chips.input, self._apply, [], trigger_mode="multiple", concurrency_limit=1)
         asked = on(self.question.submit, self._talk, [self.question, self.mode], trigger_mode="multiple")
         asked.then(partial(gr.update, **_READY), None, [self.question], show_progress="hidden", **shared)
@@ -164,7 +164,7 @@ class _Page:
             on(tab.select, self._look, [])
         self.mode.change(_hint, [self.mode], [self.question], show_progress="hidden", **shared)
 
-    # What the events call: gradio hands over the values of the inputs, and takes a value for each component that changes.
+    # Event handlers: Gradio passes the values of the inputs, and expects a value for each component that changes.
 
     def _visit(self, request: gr.Request) -> Updates:
         return self._shown(self.actions.visit(_visitor(request)))
@@ -212,8 +212,8 @@ class _Page:
         return self._shown(self.actions.look(_visitor(request)))
 
     def _shown(self, state: PageState) -> Updates:
-        """A value for each component that changes; the pictures come with the marks."""
-        updates: Updates = {self.words: gr.skip()}  # Gradio wants one at least
+        """Return a value for each component that changes; the pictures are updated with the marks."""
+        updates: Updates = {self.words: gr.skip()}  # Gradio requires at least one
         if state.status is not None:
             updates |= {self.status: gr.update(value=state.status, visible=bool(state.status))}
         work = state.work
@@ -232,7 +232,7 @@ class _Page:
 
 
 async def while_here(acting: Coroutine[Any, Any, PageState]) -> AsyncIterator[PageState | None]:
-    """What an action gives, and None now and then before: Gradio looks then who has left, and ends the action by closing this."""
+    """Yield None at intervals, then the result: at each, Gradio checks for a disconnect, and then closes this generator."""
     working = asyncio.ensure_future(acting)
     try:
         while not (await asyncio.wait([working], timeout=_TICK_S))[0]:
@@ -246,7 +246,7 @@ async def while_here(acting: Coroutine[Any, Any, PageState]) -> AsyncIterator[Pa
 async def stream_while_here(
     talk: Generator[PageState, None, None], leaving: Cancellation
 ) -> AsyncGenerator[PageState | None, None]:
-    """As `while_here`, for a talk, which runs in a thread of its own; one that is left is cancelled and not waited for."""
+    """As `while_here`, for a talk, which runs in its own thread; if the visitor leaves, it is cancelled without waiting."""
     loop, news = asyncio.get_running_loop(), asyncio.Queue[PageState | BaseException | None]()
 
     def put(item: PageState | BaseException | None) -> None:
@@ -281,18 +281,18 @@ async def stream_while_here(
 
 
 def inputs_of(blocks: gr.Blocks) -> dict[int, int]:
-    """How many inputs each function of the page has, by its number; those of scripts alone are none of them."""
+    """Return the number of inputs of each Python function of the page, by its number."""
     return {number: len(each.inputs) for number, each in blocks.fns.items() if each.fn is not None}
 
 
 def _visitor(request: gr.Request) -> str | None:
-    """The name in the cookie, which the gate has checked."""
+    """Return the name in the cookie, which the gate has checked."""
     name = request.cookies.get(COOKIE)
     return name if isinstance(name, str) else None
 
 
 def _example(path: Path, number: int) -> dict[str, Any]:
-    """A picture that the gate serves, as the gallery takes it."""
+    """Return a picture that the gate serves, in the gallery's form."""
     image = {"path": path.name, "url": f"/gradio_api/file={path.name}", "meta": {"_type": "gradio.FileData"}}
     return {"image": image, "caption": f"Scene {number}"}
 

@@ -68,7 +68,10 @@ def test_a_server_allows_them_by_a_setting(photo: Path) -> None:
             {},
             "image_too_large.*over the limit of 50000000; make it smaller, or raise the limit.*--max-pixels for commands",
         ),
-        ({"max_image_pixels": LIMIT, "visitor_bytes": 1 << 27}, "page_full.*send a smaller one, or allow more.*--visitor-memory"),
+        (
+            {"max_image_pixels": LIMIT, "visitor_bytes": 1 << 27},
+            "page_full.*upload a smaller one, or raise the limit.*--visitor",
+        ),
         ({"max_image_pixels": LIMIT}, "large.jpg|data:image|picture"),
     ],
 )

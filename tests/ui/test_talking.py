@@ -219,5 +219,5 @@ def test_what_others_say_is_never_markup() -> None:
 
 def test_an_empty_page_says_what_to_do() -> None:
     assert "drag a box" in markup.chips([], highlighted=None, open_names=[])
-    assert "once the agent has worked" in markup.files("/ui/files/x", trace=False)
+    assert "after the agent has run" in markup.files("/ui/files/x", trace=False)
     assert markup.status() == ""
