@@ -46,7 +46,7 @@ def ask(
         list[str],
         typer.Argument(
             help="Image file, web address, or data: URL; then the question, in which `<region1>`, ... are the boxes, then the "
-            "points. With --workspace, IMAGE may also be the handle of an image, or be left out.",
+            "points. With --workspace, IMAGE may also be the handle of an image, or be omitted.",
             metavar="[IMAGE] QUESTION",
         ),
     ],
@@ -60,7 +60,7 @@ def ask(
     dtype: DtypeOption = None,
     choose: Annotated[
         list[str] | None,
-        typer.Option(help="Option to choose from, at least two: repeat it, or separate options by commas.", metavar="TEXT"),
+        typer.Option(help="Answer option, at least two; repeatable, or separated by commas.", metavar="TEXT"),
     ] = None,
     temperature: Annotated[float, typer.Option(help="Sampling temperature; 0 is greedy decoding.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Seed that makes sampling repeatable.")] = None,
@@ -99,7 +99,7 @@ def ask(
 
 @dataclass(frozen=True)
 class _Request:
-    """A question; image is None where the regions of a workspace name it.  options: to choose from."""
+    """A question; image is None if the workspace's regions determine it.  options: to choose from."""
 
     image: str | None
     question: str
@@ -110,7 +110,7 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Asked:
-    """The pixels that were asked about, the answer, and what --json prints of it."""
+    """The image's pixels, the answer, and its form for --json."""
 
     pixels: Any
     answer: Any
@@ -118,7 +118,7 @@ class _Asked:
 
 
 def _image_and_question(words: list[str], workspace: Path | None) -> tuple[str | None, str]:
-    """What the positionals say.  Error: InvalidSetting."""
+    """Return image and question from the positionals.  Error: InvalidSetting."""
     if len(words) > 2:
         raise InvalidSetting(f"unexpected argument {words[2]!r}", do=f"put the question in quotes: {_EXAMPLE}")
     if len(words) == 2:
@@ -129,7 +129,7 @@ def _image_and_question(words: list[str], workspace: Path | None) -> tuple[str |
 
 
 def _options(given: list[str] | None) -> list[str] | None:
-    """What `--choose` names: each an option, or one text with commas between options.  Error: InvalidSetting."""
+    """Return the options of `--choose`: one each, or one text with commas between them.  Error: InvalidSetting."""
     if given is None or len(given) != 1:
         return given
     if len(parts := [part.strip() for part in given[0].split(",")]) > 1:
@@ -141,7 +141,7 @@ def _options(given: list[str] | None) -> list[str] | None:
 
 
 def _ask_about(request: _Request, pointing: Pointing, choice: ModelChoice) -> _Asked:
-    """Ask about an image by itself."""
+    """Ask about an image without a workspace."""
     from roi_agent.model.utils.progress import waiting
 
     assert request.image is not None

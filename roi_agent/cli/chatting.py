@@ -85,12 +85,12 @@ def chat(
                 print(answer.text)
                 notes([note for note in answer.notes if note not in notes_shown])
                 notes_shown.update(answer.notes)
-        except UserError as error:  # the conversation goes on
+        except UserError as error:  # the conversation continues
             err.print(" ".join(str(error).split()), markup=False, style="red", soft_wrap=True)
 
 
 def _pointed_at(line: str) -> dict[str, Any]:
-    """What /box or /point adds: one box or one point."""
+    """Return the box or point of /box or /point, as fields of `Pointing`."""
     if line.startswith("/box"):
         return {"boxes": [numbers(line.removeprefix("/box"))], "points": []}
     return {"boxes": [], "points": points([line.removeprefix("/point")])}

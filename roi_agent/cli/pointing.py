@@ -1,4 +1,4 @@
-"""What `--box` and `--point` point at, as regions."""
+"""Regions from `--box` and `--point`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pointing:
-    """Boxes, and points on objects, which the segmenter of `choice` outlines."""
+    """Boxes, and points on objects, which the segmenter of `choice` segments."""
 
     boxes: list[list[float]]
     points: list[tuple[float, float]]
@@ -24,7 +24,7 @@ class Pointing:
     choice: ModelChoice
 
     def regions_of(self, image: "LoadedImage", *, announce: bool = True) -> tuple[Any, Sequence[str]]:
-        """What a region model takes as regions, the boxes first; and notes."""
+        """Return regions for a region model, the boxes first, and notes."""
         from roi_agent.tools.workspace import Workspace
 
         if not self.points:
@@ -35,14 +35,14 @@ class Pointing:
     def add_to(
         self, workspace: "Workspace", image: str | None, *, announce: bool = True
     ) -> tuple[tuple["Region", ...], Sequence[str]]:
-        """New regions of a workspace, and notes.  tell: print what they are called."""
+        """Add the regions to a workspace; return them and notes.  announce: print their names."""
         format, unit = self.format, self.unit
         added = workspace.add_regions(self.boxes, image=image, format=format, unit=unit) if self.boxes else ()
         notes: Sequence[str] = ()
         if self.points:
             from roi_agent.model.utils.progress import waiting
 
-            with waiting("looking at the points"):
+            with waiting("segmenting the points"):
                 from roi_agent.loading import load_role
                 from roi_agent.tools.segment import point_at
 

@@ -98,7 +98,7 @@ def test_the_command_says_how_many_records_were_left_out(root: Path, tmp_path: P
     if as_json:
         assert json.loads(done.out)["left_out"] == 3
     else:
-        assert "3 records were left out" in done.out and "left_out.txt" in done.out
+        assert "3 records were skipped" in done.out and "left_out.txt" in done.out
 
 
 def test_held_out_records_with_damaged_pictures_are_not_asked(

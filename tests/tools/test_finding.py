@@ -93,7 +93,7 @@ def test_everything_in_an_image(run: Any, tmp_path: Path) -> None:
         (["segment", SCENE, "--point", "6"], "point_invalid: the point '6' is not two numbers; write --point 120,80"),
         (["segment", SCENE, "--point", "nan,5"], "point_invalid"),
         (["segment", SCENE, "--box", "0,0,600,5"], "box_out_of_bounds"),
-        (["segment", SCENE, "--everything", "--point", "5,5"], "--everything together with a prompt"),
+        (["segment", SCENE, "--everything", "--point", "5,5"], "--everything is combined with a prompt"),
         (["segment", SCENE, "--region", "region1"], "unknown_region: region1; there is no region yet"),
         (["ask", SCENE], "the question is missing"),
         (["doctor", "--device", "draw=cpu"], "the device 'draw=cpu' is unclear"),
