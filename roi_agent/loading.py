@@ -204,12 +204,12 @@ def _source(role: str, given: object, load: Any, device: str, dtype: str) -> Mod
         return ModelSource(str(given), lambda _: load(given))
     _check_exists(role, given)
     _introduce(given)
-    where = _device(given, device or None)
+    placed_on = _device(given, device or None)
     folder = SHIPPED[role].get(str(given), Path(given))
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder.is_dir() else 0
     if dtype and size:
         size = stored_dtype(folder)[1] * DTYPES[dtype].itemsize
-    return ModelSource(str(given), lambda device: load(given, device=device, dtype=dtype or None), where, size)
+    return ModelSource(str(given), lambda device: load(given, device=device, dtype=dtype or None), placed_on, size)
 
 
 def introduction(models: Models) -> str:

@@ -24,6 +24,7 @@ from roi_agent.model.errors import ImageUnreadable, MissingExtra
 Opener = Callable[[IO[bytes]], Image.Image]
 
 ALLOWED = "give a PNG, JPEG, WebP, GIF, BMP, TIFF, PPM, AVIF, JPEG 2000 or HEIC image"
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
 HEAD_BYTES = 256  # enough to recognise the format
 MAX_BYTES = 64 * 2**20  # default limit for a file
 

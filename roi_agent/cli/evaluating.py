@@ -99,15 +99,15 @@ def _add_bench(name: str, about: str, example: str) -> None:
             from roi_agent.evaluation import running
             from roi_agent.evaluation.outputs import Shard
             from roi_agent.loading import placement
-        where = folder or Path("runs") / f"{name}-{_folder_name(region_model)}"
-        settings = running.EvaluationSettings(name, data, where, images, limit, seed, shuffled)
+        run_folder = folder or Path("runs") / f"{name}-{_folder_name(region_model)}"
+        settings = running.EvaluationSettings(name, data, run_folder, images, limit, seed, shuffled)
         part = None if shard is None else Shard.parse(shard)
         if from_outputs:
-            _show(running.report(settings), where, as_json)
+            _show(running.report(settings), run_folder, as_json)
             return
         choice = chosen(None, region_model, None, None, device, dtype)
         options: dict[str, Any] = {**placement("ask", choice), "shard": part, "processes": processes}
-        _show(running.evaluate(settings, region_model, show_progress=not as_json, **options), where, as_json)
+        _show(running.evaluate(settings, region_model, show_progress=not as_json, **options), run_folder, as_json)
 
 
 for _name, (_about, _example) in _BENCHES.items():

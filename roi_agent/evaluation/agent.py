@@ -158,9 +158,9 @@ def _attempts(
 def _score(name: str, attempts: Sequence[Attempt]) -> AgentScore:
     variants = list(dict.fromkeys(each.variant for each in attempts))
     one = [each for each in attempts if each.variant == variants[0]]
-    most = Counter(each.question.answer for each in one).most_common(1)[0][1]
+    most_frequent = Counter(each.question.answer for each in one).most_common(1)[0][1]
     right = {variant: sum(each.right for each in attempts if each.variant == variant) / len(one) for variant in variants}
-    return AgentScore(name, len(one), right, most / len(one))
+    return AgentScore(name, len(one), right, most_frequent / len(one))
 
 
 def _headings(rows: list[AgentScore]) -> tuple[str, ...]:

@@ -94,12 +94,12 @@ def evaluate(
     plan.bench.check()
     folder = RunFolder(settings.out)
     folder.begin(_identity(settings) | {"model": model_identity(model)} | ({"dtype": dtype} if dtype else {}))
-    where = {"device": device, "dtype": dtype}
+    placement = {"device": device, "dtype": dtype}
     with _progress(settings.bench, len(plan.samples), show_progress) as report_progress:
         if processes > 1:
-            _in_processes(settings, model, where, processes, lambda: report_progress(count_outputs(settings.out)))
+            _in_processes(settings, model, placement, processes, lambda: report_progress(count_outputs(settings.out)))
         else:
-            _ask_shard(plan, folder, model, where, shard or Shard(), report_progress)
+            _ask_shard(plan, folder, model, placement, shard or Shard(), report_progress)
     try:
         return report(settings, plan=plan)
     except RunIncomplete:
@@ -163,7 +163,7 @@ def _ask_shard(
     plan: Plan,
     folder: RunFolder,
     model: RegionModel | str | Path,
-    where: Mapping[str, Any],
+    placement: Mapping[str, Any],
     shard: Shard,
     report_progress: Callable[[int], None],
 ) -> None:
@@ -176,7 +176,7 @@ def _ask_shard(
     report_progress(done if shard.count == 1 else count_outputs(folder.path))
     if not missing:
         return
-    loaded = model if isinstance(model, RegionModel) else load_region_model(model, **where)
+    loaded = model if isinstance(model, RegionModel) else load_region_model(model, **placement)
     with folder.writing(shard) as writer:
         for image in missing:
             samples = plan.by_image[image]
@@ -196,14 +196,14 @@ def _ask_image(model: RegionModel, records: RecordSet, record: Record, samples: 
 def _in_processes(
     settings: EvaluationSettings,
     model: RegionModel | str | Path,
-    where: Mapping[str, Any],
+    placement: Mapping[str, Any],
     count: int,
     report_progress: Callable[[], None],
 ) -> None:
     """Run one shard in each process."""
     context = get_context("spawn")
     failures = context.SimpleQueue()
-    work = (settings, str(model), where, failures)
+    work = (settings, str(model), placement, failures)
     started = [context.Process(target=_run_shard, args=(*work, Shard(index, count))) for index in range(count)]
     with children_ignoring_interrupts():
         try:
@@ -225,14 +225,14 @@ def _in_processes(
         raise OutOfMemory(problem, do="run it again with fewer --processes: existing answers are kept")
 
 
-def _run_shard(settings: EvaluationSettings, model: str, where: Mapping[str, Any], failures: Any, shard: Shard) -> None:
+def _run_shard(settings: EvaluationSettings, model: str, placement: Mapping[str, Any], failures: Any, shard: Shard) -> None:
     """Run a shard in this child process."""
     end_with_parent()
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // shard.count))
     try:
-        _ask_shard(plan_evaluation(settings), RunFolder(settings.out), model, where, shard, lambda _: None)
+        _ask_shard(plan_evaluation(settings), RunFolder(settings.out), model, placement, shard, lambda _: None)
     except RoiAgentError as error:
         failures.put((error.code, error.problem, error.do))
 

@@ -76,13 +76,13 @@ def run_toy(
     model = load_region_model(name, device=device, dtype=dtype)
     if not isinstance(model, LocalRegionModel):
         raise InvalidSetting(f"{name} does not run in this process", do="give nano or a folder")
-    answered = []
+    scored = []
     with progress_bar(show_progress) as progress:
         task = progress.add_task("asking", total=total_questions(questions))
         for batch in evaluate_toy(model, questions=questions, first_seed=first_seed):
-            answered += batch
+            scored += batch
             progress.update(task, advance=len(batch))
-    return scores(answered)
+    return scores(scored)
 
 
 _TOY_HEADINGS = ("family", "questions", "accuracy", "goal", "chance", "shuffled boxes")

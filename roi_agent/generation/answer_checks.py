@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 
-from roi_agent.generation.claims import EXTREMES, PLACE, RELATIONS, Claim, ProposedTurn
+from roi_agent.generation.claims import EXTREMES, OPPOSITES, PLACE, RELATIONS, Claim, ProposedTurn
 from roi_agent.generation.describing import ATTRIBUTES
 from roi_agent.model.protocol.conversation import mentioned
 
@@ -62,7 +62,7 @@ def _yes_no_follows(turn: ProposedTurn) -> bool:
     yes = bool(re.match("yes", turn.answer, re.IGNORECASE))
     if asked == claim.about:
         return yes == claim.holds
-    return asked == _OPPOSITES.get(claim.about) and claim.holds and not yes
+    return asked == OPPOSITES.get(claim.about) and claim.holds and not yes
 
 
 def _asked_for(turn: ProposedTurn) -> str | None:
@@ -71,11 +71,9 @@ def _asked_for(turn: ProposedTurn) -> str | None:
     asked = [about for about in RELATIONS if any(word in question for word in (about, *_ASKED.get(about, ())))]
     if len(asked) != 1 or set(mentioned(turn.question)) != set(claim.regions):
         return None
-    return asked[0] if mentioned(turn.question) == claim.regions else _OPPOSITES.get(asked[0], asked[0])
+    return asked[0] if mentioned(turn.question) == claim.regions else OPPOSITES.get(asked[0], asked[0])
 
 
-_OPPOSITES = {"left of": "right of", "above": "below", "larger than": "smaller than"}
-_OPPOSITES |= {value: key for key, value in _OPPOSITES.items()}
 _ASKED = {"touching": ("touch", "overlap"), "larger than": ("bigger than",)}
 _WORDS: dict[str, tuple[str, ...]] = {
     "left of": ("left",),

@@ -15,6 +15,8 @@ EXTREMES = {
 }
 DIRECTIONS = ("left of", "right of", "above", "below")
 RELATIONS = (*DIRECTIONS, "larger than", "smaller than", "touching")
+OPPOSITES = {"left of": "right of", "above": "below", "larger than": "smaller than"}
+OPPOSITES |= {value: key for key, value in OPPOSITES.items()}
 PLACE = "place"  # in the image, in thirds: "top left", ..., "centre"
 
 

@@ -79,15 +79,15 @@ class Examiner:
 
     def agrees(self, workspace: Workspace, turn: ProposedTurn) -> Verdict:
         """Check that the region model finds the yes or no of another writer likelier than its opposite."""
-        said, other = ("yes", "no") if turn.answer.lower().startswith("yes") else ("no", "yes")
+        answer, opposite = ("yes", "no") if turn.answer.lower().startswith("yes") else ("no", "yes")
         try:
-            choice = choose(workspace, turn.question, [said, other], model=self.model)
+            choice = choose(workspace, turn.question, [answer, opposite], model=self.model)
         except UserError:  # an invalid question, such as one that is too long
             return CHOOSE
         margin = choice.scores[0] - choice.scores[1]
         if margin < self.settings.margin:
             return CHOOSE
-        return (Evidence("choose", f"{said} to {turn.question!r}, by {margin:.1f} nats a token", round(choice.confidence, 4)),)
+        return (Evidence("choose", f"{answer} to {turn.question!r}, by {margin:.1f} nats a token", round(choice.confidence, 4)),)
 
     def _choice_support(self, workspace: Workspace, things: Sequence[Described], thing: Described, attribute: str) -> Verdict:
         """Check that the region model is confident, and finds the description likelier than all others by a margin."""
@@ -122,8 +122,8 @@ class Examiner:
         for thing, attribute in pairs:
             phrase, there = _phrase(thing, attribute), _iou(np.asarray(found.boxes), thing.region) >= _AT_IT
             score = float(found.scores[there, asked.index(phrase)].max(initial=0.0)) if phrase in asked else 0.0
-            said = Evidence("detector", f"finds {phrase!r} at <{thing.region.name}>", round(score, 4))
-            support[thing.region.name, attribute] = (said,) if score >= least else DETECTOR
+            evidence = Evidence("detector", f"finds {phrase!r} at <{thing.region.name}>", round(score, 4))
+            support[thing.region.name, attribute] = (evidence,) if score >= least else DETECTOR
         return support
 
     def look_again(self, workspace: Workspace, image: WorkspaceImage, thing: Described, attribute: str) -> Verdict:
@@ -144,10 +144,10 @@ class Examiner:
         """Check that a name's kind and colour agree with the other descriptions and are supported."""
         for attribute in ("kind", "colour"):
             verdict = support[thing.region.name, attribute]
-            said = self.vocabulary.read(attribute, thing.name.text)
-            if said in self.vocabulary.of(attribute) and said != thing.description(attribute).text:
+            word = self.vocabulary.read(attribute, thing.name.text)
+            if word in self.vocabulary.of(attribute) and word != thing.description(attribute).text:
                 return DESCRIPTION
-            if isinstance(verdict, str) and said in self.vocabulary.of(attribute):
+            if isinstance(verdict, str) and word in self.vocabulary.of(attribute):
                 return verdict
         return support[thing.region.name, "name"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from roi_agent.generation.claims import DIRECTIONS, PLACE, Claim
+from roi_agent.generation.claims import DIRECTIONS, OPPOSITES, PLACE, Claim
 from roi_agent.generation.describing import Described
 from roi_agent.generation.page import Page, claims_about, mention
 from roi_agent.generation.vocabulary import worded
@@ -96,7 +96,7 @@ def relation(page: Page) -> Fact | None:
         return None
     asked = f"to the {wanted}" if wanted in ("left of", "right of") and page.coin() else wanted
     question = page.phrase("relation", pair, relation=asked)
-    return _compared(page, question, _yes_no(truth), wanted if truth else _OPPOSITES[wanted], pair)
+    return _compared(page, question, _yes_no(truth), wanted if truth else OPPOSITES[wanted], pair)
 
 
 def side(page: Page) -> Fact | None:
@@ -115,7 +115,7 @@ def larger(page: Page) -> Fact | None:
     pair = page.pick(2, lambda a, b: page.holds(f"{wanted} than", a, b) == truth)
     if not pair:
         return None
-    holds = f"{wanted} than" if truth else _OPPOSITES[f"{wanted} than"]
+    holds = f"{wanted} than" if truth else OPPOSITES[f"{wanted} than"]
     return _compared(page, page.phrase("larger", pair, relation=wanted), _yes_no(truth), holds, pair)
 
 
@@ -145,10 +145,10 @@ def touching(page: Page) -> Fact | None:
     """Ask whether two regions touch, if any do: otherwise nearly all answers would be "no"; for "no" they are near."""
     if not any(page.holds("touching", a, b) for a, b in combinations(page.things, 2)):
         return None
-    truth, most = page.coin(), _NEAR * max(page.layout.size_wh)
+    truth, max_gap = page.coin(), _NEAR * max(page.layout.size_wh)
 
     def matches(a: Described, b: Described) -> bool:
-        return page.holds("touching", a, b) == truth and page.layout.relation(a.region.name, b.region.name).gap < most
+        return page.holds("touching", a, b) == truth and page.layout.relation(a.region.name, b.region.name).gap < max_gap
 
     pair = page.pick(2, matches)
     if not pair:
@@ -167,7 +167,3 @@ def _compared(page: Page, question: str, answer: str, about: str, pair: Sequence
 
 def _yes_no(truth: bool) -> str:
     return "yes" if truth else "no"
-
-
-_OPPOSITES = {"left of": "right of", "above": "below", "larger than": "smaller than"}
-_OPPOSITES |= {value: key for key, value in _OPPOSITES.items()}

@@ -16,11 +16,11 @@ from roi_agent.generation.record_generator import ImageResult, RecordGenerator
 from roi_agent.model.data.readers.base import IMAGE_UNREADABLE
 from roi_agent.model.data.record_files import CARD, Card
 from roi_agent.model.errors import DataNotFound, InvalidSetting, UserError
+from roi_agent.model.images.formats import EXTENSIONS
 from roi_agent.model.images.loading import LoadedImage, load_image
 from roi_agent.model.utils.progress import progress_bar
 
 STATE, JOURNAL, RECORDS, TROUBLES = "generation.json", "journal.jsonl", "records-00000.jsonl", "troubles.jsonl"
-_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ def image_files(given: Sequence[Path]) -> tuple[Path, list[str]]:
     files: list[Path] = []
     for path in given:
         if path.is_dir():
-            files += sorted(each for each in path.rglob("*") if each.suffix.lower() in _ENDINGS and each.is_file())
+            files += sorted(each for each in path.rglob("*") if each.suffix.lower() in EXTENSIONS and each.is_file())
         elif path.is_file():
             files.append(path)
         else:
             raise DataNotFound(f"there is no image or folder {str(path)!r}", do="name images, or a folder of them")
     if not files:
-        raise DataNotFound("the given folders contain no images", do=f"use files that end in {', '.join(_ENDINGS)}")
+        raise DataNotFound("the given folders contain no images", do=f"use files that end in {', '.join(EXTENSIONS)}")
     files = [each.resolve() for each in dict.fromkeys(files)]
     root = Path(os.path.commonpath([each.parent for each in files]))
     return root, [each.relative_to(root).as_posix() for each in dict.fromkeys(files)]

@@ -206,10 +206,10 @@ def _show_step(work: Work, step: Step) -> Iterator[None]:
         metadata={"title": plain(title[:200]), "status": "done", "duration": round(step.seconds, 2)},
     )
     yield
-    seen = step_picture(work.workspace, step)
-    if seen is not None:
+    picture = step_picture(work.workspace, step)
+    if picture is not None:
         name, file = f"step-{len(work.pictures) + 1}.jpg", io.BytesIO()
-        shrunk(seen, 640).save(file, "JPEG", quality=88)
+        shrunk(picture, 640).save(file, "JPEG", quality=88)
         work.pictures[name] = file.getvalue()
         _add_message(work, f"![Picture of step {step.number}]({work.files}/{name}?{work.key})")
         yield

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 from gradio_image_annotation import image_annotator
 
+from roi_agent.model.images.formats import EXTENSIONS
 from roi_agent.model.utils.cancellation import Cancellation
 from roi_agent.settings import ServerSettings
 from roi_agent.ui import drawing, markup
@@ -18,7 +19,6 @@ from roi_agent.ui.actions import SCENES, Actions, PageState
 from roi_agent.ui.visitors import COOKIE
 
 Updates = dict[Any, Any]  # component -> its new value
-_ENDINGS = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm"]
 _TICK_S = 0.5  # interval for checking whether a waiting visitor is still connected
 _MODES = [("Ask the model", "model"), ("Run the agent", "agent")]
 _HEAD = """# roi-agent
@@ -63,7 +63,9 @@ class _Page:
 
     def _picture(self) -> None:
         with gr.Accordion("Open a picture", open=True, elem_id="roi-open") as self.opening:
-            self.upload = gr.File(label="Picture", show_label=False, file_types=_ENDINGS, height=110, elem_id="roi-upload")
+            self.upload = gr.File(
+                label="Picture", show_label=False, file_types=list(EXTENSIONS), height=110, elem_id="roi-upload"
+            )
             gr.Markdown("or try an example:", elem_id="roi-scenes-head")
             self.scenes = gr.Gallery(
                 label="Example scenes",

@@ -99,21 +99,21 @@ class Visitors:
     @contextmanager
     def receiving(self, name: str) -> Iterator[Callable[[int], None]]:
         """Reserve memory during an upload: yields a function to call with the size so far, which may raise PageFull."""
-        held = 0
+        reserved = 0
 
         def grow(size: int) -> None:
-            nonlocal held
+            nonlocal reserved
             with self._lock:
-                while size > held:
+                while size > reserved:
                     self._reserve(name, _MIB).incoming += _MIB
-                    held += _MIB
+                    reserved += _MIB
 
         try:
             yield grow
         finally:
             with self._lock:
                 if (visit := self._kept.get(name)) is not None:
-                    visit.incoming -= held
+                    visit.incoming -= reserved
                     self._drop_empty(name, visit)
 
     def send(self, name: str, data: bytes) -> str:
@@ -154,8 +154,8 @@ class Visitors:
         return visit
 
     def _has_room(self, name: str, more: int) -> bool:
-        held = sum(each.nbytes for each in self._kept.values())
-        return len(self._kept.keys() | {name}) <= self._max_visitors and (more <= 0 or held + more <= self._total_bytes)
+        reserved = sum(each.nbytes for each in self._kept.values())
+        return len(self._kept.keys() | {name}) <= self._max_visitors and (more <= 0 or reserved + more <= self._total_bytes)
 
     def _drop_empty(self, name: str, visit: _Visit) -> None:
         if visit.work is None and visit.upload is None and not visit.incoming:

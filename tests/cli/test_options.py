@@ -40,7 +40,7 @@ def options() -> dict[str, dict[str, Any]]:
 def test_an_option_says_the_same_in_every_command() -> None:
     for name, by_command in options().items():
         if name not in FREE:
-            kinds = {(each.help, each.metavar, each.type.name, each.multiple) for each in by_command.values()}
+            kinds = {(each.help, each.metavar, each.is_flag, each.multiple) for each in by_command.values()}
             assert len(kinds) == 1, (name, list(by_command))
 
 
