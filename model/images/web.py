@@ -66,10 +66,10 @@ class WebImages:
             return asyncio.run(self._fetch(url))
         except TimeoutError:
             problem = f"the image's host did not send it within {self._seconds:g} seconds"
-            raise ImageUnreadable(problem, do=f"try again later, or {self._instead}") from None
+            raise ImageUnreadable(problem, do=f"try again later, or {self._advice}") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError):
             # Their texts may reveal details of the server's network.
-            raise ImageUnreadable("the image's host cannot be reached", do=f"check the address, or {self._instead}") from None
+            raise ImageUnreadable("the image's host cannot be reached", do=f"check the address, or {self._advice}") from None
         finally:
             self._free.release()
 

@@ -11,7 +11,7 @@ from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.protocol.answers import Answer, AnswerStream, Choice, Timing, Usage
 from roi_agent.model.utils.messages import escaped
 
-_AnswerOrChoice = TypeVar("_Given", Answer, Choice)
+_AnswerOrChoice = TypeVar("_AnswerOrChoice", Answer, Choice)
 # Required types of an answer's fields, so that every interface can show them.
 _FIELD_TYPES: dict[str, Any] = {
     "text": str,

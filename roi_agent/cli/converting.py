@@ -112,7 +112,7 @@ def doctor(
         print_json(report.to_dict() | {"plan": [asdict(line) for line in plan]})
         return
     out.print(report.render())
-    table = Table("role", "model", "device", "weights", title="Models of the tools, loaded on first use", title_justify="left")
+    table = Table("role", "model", "device", "weights", title="Models (loaded on first use)", title_justify="left")
     for line in plan:
         size = f"{line.weight_bytes / 2**20:,.1f} MiB" if line.weight_bytes else "unknown"
         table.add_row(line.role, line.name, line.device, size)

@@ -278,7 +278,7 @@ async def test_a_visitor_who_leaves_the_page_ends_the_work_within_a_step() -> No
 
     detector, segmenter = SteppingDetector(), SteppingSegmenter()
     models, name = load_models(detector=detector, segmenter=segmenter), new_name()
-    visitors = Visitors(most=5, visitor_bytes=2**30, total_bytes=2**30, idle_s=600.0, keep_s=600.0)
+    visitors = Visitors(max_visitors=5, visitor_bytes=2**30, total_bytes=2**30, idle_s=600.0, keep_s=600.0)
     actions = Actions(visitors, models, FakeListChatModel(responses=["x"]), Lanes(waiting=1, timeout_s=30.0).run)
     actions.open_scene(name, 0)
     for model, find in (

@@ -135,7 +135,7 @@ def test_an_answer_that_is_stopped_stays_as_far_as_it_was_written_and_is_no_part
         if "stopped" in last(work):
             break
     assert last(work).startswith("a") and last(work).endswith("<small>stopped</small>") and "umbrella" not in last(work)
-    assert work.turns == [] and not ending.talking
+    assert work.turns == [] and not ending.streaming
     actions.stop(NAME)  # nothing goes on
     said(actions, "What is region1?")
     assert last(work).startswith("a large orange umbrella")
