@@ -133,7 +133,7 @@ def test_an_allowed_name_at_an_address_that_is_not_public_is_refused(host: str, 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     told = refused(f"pictures.example:{port}", f"http://pictures.example:{port}/scene1.png")
     assert "not public" in told.problem
-    monkeypatch.setattr("roi_agent.model.images.web._public", lambda address: True)
+    monkeypatch.setattr("roi_agent.model.images.web._is_public", lambda address: True)
     looked_up.clear()
     web = WebImages([f"pictures.example:{port}"])
     assert web.fetch(f"http://pictures.example:{port}/scene1.png") == SCENE.read_bytes()
