@@ -273,7 +273,7 @@ async def test_a_question_that_an_mcp_client_takes_back_leaves_the_engine(
 
 async def test_a_visitor_who_leaves_the_page_ends_the_work_within_a_step() -> None:
     from roi_agent.ui.actions import Actions
-    from roi_agent.ui.page import while_here
+    from roi_agent.ui.disconnects import while_here
     from roi_agent.ui.visitors import Visitors, new_name
 
     detector, segmenter = SteppingDetector(), SteppingSegmenter()
