@@ -88,7 +88,7 @@ def test_everything_in_an_image(run: Any, tmp_path: Path) -> None:
         (["detect", "nowhere.png", "flag"], "image_unreadable"),
         (["detect", SCENE, "flag", "--picture", "x.txt"], "the picture 'x.txt' has an unsupported file extension"),
         (["segment", SCENE], "invalid_setting: nothing is pointed at"),
-        (["segment"], "no image is given; give a file, or --workspace"),
+        (["segment"], "no image is given; give a file, or a --workspace"),
         (["segment", SCENE, "--point", "600,5"], "point_invalid: the point [600, 5] lies outside the image"),
         (["segment", SCENE, "--point", "6"], "point_invalid: the point '6' is not two numbers; write --point 120,80"),
         (["segment", SCENE, "--point", "nan,5"], "point_invalid"),
