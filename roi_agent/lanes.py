@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from roi_agent.model.errors import DeadlineExceeded, QueueFull
-from roi_agent.model.utils.cancellation import LOOK_UP_S, Cancellation, in_thread
+from roi_agent.model.utils.cancellation import POLL_S, Cancellation, run_in_thread
 
 KINDS = ("detect", "segment")
 _WAITING = "waiting for its turn"
@@ -41,11 +41,11 @@ class Lane:
                 await asyncio.wrap_future(turn)
         except TimeoutError:
             self._leave(turn)
-            raise stop.too_late(_WAITING) from None
+            raise stop.deadline_error(_WAITING) from None
         except BaseException:
             self._leave(turn)
             raise
-        return await in_thread(lambda: self._done(work, stop, turn), stop, "at work")
+        return await run_in_thread(lambda: self._done(work, stop, turn), stop, "at work")
 
     def call(self, work: Callable[[], _T], cancellation: Cancellation) -> _T:
         """As `run`, in the thread that calls.  Errors: those of `run`, and Cancelled."""
@@ -53,7 +53,7 @@ class Lane:
         try:
             while not turn.done():
                 cancellation.check(_WAITING)
-                wait([turn], LOOK_UP_S)
+                wait([turn], POLL_S)
         except BaseException:
             self._leave(turn)
             raise

@@ -12,7 +12,7 @@ from transformers import AutoConfig
 from roi_agent.model.checkpoints.dtypes import DTYPES, stored_dtype
 from roi_agent.model.checkpoints.loading import load_part
 from roi_agent.model.detection.detector import PhraseDetector, TransformersDetector
-from roi_agent.model.domain.introduction import NANO
+from roi_agent.model.domain.nano import NANO
 from roi_agent.model.engine import EngineSettings
 from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import InvalidSetting, ModelNotFound

@@ -16,7 +16,7 @@ from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import Region, parse_regions
 from roi_agent.model.images.loading import LoadedImage, load_image
 from roi_agent.model.protocol.answers import Answer, Choice
-from roi_agent.model.utils.display import regions_table, shrunk, stacked
+from roi_agent.model.utils.notebook_html import regions_table, stacked, thumbnail
 
 if TYPE_CHECKING:
     from roi_agent.tools.ask import Asked
@@ -58,7 +58,7 @@ class Picker(Sequence[Region]):
     def __init__(self, image: LoadedImage, regions: Sequence[Region], labels: Sequence[str]) -> None:
         if isinstance(labels, str) or not labels or not all(isinstance(each, str) and each for each in labels):
             raise InvalidSetting(f"the labels are {labels!r}", do="give at least one text that is not empty")
-        preview = shrunk(image.pixels, _SIDE)
+        preview = thumbnail(image.pixels, _SIDE)
         self.image, self._factors = image, (image.pixels.width / preview.width, image.pixels.height / preview.height)
         names = [each.label or labels[0] for each in regions]
         drawn = [self._drawn(region.box, name) for region, name in zip(regions, names, strict=True)]

@@ -41,7 +41,7 @@ def coco(root: Path, kind: type[CocoInstances] = CocoInstances) -> Reader:
 
 
 def settings(form: str = "jsonl", processes: int = 1, groups: int = 7, **more: object) -> ConversionSettings:
-    return ConversionSettings(**{"form": form, "processes": processes, "groups": groups, **more})  # type: ignore[arg-type]
+    return ConversionSettings(**{"format": form, "processes": processes, "groups": groups, **more})  # type: ignore[arg-type]
 
 
 def converted(root: Path, folder: Path, chosen: ConversionSettings) -> dict[str, bytes]:

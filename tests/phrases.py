@@ -1,6 +1,6 @@
 """What a phrase means, read from its words alone: a second opinion on what the data says."""
 
-from roi_agent.model.data.wording import plural
+from roi_agent.model.data.english import plural
 from roi_agent.model.toy.questions.phrases import words
 from roi_agent.model.toy.world.art import COLOURS, KINDS
 from roi_agent.model.toy.world.scenes import Thing

@@ -34,7 +34,7 @@ def reader(name: str, root: Path, split: str | None = None, *, images: Path | No
 def read_all(made: Reader, seed: int = 0) -> tuple[list[Record], list[Trouble]]:
     """All records, and all that was left out, in order."""
     records: list[Record] = []
-    troubles = list(made.trouble)
+    troubles = list(made.troubles)
     for index, group in enumerate(made.groups()):
         for found in made.read(group, Random(f"{seed} {index}")):
             if isinstance(found, Record):

@@ -7,7 +7,7 @@ from functools import cache, partial
 from itertools import pairwise
 from math import dist
 
-from roi_agent.model.data.wording import plural
+from roi_agent.model.data.english import plural
 from roi_agent.model.toy.questions.compositional import VisualQuestion
 from roi_agent.model.toy.questions.families import COUNTS
 from roi_agent.model.toy.world.art import COLOURS, KINDS, SIZES

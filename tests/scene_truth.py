@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from roi_agent.generation.claims import EXTREMES
+from roi_agent.model.data.english import plural, with_article
 from roi_agent.model.data.record import Record
-from roi_agent.model.data.wording import article, plural
 from roi_agent.model.toy.questions.families import COUNTS
 from roi_agent.model.toy.world.relations import area, centre, gap
 from roi_agent.model.toy.world.scenes import Scene, Thing
@@ -171,7 +171,7 @@ _MEASURES: dict[str, tuple[Measure, int]] = {
 _QUESTIONS: dict[str, Callable[[Things, Words], str | int]] = {
     "colour": lambda t, w: t[0].colour,
     "kind": lambda t, w: t[0].kind,
-    "name": lambda t, w: article(t[0].name),
+    "name": lambda t, w: with_article(t[0].name),
     "size": lambda t, w: t[0].size,
     "place": lambda t, w: _place(t[0]),
     "side": lambda t, w: "left" if _relation(t[0], t[1], "left of") else "right",

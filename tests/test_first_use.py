@@ -18,7 +18,7 @@ from rich.console import Console
 
 import roi_agent
 from roi_agent.model.data.record_files import open_records
-from roi_agent.model.domain.introduction import NANO
+from roi_agent.model.domain.nano import NANO
 from roi_agent.model.utils import progress
 from roi_agent.tools.workspace import Workspace
 from roi_agent.trace import Trace
@@ -330,4 +330,4 @@ def test_an_interrupted_run_leaves_no_half_a_trace_and_its_thread_goes_on(tmp_pa
 
 def test_waiting_shows_in_a_notebook_too(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = Console(file=io.StringIO(), force_jupyter=True)
-    assert progress._is_seen(shown)
+    assert progress._is_interactive(shown)

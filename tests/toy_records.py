@@ -5,9 +5,9 @@ from itertools import permutations
 from pathlib import Path
 from random import Random
 
+from roi_agent.model.data.english import with_article
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.data.record_files import Card, write_records
-from roi_agent.model.data.wording import article
 from roi_agent.model.geometry.regions import Box, Region
 from roi_agent.model.toy.questions.families import MARGIN
 from roi_agent.model.toy.questions.questions import TRAINING_SEEDS, Example, make_example
@@ -55,8 +55,8 @@ def names(rendered: RenderedScene, rng: Random) -> Iterator[tuple[tuple[Region, 
     regions = things(rendered)
     turns = []
     for region, thing in zip(regions, rendered.scene.things, strict=True):
-        whole = article(thing.name)
-        short = article(f"{thing.colour} {thing.kind}")
+        whole = with_article(thing.name)
+        short = with_article(f"{thing.colour} {thing.kind}")
         turns.append(RecordTurn(f"What is <{region.name}>?", whole, references=(whole, short)))
     yield regions, tuple(turns)
 
@@ -72,7 +72,7 @@ def reasons(rendered: RenderedScene, rng: Random) -> Iterator[tuple[tuple[Region
     a, b = regions[i], regions[j]
     left = middles[i] < middles[j]
     sides = [f"{a.name} is at the {side} of {b.name}" for side in ("left", "right")]
-    others = [f"{a.name} is larger than {b.name}", f"{a.name} is {article(str(a.label))}"]
+    others = [f"{a.name} is larger than {b.name}", f"{a.name} is {with_article(str(a.label))}"]
     yield (
         tuple(sorted((a, b), key=lambda region: region.name)),
         (

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
-from roi_agent.model.domain.verdict import OUTSIDE, is_verdict
+from roi_agent.model.domain.domains import OUTSIDE, is_verdict
 from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, TooManyRegions
 from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import MAX_REGIONS, Region
@@ -15,7 +15,7 @@ from roi_agent.model.protocol.answers import Answer, Choice
 from roi_agent.model.protocol.conversation import mentioned
 from roi_agent.model.protocol.mentions import with_mentions
 from roi_agent.model.protocol.region_model import RegionModel
-from roi_agent.model.utils.cancellation import NEVER, Cancellation, passed_on
+from roi_agent.model.utils.cancellation import NEVER, Cancellation, cancellation_argument
 from roi_agent.tools.models import REGION_MODEL, failures_of
 from roi_agent.tools.segment import point_at
 from roi_agent.tools.storage import WorkspaceImage
@@ -75,7 +75,7 @@ class Asked:
     def _repr_html_(self) -> str:
         from markupsafe import Markup
 
-        from roi_agent.model.utils.display import soft, stacked
+        from roi_agent.model.utils.notebook_html import soft, stacked
 
         answer = replace(self.answer, regions=self.regions, notes=self.notes)
         return stacked(soft(self.question), Markup(answer._repr_html_()))
@@ -109,7 +109,7 @@ def ask(
     """
     pointed, told = _pointed(workspace, points, segmenter, image, cancellation)
     question, seen, chosen = _about(workspace, question, image, [*workspace.pick(regions), *pointed])
-    decoding |= passed_on(model.ask, cancellation)
+    decoding |= cancellation_argument(model.ask, cancellation)
     with failures_of(REGION_MODEL):
         answer = _sure(model.ask(seen.image, question, chosen, **decoding))
     answer = replace(answer, regions=chosen, notes=(*answer.notes, *told))
@@ -153,7 +153,7 @@ def ask_each(
         raise InvalidSetting(f"the question names <{named[0]}>", do="write <region>, which stands for each of them")
     if len(chosen) > MAX_REGIONS:
         raise TooManyRegions(f"{len(chosen)} regions, and {MAX_REGIONS} are allowed at once", do="name fewer of them")
-    decoding |= passed_on(model.ask_each, cancellation)
+    decoding |= cancellation_argument(model.ask_each, cancellation)
     asked: dict[str, Asked] = {}
     for name in dict.fromkeys(region.image for region in chosen):
         group = [region for region in chosen if region.image == name]
@@ -178,7 +178,7 @@ def choose(
     """The likeliest of several answers; the arguments are those of `ask`.  Errors: those of `ask`."""
     question, seen, chosen = _about(workspace, question, image, regions)
     with failures_of(REGION_MODEL):
-        choice = _sure(model.choose(seen.image, question, options, chosen, **passed_on(model.choose, cancellation)))
+        choice = _sure(model.choose(seen.image, question, options, chosen, **cancellation_argument(model.choose, cancellation)))
     return replace(choice, regions=chosen)
 
 

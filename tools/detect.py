@@ -83,7 +83,7 @@ class Detection:
         return "; ".join([*parts, *map(self._missing, missing), *self.notes, *others])
 
     def _repr_html_(self) -> str:
-        from roi_agent.model.utils.display import regions_table, soft, stacked
+        from roi_agent.model.utils.notebook_html import regions_table, soft, stacked
 
         return stacked(soft(self.sentence()), regions_table(self.regions))
 

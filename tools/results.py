@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from roi_agent.model.domain.verdict import limit_of
+from roi_agent.model.domain.domains import known_images
 from roi_agent.model.protocol.answers import Choice
 from roi_agent.tools.ask import Asked
 from roi_agent.tools.detect import Detection
@@ -22,7 +22,7 @@ class Judged:
     @classmethod
     def by(cls, model: object, result: Asked | Detection) -> "Judged":
         """The result of a model."""
-        return cls(result, limit_of(model))
+        return cls(result, known_images(model))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -59,7 +59,7 @@ class Segmentation:
         return "; ".join([f"{masks}: {', '.join(named)}" if named else f"no mask in {self.image}", *self.notes])
 
     def _repr_html_(self) -> str:
-        from roi_agent.model.utils.display import regions_table, soft, stacked
+        from roi_agent.model.utils.notebook_html import regions_table, soft, stacked
 
         return stacked(soft(self.sentence()), regions_table(self.regions))
 

@@ -59,7 +59,7 @@ class WorkspaceImage:
         return self.image.pixels
 
     def _repr_html_(self) -> str:
-        from roi_agent.model.utils.display import picture, soft, stacked
+        from roi_agent.model.utils.notebook_html import picture, soft, stacked
 
         width, height = self.size_wh
         return stacked(picture(self.pixels, self.name), soft(f"{self.name}: {self.image.source}, {width} x {height} pixels"))

@@ -28,7 +28,7 @@ class View:
     regions: tuple[Region, ...]
 
     def _repr_png_(self) -> bytes:
-        from roi_agent.model.utils.display import png
+        from roi_agent.model.utils.notebook_html import png
 
         return png(self.picture, _SHOWN_SIDE)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from roi_agent.model.geometry.regions import Region
-from roi_agent.model.utils.display import picture, regions_table, soft, stacked
+from roi_agent.model.utils.notebook_html import picture, regions_table, soft, stacked
 from roi_agent.tools.drawing import draw_regions
 from roi_agent.tools.storage import WorkspaceImage
 

@@ -1,1 +1,1 @@
-"""Data sets: records, their files, and readers of public data sets.  No torch."""
+"""Data sets: records, record files, and readers of public data sets.  Independent of torch."""

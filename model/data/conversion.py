@@ -1,7 +1,7 @@
-"""From a public data set as it is distributed to a folder of records: in several processes, and on from where it was stopped.
+"""Convert a public data set, as distributed, to a folder of records.  Several processes share the work, and it can be resumed.
 
-While it runs, the folder holds `conversion.json` and, for each part that is finished, its records and its troubles. A part is
-a fixed number of the reader's groups, so that it is the same however many processes share the work, and whenever.
+During a conversion, the folder contains `conversion.json`, and the records and troubles of each finished part. A part is a fixed
+number of the reader's groups, so it does not depend on the number of processes or on interruptions.
 """
 
 import json
@@ -15,26 +15,28 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from roi_agent.model.data.processes import alone_in, in_processes
-from roi_agent.model.data.readers.base import IMAGE_UNREADABLE, MENDED, Reader, Trouble
+from roi_agent.model.data.parallel import exclusive_folder, run_in_processes
+from roi_agent.model.data.readers.base import FIXED, IMAGE_UNREADABLE, Reader, Trouble
 from roi_agent.model.data.record import Record
-from roi_agent.model.data.record_files import CARD, FORMS, Card, num_records, write_records
+from roi_agent.model.data.record_files import CARD, FORMATS, Card, num_records, write_records
 from roi_agent.model.errors import DataRefused, InvalidSetting
+from roi_agent.model.utils.atomic_files import write_atomically
 from roi_agent.model.utils.progress import progress_bar
 
 STATE, TROUBLES = "conversion.json", "troubles.jsonl"
-GROUPS = 1000  # of a reader in one part: an image each, mostly
+GROUPS = 1000  # groups in one part; a group is usually one image
 
 
 @dataclass(frozen=True, slots=True)
 class ConversionSettings:
-    """How a data set is converted.
+    """Options of a conversion.
 
-    form: jsonl or parquet.  refuse: stop at the first annotation that would be left out.  limit: read only so many groups.
-    processes: how many share the work.  seed: of the wordings.  groups: in one part.  Error: InvalidSetting.
+    format: jsonl or parquet.  refuse: stop at the first unusable annotation, instead of skipping it.
+    limit: maximum number of groups to read.  processes: number of processes.  seed: of the random wordings.
+    groups: number of groups in one part.  Error: InvalidSetting.
     """
 
-    form: str = "jsonl"
+    format: str = "jsonl"
     refuse: bool = False
     limit: int | None = None
     processes: int = 1
@@ -42,8 +44,8 @@ class ConversionSettings:
     groups: int = GROUPS
 
     def __post_init__(self) -> None:
-        if self.form not in FORMS:
-            raise InvalidSetting(f"the form is {self.form!r}", do=f"use one of {', '.join(FORMS)}")
+        if self.format not in FORMATS:
+            raise InvalidSetting(f"the format is {self.format!r}", do=f"use one of {', '.join(FORMATS)}")
         for key in ("limit", "processes", "groups"):
             value = getattr(self, key)
             if value is not None and value < 1:
@@ -51,39 +53,39 @@ class ConversionSettings:
 
 
 def convert(reader: Reader, folder: Path, settings: ConversionSettings, *, show_progress: bool = True) -> Card:
-    """Write all records of a reader into a folder; the same call goes on where an earlier one was stopped.
+    """Write all records of a reader into a folder; repeating an interrupted call resumes it.
 
-    Errors: InvalidSetting where the folder holds something else, is at work for another conversion, or cannot be written;
-    DataRefused; OutOfMemory where a process was ended.
+    Errors: InvalidSetting if the folder contains anything else, is in use by another conversion, or cannot be written;
+    DataRefused; OutOfMemory if a process was killed.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with alone_in(folder):
+        with exclusive_folder(folder):
             return _convert(reader, folder, settings, show_progress)
     except OSError as error:
         problem = f"cannot write to {str(folder)!r}: {error.strerror}"
-        raise InvalidSetting(problem, do="make room there, or name another folder; what is finished is kept") from None
+        raise InvalidSetting(problem, do="make room there, or name another folder; finished parts are kept") from None
 
 
 def _convert(reader: Reader, folder: Path, settings: ConversionSettings, show_progress: bool) -> Card:
     groups = list(islice(reader.groups(), settings.limit))
     starts = range(0, len(groups), settings.groups)
     _begin(folder, _identity(reader, settings, len(groups)))
-    missing = [number for number in range(len(starts)) if not _part(folder, number, settings.form).exists()]
+    missing = [number for number in range(len(starts)) if not _part_path(folder, number, settings.format).exists()]
     if settings.refuse:
-        _refuse(reader.trouble)
+        _raise_first(reader.troubles)
     work = partial(_convert_part, reader, groups, folder, settings)
     with progress_bar(show_progress) as progress:
         task = progress.add_task(reader.name, total=len(groups), completed=max(0, len(groups) - len(missing) * settings.groups))
-        for number in in_processes(work, missing, settings.processes):
+        for number in run_in_processes(work, missing, settings.processes):
             progress.update(task, advance=min(settings.groups, len(groups) - starts[number]))
     return _finish(reader, folder, settings, len(starts))
 
 
 def _convert_part(reader: Reader, groups: Sequence[Any], folder: Path, settings: ConversionSettings, number: int) -> int:
-    """One part, whole or not at all.  Error: DataRefused."""
+    """Convert one part, atomically, and return its number.  Error: DataRefused."""
     troubles: list[Trouble] = []
-    damage = cache(reader.images.damage)  # decoded once for all records about it
+    damage = cache(reader.images.damage)  # decode each image once, not once for each record
 
     def records() -> Iterator[Record]:
         start = number * settings.groups
@@ -96,30 +98,28 @@ def _convert_part(reader: Reader, groups: Sequence[Any], folder: Path, settings:
                 else:
                     troubles.append(found)
                     if settings.refuse:
-                        _refuse([found])
+                        _raise_first([found])
 
-    target = _part(folder, number, settings.form)
-    aside = target.with_suffix(".unfinished" + target.suffix)
-    write_records(aside, records())
-    _write_troubles(_troubles_of(folder, number), troubles)
-    os.replace(aside, target)  # last: a part that is there is complete
+    target = _part_path(folder, number, settings.format)
+    unfinished = target.with_suffix(".unfinished" + target.suffix)
+    write_records(unfinished, records())
+    _write_troubles(_troubles_path(folder, number), troubles)
+    os.replace(unfinished, target)  # last, so that an existing part is complete
     return number
 
 
 def _begin(folder: Path, identity: dict[str, Any]) -> None:
-    """Make the folder a place for this conversion.  Error: InvalidSetting where it is the place of another one."""
+    """Mark the folder as that of this conversion.  Error: InvalidSetting if it contains anything else."""
     state = folder / STATE
     if state.exists():
         if _state(state) != identity:
-            problem = f"{str(folder)!r} holds a conversion of other files or with other options"
+            problem = f"{str(folder)!r} contains a conversion of other files or with other options"
             raise InvalidSetting(problem, do="name another folder, or remove this one")
         return
-    aside = folder / f"{STATE}.part"
-    if any(each != aside for each in folder.iterdir()):  # that much is left where an earlier call was killed at once
+    if any(each.name != f"{STATE}.part" for each in folder.iterdir()):  # a killed call may leave this file
         kind = "a finished data set" if (folder / CARD).exists() else "files already"
-        raise InvalidSetting(f"{str(folder)!r} holds {kind}", do="name a folder that is empty or not there")
-    aside.write_text(json.dumps(identity, indent=2), encoding="utf-8")
-    os.replace(aside, state)
+        raise InvalidSetting(f"{str(folder)!r} contains {kind}", do="name an empty or new folder")
+    write_atomically(state, lambda path: path.write_text(json.dumps(identity, indent=2), encoding="utf-8"))
 
 
 def _state(path: Path) -> object:
@@ -130,7 +130,7 @@ def _state(path: Path) -> object:
 
 
 def _identity(reader: Reader, settings: ConversionSettings, groups: int) -> dict[str, Any]:
-    """What makes two conversions the same."""
+    """Return the inputs and options that an interrupted conversion must share with the call that resumes it."""
     files = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in reader.files]
     kept = {key: value for key, value in asdict(settings).items() if key not in ("processes", "refuse")}
     images = str(reader.images.folder.resolve())
@@ -138,44 +138,43 @@ def _identity(reader: Reader, settings: ConversionSettings, groups: int) -> dict
 
 
 def _finish(reader: Reader, folder: Path, settings: ConversionSettings, parts: int) -> Card:
-    """Gather what was left out, write the card, and remove what was needed to go on."""
-    troubles = list(reader.trouble)
+    """Merge the troubles of all parts, write the card, and remove the files for resuming."""
+    troubles = list(reader.troubles)
     for number in range(parts):
-        lines = _troubles_of(folder, number).read_bytes().splitlines()
+        lines = _troubles_path(folder, number).read_bytes().splitlines()
         troubles += [Trouble(**json.loads(line)) for line in lines]
-    if settings.refuse:  # parts may be of an earlier run without it
-        _refuse(troubles)
+    if settings.refuse:  # an earlier run without --refuse may have finished parts with troubles
+        _raise_first(troubles)
     _write_troubles(folder / TROUBLES, troubles)
     card = Card(
         name=f"{reader.name} {reader.split}",
         images=str(reader.images.folder.resolve()),
-        records=sum(num_records(_part(folder, number, settings.form)) for number in range(parts)),
+        records=sum(num_records(_part_path(folder, number, settings.format)) for number in range(parts)),
         source=reader.source,
         licence=reader.licence,
         troubles=dict(sorted(Counter(each.kind for each in troubles).items())),
     )
     card.save(folder)
-    for path in (folder / STATE, *(_troubles_of(folder, number) for number in range(parts))):
+    for path in (folder / STATE, *(_troubles_path(folder, number) for number in range(parts))):
         path.unlink(missing_ok=True)
     return card
 
 
-def _refuse(troubles: Sequence[Trouble]) -> None:
+def _raise_first(troubles: Sequence[Trouble]) -> None:
     for each in troubles:
-        if each.kind not in MENDED:
-            raise DataRefused(f"{each.where}: {each.problem}", do="mend it, or convert without --refuse, which leaves it out")
+        if each.kind not in FIXED:
+            raise DataRefused(f"{each.where}: {each.problem}", do="fix it, or convert without --refuse, which skips it")
 
 
 def _write_troubles(path: Path, troubles: Sequence[Trouble]) -> None:
-    aside = path.with_name(path.name + ".part")
-    lines = (json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in troubles)
-    aside.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")  # for names that are no text
-    os.replace(aside, path)
+    text = "".join(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in troubles)
+    # File names may contain bytes that are not UTF-8.
+    write_atomically(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
-def _part(folder: Path, number: int, form: str) -> Path:
-    return folder / f"records-{number:05d}.{form}"
+def _part_path(folder: Path, number: int, format: str) -> Path:
+    return folder / f"records-{number:05d}.{format}"
 
 
-def _troubles_of(folder: Path, number: int) -> Path:
+def _troubles_path(folder: Path, number: int) -> Path:
     return folder / f"troubles-{number:05d}.jsonl"

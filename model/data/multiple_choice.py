@@ -1,4 +1,4 @@
-"""Closed questions with their options written out, each after a letter; a letter is the answer."""
+"""Multiple-choice questions that list their options after letters; the answer is a letter."""
 
 import re
 from collections.abc import Sequence
@@ -11,17 +11,17 @@ from roi_agent.prompts import load_blocks
 _LETTER = re.compile(r"\(?([A-Z])\)?[.:]?(?:\s+(?P<words>.*))?|\(?([a-z])\)?[.:]?", re.DOTALL)
 
 
-def with_letters(question: str, options: Sequence[str]) -> str:
-    """The question, then its options in this order, one a line."""
+def with_lettered_options(question: str, options: Sequence[str]) -> str:
+    """Return the question followed by its lettered options, one a line, in the given order."""
     texts = load_blocks("choices")
     lines = [texts["choice"].format(letter=_letter(place), text=text) for place, text in enumerate(options)]
     return texts["lettered"].format(question=question, choices="\n".join(lines))
 
 
-def letter_read(text: str, options: Sequence[str]) -> int | None:
-    """The place of the option that a text names: by its letter, alone or with the option's own words; else None.
+def parse_letter(text: str, options: Sequence[str]) -> int | None:
+    """Return the index of the option that a text names by its letter, alone or followed by the option's text; else None.
 
-    A small letter counts where it stands alone: some tokenizers, such as nano's, have no capitals, and "a" may be an article.
+    A lower-case letter counts only alone: some tokenizers, such as nano's, have no capitals, but "a" may be an article.
     """
     match = _LETTER.fullmatch(text.strip())
     place = ord((match[1] or match[3]).upper()) - ord("A") if match else len(options)
@@ -31,21 +31,21 @@ def letter_read(text: str, options: Sequence[str]) -> int | None:
 
 
 def as_multiple_choice(record: Record, seed: int = 0) -> list[tuple[Turn, ...]]:
-    """A conversation for each closed turn of a record: the turns before it as they are, and it with its options written out.
+    """Return a conversation for each turn with options: the earlier turns, then this turn with lettered options.
 
     seed: of the order of the options, which differs from turn to turn.
     """
     made = []
     for number, turn in enumerate(record.turns):
         if turn.options:
-            options = drawn(record, number, seed)
-            closed = Turn(with_letters(turn.question, options), _letter(options.index(turn.answer)))
+            options = shuffled_options(record, number, seed)
+            closed = Turn(with_lettered_options(turn.question, options), _letter(options.index(turn.answer)))
             made.append((*record.conversation()[:number], closed))
     return made
 
 
-def drawn(record: Record, turn: int, seed: int = 0) -> tuple[str, ...]:
-    """The options of a turn in the order in which letters are given to them."""
+def shuffled_options(record: Record, turn: int, seed: int = 0) -> tuple[str, ...]:
+    """Return the options of a turn in the order of their letters."""
     options = record.turns[turn].options
     return tuple(Random(f"{seed} {record.id} {turn}").sample(options, len(options)))
 

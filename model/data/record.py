@@ -1,4 +1,4 @@
-"""The one form of a sample: an image, regions of it, and a conversation about them, with where it comes from.
+"""The record, the common format of all data sets: an image, its regions, a conversation about them, and their source.
 
 As JSON, one object a line:
 
@@ -25,10 +25,10 @@ _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 @dataclass(frozen=True, slots=True)
 class RecordTurn:
-    """A question with `<regionN>`, and its right answer.
+    """A question that mentions regions as `<regionN>`, and its right answer.
 
-    options: the answers that a closed question offers; the right one is among them, once.
-    references: every right answer, where people have given several; `answer` is one of them.
+    options: of a multiple-choice question; they contain the answer exactly once.
+    references: all right answers, if annotators gave several; they contain `answer`.
     """
 
     question: str
@@ -39,9 +39,9 @@ class RecordTurn:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Why an answer that no person gave is held to be true.
+    """Why a generated answer is considered true.
 
-    kind: what was looked at, such as "choose", "geometry" or "detector".  text: what was found.  score: how sure it was.
+    kind: the source, such as "choose", "geometry" or "detector".  text: its finding.  score: its confidence.
     """
 
     kind: str
@@ -51,14 +51,14 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One conversation about regions of one image, to learn from or to be judged by.
+    """One conversation about regions of one image, for training or evaluation.
 
-    id: unlike any other of its data set, and the same whenever it is converted again.
-    image: the file, as a path with "/" below the folder of images.
-    size_wh: the upright image in pixels.  regions: their boxes in its pixels.
-    turns: at least one; every region that they mention is there.
-    source, licence: the data set, and the terms of its images and texts as it states them.
-    Error: RecordInvalid.
+    id: unique in its data set, and stable across conversions.
+    image: path of the file in the folder of images, with "/".
+    size_wh: width and height of the upright image, in pixels.  regions: with boxes in pixels.
+    turns: at least one; they mention no other regions.
+    source, licence: the data set, and the terms that it states for its images and texts.
+    evidence: of generated answers.  Error: RecordInvalid.
     """
 
     id: str
@@ -80,7 +80,7 @@ class Record:
                     raise RecordInvalid(f"turns[{number}].{key}: the text is empty")
                 if unknown := [name for name in mentioned(text) if name not in known]:
                     problem = f"turns[{number}].{key}: there is no {unknown[0]} among the regions"
-                    raise RecordInvalid(problem, do="give every region that a turn mentions")
+                    raise RecordInvalid(problem, do="include every region that a turn mentions")
             for key, texts in (("options", turn.options), ("references", turn.references)):
                 if texts and texts.count(turn.answer) != 1:
                     problem = (
@@ -90,7 +90,7 @@ class Record:
 
     @classmethod
     def from_dict(cls, values: object, *, where: str) -> "Record":
-        """A record from its JSON form.  where: file and line, for the error.  Error: RecordInvalid."""
+        """Read a record from its JSON form.  where: file and line, for errors.  Error: RecordInvalid."""
         try:
             wire = _WireRecord.model_validate(without_nones(values))
             regions = parse_regions([each.model_dump(exclude_none=True) for each in wire.regions], size_wh=wire.size_wh)
@@ -106,8 +106,8 @@ class Record:
             )
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
-            given = "" if first["type"] == "missing" else f", and it is {escaped(first['input'])}"
-            problem = f"{_path(first['loc'])}: {first['msg'].lower()}{given}"
+            given = "" if first["type"] == "missing" else f", given {escaped(first['input'])}"
+            problem = f"{_field_path(first['loc'])}: {first['msg'].lower()}{given}"
             raise RecordInvalid(f"{where}: {problem}", do="see the record format in model/data/record.py") from None
         except RecordInvalid as error:
             raise RecordInvalid(f"{where}: {error.problem}", do=error.do) from None
@@ -115,23 +115,23 @@ class Record:
             raise RecordInvalid(f"{where}: regions: {error.problem}", do=error.do) from None
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form, which `from_dict` reads back; empty fields are left out."""
+        """Return the JSON form, which `from_dict` reads, without empty fields."""
         width, height = self.size_wh
         wire: dict[str, Any] = {"id": self.id, "image": self.image, "width": width, "height": height}
         wire["regions"] = [_region(each) for each in self.regions]
-        wire["turns"] = [_filled(turn, "question", "answer", "options", "references") for turn in self.turns]
+        wire["turns"] = [_non_empty(turn, "question", "answer", "options", "references") for turn in self.turns]
         wire |= {"source": self.source, "licence": self.licence}
         if self.evidence:
-            wire["evidence"] = [_filled(each, "kind", "text", "score") for each in self.evidence]
+            wire["evidence"] = [_non_empty(each, "kind", "text", "score") for each in self.evidence]
         return wire
 
     def conversation(self) -> tuple[Turn, ...]:
-        """The turns as a model reads them."""
+        """Return the turns as a model's input."""
         return tuple(Turn(turn.question, turn.answer) for turn in self.turns)
 
 
 def without_nones(value: object) -> object:
-    """The value without fields that are None: columns of a table hold every field."""
+    """Return the value without fields that are None; table columns contain every field."""
     if isinstance(value, Mapping):
         return {key: without_nones(each) for key, each in value.items() if each is not None}
     return [without_nones(each) for each in value] if isinstance(value, list) else value
@@ -183,8 +183,8 @@ class _WireRecord(_Wire):
         return self.width, self.height
 
 
-def _path(location: Sequence[int | str]) -> str:
-    """turns[0].question."""
+def _field_path(location: Sequence[int | str]) -> str:
+    """Return a location of pydantic as "turns[0].question"."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     return text.removeprefix(".") or "the line"
 
@@ -195,6 +195,6 @@ def _region(region: Region) -> dict[str, Any]:
     return {key: value for key, value in wire.items() if value is not None}
 
 
-def _filled(value: object, *names: str) -> dict[str, Any]:
+def _non_empty(value: object, *names: str) -> dict[str, Any]:
     found = {name: getattr(value, name) for name in names}
     return {name: list(each) if isinstance(each, tuple) else each for name, each in found.items() if each not in (None, ())}

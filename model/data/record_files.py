@@ -1,11 +1,10 @@
-"""Data sets as files: records as JSON Lines or Parquet, alone or in a folder with a card.
+"""Record files: JSON Lines or Parquet, alone or in a folder with a card.
 
-A folder holds `dataset.json` (the card), `records-*.jsonl` or `records-*.parquet`, and, where it was converted,
-`troubles.jsonl`: what was left out, and why.
+A folder contains `dataset.json` (the card) and `records-*.jsonl` or `records-*.parquet`. After a conversion it also contains
+`troubles.jsonl`, which lists annotations that were skipped or fixed, with the reason.
 """
 
 import json
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from itertools import accumulate
@@ -14,26 +13,27 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from roi_agent.model.data.record import Record
-from roi_agent.model.data.record_tables import empty_table, num_parquet_rows, parquet_rows, table_of, write_parquet
+from roi_agent.model.data.record_tables import cached_table, empty_table, num_parquet_rows, parquet_rows, write_parquet
 from roi_agent.model.errors import DataNotFound, RecordInvalid
 from roi_agent.model.images.folder import ImageFolder, leads_out
 from roi_agent.model.images.loading import LoadedImage, load_image
+from roi_agent.model.utils.atomic_files import write_atomically
 from roi_agent.model.utils.messages import escaped
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
 CARD = "dataset.json"
-FORMS = ("jsonl", "parquet")
+FORMATS = ("jsonl", "parquet")
 _VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a data set says of itself.
+    """Metadata of a data set.
 
-    name: of the data set and its part, such as "refcoco train".  images: the folder of images, absolute, or from the card's own.
-    source, licence: as in its records.  troubles: how many annotations were left out or changed, by kind.
+    name: of the data set and its split, such as "refcoco train".  images: the folder of images, absolute or relative to the card.
+    source, licence: as in the records.  troubles: number of annotations that were skipped or fixed, by kind.
     """
 
     name: str
@@ -45,14 +45,13 @@ class Card:
     version: int = _VERSION
 
     def save(self, folder: Path) -> None:
-        """Write it into the data set's folder, whole or not at all."""
-        aside = folder / f"{CARD}.part"
-        aside.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
-        os.replace(aside, folder / CARD)
+        """Write the card into the data set's folder, atomically."""
+        text = json.dumps(asdict(self), indent=2) + "\n"
+        write_atomically(folder / CARD, lambda path: path.write_text(text, encoding="utf-8"))
 
     @classmethod
     def load(cls, folder: Path) -> "Card":
-        """Error: DataNotFound where there is none, or it cannot be read."""
+        """Read the card of a folder.  Error: DataNotFound if there is none, or it cannot be read."""
         try:
             values = json.loads((folder / CARD).read_text(encoding="utf-8"))
             if values.get("version") != _VERSION or set(values) != {each.name for each in fields(cls)}:
@@ -61,30 +60,31 @@ class Card:
         except FileNotFoundError:
             raise DataNotFound(f"there is no {CARD} in {folder.name!r}", do="give a folder that a conversion wrote") from None
         except (ValueError, TypeError, AttributeError):
-            raise DataNotFound(f"{CARD} in {folder.name!r} is damaged or newer", do="convert the data set again") from None
+            problem = f"{CARD} in {folder.name!r} is damaged or of a newer version"
+            raise DataNotFound(problem, do="convert the data set again") from None
 
 
 class RecordSet:
     """The records of a file or a folder, in order.
 
     path: a .jsonl or .parquet file, or a folder with a card.
-    images: the folder of images; by default the card's, or the file's own.
-    Errors: DataNotFound; RecordInvalid, with file, line and field, when a record is read.
+    images: the folder of images; by default that of the card, or the folder of the file.
+    Errors: DataNotFound; RecordInvalid, with file, line and field, when an invalid record is read.
     """
 
     def __init__(self, path: str | Path, *, images: str | Path | None = None) -> None:
         path = Path(path)
         if path.is_dir():
             self.card: Card | None = Card.load(path)
-            self.files = sorted(each for form in FORMS for each in path.glob(f"records-*.{form}"))
+            self.files = sorted(each for form in FORMATS for each in path.glob(f"records-*.{form}"))
             self.images, self.name = path / self.card.images, self.card.name
-        elif path.is_file() and path.suffix.removeprefix(".") in FORMS:
+        elif path.is_file() and path.suffix.removeprefix(".") in FORMATS:
             self.card, self.files, self.images, self.name = None, [path], path.parent, path.stem
         else:
             raise DataNotFound(f"there are no records at {str(path)!r}", do="give a .jsonl or .parquet file, or a folder of them")
         self.images = Path(images) if images is not None else self.images
         if not self.images.is_dir():
-            raise DataNotFound(f"there is no folder of images {str(self.images)!r}", do="name it: --images FOLDER")
+            raise DataNotFound(f"the folder of images {str(self.images)!r} does not exist", do="name it with --images FOLDER")
         self._found = ImageFolder(self.images)
 
     def __iter__(self) -> Iterator[Record]:
@@ -92,7 +92,7 @@ class RecordSet:
             yield from read_records(path)
 
     def sample(self, count: int, *, seed: int = 0) -> list[Record]:
-        """Up to `count` records, drawn with equal chance, in order; no other is read."""
+        """Draw up to `count` records uniformly, in order, without reading the others."""
         sizes = [num_records(path) for path in self.files]
         drawn = set(Random(seed).sample(range(sum(sizes)), min(count, sum(sizes))))
         found: list[Record] = []
@@ -102,21 +102,21 @@ class RecordSet:
         return found
 
     def image(self, record: Record) -> LoadedImage:
-        """The record's image.  Errors: those of `load_image`; RecordInvalid where it has another size than the record says."""
+        """Load the record's image.  Errors: those of `load_image`; RecordInvalid if its size differs from the record's."""
         image = load_image(self.image_path(record))
         if image.size_wh != record.size_wh:
             given, found = ("{} x {}".format(*size) for size in (record.size_wh, image.size_wh))
-            raise RecordInvalid(f"{record.id}: the record says {given} pixels, and {record.image} has {found}")
+            raise RecordInvalid(f"{record.id}: the record states {given} pixels, but {record.image} has {found}")
         return image
 
     def has_image(self, record: Record) -> bool:
-        """Whether the record's image is there, whole or damaged.  Error: RecordInvalid."""
+        """Whether the record's image exists; it may be damaged.  Error: RecordInvalid."""
         return self.image_path(record).is_file()
 
     def image_path(self, record: Record) -> Path:
-        """The file that the record's image means, as `ImageFolder` finds it, whether or not it is there.
+        """Return the path of the record's image, as `ImageFolder` finds it; the file may be missing.
 
-        Error: RecordInvalid where its name leads out of the folder of images.
+        Error: RecordInvalid if the path leads out of the folder of images.
         """
         if leads_out(record.image):
             raise RecordInvalid(f"{record.id}: its image {escaped(record.image)} is not below the folder of images")
@@ -124,42 +124,41 @@ class RecordSet:
         return self.images / (found[0] if len(found) == 1 else record.image)
 
     def dataset(self) -> "Dataset":
-        """All records as a `datasets.Dataset` of their JSON forms: checked, on disk, read at any place at once."""
+        """Return all records, checked, as a `datasets.Dataset` of their JSON forms, on disk with random access."""
         if next(iter(self), None) is None:
             return empty_table()
-        # Files that change are other files: their size and time are part of what the cached table is known by.
+        # Size and time of the files are part of the cache key, so that a changed file is read again.
         stats = [(each.stat().st_size, each.stat().st_mtime_ns) for each in self.files]
-        return table_of(_rows, {"files": [str(each) for each in self.files], "stats": stats})
+        return cached_table(_rows, {"files": [str(each) for each in self.files], "stats": stats})
 
     def stream(self, *, seed: int | None = None, shards: int = 1) -> "IterableDataset":
-        """As `dataset`, one after another, in the order of a seed where one is given.
+        """Return the records of `dataset` as a stream, shuffled if a seed is given.
 
-        Error: DataNotFound where there is no record.
-
-        It says where it stands by `state_dict` and goes on from there by `load_state_dict`, at the very next record.
+        `state_dict` returns the position in the stream, and `load_state_dict` resumes at exactly the next record.
+        Error: DataNotFound if there are no records.
         """
         whole = self.dataset()
         if not len(whole):
-            raise DataNotFound(f"there is not one record in {self.name!r}", do="see what its troubles.jsonl says")
-        mixed = whole.shuffle(seed=seed) if seed is not None else whole  # exact: no buffer that a stop would lose
+            raise DataNotFound(f"there are no records in {self.name!r}", do="see its troubles.jsonl for the reasons")
+        mixed = whole.shuffle(seed=seed) if seed is not None else whole  # no shuffle buffer, which a restart would lose
         return mixed.to_iterable_dataset(num_shards=min(shards, len(whole)))
 
 
 def open_records(path: str | Path, *, images: str | Path | None = None) -> RecordSet:
-    """The records of a file or a folder; see `RecordSet`."""
+    """Open the records of a file or a folder; see `RecordSet`."""
     return RecordSet(path, images=images)
 
 
 def read_records(path: Path) -> Iterator[Record]:
-    """The records of one file, in order.  Error: RecordInvalid, with file, line (or row) and field."""
+    """Yield the records of one file, in order.  Error: RecordInvalid, with file, line (or row) and field."""
     for where, values in read_values(path):
         yield Record.from_dict(values, where=where)
 
 
 def read_values(path: Path, chosen: Collection[int] | None = None) -> Iterator[tuple[str, Any]]:
-    """What stands for each record of one file, unchecked, with file and line (or row).  Error: RecordInvalid for no JSON.
+    """Yield the JSON form of each record of one file, unchecked, after its file and line (or row).
 
-    chosen: the numbers of the records to read, from 0; by default all.
+    chosen: the numbers of the records to read, from 0; by default all.  Error: RecordInvalid for a line that is not JSON.
     """
     if path.suffix == ".parquet":
         for row, values in parquet_rows(path, chosen):
@@ -178,7 +177,7 @@ def read_values(path: Path, chosen: Collection[int] | None = None) -> Iterator[t
 
 
 def num_records(path: Path) -> int:
-    """The number of records of one file, without reading them.  Error: RecordInvalid for a damaged Parquet file."""
+    """Return the number of records of one file, without reading them.  Error: RecordInvalid for a damaged Parquet file."""
     if path.suffix == ".parquet":
         return num_parquet_rows(path)
     with path.open("rb") as lines:
@@ -186,11 +185,9 @@ def num_records(path: Path) -> int:
 
 
 def write_records(path: Path, records: Iterable[Record]) -> int:
-    """Write one file of records, .jsonl or .parquet, whole or not at all; returns how many."""
-    aside = path.with_name(path.name + ".part")
-    count = (write_parquet if path.suffix == ".parquet" else _write_lines)(aside, records)
-    os.replace(aside, path)
-    return count
+    """Write a .jsonl or .parquet file of records, atomically, and return the number of records."""
+    write = write_parquet if path.suffix == ".parquet" else _write_lines
+    return write_atomically(path, lambda unfinished: write(unfinished, records))
 
 
 def _rows(files: list[str], stats: list[tuple[int, int]]) -> Iterator[Mapping[str, Any]]:

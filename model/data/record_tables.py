@@ -1,4 +1,4 @@
-"""Records in tables: Parquet files, and `datasets` on disk.  All of it needs the extra `data`."""
+"""Tables of records: Parquet files and `datasets` on disk.  Needs the extra `data`."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +15,9 @@ _BATCH = 256  # records of a Parquet file in memory at once
 
 
 def parquet_rows(path: Path, chosen: Collection[int] | None) -> Iterator[tuple[int, Any]]:
-    """The rows of a Parquet file with their numbers from 0, all or some of them.  Error: RecordInvalid."""
+    """Yield the rows of a Parquet file, all or the chosen ones, after their numbers from 0.  Error: RecordInvalid."""
     first = 0
-    with _opened(path) as file:
+    with _open_parquet(path) as file:
         for batch in file.iter_batches(_BATCH):
             wanted = [index for index in range(len(batch)) if chosen is None or first + index in chosen]
             for index, values in zip(wanted, batch.take(wanted).to_pylist() if wanted else [], strict=True):
@@ -26,13 +26,13 @@ def parquet_rows(path: Path, chosen: Collection[int] | None) -> Iterator[tuple[i
 
 
 def num_parquet_rows(path: Path) -> int:
-    """The number of rows of a Parquet file, from its footer.  Error: RecordInvalid."""
-    with _opened(path) as file:
+    """Return the number of rows of a Parquet file, from its footer.  Error: RecordInvalid."""
+    with _open_parquet(path) as file:
         return int(file.metadata.num_rows)
 
 
 def write_parquet(path: Path, records: Iterable[Record]) -> int:
-    """Write a Parquet file of records; returns how many."""
+    """Write a Parquet file of records and return their number."""
     _datasets()
     import pyarrow
     import pyarrow.parquet
@@ -53,35 +53,35 @@ def write_parquet(path: Path, records: Iterable[Record]) -> int:
     return count
 
 
-def table_of(rows: Callable[..., Iterator[Mapping[str, Any]]], keys: dict[str, Any]) -> "Dataset":
-    """All records as a `datasets.Dataset` of their JSON forms: on disk, read at any place at once.
+def cached_table(rows: Callable[..., Iterator[Mapping[str, Any]]], keys: dict[str, Any]) -> "Dataset":
+    """Return rows as a `datasets.Dataset`, cached on disk with random access.
 
-    rows: gives their JSON forms when called with `keys`, by which the cached table is known too.
-    Errors: those of `rows`, and InvalidSetting where the table cannot be written.
+    rows: yields the JSON forms of records.  keys: its arguments, which are also the cache key.
+    Errors: those of `rows`; InvalidSetting if the table cannot be written.
     """
     datasets = _datasets()
     try:
-        with _without_bars(datasets):
+        with _progress_bars_disabled(datasets):
             made: Dataset = datasets.Dataset.from_generator(rows, features=record_features(), gen_kwargs=keys, split="train")
     except datasets.exceptions.DatasetGenerationError as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
         if isinstance(error.__cause__, OSError):
             problem = f"the table of records cannot be written: {error.__cause__.strerror}"
-            raise InvalidSetting(problem, do="make room, or name another place in HF_DATASETS_CACHE") from None
+            raise InvalidSetting(problem, do="make room, or set HF_DATASETS_CACHE to another folder") from None
         raise
     return made
 
 
 def empty_table() -> "Dataset":
-    """A table of no records, which no generator makes."""
+    """Return a table without records, which `from_generator` cannot create."""
     features = record_features()
     empty: Dataset = _datasets().Dataset.from_dict({name: [] for name in features}, features=features)
     return empty
 
 
 def record_features() -> Any:
-    """The columns of a table of records, as `datasets.Features`."""
+    """Return the columns of a table of records, as `datasets.Features`."""
     datasets = _datasets()
     text, number, whole = (datasets.Value(kind) for kind in ("string", "float64", "int64"))
     many = datasets.List
@@ -103,8 +103,8 @@ def record_features() -> Any:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """A Parquet file to read from.  Error: RecordInvalid."""
+def _open_parquet(path: Path) -> Iterator[Any]:
+    """Open a Parquet file for reading.  Error: RecordInvalid."""
     _datasets()
     import pyarrow.parquet
 
@@ -112,18 +112,18 @@ def _opened(path: Path) -> Iterator[Any]:
         with pyarrow.parquet.ParquetFile(path) as file:
             yield file
     except (pyarrow.ArrowException, OSError):
-        raise RecordInvalid(f"{path.name}: this is not Parquet, or it is damaged", do="make or fetch the file again") from None
+        raise RecordInvalid(f"{path.name}: this is not Parquet, or it is damaged", do="create or fetch the file again") from None
 
 
 @contextmanager
-def _without_bars(datasets: Any) -> Iterator[None]:
-    """Without the progress bars of datasets, which would go into pipes too."""
-    shown = not datasets.utils.are_progress_bars_disabled()
+def _progress_bars_disabled(datasets: Any) -> Iterator[None]:
+    """Disable the progress bars of datasets, which it would also print to pipes."""
+    enabled = not datasets.utils.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
         yield
     finally:
-        if shown:
+        if enabled:
             datasets.enable_progress_bars()
 
 

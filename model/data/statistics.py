@@ -1,4 +1,4 @@
-"""What a data set holds, counted in one pass: nothing is kept of a record but numbers, and the names of images and labels."""
+"""Statistics of a data set, counted in one pass: only counts and the names of images and labels stay in memory."""
 
 import math
 from collections import Counter
@@ -8,13 +8,13 @@ from typing import Any
 
 from roi_agent.model.data.record import Record
 
-SMALL, MEDIUM = 32**2, 96**2  # square pixels below which COCO calls a thing small, or medium
-LABELS = 10  # of the most frequent labels
+SMALL, MEDIUM = 32**2, 96**2  # area limits in square pixels below which COCO calls an object small or medium
+LABELS = 10  # most frequent labels to report
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The least, the middle and the most of some whole numbers; all 0 where there are none."""
+    """Minimum, median and maximum of integers; all 0 without numbers."""
 
     least: int
     median: int
@@ -22,7 +22,7 @@ class Spread:
 
     @classmethod
     def of(cls, counted: Counter[int]) -> "Spread":
-        """counted: how often each number was seen; of an even number of them, the median is the lower middle one."""
+        """From the count of each number.  With an even total, the median is the lower middle number."""
         if not counted:
             return cls(0, 0, 0)
         values, left = sorted(counted), (counted.total() - 1) // 2
@@ -35,10 +35,10 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What was counted.
+    """Counts of a data set.
 
-    closed_turns: those with options.  answer_words: words in an answer.  box_sides: the square root of a box's area, in
-    hundredths of the image's.  box_sizes: small, medium and large as COCO means them.  labels: the most frequent ones.
+    closed_turns: turns with options.  answer_words: words of an answer.  box_sides: square root of a box's area, in % of that of
+    the image.  box_sizes: small, medium and large boxes by COCO's definition.  labels: the most frequent ones.
     """
 
     records: int
@@ -61,9 +61,9 @@ class Statistics:
 
 
 def count_records(values: Iterable[tuple[str, Any]]) -> Statistics:
-    """values: JSON forms of records, each with file and line, as `read_values` gives them; see `Record.to_dict`.
+    """Count the JSON forms of records, which `read_values` yields with file and line.
 
-    What is counted is read; a record is checked as a whole only where that fails, which is about twenty times as fast.
+    A record is fully checked only if counting it fails, which is about twenty times as fast as checking all of them.
     Error: RecordInvalid, with file, line and field.
     """
     counts = _Counts()
@@ -71,13 +71,13 @@ def count_records(values: Iterable[tuple[str, Any]]) -> Statistics:
         try:
             counts.add(value)
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
-            Record.from_dict(value, where=where)  # says what is wrong
+            Record.from_dict(value, where=where)  # raises the error that describes the problem
             raise
     return counts.statistics()
 
 
 class _Counts:
-    """What has been counted so far."""
+    """Running counts."""
 
     def __init__(self) -> None:
         self.images: set[str] = set()

@@ -18,12 +18,12 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForZeroShotObjectDetection, AutoProcessor
 
 from roi_agent.model.checkpoints.loading import load_on, load_part
-from roi_agent.model.domain.verdict import Domain, load_domain
+from roi_agent.model.domain.domains import Domain, load_domain
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, ModelOutputInvalid, PromptTooLong
 from roi_agent.model.images.pixels import shrunk_to, without_vanishing
 from roi_agent.model.utils.cancellation import NEVER, Cancellation, takes_cancellation
 from roi_agent.model.utils.messages import escaped
-from roi_agent.model.utils.texts import check_text
+from roi_agent.model.utils.unicode_text import check_unicode
 
 GROUNDED = ("grounding-dino", "mm-grounding-dino")
 OPEN_WORLD = ("owlv2", "owlvit")
@@ -79,7 +79,7 @@ def parse_phrases(phrases: object) -> tuple[str, ...]:
     if not isinstance(given, Sequence) or not all(isinstance(phrase, str) for phrase in given):
         raise InvalidSetting(f"the phrases are {escaped(phrases)}", do='give a text such as "red umbrella . star ." or a list')
     for phrase in given:
-        check_text(phrase, "a phrase")
+        check_unicode(phrase, "a phrase")
     parts = [part for phrase in given for part in _SEPARATORS.split(phrase)]
     # A full stop or a question mark would split the phrase inside the model.
     cleaned = [" ".join(_IGNORED.sub(" ", part).lower().split()).strip(_STRIPPED) for part in parts]

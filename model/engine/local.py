@@ -14,7 +14,7 @@ from torch import Tensor
 
 from roi_agent.model.checkpoints.adapt import load_adapted
 from roi_agent.model.checkpoints.dtypes import running_dtype, stored_dtype
-from roi_agent.model.domain.verdict import NOT_KNOWN, Domain, is_verdict, load_domain
+from roi_agent.model.domain.domains import NOT_KNOWN, Domain, is_verdict, load_domain
 from roi_agent.model.engine import Completion, Engine, EngineSettings, Request, RequestHandle, Runner
 from roi_agent.model.engine.stream import EngineStream
 from roi_agent.model.errors import PromptTooLong

@@ -12,7 +12,7 @@ from roi_agent.model.errors import Cancelled, DeadlineExceeded
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.protocol.answers import Decoding
-from roi_agent.model.utils.cancellation import LOOK_UP_S, NEVER, Cancellation
+from roi_agent.model.utils.cancellation import NEVER, POLL_S, Cancellation
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class RequestHandle:
         try:
             while cancellation is not NEVER and not self.done:
                 cancellation.check("answering")
-                wait([self._future], LOOK_UP_S)
+                wait([self._future], POLL_S)
             return self._future.result()
         except KeyboardInterrupt:
             self.cancel()

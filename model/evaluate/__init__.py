@@ -1,1 +1,1 @@
-"""Benchmarks on records: questions, measures and intervals."""
+"""Benchmarks on records: samples, predictions, metrics and confidence intervals."""

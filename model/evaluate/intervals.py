@@ -1,6 +1,6 @@
-"""Confidence intervals by bootstrap (Efron 1979), for any figure that is a function of sums over questions.
+"""Bootstrap confidence intervals (Efron 1979) for any figure that is a function of sums over questions.
 
-Whole images are drawn again, not questions: the questions about one image are not independent of each other.
+Images are resampled, not questions, because questions about one image are not independent.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,26 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1000
-_AT_ONCE = 2**22  # counts of resampled images in memory
+_AT_ONCE = 2**22  # counts of resampled images held in memory
 
 Numbers = NDArray[np.float64]
-OfSums = Callable[[Numbers], Numbers]  # sums (..., K) -> figures (...)
+FigureOfSums = Callable[[Numbers], Numbers]  # sums (..., K) -> figures (...)
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure and the bounds between which 95 % of the resampled figures lie."""
+    """A figure and the bounds of its 95 % confidence interval."""
 
     value: float
     low: float
     high: float
 
 
-def interval(statistics: Numbers, images: Sequence[str], figure: OfSums, *, seed: int = 0) -> Interval:
-    """The figure of all questions, with its 95 % percentile interval.
+def interval(statistics: Numbers, images: Sequence[str], figure: FigureOfSums, *, seed: int = 0) -> Interval:
+    """Return the figure over all questions, with its 95 % percentile interval.
 
-    statistics: (N, K), what each question adds to the K sums.  images: N names; questions of one image stay together.
-    figure: sums (..., K) -> figures (...).  With fewer than two images there is nothing to resample: the bounds are the value.
+    statistics: (N, K), the contribution of each question to K sums.  images: N names; questions about one image stay together.
+    figure: sums (..., K) -> figures (...).  With fewer than two images, both bounds equal the value.
     """
     value = float(figure(statistics.sum(0)))
     names, index = np.unique(np.asarray(images), return_inverse=True)
@@ -48,10 +48,10 @@ def interval(statistics: Numbers, images: Sequence[str], figure: OfSums, *, seed
 
 
 def share(sums: Numbers) -> Numbers:
-    """The first sum over the second, 0 where that is 0: an accuracy, from right answers and questions."""
+    """Return the first sum divided by the second, or 0: the accuracy, given right answers and questions."""
     return ratio(sums[..., 0], sums[..., 1])
 
 
 def ratio(a: Numbers, b: Numbers) -> Numbers:
-    """a / b, and 0 where b is 0."""
+    """Return a / b, and 0 where b is 0."""
     return np.divide(a, b, out=np.zeros(np.broadcast(a, b).shape), where=b != 0)

@@ -1,4 +1,4 @@
-"""One question of a bench to a model, and what the model said."""
+"""One question of a bench, and the model's output."""
 
 import hashlib
 import json
@@ -9,20 +9,20 @@ from typing import Any
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.protocol.conversation import Turn
 
-RIGHT, SHUFFLED = "right", "shuffled"  # boxes: where the regions are, or where they are not
+RIGHT, SHUFFLED = "right", "shuffled"  # values of `Sample.boxes`: the regions' own boxes, or other ones
 
 Key = tuple[str, int, str, str]  # record, turn, part, boxes
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A question, as it is asked, and its right answer.
+    """A prompt and its right answer.
 
-    record, turn, part: which question of the data set, and in which of the bench's ways.  boxes: RIGHT or SHUFFLED.
-    image: as in the record.  turns: the last one is open.  regions: those that the model is given.
-    options: to choose from by likelihood; where there are none, at most `new_tokens` are written.
-    truth: the right answer, an option where there are options.  references: all right answers that people gave.
-    letters: the choices of a lettered question, A first.
+    record, turn, part: the question in the data set, and the variant of the bench.  boxes: RIGHT or SHUFFLED.
+    image: as in the record.  turns: the conversation; the last turn is open.  regions: the input regions.
+    options: to choose from by likelihood; if empty, the model generates up to `new_tokens` tokens.
+    truth: the right answer; one of the options, if there are any.  references: all right answers by annotators.
+    letters: the options of a lettered multiple-choice question, A first.
     """
 
     record: str
@@ -40,11 +40,11 @@ class Sample:
 
     @property
     def key(self) -> Key:
-        """What an output is found by."""
+        """The key of the sample's output."""
         return self.record, self.turn, self.part, self.boxes
 
     def digest(self) -> str:
-        """What was asked, in 16 hexadecimal digits: equal exactly for equal questions to a model."""
+        """Hash of the model's input, 16 hexadecimal digits."""
         asked = {
             "image": self.image,
             "turns": [(turn.question, turn.answer) for turn in self.turns],
@@ -57,11 +57,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a model said to a sample.
+    """A model's output for a sample.
 
-    text: what it wrote, or the option that it chose.  scores: of the options, mean log-probabilities.
-    finish: of a written answer, "stop" or "length".
-    trouble, problem: the code and the words of the error where it could not be asked; such a sample counts as wrong.
+    text: the generated answer, or the chosen option.  scores: mean log-probability of each option.
+    finish: of a generated answer, "stop" or "length".
+    error, problem: the code and the message of the error, if the model rejected the question. The sample then counts as wrong.
     """
 
     record: str
@@ -72,16 +72,16 @@ class Output:
     text: str = ""
     scores: tuple[float, ...] = ()
     finish: str = ""
-    trouble: str = ""
+    error: str = ""
     problem: str = ""
 
     @property
     def key(self) -> Key:
-        """The sample's."""
+        """The key of the sample."""
         return self.record, self.turn, self.part, self.boxes
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; empty fields are left out."""
+        """Plain values for JSON, without empty fields."""
         found = {each.name: getattr(self, each.name) for each in fields(self)}
         return {
             name: list(value) if isinstance(value, tuple) else value for name, value in found.items() if value not in ("", ())
@@ -89,18 +89,18 @@ class Output:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Output":
-        """Raises TypeError or KeyError for what is no output."""
+        """Read the output of `to_dict`.  Raises TypeError or KeyError for anything else."""
         return cls(**{**values, "scores": tuple(values.get("scores", ()))})
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """A sample with its output."""
+class Prediction:
+    """A sample and the model's output."""
 
     sample: Sample
     output: Output
 
     @property
-    def chosen_right(self) -> bool:
-        """Whether the right option was the likeliest."""
-        return not self.output.trouble and self.output.text == self.sample.truth
+    def is_right_choice(self) -> bool:
+        """Whether the right option got the highest score."""
+        return not self.output.error and self.output.text == self.sample.truth

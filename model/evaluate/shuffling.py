@@ -1,4 +1,4 @@
-"""Questions with the boxes in the wrong places: what a model answers that does not look where it is pointed."""
+"""Questions with shuffled boxes, a control: a model that ignores the boxes scores as well on them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -10,12 +10,12 @@ from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import Region
 
 
-def shuffled(samples: Iterable[Sample], records: Sequence[Record], *, seed: int) -> Iterator[Sample]:
-    """The same questions about regions that lie elsewhere.
+def shuffle_boxes(samples: Iterable[Sample], records: Sequence[Record], *, seed: int) -> Iterator[Sample]:
+    """Yield the same questions with other boxes and no masks.
 
-    Each region gets the box of another region of its record, or where the record has one only, of another record of the same
-    image, or where there is none, a random box of the same size elsewhere.  Masks are left away.  A box that fills its image
-    has no elsewhere: it shrinks to half its sides.  The same for the same seed, however the samples are shared out.
+    Each region gets the box of another region of its record. If the record has only one, it gets a box of another record of the
+    same image, else a random box of the same size. A box that fills the image is first halved in width and height.
+    The result depends on the seed only, not on how samples are sharded.
     """
     of_image: dict[str, list[Box]] = {}
     by_id = {record.id: record for record in records}
@@ -29,7 +29,7 @@ def shuffled(samples: Iterable[Sample], records: Sequence[Record], *, seed: int)
 
 
 def _moves(record: Record, of_image: Sequence[Box], seed: int) -> dict[Box, Box]:
-    """For each box of a record, another one."""
+    """Map each box of a record to another one."""
     rng = Random(f"{seed} {record.id}")
     own = list(dict.fromkeys(region.box for region in record.regions))
     others = own if len(own) > 1 else list(dict.fromkeys([*own, *of_image]))
@@ -40,7 +40,7 @@ def _moves(record: Record, of_image: Sequence[Box], seed: int) -> dict[Box, Box]
 
 
 def _elsewhere(box: Box, size_wh: tuple[int, int], rng: Random) -> Box:
-    """A box of the same size, of eight drawn the one that overlaps the old one least."""
+    """Draw eight boxes of the same size and return the one that overlaps the given box least."""
     (width, height), (box_w, box_h) = size_wh, (box.width, box.height)
     if box_w >= width and box_h >= height:
         box_w, box_h = box_w / 2, box_h / 2

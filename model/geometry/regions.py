@@ -12,7 +12,7 @@ from roi_agent.model import errors
 from roi_agent.model.geometry.boxes import BYTES, FORMATS, FOUR_NUMBERS, UNITS, Box, checked_size
 from roi_agent.model.geometry.masks import Mask
 from roi_agent.model.utils.messages import escaped
-from roi_agent.model.utils.texts import check_text
+from roi_agent.model.utils.unicode_text import check_unicode
 
 __all__ = ["FORMATS", "MAX_REGIONS", "UNITS", "Box", "Region", "parse_regions", "small_box_warnings"]
 
@@ -53,10 +53,10 @@ class Region:
             if not isinstance(getattr(self, key), str | None):
                 problem = f"{self.name} has the {key} {escaped(getattr(self, key))}"
                 raise errors.InvalidSetting(problem, do="give a text, or none")
-            check_text(getattr(self, key) or "", f"the {key} of {self.name}")
+            check_unicode(getattr(self, key) or "", f"the {key} of {self.name}")
         if not isinstance(self.source, str):
             raise errors.InvalidSetting(f"{self.name} has the source {escaped(self.source)}", do="give a text, such as user")
-        check_text(self.source, f"the source of {self.name}")
+        check_unicode(self.source, f"the source of {self.name}")
         if self.score is not None:
             if isinstance(self.score, bool) or not isinstance(self.score, Real) or not math.isfinite(self.score):
                 raise errors.InvalidSetting(
@@ -72,7 +72,7 @@ class Region:
         return wire | ({"mask": self.mask.to_coco()} if self.mask else {})
 
     def _repr_html_(self) -> str:
-        from roi_agent.model.utils.display import regions_table, stacked
+        from roi_agent.model.utils.notebook_html import regions_table, stacked
 
         return stacked(regions_table([self]))
 

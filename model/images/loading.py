@@ -81,7 +81,7 @@ class LoadedImage:
         return self._digest[0]
 
     def _repr_html_(self) -> str:
-        from roi_agent.model.utils.display import notes, picture, soft, stacked
+        from roi_agent.model.utils.notebook_html import notes, picture, soft, stacked
 
         width, height = self.size_wh
         return stacked(picture(self.pixels, self.source), soft(f"{self.source}, {width} x {height} pixels"), notes(self.notes))

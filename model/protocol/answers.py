@@ -112,7 +112,7 @@ class Answer:
         return _plain(self)
 
     def _repr_html_(self) -> str:
-        from roi_agent.model.utils.display import notes, regions_table, soft, stacked, strong
+        from roi_agent.model.utils.notebook_html import notes, regions_table, soft, stacked, strong
 
         sure = soft(f"confidence {self.confidence:.2f}" + ("; cut at max_new_tokens" if self.finish == "length" else ""))
         return stacked(strong(self.text), sure, regions_table(self.regions) if self.regions else "", notes(self.notes))
@@ -167,7 +167,7 @@ class Choice:
         return _plain(self)
 
     def _repr_html_(self) -> str:
-        from roi_agent.model.utils.display import notes, regions_table, soft, stacked, strong, table
+        from roi_agent.model.utils.notebook_html import notes, regions_table, soft, stacked, strong, table
 
         order = sorted(range(len(self.options)), key=lambda index: -self.scores[index])
         rows = [(self.options[index], f"{self.scores[index]:z.2f}") for index in order]

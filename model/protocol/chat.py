@@ -41,7 +41,7 @@ class Chat:
         return answer
 
     def _repr_html_(self) -> str:
-        from roi_agent.model.utils.display import picture, regions_table, stacked, table
+        from roi_agent.model.utils.notebook_html import picture, regions_table, stacked, table
 
         exchanges = [(turn.question, turn.answer) for turn in self.turns]
         return stacked(

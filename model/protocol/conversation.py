@@ -13,7 +13,7 @@ from typing import Any
 
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, UnknownRegion
 from roi_agent.model.geometry.regions import Region
-from roi_agent.model.utils.texts import check_text
+from roi_agent.model.utils.unicode_text import check_unicode
 from roi_agent.prompts import load_blocks, names
 
 _MENTION = re.compile(r"<(region[1-9][0-9]*)>")
@@ -29,7 +29,7 @@ class Turn:
     def __post_init__(self) -> None:
         for text in (self.question, self.answer):
             if isinstance(text, str):
-                check_text(text, "a turn of the conversation")
+                check_unicode(text, "a turn of the conversation")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from roi_agent.model.images.loading import LoadedImage, load_image
 from roi_agent.model.protocol.answers import Decoding
 from roi_agent.model.protocol.conversation import Turn
 from roi_agent.model.protocol.mentions import read_turns, with_mentions
-from roi_agent.model.utils.texts import check_text
+from roi_agent.model.utils.unicode_text import check_unicode
 
 Question = tuple[Sequence[Turn], Sequence[Region]]  # a conversation whose last turn has no answer, and its regions
 ClosedQuestion = tuple[Sequence[Turn], Sequence[Region], Sequence[str]]  # the same, with the options for its last turn
@@ -40,7 +40,7 @@ def read_options(options: Sequence[str]) -> list[str]:
     if isinstance(options, str) or len(options) < 2 or not all(isinstance(each, str) and each.strip() for each in options):
         raise InvalidSetting(f"the options are {options!r}", do="give at least two texts that are not empty")
     for each in options:
-        check_text(each, "an option")
+        check_unicode(each, "an option")
     return list(options)
 
 

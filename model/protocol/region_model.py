@@ -24,7 +24,7 @@ from roi_agent.model.protocol.questions import (
     read_question,
 )
 from roi_agent.model.protocol.replies import NotedStream, WholeAnswer, checked_answer, with_notes
-from roi_agent.model.utils.cancellation import NEVER, Cancellation, in_thread, passed_on
+from roi_agent.model.utils.cancellation import NEVER, Cancellation, cancellation_argument, run_in_thread
 
 
 class RegionModel(ABC):
@@ -121,7 +121,9 @@ class RegionModel(ABC):
         loaded, known = read_image_and_regions(image, regions, format, unit)
         turns, about, notes = read_question([Turn(question)], known, loaded)
         closed = [(turns, about, read_options(options))]
-        return with_notes(self.choose_all(loaded, closed, **passed_on(self.choose_all, cancellation))[0], loaded, notes)
+        return with_notes(
+            self.choose_all(loaded, closed, **cancellation_argument(self.choose_all, cancellation))[0], loaded, notes
+        )
 
     async def achoose(
         self,
@@ -183,15 +185,15 @@ class RegionModel(ABC):
         """
         stop = Cancellation(decoding.timeout_s)
 
-        return await in_thread(lambda: self._reply_in_time(image, questions, decoding, stop), stop, "answering")
+        return await run_in_thread(lambda: self._reply_in_time(image, questions, decoding, stop), stop, "answering")
 
     async def achoose_all(
         self, image: LoadedImage, questions: Sequence[ClosedQuestion], *, timeout_s: float | None = None
     ) -> list[Choice]:
         """As `choose_all`; it ends as `areply_all` does.  timeout_s: deadline for all choices, in seconds."""
         stop = Cancellation(timeout_s)
-        stopping = passed_on(self.choose_all, stop)
-        return await in_thread(lambda: self.choose_all(image, questions, **stopping), stop, "choosing")
+        stopping = cancellation_argument(self.choose_all, stop)
+        return await run_in_thread(lambda: self.choose_all(image, questions, **stopping), stop, "choosing")
 
     def reply_stream(
         self, image: LoadedImage, turns: Sequence[Turn], regions: Sequence[Region], decoding: Decoding
@@ -204,7 +206,7 @@ class RegionModel(ABC):
     ) -> list[Answer]:
         """As `reply_all`; a model without cancellation gets the deadline as its timeout."""
         cancellation.check("answering")
-        stopping = passed_on(self.reply_all, cancellation)
+        stopping = cancellation_argument(self.reply_all, cancellation)
         timed = decoding if stopping else decoding.within(cancellation.left_s)
         return self.reply_all(image, questions, timed, **stopping)
 

@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate, pad
 from transformers import AutoConfig, AutoModelForMaskGeneration, AutoProcessor
 
 from roi_agent.model.checkpoints.loading import load_on, load_part
-from roi_agent.model.domain.verdict import Domain, load_domain
+from roi_agent.model.domain.domains import Domain, load_domain
 from roi_agent.model.errors import InvalidSetting, ModelNotFound, ModelOutputInvalid
 from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.masks import Mask

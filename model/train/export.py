@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from roi_agent.model.checkpoints.loading import without_bars
-from roi_agent.model.domain.verdict import Domain, FeatureDomain, SceneDomain, load_domain, pool
+from roi_agent.model.domain.domains import Domain, FeatureDomain, SceneDomain, load_domain, pool
 from roi_agent.model.errors import UserError
 from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor

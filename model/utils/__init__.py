@@ -1,1 +1,1 @@
-"""What every room may use: files written atomically, child processes, progress, cancellation, texts of messages."""
+"""Helpers for every package: atomic files, child processes, progress, cancellation, messages, HTML for notebooks."""

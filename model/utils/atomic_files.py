@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there: written aside, then renamed."""
+"""Atomic files and folders: written under a temporary name, then renamed."""
 
 import errno
 import fcntl
@@ -8,33 +8,39 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
+_T = TypeVar("_T")
 _ENDING = ".part"
 
 
-def write_atomically(path: Path, save: Callable[[Path], object]) -> None:
-    """Write beside the target and rename, so that a cut leaves the earlier file whole."""
+def write_atomically(path: Path, save: Callable[[Path], _T]) -> _T:
+    """Write a temporary file beside the target and rename it. An interruption leaves the earlier file unchanged.
+
+    save: writes the content to the path that it gets.  Returns what `save` returns.
+    """
     unfinished = path.with_name(path.name + _ENDING)
     try:
-        save(unfinished)
+        result = save(unfinished)
         os.replace(unfinished, path)
+        return result
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
 
 
 def is_free(out: Path) -> bool:
-    """Whether `out` can become a whole folder: nothing is there, or a folder that is empty but for what a killed try left."""
+    """Whether `out` does not exist, or is a folder that contains nothing but leftovers of a killed attempt."""
     return not out.exists() or (out.is_dir() and set(out.iterdir()) == set(_unfinished(out, out.resolve().name)))
 
 
 @contextmanager
 def atomic_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill that becomes `out` at the end, and vanishes on any error, Ctrl-C among them.
+    """Yield a temporary folder that becomes `out` at the end, and is removed on any error, including Ctrl-C.
 
-    It stands beside `out` and is renamed. Where `out` is an empty folder, which may be a mount or where a shell stands, it stands
-    within, and what it holds is moved up.
-    Error: OSError where `out` is not free, or cannot be written.
+    The folder is created beside `out` and renamed. If `out` is an empty folder, which may be a mount or a shell's working
+    directory, the temporary folder is created in it and its content is moved up.
+    Error: OSError if `out` is not free or cannot be written.
     """
     out = out.resolve()
     if not is_free(out):
@@ -59,17 +65,17 @@ def atomic_folder(out: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(out: Path) -> None:
-    """Remove what killed tries to make a whole folder of `out` left beside it or within."""
+    """Remove leftovers of killed attempts to write `out`, beside it and in it."""
     out = out.resolve()
     for place in filter(Path.is_dir, (out, out.parent)):
         for each in _unfinished(place, out.name):
             with suppress(OSError), _opened(each) as mark:
-                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where a process is filling it
+                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while another process is filling it
                 shutil.rmtree(each)
 
 
 def _unfinished(place: Path, name: str) -> list[Path]:
-    """What stands in a folder to become one of that name."""
+    """Return the temporary folders in `place` for a folder of that name."""
     return [each for each in place.iterdir() if each.name.startswith(f".{name}.") and each.suffix == _ENDING]
 
 
@@ -83,7 +89,7 @@ def _opened(folder: Path) -> Iterator[int]:
 
 
 def _open_to_others(folder: Path) -> None:
-    """The rights of new files and folders: safetensors and mkdtemp make theirs for their owner alone."""
+    """Set the default permissions: safetensors and mkdtemp create files that only their owner can read."""
     mask = os.umask(0)
     os.umask(mask)
     for file in filter(Path.is_file, folder.rglob("*")):
@@ -92,7 +98,7 @@ def _open_to_others(folder: Path) -> None:
 
 
 def _move_up(folder: Path) -> None:
-    """Everything in a folder to its parent, or nothing; folders first."""
+    """Move everything in a folder to its parent, or nothing; folders first."""
     moved: list[Path] = []
     try:
         for each in sorted(folder.iterdir(), key=lambda each: (each.is_file(), each.name)):

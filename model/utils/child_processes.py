@@ -1,4 +1,4 @@
-"""Processes that another one starts: Ctrl-C is heard by that one alone, which ends them, and they never outlive it."""
+"""Child processes that ignore Ctrl-C, which their parent handles, and that end with their parent."""
 
 import os
 import signal
@@ -13,13 +13,13 @@ from types import TracebackType
 
 @contextmanager
 def children_ignoring_interrupts() -> Iterator[None]:
-    """Processes that this thread starts meanwhile do not hear Ctrl-C, not even before their first line of Python.
+    """Within the context, processes that this thread starts ignore SIGINT, even before their first line of Python.
 
-    A terminal sends it to all processes, and each would tell of it in its own way. Processes inherit which signals the thread
-    lets through that starts them, so it lets none through; another one receives it, and Python handles it in the main thread as
-    ever.
+    On Ctrl-C, a terminal signals all processes, and each would print its own traceback. Child processes inherit the signal mask
+    of the thread that starts them, so this thread blocks SIGINT. Another thread receives it, and Python handles it in the main
+    thread as usual.
     """
-    resource_tracker.ensure_running()  # it would let the signal through again when it starts with the first process
+    resource_tracker.ensure_running()  # it unblocks the signal if it starts with the first child process
     ended = threading.Event()
     receiver = threading.Thread(target=ended.wait, name="receives signals", daemon=True)
     receiver.start()
@@ -33,18 +33,18 @@ def children_ignoring_interrupts() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """From now on this process ends when the one that started it does, however that ended, and has nothing to say about it."""
+    """Make this process end, silently, as soon as its parent process ends for any reason."""
     if parent := parent_process():
-        sys.excepthook = _tell
-        threading.Thread(target=_end_after, args=(parent,), name="watches the parent", daemon=True).start()
+        sys.excepthook = _excepthook
+        threading.Thread(target=_exit_after, args=(parent,), name="watches the parent", daemon=True).start()
 
 
-def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What multiprocessing tells of its own threads: not that nobody is there any more to take what they hand over."""
+def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print errors, except those of multiprocessing's threads when the parent no longer reads from them."""
     if not issubclass(kind, ConnectionError | EOFError):
         sys.__excepthook__(kind, error, trace)
 
 
-def _end_after(parent: BaseProcess) -> None:
+def _exit_after(parent: BaseProcess) -> None:
     parent.join()
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Values as users gave them, and errors of their code, for the text of an error."""
+"""Users' values and errors of users' code, as text for error messages."""
 
 import re
 
@@ -6,7 +6,7 @@ _KEYS = re.compile(r"\b(?:sk|key|Bearer)[-_ ][\w-]{6,}")
 
 
 def escaped(value: object) -> str:
-    """The value as given, short, and never with an address from memory as an object's own repr would have."""
+    """Return a short repr of the value, without a memory address."""
     if getattr(value, "ndim", None) == 0 and hasattr(value, "tolist"):
         value = value.tolist()  # a number of numpy or torch
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
@@ -24,6 +24,6 @@ def escaped(value: object) -> str:
 
 
 def cause(error: BaseException) -> str:
-    """An error of somebody else's code in one short line, without keys."""
-    told = _KEYS.sub("***", " ".join(str(error).split()))[:300]
-    return f"{type(error).__name__}: {told}" if told else type(error).__name__
+    """Return an error of foreign code as one short line, without API keys."""
+    message = _KEYS.sub("***", " ".join(str(error).split()))[:300]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -1,7 +1,7 @@
-"""How work that takes a while shows itself, always on standard error.
+"""Progress of long work, always on standard error.
 
-Bars and lines that vanish only where a person sees them, in a terminal or a notebook; elsewhere, in a pipe or a log, a plain line
-after some seconds, so that a long silence is no riddle.
+A terminal or a notebook shows bars and status lines that disappear at the end. A pipe or a log gets plain lines, the first after
+some seconds.
 """
 
 import sys
@@ -22,55 +22,55 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-FIRST_S, AGAIN_S = 5.0, 30.0  # until a plain line, and until the next one
+FIRST_S, AGAIN_S = 5.0, 30.0  # until the first plain line, and until each further one
 _waiting = ContextVar("_waiting", default=False)
 
 
 def progress_bar(show: bool = True, *columns: ProgressColumn) -> Progress:
-    """A bar for each task, or plain lines about the first one.
+    """Return a progress bar for each task, or plain lines about the first task.
 
-    columns: others than the task's name, what is done of how much, and the time.
+    columns: instead of the default ones (description, bar, count, elapsed and remaining time).
     """
     console = Console(stderr=True)
-    if not _is_seen(console):
-        return _Lines(console=console, disable=True)
+    if not _is_interactive(console):
+        return _PlainProgress(console=console, disable=True)
     usual = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     return Progress(*(columns or usual), console=console, disable=not show)
 
 
 @contextmanager
 def waiting(text: str, show: bool = True) -> Iterator[None]:
-    """Tell that something goes on whose end nobody knows; within another one nothing is added.
+    """Show that work of unknown length is running; an inner `waiting` shows nothing.
 
-    show: where a person sees it, by a line that is there at once and vanishes; else by a plain one where it takes long.
+    show: print a status line at once if the output is interactive. Otherwise, print plain lines if the work takes long.
     """
     if _waiting.get():
         yield
         return
     console, before = Console(stderr=True), _waiting.set(True)
     try:
-        with console.status(f"{text} ...") if show and _is_seen(console) else _told_if_long(lambda: text):
+        with console.status(f"{text} ...") if show and _is_interactive(console) else _lines_if_slow(lambda: text):
             yield
     finally:
         _waiting.reset(before)
 
 
-class _Lines(Progress):
-    """Bars that nobody sees."""
+class _PlainProgress(Progress):
+    """Prints plain lines instead of bars."""
 
     def start(self) -> None:
         super().start()
-        self._told = ExitStack()
+        self._printing = ExitStack()
         if not _waiting.get():
             before = _waiting.set(True)
-            self._told.callback(_waiting.reset, before)
-            self._told.enter_context(_told_if_long(self._so_far))
+            self._printing.callback(_waiting.reset, before)
+            self._printing.enter_context(_lines_if_slow(self._status))
 
     def stop(self) -> None:
-        self._told.close()
+        self._printing.close()
         super().stop()
 
-    def _so_far(self) -> str:
+    def _status(self) -> str:
         task = next(iter(self.tasks), None)
         if task is None:
             return "working"
@@ -78,25 +78,25 @@ class _Lines(Progress):
 
 
 @contextmanager
-def _told_if_long(text: Callable[[], str]) -> Iterator[None]:
-    over = threading.Event()
-    teller = threading.Thread(target=_tell, args=(text, over), daemon=True, name="waiting")
-    teller.start()
+def _lines_if_slow(text: Callable[[], str]) -> Iterator[None]:
+    done = threading.Event()
+    printer = threading.Thread(target=_print_lines, args=(text, done), daemon=True, name="waiting")
+    printer.start()
     try:
         yield
     finally:
-        over.set()
-        teller.join()  # no line comes after the end, when standard error may be closed
+        done.set()
+        printer.join()  # no line is printed after the end, when standard error may be closed
 
 
-def _tell(text: Callable[[], str], over: threading.Event) -> None:
+def _print_lines(text: Callable[[], str], done: threading.Event) -> None:
     begin, patience = time.monotonic(), FIRST_S
-    while not over.wait(patience):
-        with suppress(OSError, ValueError):  # nobody reads standard error any more
+    while not done.wait(patience):
+        with suppress(OSError, ValueError):  # standard error is closed
             print(f"{text()} ... {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
         patience = AGAIN_S
 
 
-def _is_seen(console: Console) -> bool:
-    """Rich asks the environment too (FORCE_COLOR), and then writes into pipes."""
+def _is_interactive(console: Console) -> bool:
+    """Whether a person sees the output.  Rich's own check honours FORCE_COLOR, even for pipes."""
     return console.is_jupyter or sys.stderr.isatty()

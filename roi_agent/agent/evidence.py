@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from roi_agent.agent.middleware import record_reply
 from roi_agent.agent.running import Run
-from roi_agent.model.domain.verdict import each_once
+from roi_agent.model.domain.domains import without_repeats
 from roi_agent.model.errors import UserError, all_errors
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.protocol.answers import Answer
@@ -79,7 +79,7 @@ def check_evidence(said: str, run: Run, toolbox: Toolbox, *, verify: bool = True
     doubts += _noted(run.steps, latest, toolbox)
     doubts += _failed(run.steps)
     confidence = min((each.confidence for each in latest), default=None)
-    return Evidence(regions, confidence, each_once(doubts))
+    return Evidence(regions, confidence, without_repeats(doubts))
 
 
 def _worked(steps: Sequence[Step]) -> Iterator[tuple[Step, Ability]]:

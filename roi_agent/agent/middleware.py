@@ -22,7 +22,7 @@ from langgraph.types import Command
 from roi_agent.agent.events import Calling
 from roi_agent.agent.repair import refusal, repaired
 from roi_agent.agent.running import Mark, Run
-from roi_agent.model.utils.display import shrunk
+from roi_agent.model.utils.notebook_html import thumbnail
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.ask import Asked
 from roi_agent.tools.reply import Artifact, ToolReply, png_base64
@@ -169,7 +169,7 @@ class ShowImages(AgentMiddleware[AgentState[Any], Run]):
         images = self._workspace.images
         shown = [image for image in images if image.parent is None] + [image for image in images if image.parent is not None][-1:]
         for image in shown:
-            picture = shrunk(overview(self._workspace, image=image).picture, _PICTURE_SIDE)
+            picture = thumbnail(overview(self._workspace, image=image).picture, _PICTURE_SIDE)
             blocks.append({"type": "text", "text": f"{image.name}:"})
             blocks.append({"type": "image", "base64": png_base64(picture), "mime_type": "image/png"})
         return handler(request.override(messages=[*request.messages, HumanMessage(blocks)]))

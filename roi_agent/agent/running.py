@@ -15,7 +15,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 
 from roi_agent.agent.events import Event, Stepped
 from roi_agent.agent.result import Budget
-from roi_agent.model.utils.cancellation import LOOK_UP_S, Cancellation
+from roi_agent.model.utils.cancellation import POLL_S, Cancellation
 from roi_agent.tools.workspace import Workspace
 from roi_agent.trace import Step, Usage
 
@@ -160,7 +160,7 @@ class Run:
 
         Thread(target=work, daemon=True, name="planner").start()
         while not done.done():
-            wait([done], timeout=min(LOOK_UP_S, self.seconds_left))
+            wait([done], timeout=min(POLL_S, self.seconds_left))
             if not done.done() and (self.cancellation.cancelled or not self.seconds_left):
                 raise TimeoutError
         try:

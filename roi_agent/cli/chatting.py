@@ -26,7 +26,7 @@ from roi_agent.cli.options import (
 )
 from roi_agent.cli.pointing import Pointing
 from roi_agent.cli.values import boxes, numbers, points
-from roi_agent.model.domain.introduction import NANO
+from roi_agent.model.domain.nano import NANO
 from roi_agent.model.errors import InvalidSetting, UserError
 
 app = Commands()

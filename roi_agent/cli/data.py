@@ -180,7 +180,7 @@ def stats(path: RecordsArgument, as_json: JsonOption = False) -> None:
 def _report(card: "Card", target: Path, as_json: bool) -> None:
     """Print the number of records, and troubles by kind with a few examples."""
     from roi_agent.model.data.conversion import TROUBLES
-    from roi_agent.model.data.readers.base import MENDED
+    from roi_agent.model.data.readers.base import FIXED
 
     examples: dict[str, list[str]] = {kind: [] for kind in card.troubles}
     with (target / TROUBLES).open(encoding="utf-8") as lines:
@@ -194,7 +194,7 @@ def _report(card: "Card", target: Path, as_json: bool) -> None:
         return
     out.print(f"{card.records:,} records of {card.name} in {target}", markup=False, soft_wrap=True)
     for kind, number in card.troubles.items():
-        out.print(f"{kind}: {number:,} {'fixed' if kind in MENDED else 'skipped'}", markup=False)
+        out.print(f"{kind}: {number:,} {'fixed' if kind in FIXED else 'skipped'}", markup=False)
         for example in examples[kind]:
             out.print(f"  {example}", markup=False, soft_wrap=True)
     if card.troubles:

@@ -232,3 +232,46 @@ def evaluate_agent(
         print_json({"rows": values})
     else:
         out.print(evaluation.agent_table(rows, planner))
+
+
+@evaluate_app.command("natural", epilog="Example: `roi-agent evaluate natural --out natural/`")
+def evaluate_natural(
+    planner: PlannerOption = "offline",
+    base_url: BaseUrlOption = None,
+    models: ModelsOption = "nano",
+    region_model: RegionModelOfSet = None,
+    detector: DetectorOfSet = None,
+    segmenter: SegmenterOfSet = None,
+    questions: Annotated[int | None, typer.Option(min=1, help="Number of wordings per intent.  [default: all]")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first held-out scene.")] = 0,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    folder: FolderOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score the agent on questions as people write them, with typos, follow-ups and two images."""
+    from roi_agent.model.utils.progress import waiting
+
+    with waiting("starting", not as_json):
+        from roi_agent.evaluation import natural as evaluation
+        from roi_agent.evaluation.outputs import make_folder
+        from roi_agent.evaluation.report import write_tables
+
+    if folder is not None:
+        make_folder(folder)
+    attempts = evaluation.run_natural(
+        planner,
+        questions=questions,
+        first_seed=seed,
+        show_progress=not as_json,
+        base_url=base_url,
+        models=chosen(models, region_model, detector, segmenter, device, dtype),
+    )
+    rows = evaluation.natural_scores(attempts)
+    values = {"rows": [row.to_dict() for row in rows], "questions": [each.to_dict() for each in attempts]}
+    if folder is not None:
+        write_tables(folder, f"Natural questions, from scene {seed}", {planner: evaluation.natural_markdown(rows)}, values)
+    if as_json:
+        print_json(values)
+    else:
+        out.print(evaluation.natural_table(rows, planner))

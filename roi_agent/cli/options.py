@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from roi_agent.cli.values import num_bytes
-from roi_agent.model.domain.introduction import NANO
+from roi_agent.model.domain.nano import NANO
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model_choice import ModelChoice
 

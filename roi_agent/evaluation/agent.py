@@ -83,7 +83,7 @@ def run_agent(
     """
     if unknown := [name for name in variants if name not in (*VARIANTS, DIRECT)]:
         raise InvalidSetting(f"there is no variant {unknown[0]!r}", do=f"use {', '.join((*VARIANTS, DIRECT))}")
-    options |= _load_once(models or ModelChoice())
+    options |= loaded_models(models or ModelChoice())
     answer_functions: dict[str, Callable[[Image.Image, str], str]] = {}
     for name in variants:
         answer_functions[name] = (
@@ -119,7 +119,7 @@ def agent_markdown(rows: list[AgentScore]) -> str:
     return markdown(_headings(rows), [_cells(row) for row in rows])
 
 
-def _load_once(choice: ModelChoice) -> dict[str, Any]:
+def loaded_models(choice: ModelChoice) -> dict[str, Any]:
     """Load every model once for all variants, under its name in `build_agent`."""
     names = {"ask": "region_model", "detect": "detector", "segment": "segmenter"}
     models: dict[str, Any] = {}

@@ -15,10 +15,10 @@ from rich.table import Table
 from roi_agent.evaluation.outputs import REPORT, SCORES
 from roi_agent.evaluation.tables import markdown
 from roi_agent.model.data.record_files import RecordSet
-from roi_agent.model.evaluate.benches.base import Bench, Measure
+from roi_agent.model.evaluate.benches.base import Bench, Metric
 from roi_agent.model.evaluate.intervals import interval
 from roi_agent.model.evaluate.paper import MODEL, PUBLISHED
-from roi_agent.model.evaluate.sample import RIGHT, SHUFFLED, Answered, Key, Output, Sample
+from roi_agent.model.evaluate.sample import RIGHT, SHUFFLED, Key, Output, Prediction, Sample
 
 _HEADINGS = ("figure", "questions", "value", "95 % interval", "chance", "shuffled")
 _SIZES = ("questions", "images", "classes")  # counts of the data set, not of the answers
@@ -131,10 +131,10 @@ def make_report(
     left_out: int,
 ) -> Report:
     """Compute the results from complete outputs.  Errors: those of the benchmark."""
-    answered = [Answered(sample, outputs[sample.key]) for sample in samples]
+    answered = [Prediction(sample, outputs[sample.key]) for sample in samples]
     in_place = [each for each in answered if each.sample.boxes == RIGHT]
     displaced = [each for each in answered if each.sample.boxes == SHUFFLED]
-    shuffled = {each.name: each for each in bench.measures(displaced)} if displaced else {}
+    shuffled = {each.name: each for each in bench.metrics(displaced)} if displaced else {}
     counts = {
         "questions": len(in_place),
         "images": len({each.sample.image for each in in_place}),
@@ -145,13 +145,13 @@ def make_report(
     published = PUBLISHED.get((bench.name, data), {})
     seed = run["options"]["seed"]
     return Report(
-        figures=[_figure(each, shuffled.get(each.name), published.get(each.name), seed) for each in bench.measures(in_place)],
+        figures=[_figure(each, shuffled.get(each.name), published.get(each.name), seed) for each in bench.metrics(in_place)],
         paper=f"{MODEL}, {data}" if published else None,
         run=run,
         chance=bench.chance,
         counts=counts | bench.counts(in_place),
         shuffled_counts=bench.counts(displaced) if displaced else {},
-        troubles=dict(sorted(Counter(each.output.trouble for each in answered if each.output.trouble).items())),
+        troubles=dict(sorted(Counter(each.output.error for each in answered if each.output.error).items())),
         card={} if records.card is None else {key: value for key, value in asdict(records.card).items() if key != "images"},
         versions=_versions(),
     )
@@ -165,7 +165,7 @@ def write_tables(folder: Path, title: str, tables: Mapping[str, str], values: ob
     (folder / REPORT).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def _figure(measure: Measure, shuffled: Measure | None, paper: float | None, seed: int) -> Figure:
+def _figure(measure: Metric, shuffled: Metric | None, paper: float | None, seed: int) -> Figure:
     found = interval(measure.statistics, measure.images, measure.figure, seed=seed)
     shuffled_value = None if shuffled is None else float(shuffled.figure(shuffled.statistics.sum(0)))
     return Figure(

@@ -17,11 +17,11 @@ from roi_agent.loading import load_region_model
 from roi_agent.model.data.record import Record
 from roi_agent.model.data.record_files import RecordSet, open_records
 from roi_agent.model.errors import InvalidSetting, OutOfMemory, RoiAgentError, RunIncomplete, UserError, all_errors
-from roi_agent.model.evaluate.answering import answered, refused
 from roi_agent.model.evaluate.benches import BENCHES
 from roi_agent.model.evaluate.benches.base import Bench
+from roi_agent.model.evaluate.predicting import error_output, predict
 from roi_agent.model.evaluate.sample import Output, Sample
-from roi_agent.model.evaluate.shuffling import shuffled
+from roi_agent.model.evaluate.shuffling import shuffle_boxes
 from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.model.utils.child_processes import children_ignoring_interrupts, end_with_parent
 from roi_agent.model.utils.progress import progress_bar
@@ -137,7 +137,7 @@ def plan_evaluation(settings: EvaluationSettings, *, with_images: bool = True) -
     samples = bench.samples(selected, seed=settings.seed)
     left_out = len(selected) - len({sample.record for sample in samples})
     if settings.shuffled:
-        samples = [*samples, *shuffled(samples, selected, seed=settings.seed)]
+        samples = [*samples, *shuffle_boxes(samples, selected, seed=settings.seed)]
     by_image: dict[str, list[Sample]] = {}
     for sample in samples:
         by_image.setdefault(sample.image, []).append(sample)
@@ -168,7 +168,7 @@ def _ask_shard(
     report_progress: Callable[[int], None],
 ) -> None:
     """Answer the missing questions of a shard; the model is loaded only if there are any."""
-    answered_keys = {key for key, output in folder.outputs(plan.samples).items() if not output.trouble}
+    answered_keys = {key for key, output in folder.outputs(plan.samples).items() if not output.error}
     images = list(plan.by_image)[shard.index :: shard.count]
     # An image with missing answers is repeated as a whole, so that answers do not depend on where a run was interrupted.
     missing = [image for image in images if any(sample.key not in answered_keys for sample in plan.by_image[image])]
@@ -189,8 +189,8 @@ def _ask_image(model: RegionModel, records: RecordSet, record: Record, samples: 
     try:
         image = records.image(record)
     except UserError as error:
-        return [refused(sample, error) for sample in samples]
-    return answered(model, image, samples)
+        return [error_output(sample, error) for sample in samples]
+    return predict(model, image, samples)
 
 
 def _in_processes(

@@ -12,7 +12,7 @@ from roi_agent.generation.claims import DIRECTIONS, OPPOSITES, PLACE, Claim
 from roi_agent.generation.describing import Described
 from roi_agent.generation.page import Page, claims_about, mention
 from roi_agent.generation.vocabulary import worded
-from roi_agent.model.data.wording import article
+from roi_agent.model.data.english import with_article
 
 _NEAR = 0.25  # of the image's longer side: objects further apart obviously do not touch
 
@@ -79,8 +79,8 @@ def presence(page: Page) -> Fact | None:
             kind = page.rng.choice([each for each in page.vocabulary.kinds if each != kind] or [kind])
     if not truth and (kind, colour if with_colour else thing.colour.text) == (thing.kind.text, thing.colour.text):
         return None
-    asked = article(f"{colour} {kind}" if with_colour else kind)
-    reason = page.phrase("reason_is", [thing], what=article(f"{thing.colour.text} {thing.kind.text}"))
+    asked = with_article(f"{colour} {kind}" if with_colour else kind)
+    reason = page.phrase("reason_is", [thing], what=with_article(f"{thing.colour.text} {thing.kind.text}"))
     claims = tuple(claims_about(thing, "kind", "colour"))
     return Fact(page.phrase("presence", [thing], thing=asked), _yes_no(truth), claims, (thing,), reason)
 
@@ -135,7 +135,7 @@ def same(page: Page, attribute: str) -> Fact | None:
     pair = page.pick(2, lambda a, b: (a.description(attribute).text == b.description(attribute).text) == truth)
     if not pair:
         return None
-    what, other = (each.colour.text if attribute == "colour" else article(each.kind.text) for each in pair)
+    what, other = (each.colour.text if attribute == "colour" else with_article(each.kind.text) for each in pair)
     claims = tuple(claim for each in pair for claim in claims_about(each, attribute))
     reason = page.phrase("reason_both", pair, what=what, other=other)
     return Fact(page.phrase(f"same_{attribute}", pair), _yes_no(truth), claims, tuple(pair), reason)

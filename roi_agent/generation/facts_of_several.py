@@ -4,7 +4,7 @@ from roi_agent.generation.claims import EXTREMES, Claim
 from roi_agent.generation.describing import Described
 from roi_agent.generation.facts import Fact
 from roi_agent.generation.page import Page, claims_about, mention
-from roi_agent.model.data.wording import article, plural
+from roi_agent.model.data.english import plural, with_article
 
 COUNTS = ("none", "one", "two", "three", "four", "five")
 _NONE = 0.15  # fraction of "which" questions for which no region may match
@@ -34,7 +34,7 @@ def which(page: Page) -> Fact | None:
     matches = [each for each in things if all(each.description(name).text == wanted[name] for name in attributes)]
     if len(matches) > 1:
         return None
-    asked = {"colour": colour, "kind": article(kind), "both": article(f"{colour} {kind}")}[form]
+    asked = {"colour": colour, "kind": with_article(kind), "both": with_article(f"{colour} {kind}")}[form]
     question = page.phrase("which_one", page.rng.sample(things, len(things)), thing=asked)
     claims = tuple(claim for each in things for claim in claims_about(each, *attributes))
     if not matches:
@@ -70,7 +70,7 @@ def count(page: Page, attribute: str) -> Fact | None:
     value = page.rng.choice(asks[page.rng.choice(sorted(asks))])
     matches = [each for each in things if each.description(attribute).text == value]
     many = value if attribute == "colour" else plural(value)
-    what = value if attribute == "colour" else many if len(matches) > 1 else article(value)
+    what = value if attribute == "colour" else many if len(matches) > 1 else with_article(value)
     reason = page.phrase({0: "reason_none", 1: "reason_is"}.get(len(matches), "reason_are"), matches, what=what)
     claims = tuple(claim for each in things for claim in claims_about(each, attribute))
     return Fact(page.phrase("count", things, things=many), COUNTS[len(matches)], claims, tuple(things), reason)

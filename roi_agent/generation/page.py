@@ -9,7 +9,7 @@ from roi_agent.generation.claims import RELATIONS, Claim
 from roi_agent.generation.describing import ATTRIBUTES, Described
 from roi_agent.generation.layout import Layout
 from roi_agent.generation.vocabulary import Vocabulary
-from roi_agent.model.data.wording import listing
+from roi_agent.model.data.english import join_words
 from roi_agent.prompts import load_blocks
 
 MAX_REGIONS = 5  # regions in one question
@@ -57,7 +57,7 @@ class Page:
             lines = [line for line in lines if "{all}" in line or "{a}" in line] or lines
         line = self.rng.choice(lines)
         b = mentions[1] if len(mentions) > 1 else ""
-        return line.format(a=mentions[0] if mentions else "", b=b, all=listing(mentions) if mentions else "", **words)
+        return line.format(a=mentions[0] if mentions else "", b=b, all=join_words(mentions) if mentions else "", **words)
 
     def coin(self) -> bool:
         """Return True or False at random."""

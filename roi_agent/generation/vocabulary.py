@@ -6,7 +6,7 @@ from random import Random
 
 from PIL import Image
 
-from roi_agent.model.data.wording import article
+from roi_agent.model.data.english import with_article
 from roi_agent.model.detection.detector import PhraseDetector, parse_phrases
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.prompts import load_blocks
@@ -68,4 +68,4 @@ class Vocabulary:
 
 def worded(attribute: str, text: str) -> str:
     """Return a description as it appears in an answer: "red", "star", "a large red star"."""
-    return article(text) if attribute == "name" else text
+    return with_article(text) if attribute == "name" else text

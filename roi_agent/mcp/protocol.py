@@ -17,7 +17,7 @@ from roi_agent.lanes import Job, Lanes
 from roi_agent.loading import introduction
 from roi_agent.mcp.workspaces import Workspaces
 from roi_agent.model.errors import Cancelled, InvalidSetting, RoiAgentError
-from roi_agent.model.utils.cancellation import Cancellation, in_thread
+from roi_agent.model.utils.cancellation import Cancellation, run_in_thread
 from roi_agent.model.utils.messages import escaped
 from roi_agent.prompts import load_blocks
 from roi_agent.tools.abilities import ABILITIES
@@ -128,7 +128,7 @@ async def _in_turn(lanes: Lanes, workspaces: Workspaces, name: str, arguments: d
     ability, stop = ABILITIES.get(name), Cancellation(lanes.timeout_s)
     try:
         if ability is None or ability.finds is None:
-            return await in_thread(lambda: _called(workspaces, name, arguments, stop), stop, f"{escaped(name)} was at work")
+            return await run_in_thread(lambda: _called(workspaces, name, arguments, stop), stop, f"{escaped(name)} was at work")
         return await lanes.run(Job(ability.finds, lambda stop: _called(workspaces, name, arguments, stop)))
     except RoiAgentError as error:
         return ToolReply(str(error), error=error.code)

@@ -13,7 +13,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from roi_agent.lanes import Lanes
 from roi_agent.loading import introduction
-from roi_agent.model.domain.verdict import limit_of
+from roi_agent.model.domain.domains import known_images
 from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import ModelNotFound, RoiAgentError
 from roi_agent.model.images.web import WebImages
@@ -105,7 +105,7 @@ def _add_health(app: FastAPI, readiness: Readiness) -> None:
 
 def _add_models(app: FastAPI, *, created: int) -> None:
     def described(state: State) -> dict[str, Any]:
-        about, knows = introduction(state.models), limit_of(state.model)
+        about, knows = introduction(state.models), known_images(state.model)
         model = {"id": state.name, "object": "model", "created": created, "owned_by": "roi-agent"}
         return model | ({"description": about} if about else {}) | ({"knows": knows} if knows else {})
 

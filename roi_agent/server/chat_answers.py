@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, get_args
 
-from roi_agent.model.domain.verdict import OUTSIDE
+from roi_agent.model.domain.domains import OUTSIDE
 from roi_agent.model.protocol.answers import Answer
 from roi_agent.model.utils.messages import escaped
 from roi_agent.server import faults

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from roi_agent.model.domain.verdict import OUTSIDE
+from roi_agent.model.domain.domains import OUTSIDE
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.geometry.regions import Region, parse_regions
 from roi_agent.model.images.loading import LoadedImage

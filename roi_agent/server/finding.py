@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from roi_agent.lanes import Job
 from roi_agent.model.detection.detector import PhraseDetector, candidates_of, parse_phrases
 from roi_agent.model.detection.original import as_detector
-from roi_agent.model.domain.verdict import limit_of
+from roi_agent.model.domain.domains import known_images
 from roi_agent.model.errors import InvalidSetting, ModelOutputInvalid, PointInvalid
 from roi_agent.model.geometry.regions import parse_regions
 from roi_agent.model.images.loading import LoadedImage
@@ -116,7 +116,7 @@ async def detector_info(request: Request) -> FinderInfo:
     def work(stop: Cancellation) -> FinderInfo:
         with state.models.use("detect") as model, failures_of("the detector"):
             detector = _phrase_detector(model)
-            return FinderInfo(name=detector.name, threshold=detector.threshold, knows=limit_of(detector))
+            return FinderInfo(name=detector.name, threshold=detector.threshold, knows=known_images(detector))
 
     return await _found(request, "detect", work)
 

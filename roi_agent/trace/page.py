@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from PIL import Image
 
-from roi_agent.model.utils.display import data_url
+from roi_agent.model.utils.notebook_html import data_url
 from roi_agent.trace.steps import Step, arguments_text
 
 _OPEN = 12  # steps whose pictures are open from the start

@@ -18,7 +18,7 @@ from roi_agent.model.protocol.mentions import read_turns, with_mentions
 from roi_agent.model.protocol.region_model import NoRegionModel, RegionModel
 from roi_agent.model.protocol.replies import with_notes
 from roi_agent.model.utils.cancellation import Cancellation
-from roi_agent.model.utils.display import shrunk
+from roi_agent.model.utils.notebook_html import thumbnail
 from roi_agent.tools.models import REGION_MODEL, Models, failures_of
 from roi_agent.trace import Step
 from roi_agent.trace.record import step_picture
@@ -63,7 +63,7 @@ def ask(work: Work, text: str, models: Models, leaving: Cancellation) -> Iterato
         *earlier, last = asked.turns
         with _region_model(models) as model, failures_of(REGION_MODEL):
             stream = model.reply_stream(work.image.image, asked.turns, asked.regions, Decoding())
-            with work.stoppable(stream.cancel), leaving.ending(stream.cancel):
+            with work.stoppable(stream.cancel), leaving.on_cancel(stream.cancel):
                 for piece in stream:
                     reply["content"] += plain(piece)
                     yield
@@ -95,7 +95,7 @@ def run_agent(work: Work, task: str, leaving: Cancellation) -> Iterator[None]:
     before, stop = {region.name for region in work.regions}, Event()
     yield
     try:
-        with work.stoppable(stop.set), leaving.ending(stop.set):
+        with work.stoppable(stop.set), leaving.on_cancel(stop.set):
             for event in work.agent.stream(None, task, thread=THREAD, words=False, stop=stop):
                 if isinstance(event, Stepped):
                     yield from _show_step(work, event.step)
@@ -209,7 +209,7 @@ def _show_step(work: Work, step: Step) -> Iterator[None]:
     picture = step_picture(work.workspace, step)
     if picture is not None:
         name, file = f"step-{len(work.pictures) + 1}.jpg", io.BytesIO()
-        shrunk(picture, 640).save(file, "JPEG", quality=88)
+        thumbnail(picture, 640).save(file, "JPEG", quality=88)
         work.pictures[name] = file.getvalue()
         _add_message(work, f"![Picture of step {step.number}]({work.files}/{name}?{work.key})")
         yield

@@ -11,8 +11,8 @@ from PIL import Image
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import MAX_REGIONS, Region
-from roi_agent.model.utils.display import shrunk
 from roi_agent.model.utils.messages import escaped
+from roi_agent.model.utils.notebook_html import thumbnail
 from roi_agent.tools.drawing import colour, draw_masks, draw_regions
 from roi_agent.ui.work import Work
 
@@ -30,7 +30,7 @@ def factor(work: Work) -> float:
 
 def picture(work: Work) -> Image.Image:
     """Return the image with the masks of regions, at the browser's size; boxes are drawn there."""
-    return shrunk(draw_masks(work.image.pixels, work.regions), SIDE)
+    return thumbnail(draw_masks(work.image.pixels, work.regions), SIDE)
 
 
 def marks(work: Work) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def marks(work: Work) -> dict[str, Any]:
 def drawn(work: Work) -> Image.Image:
     """Return the image with the regions' boxes, names and masks; only the highlighted region, if there is one."""
     regions = [each for each in work.regions if work.highlighted in (None, each.name)]
-    return shrunk(draw_regions(work.image.pixels, regions), SIDE)
+    return thumbnail(draw_regions(work.image.pixels, regions), SIDE)
 
 
 def boxes(work: Work) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from roi_agent.generation.settings import GenerationSettings
 from roi_agent.model.data.record_files import open_records, write_records
 from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.protocol.conversation import Turn
-from roi_agent.model.toy.evaluate.questions import Asked, answered, ask_families
+from roi_agent.model.toy.evaluate.questions import AskedQuestion, answer_questions, ask_families
 from roi_agent.model.toy.questions.questions import FAMILY_NAMES, TRAINING_SEEDS, Example, make_example
 from roi_agent.model.toy.world.scenes import make_scene, save_scene
 from roi_agent.model.train.job import RecordJob
@@ -68,21 +68,21 @@ def trained(folder: Path) -> LocalRegionModel:
     return model
 
 
-def judged(model: LocalRegionModel) -> dict[str, list[Asked]]:
+def judged(model: LocalRegionModel) -> dict[str, list[AskedQuestion]]:
     """Answered questions about held-out scenes, by family."""
-    by_family: dict[str, list[Asked]] = {family: [] for family in (REASONS, *FAMILY_NAMES)}
+    by_family: dict[str, list[AskedQuestion]] = {family: [] for family in (REASONS, *FAMILY_NAMES)}
     asked = reasons(REASONS_JUDGED)
     for start in range(0, len(asked), AT_ONCE):
-        by_family[REASONS] += answered(model, asked[start : start + AT_ONCE])
+        by_family[REASONS] += answer_questions(model, asked[start : start + AT_ONCE])
     for batch in ask_families(model, JUDGED, first_seed=FIRST_JUDGED):
         for each in batch:
             by_family[each.example.family].append(each)
     return by_family
 
 
-def reasons(number: int) -> list[Asked]:
+def reasons(number: int) -> list[AskedQuestion]:
     """Which one is red? Why? The reason is one that nano never was taught; the scene gives it."""
-    asked: list[Asked] = []
+    asked: list[AskedQuestion] = []
     for seed in range(FIRST_JUDGED, TRAINING_SEEDS):
         scene, rng = make_scene(seed), Random(seed)
         example = make_example(scene, rng.choice(("which_colour", "which_kind", "which_thing")), rng)
@@ -92,13 +92,13 @@ def reasons(number: int) -> list[Asked]:
         match = re.search(r"(?:one|region) is ([^:?<]+)[:?]|of .* is ([^:?<]+)\?$", question)
         assert match, question
         why = Turn(rng.choice(load_blocks("toy_world")["why"].splitlines()), f"{said} is {match[1] or match[2]}")
-        asked.append(Asked(scene, Example("why", (example.turns[0], why), example.regions)))
+        asked.append(AskedQuestion(scene, Example("why", (example.turns[0], why), example.regions)))
         if len(asked) == number:
             break
     return asked
 
 
-def compared(before: dict[str, list[Asked]], after: dict[str, list[Asked]]) -> list[str]:
+def compared(before: dict[str, list[AskedQuestion]], after: dict[str, list[AskedQuestion]]) -> list[str]:
     """A row of the report for each family, the targets first, and one for all others together."""
     others = [family for family in FAMILY_NAMES if family not in TARGETS]
     groups = {**{family: [family] for family in TARGETS}, "all others": others, **{family: [family] for family in others}}
@@ -116,13 +116,13 @@ def compared(before: dict[str, list[Asked]], after: dict[str, list[Asked]]) -> l
     return lines
 
 
-def _truth(asked: Asked) -> str | None:
+def _truth(asked: AskedQuestion) -> str | None:
     return asked.example.turns[-1].answer
 
 
-def _share(asked: Sequence[Asked], *, shuffled: bool = False) -> float:
+def _share(asked: Sequence[AskedQuestion], *, shuffled: bool = False) -> float:
     return sum((each.shuffled if shuffled else each.answer) == _truth(each) for each in asked) / len(asked)
 
 
-def _most_frequent(asked: Sequence[Asked]) -> int:
+def _most_frequent(asked: Sequence[AskedQuestion]) -> int:
     return Counter(_truth(each) for each in asked).most_common(1)[0][1]

@@ -14,6 +14,7 @@ from PIL import Image
 from roi_agent.agent.events import Approval
 from roi_agent.doctor import DoctorReport
 from roi_agent.evaluation.agent import AgentScore
+from roi_agent.evaluation.natural import NaturalAttempt, NaturalScore
 from roi_agent.evaluation.report import Report
 from roi_agent.generation.generating import Summary
 from roi_agent.model.checkpoints.report import LoadReport
@@ -22,6 +23,8 @@ from roi_agent.model.protocol.answers import Answer, Timing, Usage
 from roi_agent.model.toy.evaluate.detection import DetectionScore
 from roi_agent.model.toy.evaluate.questions import Score
 from roi_agent.model.toy.evaluate.segmentation import SegmentationScore
+from roi_agent.model.toy.questions.natural import NaturalQuestion
+from roi_agent.model.toy.world.scenes import make_scene
 from roi_agent.model.train.plan import Plan
 from roi_agent.replay import Replay
 from roi_agent.tools.ask import Asked
@@ -101,6 +104,8 @@ def compared(heading: str, found: set[str]) -> tuple[set[str], set[str]]:
 
 
 ANSWER = Answer("red", 0.5, (), Usage(1, 1), Timing(1.0, 1.0, image_cached=False))
+ASKED = NaturalAttempt(NaturalQuestion("colour", 0, (make_scene(0),), ("What?",), "colours", ("red",)), "red", "answered", 0)
+NATURAL_QUESTION = {f"questions[].{name}{'[]' if isinstance(value, list) else ''}" for name, value in ASKED.to_dict().items()}
 DECLARED: dict[str, set[str]] = {
     "convert": set(declared(LoadReport)),
     "doctor": {*declared(DoctorReport), *declared(Placement, "plan[]")},
@@ -111,6 +116,7 @@ DECLARED: dict[str, set[str]] = {
         *declared(SegmentationScore, "segment[]"),
     },
     "evaluate agent": set(declared(AgentScore, "rows[]")),
+    "evaluate natural": {*declared(NaturalScore, "rows[]"), *NATURAL_QUESTION},
     "data generate": set(declared(Summary)),
     "data stats": {"name", "troubles.*", *declared(Statistics)},
     "train --plan": {"memory.total", *declared(Plan)},

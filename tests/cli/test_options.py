@@ -49,7 +49,7 @@ def test_models_have_the_same_names_everywhere() -> None:
     assert "model" not in found
     assert {"ask", "chat", "run", "replay", "serve", "mcp", "doctor", "evaluate toy"} <= set(found["region-model"])
     assert {"detect", "run", "evaluate agent", "data generate"} <= set(found["detector"])
-    assert {"run", "replay", "serve", "mcp", "doctor", "evaluate agent"} == set(found["models"])
+    assert {"run", "replay", "serve", "mcp", "doctor", "evaluate agent", "evaluate natural"} == set(found["models"])
     assert set(found["folder"]) == {"run"}, "where conversations are kept, and nothing else"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from roi_agent.model.domain.introduction import NANO
+from roi_agent.model.domain.nano import NANO
 from roi_agent.trace import Trace
 from tests.commands import Runner
 

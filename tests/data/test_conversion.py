@@ -73,7 +73,7 @@ def test_a_data_set_without_a_record_is_an_empty_folder_that_opens(tmp_path: Pat
     records = RecordSet(tmp_path / "out")
     assert list(records) == []
     assert len(records.dataset()) == 0
-    with pytest.raises(DataNotFound, match="not one record in 'coco all'"):
+    with pytest.raises(DataNotFound, match="no records in 'coco all'"):
         records.stream(seed=0)
 
 

@@ -44,7 +44,7 @@ def begun(root: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("chosen", OTHERS.values(), ids=OTHERS)
 def test_another_conversion_in_the_same_folder_is_refused(root: Path, begun: Path, chosen: ConversionSettings) -> None:
     before = files(begun)
-    with pytest.raises(InvalidSetting, match="holds a conversion of other files or with other options"):
+    with pytest.raises(InvalidSetting, match="contains a conversion of other files or with other options"):
         convert(coco(root), begun, chosen, show_progress=False)
     assert files(begun) == before
 
@@ -68,10 +68,10 @@ def test_what_is_left_of_one_that_was_killed_at_once_does_not_stand_in_the_way(r
 def test_a_folder_with_other_files_or_a_finished_data_set_is_refused(root: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(InvalidSetting, match="holds files already"):
+    with pytest.raises(InvalidSetting, match="contains files already"):
         convert(coco(root), tmp_path / "mine", settings(), show_progress=False)
     converted(root, tmp_path / "done", settings())
-    with pytest.raises(InvalidSetting, match="holds a finished data set"):
+    with pytest.raises(InvalidSetting, match="contains a finished data set"):
         convert(coco(root), tmp_path / "done", settings(), show_progress=False)
 
 

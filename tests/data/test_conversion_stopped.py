@@ -27,7 +27,7 @@ from roi_agent.model.data.readers.coco import CocoInstances
 
 root, folder, processes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 reader = CocoInstances(root, images=root / "images", split="all")
-convert(reader, folder, ConversionSettings(form=sys.argv[4], processes=processes, groups=5), show_progress=False)
+convert(reader, folder, ConversionSettings(format=sys.argv[4], processes=processes, groups=5), show_progress=False)
 """
 
 
@@ -87,12 +87,12 @@ def is_running(pid: int) -> bool:
 
 def test_two_conversions_do_not_write_into_one_folder_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, folder = make_data(tmp_path / "data", 2000), tmp_path / "out"
-    monkeypatch.setattr("roi_agent.model.data.processes._PATIENCE_S", 0.2)
+    monkeypatch.setattr("roi_agent.model.data.parallel._LOCK_TIMEOUT_S", 0.2)
     process = start(root, folder)
     try:
         wait_for_parts(process, folder, 3)
         process.send_signal(signal.SIGSTOP)
-        with pytest.raises(InvalidSetting, match="another conversion is at work"):
+        with pytest.raises(InvalidSetting, match="another conversion is running"):
             convert(coco(root), folder, settings(groups=5), show_progress=False)
     finally:
         process.kill()
@@ -100,7 +100,7 @@ def test_two_conversions_do_not_write_into_one_folder_at_once(tmp_path: Path, mo
 
 
 def test_a_process_that_is_ended_is_a_coded_error_and_what_is_finished_is_kept(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(OutOfMemory, match="what is finished is kept"):
+    with pytest.raises(OutOfMemory, match="finished parts are kept"):
         convert(coco(root, Gone), tmp_path / "out", settings(processes=2, groups=1), show_progress=False)
     kept = len(parts(tmp_path / "out"))
     assert kept >= 5

@@ -2,7 +2,7 @@
 
 import pytest
 
-from roi_agent.model.data.multiple_choice import as_multiple_choice, drawn, letter_read, with_letters
+from roi_agent.model.data.multiple_choice import as_multiple_choice, parse_letter, shuffled_options, with_lettered_options
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import Region
@@ -23,10 +23,10 @@ def test_every_closed_turn_is_a_conversation_with_the_turns_before_it_as_they_ar
     first, second = as_multiple_choice(record())
     assert len(first) == 1 and [each.answer for each in second[:2]] == ["red", "yes"]
     for number, conversation in ((0, first), (2, second)):
-        options = drawn(record(), number)
+        options = shuffled_options(record(), number)
         assert sorted(options) == sorted(record().turns[number].options)
-        assert conversation[-1].question == with_letters(record().turns[number].question, options)
-        place = letter_read(str(conversation[-1].answer), options)
+        assert conversation[-1].question == with_lettered_options(record().turns[number].question, options)
+        place = parse_letter(str(conversation[-1].answer), options)
         assert place is not None and options[place] == record().turns[number].answer
 
 
@@ -36,9 +36,10 @@ def test_a_record_without_options_has_none() -> None:
 
 
 def test_the_order_of_the_options_tells_nothing() -> None:
-    places = [drawn(record(str(number)), 0).index("red") for number in range(400)]
+    places = [shuffled_options(record(str(number)), 0).index("red") for number in range(400)]
     assert all(80 <= places.count(place) <= 120 for place in range(4))
-    assert drawn(record(), 0) == drawn(record(), 0) and drawn(record(), 0, seed=1) != drawn(record(), 0, seed=2)
+    assert shuffled_options(record(), 0) == shuffled_options(record(), 0)
+    assert shuffled_options(record(), 0, seed=1) != shuffled_options(record(), 0, seed=2)
 
 
 @pytest.mark.parametrize(
@@ -48,4 +49,4 @@ def test_the_order_of_the_options_tells_nothing() -> None:
      ("D: no: it is not", 3), ("E", None), ("", None), ("blue", None), ("AB", None)],
 )  # fmt: skip
 def test_only_a_letter_alone_or_with_its_own_words_is_read(text: str, place: int | None) -> None:
-    assert letter_read(text, OPTIONS) == place
+    assert parse_letter(text, OPTIONS) == place

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from roi_agent.model.data.readers import READERS
-from roi_agent.model.data.readers.wording import ask
+from roi_agent.model.data.readers.questions import draw_wording
 from roi_agent.model.errors import DataNotFound, RecordInvalid
 from roi_agent.prompts import load_blocks
 from tests.annotations import kinds, picture, read, write_json
@@ -140,7 +140,7 @@ def test_unknown_formats_and_units_are_listed(tmp_path: Path, format: str, unit:
         ("image,x1,y1,x2,y2\n", ["boxes.csv, line 1", "no column text"]),
         ("image;x1;y1;x2;y2;text\n", ["boxes.csv, line 1", "no column image"]),
         (f"{HEADER},colour\n", ["boxes.csv, line 1, column 7", "'colour' is unknown"]),
-        (f"{HEADER},text\n", ["boxes.csv, line 1, column 6", "'text' is there twice"]),
+        (f"{HEADER},text\n", ["boxes.csv, line 1, column 6", "'text' occurs twice"]),
         (f'{HEADER}\ndog.png,1,2,3,4,"dog\n', ["boxes.csv, line 2", "unexpected end of data"]),
         (f"{HEADER}\ndog.png,1,2,3,4,\xe9\n", ["boxes.csv, after line", "not UTF-8"]),
     ],
@@ -257,7 +257,7 @@ def test_two_images_of_one_id_are_left_out_and_told(tmp_path: Path) -> None:
     images = [{"id": 1, "file_name": "dog.png"}, {"id": 1, "file_name": "cat.png"}]
     folder = coco(tmp_path, [BOX | {"caption": "a"}], images=images)
     records, troubles = read("boxes-json", tmp_path / "own.json", folder)
-    assert not records and [each.problem for each in troubles[:2]] == ["its id 1 is another's"] * 2
+    assert not records and [each.problem for each in troubles[:2]] == ["its id 1 is not unique"] * 2
     assert troubles[2].where == "own.json, annotations[0]"
 
 
@@ -283,6 +283,6 @@ def test_a_file_that_is_something_else_is_refused(tmp_path: Path, text: str) -> 
 
 
 def test_words_that_begin_as_the_name_of_a_region_stay_words() -> None:
-    said = ask("answered_why", Random(0), question="region 1 is red?", answer="regions are {not}.")
+    said = draw_wording("answered_why", Random(0), question="region 1 is red?", answer="regions are {not}.")
     assert "region 1 is red?" in said and "regions are {not}." in said and "<" not in said
-    assert "<region2>" in ask("class", Random(0), a="region2")
+    assert "<region2>" in draw_wording("class", Random(0), a="region2")

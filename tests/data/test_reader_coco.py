@@ -18,7 +18,7 @@ from roi_agent.model.data.readers.base import (
     MISSING_IMAGE,
     NO_TEXT,
 )
-from roi_agent.model.data.readers.described import MOST
+from roi_agent.model.data.readers.described_regions import MOST
 from roi_agent.model.errors import DataNotFound, RecordInvalid
 from tests.public_data import Json, answers, kinds, picture, read_all, reader, write_json
 
@@ -122,7 +122,7 @@ def test_a_broken_annotation_is_counted_and_the_others_stay(root: Path, broken: 
     assert len(record.regions) == 2
 
 
-MENDED = {
+FIXED = {
     "a pixel over the edge": (annotation(3, [50, 5, 10.7, 10], 1), CLIPPED, (50, 5, 60, 15)),
     "a polygon of two points": (annotation(3, [1, 2, 3, 4], 1, segmentation=[[1, 2, 3, 4]]), MASK_INVALID, (1, 2, 4, 6)),
     "a mask of another size": (
@@ -133,7 +133,7 @@ MENDED = {
 }
 
 
-@pytest.mark.parametrize(("mended", "kind", "box"), MENDED.values(), ids=MENDED)
+@pytest.mark.parametrize(("mended", "kind", "box"), FIXED.values(), ids=FIXED)
 def test_what_can_be_mended_stays_and_is_counted(root: Path, mended: Json, kind: str, box: tuple[float, ...]) -> None:
     write_json(root / FILE, content() | {"annotations": [mended]})
     (record,), troubles = read_all(reader("coco", root))
@@ -206,7 +206,7 @@ def test_a_split_that_is_not_there_says_what_was_looked_for(root: Path, split: s
 
 
 def test_a_folder_of_images_that_is_not_there_is_refused(root: Path) -> None:
-    with pytest.raises(DataNotFound, match="no folder of images"):
+    with pytest.raises(DataNotFound, match=r"the folder of images .* does not exist"):
         reader("coco", root, images=root / "nowhere")
 
 
@@ -251,7 +251,7 @@ def test_two_images_of_one_id_are_left_out_with_their_annotations(root: Path) ->
     records, troubles = changed_images(root, first, first | {"file_name": "other.jpg"})
     assert not records
     assert kinds(troubles) == [MALFORMED, MALFORMED, MISSING_IMAGE, MISSING_IMAGE]
-    assert "its id 9 is another's" in troubles[0].problem and "more than once" in troubles[-1].problem
+    assert "its id 9 is not unique" in troubles[0].problem and "or not unique" in troubles[-1].problem
     records, troubles = changed_images(root, first, first)  # which is meant does not matter
     assert len(records) == 1 and not troubles
 
@@ -275,7 +275,7 @@ def test_a_size_that_is_not_stated_is_read_from_the_picture(root: Path, size: Js
 
 
 def test_a_size_that_is_no_number_or_another_is_said_as_it_is(root: Path) -> None:
-    for size, kind, words in (({"width": "wide"}, MALFORMED, "'wide'"), ({"height": 41}, IMAGE_SIZE, "60 x 40 pixels, and not")):
+    for size, kind, words in (({"width": "wide"}, MALFORMED, "'wide'"), ({"height": 41}, IMAGE_SIZE, "60 x 40 pixels, not")):
         records, (trouble,) = changed_images(root, {"id": 9, "file_name": "000000000009.jpg"} | size)
         assert not records and trouble.kind == kind and words in trouble.problem
 

@@ -14,7 +14,7 @@ from roi_agent.model.data.readers.base import (
     NO_TEXT,
     UNRELATED,
 )
-from roi_agent.model.data.readers.described import MOST
+from roi_agent.model.data.readers.described_regions import MOST
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import DataNotFound, RecordInvalid
 from tests.public_data import Json, kinds, picture, read_all, reader, write_json
@@ -281,7 +281,7 @@ def test_a_split_that_is_not_there_says_what_was_looked_for(root: Path) -> None:
 def test_wrong_files_are_refused_by_their_names(root: Path) -> None:
     for wrong in (b"\xff\xfe1\x000\x00", b"../secret", b"1 two"):
         (root / "train.txt").write_bytes(wrong)
-        with pytest.raises(RecordInvalid, match=r"train\.txt: this is no list of image ids"):
+        with pytest.raises(RecordInvalid, match=r"train\.txt: this is not a list of image ids"):
             reader("flickr30k", root)
     (root / "final_flickr_separateGT_train.json").write_text('{"images": [', encoding="utf-8")
     with pytest.raises(RecordInvalid, match=r"final_flickr_separateGT_train\.json: this is not JSON"):

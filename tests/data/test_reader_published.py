@@ -126,7 +126,7 @@ UNKNOWN = {
     "different lengths": ({FILE: {"boxes": [BUS], "labels": ["a", "b"], "scores": [0.9]}}, "1 boxes, 2 labels and 1 scores"),
     "no images": ([{"boxes": [BUS], "labels": ["bus"], "scores": [0.9]}], "boxes, labels, scores"),
     "arrays": ({FILE: {"boxes": np.array([BUS]), "labels": ["bus"], "scores": [0.9]}}, "could run code"),
-    "corners and sizes": ({FILE: {"boxes": [[70, 10, 20, 20]], "labels": ["bus"], "scores": [0.9]}}, "no two corners"),
+    "corners and sizes": ({FILE: {"boxes": [[70, 10, 20, 20]], "labels": ["bus"], "scores": [0.9]}}, "not two corners"),
     "nothing": ({}, "no detections"),
 }
 

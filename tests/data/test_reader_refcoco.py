@@ -139,7 +139,7 @@ def test_a_split_holds_its_own_phrases_only(root: Path, split: str, phrase: str)
 
 
 def test_a_split_that_is_not_there_names_those_that_are(root: Path) -> None:
-    with pytest.raises(DataNotFound, match=r"no split 'testB' in .*there are: testA, train, val"):
+    with pytest.raises(DataNotFound, match=r"no split 'testB' in .*use one of its splits: testA, train, val"):
         reader("refcoco", root, "testB")
 
 
@@ -284,7 +284,7 @@ def test_a_pickle_cut_anywhere_is_refused(root: Path) -> None:
 @pytest.mark.parametrize("value", [{}, "refs", 7, None])
 def test_a_file_that_is_no_list_of_regions_is_refused(root: Path, value: object) -> None:
     write_pickle(root / "refcoco" / "refs(unc).p", value)
-    with pytest.raises(RecordInvalid, match="no list of regions"):
+    with pytest.raises(RecordInvalid, match="not a list of regions"):
         reader("refcoco", root)
 
 

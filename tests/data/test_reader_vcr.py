@@ -8,7 +8,7 @@ import pytest
 
 from roi_agent.model.data.readers import READERS
 from roi_agent.model.data.readers.base import Unusable
-from roi_agent.model.data.readers.vcr import spoken
+from roi_agent.model.data.readers.vcr import detokenise
 from roi_agent.model.errors import DataNotFound, InvalidSetting
 from tests.annotations import changed, kinds, picture, read, write_json
 
@@ -106,13 +106,13 @@ def test_the_other_forms_have_one_turn_each(tmp_path: Path) -> None:
     ],
 )
 def test_tokens_become_a_sentence(tokens: list[Any], text: str) -> None:
-    assert spoken(tokens, ["cat", "dog"], where="here") == text
+    assert detokenise(tokens, ["cat", "dog"], where="here") == text
 
 
 @pytest.mark.parametrize("tokens", [None, [], [" "], "text", [[]], [[2]], [[-1]], [[0.5]], [{}], [None]])
 def test_tokens_that_say_nothing_are_unusable(tokens: object) -> None:
     with pytest.raises(Unusable):
-        spoken(tokens, ["cat", "dog"], where="here")
+        detokenise(tokens, ["cat", "dog"], where="here")
 
 
 @pytest.mark.parametrize(
@@ -122,12 +122,12 @@ def test_tokens_that_say_nothing_are_unusable(tokens: object) -> None:
         ({"answer_choices": [[[7]], ["b"], ["c"], ["d"]]}, "malformed", "object 7"),
         ({"question": []}, "no_text", "no words"),
         ({"question": None}, "no_text", "no words"),
-        ({"question": ["Who", "\ud800", "?"]}, "malformed", "half a letter"),
+        ({"question": ["Who", "\ud800", "?"]}, "malformed", "lone surrogate"),
         ({"question": ["<region1>", "?"]}, "malformed", "<region1>"),
         ({"answer_label": None}, "malformed", "answer_label is None"),
         ({"rationale_label": 4}, "malformed", "4 choices"),
         ({"answer_choices": "four"}, "malformed", "four"),
-        ({"answer_choices": [["a"], ["a"]]}, "malformed", "no choice"),
+        ({"answer_choices": [["a"], ["a"]]}, "malformed", "all the same"),
         ({"objects": None}, "malformed", "objects"),
         ({"img_fn": "gone.jpg"}, "missing_image", "gone.jpg"),
         ({"img_fn": "../train.jsonl"}, "malformed", "train.jsonl"),

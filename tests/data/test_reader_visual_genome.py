@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from roi_agent.model.data.readers.base import BOX_EMPTY, BOX_OUTSIDE, CLIPPED, IMAGE_SIZE, MALFORMED, MISSING_IMAGE, NO_TEXT
-from roi_agent.model.data.readers.described import MOST
+from roi_agent.model.data.readers.described_regions import MOST
 from roi_agent.model.errors import DataNotFound, RecordInvalid
 from tests.public_data import Json, answers, kinds, picture, read_all, reader, write_json
 

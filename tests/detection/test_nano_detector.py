@@ -14,7 +14,17 @@ from transformers import AutoProcessor, GroundingDinoForObjectDetection, Groundi
 from roi_agent.evaluation.toy import detection_markdown, run_detection
 from roi_agent.loading import SHIPPED
 from roi_agent.model.detection.detector import TransformersDetector
-from roi_agent.model.toy.evaluate.detection import ALONE, EVERY, FAR, GOALS, MEAN, NEAR, STRANGE, DetectionScore, ious
+from roi_agent.model.toy.evaluate.detection import (
+    ALONE,
+    EVERY,
+    GOALS,
+    MEAN,
+    ONE_OFF,
+    OTHERWISE,
+    UNKNOWN_WORD,
+    DetectionScore,
+    ious,
+)
 from roi_agent.model.toy.world.scenes import Scene, Thing, make_scene, render_image
 
 FOLDER = SHIPPED["detect"]["nano"]
@@ -44,7 +54,7 @@ def test_it_meets_its_goals_on_scenes_it_never_saw(detector: TransformersDetecto
     assert (rows[EVERY].ap50 or 0) >= max(0.9, (said[EVERY].ap50 or 0) - 0.05)
     assert (rows[EVERY].recall or 0) >= (said[EVERY].recall or 0) - 0.06
     # So few phrases may be unlucky: four standard errors above what is published.
-    for name in (NEAR, FAR, STRANGE, ALONE):
+    for name in (ONE_OFF, OTHERWISE, UNKNOWN_WORD, ALONE):
         share, count = said[name].false_boxes or 0.0, rows[name].phrases
         assert (rows[name].false_boxes or 0) <= share + 4 * (max(share * (1 - share), 0.01) / count) ** 0.5, name
 

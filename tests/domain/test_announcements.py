@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 
 from roi_agent.loading import load_models
 from roi_agent.mcp import Workspaces, build_server
-from roi_agent.model.domain.introduction import NANO
+from roi_agent.model.domain.nano import NANO
 from roi_agent.tools.models import Models
 from tests.commands import Runner
 from tests.serving import Serving

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from roi_agent.loading import SHIPPED, load_detector, load_region_model, load_segmenter
-from roi_agent.model.domain.verdict import NOT_KNOWN, OUTSIDE, FeatureDomain, SceneDomain, load_domain, pool
+from roi_agent.model.domain.domains import NOT_KNOWN, OUTSIDE, FeatureDomain, SceneDomain, load_domain, pool
 from roi_agent.model.images.loading import load_image
 from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.model.toy.train.domain import seen_scene

@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import SecretStr
 
 from roi_agent.loading import load_region_model
-from roi_agent.model.domain.verdict import OUTSIDE
+from roi_agent.model.domain.domains import OUTSIDE
 from roi_agent.model.images.loading import load_image
 from roi_agent.model.toy.world.scenes import make_scene, render
 from tests import photos

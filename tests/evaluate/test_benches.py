@@ -11,13 +11,13 @@ from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.data.record_files import open_records
 from roi_agent.model.errors import DataNotFound
 from roi_agent.model.evaluate.benches import BENCHES
-from roi_agent.model.evaluate.benches.base import Measure, plain
+from roi_agent.model.evaluate.benches.base import Metric, normalised
 from roi_agent.model.evaluate.benches.boxes import Boxes
 from roi_agent.model.evaluate.benches.captions import Captions
 from roi_agent.model.evaluate.benches.pope import OWN, WRONG, Pope
-from roi_agent.model.evaluate.benches.vcr import Vcr, letter
+from roi_agent.model.evaluate.benches.vcr import Vcr, parse_answer
 from roi_agent.model.evaluate.benches.visual7w import Visual7W
-from roi_agent.model.evaluate.sample import Answered, Output, Sample
+from roi_agent.model.evaluate.sample import Output, Prediction, Sample
 from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.protocol.conversation import Turn, mentioned
@@ -37,12 +37,12 @@ def record(turns: list[RecordTurn], labels: tuple[str | None, ...] = ("cat", "do
     return Record(name, image or f"{name}.png", (100, 100), regions, tuple(turns), "ours", "CC0-1.0")
 
 
-def says(sample: Sample, text: str, trouble: str = "") -> Answered:
-    return Answered(sample, Output(*sample.key, sample.digest(), text=text, trouble=trouble))
+def says(sample: Sample, text: str, error: str = "") -> Prediction:
+    return Prediction(sample, Output(*sample.key, sample.digest(), text=text, error=error))
 
 
-def values(measures: list[Measure]) -> dict[str, float]:
-    return {each.name: float(each.figure(each.statistics.sum(0))) for each in measures}
+def values(metrics: list[Metric]) -> dict[str, float]:
+    return {each.name: float(each.figure(each.statistics.sum(0))) for each in metrics}
 
 
 # ---------------------------------------------------------------- with the shipped model
@@ -114,7 +114,7 @@ def test_a_caption_is_asked_alone_and_held_against_all_references() -> None:
      ("", "cat", False), ("an", "a", False), ("theatre", "atre", False)],
 )  # fmt: skip
 def test_answers_are_compared_without_articles_and_capitals(said: str, truth: str, right: bool) -> None:
-    assert (plain(said) == plain(truth)) is right
+    assert (normalised(said) == normalised(truth)) is right
 
 
 def test_accuracy_over_regions_and_over_classes_by_hand() -> None:
@@ -125,8 +125,8 @@ def test_accuracy_over_regions_and_over_classes_by_hand() -> None:
     written, chosen = ["a cat", "dog", "bird", "dog"], ["cat", "cat", "cat", "cat"]
     answered = [says(sample, text) for pair in zip(samples[::2], samples[1::2], strict=True) for sample, text in
                 zip(pair, (written.pop(0), chosen.pop(0)), strict=True)]  # fmt: skip
-    measures = Boxes().measures(answered)
-    assert values(measures) == pytest.approx({
+    metrics = Boxes().metrics(answered)
+    assert values(metrics) == pytest.approx({
         "exact match": 2 / 4,
         "exact match, mean over classes": (1 / 3 + 1) / 2,
         "likeliest class": 3 / 4,
@@ -136,15 +136,15 @@ def test_accuracy_over_regions_and_over_classes_by_hand() -> None:
         "likeliest class: cat": 1,
         "likeliest class: dog": 0,
     })  # fmt: skip
-    assert [each.chance for each in measures[:2]] == [3 / 4, 1 / 2]
+    assert [each.chance for each in metrics[:2]] == [3 / 4, 1 / 2]
     assert Boxes().counts(answered) == {"classes": 2, "written answers that are no class": 1}
 
 
 def test_a_question_that_could_not_be_asked_counts_as_wrong() -> None:
     turns = [RecordTurn("What is <region1>?", "cat"), RecordTurn("What is <region2>?", "dog")]
     samples = Boxes().samples([record(turns)], seed=0)
-    answered = [says(each, each.truth, trouble="prompt_too_long") for each in samples]
-    assert set(values(Boxes().measures(answered)).values()) == {0.0}
+    answered = [says(each, each.truth, error="prompt_too_long") for each in samples]
+    assert set(values(Boxes().metrics(answered)).values()) == {0.0}
 
 
 # ---------------------------------------------------------------- VCR
@@ -156,7 +156,7 @@ def vcr_record(name: str) -> Record:
     return record([RecordTurn("Is <region1> happy?", "no", ANSWERS), RecordTurn("Why?", "it is late", REASONS)], name=name)
 
 
-def vcr_says(name: str, answer: bool, reason: bool) -> list[Answered]:
+def vcr_says(name: str, answer: bool, reason: bool) -> list[Prediction]:
     """Right or wrong in both ways."""
     samples = Vcr().samples([vcr_record(name)], seed=0)
     answered = []
@@ -171,11 +171,11 @@ def vcr_says(name: str, answer: bool, reason: bool) -> list[Answered]:
 def test_both_must_be_right_for_an_answer_with_its_reason() -> None:
     cases = [(True, True), (True, False), (False, True), (True, True), (False, False)]
     answered = [each for number, case in enumerate(cases) for each in vcr_says(str(number), *case)]
-    measures = Vcr().measures(answered)
+    metrics = Vcr().metrics(answered)
     expected = {"Q->A": 3 / 5, "QA->R": 3 / 5, "Q->AR": 2 / 5}
     in_both_ways = {f"{form} by {way}": value for way in ("likelihood", "letter") for form, value in expected.items()}
-    assert values(measures) == pytest.approx(in_both_ways)
-    assert [each.chance for each in measures] == pytest.approx([1 / 4, 1 / 4, 1 / 16] * 2)
+    assert values(metrics) == pytest.approx(in_both_ways)
+    assert [each.chance for each in metrics] == pytest.approx([1 / 4, 1 / 4, 1 / 16] * 2)
 
 
 def test_the_reason_is_asked_given_the_right_answer() -> None:
@@ -205,7 +205,7 @@ def test_the_choices_stand_in_the_question_in_a_drawn_order() -> None:
 def test_letters_are_read_strictly(text: str, place: int | None) -> None:
     sample = replace(Vcr().samples([vcr_record("a")], seed=0)[1], letters=ANSWERS)
     answered = says(sample, text)
-    assert letter(answered) == place
+    assert parse_answer(answered) == place
     assert Vcr().counts([answered])["letters that could not be read"] == (place is None)
 
 
@@ -220,7 +220,7 @@ def test_options_that_are_regions_are_pointing() -> None:
     samples = Visual7W().samples([telling, pointing, named, open_one], seed=0)
     assert [(each.record, each.part) for each in samples] == [("a", "telling"), ("b", "pointing"), ("c", "pointing")]
     assert [region.name for region in samples[1].regions] == ["region1", "region2"]
-    found = Visual7W().measures([says(each, text) for each, text in zip(samples, ("a cat", "<region2>", "region1"), strict=True)])
+    found = Visual7W().metrics([says(each, text) for each, text in zip(samples, ("a cat", "<region2>", "region1"), strict=True)])
     assert values(found) == pytest.approx({"telling": 0, "pointing": 1 / 2, "all": 1 / 3})
 
 
@@ -254,7 +254,7 @@ def test_precision_recall_and_f1_by_hand(labelled: list[Record]) -> None:
     samples = [each for each in Pope().samples(labelled, seed=0) if each.part in (OWN, "random")]
     said = {OWN: ["yes", "Yes.", "yes, it is", "no", "no", "maybe", "yes"], "random": ["no", "yes", "no", "no", "", "no", "yes"]}
     answered = [says(each, said[each.part].pop(0)) for each in samples]
-    found = values(Pope().measures(answered))
+    found = values(Pope().metrics(answered))
     precision, recall = 4 / 6, 4 / 7
     assert {name.removeprefix("random: "): value for name, value in found.items() if name.startswith("random")} == pytest.approx(
         {
@@ -266,7 +266,7 @@ def test_precision_recall_and_f1_by_hand(labelled: list[Record]) -> None:
         }
     )
     assert Pope().counts(answered) == {"answers that are neither yes nor no": 2}
-    chances = {each.name: each.chance for each in Pope().measures(answered)}
+    chances = {each.name: each.chance for each in Pope().metrics(answered)}
     assert chances["random: accuracy"] == 1 / 2 and chances["random: recall"] == 1
 
 

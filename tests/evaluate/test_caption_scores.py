@@ -102,8 +102,8 @@ def test_without_pycocoevalcap_the_extra_is_named(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("#!/bin/sh\necho no memory >&2\nexit 1\n", "gave 0 of 2 lines: no memory"),
-        ("#!/bin/sh\nhead -n 1\n", "gave 1 of 2 lines"),
+        ("#!/bin/sh\necho no memory >&2\nexit 1\n", "returned 0 of 2 lines: no memory"),
+        ("#!/bin/sh\nhead -n 1\n", "returned 1 of 2 lines"),
         ("#!/bin/sh\nexec sleep 60\n", "took more than"),
         ("", "cannot be started"),
     ],

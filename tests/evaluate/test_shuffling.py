@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.evaluate.sample import SHUFFLED, Sample
-from roi_agent.model.evaluate.shuffling import shuffled
+from roi_agent.model.evaluate.shuffling import shuffle_boxes
 from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.protocol.conversation import Turn
@@ -23,7 +23,7 @@ def record(boxes: list[Box], name: str = "a") -> Record:
 
 def moved(records: list[Record], seed: int = 0) -> list[tuple[Box, ...]]:
     samples = [Sample(each.id, 0, "part", each.image, (Turn("What?"),), each.regions, "that") for each in records]
-    found = list(shuffled(samples, records, seed=seed))
+    found = list(shuffle_boxes(samples, records, seed=seed))
     assert all(each.boxes == SHUFFLED and each.key != sample.key for each, sample in zip(found, samples, strict=True))
     return [tuple(region.box for region in each.regions) for each in found]
 

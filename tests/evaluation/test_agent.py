@@ -61,7 +61,7 @@ def test_the_table_is_shown_and_written(attempts: list[Attempt]) -> None:
 def test_variants_and_seeds_that_cannot_be_are_refused() -> None:
     with pytest.raises(InvalidSetting, match="there is no variant 'no luck'; use agent, no detector"):
         run_agent(variants=["no luck"])
-    with pytest.raises(InvalidSetting, match="seed 1000000 is one that models are trained on"):
+    with pytest.raises(InvalidSetting, match="seed 1000000 belongs to training"):
         run_agent(questions=1, first_seed=1_000_000, variants=[DIRECT], show_progress=False)
 
 

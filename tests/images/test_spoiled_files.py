@@ -118,6 +118,6 @@ def test_what_a_spoiled_data_set_gives_is_written_and_read_back(tmp_path: Path, 
     made = READERS[name](root, images=root / "images", split=split)
     expected, troubles = read_all(made)
     for form in ("jsonl", "parquet"):
-        card = convert(made, tmp_path / form, ConversionSettings(form=form), show_progress=False)
+        card = convert(made, tmp_path / form, ConversionSettings(format=form), show_progress=False)
         assert (card.records, sum(card.troubles.values())) == (len(expected), len(troubles))
         assert [each.id for each in RecordSet(tmp_path / form)] == [each.id for each in expected]

@@ -19,7 +19,7 @@ from mcp.client.stdio import StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
 from roi_agent import Workspace
-from roi_agent.model.domain.introduction import NANO
+from roi_agent.model.domain.nano import NANO
 from tests.mcp.hosts import SCENE, right_answer
 from tests.serving import ROOT, free_port
 

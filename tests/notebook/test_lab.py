@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from roi_agent import Box, Region
-from roi_agent.model.domain.introduction import NANO
+from roi_agent.model.domain.nano import NANO
 from roi_agent.model.geometry.masks import Mask
 from tests.browser import browser
 from tests.lab import Reader, lab, write_notebook

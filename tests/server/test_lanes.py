@@ -139,7 +139,7 @@ async def test_a_lane_that_is_stuck_is_not_ready(served: Served) -> None:
 
 async def test_work_that_was_given_up_takes_its_place_until_it_ends() -> None:
     lane, model = Lane(at_once=1, waiting=1), SteppingDetector()
-    with pytest.raises(DeadlineExceeded, match=r"the 0.1 seconds were over while at work"):
+    with pytest.raises(DeadlineExceeded, match=r"the time limit of 0.1 seconds expired while at work"):
         await lane.run(model.step, Cancellation(0.1))
     waiting = asyncio.ensure_future(lane.run(lambda: model.taken))
     await asyncio.sleep(0.1)
@@ -245,7 +245,9 @@ async def test_a_question_of_mcp_has_a_deadline(region_model: LocalRegionModel, 
     counted = region_model.engine.counters
     async with asked_of(region_model, timeout_s=0.5) as client:
         told: Any = await client.call_tool(tool, ASKS[tool])
-        assert told.is_error and told.content[0].text.startswith("deadline_exceeded: the 0.5 seconds were over while ")
+        assert told.is_error and told.content[0].text.startswith(
+            "deadline_exceeded: the time limit of 0.5 seconds expired while "
+        )
         busy.go.set()
         await until(lambda: counted().waiting == counted().running == 0)
 

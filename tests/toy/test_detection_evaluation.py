@@ -13,12 +13,12 @@ from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.toy.evaluate.detection import (
     ALONE,
     EVERY,
-    FAR,
     MEAN,
-    NEAR,
-    STRANGE,
+    ONE_OFF,
+    OTHERWISE,
+    UNKNOWN_WORD,
     DetectionScore,
-    Looked,
+    PhraseResult,
     average_precision,
     detection_scores,
     evaluate_detection,
@@ -82,9 +82,9 @@ def test_a_box_finds_one_thing_once(
 SCENE = Scene(0, (Thing("star", "blue", "small", tuple(A)), Thing("disc", "red", "large", tuple(B))))  # type: ignore[arg-type]
 
 
-def looked(phrase: Phrase, score: float, *, alone: bool = False) -> Looked:
+def looked(phrase: Phrase, score: float, *, alone: bool = False) -> PhraseResult:
     truths = boxes(*(list(SCENE.things[index].box) for index in phrase.found_in(SCENE)))
-    return Looked(SCENE, phrase, alone, truths, boxes(A), np.array([score]))
+    return PhraseResult(SCENE, phrase, alone, truths, boxes(A), np.array([score]))
 
 
 def test_absent_phrases_are_counted_by_how_they_are_wrong() -> None:
@@ -104,10 +104,10 @@ def test_absent_phrases_are_counted_by_how_they_are_wrong() -> None:
             threshold=0.5,
         )
     }
-    assert {name: (rows[name].phrases, rows[name].false_boxes) for name in (NEAR, FAR, STRANGE, ALONE)} == {
-        NEAR: (3, pytest.approx(2 / 3)),
-        FAR: (2, 0.5),
-        STRANGE: (1, 0.0),
+    assert {name: (rows[name].phrases, rows[name].false_boxes) for name in (ONE_OFF, OTHERWISE, UNKNOWN_WORD, ALONE)} == {
+        ONE_OFF: (3, pytest.approx(2 / 3)),
+        OTHERWISE: (2, 0.5),
+        UNKNOWN_WORD: (1, 0.0),
         ALONE: (1, 1.0),
     }
     assert (rows[EVERY].phrases, rows[EVERY].ap50, rows[EVERY].recall) == (7, 1.0, 1.0)
@@ -146,7 +146,7 @@ class Knowing:
 
 def test_who_knows_the_truth_gets_full_marks() -> None:
     rows = run_detection(Knowing(7), scenes=40, first_seed=7, show_progress=False)
-    assert [row.name for row in rows] == [EVERY, *FORMS, MEAN, NEAR, FAR, STRANGE, ALONE]
+    assert [row.name for row in rows] == [EVERY, *FORMS, MEAN, ONE_OFF, OTHERWISE, UNKNOWN_WORD, ALONE]
     assert all(row.ap50 in (None, 1.0) and row.recall in (None, 1.0) and row.false_boxes in (None, 0.0) for row in rows)
     assert all(row.reached for row in rows)
 
@@ -161,14 +161,14 @@ def test_who_says_everything_is_everywhere_finds_all_and_is_wrong_about_all_that
 
 
 def test_seeds_of_training_are_refused() -> None:
-    with pytest.raises(InvalidSetting, match="reach those of training"):
+    with pytest.raises(InvalidSetting, match="include training scenes"):
         next(evaluate_detection(Knowing(0), scenes=5, first_seed=TRAINING_SEEDS - 4))
 
 
 def test_the_table_shows_every_row() -> None:
-    rows = [DetectionScore(EVERY, 10, 0.95, 0.9, None, 0.9), DetectionScore(NEAR, 5, None, None, 0.2, 0.05)]
+    rows = [DetectionScore(EVERY, 10, 0.95, 0.9, None, 0.9), DetectionScore(ONE_OFF, 5, None, None, 0.2, 0.05)]
     assert detection_table(rows, "x").row_count == 2
     assert detection_markdown(rows).splitlines()[2:] == [
         f"| {EVERY} | 10 | 95.0 | 90.0 |  | at least 90 |",
-        f"| {NEAR} | 5 |  |  | 20.0 | at most 5 |",
+        f"| {ONE_OFF} | 5 |  |  | 20.0 | at most 5 |",
     ]

@@ -13,7 +13,7 @@ from roi_agent.loading import SHIPPED
 from roi_agent.model.detection.detector import TransformersDetector, token_spans
 from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.toy.questions.phrases import vocabulary, words
-from roi_agent.model.toy.samples.phrases import PromptedDataset, PromptedSample, collate_prompted, prompted
+from roi_agent.model.toy.samples.phrases import PromptedDataset, PromptedSample, collate_prompted, prompted_sample
 from roi_agent.model.toy.samples.questions import scene_pixels
 from roi_agent.model.toy.train import domain as familiar
 from roi_agent.model.toy.train import phases
@@ -76,7 +76,7 @@ def test_the_tokenizer_knows_every_word_and_no_other(trainee: DetectorTrainee) -
 def test_a_sample_marks_the_words_of_every_phrase_that_describes_a_thing(trainee: DetectorTrainee) -> None:
     scene = make_scene(3)
     phrases = vocabulary(Random(0))
-    sample = prompted(trainee.processor, scene, phrases, 128)
+    sample = prompted_sample(trainee.processor, scene, phrases, 128)
     spans = token_spans(trainee.processor.tokenizer, [phrase.text for phrase in phrases])
     assert len(sample.boxes) == len(scene.things), "some word describes each"
     for thing, box, tokens in zip(scene.things, sample.boxes, sample.tokens, strict=True):

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from roi_agent.model.data.english import with_article
 from roi_agent.model.data.readers import READERS
 from roi_agent.model.data.readers.base import Reader
 from roi_agent.model.data.record import Record
 from roi_agent.model.data.record_files import RecordSet
-from roi_agent.model.data.wording import article
 from roi_agent.model.images.loading import load_image
 from roi_agent.model.toy.layouts import LAYOUTS
 from roi_agent.model.toy.layouts.expressions import by_looks, by_place
@@ -45,7 +45,7 @@ def opened(root: Path, name: str, split: int) -> Reader:
 def truth(name: str, scene: RenderedScene, thing: Thing) -> set[str]:
     if name == "coco":
         return {thing.kind}
-    return {article(thing.name)} if name == "visual-genome" else set(EXPRESSIONS[name](scene.scene, thing))
+    return {with_article(thing.name)} if name == "visual-genome" else set(EXPRESSIONS[name](scene.scene, thing))
 
 
 @pytest.mark.parametrize("split", [0, 1])
@@ -122,7 +122,7 @@ def test_phrases_fit_one_thing_alone_where_there_is_such_a_phrase() -> None:
             namesakes = sum(each.name == thing.name for each in scene.things)
             for phrase in by_looks(scene, thing):
                 words = phrase.split()
-                assert phrase == article(" ".join(words[1:]))
+                assert phrase == with_article(" ".join(words[1:]))
                 fitting = sum(set(words[1:]) <= set(each.name.split()) for each in scene.things)
                 assert fitting == (1 if namesakes == 1 else namesakes)
             assert by_place(scene, thing)[: len(by_looks(scene, thing))] == by_looks(scene, thing)
@@ -142,7 +142,7 @@ WRONG = {
     "no such layout": (["--layout", "voc"], "no layout 'voc'; use one of coco, refcoco"),
     "held out without a layout": (["--held-out", "3"], "--held-out is given without --layout"),
     "held out among those for training": (["--layout", "coco", "--seed", "999999", "--held-out", "3"], "belongs to training"),
-    "no side": (["--layout", "coco", "--side", "3"], "a side of 3 pixels"),
+    "no side": (["--layout", "coco", "--side", "3"], "the side is 3 pixels"),
 }
 
 

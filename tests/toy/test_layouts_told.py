@@ -7,11 +7,11 @@ from random import Random
 
 import pytest
 
+from roi_agent.model.data.english import plural
 from roi_agent.model.data.record import Record
-from roi_agent.model.data.wording import plural
 from roi_agent.model.protocol.conversation import mentioned
 from roi_agent.model.toy.layouts import LAYOUTS
-from roi_agent.model.toy.layouts.vcr import ASKED, make_problem
+from roi_agent.model.toy.layouts.vcr import QUESTION_FAMILIES, make_problem
 from roi_agent.model.toy.questions.families import COUNTS
 from roi_agent.model.toy.world.art import COLOURS, KINDS, SIZES
 from roi_agent.model.toy.world.relations import area, centre
@@ -90,7 +90,7 @@ def test_the_reason_is_true_of_the_things_that_were_asked_about(written: Path) -
             assert second.answer.startswith(first.answer)
 
 
-@pytest.mark.parametrize("family", ASKED)
+@pytest.mark.parametrize("family", QUESTION_FAMILIES)
 def test_every_family_has_problems_whose_place_of_the_right_choice_tells_nothing(family: str) -> None:
     found = [problem for seed in range(900) if (problem := make_problem(make_scene(seed), family, Random(seed)))]
     assert len(found) > 60

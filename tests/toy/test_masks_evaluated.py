@@ -13,7 +13,7 @@ from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.data.record_files import Card, write_records
 from roi_agent.model.evaluate.benches import BENCHES
 from roi_agent.model.evaluate.sample import RIGHT, SHUFFLED, Output, Sample
-from roi_agent.model.evaluate.shuffling import shuffled
+from roi_agent.model.evaluate.shuffling import shuffle_boxes
 from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.masks import Mask
 from roi_agent.model.geometry.regions import Region
@@ -84,7 +84,7 @@ def test_a_region_that_gets_another_box_does_not_keep_its_mask(boxes: list[tuple
     turns = tuple(RecordTurn(f"Is <{region.name}> a cat?", "yes") for region in regions)
     record = Record("a", "1.png", (40, 40), regions, turns, "ours", "CC0-1.0")
     samples = [Sample("a", turn, "part", "1.png", record.conversation()[:1], regions, "yes") for turn in range(len(turns))]
-    for sample in shuffled(samples, [record], seed=0):
+    for sample in shuffle_boxes(samples, [record], seed=0):
         assert all(region.mask is None for region in sample.regions)
         assert all(after.box != before.box for after, before in zip(sample.regions, regions, strict=True))
 

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from roi_agent.model.data.wording import article, plural
+from roi_agent.model.data.english import plural, with_article
 from roi_agent.model.protocol.conversation import mentioned
 from roi_agent.model.toy.questions.families import COUNTS
 from roi_agent.model.toy.questions.questions import FAMILY_NAMES, Example, make_example
@@ -146,8 +146,8 @@ def test_which_one_names_the_only_one_that_fits_or_none(family: str) -> None:
         asked = f"{question} ".replace("?", " ").replace(":", " ")
         looks = {
             "which_colour": lambda thing: f" is {thing.colour} ",
-            "which_kind": lambda thing: f" is {article(thing.kind)} ",
-            "which_thing": lambda thing: f" is {article(f'{thing.colour} {thing.kind}')} ",
+            "which_kind": lambda thing: f" is {with_article(thing.kind)} ",
+            "which_thing": lambda thing: f" is {with_article(f'{thing.colour} {thing.kind}')} ",
         }[family]
         fits = [name for name, thing in things.items() if looks(thing) in asked]
         assert [example.turns[0].answer] == (fits or ["none of them"]), example
@@ -161,7 +161,7 @@ def test_presence_is_honest_about_what_is_not_there() -> None:
         (thing,) = asked_about(scene, example)
         question, answer = example.turns[0].question.replace("?", " "), example.turns[0].answer
         there = f" {thing.kind} " in question and (
-            f"{thing.colour} {thing.kind}" in question or f"{article(thing.kind)} " in question
+            f"{thing.colour} {thing.kind}" in question or f"{with_article(thing.kind)} " in question
         )
         assert (answer == "yes") == there, (thing, question)
         answers.add(answer)

@@ -101,13 +101,13 @@ def test_the_tables_are_written_as_a_report(run: Runner, tmp_path: Path) -> None
 
 def test_chance_is_the_most_frequent_answer() -> None:
     from roi_agent.model.protocol.conversation import Turn
-    from roi_agent.model.toy.evaluate.questions import Asked
+    from roi_agent.model.toy.evaluate.questions import AskedQuestion
     from roi_agent.model.toy.questions.questions import Example
     from roi_agent.model.toy.world.scenes import make_scene
 
     scene = make_scene(1)
     asked = [
-        Asked(scene, Example("colour", (Turn("?", truth),), ()), answer, "red")
+        AskedQuestion(scene, Example("colour", (Turn("?", truth),), ()), answer, "red")
         for truth, answer in (("red", "red"), ("red", "blue"), ("blue", "blue"), ("red", "red"))
     ]
     row = next(score for score in scores(asked) if score.name == "colour")

@@ -18,12 +18,12 @@ from roi_agent.model.toy.evaluate.segmentation import (
     EVERYTHING,
     GOALS,
     POINT,
-    Outlined,
+    MaskResult,
     evaluate_segmentation,
     iou,
     segmentation_scores,
 )
-from roi_agent.model.toy.samples.prompts import POINTS, PointedDataset, collate_pointed, pixel_of, pointed
+from roi_agent.model.toy.samples.prompts import POINTS, PointedDataset, collate_pointed, pixel_of, pointed_sample
 from roi_agent.model.toy.train import domain as familiar
 from roi_agent.model.toy.train import phases
 from roi_agent.model.toy.train.segmentation_loss import decoded_loss, mask_ious, prompts_loss
@@ -59,7 +59,7 @@ def trainee(tmp_path_factory: pytest.TempPathFactory) -> SegmenterTrainee:
 @pytest.mark.parametrize("seed", range(6))
 def test_prompts_are_true_of_their_masks(trainee: SegmenterTrainee, seed: int) -> None:
     rendered = render(make_scene(seed), 256)
-    sample = pointed(trainee.processor, rendered, Random(seed), 9)
+    sample = pointed_sample(trainee.processor, rendered, Random(seed), 9)
     assert sample.masks.shape == (9, 128, 128) and sample.points.shape == (9, POINTS, 2)
     anything = torch.from_numpy(np.any(rendered.masks, axis=0))
     for mask, box, points, labels in zip(sample.masks, sample.boxes, sample.points, sample.labels, strict=True):
@@ -159,7 +159,7 @@ def test_a_cut_run_goes_on_with_the_same_losses(tmp_path: Path, monkeypatch: pyt
 def test_iou_and_means() -> None:
     one, other = np.array([[True, True, False]]), np.array([[False, True, True]])
     assert iou(one, one) == 1 and iou(one, other) == pytest.approx(1 / 3) and iou(one & ~one, one & ~one) == 0
-    table = segmentation_scores([Outlined(BOX, 0.9, 0.0, 0.5), Outlined(BOX, 0.8, 0.2, 0.7), Outlined(EVERYTHING, 1.0)])
+    table = segmentation_scores([MaskResult(BOX, 0.9, 0.0, 0.5), MaskResult(BOX, 0.8, 0.2, 0.7), MaskResult(EVERYTHING, 1.0)])
     assert table[0].name == BOX and table[0].things == 2 and table[0].reached
     assert (table[0].iou, table[0].shuffled, table[0].filled_box) == pytest.approx((0.85, 0.1, 0.6))
     assert (table[1].iou, table[1].shuffled, table[1].goal) == (1.0, None, None)
@@ -180,5 +180,5 @@ def test_a_blind_segmenter_scores_nothing(trainee: SegmenterTrainee) -> None:
     table = {row.name: row for row in segmentation_scores(found)}
     assert set(GOALS) == {BOX, POINT} and all(row.iou == 0 for row in table.values()) and EVERYTHING in table
     assert 0.3 < (table[BOX].filled_box or 0) < 0.8
-    with pytest.raises(InvalidSetting, match="reach those of training"):
+    with pytest.raises(InvalidSetting, match="include training scenes"):
         next(evaluate_segmentation(Blind(), scenes=10, first_seed=999_995))

@@ -15,7 +15,7 @@ from rich.console import Console
 from roi_agent import build_agent
 from roi_agent.agent.result import Budget
 from roi_agent.model.errors import RoiAgentError, TraceUnreadable
-from roi_agent.model.utils.display import shrunk
+from roi_agent.model.utils.notebook_html import thumbnail
 from roi_agent.trace import Step, Trace
 from roi_agent.trace.terminal import show_step, show_trace
 
@@ -124,7 +124,7 @@ def test_pictures_show_the_regions_of_a_step(trace: Trace) -> None:
     assert picture.tobytes() != plain.tobytes() and picture.tobytes() != answer.tobytes()
     assert trace.picture(replace(found, regions=())) is None
     assert trace.picture(replace(found, regions=("region99",))) is None
-    assert shrunk(Image.new("RGB", (4000, 10)), 1024).size == (1024, 3) and shrunk(picture, 1024) is picture
+    assert thumbnail(Image.new("RGB", (4000, 10)), 1024).size == (1024, 3) and thumbnail(picture, 1024) is picture
 
 
 def test_a_zoomed_part_is_shown_as_it_was_seen(trace: Trace) -> None:

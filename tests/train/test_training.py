@@ -14,7 +14,7 @@ from transformers import Qwen3Config
 from roi_agent.loading import load_region_model
 from roi_agent.model.checkpoints.loading import load_part
 from roi_agent.model.data.record_files import open_records, write_records
-from roi_agent.model.domain.verdict import NOT_KNOWN
+from roi_agent.model.domain.domains import NOT_KNOWN
 from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
 from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
 from roi_agent.model.toy.world.scenes import make_scene, render

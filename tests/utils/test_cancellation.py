@@ -49,7 +49,7 @@ def test_a_cancellation_is_checked() -> None:
     stop.cancel()
     with pytest.raises(Cancelled, match="cancelled while working"):
         stop.check("working")
-    with pytest.raises(DeadlineExceeded, match="the 1e-09 seconds were over while working; give it more time"):
+    with pytest.raises(DeadlineExceeded, match="the time limit of 1e-09 seconds expired while working; allow more time"):
         Cancellation(1e-9).check("working")
 
 

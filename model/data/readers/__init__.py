@@ -1,4 +1,4 @@
-"""Readers of public data sets as they are distributed, each into records; `roi-agent data convert --help` lists them."""
+"""Readers of public data sets, as distributed; `roi-agent data formats` lists them."""
 
 from roi_agent.model.data.readers.base import Reader
 from roi_agent.model.data.readers.boxes_csv import BoxesCsv

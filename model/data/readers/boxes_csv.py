@@ -1,4 +1,4 @@
-"""Own boxes as a table: one box a line, with its text and perhaps its question."""
+"""A user's own boxes as CSV: one box a line, with its text and optionally its question."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -6,25 +6,25 @@ from pathlib import Path
 from typing import ClassVar
 
 from roi_agent.model.data.readers.base import MALFORMED, Trouble
-from roi_agent.model.data.readers.own import OwnBox, OwnBoxes
+from roi_agent.model.data.readers.own_boxes import OwnBox, OwnBoxes
 from roi_agent.model.errors import RecordInvalid
 
 _NUMBERS = ("x1", "y1", "x2", "y2")
 _NEEDED, _OPTIONAL = ("image", *_NUMBERS, "text"), ("question", "format", "unit")
-_HEADER = f"the first line names the columns: {','.join(_NEEDED)}, and perhaps {', '.join(_OPTIONAL)}"
+_HEADER = f"name the columns in the first line: {','.join(_NEEDED)}, optionally {', '.join(_OPTIONAL)}"
 
 
 class BoxesCsv(OwnBoxes):
-    """The four numbers are what `format` says (xyxy, xywh, cxcywh), in `unit` (pixel, normalised, thousandths).
+    """Reads four numbers in the order `format` (xyxy, xywh, cxcywh) and the unit `unit` (pixel, normalised, thousandths).
 
-    Without a unit they are pixels; four fractions need one.
+    The default unit is pixel, but four fractions need a unit.
     """
 
     name: ClassVar[str] = "boxes-csv"
-    about: ClassVar[str] = "your own boxes as CSV: each with its text, and perhaps a question"
+    about: ClassVar[str] = "your own boxes as CSV: each with its text, and optionally a question"
     layout: ClassVar[tuple[str, ...]] = (
-        "ROOT is the .csv file, or holds boxes.csv",
-        "its first line: image,x1,y1,x2,y2,text and, where needed, question,format,unit",
+        "ROOT is the .csv file, or contains boxes.csv",
+        "its first line: image,x1,y1,x2,y2,text and optionally question,format,unit",
         "in a question, <region> is the box of its line",
     )
 
@@ -46,15 +46,15 @@ class BoxesCsv(OwnBoxes):
 
     def _box(self, values: dict[str, str], surplus: int, where: str) -> Iterator[tuple[str, OwnBox]]:
         if surplus:
-            problem = f"it has {abs(surplus)} columns {'more' if surplus > 0 else 'less'} than the first line"
-            self.trouble.append(Trouble(MALFORMED, where, problem))
+            problem = f"it has {abs(surplus)} columns {'more' if surplus > 0 else 'fewer'} than the first line"
+            self.troubles.append(Trouble(MALFORMED, where, problem))
             return
         numbers = []
         for column in _NUMBERS:
             try:
                 numbers.append(float(values[column]))
             except ValueError:
-                self.trouble.append(Trouble(MALFORMED, f"{where}, column {column}", f"{values[column]!r} is not a number"))
+                self.troubles.append(Trouble(MALFORMED, f"{where}, column {column}", f"{values[column]!r} is not a number"))
                 return
         question, format, unit = (values.get(key, "").strip() for key in _OPTIONAL)
         box = OwnBox(where, numbers, values["text"], format or "xyxy", unit, question=question or None)
@@ -62,13 +62,13 @@ class BoxesCsv(OwnBoxes):
 
 
 def _columns(header: Sequence[str], name: str) -> list[str]:
-    """The names of the columns.  Error: RecordInvalid."""
+    """Return the names of the columns.  Error: RecordInvalid."""
     columns = [each.strip() for each in header]
     where = f"{name}, line 1"
     if missing := [each for each in _NEEDED if each not in columns]:
         raise RecordInvalid(f"{where}: there is no column {missing[0]}", do=_HEADER)
     for number, each in enumerate(columns, start=1):
         if each not in (*_NEEDED, *_OPTIONAL) or columns.count(each) > 1:
-            what = "is there twice" if columns.count(each) > 1 else "is unknown"
+            what = "occurs twice" if columns.count(each) > 1 else "is unknown"
             raise RecordInvalid(f"{where}, column {number}: {each!r} {what}", do=_HEADER)
     return columns

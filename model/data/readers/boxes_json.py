@@ -1,26 +1,26 @@
-"""Own boxes as COCO writes them: images and annotations, with texts of their own or the names of classes."""
+"""A user's own boxes as COCO-style JSON: images and annotations, with captions or class names."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from roi_agent.model.data.readers.base import MALFORMED, NO_TEXT, Trouble, read_json
-from roi_agent.model.data.readers.own import OwnBox, OwnBoxes
+from roi_agent.model.data.readers.own_boxes import OwnBox, OwnBoxes
 from roi_agent.model.geometry.annotations import as_id
 from roi_agent.model.utils.messages import escaped
 
 
 class BoxesJson(OwnBoxes):
-    """The answer is an annotation's `caption`, or its `description`, or else the name of its class."""
+    """Takes the answer from an annotation's `caption`, else its `description`, else the name of its class."""
 
     name: ClassVar[str] = "boxes-json"
-    about: ClassVar[str] = "your own boxes as COCO-style JSON: a caption, or the name of its class, for each"
+    about: ClassVar[str] = "your own boxes as COCO-style JSON, each with a caption or a class"
     layout: ClassVar[tuple[str, ...]] = (
-        "ROOT is the .json file, or holds boxes.json",
+        "ROOT is the .json file, or contains boxes.json",
         '"images": [{"id", "file_name"}]',
         '"annotations": [{"image_id", "bbox": [x, y, width, height], "caption" or "category_id"}]',
-        'boxes in pixels, or as "unit" of an annotation says: normalised, thousandths',
-        'where categories are used, "categories": [{"id", "name"}]',
+        'boxes in pixels, or in the "unit" of the annotation: normalised, thousandths',
+        'if categories are used, "categories": [{"id", "name"}]',
     )
 
     def boxes(self, path: Path) -> Iterator[tuple[str, OwnBox]]:
@@ -32,11 +32,11 @@ class BoxesJson(OwnBoxes):
             image = None if id is None else images.get(id)
             if image is None:
                 problem = f"there is no image with the id {annotation['image_id']!r}"
-                self.trouble.append(Trouble(MALFORMED, where, problem))
+                self.troubles.append(Trouble(MALFORMED, where, problem))
                 continue
             caption, label = annotation.get("caption") or annotation.get("description"), _label(annotation, classes)
             if not caption and label is None:
-                self.trouble.append(Trouble(NO_TEXT, where, _lacking(annotation)))
+                self.troubles.append(Trouble(NO_TEXT, where, _lacking(annotation)))
                 continue
             yield str(image["file_name"]), _box(annotation, image, caption, label, where)
 

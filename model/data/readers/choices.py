@@ -1,4 +1,4 @@
-"""Closed questions: options of which one is right."""
+"""Options of multiple-choice questions."""
 
 from collections.abc import Hashable, Sequence
 from typing import TypeVar
@@ -8,10 +8,10 @@ from roi_agent.model.data.readers.base import CHOICE_REPEATED, MALFORMED, Troubl
 _T = TypeVar("_T", bound=Hashable)
 
 
-def distinct(options: Sequence[_T], *, where: str) -> tuple[list[_T], list[Trouble]]:
-    """The options in their order, each once, and a note where one was repeated.  Error: Unusable where no choice is left."""
+def distinct_options(options: Sequence[_T], *, where: str) -> tuple[list[_T], list[Trouble]]:
+    """Return the options without repeats, in order, and a trouble if any was repeated.  Error: Unusable for a single option."""
     kept = list(dict.fromkeys(options))
     if len(kept) < 2:
-        raise Unusable(MALFORMED, where, f"there is no choice: its {len(options)} options are the same")
-    repeated = f"{len(options)} options are {len(kept)} different ones, which stand in the record"
+        raise Unusable(MALFORMED, where, f"its {len(options)} options are all the same")
+    repeated = f"only {len(kept)} of its {len(options)} options are different; the repeats were removed"
     return kept, [Trouble(CHOICE_REPEATED, where, repeated)] if len(kept) < len(options) else []

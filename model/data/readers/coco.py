@@ -1,4 +1,4 @@
-"""COCO instances: boxes and masks of 80 kinds of thing (Lin et al. 2014); stage 1 of the paper learns their names."""
+"""COCO instances: boxes and masks of 80 classes (Lin et al. 2014), which stage 1 of the paper trains on."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,28 +11,28 @@ from roi_agent.model.data.readers.base import (
     Reader,
     Trouble,
     Unusable,
+    clean_text,
     file_name,
     required,
-    sentence,
 )
-from roi_agent.model.data.readers.described import Described, instance, one_turn_each, usable
+from roi_agent.model.data.readers.described_regions import Described, coco_region, one_turn_per_region, read_usable
 from roi_agent.model.data.record import Record
 from roi_agent.model.geometry.annotations import as_id
 from roi_agent.model.utils.messages import escaped
 
 
 class CocoInstances(Reader):
-    """Every region of an image is asked for its class, one in each turn.
+    """Asks for the class of each region of an image, one in each turn.
 
-    Annotations of crowds, which are no single thing, are left alone.  A split of another name reads `instances_SPLIT.json`.
+    Skips crowd annotations.  Any other split name reads `instances_SPLIT.json`.
     """
 
     name: ClassVar[str] = "coco"
-    about: ClassVar[str] = "COCO instances: what is in this box? Answers are class names"
+    about: ClassVar[str] = "COCO instances: the class of each box"
     layout: ClassVar[tuple[str, ...]] = (
         "annotations/instances_train2017.json",
         "images in --images, such as train2017/",
-        "a JSON file of your own with boxes: use boxes-json instead",
+        "for your own boxes in COCO's layout, use boxes-json",
     )
     source: ClassVar[str] = "COCO"
     licence: ClassVar[str] = "annotations CC-BY-4.0; images under Flickr's terms"
@@ -50,35 +50,35 @@ class CocoInstances(Reader):
         for image in [image for image in self._of_image if image not in self._images]:
             for annotation in self._of_image.pop(image):
                 where = f"{name}, annotation {escaped(annotation.get('id'))}"
-                self.trouble.append(
-                    Trouble(MISSING_IMAGE, where, f"its image {escaped(image)} is not in the file's list, or more than once")
+                self.troubles.append(
+                    Trouble(MISSING_IMAGE, where, f"its image {escaped(image)} is not in the file's list, or not unique")
                 )
 
     def groups(self) -> Sequence[int | str]:
-        """The ids of images with annotations."""
+        """Return the ids of images with annotations."""
         return list(self._of_image)
 
     def read(self, group: int | str, rng: Random) -> Iterator[Record | Trouble]:
-        """One record for each image."""
+        """Yield one record for each image."""
         image, where = self._images[group], f"{self._file}, image {group}"
         try:
             file = file_name(image.get("file_name"), where=where)
             stated = image.get("width"), image.get("height")
-            name, size_wh = self.images.sized(file, f"{self.split}/{file}", size_wh=stated, where=where)
+            name, size_wh = self.images.find_sized(file, f"{self.split}/{file}", size_wh=stated, where=where)
         except Unusable as unusable:
             yield unusable.trouble
             return
         alone = [each for each in self._of_image[group] if not each.get("iscrowd")]
-        found, troubles = usable(alone, lambda annotation: self._described(annotation, size_wh))
+        found, troubles = read_usable(alone, lambda annotation: self._read_region(annotation, size_wh))
         yield from troubles
-        yield from one_turn_each(self, found, rng, block="class", id=str(group), image=name, size_wh=size_wh)
+        yield from one_turn_per_region(self, found, rng, block="class", id=str(group), image=name, size_wh=size_wh)
 
-    def _described(self, annotation: Mapping[str, Any], size_wh: tuple[int, int]) -> Described:
+    def _read_region(self, annotation: Mapping[str, Any], size_wh: tuple[int, int]) -> Described:
         where = f"{self._file}, image {annotation['image_id']}, annotation {escaped(annotation.get('id'))}"
         category = annotation.get("category_id")
         id = as_id(category)
         known = None if id is None else self._classes.get(id)
         if known is None:
             raise Unusable(MALFORMED, where, f"its category {escaped(category)} is not in the file's list")
-        label = sentence(known.get("name"), where=where, what="class")
-        return instance(annotation, label=label, size_wh=size_wh, where=where, source=self.source)
+        label = clean_text(known.get("name"), where=where, what="class")
+        return coco_region(annotation, label=label, size_wh=size_wh, where=where, source=self.source)

@@ -1,8 +1,8 @@
-"""The files of Flickr30k Entities (Plummer et al. 2015): captions with marked phrases, and the boxes of what these name.
+"""The files of Flickr30k Entities (Plummer et al. 2015): captions with marked phrases, and boxes of the phrases.
 
-`Sentences/ID.txt` holds a caption a line, with phrases as `[/EN#7/people A man]`; 7 is the chain, which all phrases for the
-same thing share, and 0 where nothing visible is named.  `Annotations/ID.xml` gives boxes to chains, in the manner of PASCAL
-VOC: whole pixels from 1, the last one included.
+`Sentences/ID.txt` contains a caption a line, with phrases as `[/EN#7/people A man]`. 7 is the id of the chain of all phrases for
+the same object, and 0 means nothing visible.  `Annotations/ID.xml` contains the boxes of chains in the format of PASCAL VOC:
+integer pixels that count from 1, with the last pixel included.
 """
 
 import re
@@ -17,14 +17,14 @@ from roi_agent.model.data.readers.mdetr import MdetrCaption
 from roi_agent.model.errors import RecordInvalid
 from roi_agent.model.utils.messages import escaped
 
-Corners = tuple[float, float, float, float]  # xyxy, pixels, to the outer edges
+Corners = tuple[float, float, float, float]  # xyxy, pixels, outer edges
 
 _MARKED = re.compile(r"\[/EN#(\d+)((?:/\w+)+) ([^\[\]]+)\]")
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Some words of a caption, text[start:end], and the boxes of what they name; none where it has no box."""
+    """A phrase of a caption, text[start:end], and its boxes, if any."""
 
     start: int
     end: int
@@ -33,7 +33,7 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """One caption of an image.  number: from 1.  phrases: in the order of the text, none over another."""
+    """One caption of an image.  number: from 1.  phrases: in the order of the text, without overlaps."""
 
     number: int
     text: str
@@ -42,7 +42,7 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedImage:
-    """One image's captions.  size_wh: as stated.  troubles: what could not be read."""
+    """The captions of one image.  size_wh: as stated.  troubles: of unreadable parts."""
 
     file_name: object
     size_wh: tuple[object, object]
@@ -51,14 +51,14 @@ class AnnotatedImage:
 
 
 def read_entities(root: Path, id: str) -> AnnotatedImage:
-    """An image from its two files.  Error: Unusable."""
+    """Read an image from its two files.  Error: Unusable."""
     where = f"Annotations/{id}.xml"
     annotation = _xml(root / where, where)
     troubles: list[Trouble] = []
     boxes: dict[str, list[Corners]] = {}
     for number, thing in enumerate(annotation.iterfind("object")):
         if thing.find("bndbox") is None:
-            continue  # the whole scene, or nothing that could be marked
+            continue  # the whole scene, or something that cannot be boxed
         try:
             corners = _voc_box(thing, f"{where}, object[{number}]")
         except Unusable as unusable:
@@ -80,12 +80,12 @@ def read_entities(root: Path, id: str) -> AnnotatedImage:
 
 
 def from_mdetr(captions: list[MdetrCaption]) -> AnnotatedImage:
-    """An image from MDETR's form, whose boxes count pixels from 1 too, and stop one short of the last.  Error: Unusable."""
+    """Read an image from MDETR's format, whose boxes also count pixels from 1, but exclude the last pixel.  Error: Unusable."""
     troubles: list[Trouble] = []
     found = []
     for number, caption in enumerate(captions, start=1):
         try:
-            found.append(_spoken(number, caption, troubles))
+            found.append(_mdetr_caption(number, caption, troubles))
         except Unusable as unusable:
             troubles.append(unusable.trouble)
     entry = captions[0].entry
@@ -94,7 +94,7 @@ def from_mdetr(captions: list[MdetrCaption]) -> AnnotatedImage:
 
 
 def read_unrelated(path: Path) -> frozenset[tuple[str, int]]:
-    """Captions that have nothing to do with their image, as image and number: a line each in `UNRELATED_CAPTIONS`.
+    """Read `UNRELATED_CAPTIONS`: captions that do not describe their image, as image id and caption number.
 
     Error: RecordInvalid.
     """
@@ -108,13 +108,13 @@ def read_unrelated(path: Path) -> frozenset[tuple[str, int]]:
 def _xml(path: Path, where: str) -> ElementTree.Element:
     try:
         data = path.read_bytes()
-        if b"<!DOCTYPE" in data:  # entities could grow without end
+        if b"<!DOCTYPE" in data:  # could define exponentially growing entities
             raise Unusable(MALFORMED, where, "it declares a document type")
         return ElementTree.fromstring(data)
     except OSError:
-        raise Unusable(MISSING_IMAGE, where, "there is no such file") from None
+        raise Unusable(MISSING_IMAGE, where, "the file does not exist") from None
     except ElementTree.ParseError:
-        raise Unusable(MALFORMED, where, "it is no XML, or cut short") from None
+        raise Unusable(MALFORMED, where, "it is not XML, or truncated") from None
 
 
 def _voc_box(thing: ElementTree.Element, where: str) -> Corners:
@@ -129,13 +129,13 @@ def _lines(path: Path, where: str) -> list[str]:
     try:
         return [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except OSError:
-        raise Unusable(NO_TEXT, where, "there is no such file") from None
+        raise Unusable(NO_TEXT, where, "the file does not exist") from None
     except ValueError:
-        raise Unusable(MALFORMED, where, "it is no text in UTF-8") from None
+        raise Unusable(MALFORMED, where, "it is not UTF-8") from None
 
 
 def _caption(number: int, line: str, boxes: Mapping[str, list[Corners]], where: str) -> Caption:
-    """The caption without its marks."""
+    """Parse a marked caption."""
     text, phrases, position = "", [], 0
     for match in _MARKED.finditer(line):
         text += line[position : match.start()]
@@ -147,7 +147,7 @@ def _caption(number: int, line: str, boxes: Mapping[str, list[Corners]], where: 
     return Caption(number, text, tuple(phrases))
 
 
-def _spoken(number: int, caption: MdetrCaption, troubles: list[Trouble]) -> Caption:
+def _mdetr_caption(number: int, caption: MdetrCaption, troubles: list[Trouble]) -> Caption:
     text = caption.entry.get("caption")
     if not isinstance(text, str) or not text.strip():
         raise Unusable(NO_TEXT, caption.where, f"its caption is {escaped(text)}")
@@ -163,7 +163,7 @@ def _spoken(number: int, caption: MdetrCaption, troubles: list[Trouble]) -> Capt
     phrases: list[Phrase] = []
     for start, end in sorted(boxes):
         if phrases and start < phrases[-1].end:
-            troubles.append(Trouble(MALFORMED, caption.where, f"two phrases lie over each other at letter {start}"))
+            troubles.append(Trouble(MALFORMED, caption.where, f"two phrases overlap at character {start}"))
         else:
             phrases.append(Phrase(start, end, tuple(boxes[start, end])))
     return Caption(number, text, tuple(phrases))
@@ -183,7 +183,7 @@ def _spans(values: Any, text: str, where: str) -> list[tuple[int, int]]:
     spans = [tuple(each) for each in values if isinstance(each, list)] if isinstance(values, list) else []
     for span in spans:
         if len(span) != 2 or not all(isinstance(each, int) for each in span) or not 0 <= span[0] < span[1] <= len(text):
-            raise Unusable(MALFORMED, where, f"its place in the caption is {escaped(list(span))}")
+            raise Unusable(MALFORMED, where, f"its span in the caption is {escaped(list(span))}")
     if not spans:
-        raise Unusable(NO_TEXT, where, "it has no place in the caption")
+        raise Unusable(NO_TEXT, where, "it has no span in the caption")
     return spans

@@ -1,8 +1,8 @@
-"""MDETR's JSON (Kamath et al. 2021): COCO's layout, in which every entry of `images` is one caption of an image.
+"""MDETR's JSON (Kamath et al. 2021): COCO's layout, but every entry of `images` is one caption of an image.
 
-An entry holds `file_name`, `width`, `height`, `id`, `caption`, and which image it is: `original_id` (referring expressions) or
-`original_img_id` (Flickr30k).  Its annotations hold `bbox` (xywh, pixels) and `tokens_positive`, a list of [start, end) places
-of the caption's letters.
+An entry contains `file_name`, `width`, `height`, `id`, `caption` and the id of its image: `original_id` (referring expressions)
+or `original_img_id` (Flickr30k).  Its annotations contain `bbox` (xywh, pixels) and `tokens_positive`, a list of character spans
+[start, end) of the caption.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from roi_agent.model.utils.messages import escaped
 
 @dataclass(frozen=True, slots=True)
 class MdetrCaption:
-    """One caption of an image, and what in it is annotated.  where: the file and the entry, for messages."""
+    """One caption of an image, and its annotations.  where: the file and the entry, for messages."""
 
     entry: Mapping[str, Any]
     annotations: tuple[Mapping[str, Any], ...]
@@ -25,15 +25,15 @@ class MdetrCaption:
 
 
 def find_mdetr(root: Path, *names: str) -> str | None:
-    """Where the first of these files that is there lies below the root."""
+    """Return the path below the root of the first of these files that exists, or None."""
     places = [f"{folder}{name}" for name in names for folder in ("", "mdetr_annotations/", "OpenSource/")]
     return next((place for place in places if (root / place).is_file()), None)
 
 
 def read_mdetr(reader: Reader, place: str, key: str) -> dict[int | str, list[MdetrCaption]]:
-    """The captions of a file by their image.  key: the field that names the image.  Errors: DataNotFound, RecordInvalid.
+    """Return the captions of a file by image.  key: the field with the image id.  Errors: DataNotFound, RecordInvalid.
 
-    What cannot be sorted in is noted in the reader's `trouble`.
+    Captions and annotations without an image go to the reader's `troubles`.
     """
     data = reader.load_json(place)
     name = reader.files[-1].name
@@ -42,12 +42,12 @@ def read_mdetr(reader: Reader, place: str, key: str) -> dict[int | str, list[Mde
     for image in [image for image in annotations if image not in entries]:
         for annotation in annotations[image]:
             where = f"{name}, annotation {escaped(annotation.get('id'))}"
-            reader.trouble.append(Trouble(MISSING_IMAGE, where, f"its image {escaped(image)} is not in the file's list"))
+            reader.troubles.append(Trouble(MISSING_IMAGE, where, f"its image {escaped(image)} is not in the file's list"))
     found: dict[int | str, list[MdetrCaption]] = {}
     for id, entry in entries.items():
         where, of = f"{name}, image {id}", as_id(entry.get(key, entry.get("file_name")))
         if of is not None:
             found.setdefault(of, []).append(MdetrCaption(entry, tuple(annotations.get(id, ())), where))
         else:
-            reader.trouble.append(Trouble(MALFORMED, where, f"it has no {key}"))
+            reader.troubles.append(Trouble(MALFORMED, where, f"it has no {key}"))
     return found

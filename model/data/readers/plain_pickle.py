@@ -1,4 +1,4 @@
-"""Pickles of plain data from strangers: lists, dicts, texts and numbers, and nothing that could run code."""
+"""Safe loading of untrusted pickles: lists, dicts, texts and numbers only, nothing that can run code."""
 
 import pickle
 from pathlib import Path
@@ -8,9 +8,9 @@ from roi_agent.model.errors import DataNotFound, RecordInvalid
 
 
 def load_plain_pickle(path: Path) -> Any:
-    """The value of a pickle file, in which no class or function may be named.
+    """Load a pickle file that names no class or function.
 
-    Texts of Python 2 are read as UTF-8.  Errors: DataNotFound, and RecordInvalid for any bytes that are not such a pickle.
+    Texts of Python 2 are decoded as UTF-8.  Errors: DataNotFound; RecordInvalid for any other content.
     """
     try:
         with path.open("rb") as file:
@@ -18,15 +18,14 @@ def load_plain_pickle(path: Path) -> Any:
     except RecordInvalid:
         raise
     except OSError as error:
-        raise DataNotFound(f"{str(path)!r} cannot be read: {error.strerror}", do="see who may read it") from None
+        raise DataNotFound(f"{str(path)!r} cannot be read: {error.strerror}", do="check its permissions") from None
     except Exception:  # damaged bytes raise almost anything
-        problem = f"{path.name}: this is no pickle of plain data"
-        raise RecordInvalid(problem, do="fetch the file again: it may be cut short") from None
+        problem = f"{path.name}: this is not a pickle of plain data"
+        raise RecordInvalid(problem, do="fetch the file again, it may be truncated") from None
 
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> NoReturn:
-        """Every object that is not plain data is made by what this would return."""
-        raise RecordInvalid(
-            f"a pickle names {module}.{name}, and could run code", do="use a file that holds plain data only, or the JSON export"
-        )
+        """Reject every name: pickles create all objects other than plain data through this method."""
+        problem = f"the pickle refers to {module}.{name}, which could run code"
+        raise RecordInvalid(problem, do="use a file of plain data, or the JSON export")

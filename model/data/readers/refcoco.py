@@ -1,6 +1,6 @@
-"""RefCOCO, RefCOCO+ (Kazemzadeh et al. 2014; Yu et al. 2016) and RefCOCOg (Mao et al. 2016): phrases that refer to one region.
+"""RefCOCO, RefCOCO+ (Kazemzadeh et al. 2014; Yu et al. 2016) and RefCOCOg (Mao et al. 2016): referring expressions.
 
-Two layouts: REFER's, with `refs(unc).p` or its JSON export beside `instances.json`, and MDETR's, one file for each split.
+Two layouts are supported: REFER's, `refs(unc).p` or its JSON export beside `instances.json`, and MDETR's, a file for each split.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +16,12 @@ from roi_agent.model.data.readers.base import (
     Reader,
     Trouble,
     Unusable,
+    clean_text,
     file_name,
     read_json,
     required,
-    sentence,
 )
-from roi_agent.model.data.readers.described import Described, instance, one_turn_each, usable
+from roi_agent.model.data.readers.described_regions import Described, coco_region, one_turn_per_region, read_usable
 from roi_agent.model.data.readers.mdetr import find_mdetr, read_mdetr
 from roi_agent.model.data.readers.plain_pickle import load_plain_pickle
 from roi_agent.model.data.record import Record
@@ -31,25 +31,25 @@ from roi_agent.model.utils.messages import escaped
 
 
 @dataclass(frozen=True, slots=True)
-class _Referred:
-    """One region of an image, and the phrases that people have given for it, each with where it stands, for messages."""
+class _ReferredRegion:
+    """One region of an image and its phrases, each with its location for messages."""
 
     annotation: Mapping[str, Any]
     phrases: list[tuple[object, str]]
 
 
 class RefCoco(Reader):
-    """Every region is asked for a phrase that refers to it; all phrases of a region are right answers."""
+    """Asks for a phrase that refers to each region; all phrases of a region are right answers."""
 
     name: ClassVar[str] = "refcoco"
-    about: ClassVar[str] = "RefCOCO: a phrase by which a region can be told from the others"
+    about: ClassVar[str] = "RefCOCO: a phrase that distinguishes a region from the others"
     layout: ClassVar[tuple[str, ...]] = (
         "refcoco/refs(unc).p or .json with instances.json beside it (REFER)",
         "or finetune_refcoco_train.json (MDETR)",
         "COCO's images in --images, such as train2014/",
     )
     source: ClassVar[str] = "RefCOCO"
-    # REFER states no terms for the phrases themselves.
+    # REFER states no terms for the phrases.
     licence: ClassVar[str] = "phrases: none stated; boxes CC-BY-4.0 (COCO); images under Flickr's terms"
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "testA", "testB")
     partitions: ClassVar[tuple[str, ...]] = ("unc",)
@@ -57,55 +57,55 @@ class RefCoco(Reader):
 
     def __init__(self, root: Path, *, images: Path, split: str) -> None:
         super().__init__(root, images=images, split=split)
-        self._files: dict[int | str, tuple[Mapping[str, Any], str]] = {}  # of an image: its entry, and where that stands
-        self._referred: dict[int | str, dict[int | str, _Referred]] = {}  # by image, then by region
+        self._files: dict[int | str, tuple[Mapping[str, Any], str]] = {}  # by image: its entry and location
+        self._referred: dict[int | str, dict[int | str, _ReferredRegion]] = {}  # by image, then by region
         if place := find_mdetr(root, f"finetune_{self.name}_{split}.json"):
             self._read_mdetr(place)
         else:
             self._read_refer()
 
     def groups(self) -> Sequence[int | str]:
-        """The ids of images with phrases in this split."""
+        """Return the ids of images with phrases in this split."""
         return list(self._referred)
 
     def read(self, group: int | str, rng: Random) -> Iterator[Record | Trouble]:
-        """One record for each image."""
+        """Yield one record for each image."""
         entry, where = self._files[group]
         try:
             name, size_wh = self._image(entry, where)
         except Unusable as unusable:
             yield unusable.trouble
             return
-        found, troubles = usable(self._referred[group].values(), lambda referred: self._described(referred, size_wh))
+        found, troubles = read_usable(self._referred[group].values(), lambda referred: self._read_region(referred, size_wh))
         yield from troubles
-        yield from one_turn_each(self, found, rng, block=self.block, id=str(group), image=name, size_wh=size_wh)
+        yield from one_turn_per_region(self, found, rng, block=self.block, id=str(group), image=name, size_wh=size_wh)
 
     def _image(self, entry: Mapping[str, Any], where: str) -> tuple[str, tuple[int, int]]:
-        """The image's file and size.  The same pictures have a shorter name in COCO 2017.  Error: Unusable."""
+        """Return the image's file and size.  In COCO 2017, the same images have shorter names.  Error: Unusable."""
         old = file_name(entry.get("file_name"), where=where)
         new = old.rsplit("_", 1)[-1]
         names = (old, f"train2014/{old}", new, f"train2017/{new}")
-        return self.images.sized(*names, size_wh=(entry.get("width"), entry.get("height")), where=where)
+        return self.images.find_sized(*names, size_wh=(entry.get("width"), entry.get("height")), where=where)
 
-    def _described(self, referred: _Referred, size_wh: tuple[int, int]) -> Described:
+    def _read_region(self, referred: _ReferredRegion, size_wh: tuple[int, int]) -> Described:
         phrases, notes = [], []
         for phrase, where in referred.phrases:
             try:
-                phrases.append(sentence(phrase, where=where, what="phrase"))
+                phrases.append(clean_text(phrase, where=where, what="phrase"))
             except Unusable as unusable:
                 notes.append(unusable.trouble)
         where = referred.phrases[0][1]
-        found = instance(referred.annotation, label=None, size_wh=size_wh, where=where, source=self.source)
+        found = coco_region(referred.annotation, label=None, size_wh=size_wh, where=where, source=self.source)
         return Described(found.region, tuple(phrases), (*found.notes, *notes))
 
     def _read_mdetr(self, place: str) -> None:
-        """Every entry is one phrase with one annotation; the phrases of a region share the annotation's `original_id`."""
+        """Read MDETR's layout: an entry is one phrase with one annotation; phrases of a region share its `original_id`."""
         for image, captions in read_mdetr(self, place, "original_id").items():
             self._files[image] = captions[0].entry, captions[0].where
             for caption in captions:
                 if len(caption.annotations) != 1:
-                    problem = f"its phrase has {len(caption.annotations)} regions, and not one"
-                    self.trouble.append(Trouble(MALFORMED, caption.where, problem))
+                    problem = f"its phrase has {len(caption.annotations)} regions instead of one"
+                    self.troubles.append(Trouble(MALFORMED, caption.where, problem))
                     continue
                 (annotation,) = caption.annotations
                 same = as_id(annotation.get("original_id"))
@@ -113,12 +113,12 @@ class RefCoco(Reader):
                 self._add(image, same, annotation, [(caption.entry.get("caption"), caption.where)])
 
     def _read_refer(self) -> None:
-        """`refs`: a list of regions with `sentences`; the boxes stand in `instances.json`, under `ann_id`."""
+        """Read REFER's layout: `refs` lists regions with `sentences`; `instances.json` contains the boxes by `ann_id`."""
         wanted = [f"refs({each}){ending}" for each in self.partitions for ending in (".json", ".p")]
         path = self.find(*(f"{folder}{each}" for folder in (f"{self.name}/", "") for each in wanted))
         refs = load_plain_pickle(path) if path.suffix == ".p" else read_json(path)
         if not isinstance(refs, list):
-            raise RecordInvalid(f"{path.name}: this is no list of regions", do="see whether this is the right file")
+            raise RecordInvalid(f"{path.name}: this is not a list of regions", do="check that this is the right file")
         folder = path.parent.relative_to(self.root)
         data = self.load_json(str(folder / "instances.json"))
         where = "instances.json"
@@ -127,7 +127,7 @@ class RefCoco(Reader):
         parts = self.by_field(refs, "split", where=path.name)
         if self.split not in parts:
             known = ", ".join(sorted(map(str, parts))) or "none"
-            raise DataNotFound(f"there is no split {self.split!r} in {path.name}", do=f"there are: {known}")
+            raise DataNotFound(f"there is no split {self.split!r} in {path.name}", do=f"use one of its splits: {known}")
         for ref in parts[self.split]:
             self._add_ref(ref, images, annotations, f"{path.name}, ref {escaped(ref.get('ref_id'))}")
 
@@ -140,13 +140,13 @@ class RefCoco(Reader):
     ) -> None:
         image, id, sentences = as_id(ref.get("image_id")), as_id(ref.get("ann_id")), ref.get("sentences")
         if image is None or image not in images:
-            self.trouble.append(
+            self.troubles.append(
                 Trouble(MISSING_IMAGE, where, f"its image {escaped(ref.get('image_id'))} is not in instances.json")
             )
         elif id is None or id not in annotations:
-            self.trouble.append(Trouble(MALFORMED, where, f"its region {escaped(ref.get('ann_id'))} is not in instances.json"))
+            self.troubles.append(Trouble(MALFORMED, where, f"its region {escaped(ref.get('ann_id'))} is not in instances.json"))
         elif not isinstance(sentences, list) or not sentences:
-            self.trouble.append(Trouble(NO_TEXT, where, "it has no sentences"))
+            self.troubles.append(Trouble(NO_TEXT, where, "it has no sentences"))
         else:
             phrases = [(each.get("sent") if isinstance(each, Mapping) else each, where) for each in sentences]
             self._files[image] = images[image], f"instances.json, image {image}"
@@ -154,14 +154,14 @@ class RefCoco(Reader):
 
     def _add(self, image: int | str, region: int | str, annotation: Mapping[str, Any], phrases: list[tuple[object, str]]) -> None:
         regions = self._referred.setdefault(image, {})
-        regions.setdefault(region, _Referred(annotation, [])).phrases.extend(phrases)
+        regions.setdefault(region, _ReferredRegion(annotation, [])).phrases.extend(phrases)
 
 
 class RefCocoPlus(RefCoco):
-    """As RefCOCO; its phrases name no places."""
+    """As RefCOCO, with phrases that name no places."""
 
     name: ClassVar[str] = "refcoco+"
-    about: ClassVar[str] = "RefCOCO+: as RefCOCO, by looks alone and not by place"
+    about: ClassVar[str] = "RefCOCO+: as RefCOCO, by appearance and without places"
     layout: ClassVar[tuple[str, ...]] = (
         "refcoco+/refs(unc).p or .json with instances.json beside it (REFER)",
         "or finetune_refcoco+_train.json (MDETR)",
@@ -172,7 +172,7 @@ class RefCocoPlus(RefCoco):
 
 
 class RefCocoG(RefCoco):
-    """Longer descriptions, which stage 2 learns as captions of regions."""
+    """As RefCOCO, with longer phrases, which stage 2 trains on as region captions."""
 
     name: ClassVar[str] = "refcocog"
     about: ClassVar[str] = "RefCOCOg: a sentence or a long phrase about a region"

@@ -1,4 +1,4 @@
-"""The benches of `roi-agent evaluate`, each from records to questions and from answers to figures."""
+"""The benches of `roi-agent evaluate`."""
 
 from roi_agent.model.evaluate.benches.base import Bench
 from roi_agent.model.evaluate.benches.boxes import Boxes

@@ -6,16 +6,16 @@ from dataclasses import replace
 from typing import ClassVar
 
 from roi_agent.model.data.record import Record
-from roi_agent.model.evaluate.benches.base import Bench, Measure, about
+from roi_agent.model.evaluate.benches.base import Bench, Metric, mentioned_regions
 from roi_agent.model.evaluate.caption_scores import FIGURES, caption_statistics, check_installed
-from roi_agent.model.evaluate.sample import Answered, Sample
+from roi_agent.model.evaluate.sample import Prediction, Sample
 from roi_agent.model.protocol.conversation import Turn
 
 
 class Captions(Bench):
-    """Every turn of a record is asked by itself, about the regions that it mentions.
+    """Asks each turn of a record without earlier turns, about the regions that it mentions.
 
-    The references are those of the turn, or its answer alone.  Chance is the data set's most frequent caption, given to all.
+    The references are those of the turn, or else its answer.  Chance is the data set's most frequent caption.
     """
 
     name: ClassVar[str] = "captions"
@@ -23,11 +23,11 @@ class Captions(Bench):
     chance: ClassVar[str] = "the most frequent caption of the data set, for every region"
 
     def check(self) -> None:
-        """pycocoevalcap, and a Java."""
+        """Check that pycocoevalcap and Java are installed.  Error: MissingExtra."""
         check_installed()
 
     def ask(self, records: Sequence[Record], seed: int) -> Iterator[Sample]:
-        """A sample for each turn."""
+        """Yield a sample for each turn."""
         for record in records:
             for number, turn in enumerate(record.turns):
                 yield Sample(
@@ -36,18 +36,18 @@ class Captions(Bench):
                     part="caption",
                     image=record.image,
                     turns=(Turn(turn.question),),
-                    regions=about(turn.question, record.regions),
+                    regions=mentioned_regions(turn.question, record.regions),
                     truth=turn.answer,
                     references=turn.references or (turn.answer,),
                 )
 
-    def measures(self, answered: Sequence[Answered]) -> list[Measure]:
-        """The four figures, each over all captions."""
-        common, _ = Counter(each.sample.truth for each in answered).most_common(1)[0]
-        said = [each.output.text for each in answered]
-        references = [each.sample.references for each in answered]
-        # One call for both: the Java programs take seconds to start.
-        found, blind = caption_statistics([said, [common] * len(said)], references)
-        images = [each.sample.image for each in answered]
-        made = [Measure(name, found[name], images, figure) for name, figure in FIGURES.items()]
-        return [replace(each, chance=float(each.figure(blind[each.name].sum(0)))) for each in made]
+    def metrics(self, predictions: Sequence[Prediction]) -> list[Metric]:
+        """Return the four figures over all captions."""
+        common, _ = Counter(each.sample.truth for each in predictions).most_common(1)[0]
+        captions = [each.output.text for each in predictions]
+        references = [each.sample.references for each in predictions]
+        # One call for captions and baseline, because the Java programs take seconds to start.
+        found, baseline = caption_statistics([captions, [common] * len(captions)], references)
+        images = [each.sample.image for each in predictions]
+        made = [Metric(name, found[name], images, figure) for name, figure in FIGURES.items()]
+        return [replace(each, chance=float(each.figure(baseline[each.name].sum(0)))) for each in made]

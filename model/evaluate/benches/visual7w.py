@@ -1,28 +1,28 @@
-"""Visual7W (Zhu et al. 2016): questions with four options, which are texts (telling) or boxes (pointing)."""
+"""Visual7W (Zhu et al. 2016): questions with four options, texts (telling) or boxes (pointing)."""
 
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from roi_agent.model.data.record import Record
-from roi_agent.model.evaluate.benches.base import Bench, Measure, accuracy, asked, bare, blind, of_part
-from roi_agent.model.evaluate.sample import Answered, Sample
+from roi_agent.model.evaluate.benches.base import Bench, Metric, accuracy, of_parts, random_baseline, turns_up_to, without_label
+from roi_agent.model.evaluate.sample import Prediction, Sample
 from roi_agent.model.protocol.conversation import mentioned
 
 TELLING, POINTING = "telling", "pointing"
 
 
 class Visual7W(Bench):
-    """The last turn of a record, where it has options: the likeliest is the answer.  Earlier turns have their right answers.
+    """Asks the last turn of a record if it has options; the likeliest one is the answer.  Earlier turns have their right answers.
 
-    A question whose options are all regions is pointing, any other telling.  Chance is drawing one of the options.
+    If all options are regions, the question is pointing, else telling.  Chance is a random option.
     """
 
     name: ClassVar[str] = "visual7w"
     needs: ClassVar[str] = "a last turn with options"
-    chance: ClassVar[str] = "drawing one of the options"
+    chance: ClassVar[str] = "a random option"
 
     def ask(self, records: Sequence[Record], seed: int) -> Iterator[Sample]:
-        """One sample for each record."""
+        """Yield one sample for each record."""
         for record in records:
             last = len(record.turns) - 1
             turn = record.turns[last]
@@ -32,17 +32,22 @@ class Visual7W(Bench):
                     turn=last,
                     part=POINTING if _are_regions(record, turn.options) else TELLING,
                     image=record.image,
-                    turns=asked(record, last),
-                    regions=tuple(map(bare, record.regions)),
+                    turns=turns_up_to(record, last),
+                    regions=tuple(map(without_label, record.regions)),
                     truth=turn.answer,
                     options=turn.options,
                 )
 
-    def measures(self, answered: Sequence[Answered]) -> list[Measure]:
-        """Accuracy of each kind that there is, and of all where there are both."""
-        kinds = [kind for kind in (TELLING, POINTING) if of_part(answered, kind)]
-        rows = [(kind, of_part(answered, kind)) for kind in kinds] + ([("all", list(answered))] if len(kinds) > 1 else [])
-        return [accuracy(name, some, [each.chosen_right for each in some], chance=blind(some)) for name, some in rows]
+    def metrics(self, predictions: Sequence[Prediction]) -> list[Metric]:
+        """Return the accuracy of each kind in the data, and of all questions if both kinds occur."""
+        rows = {kind: of_parts(predictions, kind) for kind in (TELLING, POINTING)}
+        if all(rows.values()):
+            rows["all"] = list(predictions)
+        return [
+            accuracy(name, row, [each.is_right_choice for each in row], chance=random_baseline(row))
+            for name, row in rows.items()
+            if row
+        ]
 
 
 def _are_regions(record: Record, options: Sequence[str]) -> bool:

@@ -1,1 +1,1 @@
-"""How well models do on held-out scenes."""
+"""Evaluation of the three models on held-out scenes."""

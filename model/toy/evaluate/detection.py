@@ -1,8 +1,8 @@
-"""How well a detector finds what phrases name in held-out scenes of the toy world, and what it finds that is not there.
+"""Evaluate a detector on held-out scenes of the toy world: average precision and recall of phrases, and false boxes.
 
-Every scene is asked twice: with a prompt of 1 to 10 phrases, true and false ones mixed as in training, and with one phrase
-that is false by a single attribute, alone. Every pair of a phrase and a scene counts by itself: its truth are the boxes of
-all things that the phrase describes, and every candidate box is a detection of it, with the phrase's score; none is dropped.
+Each scene gets two prompts: 1 to 10 phrases, true and false ones mixed as in training, and a single phrase that is false by one
+attribute. Each pair of phrase and scene is evaluated separately. Its ground truth are the boxes of all things that the phrase
+describes, and every candidate box counts as a detection with the score of the phrase; no candidate is dropped.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,20 +23,22 @@ from roi_agent.model.toy.world.scenes import Scene, make_scene, render_image
 Floats = NDArray[np.float64]
 
 _IOU = 0.5
-_MOST = 10  # phrases in a prompt
-_SIDE = 384  # pixels of the rendered scenes, as `roi-agent scenes` writes them
+_MAX_PHRASES = 10  # in a prompt
+_RENDER_SIDE = 384  # pixels, as in `roi-agent scenes`
 
-# The rows about all phrases, and those about phrases that are true of nothing.
+# Rows over all phrases, and rows over phrases that describe nothing in the scene.
 EVERY, MEAN = "every phrase", "mean of the 40 kinds"
-NEAR, FAR, STRANGE, ALONE = "absent, one attribute off", "absent, otherwise", "absent, an unknown word", "absent, asked alone"
-GOALS = {EVERY: 0.90, MEAN: 0.90, NEAR: 0.05, FAR: 0.05, STRANGE: 0.05, ALONE: 0.05}
+ONE_OFF, OTHERWISE = "absent, one attribute off", "absent, otherwise"
+UNKNOWN_WORD, ALONE = "absent, an unknown word", "absent, asked alone"
+GOALS = {EVERY: 0.90, MEAN: 0.90, ONE_OFF: 0.05, OTHERWISE: 0.05, UNKNOWN_WORD: 0.05, ALONE: 0.05}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Looked:
-    """A phrase looked for in a scene.
+class PhraseResult:
+    """The detector's output for one phrase in one scene.
 
-    truths: (K, 4) xyxy in [0, 1] of the things described.  boxes: (Q, 4), scores: (Q) of every candidate.
+    alone: whether the prompt was this phrase only.  truths: (K, 4) xyxy in [0, 1], the boxes of the described things.
+    boxes: (Q, 4) xyxy in [0, 1], scores: (Q), of all candidates.
     """
 
     scene: Scene
@@ -49,11 +51,11 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class DetectionScore:
-    """One row of the table; shares in [0, 1], None where they have no meaning.
+    """One row of the table, with shares in [0, 1], or None if not applicable.
 
-    phrases: how many were looked for.  ap50: average precision at an IoU of 0.5, all-point interpolation.
-    recall: of the described things, those found at the threshold.  false_boxes: of absent phrases, those that were given a box.
-    goal: for ap50 at least, for false_boxes at most.
+    phrases: number of evaluated phrases.  ap50: average precision at an IoU of 0.5, with all-point interpolation.
+    recall: share of described things found at the threshold.  false_boxes: share of absent phrases with a box at the threshold.
+    goal: minimum of ap50, or maximum of false_boxes.
     """
 
     name: str
@@ -65,70 +67,75 @@ class DetectionScore:
 
     @property
     def reached(self) -> bool:
-        """Whether the row meets its goal, or has none."""
+        """Whether the row meets its goal; true without a goal."""
         if self.goal is None:
             return True
         return self.ap50 >= self.goal if self.ap50 is not None else (self.false_boxes or 0.0) <= self.goal
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
-def evaluate_detection(detector: PhraseDetector, *, scenes: int = 500, first_seed: int = 0) -> Iterator[list[Looked]]:
-    """Look for phrases in that many held-out scenes; yields what was found, scene by scene.
+def evaluate_detection(detector: PhraseDetector, *, scenes: int = 500, first_seed: int = 0) -> Iterator[list[PhraseResult]]:
+    """Detect phrases in held-out scenes; yields the results of each scene.
 
-    Raises InvalidSetting where the seeds would reach those of training.
+    scenes: number of scenes.  first_seed: seed of the first one.  Error: InvalidSetting if the seeds reach those of training.
     """
     if first_seed + scenes > TRAINING_SEEDS:
-        raise InvalidSetting(f"{scenes} scenes from seed {first_seed} on reach those of training", do="start lower or take fewer")
+        problem = f"{scenes} scenes from seed {first_seed} on include training scenes"
+        raise InvalidSetting(problem, do="lower the seed or the number of scenes")
     for seed in range(first_seed, first_seed + scenes):
         scene, rng = make_scene(seed), Random(seed)
-        image = Image.fromarray(render_image(scene, _SIDE))
-        mixed, single = make_phrases(scene, rng, rng.randint(1, _MOST)), [swapped_phrase(scene, rng)]
-        yield [*_look(detector, scene, image, mixed), *_look(detector, scene, image, single, alone=True)]
+        image = Image.fromarray(render_image(scene, _RENDER_SIDE))
+        mixed, single = make_phrases(scene, rng, rng.randint(1, _MAX_PHRASES)), [swapped_phrase(scene, rng)]
+        yield [*_detect(detector, scene, image, mixed), *_detect(detector, scene, image, single, alone=True)]
 
 
-def _look(
+def _detect(
     detector: PhraseDetector, scene: Scene, image: Image.Image, phrases: Sequence[Phrase], *, alone: bool = False
-) -> Iterator[Looked]:
+) -> Iterator[PhraseResult]:
     (found,) = detector.candidates([image], [phrase.text for phrase in phrases])
     for column, phrase in enumerate(phrases):
         truths = np.array([scene.things[thing].box for thing in phrase.found_in(scene)], np.float64).reshape(-1, 4)
-        yield Looked(scene, phrase, alone, truths, found.boxes / _SIDE, found.scores[:, column])
+        yield PhraseResult(scene, phrase, alone, truths, found.boxes / _RENDER_SIDE, found.scores[:, column])
 
 
-def detection_scores(looked: Sequence[Looked], *, threshold: float) -> list[DetectionScore]:
-    """The table: the mixed prompts' phrases by what they name, and the mean over kinds; then those of them that are absent.
+def detection_scores(results: Sequence[PhraseResult], *, threshold: float) -> list[DetectionScore]:
+    """Return the table: mixed prompts by the attributes that phrases name, the mean over kinds, then absent phrases.
 
-    Boxes for absent phrases count against the average precision too, as an image without its class does.
+    Boxes for absent phrases lower the average precision, like detections in an image without the class.
     """
-    mixed = [each for each in looked if not each.alone]
+    mixed = [each for each in results if not each.alone]
     absent = [each for each in mixed if not len(each.truths)]
-    rows = [_found(EVERY, mixed, threshold)]
-    rows += [_found(form, [each for each in mixed if each.phrase.form == form], threshold) for form in FORMS]
+    rows = [_present_row(EVERY, mixed, threshold)]
+    rows += [_present_row(form, [each for each in mixed if each.phrase.form == form], threshold) for form in FORMS]
     by_kind = [[each for each in mixed if each.phrase.kind == kind] for kind in KINDS]
     values = [_pooled(group) for group in by_kind if any(len(each.truths) for each in group)]
     rows.append(_row(MEAN, sum(map(len, by_kind)), ap50=float(np.mean(values)) if values else 0.0))
-    for name in (NEAR, FAR, STRANGE):
-        rows.append(_absent(name, [each for each in absent if _absence(each) == name], threshold))
-    rows.append(_absent(ALONE, [each for each in looked if each.alone and not len(each.truths)], threshold))
+    for name in (ONE_OFF, OTHERWISE, UNKNOWN_WORD):
+        rows.append(_absent_row(name, [each for each in absent if _absence_kind(each) == name], threshold))
+    rows.append(_absent_row(ALONE, [each for each in results if each.alone and not len(each.truths)], threshold))
     return rows
 
 
 def hits(boxes: Floats, scores: Floats, truths: Floats, *, iou: float = _IOU) -> NDArray[np.bool_]:
-    """Whether each box finds a truth that none of a higher score has found: (Q,). All are xyxy; greedy, best overlap first."""
+    """Match boxes to truths greedily, by descending score and then by IoU; return whether each box has a match: (Q,).
+
+    boxes: (Q, 4) xyxy.  scores: (Q).  truths: (K, 4) xyxy.
+    """
     found = np.zeros(len(boxes), np.bool_)
     overlaps = ious(boxes, truths)
-    for index in np.argsort(-scores, kind="stable"):
-        if len(truths) and (best := int(overlaps[index].argmax())) >= 0 and overlaps[index, best] >= iou:
+    for index in np.argsort(-scores, kind="stable") if len(truths) else ():
+        best = overlaps[index].argmax()
+        if overlaps[index, best] >= iou:
             found[index] = True
             overlaps[:, best] = -1.0
     return found
 
 
 def ious(boxes: Floats, others: Floats) -> Floats:
-    """Intersection over union of every pair of xyxy boxes: (N, 4), (M, 4) -> (N, M)."""
+    """Return the intersection over union of every pair of xyxy boxes: (N, 4), (M, 4) -> (N, M)."""
     least = np.maximum(boxes[:, None, :2], others[None, :, :2])
     most = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     shared = np.clip(most - least, 0, None).prod(-1)
@@ -138,7 +145,10 @@ def ious(boxes: Floats, others: Floats) -> Floats:
 
 
 def average_precision(scores: Floats, hit: NDArray[np.bool_], num_truths: int) -> float:
-    """The area under precision over recall, precision being the best at that recall or a higher one (all-point)."""
+    """Return the area under the precision-recall curve, with all-point interpolation.
+
+    scores: (Q).  hit: (Q), from `hits`.
+    """
     if not num_truths:
         return 0.0
     order = np.argsort(-scores, kind="stable")
@@ -148,26 +158,26 @@ def average_precision(scores: Floats, hit: NDArray[np.bool_], num_truths: int) -
     return float(envelope[hit[order]].sum() / num_truths)
 
 
-def _pooled(looked: Sequence[Looked]) -> float:
-    """One average precision of all these phrases' detections together."""
-    if not looked:
+def _pooled(results: Sequence[PhraseResult]) -> float:
+    """Return the average precision over the detections of all phrases together."""
+    if not results:
         return 0.0
-    hit = np.concatenate([hits(each.boxes, each.scores, each.truths) for each in looked])
-    scores = np.concatenate([each.scores for each in looked])
-    return average_precision(scores, hit, sum(len(each.truths) for each in looked))
+    hit = np.concatenate([hits(each.boxes, each.scores, each.truths) for each in results])
+    scores = np.concatenate([each.scores for each in results])
+    return average_precision(scores, hit, sum(len(each.truths) for each in results))
 
 
-def _found(name: str, looked: Sequence[Looked], threshold: float) -> DetectionScore:
-    truths = sum(len(each.truths) for each in looked)
+def _present_row(name: str, results: Sequence[PhraseResult], threshold: float) -> DetectionScore:
+    truths = sum(len(each.truths) for each in results)
     if not truths:
-        return _row(name, len(looked))
-    found = sum(int((hits(each.boxes, each.scores, each.truths) & (each.scores >= threshold)).sum()) for each in looked)
-    return _row(name, len(looked), ap50=_pooled(looked), recall=found / truths)
+        return _row(name, len(results))
+    found = sum(int((hits(each.boxes, each.scores, each.truths) & (each.scores >= threshold)).sum()) for each in results)
+    return _row(name, len(results), ap50=_pooled(results), recall=found / truths)
 
 
-def _absent(name: str, looked: Sequence[Looked], threshold: float) -> DetectionScore:
-    given = sum(bool((each.scores >= threshold).any()) for each in looked)
-    return _row(name, len(looked), false_boxes=given / max(1, len(looked)))
+def _absent_row(name: str, results: Sequence[PhraseResult], threshold: float) -> DetectionScore:
+    given = sum(bool((each.scores >= threshold).any()) for each in results)
+    return _row(name, len(results), false_boxes=given / max(1, len(results)))
 
 
 def _row(
@@ -176,11 +186,11 @@ def _row(
     return DetectionScore(name, phrases, ap50, recall, false_boxes, GOALS.get(name))
 
 
-def _absence(looked: Looked) -> str:
-    """How an absent phrase is wrong: one attribute of several away from some thing, by an unknown word, or altogether."""
-    phrase = looked.phrase
+def _absence_kind(result: PhraseResult) -> str:
+    """Return the row of an absent phrase: one of several attributes off from some thing, an unknown word, or otherwise."""
+    phrase = result.phrase
     asked = {name: getattr(phrase, name) for name in ("kind", "colour", "size") if getattr(phrase, name) is not None}
     if UNKNOWN in asked.values():
-        return STRANGE
-    off = min(sum(getattr(thing, name) != value for name, value in asked.items()) for thing in looked.scene.things)
-    return NEAR if off == 1 and len(asked) > 1 else FAR
+        return UNKNOWN_WORD
+    off = min(sum(getattr(thing, name) != value for name, value in asked.items()) for thing in result.scene.things)
+    return ONE_OFF if off == 1 and len(asked) > 1 else OTHERWISE

@@ -1,12 +1,12 @@
-"""How well a model answers about held-out scenes of the toy world: exact match for each family of questions.
+"""Evaluate a region model on held-out scenes of the toy world: exact match by family of questions.
 
-Beside each figure stand two that show what it is worth: chance (always the most frequent answer of the family) and the
-same model with the scene's boxes shuffled between its things.
+Each figure has two baselines: chance (always the most frequent answer of the family), and the same model with the boxes of the
+scene shuffled between its things.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count, islice
 from math import ceil
 from random import Random
@@ -23,7 +23,7 @@ from roi_agent.model.toy.questions.questions import FAMILY_NAMES, TRAINING_SEEDS
 from roi_agent.model.toy.samples.questions import encode_example, scene_pixels
 from roi_agent.model.toy.world.scenes import Scene, make_scene
 
-# The rows of the published table: each family of the goal, and the families of questions it is made of.
+# The rows of the published table, and the families of questions in each.
 GROUPS: dict[str, tuple[str, ...]] = {
     "colour": ("colour",),
     "kind": ("kind",),
@@ -52,16 +52,16 @@ GOALS = {
     "three or more regions": 0.90,
     "why": 0.90,
 }
-# What the row says is what is asked: of two regions, the leftmost is found by any comparison.
-_FEWEST = dict.fromkeys(GROUPS["three or more regions"], 3)
-_SIDE = 384  # pixels of the rendered scenes, as `roi-agent scenes` writes them
-_SCENES = 16  # scenes in one batch
+# Superlatives and counts of only two regions would not belong to the row "three or more regions".
+_MIN_REGIONS = dict.fromkeys(GROUPS["three or more regions"], 3)
+_RENDER_SIDE = 384  # pixels, as in `roi-agent scenes`
+_SCENES_PER_BATCH = 16
 _NEW_TOKENS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One row of the table; shares of exact matches in [0, 1]. goal is None where none was set."""
+    """One row of the table, with shares of exact matches in [0, 1].  goal: minimum of accuracy, or None."""
 
     name: str
     questions: int
@@ -71,13 +71,13 @@ class Score:
     goal: float | None
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A question about a held-out scene, and what the model said with the right boxes and with shuffled ones."""
+class AskedQuestion:
+    """A question about a held-out scene, and the model's answers with right and with shuffled boxes."""
 
     scene: Scene
     example: Example
@@ -85,44 +85,44 @@ class Asked:
     shuffled: str = ""
 
 
-def evaluate_toy(model: LocalRegionModel, *, questions: int = 500, first_seed: int = 0) -> Iterator[list[Asked]]:
-    """Ask at least `questions` for every row of the table, about scenes from `first_seed` on; yields answered batches.
+def evaluate_toy(model: LocalRegionModel, *, questions: int = 500, first_seed: int = 0) -> Iterator[list[AskedQuestion]]:
+    """Ask at least `questions` questions for each row, about scenes from `first_seed` on; yields answered batches.
 
-    Raises InvalidSetting where the seeds would reach those of training.
+    Error: InvalidSetting if the seeds reach those of training.
     """
-    yield from ask_families(model, _share(questions), first_seed=first_seed)
+    yield from ask_families(model, _questions_per_family(questions), first_seed=first_seed)
 
 
-def ask_families(model: LocalRegionModel, questions: Mapping[str, int], *, first_seed: int = 0) -> Iterator[list[Asked]]:
-    """Ask so many questions of each family, at most one of a family about one scene; else as `evaluate_toy`."""
+def ask_families(model: LocalRegionModel, questions: Mapping[str, int], *, first_seed: int = 0) -> Iterator[list[AskedQuestion]]:
+    """As `evaluate_toy`, with a number of questions for each family; each scene gets at most one question of a family."""
     for batch in _batches(dict(questions), first_seed):
-        yield answered(model, batch)
+        yield answer_questions(model, batch)
 
 
-def answered(model: LocalRegionModel, batch: Sequence[Asked]) -> list[Asked]:
-    """The same questions with what the model says."""
-    right, wrong = _answers(model, batch, shuffled=False), _answers(model, batch, shuffled=True)
-    return [Asked(each.scene, each.example, answer, other) for each, answer, other in zip(batch, right, wrong, strict=True)]
+def answer_questions(model: LocalRegionModel, batch: Sequence[AskedQuestion]) -> list[AskedQuestion]:
+    """Return the questions with the model's answers."""
+    right, wrong = _generate_answers(model, batch, shuffled=False), _generate_answers(model, batch, shuffled=True)
+    return [replace(each, answer=answer, shuffled=other) for each, answer, other in zip(batch, right, wrong, strict=True)]
 
 
-def scores(asked: Sequence[Asked]) -> list[Score]:
-    """The table, one row for each group of families."""
+def scores(asked: Sequence[AskedQuestion]) -> list[Score]:
+    """Return the table, with one row for each group of families."""
     return [_score(name, [each for each in asked if each.example.family in families]) for name, families in GROUPS.items()]
 
 
 def total_questions(questions: int) -> int:
-    """How many questions `evaluate_toy` asks in all, for that number in every row."""
-    return sum(_share(questions).values())
+    """Return the total number of questions that `evaluate_toy` asks for that number in each row."""
+    return sum(_questions_per_family(questions).values())
 
 
-def _share(questions: int) -> dict[str, int]:
-    """Questions of each family: a row's families share its number, rounded up."""
+def _questions_per_family(questions: int) -> dict[str, int]:
+    """Split the number of each row evenly between its families, rounded up."""
     return {family: ceil(questions / len(families)) for families in GROUPS.values() for family in families}
 
 
-def _score(name: str, asked: Sequence[Asked]) -> Score:
+def _score(name: str, asked: Sequence[AskedQuestion]) -> Score:
     truths = [each.example.turns[-1].answer for each in asked]
-    # A group's chance is that of its families, each guessed by its own most frequent answer.
+    # The chance of a group guesses the most frequent answer of each of its families.
     by_family: dict[str, Counter[str | None]] = {}
     for each in asked:
         by_family.setdefault(each.example.family, Counter())[each.example.turns[-1].answer] += 1
@@ -137,66 +137,66 @@ def _score(name: str, asked: Sequence[Asked]) -> Score:
     )
 
 
-def _batches(missing: dict[str, int], first_seed: int) -> Iterator[list[Asked]]:
-    """Questions about consecutive scenes, at most one of a family for each, until every family has its number."""
+def _batches(missing: dict[str, int], first_seed: int) -> Iterator[list[AskedQuestion]]:
+    """Yield questions about consecutive scenes, at most one of a family for each, until every family has its number."""
     seeds = count(first_seed)
     while any(missing.values()):
-        batch: list[Asked] = []
-        for seed in islice(seeds, _SCENES):
+        batch: list[AskedQuestion] = []
+        for seed in islice(seeds, _SCENES_PER_BATCH):
             if seed >= TRAINING_SEEDS:
                 raise InvalidSetting(
                     f"seed {seed} belongs to training", do=f"start below {TRAINING_SEEDS} and ask fewer questions"
                 )
-            batch += _questions(make_scene(seed), missing)
+            batch += _draw_questions(make_scene(seed), missing)
         if batch:
             yield batch
 
 
-def _questions(scene: Scene, missing: dict[str, int]) -> Iterator[Asked]:
+def _draw_questions(scene: Scene, missing: dict[str, int]) -> Iterator[AskedQuestion]:
     rng = Random(scene.seed)
     for family in FAMILY_NAMES:
         example = make_example(scene, family, rng) if missing.get(family) else None
-        if example and _regions_asked_about(example) >= _FEWEST.get(family, 1):
+        if example and _num_regions(example) >= _MIN_REGIONS.get(family, 1):
             missing[family] -= 1
-            yield Asked(scene, example)
+            yield AskedQuestion(scene, example)
 
 
-def _regions_asked_about(example: Example) -> int:
-    """Regions that the first question mentions, or all that are given where it mentions none."""
+def _num_regions(example: Example) -> int:
+    """Return the number of regions that the first question mentions, or else of all given regions."""
     return len(mentioned(example.turns[0].question)) or len(example.regions)
 
 
-def _answers(model: LocalRegionModel, batch: Sequence[Asked], *, shuffled: bool) -> list[str]:
-    """The model's own answer to the last turn of each conversation; earlier turns it answers itself first."""
+def _generate_answers(model: LocalRegionModel, batch: Sequence[AskedQuestion], *, shuffled: bool) -> list[str]:
+    """Return the model's answer to the last turn of each conversation; it also answers the earlier turns."""
     scenes = {asked.scene.seed: asked.scene for asked in batch}
-    pixels = torch.stack([scene_pixels(model.processor, scene, _SIDE) for scene in scenes.values()])
+    pixels = torch.stack([scene_pixels(model.processor, scene, _RENDER_SIDE) for scene in scenes.values()])
     boxes = [torch.tensor([thing.box for thing in scene.things]) for scene in scenes.values()]
     if shuffled:
-        boxes = [_moved_on(each, seed) for each, seed in zip(boxes, scenes, strict=True)]
+        boxes = [_shuffle_boxes(each, seed) for each, seed in zip(boxes, scenes, strict=True)]
     with torch.inference_mode():
         features = model.model.encode_image(pixels.to(model.model.device))
         vectors = model.model.region_encoder.pool(features.maps, boxes)
     places = {seed: index for index, seed in enumerate(scenes)}
-    said: list[list[str]] = [[] for _ in batch]
+    answers: list[list[str]] = [[] for _ in batch]
     for turn in range(max(len(asked.example.turns) for asked in batch)):
         open_rows = [row for row, asked in enumerate(batch) if turn < len(asked.example.turns)]
-        examples = [_so_far(batch[row].example, said[row]) for row in open_rows]
+        examples = [_open_conversation(batch[row].example, answers[row]) for row in open_rows]
         rows = [places[batch[row].scene.seed] for row in open_rows]
         for row, text in zip(open_rows, _generate(model, examples, rows, features, vectors), strict=True):
-            said[row].append(text)
-    return [texts[-1] for texts in said]
+            answers[row].append(text)
+    return [texts[-1] for texts in answers]
 
 
-def _so_far(example: Example, said: Sequence[str]) -> Example:
-    """The conversation with the model's own answers, open for the next one."""
-    turns = [Turn(turn.question, answer) for turn, answer in zip(example.turns, said, strict=False)]
-    return Example(example.family, (*turns, Turn(example.turns[len(said)].question)), example.regions)
+def _open_conversation(example: Example, answers: Sequence[str]) -> Example:
+    """Return the conversation with the model's answers so far; its last turn is open."""
+    turns = [Turn(turn.question, answer) for turn, answer in zip(example.turns, answers, strict=False)]
+    return Example(example.family, (*turns, Turn(example.turns[len(answers)].question)), example.regions)
 
 
 def _generate(
     model: LocalRegionModel, examples: Sequence[Example], images: list[int], features: ImageFeatures, vectors: list[Tensor]
 ) -> list[str]:
-    """One greedy answer for each conversation about the image with that index; rows are padded on the left."""
+    """Generate one greedy answer for each conversation.  images: the index of each conversation's image."""
     rows = [encode_example(model.processor, example) for example in examples]
     longest, pad = max(len(row.ids) for row in rows), model.processor.tokenizer.pad_token_id
     device = model.model.device
@@ -215,8 +215,8 @@ def _generate(
     return [model.processor.decode_answer(new) for new in output[:, longest:].tolist()]
 
 
-def _moved_on(boxes: Tensor, seed: int) -> Tensor:
-    """Every thing gets the box of another one."""
+def _shuffle_boxes(boxes: Tensor, seed: int) -> Tensor:
+    """Give every thing the box of another one."""
     order = list(range(len(boxes)))
     Random(seed).shuffle(order)
     moved = torch.empty_like(boxes)

@@ -1,7 +1,7 @@
-"""Scenes of the toy world in the layouts of public data sets, so that a whole pipeline can be tried without any download.
+"""Write scenes of the toy world in the layouts of public data sets, to try a whole pipeline without a download.
 
-A layout writes its files into a folder: `images/` and the annotations, as the reader of the same name takes them. Scenes with
-seeds from TRAINING_SEEDS on are its training split, and those with smaller seeds, which are held out, its split for validation.
+A layout writes `images/` and annotations into a folder, for the reader of the same name. Scenes with seeds from TRAINING_SEEDS on
+form the training split; scenes with smaller seeds, which are held out, form the validation split.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,15 +1,15 @@
-"""COCO instances: the things' kinds are the classes, and their visible pixels the masks."""
+"""Scenes as COCO instances: the classes are the kinds of things, and the masks their visible pixels."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from roi_agent.model.toy.layouts.files import CocoTables, in_splits, rendered, write_json
+from roi_agent.model.toy.layouts.files import CocoTables, render_images, split_seeds, write_json
 
 
 def write_coco(folder: Path, seeds: Sequence[int], side: int) -> None:
-    """`annotations/instances_train2017.json`, `instances_val2017.json`, and the images below `images/`."""
-    for split, chosen in in_splits(seeds).items():
+    """Write `annotations/instances_train2017.json`, `instances_val2017.json`, and the images in `images/`."""
+    for split, chosen in split_seeds(seeds).items():
         tables, names = CocoTables(), {seed: f"{split}2017/{seed:012d}.jpg" for seed in chosen}
-        for scene in rendered(folder, names, side):
+        for scene in render_images(folder, names, side):
             tables.add(scene, f"{scene.scene.seed:012d}.jpg")
         write_json(folder / "annotations" / f"instances_{split}2017.json", tables.to_dict())

@@ -1,4 +1,4 @@
-"""What the layouts share: the scenes of each split, their images, and COCO's tables."""
+"""Helpers of the layouts: splits, image files, JSON files and COCO's tables."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,14 +15,14 @@ from roi_agent.model.toy.world.scenes import RenderedScene, make_scene, render
 IMAGES = "images"
 
 
-def in_splits(seeds: Sequence[int]) -> dict[str, list[int]]:
-    """Seeds of the splits train and val; a split may be empty."""
-    unlike = sorted(set(seeds))
-    return {"train": [seed for seed in unlike if seed >= TRAINING_SEEDS], "val": [s for s in unlike if s < TRAINING_SEEDS]}
+def split_seeds(seeds: Sequence[int]) -> dict[str, list[int]]:
+    """Return the seeds of the splits train and val, sorted; a split may be empty."""
+    unique = sorted(set(seeds))
+    return {"train": [seed for seed in unique if seed >= TRAINING_SEEDS], "val": [s for s in unique if s < TRAINING_SEEDS]}
 
 
-def rendered(folder: Path, names: Mapping[int, str], side: int) -> Iterator[RenderedScene]:
-    """Scenes by their seeds, each after its image is written.  names: file names below IMAGES, by seed."""
+def render_images(folder: Path, names: Mapping[int, str], side: int) -> Iterator[RenderedScene]:
+    """Write the images of scenes and yield the rendered scenes.  names: file names in IMAGES, by seed."""
     for seed, name in names.items():
         scene = render(make_scene(seed), side)
         path = folder / IMAGES / name
@@ -42,14 +42,14 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 class CocoTables:
-    """COCO's tables of images, annotations and categories, which are the kinds of the toy world."""
+    """COCO's tables of images, annotations and categories; the categories are the kinds of the toy world."""
 
     def __init__(self) -> None:
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
 
     def add(self, scene: RenderedScene, name: str) -> list[int]:
-        """An image with all its things; returns the annotations' ids, in the order of the things."""
+        """Add an image with all its things; return the ids of the annotations, in the order of the things."""
         width, height = scene.image.size
         self.images.append({"id": scene.scene.seed, "file_name": name, "width": width, "height": height})
         first = len(self.annotations) + 1
@@ -68,13 +68,13 @@ class CocoTables:
         return list(range(first, first + len(scene.scene.things)))
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of a file."""
+        """Return the content of the JSON file."""
         categories = [{"id": id, "name": kind, "supercategory": "thing"} for id, kind in enumerate(KINDS, start=1)]
         head: dict[str, Any] = {"info": {"description": "scenes of the toy world"}, "licenses": []}
         return head | {"images": self.images, "annotations": self.annotations, "categories": categories}
 
 
 def xywh(xyxy: Sequence[float]) -> list[float]:
-    """Corner and size from two corners, in pixels."""
+    """Convert an xyxy box to xywh."""
     x1, y1, x2, y2 = xyxy
     return [x1, y1, x2 - x1, y2 - y1]

@@ -1,4 +1,4 @@
-"""RefCOCO, RefCOCO+ and RefCOCOg in REFER's layout: a pickle of plain data beside `instances.json`."""
+"""Scenes as RefCOCO, RefCOCO+ and RefCOCOg in REFER's layout: a pickle of plain data beside `instances.json`."""
 
 import pickle
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from roi_agent.model.toy.layouts.expressions import as_caption, by_looks, by_place
-from roi_agent.model.toy.layouts.files import CocoTables, in_splits, rendered, write_json
+from roi_agent.model.toy.layouts.files import CocoTables, render_images, split_seeds, write_json
 from roi_agent.model.toy.world.art import KINDS
 
 EXPRESSIONS = {"refcoco": by_place, "refcoco+": by_looks, "refcocog": as_caption}
@@ -14,11 +14,11 @@ _PARTITIONS = {"refcoco": "unc", "refcoco+": "unc", "refcocog": "umd"}
 
 
 def write_refcoco(name: str, folder: Path, seeds: Sequence[int], side: int) -> None:
-    """`NAME/refs(unc).p` (of RefCOCOg `refs(umd).p`), `NAME/instances.json`, and the images below `images/train2014/`."""
+    """Write `NAME/refs(unc).p` (`refs(umd).p` for RefCOCOg), `NAME/instances.json`, and the images in `images/train2014/`."""
     tables, refs = CocoTables(), list[dict[str, Any]]()
-    for split, chosen in in_splits(seeds).items():
+    for split, chosen in split_seeds(seeds).items():
         names = {seed: f"train2014/COCO_train2014_{seed:012d}.jpg" for seed in chosen}
-        for scene in rendered(folder, names, side):
+        for scene in render_images(folder, names, side):
             file = Path(names[scene.scene.seed]).name
             for id, thing in zip(tables.add(scene, file), scene.scene.things, strict=True):
                 ref = {"ref_id": len(refs), "ann_id": id, "image_id": scene.scene.seed, "split": split}
@@ -29,7 +29,7 @@ def write_refcoco(name: str, folder: Path, seeds: Sequence[int], side: int) -> N
 
 
 def _sentences(phrases: Sequence[str], first: int) -> dict[str, Any]:
-    """REFER's fields for the phrases of one region.  first: the number of the first of them."""
+    """Return REFER's fields for the phrases of one region.  first: id of the first phrase."""
     numbered = list(enumerate(phrases, start=first))
     sentences = [{"sent_id": id, "sent": text, "raw": text, "tokens": text.split()} for id, text in numbered]
     return {"sent_ids": [id for id, _ in numbered], "sentences": sentences}

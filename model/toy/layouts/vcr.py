@@ -1,7 +1,7 @@
 """Scenes as VCR: a question about two or more things, four answers, and four reasons for the right one.
 
-Questions, answers and reasons are those of the toy world's families. A wrong answer is another thing of the scene, another side
-or another number; a wrong reason says what the right one says of other things.
+Questions, answers and reasons come from the families of the toy world. A wrong answer is another thing of the scene, another side
+or another number; a wrong reason is the right one with other things.
 """
 
 import json
@@ -14,15 +14,15 @@ from random import Random
 from typing import Any
 
 from roi_agent.model.protocol.conversation import mentioned
-from roi_agent.model.toy.layouts.files import IMAGES, in_splits, rendered, write_json, write_lines
+from roi_agent.model.toy.layouts.files import IMAGES, render_images, split_seeds, write_json, write_lines
 from roi_agent.model.toy.questions.families import COUNTS, FAMILIES, SUPERLATIVES
-from roi_agent.model.toy.world.scenery import Scenery
+from roi_agent.model.toy.questions.sampler import QuestionSampler
 from roi_agent.model.toy.world.scenes import Scene
 
 Words = list[str | list[int]]  # a text of VCR: words, and lists of indices of things
 
-# Families with a reason and many answers. Kinds are not asked for: VCR names the class of every region.
-ASKED = ("which_larger", "side", *SUPERLATIVES, "count_colour")
+# Families with a reason and many answers. None asks for a kind, because VCR names the class of every region.
+QUESTION_FAMILIES = ("which_larger", "side", *SUPERLATIVES, "count_colour")
 MOST = 2  # questions about one scene
 _CHOICES = 4
 _TRIES = 12
@@ -32,7 +32,7 @@ _WORD = re.compile(r"<?(region\d+)>?|\w+|[^\w\s]")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One question; the label says which of the choices is right."""
+    """One question; a label is the index of the right choice."""
 
     family: str
     question: Words
@@ -43,24 +43,24 @@ class Problem:
 
 
 def write_vcr(folder: Path, seeds: Sequence[int], side: int) -> None:
-    """`train.jsonl` and `val.jsonl`, and `images/`, in which each image has its metadata beside it."""
-    for split, chosen in in_splits(seeds).items():
+    """Write `train.jsonl`, `val.jsonl`, and `images/`, with the metadata beside each image."""
+    for split, chosen in split_seeds(seeds).items():
         names = {seed: f"toy_{split}/scene_{seed:07d}@0.jpg" for seed in chosen}
         lines: list[dict[str, Any]] = []
-        for drawn in rendered(folder, names, side):
-            scene, name = drawn.scene, names[drawn.scene.seed].removesuffix(".jpg")
+        for rendered in render_images(folder, names, side):
+            scene, name = rendered.scene, names[rendered.scene.seed].removesuffix(".jpg")
             for number, problem in enumerate(make_problems(scene, Random(f"vcr {scene.seed}"))):
                 lines.append(_line(problem, scene, name, f"{split}-{len(lines)}", number))
             kinds = [thing.kind for thing in scene.things]
-            metadata = {"boxes": [[*box, 1.0] for box in drawn.boxes.tolist()], "segms": [[] for _ in kinds], "names": kinds}
+            metadata = {"boxes": [[*box, 1.0] for box in rendered.boxes.tolist()], "segms": [[] for _ in kinds], "names": kinds}
             write_json(folder / IMAGES / f"{name}.json", metadata | {"width": side, "height": side})
         write_lines(folder / f"{split}.jsonl", map(json.dumps, lines))
 
 
 def make_problems(scene: Scene, rng: Random) -> list[Problem]:
-    """Up to MOST problems of different families."""
+    """Return up to MOST problems of different families."""
     problems: dict[str, Problem] = {}
-    for family in rng.choices(ASKED, k=_TRIES):
+    for family in rng.choices(QUESTION_FAMILIES, k=_TRIES):
         problem = make_problem(scene, family, rng) if len(problems) < MOST and family not in problems else None
         if problem:
             problems[family] = problem
@@ -68,30 +68,30 @@ def make_problems(scene: Scene, rng: Random) -> list[Problem]:
 
 
 def make_problem(scene: Scene, family: str, rng: Random) -> Problem | None:
-    """One problem of a family, or None where the scene offers none with four answers and four reasons."""
-    scenery = Scenery(scene, rng, alone=1)
-    fact = FAMILIES[family](scenery)
+    """Return one problem of a family, or None if the scene has none with four answers and four reasons."""
+    sampler = QuestionSampler(scene, rng, alone=1)
+    fact = FAMILIES[family](sampler)
     if fact is None or len(mentioned(fact.question)) < 2:
         return None
-    things = {name: index for index, name in scenery.handles.items()}
+    things = {name: index for index, name in sampler.handles.items()}
     answer, reason = _words(fact.answer, things), _words(fact.reason, things)
     several = family == "count_colour"
-    wrong_answers = _others(answer, list(things.values()), len(scene.things), rng)
-    wrong_reasons = _other_reasons(reason, len(scene.things), rng, in_order=not several)
+    wrong_answers = _wrong_answers(answer, list(things.values()), len(scene.things), rng)
+    wrong_reasons = _wrong_reasons(reason, len(scene.things), rng, in_order=not several)
     if min(len(wrong_answers), len(wrong_reasons)) < _CHOICES - 1:
         return None
-    answers, answer_label = _mixed(answer, wrong_answers, rng)
-    reasons, reason_label = _mixed(_sorted(reason) if several else reason, wrong_reasons, rng)
+    answers, answer_label = _insert_right(answer, wrong_answers, rng)
+    reasons, reason_label = _insert_right(_sorted(reason) if several else reason, wrong_reasons, rng)
     return Problem(family, _words(fact.question, things), answers, answer_label, reasons, reason_label)
 
 
 def _words(text: str, things: dict[str, int]) -> Words:
-    """The words of a text; the name of a region becomes the index of its thing."""
+    """Split a text into words; the name of a region becomes the index of its thing."""
     return [[things[match[1]]] if match[1] else match[0] for match in _WORD.finditer(text)]
 
 
-def _others(answer: Words, asked: Sequence[int], num_things: int, rng: Random) -> list[Words]:
-    """Wrong answers, the likelier ones first: other things that were asked about, then those that were not."""
+def _wrong_answers(answer: Words, asked: Sequence[int], num_things: int, rng: Random) -> list[Words]:
+    """Return wrong answers, plausible ones first: other things in the question, then the rest of the scene."""
     word = answer[0]
     if isinstance(word, list):
         rest = [index for index in range(num_things) if index not in asked]
@@ -101,29 +101,29 @@ def _others(answer: Words, asked: Sequence[int], num_things: int, rng: Random) -
     return [[value] for value in rng.sample(values, len(values)) if value != word]
 
 
-def _other_reasons(reason: Words, num_things: int, rng: Random, *, in_order: bool) -> list[Words]:
-    """The same said of other things; first, where two are compared, of the same two the other way round."""
-    told = [word[0] for word in reason if isinstance(word, list)]
-    if not told:  # none of them is ...
+def _wrong_reasons(reason: Words, num_things: int, rng: Random, *, in_order: bool) -> list[Words]:
+    """Return the reason with other things; in a comparison, the same two things in reverse order come first."""
+    mentioned_things = [word[0] for word in reason if isinstance(word, list)]
+    if not mentioned_things:  # none of them is ...
         return [[[index], *reason[3:]] for index in rng.sample(range(num_things), num_things)]
-    draws = list((permutations if in_order else combinations)(range(num_things), len(told)))
+    draws = list((permutations if in_order else combinations)(range(num_things), len(mentioned_things)))
     rng.shuffle(draws)
-    wrong = [draw for draw in draws if list(draw) != (told if in_order else sorted(told))]
-    wrong.sort(key=lambda draw: not (in_order and list(draw) == told[::-1]))
-    return [_told_of(reason, draw) for draw in wrong]
+    wrong = [draw for draw in draws if list(draw) != (mentioned_things if in_order else sorted(mentioned_things))]
+    wrong.sort(key=lambda draw: not (in_order and list(draw) == mentioned_things[::-1]))
+    return [_with_things(reason, draw) for draw in wrong]
 
 
-def _told_of(reason: Words, things: Sequence[int]) -> Words:
+def _with_things(reason: Words, things: Sequence[int]) -> Words:
     waiting = iter(things)
     return [[next(waiting)] if isinstance(word, list) else word for word in reason]
 
 
 def _sorted(reason: Words) -> Words:
-    """With its things by their numbers, as in the wrong ones: their order tells nothing."""
-    return _told_of(reason, sorted(word[0] for word in reason if isinstance(word, list)))
+    """Return the reason with its things in ascending order, as in the wrong ones, so that the order reveals nothing."""
+    return _with_things(reason, sorted(word[0] for word in reason if isinstance(word, list)))
 
 
-def _mixed(right: Words, wrong: Sequence[Words], rng: Random) -> tuple[list[Words], int]:
+def _insert_right(right: Words, wrong: Sequence[Words], rng: Random) -> tuple[list[Words], int]:
     label = rng.randrange(_CHOICES)
     choices = list(wrong[: _CHOICES - 1])
     return [*choices[:label], right, *choices[label:]], label

@@ -1,4 +1,4 @@
-"""Scenes as Visual7W: four answers in words, or four boxes, of which one is right."""
+"""Scenes as Visual7W: questions with four answers in words (telling), or with four boxes (pointing)."""
 
 from collections.abc import Sequence
 from itertools import count
@@ -6,31 +6,31 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from roi_agent.model.toy.layouts.files import in_splits, rendered, write_json
-from roi_agent.model.toy.layouts.told import told
+from roi_agent.model.toy.layouts.files import render_images, split_seeds, write_json
+from roi_agent.model.toy.layouts.scene_questions import scene_questions
 from roi_agent.model.toy.world.scenes import RenderedScene, Scene
 from roi_agent.prompts import load_blocks
 
-TOLD, POINTED = 3, 2  # questions of a scene, at most
+MAX_TELLING, MAX_POINTING = 3, 2  # questions of a scene
 _CHOICES = 4
-_NAMES = (("kind",), ("colour", "kind"), ("size", "kind"), ("size", "colour", "kind"))  # what a question may name
+_NAMES = (("kind",), ("colour", "kind"), ("size", "kind"), ("size", "colour", "kind"))  # attributes that a question may name
 
 
 def write_visual7w(folder: Path, seeds: Sequence[int], side: int) -> None:
-    """`dataset_v7w_telling.json`, `dataset_v7w_pointing.json` and `images/v7w_SEED.jpg`."""
+    """Write `dataset_v7w_telling.json`, `dataset_v7w_pointing.json` and `images/v7w_SEED.jpg`."""
     telling, pointing, boxes = list[dict[str, Any]](), list[dict[str, Any]](), list[dict[str, Any]]()
     numbers = count(1)
-    for split, chosen in in_splits(seeds).items():
+    for split, chosen in split_seeds(seeds).items():
         names = {seed: f"v7w_{seed}.jpg" for seed in chosen}
-        for drawn in rendered(folder, names, side):
-            seed, rng = drawn.scene.seed, Random(f"visual7w {drawn.scene.seed}")
+        for rendered in render_images(folder, names, side):
+            seed, rng = rendered.scene.seed, Random(f"visual7w {rendered.scene.seed}")
             image = {"image_id": seed, "filename": names[seed], "split": split}
-            facts = told(drawn.scene, rng)[:TOLD]
+            facts = scene_questions(rendered.scene, rng)[:MAX_TELLING]
             pairs = [_pair(next(numbers), seed, each.question, each.answer, list(each.wrong)) for each in facts]
             telling.append(image | {"qa_pairs": pairs})
-            found = _boxes(drawn, first=len(boxes))
+            found = _boxes(rendered, first=len(boxes))
             pairs = []
-            for index, question in _pointed(drawn.scene, rng)[:POINTED]:
+            for index, question in _pointing_questions(rendered.scene, rng)[:MAX_POINTING]:
                 right = found[index]["box_id"]
                 wrong = rng.sample([box["box_id"] for box in found if box["box_id"] != right], _CHOICES - 1)
                 pairs.append(_pair(next(numbers), seed, question, right, wrong))
@@ -40,12 +40,12 @@ def write_visual7w(folder: Path, seeds: Sequence[int], side: int) -> None:
     write_json(folder / "dataset_v7w_pointing.json", {"dataset": "visual7w-pointing", "images": pointing, "boxes": boxes})
 
 
-def _boxes(drawn: RenderedScene, *, first: int) -> list[dict[str, Any]]:
-    """The boxes of a scene's things, in their order.  first: the number of the first."""
+def _boxes(rendered: RenderedScene, *, first: int) -> list[dict[str, Any]]:
+    """Return the boxes of a scene's things, in order.  first: id of the first box."""
     return [
         {"box_id": number, "name": thing.kind, "x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
         for number, (thing, (x1, y1, x2, y2)) in enumerate(
-            zip(drawn.scene.things, drawn.boxes.tolist(), strict=True), start=first
+            zip(rendered.scene.things, rendered.boxes.tolist(), strict=True), start=first
         )
     ]
 
@@ -55,20 +55,22 @@ def _pair(number: int, image: int, question: str, answer: object, wrong: Sequenc
     return pair | {"type": question.split()[0].lower(), "image_id": image}
 
 
-def _pointed(scene: Scene, rng: Random) -> list[tuple[int, str]]:
-    """A question for every thing that words single out, with its index; none where there are fewer than four things."""
+def _pointing_questions(scene: Scene, rng: Random) -> list[tuple[int, str]]:
+    """Return a question for every thing that words identify, after its index; none with fewer than four things."""
     if len(scene.things) < _CHOICES:
         return []
     found = []
     for index, thing in enumerate(scene.things):
-        alone = [names for names in _NAMES if sum(_looks(each, names) == _looks(thing, names) for each in scene.things) == 1]
-        if alone:
+        unique = [
+            names for names in _NAMES if [_describe(each, names) for each in scene.things].count(_describe(thing, names)) == 1
+        ]
+        if unique:
             line = rng.choice(load_blocks("toy_layouts")["which_is"].splitlines())
-            found.append((index, line.format(thing=_looks(thing, rng.choice(alone)))))
+            found.append((index, line.format(thing=_describe(thing, rng.choice(unique)))))
     rng.shuffle(found)
     return found
 
 
-def _looks(thing: object, names: Sequence[str]) -> str:
-    """For example "large star"."""
+def _describe(thing: object, names: Sequence[str]) -> str:
+    """Return a description such as "large star"."""
     return " ".join(getattr(thing, name) for name in names)

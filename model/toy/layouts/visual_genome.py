@@ -1,21 +1,21 @@
-"""Visual Genome's region descriptions: every thing is a region, described by its name."""
+"""Scenes as Visual Genome's region descriptions: every thing is a region, described by its full name."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from roi_agent.model.data.wording import article
-from roi_agent.model.toy.layouts.files import in_splits, rendered, write_json, xywh
+from roi_agent.model.data.english import with_article
+from roi_agent.model.toy.layouts.files import render_images, split_seeds, write_json, xywh
 from roi_agent.model.toy.world.scenes import Thing
 
 
 def write_visual_genome(folder: Path, seeds: Sequence[int], side: int) -> None:
-    """`region_descriptions.json`, `image_data.json`, `train_ids.json` and `val_ids.json`, and the images in two folders."""
+    """Write `region_descriptions.json`, `image_data.json`, `train_ids.json`, `val_ids.json`, and the images in two folders."""
     described, images = list[dict[str, Any]](), list[dict[str, Any]]()
-    for split, chosen in in_splits(seeds).items():
+    for split, chosen in split_seeds(seeds).items():
         write_json(folder / f"{split}_ids.json", chosen)
         names = {seed: f"{('VG_100K', 'VG_100K_2')[seed % 2]}/{seed}.jpg" for seed in chosen}
-        for scene in rendered(folder, names, side):
+        for scene in render_images(folder, names, side):
             id, regions = scene.scene.seed, list[dict[str, Any]]()
             for thing, box in zip(scene.scene.things, scene.boxes.tolist(), strict=True):
                 place = dict(zip(("x", "y", "width", "height"), xywh(box), strict=True))
@@ -29,5 +29,5 @@ def write_visual_genome(folder: Path, seeds: Sequence[int], side: int) -> None:
 
 
 def description(thing: Thing) -> str:
-    """For example "a large red star"."""
-    return article(thing.name)
+    """Return a description such as "a large red star"."""
+    return with_article(thing.name)

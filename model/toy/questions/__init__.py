@@ -1,1 +1,1 @@
-"""Questions and phrases about scenes, with exact answers from their truth."""
+"""Questions and phrases about scenes, with exact answers from their ground truth."""

@@ -1,7 +1,7 @@
-"""A benchmark of compositional questions about whole rendered scenes, with exact answers from their truth.
+"""A benchmark of compositional questions about whole scenes, with exact answers from their ground truth.
 
-A thing is named by its colour and kind ("red star"), a number by its word, several things by a list with commas, in the order
-that was asked for; where there is nothing of the kind, the answer is "none".
+Answers name a thing by colour and kind ("red star"), a number by its word, and several things as a list with commas in the order
+asked for. If there is no such thing, the answer is "none".
 """
 
 import re
@@ -11,7 +11,7 @@ from random import Random
 
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.toy.questions.compositional_families import FAMILIES
-from roi_agent.model.toy.questions.compositional_terms import NONE, SceneView
+from roi_agent.model.toy.questions.compositional_terms import NONE, SceneSampler
 from roi_agent.model.toy.questions.families import COUNTS, Fact
 from roi_agent.model.toy.questions.questions import TRAINING_SEEDS
 from roi_agent.model.toy.world.scenes import Scene, make_scene
@@ -19,7 +19,7 @@ from roi_agent.model.toy.world.scenes import Scene, make_scene
 COMPOSITIONAL: tuple[str, ...] = tuple(FAMILIES)
 
 _TRIES = 40  # draws of a form in one scene
-_AWKWARD = ("scissors", "snowmans", "a hourglass")  # words that no question has; an answer may
+_AWKWARD = ("scissors", "snowmans", "a hourglass")  # excluded from questions, but not from answers
 
 _HANDLES = re.compile(r"\(\s*<?region\d+>?(?:\s*(?:,|\band\b|,\s*and\b)\s*<?region\d+>?)*\s*\)")
 _BETWEEN = re.compile(r"\s*,\s*and\s+|\s*,\s*|\s+and\s+")
@@ -42,7 +42,7 @@ _NUMBERS = {str(number): word for number, word in enumerate(COUNTS)}
 
 @dataclass(frozen=True, slots=True)
 class VisualQuestion:
-    """A question about a whole scene. `answer`: "yes", "two", "red star", "red, blue, green", "none"."""
+    """A question about a whole scene.  answer: such as "yes", "two", "red star", "red, blue, green", "none"."""
 
     family: str
     question: str
@@ -50,17 +50,17 @@ class VisualQuestion:
 
 
 def make_visual_question(scene: Scene, family: str, rng: Random) -> VisualQuestion | None:
-    """One question of a family about the scene, or None where the scene offers none.
+    """Return one question of a family about the scene, or None if the scene has none.  Error: InvalidSetting.
 
-    The form is drawn first and then the answer, from those that the scene offers, so that none can be guessed from its
-    frequency. Yes or no is asked only where the scene offers both.
+    The form is drawn first, then the answer, from those possible in the scene, so that answers cannot be guessed by frequency.
+    Yes-or-no questions are asked only if both answers are possible.
     """
     if family not in FAMILIES:
         raise InvalidSetting(f"there is no family {family!r}", do=f"give one of {', '.join(COMPOSITIONAL)}")
-    sight, form = SceneView(scene, rng), rng.choice(FAMILIES[family])
+    sampler, form = SceneSampler(scene, rng), rng.choice(FAMILIES[family])
     offered: dict[str, Fact] = {}
     for _ in range(_TRIES):
-        fact = form(sight)
+        fact = form(sampler)
         if fact and not any(word in fact.question for word in _AWKWARD):
             offered.setdefault(fact.answer, fact)
         if {"yes", "no"} <= offered.keys():
@@ -72,9 +72,9 @@ def make_visual_question(scene: Scene, family: str, rng: Random) -> VisualQuesti
 
 
 def visual_questions(count: int, *, first_seed: int = 0) -> Iterator[tuple[Scene, VisualQuestion]]:
-    """`count` questions of every family, over the scenes of consecutive seeds, at most one of a family per scene.
+    """Yield `count` questions of every family, about scenes of consecutive seeds, at most one of a family per scene.
 
-    Raises InvalidSetting, before the first question or later, where the held-out seeds do not suffice.
+    Error: InvalidSetting, possibly after some questions, if there are not enough held-out seeds.
     """
     if count < 0:
         raise InvalidSetting(f"count is {count}", do="give 0 or more")
@@ -82,7 +82,7 @@ def visual_questions(count: int, *, first_seed: int = 0) -> Iterator[tuple[Scene
     seed = first_seed
     while any(missing.values()):
         if seed >= TRAINING_SEEDS:
-            raise InvalidSetting(f"seed {seed} is one that models are trained on", do=f"stay below {TRAINING_SEEDS}")
+            raise InvalidSetting(f"seed {seed} belongs to training", do=f"start below {TRAINING_SEEDS} and ask fewer questions")
         scene = make_scene(seed)
         for family in (each for each in COMPOSITIONAL if missing[each]):
             found = make_visual_question(scene, family, Random(f"{family} {seed}"))
@@ -92,22 +92,22 @@ def visual_questions(count: int, *, first_seed: int = 0) -> Iterator[tuple[Scene
         seed += 1
 
 
-def same_answer(said: str, truth: str) -> bool:
-    """Whether an answer says the truth: lenient in form, strict in content.
+def same_answer(answer: str, truth: str) -> bool:
+    """Whether an answer matches the truth: lenient in form, strict in content.
 
-    Case, full stops, articles, handles in parentheses, digits, "and" in a list, what follows "yes," or "no,", and the reason
-    in "there is none: ..." do not matter.
+    Ignores case, full stops, articles, handles in parentheses, "and" in a list, the text after "yes," or "no,", and the reason in
+    "there is none: ..."; digits equal number words.
     """
-    wanted, said = _items(truth), _HANDLES.sub(" ", said)
-    if wanted in (["yes"], ["no"]):
-        return _items(said.partition(",")[0]) == wanted
-    if wanted == [NONE]:
-        return all(each in _NOTHING for each in _items(said.partition(":")[0]))
-    return _items(said) == wanted
+    expected, answer = _items(truth), _HANDLES.sub(" ", answer)
+    if expected in (["yes"], ["no"]):
+        return _items(answer.partition(",")[0]) == expected
+    if expected == [NONE]:
+        return all(each in _NOTHING for each in _items(answer.partition(":")[0]))
+    return _items(answer) == expected
 
 
 def _items(answer: str) -> list[str]:
-    """The items of a list, or the one answer, in their plain form."""
+    """Split an answer into list items and normalise them."""
     text = _HANDLES.sub(" ", answer.lower()).replace(".", " ")
     items = [_ARTICLES.sub("", " ".join(each.split())) for each in _BETWEEN.split(text.strip())]
     return [_NUMBERS.get(each, each) for each in items]

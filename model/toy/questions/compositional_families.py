@@ -1,33 +1,33 @@
-"""Families of compositional questions about a whole scene: each form draws one question at random, with its answer.
+"""Families of compositional questions about a whole scene: each form draws a random question with its answer.
 
-A form gives None where its draw came to nothing or the answer would not be plain; it is to be tried often. What a form asks
-with "yes" and with "no" is worded alike, so that a scene which offers both can be asked for either.
+A form returns None if its draw fails or the answer would be ambiguous, so it must be tried several times. A form uses the same
+wordings for "yes" and for "no".
 """
 
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
-from roi_agent.model.data.wording import plural
+from roi_agent.model.data.english import plural
 from roi_agent.model.toy.questions.compositional_terms import (
     COLOUR_KIND,
     DIRECTIONS,
     GROUPS,
     Look,
     Referent,
-    SceneView,
-    forms,
+    SceneSampler,
+    attributes_of,
+    forms_of,
     holds,
     name,
     nearest,
     ranked,
-    told,
 )
-from roi_agent.model.toy.questions.families import COUNTS, SUPERLATIVES, Fact
+from roi_agent.model.toy.questions.families import COUNTS, SUPERLATIVES, Fact, yes_or_no
 
-Form = Callable[[SceneView], Fact | None]
+Form = Callable[[SceneSampler], Fact | None]
 
-_STRANGE = 0.5  # of the phrases that may be untrue have an attribute exchanged
+_SWAP_CHANCE = 0.5  # share of phrases with a swapped attribute, where phrases may be false
 _RELATIONS = (*DIRECTIONS, "larger_than", "smaller_than")
 _ASKED: tuple[Look, ...] = (("kind",), COLOUR_KIND, COLOUR_KIND, ("size", "kind"), ("size", *COLOUR_KIND), ("colour",))
 _COUNTED: tuple[Look, ...] = ((), *[("kind",), ("colour",), ("size",)] * 3, COLOUR_KIND, ("size", "colour"), ("size", "kind"))
@@ -37,224 +37,228 @@ _MOSTLY_ANY: tuple[Look, ...] = (*[()] * 4, ("kind",), ("colour",), ("size",))
 # ---------------------------------------------------------------- yes or no, and how many
 
 
-def _existence(sight: SceneView, look: Look) -> Fact | None:
-    """The no's are one attribute away from a thing."""
-    phrase = sight.phrase([look], _STRANGE)
-    return Fact(sight.say("existence", phrase), _yes_no(bool(sight.fitting(phrase))))
+def _existence(sampler: SceneSampler, look: Look) -> Fact | None:
+    """False phrases are one attribute away from a thing."""
+    phrase = sampler.phrase([look], _SWAP_CHANCE)
+    return Fact(sampler.question("existence", phrase), yes_or_no(bool(sampler.matching(phrase))))
 
 
-def _existence_beside(sight: SceneView, look: Look) -> Fact | None:
-    """The no's are true of a thing that stands elsewhere, or are one attribute away from a thing."""
-    stood = sight.beside(sight.phrase([look], _STRANGE / 2), sight.one())
-    if stood is None:
+def _existence_in_relation(sampler: SceneSampler, look: Look) -> Fact | None:
+    """False phrases describe a thing elsewhere, or are one attribute away from a thing."""
+    related = sampler.related_things(sampler.phrase([look], _SWAP_CHANCE / 2), sampler.unique_thing())
+    if related is None:
         return None
-    question = sight.say("existence_relation", stood.phrase, relation=stood.relation, b=stood.anchor)
-    return Fact(question, _yes_no(bool(stood.found)))
+    question = sampler.question("existence_relation", related.phrase, relation=related.relation, b=related.anchor)
+    return Fact(question, yes_or_no(bool(related.found)))
 
 
-def _count(sight: SceneView) -> Fact | None:
-    phrase = sight.phrase(_COUNTED, _STRANGE / 2)
-    return Fact(sight.say("count", phrase), COUNTS[len(sight.fitting(phrase))])
+def _count(sampler: SceneSampler) -> Fact | None:
+    phrase = sampler.phrase(_COUNTED, _SWAP_CHANCE / 2)
+    return Fact(sampler.question("count", phrase), COUNTS[len(sampler.matching(phrase))])
 
 
-def _count_beside(sight: SceneView) -> Fact | None:
-    stood = sight.beside(sight.phrase(), sight.one(), _RELATIONS)
-    if stood is None:
+def _count_in_relation(sampler: SceneSampler) -> Fact | None:
+    related = sampler.related_things(sampler.phrase(), sampler.unique_thing(), _RELATIONS)
+    if related is None:
         return None
-    question = sight.say("count_relation", stood.phrase, relation=stood.relation, b=stood.anchor)
-    return Fact(question, COUNTS[len(stood.found)])
+    question = sampler.question("count_relation", related.phrase, relation=related.relation, b=related.anchor)
+    return Fact(question, COUNTS[len(related.found)])
 
 
-def _comparison(sight: SceneView) -> Fact | None:
-    relation, pair = sight.rng.choice(_RELATIONS), sight.described(2)
+def _comparison(sampler: SceneSampler) -> Fact | None:
+    relation, pair = sampler.rng.choice(_RELATIONS), sampler.unique_things(2)
     truth = _compared(relation, pair)
     if truth is None:
         return None
-    question = sight.say("comparison", a=pair[0].text, b=pair[1].text, relation=sight.word(relation))
-    return Fact(question, _yes_no(truth))
+    question = sampler.question("comparison", a=pair[0].text, b=pair[1].text, relation=sampler.fill(relation))
+    return Fact(question, yes_or_no(truth))
 
 
-def _comparison_which(sight: SceneView) -> Fact | None:
-    relation, pair = sight.rng.choice(_RELATIONS), sight.described(2, [COLOUR_KIND])
+def _comparison_which(sampler: SceneSampler) -> Fact | None:
+    relation, pair = sampler.rng.choice(_RELATIONS), sampler.unique_things(2, [COLOUR_KIND])
     truth = _compared(relation, pair)
     if truth is None:
         return None
-    question = sight.say("comparison_which", a=pair[0].text, b=pair[1].text, more=sight.word(f"which_{relation}"))
+    question = sampler.question("comparison_which", a=pair[0].text, b=pair[1].text, more=sampler.fill(f"which_{relation}"))
     return Fact(question, pair[not truth].text.removeprefix("the "))
 
 
-def _all_same(sight: SceneView, attribute: str) -> Fact | None:
-    phrase = sight.phrase([look for look in GROUPS if look and attribute not in look])
-    values = [getattr(thing, attribute) for thing in sight.fitting(phrase)]
+def _all_same(sampler: SceneSampler, attribute: str) -> Fact | None:
+    phrase = sampler.phrase([look for look in GROUPS if look and attribute not in look])
+    values = [getattr(thing, attribute) for thing in sampler.matching(phrase)]
     if len(values) < 2:
         return None
-    return Fact(sight.say("set_equality_same", phrase, attribute=attribute), _yes_no(len(set(values)) == 1))
+    return Fact(sampler.question("set_equality_same", phrase, attribute=attribute), yes_or_no(len(set(values)) == 1))
 
 
-def _all_are(sight: SceneView, attribute: str) -> Fact | None:
-    """The value asked about is one of the group's, or of another thing."""
-    phrase = sight.phrase([look for look in GROUPS if look and attribute not in look])
-    values = [str(getattr(thing, attribute)) for thing in sight.fitting(phrase)]
+def _all_are(sampler: SceneSampler, attribute: str) -> Fact | None:
+    """The value in the question is that of a thing in the group, or of any thing."""
+    phrase = sampler.phrase([look for look in GROUPS if look and attribute not in look])
+    values = [str(getattr(thing, attribute)) for thing in sampler.matching(phrase)]
     if len(values) < 2:
         return None
-    value = sight.rng.choice([*values, str(getattr(sight.rng.choice(sight.things), attribute))])
-    question = sight.say("set_equality_are", phrase, value=value if attribute == "colour" else plural(value))
-    return Fact(question, _yes_no({*values} == {value}))
+    value = sampler.rng.choice([*values, str(getattr(sampler.rng.choice(sampler.things), attribute))])
+    question = sampler.question("set_equality_are", phrase, value=value if attribute == "colour" else plural(value))
+    return Fact(question, yes_or_no({*values} == {value}))
 
 
-def _numbers(sight: SceneView, form: str) -> Fact | None:
-    """Two groups that differ in one attribute, and how many things are in each."""
-    look = sight.rng.choice((("kind",), ("colour",), ("size",)))
-    one, other = sight.phrase([look]), sight.phrase([look])
+def _numbers(sampler: SceneSampler, form: str) -> Fact | None:
+    """Compare the sizes of two groups that differ in one attribute."""
+    look = sampler.rng.choice((("kind",), ("colour",), ("size",)))
+    one, other = sampler.phrase([look]), sampler.phrase([look])
     if getattr(one, *look) == getattr(other, *look):
         return None
-    many, others = len(sight.fitting(one)), len(sight.fitting(other))
+    many, others = len(sampler.matching(one)), len(sampler.matching(other))
     if form == "as_many":
-        return Fact(sight.say("set_equality_as_many", one, others=forms(other)["things"]), _yes_no(many == others))
-    more = sight.rng.choice(("more", "fewer"))
-    question = sight.say("set_equality_more", one, others=forms(other)["things"], more=sight.word(more))
-    return Fact(question, _yes_no(many > others if more == "more" else many < others))
+        return Fact(sampler.question("set_equality_as_many", one, others=forms_of(other)["things"]), yes_or_no(many == others))
+    more = sampler.rng.choice(("more", "fewer"))
+    question = sampler.question("set_equality_more", one, others=forms_of(other)["things"], more=sampler.fill(more))
+    return Fact(question, yes_or_no(many > others if more == "more" else many < others))
 
 
-def _same_pair(sight: SceneView, attribute: str) -> Fact | None:
-    """Things that are told by other attributes than the one compared, or by a superlative."""
+def _same_pair(sampler: SceneSampler, attribute: str) -> Fact | None:
+    """Compare an attribute of two things, which are named by other attributes or by a superlative."""
     looks: list[Look] = [("kind",), ("size", "kind")] if attribute == "colour" else [("colour",), ("size", "colour")]
-    drawn = [sight.one(looks) if sight.rng.random() < 0.5 else sight.the_extreme(sight.phrase()) for _ in range(2)]
-    pair = [each for each in drawn if each and attribute not in each.told]
+
+    def draw() -> Referent | None:
+        return sampler.unique_thing(looks) if sampler.rng.random() < 0.5 else sampler.extreme_thing(sampler.phrase())
+
+    pair = [each for each in (draw(), draw()) if each and attribute not in each.attributes]
     if len(pair) < 2 or pair[0].thing is pair[1].thing:
         return None
-    question = sight.say("same_pair", a=pair[0].text, b=pair[1].text, attribute=attribute)
-    return Fact(question, _yes_no(len({getattr(each.thing, attribute) for each in pair}) == 1))
+    question = sampler.question("same_pair", a=pair[0].text, b=pair[1].text, attribute=attribute)
+    return Fact(question, yes_or_no(len({getattr(each.thing, attribute) for each in pair}) == 1))
 
 
-def _same_extremes(sight: SceneView, attribute: str) -> Fact | None:
-    first, last = sight.rng.sample(list(SUPERLATIVES), 2)
-    phrase = sight.phrase([look for look in _MOSTLY_ANY if attribute not in look])
-    one, other = (ranked(sight.fitting(phrase), superlative) for superlative in (first, last))
+def _same_extremes(sampler: SceneSampler, attribute: str) -> Fact | None:
+    first, last = sampler.rng.sample(list(SUPERLATIVES), 2)
+    phrase = sampler.phrase([look for look in _MOSTLY_ANY if attribute not in look])
+    one, other = (ranked(sampler.matching(phrase), superlative) for superlative in (first, last))
     if one is None or other is None or one[0] is other[0]:
         return None
-    question = sight.say("same_extremes", phrase, first=sight.word(first), last=sight.word(last), attribute=attribute)
-    return Fact(question, _yes_no(getattr(one[0], attribute) == getattr(other[0], attribute)))
+    question = sampler.question("same_extremes", phrase, first=sampler.fill(first), last=sampler.fill(last), attribute=attribute)
+    return Fact(question, yes_or_no(getattr(one[0], attribute) == getattr(other[0], attribute)))
 
 
-# ---------------------------------------------------------------- a thing, or what it is like
+# ---------------------------------------------------------------- a thing or its attribute
 
 
-def _relation_attribute(sight: SceneView) -> Fact | None:
-    """More than one thing is of the phrase, so that the relation is needed."""
-    phrase = sight.phrase()
-    found = _there(sight.the_beside(phrase, sight.one()))
-    return sight.ask(found, ("colour", "kind", "colour", "kind", "size")) if len(sight.fitting(phrase)) > 1 else None
+def _relation_attribute(sampler: SceneSampler) -> Fact | None:
+    """The phrase matches more than one thing, so that the relation is needed."""
+    phrase = sampler.phrase()
+    found = _existing(sampler.related_thing(phrase, sampler.unique_thing()))
+    return sampler.ask(found, ("colour", "kind", "colour", "kind", "size")) if len(sampler.matching(phrase)) > 1 else None
 
 
-def _superlative(sight: SceneView) -> Fact | None:
-    return sight.ask(sight.the_extreme(sight.phrase()), ("colour", "kind", "name"))
+def _superlative(sampler: SceneSampler) -> Fact | None:
+    return sampler.ask(sampler.extreme_thing(sampler.phrase()), ("colour", "kind", "name"))
 
 
-def _odd_one_out(sight: SceneView) -> Fact | None:
-    attribute = sight.rng.choice(COLOUR_KIND)
-    phrase = sight.phrase([look for look in GROUPS if attribute not in look])
-    group = sight.fitting(phrase)
+def _odd_one_out(sampler: SceneSampler) -> Fact | None:
+    attribute = sampler.rng.choice(COLOUR_KIND)
+    phrase = sampler.phrase([look for look in GROUPS if attribute not in look])
+    group = sampler.matching(phrase)
     counts = Counter(getattr(thing, attribute) for thing in group)
     if len(group) < 3 or len(counts) != 2 or 1 not in counts.values():
         return None
     (odd,) = (thing for thing in group if counts[getattr(thing, attribute)] == 1)
-    text = sight.word("the_odd", **forms(phrase), attribute=attribute)
-    return sight.ask(Referent(text, odd, told(phrase)), (attribute, "name"))
+    text = sampler.fill("the_odd", **forms_of(phrase), attribute=attribute)
+    return sampler.ask(Referent(text, odd, attributes_of(phrase)), (attribute, "name"))
 
 
-def _ordering(sight: SceneView) -> Fact | None:
-    attribute, superlative = sight.rng.choice(COLOUR_KIND), sight.rng.choice(list(SUPERLATIVES))
-    phrase = sight.phrase([look for look in GROUPS if attribute not in look])
-    group = sight.fitting(phrase)
+def _ordering(sampler: SceneSampler) -> Fact | None:
+    attribute, superlative = sampler.rng.choice(COLOUR_KIND), sampler.rng.choice(list(SUPERLATIVES))
+    phrase = sampler.phrase([look for look in GROUPS if attribute not in look])
+    group = sampler.matching(phrase)
     order = ranked(group, superlative, len(group)) if 2 <= len(group) <= 4 else None
     values = [str(getattr(thing, attribute)) for thing in order or []]
     if len({*values}) < 2:
         return None
-    question = sight.say(f"ordering_{attribute}", phrase, order=sight.word(f"order_{superlative}"))
+    question = sampler.question(f"ordering_{attribute}", phrase, order=sampler.fill(f"order_{superlative}"))
     return Fact(question, ", ".join(values))
 
 
-def _beside_beside(sight: SceneView) -> Fact | None:
-    """What is above the thing left of the red cup: the red cup itself is never meant."""
-    anchor = sight.one()
-    inner = _there(sight.the_beside(sight.phrase(_MOSTLY_ANY), anchor))
-    outer = _there(sight.the_beside(sight.phrase(_MOSTLY_ANY), inner))
-    return sight.ask(outer, COLOUR_KIND) if anchor and outer and outer.thing is not anchor.thing else None
+def _relation_to_relation(sampler: SceneSampler) -> Fact | None:
+    """What is above the thing left of the red cup?  The answer is never the red cup itself."""
+    anchor = sampler.unique_thing()
+    inner = _existing(sampler.related_thing(sampler.phrase(_MOSTLY_ANY), anchor))
+    outer = _existing(sampler.related_thing(sampler.phrase(_MOSTLY_ANY), inner))
+    return sampler.ask(outer, COLOUR_KIND) if anchor and outer and outer.thing is not anchor.thing else None
 
 
-def _beside_extreme(sight: SceneView) -> Fact | None:
-    extreme = sight.the_extreme(sight.phrase())
-    return sight.ask(_there(sight.the_beside(sight.phrase(_MOSTLY_ANY), extreme)), COLOUR_KIND)
+def _relation_to_extreme(sampler: SceneSampler) -> Fact | None:
+    extreme = sampler.extreme_thing(sampler.phrase())
+    return sampler.ask(_existing(sampler.related_thing(sampler.phrase(_MOSTLY_ANY), extreme)), COLOUR_KIND)
 
 
-def _extreme_beside(sight: SceneView) -> Fact | None:
-    superlative, stood = sight.rng.choice(list(SUPERLATIVES)), sight.beside(sight.phrase(), sight.one())
-    order = ranked(stood.found, superlative) if stood else None
-    if stood is None or order is None:
+def _extreme_in_relation(sampler: SceneSampler) -> Fact | None:
+    superlative = sampler.rng.choice(list(SUPERLATIVES))
+    related = sampler.related_things(sampler.phrase(), sampler.unique_thing())
+    order = ranked(related.found, superlative) if related else None
+    if related is None or order is None:
         return None
-    words = {**forms(stood.phrase), "superlative": sight.word(superlative), "relation": stood.relation}
-    text = sight.word("the_extreme_beside", **words, b=stood.anchor)
-    return sight.ask(Referent(text, order[0], told(stood.phrase)), COLOUR_KIND)
+    words = {**forms_of(related.phrase), "superlative": sampler.fill(superlative), "relation": related.relation}
+    text = sampler.fill("the_extreme_beside", **words, b=related.anchor)
+    return sampler.ask(Referent(text, order[0], attributes_of(related.phrase)), COLOUR_KIND)
 
 
-def _nearest(sight: SceneView) -> Fact | None:
-    phrase, anchor = sight.phrase(_MOSTLY_ANY), sight.one()
-    found = nearest(sight.fitting(phrase), anchor.thing) if anchor and anchor.thing else None
+def _nearest(sampler: SceneSampler) -> Fact | None:
+    phrase, anchor = sampler.phrase(_MOSTLY_ANY), sampler.unique_thing()
+    found = nearest(sampler.matching(phrase), anchor.thing) if anchor and anchor.thing else None
     if anchor is None or found is None:
         return None
-    text = sight.word("the_nearest", **forms(phrase), b=anchor.text)
-    bare = f"{sight.word('nearest_to')} {anchor.text}" if phrase.form == "anything" else ""
-    return sight.ask(Referent(text, found, told(phrase), bare), ("colour", "kind", "name"))
+    text = sampler.fill("the_nearest", **forms_of(phrase), b=anchor.text)
+    bare = f"{sampler.fill('nearest_to')} {anchor.text}" if phrase.form == "anything" else ""
+    return sampler.ask(Referent(text, found, attributes_of(phrase), bare), ("colour", "kind", "name"))
 
 
-def _nearest_which(sight: SceneView) -> Fact | None:
-    three = sight.described(3, [COLOUR_KIND])
+def _nearest_which(sampler: SceneSampler) -> Fact | None:
+    three = sampler.unique_things(3, [COLOUR_KIND])
     things = [each.thing for each in three if each.thing]
     found = nearest(things[:2], things[2]) if three else None
     if found is None:
         return None
     a, b, c = (each.text for each in three)
-    return Fact(sight.say("nearest_which", a=a, b=b, c=c), name(found))
+    return Fact(sampler.question("nearest_which", a=a, b=b, c=c), name(found))
 
 
-def _same_other(sight: SceneView) -> Fact | None:
-    attribute, anchor = sight.rng.choice(COLOUR_KIND), sight.one()
+def _same_other(sampler: SceneSampler) -> Fact | None:
+    attribute, anchor = sampler.rng.choice(COLOUR_KIND), sampler.unique_thing()
     if anchor is None:
         return None
     value = getattr(anchor.thing, attribute)
-    others = [each for each in sight.things if getattr(each, attribute) == value and each is not anchor.thing]
-    return Fact(sight.say("same_other", a=anchor.text, attribute=attribute), name(others[0])) if len(others) == 1 else None
+    others = [each for each in sampler.things if getattr(each, attribute) == value and each is not anchor.thing]
+    return Fact(sampler.question("same_other", a=anchor.text, attribute=attribute), name(others[0])) if len(others) == 1 else None
 
 
-# ---------------------------------------------------------------- nothing, in the words that else ask for something
+# ---------------------------------------------------------------- nothing, in the wordings of other questions
 
 
-def _none_described(sight: SceneView) -> Fact | None:
-    return sight.ask(_nobody(sight), COLOUR_KIND)
+def _none_described(sampler: SceneSampler) -> Fact | None:
+    return sampler.ask(_missing_referent(sampler), COLOUR_KIND)
 
 
-def _none_beside(sight: SceneView) -> Fact | None:
-    found = sight.the_beside(sight.phrase(), sight.one())
-    return sight.ask(found, ("colour", "kind", "name")) if found and not found.thing else None
+def _none_in_relation(sampler: SceneSampler) -> Fact | None:
+    found = sampler.related_thing(sampler.phrase(), sampler.unique_thing())
+    return sampler.ask(found, ("colour", "kind", "name")) if found and not found.thing else None
 
 
-def _none_beside_missing(sight: SceneView) -> Fact | None:
-    return sight.ask(sight.the_beside(sight.phrase(_MOSTLY_ANY), _nobody(sight)), ("colour", "kind", "name"))
+def _none_in_relation_to_missing(sampler: SceneSampler) -> Fact | None:
+    return sampler.ask(sampler.related_thing(sampler.phrase(_MOSTLY_ANY), _missing_referent(sampler)), ("colour", "kind", "name"))
 
 
-def _none_extreme(sight: SceneView) -> Fact | None:
-    phrase = sight.missing([("kind",), ("colour",), ("size", "kind")])
+def _none_extreme(sampler: SceneSampler) -> Fact | None:
+    phrase = sampler.missing_phrase([("kind",), ("colour",), ("size", "kind")])
     if phrase is None:
         return None
-    superlative = sight.word(sight.rng.choice(list(SUPERLATIVES)))
-    text = sight.word("the_extreme", **forms(phrase), superlative=superlative)
-    return sight.ask(Referent(text, None, told(phrase)), COLOUR_KIND)
+    superlative = sampler.fill(sampler.rng.choice(list(SUPERLATIVES)))
+    text = sampler.fill("the_extreme", **forms_of(phrase), superlative=superlative)
+    return sampler.ask(Referent(text, None, attributes_of(phrase)), COLOUR_KIND)
 
 
-def _nobody(sight: SceneView) -> Referent | None:
-    phrase = sight.missing(_ASKED)
-    return Referent(f"the {phrase.text}", None, told(phrase)) if phrase else None
+def _missing_referent(sampler: SceneSampler) -> Referent | None:
+    phrase = sampler.missing_phrase(_ASKED)
+    return Referent(f"the {phrase.text}", None, attributes_of(phrase)) if phrase else None
 
 
 # ---------------------------------------------------------------- helpers
@@ -265,29 +269,28 @@ def _compared(relation: str, pair: list[Referent]) -> bool | None:
     return holds(relation, *things) if len(things) == 2 else None
 
 
-def _there(referent: Referent | None) -> Referent | None:
+def _existing(referent: Referent | None) -> Referent | None:
     return referent if referent and referent.thing else None
 
 
-def _yes_no(truth: bool) -> str:
-    return "yes" if truth else "no"
-
-
-def _of_each(*forms: Callable[..., Fact | None]) -> list[Form]:
-    return [partial(form, attribute=attribute) for form in forms for attribute in COLOUR_KIND]
+def _for_each_attribute(*forms_of: Callable[..., Fact | None]) -> list[Form]:
+    return [partial(form, attribute=attribute) for form in forms_of for attribute in COLOUR_KIND]
 
 
 FAMILIES: dict[str, tuple[Form, ...]] = {
-    "existence": tuple(partial(form, look=look) for form in (_existence, _existence_beside) for look in _ASKED),
+    "existence": tuple(partial(form, look=look) for form in (_existence, _existence_in_relation) for look in _ASKED),
     "relation_attribute": (_relation_attribute,),
-    "count": (_count, _count_beside),
+    "count": (_count, _count_in_relation),
     "comparison": (_comparison, _comparison_which),
     "superlative": (_superlative,),
-    "set_equality": (*_of_each(_all_same, _all_are), *(partial(_numbers, form=form) for form in ("as_many", "more") * 2)),
+    "set_equality": (
+        *_for_each_attribute(_all_same, _all_are),
+        *(partial(_numbers, form=form) for form in ("as_many", "more") * 2),
+    ),
     "odd_one_out": (_odd_one_out,),
     "ordering": (_ordering,),
-    "two_hop": (_beside_beside, _beside_extreme, _extreme_beside),
-    "none": (_none_described, _none_beside, _none_beside, _none_beside_missing, _none_extreme),
+    "two_hop": (_relation_to_relation, _relation_to_extreme, _extreme_in_relation),
+    "none": (_none_described, _none_in_relation, _none_in_relation, _none_in_relation_to_missing, _none_extreme),
     "nearest": (_nearest, _nearest_which),
-    "same": (_same_other, _same_other, *_of_each(_same_pair, _same_extremes)),
+    "same": (_same_other, _same_other, *_for_each_attribute(_same_pair, _same_extremes)),
 }

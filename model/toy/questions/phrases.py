@@ -1,17 +1,17 @@
-"""Phrases about a scene, true and false, with the things that each describes."""
+"""Phrases about a scene, true and false, and the things that each describes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from roi_agent.model.data.wording import article, plural
+from roi_agent.model.data.english import plural, with_article
 from roi_agent.model.toy.world.art import COLOURS, KINDS, SIZES
 from roi_agent.model.toy.world.scenes import Scene, Thing
 from roi_agent.prompts import load_blocks
 
 UNKNOWN = "?"  # a kind or colour that the toy world does not have
 
-# What a phrase names, and how often.
+# The attributes that a phrase names, with sampling weights.
 _FORMS: dict[tuple[str, ...], float] = {
     ("kind",): 5,
     ("colour", "kind"): 7,
@@ -22,9 +22,9 @@ _FORMS: dict[tuple[str, ...], float] = {
     ("size",): 1,
     (): 0.4,
 }
-_TRUE, _SWAPPED, _UNKNOWN = 0.5, 0.3, 0.05  # shares of phrases; the rest has looks at random
-_BARE = 0.6  # of the phrases have no determiner
-_PLURAL = 0.15
+_TRUE, _SWAPPED, _UNKNOWN = 0.5, 0.3, 0.05  # shares of phrases; the rest has random attributes
+_BARE = 0.6  # share of phrases without a determiner
+_PLURAL = 0.15  # share of plurals, where the determiner allows them
 
 
 def _form(names: Sequence[str]) -> str:
@@ -36,7 +36,7 @@ FORMS = tuple(_form(names) for names in _FORMS)  # "kind", "colour, kind", ..., 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """What is asked for; an attribute that is None does not matter, UNKNOWN is none of the toy world's."""
+    """A phrase and the attributes that it names: None if not named, UNKNOWN if not in the toy world."""
 
     text: str
     kind: str | None = None
@@ -44,24 +44,24 @@ class Phrase:
     size: str | None = None
 
     def describes(self, thing: Thing) -> bool:
-        """Whether the thing is what the phrase names."""
+        """Whether the phrase describes the thing."""
         pairs = ((self.kind, thing.kind), (self.colour, thing.colour), (self.size, thing.size))
         return all(asked in (None, given) for asked, given in pairs)
 
     def found_in(self, scene: Scene) -> list[int]:
-        """Indices of all things of the scene that the phrase describes."""
+        """Return the indices of all things of the scene that the phrase describes."""
         return [index for index, thing in enumerate(scene.things) if self.describes(thing)]
 
     @property
     def form(self) -> str:
-        """What the phrase names, one of FORMS."""
+        """The attributes that the phrase names, one of FORMS."""
         return _form([name for name in ("size", "colour", "kind") if getattr(self, name) is not None])
 
 
 def make_phrases(scene: Scene, rng: Random, count: int) -> list[Phrase]:
-    """That many phrases of different wording, in random order: about half of them true of some thing.
+    """Draw `count` different phrases; about half of them describe some thing.
 
-    False ones are mostly one attribute away from a true one, and that often one of another thing in the scene.
+    Most false ones are one attribute away from a true one, often with the attribute of another thing in the scene.
     """
     phrases: dict[str, Phrase] = {}
     while len(phrases) < count:
@@ -79,7 +79,7 @@ def make_phrases(scene: Scene, rng: Random, count: int) -> list[Phrase]:
 
 
 def vocabulary(rng: Random) -> list[Phrase]:
-    """Every kind, colour and size as a phrase of one word, in random order: together they say all there is about each thing."""
+    """Return every kind, colour and size as a phrase of one word, in random order."""
     kinds = [Phrase(kind, kind=kind) for kind in KINDS]
     colours = [Phrase(colour, colour=colour) for colour in COLOURS]
     sizes = [Phrase(size, size=size) for size in SIZES]
@@ -87,62 +87,62 @@ def vocabulary(rng: Random) -> list[Phrase]:
 
 
 def true_phrase(scene: Scene, rng: Random) -> Phrase:
-    """A phrase for one of the scene's things, and maybe for others too."""
-    return _worded(_asked(_look(rng.choice(scene.things)), rng), rng)
+    """Draw a phrase that describes one of the scene's things, and possibly others."""
+    return _render(_draw_attributes(_attributes(rng.choice(scene.things)), rng), rng)
 
 
 def swapped_phrase(scene: Scene, rng: Random) -> Phrase:
-    """A phrase for one of the scene's things with one attribute exchanged: true of nothing, but for rare scenes."""
+    """Draw a phrase for one of the scene's things with one attribute swapped; it describes nothing, except in rare scenes."""
     for _ in range(10):
-        asked = _asked(_look(rng.choice(scene.things)), rng)
+        asked = _draw_attributes(_attributes(rng.choice(scene.things)), rng)
         if not asked:
             continue
         name = rng.choice(sorted(asked))
-        other = _look(rng.choice(scene.things)) if rng.random() < 0.6 else _random_look(rng)
-        phrase = _worded({**asked, name: other[name]}, rng)
+        other = _attributes(rng.choice(scene.things)) if rng.random() < 0.6 else _random_attributes(rng)
+        phrase = _render({**asked, name: other[name]}, rng)
         if not phrase.found_in(scene):
             return phrase
     return random_phrase(rng)
 
 
 def unknown_phrase(scene: Scene, rng: Random) -> Phrase:
-    """A phrase with a kind or a colour that the toy world does not have."""
-    asked = _asked(_look(rng.choice(scene.things)), rng)
+    """Draw a phrase with a kind or a colour outside the toy world."""
+    asked = _draw_attributes(_attributes(rng.choice(scene.things)), rng)
     name = rng.choice(("kind", "colour"))
-    return _worded({**asked, name: UNKNOWN}, rng)
+    return _render({**asked, name: UNKNOWN}, rng)
 
 
 def random_phrase(rng: Random) -> Phrase:
-    """A phrase for looks drawn at random, true or false; it always names something."""
+    """Draw a phrase with random attributes, at least one; it may be true or false."""
     asked: dict[str, str] = {}
     while not asked:
-        asked = _asked(_random_look(rng), rng)
-    return _worded(asked, rng)
+        asked = _draw_attributes(_random_attributes(rng), rng)
+    return _render(asked, rng)
 
 
 def words() -> list[str]:
-    """Every word of which phrases are made, but for the unknown ones; sorted."""
+    """Return all words of phrases except the unknown ones, sorted."""
     blocks = load_blocks("toy_phrases")
     plain = {word for name in ("determiner", "anything", *SIZES) for word in blocks[name].split()}
     nouns = (*KINDS, *blocks["anything"].split())
     return sorted({*plain, "an", *COLOURS, *nouns, *map(plural, nouns)})
 
 
-def _look(thing: Thing) -> dict[str, str]:
+def _attributes(thing: Thing) -> dict[str, str]:
     return {"kind": thing.kind, "colour": thing.colour, "size": thing.size}
 
 
-def _random_look(rng: Random) -> dict[str, str]:
+def _random_attributes(rng: Random) -> dict[str, str]:
     return {"kind": rng.choice(KINDS), "colour": rng.choice(list(COLOURS)), "size": rng.choice(list(SIZES))}
 
 
-def _asked(look: dict[str, str], rng: Random) -> dict[str, str]:
+def _draw_attributes(look: dict[str, str], rng: Random) -> dict[str, str]:
     (form,) = rng.choices(list(_FORMS), list(_FORMS.values()))
     return {name: look[name] for name in form}
 
 
-def _worded(asked: dict[str, str], rng: Random) -> Phrase:
-    """The phrase in words: "the big red star", "red stars", "red", "every small thing"."""
+def _render(asked: dict[str, str], rng: Random) -> Phrase:
+    """Word a phrase, such as "the big red star", "red stars", "red", "every small thing"."""
     blocks = load_blocks("toy_phrases")
     adjectives = []
     if "size" in asked:
@@ -154,7 +154,7 @@ def _worded(asked: dict[str, str], rng: Random) -> Phrase:
     if noun and (determiner == "all" or (determiner in ("", "the") and rng.random() < _PLURAL)):
         noun = plural(noun)
     text = " ".join([*adjectives, noun]).strip()
-    text = article(text) if determiner == "a" else f"{determiner} {text}".strip()
+    text = with_article(text) if determiner == "a" else f"{determiner} {text}".strip()
     return Phrase(text, asked.get("kind"), asked.get("colour"), asked.get("size"))
 
 
@@ -163,7 +163,7 @@ def _word(value: str, unknown: str, rng: Random) -> str:
 
 
 def _any_noun(optional: bool, rng: Random) -> str:
-    """A word for a thing of any kind, or none after an adjective."""
+    """Draw a word for a thing of any kind, or none if optional."""
     if optional and rng.random() < 0.3:
         return ""
     return rng.choice(load_blocks("toy_phrases")["anything"].splitlines())

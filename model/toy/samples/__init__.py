@@ -1,1 +1,1 @@
-"""Scenes with questions, phrases or prompts as training samples, each determined by its index."""
+"""Training samples: scenes with questions, phrases or prompts, each a function of its index."""

@@ -1,4 +1,4 @@
-"""Rendered scenes with a prompt of phrases each, as training samples determined by their index alone."""
+"""Training samples of the detector: a rendered scene and a prompt of phrases, as a function of the index."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from roi_agent.model.toy.world.scenes import Scene, make_scene, render_image
 class PromptedSample:
     """One scene and its prompt.
 
-    pixels: (3, S, S) normalised.  ids: T tokens.  boxes: (K, 4) cxcywh in [0, 1], of the things that some phrase describes.
-    tokens: (K, T) bool, the tokens of the phrases that describe each of them.
+    pixels: (3, S, S) normalised.  ids: T token ids.  boxes: (K, 4) cxcywh in [0, 1], of all things that a phrase describes.
+    tokens: (K, T) bool, the tokens of the phrases that describe each thing.
     """
 
     pixels: Tensor
@@ -56,11 +56,11 @@ class PromptedDataset(Dataset[PromptedSample]):
         rng = Random(seed)
         scene = make_scene(seed)
         phrases = make_phrases(scene, rng, rng.randint(1, self.most)) if self.most else vocabulary(rng)
-        return prompted(self.processor, scene, phrases, rng.choice(RENDER_SIDES))
+        return prompted_sample(self.processor, scene, phrases, rng.choice(RENDER_SIDES))
 
 
-def prompted(processor: GroundingDinoProcessor, scene: Scene, phrases: Sequence[Phrase], side: int) -> PromptedSample:
-    """A scene rendered at a side, read as any image is, with these phrases as its prompt."""
+def prompted_sample(processor: GroundingDinoProcessor, scene: Scene, phrases: Sequence[Phrase], side: int) -> PromptedSample:
+    """Return the sample of a scene, rendered at `side` pixels, with these phrases as its prompt."""
     texts = [phrase.text for phrase in phrases]
     ids = processor.tokenizer(prompt_of(texts))["input_ids"]
     spans = token_spans(processor.tokenizer, texts)
@@ -77,14 +77,14 @@ def prompted(processor: GroundingDinoProcessor, scene: Scene, phrases: Sequence[
 
 
 def scene_pixels(processor: GroundingDinoProcessor, scene: Scene, side: int) -> Tensor:
-    """A scene rendered at a side as the detector reads it: (3, S, S)."""
+    """Return the detector's input for a scene rendered at `side` pixels: (3, S, S)."""
     image = Image.fromarray(render_image(scene, side))
     pixels: Tensor = processor.image_processor(image, return_tensors="pt")["pixel_values"][0]
     return pixels
 
 
 def collate_prompted(samples: Sequence[PromptedSample], *, pad_id: int) -> PromptedBatch:
-    """Samples -> one batch; prompts are padded to the longest."""
+    """Combine samples into a batch; prompts are padded to the longest."""
     length = max(len(sample.ids) for sample in samples)
     ids = torch.full((len(samples), length), pad_id)
     mask = torch.zeros_like(ids)

@@ -1,4 +1,4 @@
-"""Rendered scenes with prompts that point at their things, as training samples determined by their index alone."""
+"""Training samples of the segmenter: a rendered scene and boxes and points for its things, as a function of the index."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ from roi_agent.model.toy.questions.questions import TRAINING_SEEDS
 from roi_agent.model.toy.samples.questions import RENDER_SIDES
 from roi_agent.model.toy.world.scenes import RenderedScene, make_scene, render
 
-POINTS = 4  # of each prompt: the first lies on the thing, each of the others on it or beside it
-NOWHERE = 2  # points of each scene that lie on no thing
-_JITTERS = (0.0, 0.03, 0.03, 0.08)  # of a box's sides: detectors and people do not draw tight boxes
-_ON_IT = 0.5  # of the further points
+POINTS = 4  # of each prompt: the first one on the thing, the others on it or beside it
+NOWHERE = 2  # background points of each scene
+_JITTERS = (0.0, 0.03, 0.03, 0.08)  # of a box's sides, because boxes of detectors and people are not tight
+_ON_IT = 0.5  # share of the further points that lie on the thing
 
 Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class PointedSample:
-    """One scene and P prompts about its things, in pixels of the S x S frame that the model reads.
+    """One scene and P prompts for its things, in pixels of the model's S x S input.
 
-    pixels: (3, S, S) normalised.  masks: (P, S, S) uint8, the share of a pixel that is the thing and visible, 0 to 255.
+    pixels: (3, S, S) normalised.  masks: (P, S, S) uint8, the visible share of the thing in each pixel, 0 to 255.
     boxes: (P, 4) xyxy.  points: (P, POINTS, 2), labels: (P, POINTS), 1 on the thing and 0 beside it.
     nowhere: (NOWHERE, 2), points on the background.
     """
@@ -43,7 +43,7 @@ class PointedSample:
 
 @dataclass(frozen=True, slots=True)
 class PointedBatch:
-    """B scenes: everything of a sample, stacked."""
+    """B scenes: the fields of `PointedSample`, stacked."""
 
     pixels: Tensor
     masks: Tensor
@@ -54,7 +54,7 @@ class PointedBatch:
 
 
 class PointedDataset(Dataset[PointedSample]):
-    """Sample i is scene TRAINING_SEEDS + first + i with `prompts` prompts, as evenly shared by its things as may be."""
+    """Sample i is scene TRAINING_SEEDS + first + i with `prompts` prompts, distributed evenly over its things."""
 
     def __init__(self, processor: SamProcessor, *, size: int, first: int, prompts: int) -> None:
         self.processor, self.size, self.first, self.prompts = processor, size, first, prompts
@@ -65,11 +65,11 @@ class PointedDataset(Dataset[PointedSample]):
     def __getitem__(self, index: int) -> PointedSample:
         seed = TRAINING_SEEDS + self.first + index
         rng = Random(seed)
-        return pointed(self.processor, render(make_scene(seed), rng.choice(RENDER_SIDES)), rng, self.prompts)
+        return pointed_sample(self.processor, render(make_scene(seed), rng.choice(RENDER_SIDES)), rng, self.prompts)
 
 
-def pointed(processor: SamProcessor, rendered: RenderedScene, rng: Random, prompts: int) -> PointedSample:
-    """A rendered scene as any image is read, with boxes and points for its things in turn, in random order."""
+def pointed_sample(processor: SamProcessor, rendered: RenderedScene, rng: Random, prompts: int) -> PointedSample:
+    """Return the sample of a rendered scene, with boxes and points for its things in random order."""
     read = processor(images=rendered.image, return_tensors="pt")
     side, frame = rendered.image.width, read["pixel_values"].shape[-1]
     order = list(range(len(rendered.masks)))
@@ -90,13 +90,13 @@ def pointed(processor: SamProcessor, rendered: RenderedScene, rng: Random, promp
 
 
 def collate_pointed(samples: Sequence[PointedSample]) -> PointedBatch:
-    """Samples -> one batch."""
+    """Combine samples into a batch."""
     names = PointedBatch.__slots__
     return PointedBatch(**{name: torch.stack([getattr(sample, name) for sample in samples]) for name in names})
 
 
 def pixel_of(mask: Bools, rng: Random) -> tuple[float, float]:
-    """A random pixel of a mask (H, W) of at least one, as (x, y)."""
+    """Draw a pixel of a non-empty mask (H, W), as (x, y)."""
     places = np.flatnonzero(mask)
     row, column = divmod(int(places[rng.randrange(len(places))]), mask.shape[1])
     return float(column), float(row)

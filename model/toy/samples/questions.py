@@ -1,6 +1,6 @@
-"""Rendered scenes and their questions as training samples, each determined by its index alone.
+"""Training samples of the region model: a rendered scene and its questions, as a function of the index.
 
-A run that is resumed at step n therefore sees exactly the samples that an unbroken run would have seen.
+A resumed run therefore sees exactly the same samples as an uninterrupted one.
 """
 
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ from torch.utils.data import Dataset
 from roi_agent.model.geometry.regions import Box, Region
 from roi_agent.model.gpt4roi.processing import IGNORE, GPT4RoIProcessor
 from roi_agent.model.toy.questions.questions import FAMILY_NAMES, TRAINING_SEEDS, Example, make_example
+from roi_agent.model.toy.questions.sampler import ALONE, MOST
 from roi_agent.model.toy.world.art import COLOURS, KINDS
-from roi_agent.model.toy.world.scenery import ALONE, MOST
 from roi_agent.model.toy.world.scenes import Scene, Thing, make_scene, render_image
 
-RENDER_SIDES = (128, 128, 192, 256, 384)  # pixels; a model must not care how an image was made smaller
-_TRIES = 20  # draws for each question: not every scene offers every family
-_JITTER = 0.03  # of a box's side: detectors and people do not draw tight boxes
+RENDER_SIDES = (128, 128, 192, 256, 384)  # pixels; the model learns to ignore how an image was scaled
+_TRIES = 20  # draws for each question, because not every scene has questions of every family
+_JITTER = 0.03  # of a box's side, because boxes of detectors and people are not tight
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One conversation. ids, labels: (T). things: the index of the thing behind each region token, in order."""
+    """One conversation.  ids, labels: (T).  things: the index of the thing of each region token, in order."""
 
     ids: list[int]
     labels: list[int]
@@ -37,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class ToySample:
-    """One scene. pixels: (3, S, S) normalised, or None. boxes: (K, 4) in [0, 1]. kinds, colours: (K) indices."""
+    """One scene.  pixels: (3, S, S) normalised, or None.  boxes: (K, 4) xyxy in [0, 1].  kinds, colours: (K) indices."""
 
     pixels: Tensor | None
     boxes: Tensor
@@ -48,10 +48,11 @@ class ToySample:
 
 @dataclass(frozen=True, slots=True)
 class ToyBatch:
-    """B scenes and R conversations about them.
+    """B scenes with K things in all, and R conversations about them.
 
-    pixels: (B, 3, S, S) or None.  boxes: (K, 4), box_images: (K) the scene of each.  kinds, colours: (K).
-    ids, labels, mask: (R, T), padded on the right.  row_images: (R).  row_things: R lists of indices into K.
+    pixels: (B, 3, S, S) or None.  boxes: (K, 4), box_images: (K), the scene of each box.  kinds, colours: (K).
+    ids, labels, mask: (R, T), padded on the right.  row_images: (R), the scene of each conversation.
+    row_things: R lists of indices into K.
     """
 
     pixels: Tensor | None
@@ -68,7 +69,10 @@ class ToyBatch:
 
 
 class ToyDataset(Dataset[ToySample]):
-    """Sample i is scene TRAINING_SEEDS + first + i with `questions` conversations about it, or fewer where it offers few."""
+    """Sample i is scene TRAINING_SEEDS + first + i with up to `questions` conversations about it.
+
+    weights: of the families, 1 by default.  pixels: whether to render scenes.  alone, most: as in `QuestionSampler`.
+    """
 
     def __init__(
         self,
@@ -105,14 +109,14 @@ class ToyDataset(Dataset[ToySample]):
 
 
 def to_sample(scene: Scene, boxes: Sequence[tuple[float, ...]], rows: list[Row], pixels: Tensor | None) -> ToySample:
-    """A scene with given boxes, K x 4 in [0, 1]."""
+    """Return the sample of a scene with these boxes: K x 4, xyxy in [0, 1]."""
     kinds = torch.tensor([KINDS.index(thing.kind) for thing in scene.things])
     colours = torch.tensor([list(COLOURS).index(thing.colour) for thing in scene.things])
     return ToySample(pixels, torch.tensor(boxes, dtype=torch.float32), kinds, colours, rows)
 
 
 def encode_example(processor: GPT4RoIProcessor, example: Example, *, with_image: bool = True) -> Row:
-    """The tokens of one conversation, on request without those of the image."""
+    """Tokenize one conversation, with or without the image tokens."""
     things = dict(example.regions)
     unit = Box(0, 0, 1, 1)
     prompt = processor.render(example.turns, [Region(name, unit) for name in things])
@@ -125,12 +129,12 @@ def encode_example(processor: GPT4RoIProcessor, example: Example, *, with_image:
 
 
 def scene_pixels(processor: GPT4RoIProcessor, scene: Scene, side: int) -> Tensor:
-    """A scene rendered at a side and read as any image is: (3, S, S)."""
+    """Return the region model's input for a scene rendered at `side` pixels: (3, S, S)."""
     return processor.pixels([Image.fromarray(render_image(scene, side))])[0]
 
 
 def collate(samples: Sequence[ToySample], *, pad_id: int) -> ToyBatch:
-    """Samples -> one batch; conversations are padded to the longest."""
+    """Combine samples into a batch; conversations are padded to the longest."""
     rows = [(image, row) for image, sample in enumerate(samples) for row in sample.rows]
     counts = [len(sample.boxes) for sample in samples]
     starts = np.cumsum([0, *counts[:-1]]).tolist()

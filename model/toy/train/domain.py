@@ -6,7 +6,7 @@ from random import Random
 import torch
 from PIL import Image
 
-from roi_agent.model.domain.verdict import SceneDomain
+from roi_agent.model.domain.domains import SceneDomain
 from roi_agent.model.toy.questions.questions import TRAINING_SEEDS
 from roi_agent.model.toy.world.art import COLOURS, rim_colour
 from roi_agent.model.toy.world.backgrounds import background

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.toy.world.scenery import ALONE, MOST
+from roi_agent.model.toy.questions.sampler import ALONE, MOST
 from roi_agent.model.train.config_files import build, check_numbers, read_values
 from roi_agent.model.train.task import Schedule
 

@@ -1,1 +1,1 @@
-"""Scenes: their things, drawings and pixels, each determined by a seed."""
+"""Scenes of the toy world: layout, drawings and pixels, each a function of a seed."""

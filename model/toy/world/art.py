@@ -1,4 +1,4 @@
-"""Kinds, colours and sizes of the toy world, and the masks its things are painted with."""
+"""Kinds, colours and sizes of the toy world, and the glyphs that things are painted with."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -26,41 +26,41 @@ COLOURS: dict[str, RGB] = {
     "black": (24, 24, 28),
 }
 
-# The longer side of a thing's box as a fraction of the image's side. The gaps between bands keep the names certain.
+# Ranges of the longer side of a thing's box, as a fraction of the image's side. Gaps between them keep the names unambiguous.
 SIZES: dict[str, tuple[float, float]] = {"small": (0.15, 0.18), "medium": (0.23, 0.27), "large": (0.33, 0.40)}
 
 GLYPH_SIDE = 256  # pixels of a glyph's longer side
-RIM = 3  # pixels of a glyph's rim: enough to part two overlapping things of one colour, too thin to hide a tine
-JITTER = 9  # steps out of 255 by which a thing's channels may differ from its colour's
+RIM = 3  # pixels of a glyph's rim: separates overlapping things of one colour, but does not hide thin parts
+JITTER = 9  # maximum difference of a thing's channels from its colour's, of 255
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Glyph:
-    """A kind's silhouette at high resolution: `whole`, and `core` without the rim; both "L", cropped to the tight extent."""
+    """The silhouette of a kind at high resolution.  whole, core: with and without the rim, mode "L", cropped tightly."""
 
     whole: Image.Image
     core: Image.Image
 
     @property
     def extent(self) -> tuple[float, float]:
-        """Width and height in units of the longer side."""
+        """Width and height, in units of the longer side."""
         width, height = self.whole.size
         return width / max(width, height), height / max(width, height)
 
     def at(self, size_wh: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
-        """`whole` and `core` at this size in pixels, antialiased."""
-        # BOX when shrinking: its support never reaches outside a pixel, so the first and last rows stay inked.
+        """Return `whole` and `core` at this size in pixels, antialiased."""
+        # BOX averages the area of a pixel only, so the first and last rows stay covered when shrinking.
         how = Image.Resampling.BOX if size_wh[0] <= self.whole.width else Image.Resampling.BILINEAR
         return self.whole.resize(size_wh, how), self.core.resize(size_wh, how)
 
 
 @cache
 def glyph(kind: str) -> Glyph:
-    """The glyph of one of KINDS; drawn once."""
+    """Return the glyph of one of KINDS."""
     pen = Pen()
     DRAWINGS[kind](pen)
     whole = Image.fromarray(pen.coverage(GLYPH_SIDE))
-    # Erode with an empty frame around, so that an edge on the extent's border has a rim too.
+    # Erode with an empty frame around the glyph, so that edges at its border get a rim too.
     framed = Image.new("L", (whole.width + 2 * RIM, whole.height + 2 * RIM), 0)
     framed.paste(whole, (RIM, RIM))
     eroded = framed.filter(ImageFilter.MinFilter(2 * RIM + 1))
@@ -69,19 +69,19 @@ def glyph(kind: str) -> Glyph:
 
 @cache
 def extent(kind: str) -> tuple[float, float]:
-    """Width and height of a kind in units of its longer side."""
+    """Return width and height of a kind, in units of its longer side."""
     return glyph(kind).extent
 
 
 def jittered(colour: str, rng: Random) -> RGB:
-    """One of COLOURS, slightly off in brightness and hue but never near another name's colour."""
+    """Return one of COLOURS with a small random change of brightness and hue, still far from every other colour."""
     brighter = rng.uniform(-JITTER, JITTER)
     red, green, blue = (_channel(c + brighter * 0.6 + rng.uniform(-JITTER, JITTER) * 0.4) for c in COLOURS[colour])
     return red, green, blue
 
 
 def rim_colour(fill: RGB) -> RGB:
-    """The colour of a thing's rim: darker than its fill, or lighter where the fill is too dark for that."""
+    """Return the colour of a thing's rim: darker than its fill, or lighter for a very dark fill."""
     dark = sum(fill) < 120
     red, green, blue = (_channel(c + 60 if dark else c * 0.68) for c in fill)
     return red, green, blue

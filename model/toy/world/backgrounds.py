@@ -1,4 +1,4 @@
-"""Muted textures behind the things of a scene: mid-grey tones, so that every colour of the toy world stands out."""
+"""Background textures in mid-grey tones, which contrast with every colour of the toy world."""
 
 from collections.abc import Callable
 from random import Random
@@ -9,13 +9,13 @@ from PIL import Image
 
 Pattern = NDArray[np.float32]
 
-LIGHTNESS = (114, 156)  # mean channel value: black below, white above, brown and pink to the sides
-TINT = 14  # how far a channel may lean from the mean
-STEP = 24  # the largest difference in lightness between a pattern's two tones
+LIGHTNESS = (114, 156)  # range of the mean channel value, between black and white
+TINT = 14  # maximum difference of a channel from the mean
+STEP = 24  # maximum difference in lightness between the two tones of a pattern
 
 
 def background(rng: Random, side: int) -> NDArray[np.uint8]:
-    """A texture (side, side, 3), decided by `rng` alone."""
+    """Return a random texture: (side, side, 3) uint8."""
     lightness = rng.uniform(*LIGHTNESS)
     step = rng.choice((-1, 1)) * rng.uniform(6, STEP)
     first = np.array([lightness + rng.uniform(-TINT, TINT) for _ in range(3)], np.float32)
@@ -51,7 +51,7 @@ def _checks(rng: Random, side: int) -> Pattern:
 
 
 def _speckle(rng: Random, side: int) -> Pattern:
-    # On a grid of fixed size, so that one scene has the same speckles whatever the side it is rendered at.
+    # A grid of fixed size gives a scene the same speckles at every render size.
     return _noise(rng, 96, side, Image.Resampling.BILINEAR)
 
 
@@ -63,13 +63,13 @@ PATTERNS: tuple[Callable[[Random, int], Pattern], ...] = (_gradient, _clouds, _s
 
 
 def _grid(side: int) -> tuple[Pattern, Pattern]:
-    """Pixel centres as (1, side) and (side, 1) in [0, 1]."""
+    """Return the x and y of pixel centres in [0, 1]: (1, side) and (side, 1)."""
     axis = (np.arange(side, dtype=np.float32) + np.float32(0.5)) / np.float32(side)
     return axis[None, :], axis[:, None]
 
 
 def _soft_wave(phase: Pattern, sharpness: float) -> Pattern:
-    """A wave of period 1 between 0 and 1 with edges about a pixel soft."""
+    """Return a square wave of period 1 between 0 and 1, with edges softened over about one pixel."""
     triangle = np.abs((phase % 1) - np.float32(0.5)) * 2
     steep: Pattern = (triangle - np.float32(0.5)) * np.float32(max(2.0, sharpness)) + np.float32(0.5)
     return steep.clip(0, 1)

@@ -1,6 +1,6 @@
-"""The 40 kinds of the toy world, each a few strokes in a unit square.
+"""Drawings of the 40 kinds of the toy world, each a few strokes in a unit square.
 
-Kinds must be told apart at 20 x 20 pixels, so every one has its own outline, and holes where outlines come close.
+Kinds must be distinguishable at 20 x 20 pixels, so each has its own outline, and holes where outlines are similar.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""Scenes of the toy world: a layout with exact truth from a seed, and its pixels at any side.
+"""Scenes of the toy world: a layout with exact ground truth from a seed, and its pixels at any size.
 
-The layout alone is cheap, so questions can be written over millions of scenes; pixels are made only where they are looked at.
+Layouts are cheap, so that questions can be generated for millions of scenes; pixels are rendered on demand.
 """
 
 import json
@@ -19,19 +19,19 @@ from roi_agent.model.toy.world.backgrounds import background
 UnitBox = tuple[float, float, float, float]  # normalised xyxy
 
 SCHEMA_VERSION = 1
-NUM_THINGS = (2, 8)  # fewest and most things of one scene
+NUM_THINGS = (2, 8)  # minimum and maximum number of things
 MARGIN = 0.012  # of the side, between a thing and the frame
 GAP = 0.012  # of the side, between two things that do not overlap
-MAX_COVERED = 0.35  # of a thing's box, by a later one
-OVERLAPPING = 0.27  # of the scenes are given one overlapping pair
-MIN_SIDE, MAX_SIDE = 32, 4096  # pixels of a render
-PIXELS = 1 << 64  # parts the random stream of a scene's pixels from that of its layout
-VISIBLE = 64  # of 255: coverage from which a pixel belongs to a thing
+MAX_COVERED = 0.35  # maximum share of a thing's box covered by a later thing
+OVERLAPPING = 0.27  # share of scenes with an overlapping pair
+MIN_SIDE, MAX_SIDE = 32, 4096  # pixels
+PIXELS = 1 << 64  # separates the random stream of a scene's pixels from that of its layout
+VISIBLE = 64  # of 255, minimum coverage of a pixel that belongs to a thing
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One thing of a scene. `box`: normalised xyxy of the whole thing, also where another covers part of it."""
+    """One thing of a scene.  box: normalised xyxy of the whole thing, including covered parts."""
 
     kind: str
     colour: str
@@ -40,13 +40,13 @@ class Thing:
 
     @property
     def name(self) -> str:
-        """For example "large red star"."""
+        """The full name, such as "large red star"."""
         return f"{self.size} {self.colour} {self.kind}"
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A layout. `things` are in drawing order: a later one covers an earlier one."""
+    """A layout.  things: in drawing order; a later one covers an earlier one."""
 
     seed: int
     things: tuple[Thing, ...]
@@ -54,10 +54,10 @@ class Scene:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderedScene:
-    """A scene's pixels and their truth.
+    """A scene's pixels and ground truth.
 
     image: RGB, side x side.  masks: (N, side, side) bool, the visible pixels.
-    boxes: (N, 4) float64 pixel xyxy, tight around the WHOLE things, 0 <= x1 < x2 <= side.
+    boxes: (N, 4) float64 xyxy in pixels, tight around whole things, including covered parts, 0 <= x1 < x2 <= side.
     """
 
     scene: Scene
@@ -67,7 +67,7 @@ class RenderedScene:
 
 
 def make_scene(seed: int, *, num_things: int | None = None) -> Scene:
-    """The layout of a seed: 2 to 8 things, or `num_things`; no pixels are made."""
+    """Return the layout of a seed, with 2 to 8 things, or `num_things`.  Error: InvalidSetting."""
     _check_seed(seed)
     fewest, most = NUM_THINGS
     if num_things is not None and not fewest <= num_things <= most:
@@ -76,21 +76,21 @@ def make_scene(seed: int, *, num_things: int | None = None) -> Scene:
     count = rng.randint(fewest, most) if num_things is None else num_things
     looks = _draw_looks(rng, count)
     overlapping = rng.random() < OVERLAPPING
-    things = _place(rng, looks, overlapping)
-    while things is None:  # crowded out: the same looks with every size one step smaller
+    things = _place_things(rng, looks, overlapping)
+    while things is None:  # too crowded: reduce every size by one step
         looks = [(kind, colour, _SMALLER.get(size, "small")) for kind, colour, size in looks]
-        things = _place(rng, looks, overlapping)
-    rng.shuffle(things)  # else the index would tell the size
+        things = _place_things(rng, looks, overlapping)
+    rng.shuffle(things)  # else the index would reveal the size
     return Scene(seed, tuple(things))
 
 
 def render_image(scene: Scene, side: int = 384) -> NDArray[np.uint8]:
-    """The pixels alone: (side, side, 3) uint8. The fast path; `render` gives the same image with its truth."""
+    """Return the pixels only: (side, side, 3) uint8.  Faster than `render`, which returns the same image and its ground truth."""
     return np.asarray(_paint(scene, side))
 
 
 def render(scene: Scene, side: int = 384) -> RenderedScene:
-    """The image, the visible mask and the tight pixel box of every thing."""
+    """Return the image, and the visible mask and the tight box of every thing."""
     image = _paint(scene, side)
     boxes = [_pixel_box(thing, side) for thing in scene.things]
     masks = np.zeros((len(boxes), side, side), np.bool_)
@@ -105,7 +105,7 @@ def render(scene: Scene, side: int = 384) -> RenderedScene:
 
 
 def scene_record(scene: Scene, side: int = 384) -> dict[str, object]:
-    """The truth of a render as plain JSON values; boxes are pixel xyxy."""
+    """Return the ground truth as plain JSON values; boxes are xyxy in pixels."""
     things = [
         {"name": t.name, "kind": t.kind, "colour": t.colour, "size": t.size, "box": list(_pixel_box(t, side))}
         for t in scene.things
@@ -114,7 +114,7 @@ def scene_record(scene: Scene, side: int = 384) -> dict[str, object]:
 
 
 def save_scene(folder: str | Path, scene: Scene, side: int = 384) -> tuple[Path, Path]:
-    """Write `scene-<seed>.png` and a `.json` beside it with the truth; returns both paths."""
+    """Write `scene-<seed>.png`, and the ground truth as `.json` beside it; return both paths."""
     image_path = Path(folder) / f"scene-{scene.seed:06d}.png"
     truth_path = image_path.with_suffix(".json")
     image = _paint(scene, side)
@@ -134,7 +134,7 @@ _SMALLER = {"large": "medium", "medium": "small"}
 
 
 def _draw_looks(rng: Random, count: int) -> list[Look]:
-    """Looks that often agree in part: else "the star" or "the red one" would nearly always be enough to tell things apart."""
+    """Draw looks that often agree in part; else "the star" or "the red one" would nearly always be unique."""
     looks: list[Look] = []
     for _ in range(count):
         kind, colour, size = rng.choice(KINDS), rng.choice(_COLOUR_NAMES), rng.choice(_SIZE_NAMES)
@@ -153,8 +153,8 @@ def _draw_looks(rng: Random, count: int) -> list[Look]:
     return looks
 
 
-def _place(rng: Random, looks: list[Look], overlapping: bool) -> list[Thing] | None:
-    """A box for every look, large ones first; shrinks what does not fit. None where even small ones do not."""
+def _place_things(rng: Random, looks: list[Look], overlapping: bool) -> list[Thing] | None:
+    """Return a thing with a box for every look, large ones first, smaller where needed; None if even small ones do not fit."""
     by_size = sorted(looks, key=lambda look: -SIZES[look[2]][0])
     pair = rng.sample(range(len(looks)), 2) if overlapping else []
     order = [by_size[i] for i in pair] + [look for i, look in enumerate(by_size) if i not in pair]
@@ -166,7 +166,8 @@ def _place(rng: Random, looks: list[Look], overlapping: bool) -> list[Thing] | N
         while size is not None and box is None:
             longer = rng.uniform(*SIZES[size])
             width, height = (longer * share for share in extent(kind))
-            box = _onto(rng, width, height, boxes[0]) if overlapping and i == 1 else _beside(rng, width, height, boxes)
+            overlaps = overlapping and i == 1
+            box = _overlapping_box(rng, width, height, boxes[0]) if overlaps else _free_box(rng, width, height, boxes)
             fitted, size = size, _SMALLER.get(size)
         if box is None:
             return None
@@ -175,8 +176,8 @@ def _place(rng: Random, looks: list[Look], overlapping: bool) -> list[Thing] | N
     return things
 
 
-def _beside(rng: Random, width: float, height: float, others: list[UnitBox]) -> UnitBox | None:
-    """A free place, or None after some tries."""
+def _free_box(rng: Random, width: float, height: float, others: list[UnitBox]) -> UnitBox | None:
+    """Draw a free place, or return None after some tries."""
     across, down = 1 - 2 * MARGIN - width, 1 - 2 * MARGIN - height
     for _ in range(24):
         x1, y1 = MARGIN + rng.random() * across, MARGIN + rng.random() * down
@@ -189,8 +190,8 @@ def _beside(rng: Random, width: float, height: float, others: list[UnitBox]) -> 
     return None
 
 
-def _onto(rng: Random, width: float, height: float, other: UnitBox) -> UnitBox | None:
-    """A place that overlaps `other`; either may be drawn later, so the smaller box bounds the covered share."""
+def _overlapping_box(rng: Random, width: float, height: float, other: UnitBox) -> UnitBox | None:
+    """Draw a place that overlaps `other`, or return None.  Either may be painted last, so the smaller box limits the overlap."""
     ox1, oy1, ox2, oy2 = other
     smaller = min(width * height, (ox2 - ox1) * (oy2 - oy1))
     for _ in range(40):
@@ -199,7 +200,7 @@ def _onto(rng: Random, width: float, height: float, other: UnitBox) -> UnitBox |
         if min(x1, y1) < MARGIN or max(x2, y2) > 1 - MARGIN:
             continue
         shared = (min(x2, ox2) - max(x1, ox1)) * (min(y2, oy2) - max(y1, oy1))
-        if 0.05 <= shared / smaller <= MAX_COVERED - 0.02:  # less a little, for the rounding to pixels
+        if 0.05 <= shared / smaller <= MAX_COVERED - 0.02:  # with a margin for rounding to pixels
             return x1, y1, x2, y2
     return None
 
@@ -209,7 +210,7 @@ def _onto(rng: Random, width: float, height: float, other: UnitBox) -> UnitBox |
 
 def _paint(scene: Scene, side: int) -> Image.Image:
     if not MIN_SIDE <= side <= MAX_SIDE:
-        raise InvalidSetting(f"a side of {side} pixels", do=f"give {MIN_SIDE} to {MAX_SIDE}")
+        raise InvalidSetting(f"the side is {side} pixels", do=f"give {MIN_SIDE} to {MAX_SIDE}")
     rng = Random(scene.seed ^ PIXELS)
     fills = [jittered(thing.colour, rng) for thing in scene.things]
     image = Image.fromarray(background(rng, side))
@@ -222,7 +223,7 @@ def _paint(scene: Scene, side: int) -> Image.Image:
 
 
 def _pixel_box(thing: Thing, side: int) -> tuple[int, int, int, int]:
-    """The whole pixels that the thing is drawn into: within half a pixel of its box."""
+    """Return the thing's box, rounded to whole pixels."""
     x1, y1, x2, y2 = (round(v * side) for v in thing.box)
     return x1, y1, x2, y2
 

@@ -1,4 +1,4 @@
-"""Own boxes with texts, however they are written down: what the readers of CSV and JSON share."""
+"""Base class of the readers of a user's own boxes, in CSV or JSON."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -7,8 +7,17 @@ from pathlib import Path
 from random import Random
 from typing import ClassVar
 
-from roi_agent.model.data.readers.base import MALFORMED, MASK_INVALID, Reader, Trouble, Unusable, fitted, sentence, usable
-from roi_agent.model.data.readers.wording import ask
+from roi_agent.model.data.readers.base import (
+    MALFORMED,
+    MASK_INVALID,
+    Reader,
+    Trouble,
+    Unusable,
+    clean_text,
+    errors_as_unusable,
+    fit_box,
+)
+from roi_agent.model.data.readers.questions import draw_wording
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.errors import UserError
 from roi_agent.model.geometry.annotations import annotated_mask, is_fractions
@@ -17,19 +26,18 @@ from roi_agent.model.geometry.regions import UNITS, Region
 from roi_agent.model.protocol.conversation import mentioned
 from roi_agent.model.utils.messages import escaped
 
-MOST = 15  # regions in one conversation; an image with more of them has several
+MOST = 15  # maximum regions in one record; an image with more regions gets several records
 
-_HERE = "<region>"
+_PLACEHOLDER = "<region>"
 
 
 @dataclass(frozen=True, slots=True)
 class OwnBox:
-    """One box with its text, as written down.
+    """One box with its text, as in the file.
 
-    where: file and line, for notes.  numbers: in the order of `format`, in pixels or, as unit says, in parts of the image;
-    where the file names no unit, it is empty.
-    text: the answer.  asked: the wordings to ask with, a block of `prompts/data_questions.md`, or a question of its own.
-    outline: COCO's segmentation.  size_wh: of the image as the file gives it.
+    where: file and line, for messages.  numbers: in the order of `format` and the given unit, which is empty if not stated.
+    text: the answer.  wordings: a block of `prompts/data_questions.md`, used without a `question`.
+    outline: COCO's segmentation.  size_wh: of the image, as stated in the file.
     """
 
     where: str
@@ -45,7 +53,7 @@ class OwnBox:
 
 
 class OwnBoxes(Reader):
-    """Every box of an image is asked about, one in each turn; none is left out for its number."""
+    """Asks about every box of an image, one in each turn."""
 
     source: ClassVar[str] = "own data"
     licence: ClassVar[str] = "as the owner of the images says"
@@ -59,21 +67,21 @@ class OwnBoxes(Reader):
 
     @abstractmethod
     def boxes(self, path: Path) -> Iterator[tuple[str, OwnBox]]:
-        """Every box of the file with the name of its image; what is none goes to `trouble`.  Error: RecordInvalid."""
+        """Yield every box of the file after the name of its image; invalid entries go to `troubles`.  Error: RecordInvalid."""
 
     def groups(self) -> Sequence[str]:
-        """The names of the images."""
+        """Return the names of the images."""
         return list(self._of_image)
 
     def read(self, group: str, rng: Random) -> Iterator[Record | Trouble]:
-        """A record for every MOST boxes of the image."""
+        """Yield a record for every MOST boxes of the image."""
         boxes = self._of_image[group]
         first = boxes[0]
         try:
             name = self.images.find(group, where=first.where)
             size_wh = self.images.size_wh(name, where=first.where)
             if first.size_wh is not None:
-                self.images.sized(group, size_wh=first.size_wh, where=first.where)
+                self.images.find_sized(group, size_wh=first.size_wh, where=first.where)
         except Unusable as unusable:
             for each in boxes:
                 yield Trouble(unusable.trouble.kind, each.where, unusable.trouble.problem)
@@ -93,7 +101,7 @@ class OwnBoxes(Reader):
             yield Record(f"{self.name}/{self.split}/{group}/{part}", name, size_wh, regions, turns, self.source, self.licence)
 
     def _file(self) -> Path:
-        """ROOT itself where it is a file, else SPLIT.csv or boxes.csv (.json) in it."""
+        """Return ROOT if it is a file, else SPLIT.csv or boxes.csv (.json) in it."""
         ending = self.name.removeprefix("boxes-")
         if self.root.is_file():
             self.files.append(self.root)
@@ -102,38 +110,38 @@ class OwnBoxes(Reader):
 
 
 def _read_box(each: OwnBox, name: str, size_wh: tuple[int, int], rng: Random) -> tuple[Region, RecordTurn, list[Trouble]]:
-    """The region, its turn, and notes.  Error: Unusable."""
-    text = sentence(each.text, where=each.where)
-    label = sentence(each.label, where=each.where, what="class") if each.label is not None else None
-    question = _asked(each.question, name) if each.question else ask(each.wordings, rng, a=name)
+    """Return the region, its turn, and troubles.  Error: Unusable."""
+    text = clean_text(each.text, where=each.where)
+    label = clean_text(each.label, where=each.where, what="class") if each.label is not None else None
+    question = _name_in_question(each.question, name) if each.question else draw_wording(each.wordings, rng, a=name)
     if stray := set(mentioned(question)) - {name}:
-        raise Unusable(MALFORMED, each.where, f"it mentions <{min(stray)}>: its own box is {_HERE}")
-    box, notes = fitted(_pixels(each, size_wh), format=each.format, size_wh=size_wh, where=each.where, surely_pixels=True)
+        raise Unusable(MALFORMED, each.where, f"it mentions <{min(stray)}>; write {_PLACEHOLDER} for its own box")
+    box, notes = fit_box(_pixels(each, size_wh), format=each.format, size_wh=size_wh, where=each.where, surely_pixels=True)
     mask: Mask | None = None
     try:
         mask = annotated_mask(each.outline, size_wh, box) if each.outline else None
     except UserError as error:
         notes.append(Trouble(MASK_INVALID, each.where, error.problem))
-    with usable(each.where):
+    with errors_as_unusable(each.where):
         region = Region(name, box, label=label, mask=mask, source=OwnBoxes.source)
     return region, RecordTurn(question, text), notes
 
 
-def _asked(question: str, name: str) -> str:
-    """A question of the file about a region: it stands where `<region>` is written, else in front."""
-    return question.replace(_HERE, f"<{name}>") if _HERE in question else f"<{name}>: {question}"
+def _name_in_question(question: str, name: str) -> str:
+    """Return a question of the file with the region's mention in place of `<region>`, or else before the question."""
+    return question.replace(_PLACEHOLDER, f"<{name}>") if _PLACEHOLDER in question else f"<{name}>: {question}"
 
 
 def _pixels(each: OwnBox, size_wh: tuple[int, int]) -> object:
-    """The four numbers in pixels, in the order they have.  Error: Unusable."""
+    """Return the four numbers in pixels, in the same order.  Error: Unusable."""
     if not each.unit and is_fractions(each.numbers):
-        problem = f"its numbers {escaped(each.numbers)} are fractions, and no unit is given: write normalised, or pixel"
+        problem = f"its numbers {escaped(each.numbers)} are fractions without a unit; state the unit normalised or pixel"
         raise Unusable(MALFORMED, each.where, problem)
     if each.unit not in ("", *UNITS):
-        raise Unusable(MALFORMED, each.where, f"the unit is {escaped(each.unit)}: use one of {', '.join(UNITS)}")
+        raise Unusable(MALFORMED, each.where, f"the unit is {escaped(each.unit)}; use one of {', '.join(UNITS)}")
     numbers = each.numbers
     plain = isinstance(numbers, list) and all(isinstance(value, int | float) for value in numbers)
     if each.unit in ("", "pixel") or not isinstance(numbers, list) or not plain:
         return numbers
-    whole = 1000 if each.unit == "thousandths" else 1
-    return [value * size_wh[index % 2] / whole for index, value in enumerate(numbers)]
+    parse_whole_number = 1000 if each.unit == "thousandths" else 1
+    return [value * size_wh[index % 2] / parse_whole_number for index, value in enumerate(numbers)]

@@ -1,20 +1,20 @@
-"""English for questions and answers: lists, articles and plurals."""
+"""English grammar for questions and answers: lists, articles and plurals."""
 
 from collections.abc import Sequence
 
 
-def listing(words: Sequence[str]) -> str:
-    """'a', 'a and b', 'a, b and c'."""
+def join_words(words: Sequence[str]) -> str:
+    """Join words as 'a', 'a and b', 'a, b and c'."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def article(words: str) -> str:
-    """The words with 'a' or 'an' in front."""
+def with_article(words: str) -> str:
+    """Return the words after 'a' or 'an'."""
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 def plural(kind: str) -> str:
-    """The plural of a kind of thing."""
+    """Return the plural of a noun."""
     if kind in ("fish", "scissors"):
         return kind
     if kind[-1] == "y" and kind[-2] not in "aeiou":

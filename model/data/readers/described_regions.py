@@ -1,27 +1,27 @@
-"""Regions that are described by a few words each, and the conversation that asks about each of them in turn."""
+"""Regions with short descriptions, and records that ask about one region in each turn."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, TypeVar
 
-from roi_agent.model.data.readers.base import MASK_INVALID, Reader, Trouble, Unusable, fitted
-from roi_agent.model.data.readers.wording import ask
+from roi_agent.model.data.readers.base import MASK_INVALID, Reader, Trouble, Unusable, fit_box
+from roi_agent.model.data.readers.questions import draw_wording
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.errors import UserError
 from roi_agent.model.geometry.annotations import annotated_mask
 from roi_agent.model.geometry.regions import Region
 
-MOST = 15  # regions of one image, drawn at random, as in the paper
+MOST = 15  # maximum regions of one record, drawn at random, as in the paper
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A region, every right answer to what it is, and notes on what was put right.
+    """A region, all right descriptions of it, and troubles.
 
-    The region's name is given later.  Without a right answer, it is left out, and its notes say why.
+    The region's name is assigned later.  A region without descriptions is skipped; its troubles give the reason.
     """
 
     region: Region
@@ -29,12 +29,14 @@ class Described:
     notes: tuple[Trouble, ...] = ()
 
 
-def instance(annotation: Mapping[str, Any], *, label: str | None, size_wh: tuple[int, int], where: str, source: str) -> Described:
-    """One entry of COCO's `annotations`: its box and, where it has a good one, its mask.  Error: Unusable.
+def coco_region(
+    annotation: Mapping[str, Any], *, label: str | None, size_wh: tuple[int, int], where: str, source: str
+) -> Described:
+    """Read the box and the mask of an entry of COCO's `annotations`; an invalid mask is dropped.  Error: Unusable.
 
-    label: what it is described by, if that is known here.
+    label: its description, or None if the caller adds descriptions.
     """
-    box, notes = fitted(annotation.get("bbox"), format="xywh", size_wh=size_wh, where=where)
+    box, notes = fit_box(annotation.get("bbox"), format="xywh", size_wh=size_wh, where=where)
     mask = None
     try:
         if annotation.get("segmentation"):
@@ -45,8 +47,8 @@ def instance(annotation: Mapping[str, Any], *, label: str | None, size_wh: tuple
     return Described(region, (label,) if label else (), tuple(notes))
 
 
-def usable(entries: Iterable[_T], read: Callable[[_T], Described]) -> tuple[list[Described], list[Trouble]]:
-    """What can be used of some entries, and what cannot, with all notes."""
+def read_usable(entries: Iterable[_T], read: Callable[[_T], Described]) -> tuple[list[Described], list[Trouble]]:
+    """Read entries; return the usable regions, and all troubles."""
     found: list[Described] = []
     troubles: list[Trouble] = []
     for entry in entries:
@@ -60,7 +62,7 @@ def usable(entries: Iterable[_T], read: Callable[[_T], Described]) -> tuple[list
     return found, troubles
 
 
-def one_turn_each(
+def one_turn_per_region(
     reader: Reader,
     found: list[Described],
     rng: Random,
@@ -70,7 +72,7 @@ def one_turn_each(
     image: str,
     size_wh: tuple[int, int],
 ) -> Iterator[Record]:
-    """One record that asks about up to MOST of the regions, one in each turn; none where there are no regions.
+    """Yield a record that asks about up to MOST regions, one in each turn, or nothing without regions.
 
     block: of the wordings.  id: of the image in its data set.  image: its file.
     """
@@ -80,7 +82,7 @@ def one_turn_each(
         texts = tuple(dict.fromkeys(described.texts))
         regions.append(region)
         several = texts if len(texts) > 1 else ()
-        turns.append(RecordTurn(ask(block, rng, a=region.name), rng.choice(texts), references=several))
+        turns.append(RecordTurn(draw_wording(block, rng, a=region.name), rng.choice(texts), references=several))
     if regions:
         name = f"{reader.name}/{reader.split}/{id}"
         yield Record(name, image, size_wh, tuple(regions), tuple(turns), reader.source, reader.licence)

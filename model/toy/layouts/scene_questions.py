@@ -1,4 +1,4 @@
-"""Questions about a whole scene that name things in words and are answered in words."""
+"""Questions about a whole scene, without regions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from roi_agent.prompts import load_blocks
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A question, its answer, and three wrong ones; those that are true of another thing of the scene come first."""
+class SceneQuestion:
+    """A question, its answer, and three wrong answers; those that are true of another thing in the scene come first."""
 
     question: str
     answer: str
     wrong: tuple[str, ...]
 
 
-def told(scene: Scene, rng: Random) -> list[Told]:
-    """Every question about the colour of the only thing of its kind, or the kind of the only thing of its colour."""
+def scene_questions(scene: Scene, rng: Random) -> list[SceneQuestion]:
+    """Return all questions about the colour of a thing with a unique kind, or the kind of a thing with a unique colour."""
     found = []
     for name, known, asked, values in (("colour_of", "kind", "colour", tuple(COLOURS)), ("kind_of", "colour", "kind", KINDS)):
         given = [getattr(thing, known) for thing in scene.things]
@@ -29,7 +29,7 @@ def told(scene: Scene, rng: Random) -> list[Told]:
             answer = getattr(thing, asked)
             line = rng.choice(load_blocks("toy_layouts")[name].splitlines())
             wrong = _wrong(answer, [getattr(each, asked) for each in scene.things], values, rng)
-            found.append(Told(line.format(thing=value), answer, wrong))
+            found.append(SceneQuestion(line.format(thing=value), answer, wrong))
     rng.shuffle(found)
     return found
 

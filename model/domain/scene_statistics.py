@@ -1,6 +1,7 @@
-"""What rendered scenes look like in their pixels: flat things of few colours, each in one piece, on a muted ground.
+"""Pixel statistics that distinguish rendered scenes from other images, such as photos.
 
-Five statistics say how far an image is from that. A photo has pixels of many colours, which run into each other.
+Scenes consist of flat things of few colours, each in one piece, on a muted ground. Five statistics measure the deviation from
+that. Photos have gradual transitions between many colours.
 """
 
 from dataclasses import dataclass
@@ -13,26 +14,26 @@ from scipy import ndimage
 Pixels = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-_SIDE = 224  # pixels of the shorter side at most: a larger image is made smaller, a smaller one stays
+_SIDE = 224  # maximum pixels of the shorter side; larger images are scaled down
 _TO_YCC = np.array([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]], np.float32)
 _GROUND_LIGHTNESS, _GROUND_CHROMA = (80, 190), 18  # of 255
-_LIGHTNESS, _CHROMA = 15, 11  # how far a pixel may be from its colour
-_FADED = 0.65  # of a colour's chroma, which a JPEG takes from the edges of things
-_VIVID = 20  # chroma of a colour that is neither black nor white nor grey
-_FLAT, _STEEP, _EVEN = 12, 36, 5  # differences of lightness: between neighbours; from the lightness of a thing
-_LEAST = 0.0006  # of the shorter side's square: a piece that is smaller is a speck
-_OWN = 0.3  # of a piece: so much must have a known colour
+_LIGHTNESS, _CHROMA = 15, 11  # maximum distance of a pixel from its colour
+_FADED = 0.65  # minimum share of a colour's chroma, which JPEG reduces at the edges of things
+_VIVID = 20  # minimum chroma of a colour other than black, white and grey
+_FLAT, _STEEP, _EVEN = 12, 36, 5  # differences of lightness: flat and steep between neighbours, even within a thing
+_LEAST = 0.0006  # minimum area of a piece, as a share of the squared shorter side
+_OWN = 0.3  # minimum share of known colours in a piece
 
 
 @dataclass(frozen=True, slots=True)
 class SceneStatistics:
     """Shares of an image, in [0, 1].
 
-    things: of all pixels, those that are not ground.  strange: of all pixels, those that are even and of no known colour.
-    framed: of the pixels at the frame, those that are neither ground nor of a vivid known colour.
-    rough: of the ground, what is steep.
-    vague: three shares added up, in [0, 3]: of the things, the pixels of no known colour; of the things, what lies in no piece
-    that has a known colour; of the pixels of known colours, those that have not the lightness of their thing.
+    things: share of all pixels that are not ground.  strange: share of all pixels that are flat and of no known colour.
+    framed: share of the pixels at the frame that are neither ground nor of a vivid known colour.
+    rough: share of the ground that is steep.
+    vague: the sum of three shares, in [0, 3]: of the things' pixels, those of no known colour; of the things' pixels, those in no
+    piece with a known colour; of the pixels of known colours, those that differ in lightness from their thing.
     """
 
     things: float
@@ -43,10 +44,10 @@ class SceneStatistics:
 
 
 def measure(image: Image.Image, fills: Pixels, rims: Pixels, *, most_things: float = 1.0) -> SceneStatistics:
-    """The statistics of an RGB image.
+    """Return the statistics of an RGB image.
 
     fills, rims: (K, 3) RGB, the known colours of things and of their rims.
-    most_things: an image with more, such as most photos, is not looked at any further; its other statistics are at their largest.
+    most_things: with a larger share of things, as in most photos, return the maximum of all other statistics, to save time.
     """
     lightness, chroma = _split(_reduced(image))
     low, high = _GROUND_LIGHTNESS
@@ -78,13 +79,13 @@ def _reduced(image: Image.Image) -> Pixels:
 
 
 def _split(rgb: Pixels) -> tuple[Pixels, Pixels]:
-    """Lightness (...) and chroma (..., 2) of RGB values (..., 3), as in JPEG."""
+    """Convert RGB values (..., 3) to lightness (...) and chroma (..., 2), as in JPEG."""
     values: Pixels = rgb @ _TO_YCC.T
     return values[..., 0], values[..., 1:]
 
 
 def _nearest(lightness: Pixels, chroma: Pixels, colours: Pixels) -> NDArray[np.intp]:
-    """Of each of N pixels the number of its colour, -1 where it is near none.  colours: (K, 3) RGB."""
+    """Return the index of the nearest colour of N pixels: (N), or -1 if none is near.  colours: (K, 3) RGB."""
     of_colour, hues = _split(colours)
     strength = (hues**2).sum(1)
     fade = np.where(strength > 100, ((chroma @ hues.T) / np.maximum(strength, 1)).clip(_FADED, 1), 1)  # greys do not fade
@@ -94,7 +95,7 @@ def _nearest(lightness: Pixels, chroma: Pixels, colours: Pixels) -> NDArray[np.i
 
 
 def _scattered_and_uneven(things: Mask, fill: NDArray[np.intp], lightness: Pixels, num_colours: int) -> float:
-    """Two of the three shares of `vague`, from the connected pieces of what is not ground."""
+    """Return the sum of two shares of `vague`, which depend on the connected pieces of things."""
     labels, _ = ndimage.label(things, np.ones((3, 3)))
     sizes, coloured = np.bincount(labels.ravel()), np.bincount(labels.ravel(), (fill >= 0).ravel())
     own = (sizes >= _LEAST * min(things.shape) ** 2) & (coloured >= _OWN * sizes)
@@ -110,7 +111,7 @@ def _scattered_and_uneven(things: Mask, fill: NDArray[np.intp], lightness: Pixel
 
 
 def _larger(pairs: Pixels) -> Pixels:
-    """(..., 2) -> (...): numpy's `max` takes ten times as long along so short an axis."""
+    """Return the maximum along the last axis, (..., 2) -> (...), ten times as fast as numpy's `max` for so short an axis."""
     larger: Pixels = np.maximum(pairs[..., 0], pairs[..., 1])
     return larger
 

@@ -1,7 +1,7 @@
-"""What a detector found in the images of LLaVA-Instruct, as `detections.json` or as a pickle of plain data.
+"""Detections for the images of LLaVA-Instruct, from a pickle of plain data.
 
-The authors of GPT4RoI name `llava_150k_bbox_pred_results.pkl`, whose layout we do not know: the forms that detectors write are
-read, and any other is refused with what was found in it.
+The authors of GPT4RoI use `llava_150k_bbox_pred_results.pkl`, whose layout is not documented. The usual output layouts of
+detectors are read; any other is rejected with a description of its content.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from roi_agent.model.geometry.annotations import as_id, is_fractions
 from roi_agent.model.images.folder import last_part
 from roi_agent.model.utils.messages import escaped
 
-Detections = dict[str, list[Any]]  # by the image's file name: {"box": [x1, y1, x2, y2], "label": ..., "score": ...}
+Detections = dict[str, list[Any]]  # by file name of the image: {"box": [x1, y1, x2, y2], "label": ..., "score": ...}
 
 PICKLE = "llava_150k_bbox_pred_results.pkl"
 _BOX = ("box", "bbox", "boxes", "bboxes", "pred_boxes", "pred_bboxes")
@@ -41,12 +41,12 @@ _NAMES, _RESULTS = ("classes", "class_names", "categories", "names"), ("results"
 
 
 def read_pickle(path: Path) -> Detections:
-    """Errors: DataNotFound; RecordInvalid for a pickle of more than plain data, and for a layout that is not known."""
+    """Read a pickle of detections.  Errors: DataNotFound; RecordInvalid for an unknown layout, or other than plain data."""
     return _Layout(path.name).read(load_plain_pickle(path))
 
 
 class _Layout:
-    """Finds its way through what a detector wrote.  name: of the file, for messages."""
+    """Recognises the layout of a detector's output.  name: of the file, for messages."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -58,39 +58,39 @@ class _Layout:
             self._classes = names if isinstance(names, list | tuple) else ()
             value = results
         found: Detections = {}
-        for image, detected in self._images(value):
+        for image, detected in self._detections_by_image(value):
             found.setdefault(image, []).extend(detected)
         if not any(found.values()):
-            self._refuse("there are no detections in it")
-        boxes = [each["box"] for each in _every(found)]
+            self._refuse("it contains no detections")
+        boxes = [each["box"] for each in _all_detections(found)]
         if all(is_fractions(box) for box in boxes):
-            for each in _every(found):
+            for each in _all_detections(found):
                 each["unit"] = "normalised"
         return found
 
-    def _images(self, value: Any) -> Iterator[tuple[str, list[Any]]]:
-        """Each image with its detections."""
+    def _detections_by_image(self, value: Any) -> Iterator[tuple[str, list[Any]]]:
+        """Yield each image with its detections."""
         if isinstance(value, Mapping):
             for key, detected in value.items():
-                yield self._file(key), list(self._detected(detected, corners=True))
+                yield self._file_name(key), list(self._detections_of(detected, corners=True))
         elif isinstance(value, list | tuple):
             for entry in value:
                 image = _first(entry, _IMAGE) if isinstance(entry, Mapping) else None
                 if image is None:
-                    self._refuse(f"an entry has {_keys(entry)}, and no image")
-                one = "bbox" in entry and _is_box(entry["bbox"])  # COCO's results: a detection each, x, y, width, height
+                    self._refuse(f"an entry has {_keys(entry)}, but no image")
+                one = "bbox" in entry and _is_box(entry["bbox"])  # COCO's results: one detection each, xywh
                 inside = _first(entry, ("detections", "instances", "objects", "predictions"))
                 yield (
-                    self._file(image),
-                    list(self._detected([entry] if one else entry if inside is None else inside, corners=not one)),
+                    self._file_name(image),
+                    list(self._detections_of([entry] if one else entry if inside is None else inside, corners=not one)),
                 )
         else:
             self._refuse(f"it is {escaped(value) if value is None else 'a ' + type(value).__name__}")
 
-    def _detected(self, value: Any, *, corners: bool) -> Iterator[dict[str, Any]]:
-        """The detections of an image, from a list of them or from columns.  corners: boxes are xyxy, else xywh."""
+    def _detections_of(self, value: Any, *, corners: bool) -> Iterator[dict[str, Any]]:
+        """Yield the detections of an image, from a list or from columns.  corners: boxes are xyxy, else xywh."""
         if isinstance(value, Mapping):
-            yield from self._rows(value)
+            yield from self._from_columns(value)
         elif isinstance(value, list | tuple):
             for each in value:
                 row: tuple[Any, ...] = tuple(
@@ -98,11 +98,11 @@ class _Layout:
                 )
                 if None in row or not _is_box(row[0]):
                     self._refuse(f"a detection has {_keys(each)}")
-                yield self._one(row[0], row[1], row[2], corners)
+                yield self._detection(row[0], row[1], row[2], corners)
         else:
             self._refuse(f"the detections of an image are a {type(value).__name__}")
 
-    def _rows(self, columns: Mapping[Any, Any]) -> Iterator[dict[str, Any]]:
+    def _from_columns(self, columns: Mapping[Any, Any]) -> Iterator[dict[str, Any]]:
         found = [_first(columns, keys) for keys in (_BOX, _LABEL, _SCORE)]
         if not all(isinstance(each, list | tuple) for each in found):
             self._refuse(f"an image has {_keys(columns)}")
@@ -112,20 +112,20 @@ class _Layout:
         for box, label, score in zip(boxes, labels, scores, strict=True):
             if not _is_box(box):
                 self._refuse(f"a box is {escaped(box)}")
-            yield self._one(box, label, score, True)
+            yield self._detection(box, label, score, True)
 
-    def _one(self, box: Sequence[float], label: Any, score: Any, corners: bool) -> dict[str, Any]:
+    def _detection(self, box: Sequence[float], label: Any, score: Any, corners: bool) -> dict[str, Any]:
         if isinstance(label, int):
             if not 0 <= label < len(self._classes):
-                self._refuse(f"its classes are numbers, such as {label}, and it does not name them")
+                self._refuse(f"its classes are numbers, such as {label}, without a list of names")
             label = self._classes[label]
         a, b, c, d = box
         if corners and (c < a or d < b):
-            self._refuse(f"a box is {escaped(box)}, and no two corners")
+            self._refuse(f"a box is {escaped(box)}, not two corners")
         return {"box": [a, b, c, d] if corners else [a, b, a + c, b + d], "label": label, "score": score}
 
-    def _file(self, image: Any) -> str:
-        """The name of COCO's file: ids are its number."""
+    def _file_name(self, image: Any) -> str:
+        """Return the file name of an image; an integer is an image id of COCO."""
         id = as_id(image)
         if id is None:
             self._refuse(f"an image is {escaped(image)}")
@@ -135,11 +135,11 @@ class _Layout:
         return name if "." in name else f"{name}.jpg"
 
     def _refuse(self, found: str) -> NoReturn:
-        wanted = "for each image boxes (x1, y1, x2, y2), labels in words and scores"
-        raise RecordInvalid(f"{self._name}: the layout is not known: {found}", do=f"give {wanted}, or detections.json")
+        wanted = "boxes (x1, y1, x2, y2), labels as text, and scores for each image"
+        raise RecordInvalid(f"{self._name}: unknown layout: {found}", do=f"give {wanted}, or detections.json")
 
 
-def _every(found: Detections) -> Iterable[Any]:
+def _all_detections(found: Detections) -> Iterable[Any]:
     return (each for detected in found.values() for each in detected)
 
 

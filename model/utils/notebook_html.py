@@ -1,7 +1,7 @@
-"""What objects show of themselves in a notebook: small HTML with thumbnails.
+"""HTML representations for notebooks, with thumbnails.
 
-Texts may come from images and from models: `Markup.format` escapes everything that is put in.  No colour is set but a grey
-that stands out on white and on black, so that all of it can be read in dark mode too.
+Texts may come from images and from models, so `Markup.format` escapes every value.  The only colour is a grey that is visible
+on white and on black, for light and dark mode.
 """
 
 import base64
@@ -12,9 +12,9 @@ from typing import Any, Protocol
 from markupsafe import Markup
 from PIL import Image
 
-SIDE = 480  # pixels of a picture at most
+SIDE = 480  # maximum side of a picture, in pixels
 _CROP_SIDE = 128  # of a region's picture
-_MOST = 50  # rows of a table
+_MAX_ROWS = 50  # rows of a table
 
 _LINE = "border:1px solid rgba(128,128,128,.4)"
 _PICTURE = Markup('<img src="{}" alt="{}" style="display:block;max-width:100%;{}">')
@@ -24,7 +24,7 @@ _CELL = Markup('<{0} style="text-align:left;vertical-align:middle;padding:.25em 
 
 
 class ShownRegion(Protocol):
-    """What a table shows of a region: `Region` has it."""
+    """The attributes of a region in a table, such as those of `Region`."""
 
     @property
     def name(self) -> str:
@@ -32,11 +32,11 @@ class ShownRegion(Protocol):
 
     @property
     def label(self) -> str | None:
-        """What it shows."""
+        """Its class or description."""
 
     @property
     def score(self) -> float | None:
-        """Of whoever found it."""
+        """The score of its source."""
 
     @property
     def box(self) -> Any:
@@ -48,75 +48,77 @@ class ShownRegion(Protocol):
 
 
 def stacked(*parts: str) -> str:
-    """What an object shows: parts below each other; empty ones are left out."""
+    """Return the parts one below another, without empty ones."""
     inner = Markup("").join(Markup('<div style="margin:.25em 0">{}</div>').format(part) for part in parts if part)
     return str(Markup('<div style="max-width:60em;overflow-wrap:anywhere">{}</div>').format(inner))
 
 
 def strong(text: str) -> Markup:
-    """What matters most."""
+    """Return emphasised text."""
     return Markup('<span style="font-size:1.15em;font-weight:600">{}</span>').format(text)
 
 
 def soft(text: str) -> Markup:
-    """What matters less."""
+    """Return muted text."""
     return Markup('<span style="opacity:.75">{}</span>').format(text)
 
 
 def notes(texts: Iterable[str]) -> Markup:
-    """A line for each note."""
+    """Return a line for each note."""
     return Markup("<br>").join(soft(f"note: {text}") for text in texts)
 
 
-def picture(shown: Image.Image, text: str, side: int = SIDE, style: str = "") -> Markup:
-    """A thumbnail within the page.  text: for readers who do not see it."""
-    return _PICTURE.format(data_url(shown, side), text, style)
+def picture(image: Image.Image, text: str, side: int = SIDE, style: str = "") -> Markup:
+    """Return an embedded thumbnail.  text: the alternative text."""
+    return _PICTURE.format(data_url(image, side), text, style)
 
 
-def data_url(shown: Image.Image, side: int = SIDE) -> str:
-    """A thumbnail as a data URL, as the smaller of PNG and JPEG."""
+def data_url(image: Image.Image, side: int = SIDE) -> str:
+    """Return a thumbnail as a data URL, PNG or JPEG, whichever is smaller."""
     files = []
     for format, options in (("PNG", {"optimize": True}), ("JPEG", {"quality": 88})):
         file = io.BytesIO()
-        shrunk(shown, side).save(file, format, **options)
+        thumbnail(image, side).save(file, format, **options)
         files.append((len(file.getvalue()), format.lower(), file.getvalue()))
     _, kind, content = min(files)
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def shrunk(shown: Image.Image, side: int) -> Image.Image:
-    """The picture, made smaller where a side is longer than that."""
-    factor = side / max(shown.size)
-    size = max(1, round(shown.width * factor)), max(1, round(shown.height * factor))
-    return shown if factor >= 1 else shown.resize(size, Image.Resampling.LANCZOS)
+def thumbnail(image: Image.Image, side: int) -> Image.Image:
+    """Return the picture, scaled down so that no side is longer than `side` pixels."""
+    factor = side / max(image.size)
+    size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
+    return image if factor >= 1 else image.resize(size, Image.Resampling.LANCZOS)
 
 
-def png(shown: Image.Image, side: int) -> bytes:
-    """A thumbnail as a file."""
+def png(image: Image.Image, side: int) -> bytes:
+    """Return a thumbnail as the bytes of a PNG file."""
     file = io.BytesIO()
-    shrunk(shown, side).save(file, "PNG")
+    thumbnail(image, side).save(file, "PNG")
     return file.getvalue()
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
-    """A table; of a long one the first rows, and how many more there are."""
+    """Return a table; a long one is cut and followed by the number of remaining rows."""
     top = _ROW.format(Markup("").join(_CELL.format("th", _LINE, name) for name in head))
-    body = Markup("").join(_ROW.format(Markup("").join(_CELL.format("td", _LINE, cell) for cell in row)) for row in rows[:_MOST])
-    more = soft(f"... and {len(rows) - _MOST} more") if len(rows) > _MOST else ""
+    body = Markup("").join(
+        _ROW.format(Markup("").join(_CELL.format("td", _LINE, cell) for cell in row)) for row in rows[:_MAX_ROWS]
+    )
+    more = soft(f"... and {len(rows) - _MAX_ROWS} more") if len(rows) > _MAX_ROWS else ""
     return _TABLE.format(top, body) + more
 
 
 def regions_table(
     regions: Sequence[ShownRegion], pixels: Image.Image | None = None, columns: Mapping[str, Sequence[object]] | None = None
 ) -> Markup:
-    """A row for each region, with its picture where the image is given.
+    """Return a table with a row for each region, and its picture if the image is given.
 
-    columns: more of them by their heads, a value for each region.
+    columns: further columns by heading, with a value for each region.
     """
     if not regions:
         return soft("no region")
-    wanted: dict[str, Sequence[object]] = {"": [crop(each, pixels) for each in regions[:_MOST]]} if pixels else {}
-    if "" in wanted:  # rows beyond the last one that is shown need no picture
+    wanted: dict[str, Sequence[object]] = {"": [crop(each, pixels) for each in regions[:_MAX_ROWS]]} if pixels else {}
+    if "" in wanted:  # rows that are not shown need no picture
         wanted[""] = [*wanted[""], *[""] * (len(regions) - len(wanted[""]))]
     wanted |= {"region": [each.name for each in regions]}
     if any(each.label for each in regions):
@@ -131,7 +133,7 @@ def regions_table(
 
 
 def crop(region: ShownRegion, pixels: Image.Image) -> Markup:
-    """What lies in the box."""
+    """Return a picture of the box."""
     x1, y1, x2, y2 = region.box.xyxy
     part = pixels.crop((int(x1), int(y1), max(int(x1) + 1, round(x2)), max(int(y1) + 1, round(y2))))
     return picture(part, region.name, _CROP_SIDE, "height:4em;width:auto;max-width:8em;object-fit:contain")
