@@ -47,7 +47,7 @@ class AgentScore:
     goal: float | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
@@ -109,13 +109,13 @@ def agent_scores(attempts: Sequence[Attempt]) -> list[AgentScore]:
 
 
 def agent_table(rows: list[AgentScore], planner: str) -> Table:
-    """The scores as a table for a terminal."""
+    """Return the scores as a table for a terminal."""
     reached = [row.goal is None or row.right.get("agent", 1.0) >= row.goal for row in rows]
     return table(f"Agent: {planner}, exact match", _headings(rows), [_cells(row) for row in rows], reached)
 
 
 def agent_markdown(rows: list[AgentScore]) -> str:
-    """The scores as a Markdown table, for a document."""
+    """Return the scores as a Markdown table, for documents."""
     return markdown(_headings(rows), [_cells(row) for row in rows])
 
 

@@ -89,13 +89,13 @@ _TOY_HEADINGS = ("family", "questions", "accuracy", "goal", "chance", "shuffled 
 
 
 def toy_table(rows: list[Score], name: str) -> Table:
-    """The scores as a table for a terminal."""
+    """Return the scores as a table for a terminal."""
     reached = [row.goal is None or row.accuracy >= row.goal for row in rows]
     return table(f"Asking: {name}, exact match", _TOY_HEADINGS, [_toy_cells(row) for row in rows], reached)
 
 
 def toy_markdown(rows: list[Score]) -> str:
-    """The scores as a Markdown table, for documents and model cards."""
+    """Return the scores as a Markdown table, for documents and model cards."""
     return markdown(_TOY_HEADINGS, [_toy_cells(row) for row in rows])
 
 
@@ -122,13 +122,13 @@ _DETECTION_HEADINGS = ("phrases", "number", "AP50", "recall", "false boxes", "go
 
 
 def detection_table(rows: list[DetectionScore], name: str) -> Table:
-    """The scores as a table for a terminal."""
+    """Return the scores as a table for a terminal."""
     cells = [[row.name, str(row.phrases), *_detection_cells(row)] for row in rows]
     return table(f"Detecting: {name}", _DETECTION_HEADINGS, cells, [row.reached for row in rows])
 
 
 def detection_markdown(rows: list[DetectionScore]) -> str:
-    """The scores as a Markdown table, for documents and model cards."""
+    """Return the scores as a Markdown table, for documents and model cards."""
     return markdown(_DETECTION_HEADINGS, [[row.name, str(row.phrases), *_detection_cells(row)] for row in rows])
 
 
@@ -162,13 +162,13 @@ _SEGMENTATION_HEADINGS = ("prompt", "objects", "mean IoU", "goal", "shuffled pro
 
 
 def segmentation_table(rows: list[SegmentationScore], name: str) -> Table:
-    """The scores as a table for a terminal."""
+    """Return the scores as a table for a terminal."""
     cells = [[row.name, str(row.things), *_segmentation_cells(row)] for row in rows]
     return table(f"Segmenting: {name}", _SEGMENTATION_HEADINGS, cells, [row.reached for row in rows])
 
 
 def segmentation_markdown(rows: list[SegmentationScore]) -> str:
-    """The scores as a Markdown table, for documents and model cards."""
+    """Return the scores as a Markdown table, for documents and model cards."""
     return markdown(_SEGMENTATION_HEADINGS, [[row.name, str(row.things), *_segmentation_cells(row)] for row in rows])
 
 

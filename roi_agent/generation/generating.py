@@ -35,7 +35,7 @@ class Summary:
     dropped: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
