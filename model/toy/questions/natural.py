@@ -11,7 +11,8 @@ from random import Random
 
 from roi_agent.model.data.english import plural
 from roi_agent.model.toy.questions.families import COUNTS
-from roi_agent.model.toy.questions.natural_intents import INTENTS, Drawn
+from roi_agent.model.toy.questions.natural_intents import INTENTS
+from roi_agent.model.toy.questions.natural_terms import Drawn
 from roi_agent.model.toy.questions.questions import TRAINING_SEEDS
 from roi_agent.model.toy.world.art import COLOURS, KINDS
 from roi_agent.model.toy.world.scenes import Scene, make_scene
