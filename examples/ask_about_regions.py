@@ -7,9 +7,9 @@ from roi_agent.model.images.loading import load_image
 from roi_agent.tools.view import draw_regions
 
 image = load_image(Path(__file__).parent / "scene3.png")
-model = load_region_model("nano")  # or a folder of your own, for example one that `roi-agent convert` wrote
+model = load_region_model("nano")  # or your own folder, for example one written by `roi-agent convert`
 
-# Boxes are pixel xyxy; other formats are converted when they are named.
+# Boxes are pixel xyxy; name any other format.
 snowman = Box.parse([15, 113, 179, 204], format="xywh", size_wh=image.size_wh)
 hourglass = Box.parse([0.625, 0.094, 0.809, 0.334], unit="normalised", size_wh=image.size_wh)
 
@@ -20,7 +20,7 @@ print("boxes used:", [region.box.xyxy for region in answer.regions])
 best = model.choose(image, "What kind of thing is <region1>?", ["snowman", "hourglass", "lamp"], regions=[hourglass])
 print("choice:", best.text, f"({best.confidence:.0%} of the three)")
 
-# A conversation: a region's features are read at its first mention, later mentions are its name.
+# A conversation: the first mention of a region becomes its features, later mentions its name.
 chat = model.chat(image, regions=[snowman, hourglass])
 for question in ("What colour is <region2>?", "Is <region1> larger than <region2>?", "Why?"):
     print(f"{question} {chat.ask(question).text}")

@@ -1,4 +1,4 @@
-"""An agent answers questions about an image, and its trace shows how: trace/trace.html has every step with its picture.
+"""An agent answers questions about an image; its trace, trace/trace.html, shows every step with its picture.
 
 It runs offline. With a key, change one line: PLANNER = "openai:gpt-4o-mini" (pip install 'roi-agent[openai]', OPENAI_API_KEY).
 """
@@ -23,7 +23,7 @@ def main(folder: Path) -> None:
         if step.kind == "tool":
             print(f"  step {step.number}: {step.name} took {step.seconds:.2f} s")
 
-    # The conversation goes on: "it" is what the last answer was about.
+    # The conversation continues: "it" refers to the last answer.
     print(agent.run(None, "Is it larger than the yellow square?", thread=result.thread).answer)
 
     print("the steps with their pictures:", result.trace.save(folder) / "trace.html")

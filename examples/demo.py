@@ -1,6 +1,6 @@
-"""What `make demo` runs: the agent answers a question in steps that it shows, and writes a page with a picture of each.
+"""The program behind `make demo`: the agent answers a question, shows its steps, and writes a page with a picture of each.
 
-The shipped nano models and the offline planner work on the CPU; no key, account or download is needed.
+The shipped nano models and the offline planner run on the CPU; no key, account or download is needed.
 """
 
 import shutil
@@ -32,10 +32,8 @@ def main() -> None:
 
     shutil.rmtree(OUT, ignore_errors=True)
     trace.save(OUT)
-    console.print(
-        f"\nAll of it took {time.perf_counter() - start:.1f} s. {OUT / 'trace.html'} shows every step with its picture,"
-    )
-    console.print(f"{OUT / 'answer.png'} what the answer rests on. Ask your own:\n")
+    console.print(f"\nThe run took {time.perf_counter() - start:.1f} s. {OUT / 'trace.html'} shows every step with its picture,")
+    console.print(f"and {OUT / 'answer.png'} shows the regions of the answer. Ask your own questions:\n")
     for command in ('run examples/scene2.png "How many things are there?"', f"replay {OUT}", "--help"):
         console.print(f"  .venv/bin/roi-agent {command}", markup=False)
 

@@ -1,4 +1,4 @@
-"""Region questions in an existing OpenAI function-calling loop: four lines are new, each marked so.
+"""Region questions in an existing OpenAI function-calling loop: four lines are new, each with a comment.
 
     python examples/function_calling.py examples/scene1.png "What colour is the umbrella?"
 
@@ -20,7 +20,7 @@ MODEL = os.environ.get("MODEL", "gpt-4o-mini")
 
 
 def today() -> str:
-    """What the loop could do before."""
+    """Return today's date: an existing tool of the loop."""
     return date.today().isoformat()
 
 
@@ -45,9 +45,9 @@ def main(image: str, question: str) -> None:
         for call in message.tool_calls:
             assert call.type == "function"
             name, arguments = call.function.name, call.function.arguments
-            told = today() if name == "today" else toolbox.call(name, arguments).to_json()
+            reply = today() if name == "today" else toolbox.call(name, arguments).to_json()
             print(f"  {name} {arguments}")
-            messages.append({"role": "tool", "tool_call_id": call.id, "content": told})
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": reply})
     print("no answer after sixteen rounds")
 
 

@@ -1,4 +1,4 @@
-"""A stand-in for OpenAI's chat API on this machine, with the offline planner behind it: for trying loops without a key.
+"""A local stand-in for OpenAI's chat API, backed by the offline planner, for trying loops without a key.
 
 client = OpenAI(base_url=offline_api(), api_key="none")
 """
@@ -14,7 +14,7 @@ from roi_agent.planner.chat import OfflinePlanner
 
 
 def offline_api() -> str:
-    """Start the server in the background; returns its address, which ends with this program."""
+    """Start the server in the background and return its address; it stops with this program."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Api)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_port}/v1"
@@ -33,8 +33,8 @@ class _Api(BaseHTTPRequestHandler):
             "completion_tokens": used["output_tokens"],
             "total_tokens": used["total_tokens"],
         }
-        told = {"id": "chatcmpl-1", "object": "chat.completion", "created": 0, "model": "offline"}
-        body = json.dumps({**told, "choices": [choice], "usage": usage}).encode()
+        completion = {"id": "chatcmpl-1", "object": "chat.completion", "created": 0, "model": "offline"}
+        body = json.dumps({**completion, "choices": [choice], "usage": usage}).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
@@ -42,4 +42,4 @@ class _Api(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""

@@ -1,9 +1,9 @@
-"""The agent as one node of a larger LangGraph graph: images are sorted by a visual rule, with the evidence for each.
+"""The agent as a node of a larger LangGraph graph: images are sorted by a visual rule, with the evidence for each.
 
     python examples/sort_by_rule.py IMAGES/ "Is there a red thing left of a flag?" OUT/
 
-writes OUT/sorted.csv (image, verdict, answer, confidence, doubts, picture) and a picture of the regions that each verdict
-rests on.  Without arguments it sorts the scenes beside this file.
+writes OUT/sorted.csv (image, verdict, answer, confidence, doubts, picture) and a picture of the regions behind each verdict.
+Without arguments, it sorts the example scenes.
 
 It runs offline. With a key, change one line: PLANNER = "openai:gpt-4o-mini" (pip install 'roi-agent[openai]', OPENAI_API_KEY).
 """
@@ -30,7 +30,7 @@ class Verdict(BaseModel):
 
 
 class Row(TypedDict):
-    """One line of the table."""
+    """One row of the table."""
 
     image: str
     verdict: str
@@ -41,7 +41,7 @@ class Row(TypedDict):
 
 
 class Sorting(TypedDict):
-    """What the graph carries: the images that are left, the rule, where to write, and the lines so far."""
+    """The state of the graph: remaining images, rule, output folder, and rows so far."""
 
     left: list[Path]
     rule: str
@@ -50,7 +50,7 @@ class Sorting(TypedDict):
 
 
 def build_graph(agent: Agent):  # type: ignore[no-untyped-def]  # LangGraph names the type
-    """start -> judge -> (judge again while images are left) -> report."""
+    """Build the graph: start -> judge -> (judge again while images remain) -> report."""
 
     def judge(state: Sorting) -> dict[str, object]:
         image, *left = state["left"]

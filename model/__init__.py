@@ -1,6 +1,6 @@
 """GPT4RoI as a Hugging Face model: a vision-language model that takes boxes as part of the question.
 
-Names are loaded when they are first used: `roi_agent.model.geometry.regions` and its like need no torch.
+Names are imported on first use, because modules such as `roi_agent.model.geometry.regions` need no torch.
 """
 
 from importlib import import_module

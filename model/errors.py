@@ -1,7 +1,7 @@
-"""Every coded error of the product.
+"""All coded errors.
 
-A user meets one line: what was given, what is allowed, what to do. Programs read `code`, which is a promise.
-This module imports nothing, so that every layer may raise these.
+A user sees one line: what was given, what is allowed, what to do. Programs read `code`, which is stable.
+This module imports nothing, so every layer may raise these errors.
 """
 
 
@@ -19,16 +19,16 @@ class RoiAgentError(Exception):
         return f"{self.code}: {self.problem}" + (f"; {self.do}" if self.do else "")
 
     def __reduce__(self) -> "tuple[object, ...]":
-        """For a process that hands its error to another."""
-        return _remade, (type(self), self.problem, self.do)
+        """Pickle the error, so that one process can pass it to another."""
+        return _rebuilt, (type(self), self.problem, self.do)
 
 
-def _remade(kind: "type[RoiAgentError]", problem: str, do: str) -> RoiAgentError:
+def _rebuilt(kind: "type[RoiAgentError]", problem: str, do: str) -> RoiAgentError:
     return kind(problem, do=do)
 
 
 class UserError(RoiAgentError):
-    """The input is wrong and the user can mend it: exit code 2."""
+    """The input is wrong, and the user can fix it: exit code 2."""
 
 
 class UnknownRegion(UserError):
@@ -38,7 +38,7 @@ class UnknownRegion(UserError):
 
 
 class BoxOutOfBounds(UserError):
-    """A box reaches outside its image."""
+    """A box extends beyond its image."""
 
     code = "box_out_of_bounds"
 
@@ -50,55 +50,55 @@ class BoxEmpty(UserError):
 
 
 class BoxNotFinite(UserError):
-    """A box holds NaN, an infinity, or something that is not a number."""
+    """A box contains NaN, an infinity, or something that is not a number."""
 
     code = "box_not_finite"
 
 
 class BoxFormatUnknown(UserError):
-    """A box format or unit that we do not know, or four numbers that are not four."""
+    """A box has an unknown format or unit, or does not consist of four numbers."""
 
     code = "box_format_unknown"
 
 
 class PointInvalid(UserError):
-    """A point that is not two finite numbers within its image, or is marked neither 1 nor 0."""
+    """A point is not two finite numbers within its image, or its label is neither 1 nor 0."""
 
     code = "point_invalid"
 
 
 class MaskInvalid(UserError):
-    """A mask that is empty, cannot be read, or does not have its image's size."""
+    """A mask is empty or unreadable, or does not have its image's size."""
 
     code = "mask_invalid"
 
 
 class UnknownImage(UserError):
-    """No image of that name in the workspace."""
+    """The workspace has no image of that name."""
 
     code = "unknown_image"
 
 
 class WorkspaceUnreadable(UserError):
-    """A folder that is no workspace, or one that is damaged or of a newer version."""
+    """A folder is not a workspace, or its workspace is damaged or of a newer version."""
 
     code = "workspace_unreadable"
 
 
 class WorkspaceConflict(UserError):
-    """A folder holds other regions than the workspace that is to be saved there, or another program is using it."""
+    """A folder contains other regions than the workspace to be saved there, or another program is using it."""
 
     code = "workspace_conflict"
 
 
 class TraceUnreadable(UserError):
-    """A folder that holds no trace, a damaged one, or one that cannot be written."""
+    """A folder contains no trace or a damaged one, or a trace cannot be written there."""
 
     code = "trace_unreadable"
 
 
 class UnknownThread(UserError):
-    """No conversation of that name, or none that waits for an approval."""
+    """There is no conversation of that name, or it is not waiting for an approval."""
 
     code = "unknown_thread"
 
@@ -116,173 +116,173 @@ class ImageTooLarge(UserError):
 
 
 class TooManyRegions(UserError):
-    """More regions than one question may carry."""
+    """There are more regions than one question may have."""
 
     code = "too_many_regions"
 
 
 class PromptTooLong(UserError):
-    """Prompt and answer do not fit the language model's context."""
+    """Prompt and answer do not fit into the language model's context."""
 
     code = "prompt_too_long"
 
 
 class InvalidSetting(UserError):
-    """A setting, option or configuration value that is not allowed."""
+    """A setting, option or configuration value is not allowed."""
 
     code = "invalid_setting"
 
 
 class ModelNotFound(UserError):
-    """No preset, folder or address of that name."""
+    """There is no preset, folder or address of that name."""
 
     code = "model_not_found"
 
 
 class CheckpointMismatch(UserError):
-    """Weights whose names or shapes do not fit the model."""
+    """The names or shapes of the weights do not match the model."""
 
     code = "checkpoint_mismatch"
 
 
 class MissingExtra(UserError):
-    """An optional package is needed and not installed."""
+    """An optional package is required but not installed."""
 
     code = "missing_extra"
 
 
 class RequestInvalid(UserError):
-    """A request whose fields are missing, unknown, or not of their type."""
+    """Fields of a request are missing, unknown, or of the wrong type."""
 
     code = "request_invalid"
 
 
 class RequestTooLarge(UserError):
-    """A request with a body of more bytes than the server takes."""
+    """The body of a request is larger than the server accepts."""
 
     code = "request_too_large"
 
 
 class Unauthorised(UserError):
-    """A request without the server's API key, or with a wrong one."""
+    """A request has no API key, or the wrong one."""
 
     code = "unauthorised"
 
 
 class ServerUnreachable(RoiAgentError):
-    """A server does not answer, or what answers is no server of ours."""
+    """A server does not answer, or is not a roi-agent server."""
 
     code = "server_unreachable"
 
 
 class ModelOutputInvalid(RoiAgentError):
-    """A model, perhaps the user's own, gave what cannot be: NaN, boxes outside the image, a mask of another size."""
+    """A model, possibly the user's own, returned an invalid result: NaN, boxes outside the image, a mask of the wrong size."""
 
     code = "model_output_invalid"
 
 
 class ModelFailed(RoiAgentError):
-    """A model of the user's own, or a server that it needs, broke; the message keeps the cause."""
+    """The user's own model, or a server that it depends on, failed; the message contains the cause."""
 
     code = "model_failed"
 
 
 class QueueFull(RoiAgentError):
-    """The engine has as many questions waiting as it takes."""
+    """The engine's queue is full."""
 
     code = "queue_full"
 
 
 class PageFull(RoiAgentError):
-    """The page has as many visitors, or holds as many bytes for one of them or for all, as it takes."""
+    """The page has reached its limit of visitors, or of bytes for one visitor or for all."""
 
     code = "page_full"
 
 
 class DeadlineExceeded(RoiAgentError):
-    """A question was not answered in the time it was given."""
+    """A question was not answered within its deadline."""
 
     code = "deadline_exceeded"
 
 
 class Cancelled(RoiAgentError):
-    """A question was taken back before it was answered."""
+    """A question was cancelled before it was answered."""
 
     code = "cancelled"
 
 
 class OutOfMemory(RoiAgentError):
-    """A single question does not fit in the memory that is left."""
+    """A single question does not fit into the remaining memory."""
 
     code = "out_of_memory"
 
 
 class EngineFailed(RoiAgentError):
-    """The model broke at a question, for a reason that is not the question's."""
+    """The model failed on a question, for a reason unrelated to that question."""
 
     code = "engine_failed"
 
 
 class PlannerFailed(RoiAgentError):
-    """The planner cannot be reached, refuses, or gives nothing that can be read, and nothing was found out before."""
+    """The planner is unreachable, refuses, or returns nothing readable, and there are no earlier findings."""
 
     code = "planner_failed"
 
 
 class RecordInvalid(UserError):
-    """A line of a data set that is no record: a field is missing, unknown, or not what it should be."""
+    """A line of a data set is not a record: a field is missing, unknown or invalid."""
 
     code = "record_invalid"
 
 
 class DataNotFound(UserError):
-    """A folder that does not hold the files of the data set that was named, or images that are not there."""
+    """A folder does not contain the files of the named data set, or images are missing."""
 
     code = "data_not_found"
 
 
 class DataRefused(UserError):
-    """Annotations that cannot be used, where a conversion was told to leave nothing out."""
+    """Some annotations cannot be used, and the conversion was to skip none."""
 
     code = "data_refused"
 
 
 class RunConflict(UserError):
-    """A folder of an evaluation that holds answers of another model, data set or option, or that another program is writing."""
+    """An evaluation's folder contains answers for another model, data set or option, or another program is writing to it."""
 
     code = "run_conflict"
 
 
 class RunIncomplete(UserError):
-    """A folder of an evaluation that does not hold all its answers yet, or none."""
+    """An evaluation's folder does not contain all of its answers yet, or contains none."""
 
     code = "run_incomplete"
 
 
 class ScoringFailed(RoiAgentError):
-    """A program that compares texts broke, or did not end in time."""
+    """A program that compares texts failed, or did not finish in time."""
 
     code = "scoring_failed"
 
 
 class TrainingDiverged(RoiAgentError):
-    """The loss of a training is no longer a number, or far above what it was."""
+    """The training loss is NaN or infinite, or far above its earlier values."""
 
     code = "training_diverged"
 
 
 class TrainingFailed(RoiAgentError):
-    """A process of a training ended, for a reason that is not the user's."""
+    """A training process ended for a reason that is not the user's."""
 
     code = "training_failed"
 
 
 def all_errors() -> dict[str, type[RoiAgentError]]:
-    """Every coded error by its code."""
+    """Every coded error, by code."""
     found: dict[str, type[RoiAgentError]] = {}
-    waiting = [RoiAgentError]
-    while waiting:
-        kind = waiting.pop()
+    pending = [RoiAgentError]
+    while pending:
+        kind = pending.pop()
         found[kind.code] = kind
-        waiting += kind.__subclasses__()
+        pending += kind.__subclasses__()
     return found

@@ -1,4 +1,4 @@
-"""The region encoder under the name that it had first; it is in `roi_agent.model.gpt4roi.region_encoder`."""
+"""The region encoder under its earlier name; it is now in `roi_agent.model.gpt4roi.region_encoder`."""
 
 from roi_agent.model.gpt4roi.region_encoder import RegionEncoder
 

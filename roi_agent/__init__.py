@@ -1,6 +1,6 @@
 """Point at things in an image and ask, yourself or through an agent.
 
-Names are loaded when they are first used, so that `import roi_agent` is quick and needs no torch.
+Names are imported on first use, so that `import roi_agent` is fast and needs no torch.
 """
 
 from importlib import import_module
@@ -51,7 +51,7 @@ def __dir__() -> list[str]:
 
 
 def _version() -> str:
-    """The installed version; 0+unknown in a source tree that is not installed."""
+    """Return the installed version; 0+unknown in a source tree that is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -1,6 +1,6 @@
-"""What this machine can run: versions, devices and their memory, which presets fit in which type, whole or broken weights.
+"""A report on this machine: versions, devices and their memory, which presets fit in which type, complete or broken weights.
 
-Nothing here raises: a broken driver or folder is a line of the report.
+Nothing here raises: a broken driver or folder becomes a line of the report.
 """
 
 import os
@@ -31,14 +31,14 @@ _PACKAGES = ("roi-agent", "torch", "torchvision", "transformers")
 _SHIPPED = {name: Path(__file__).parent / "model" / name for name in ("nano", "nano-detector", "nano-segmenter")}
 _MODEL_FILES = ("config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
 _TYPES = {"float32": 4, "bfloat16 or float16": 2}
-_TEMPLATE_TOKENS = 44  # the published prompt has about 300 tokens before a question, 256 of them the image's
+_TEMPLATE_TOKENS = 44  # the published prompt has about 300 tokens before a question, 256 of them for the image
 _CHUNK = 64  # regions that the encoder pools at once
-_GPU_RUNTIME_BYTES = 750 << 20  # kernels and library workspaces, before any tensor of ours
+_GPU_RUNTIME_BYTES = 750 << 20  # kernels and library workspaces
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """name: as PyTorch takes it. Memory in bytes; free is what can be had now."""
+    """A device.  name: PyTorch's.  total_bytes, free_bytes: its memory, and how much of it is available now."""
 
     name: str
     description: str
@@ -48,10 +48,10 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What a preset takes in a type, in bytes, and on which devices that is free now.
+    """The memory of a preset in a type, in bytes, and the devices on which it fits now.
 
-    working_bytes: an estimate of everything beside the weights: one image kept (fused maps and its tokens' keys and
-    values), one full context, and the largest intermediate maps.
+    working_bytes: an estimate of the memory besides the weights: one cached image (fused maps, and keys and values of its
+    tokens), one full context, and the largest intermediate maps.
     """
 
     preset: str
@@ -64,7 +64,7 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Whether a folder holds a whole model; `problem` says what is missing."""
+    """Whether a folder contains a complete model; `problem` says what is missing."""
 
     name: str
     complete: bool
@@ -73,7 +73,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class DoctorReport:
-    """All findings. problems: what does not work here, one line each; empty on a healthy machine."""
+    """The whole report.  problems: what does not work on this machine, one line each; usually empty."""
 
     versions: dict[str, str]
     devices: tuple[Device, ...]
@@ -82,18 +82,18 @@ class DoctorReport:
     problems: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole report, ready for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
     def render(self) -> RenderableType:
-        """The report as tables."""
+        """Return the report as tables."""
         found = ", ".join(f"{name} {number}" for name, number in self.versions.items())
         problems = [Text(f"problem: {line}", style="bold red") for line in self.problems]
         return Group(Text(found), *problems, _device_table(self.devices), _fit_table(self), _weight_table(self.weights))
 
 
 def examine(folder: str | Path | None = None) -> DoctorReport:
-    """Look at this machine, at the shipped weights, and at those in `folder` if one is given. Never raises for what it finds."""
+    """Examine this machine, the shipped weights, and those in `folder` if given. Problems are reported, not raised."""
     devices, problems = [_cpu()], _torchvision_problems()
     gpus, gpu_problems = _gpus()
     devices += gpus
@@ -108,9 +108,9 @@ def examine(folder: str | Path | None = None) -> DoctorReport:
 
 
 def check_weights(name: str, folder: Path) -> Weights:
-    """Whether every tensor of the folder's configuration is there with its shape.
+    """Check that a folder contains every tensor of its configuration, with the right shape.
 
-    Of a GPT4RoI names and shapes are read, and no weights; a detector or segmenter is loaded as it would be for use.
+    For a GPT4RoI, only names and shapes are read, not weights; a detector or segmenter is loaded as for use.
     """
     try:
         model_type = read_json(folder / "config.json").get("model_type")
@@ -127,27 +127,27 @@ def check_weights(name: str, folder: Path) -> Weights:
             )
         else:
             kinds = f"{GPT4RoIConfig.model_type}, a detector or a segmenter"
-            return Weights(name, False, f"config.json describes a model of type {model_type!r}, not {kinds}")
+            return Weights(name, False, f"config.json is for a model of type {model_type!r}, not {kinds}")
     except RoiAgentError as error:
         return Weights(name, False, error.problem)
-    except Exception as error:  # a configuration can be wrong in any way
+    except Exception as error:  # a configuration can be broken in any way
         return Weights(name, False, f"config.json cannot be used ({type(error).__name__})")
     return Weights(name, True)
 
 
 def working_bytes(config: GPT4RoIConfig, itemsize: int) -> int:
-    """An estimate of the memory beside the weights, in bytes; see `Fit`. itemsize: of the model's type."""
+    """Return an estimate of the memory besides the weights, in bytes; see `Fit`.  itemsize: bytes of the model's type."""
     text, sides = config.text_config, list(config.pyramid_sizes)
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads  # type: ignore[union-attr]
     head_dim = getattr(text, "head_dim", None) or config.hidden_size // text.num_attention_heads  # type: ignore[union-attr]
     token = 2 * text.num_hidden_layers * heads * head_dim * itemsize  # type: ignore[union-attr]
     context = int(text.max_position_embeddings)  # type: ignore[union-attr]
     maps = config.region_channels * sum(side**2 for side in sides) * itemsize
-    kept = maps + (config.num_image_tokens + _TEMPLATE_TOKENS) * token
-    # A fusion at the finest level, in float32: the level, its two neighbours resized, all joined, convolved, normalised.
+    cached = maps + (config.num_image_tokens + _TEMPLATE_TOKENS) * token
+    # Fusion at the finest level, in float32: the level, its two resized neighbours, concatenated, convolved, normalised.
     fusion = 6 * config.region_channels * max(sides) ** 2 * 4
     pooled = 3 * _CHUNK * config.region_channels * config.roi_size**2 * 4
-    return int(kept + context * token + fusion + pooled + context * config.vocab_size * 4)
+    return int(cached + context * token + fusion + pooled + context * config.vocab_size * 4)
 
 
 @cache
@@ -182,7 +182,7 @@ def _version(package: str) -> str:
 
 
 def _torchvision_problems() -> list[str]:
-    """torchvision built for another PyTorch imports, and fails at the first operator."""
+    """Return the problems of torchvision: a build for another PyTorch imports, but fails at the first operator."""
     try:
         from torchvision.ops import roi_align
 
@@ -190,7 +190,7 @@ def _torchvision_problems() -> list[str]:
         works = bool(torch.allclose(pooled, torch.ones(1, 1, 2, 2)))
     except Exception as error:
         return [f"torchvision's roi_align does not run ({type(error).__name__}): install torch and torchvision together"]
-    return [] if works else ["torchvision's roi_align gives wrong numbers: install torch and torchvision together"]
+    return [] if works else ["torchvision's roi_align returns wrong values: install torch and torchvision together"]
 
 
 def _cpu() -> Device:
@@ -199,10 +199,10 @@ def _cpu() -> Device:
 
 
 def _gpus() -> tuple[list[Device], list[str]]:
-    """Every CUDA device, or Apple's; and what is wrong with them."""
+    """Return every CUDA device, or Apple's, and their problems."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PyTorch warns where a driver is too old; we say it ourselves
+            warnings.simplefilter("ignore")  # PyTorch warns about old drivers; the report has its own line
             if torch.cuda.is_available():
                 return [_cuda(index) for index in range(torch.cuda.device_count())], []
             if torch.backends.mps.is_available():
@@ -235,9 +235,9 @@ def _fit_table(report: DoctorReport) -> Table:
     for device in report.devices:
         table.add_column(device.name)
     for fit in report.fits:
-        answers = ["yes" if fit.fits[device.name] else "no" for device in report.devices]
+        yes_no = ["yes" if fit.fits[device.name] else "no" for device in report.devices]
         size = f"{fit.num_parameters / 1e6:,.1f} M"
-        table.add_row(fit.preset, fit.dtype, size, _gib(fit.weight_bytes), _gib(fit.working_bytes), *answers)
+        table.add_row(fit.preset, fit.dtype, size, _gib(fit.weight_bytes), _gib(fit.working_bytes), *yes_no)
     return table
 
 

@@ -1,4 +1,4 @@
-"""From a name to a model: a shipped one, a folder, a server's, or for detectors and segmenters one of the Hugging Face hub."""
+"""Loading of models by name: a shipped model, a folder, a server, or, for detectors and segmenters, the Hugging Face hub."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import torch
 from transformers import AutoConfig
 
-from roi_agent.choice import ModelChoice
 from roi_agent.model.checkpoints.dtypes import DTYPES, stored_dtype
 from roi_agent.model.checkpoints.loading import load_part
 from roi_agent.model.detection.detector import PhraseDetector, TransformersDetector
@@ -21,6 +20,7 @@ from roi_agent.model.gpt4roi.configuration import PRESETS, GPT4RoIConfig
 from roi_agent.model.protocol.region_model import NoRegionModel, RegionModel
 from roi_agent.model.segmentation.segmenter import PromptedSegmenter, TransformersSegmenter
 from roi_agent.model.utils.progress import waiting
+from roi_agent.model_choice import ModelChoice
 from roi_agent.tools.ask import SecondLook
 from roi_agent.tools.models import Models, ModelSource, parse_devices, parse_dtypes, weight_bytes
 from roi_agent.tools.workspace import Workspace
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from roi_agent.tools.toolbox import Toolbox
 
 
-class Placed(TypedDict):
-    """Where one model runs, and the type of its weights; None is the default of the loading functions."""
+class Placement(TypedDict):
+    """The device of one model and the type of its weights; None for the default."""
 
     device: str | None
     dtype: str | None
@@ -54,18 +54,18 @@ def load_region_model(
     mask_pooling: bool | None = None,
     api_key: str | None = None,
 ) -> RegionModel:
-    """A region model that answers `ask`, `chat` and `choose`.
+    """Load a region model, with `ask`, `chat` and `choose`.
 
-    name: `nano`, which is shipped; a folder that `roi-agent train` or `roi-agent convert` wrote; or the address of a server,
-        such as http://localhost:8000, which `roi-agent serve` started. None, or "none", is no model: every question is refused.
-    device: `cpu`, `cuda`, `cuda:1`, `mps`; by default a GPU where there is one, except for nano.
-    dtype: `float32`, `bfloat16` or `float16`; by default what the weights are stored in; on a CPU that computes half
-        precision slowly, what is fast there, which a line of the log says.
+    name: `nano`, which is shipped; a folder written by `roi-agent train` or `roi-agent convert`; or the address of a server
+        started by `roi-agent serve`, such as http://localhost:8000. None, or "none", is no model: every question is refused.
+    device: `cpu`, `cuda`, `cuda:1`, `mps`; by default a GPU if available, except for nano.
+    dtype: `float32`, `bfloat16` or `float16`; by default the stored type; on a CPU with slow half precision, a fast type
+        instead, which is logged.
     engine: memory and queue of a model in this process.  api_key: of a server; by default ROI_AGENT_API_KEY.
-    image_size: read images at this side, in pixels, as 336 for a checkpoint of 224: position embeddings are interpolated;
+    image_size: side of the input image in pixels, such as 336 for a checkpoint of 224: position embeddings are interpolated;
         see `roi_agent.model.checkpoints.adapt.at_image_size`.
-    mask_pooling: pool regions that have a mask by their mask; by default as the model was made.
-    Raises ModelNotFound, CheckpointMismatch, InvalidSetting; for a server ServerUnreachable, Unauthorised and MissingExtra.
+    mask_pooling: pool regions that have a mask by their mask; by default as configured in the model.
+    Errors: ModelNotFound, CheckpointMismatch, InvalidSetting; for a server ServerUnreachable, Unauthorised and MissingExtra.
     """
     if _is_none(name):
         return NoRegionModel()
@@ -87,7 +87,7 @@ def load_region_model(
 def load_detector(
     name: str | Path = "nano", *, device: str | None = None, dtype: str | None = None, api_key: str | None = None
 ) -> PhraseDetector:
-    """A detector that finds things by words, for `roi_agent.tools.detect`.
+    """Load a detector that finds objects by phrases, for `roi_agent.tools.detect`.
 
     name: `nano`, which is shipped; a folder; a name on the hub, such as IDEA-Research/grounding-dino-tiny; or the address of a
         server.  device, dtype, api_key, errors: as in `load_region_model`.
@@ -106,7 +106,7 @@ def load_detector(
 def load_segmenter(
     name: str | Path = "nano", *, device: str | None = None, dtype: str | None = None, api_key: str | None = None
 ) -> PromptedSegmenter:
-    """A segmenter that gives masks, for `roi_agent.tools.segment`.
+    """Load a segmenter, for `roi_agent.tools.segment`.
 
     name: `nano`, which is shipped; a folder; a name on the hub, such as facebook/sam-vit-base; or the address of a server.
     device, dtype, api_key, errors: as in `load_region_model`.
@@ -132,20 +132,20 @@ def load_models(
     budget_bytes: int | None = None,
     engine: EngineSettings | None = None,
 ) -> Models:
-    """The models of the tools, each loaded when it is first needed; a name that does not exist is reported at once.
+    """Return the models of the tools, each loaded on first use; a name that does not exist is reported at once.
 
-    region_model, detector, segmenter: a name as the functions above take it; or an object: a RegionModel, a detector or any
-        function image -> boxes, a segmenter or a live SamPredictor; or None, or "none", for a role without a model.
-    device: for all of them, or by role: "detect=cpu,ask=cuda:0"; by default as in `load_region_model`.
-    dtype: of their weights, for all of them or by role: "ask=bfloat16"; by default as in `load_region_model`.
-    budget_bytes: of weights on one device; see `Models`.  engine: memory and queue of the region model.
+    region_model, detector, segmenter: a name as for the functions above; or an object: a RegionModel, a detector or any
+        function image -> boxes, a segmenter or a live SamPredictor; or None, or "none", for no model.
+    device: for all models, or by role: "detect=cpu,ask=cuda:0"; by default as in `load_region_model`.
+    dtype: of the weights, for all models or by role: "ask=bfloat16"; by default as in `load_region_model`.
+    budget_bytes: maximum bytes of weights on one device; see `Models`.  engine: memory and queue of the region model.
     Errors: InvalidSetting, ModelNotFound.
     """
     return load_choice(ModelChoice(region_model, detector, segmenter, device, dtype, budget_bytes, engine))
 
 
 def load_choice(choice: ModelChoice) -> Models:
-    """As `load_models`, for a choice made elsewhere."""
+    """As `load_models`, for a ModelChoice."""
     devices, dtypes = parse_devices(choice.device, ""), _dtypes(choice)
     loaders = _LOADERS | {"ask": partial(load_region_model, engine=choice.engine)}
     sources = {
@@ -157,12 +157,12 @@ def load_choice(choice: ModelChoice) -> Models:
 
 
 def load_role(role: str, choice: ModelChoice) -> Any:
-    """The model of one role of a choice, by its name, loaded at once.  role: ask, detect or segment."""
-    return _LOADERS[role](choice.by_role[role], **placed(role, choice))
+    """Load the model of one role of a choice at once.  role: ask, detect or segment."""
+    return _LOADERS[role](choice.by_role[role], **placement(role, choice))
 
 
-def placed(role: str, choice: ModelChoice) -> Placed:
-    """The device and dtype of one role of a choice, None where it does not say.  Error: InvalidSetting."""
+def placement(role: str, choice: ModelChoice) -> Placement:
+    """Return the device and dtype of one role of a choice, None where not given.  Error: InvalidSetting."""
     return {"device": parse_devices(choice.device, "")[role] or None, "dtype": _dtypes(choice)[role] or None}
 
 
@@ -183,18 +183,18 @@ def build_toolbox(
     budget_bytes: int | None = None,
     engine: EngineSettings | None = None,
 ) -> "Toolbox":
-    """The tools for a planner over one workspace, a new one by default.
+    """Return the tools for a planner over one workspace, a new one by default.
 
-    pictures: also show pictures to the planner, for planners that can see.  without: tools to leave out, by name or group:
+    pictures: also show pictures to the planner, if it accepts images.  without: tools to exclude, by name or group:
     detect, segment, ask, measure, view, list.  second_look: as in `roi_agent.tools.ask`.
     region_model, detector, segmenter, device, dtype, budget_bytes, engine: as in `load_models`.
-    For example `build_toolbox(workspace, detector="nano").tools()` gives LangChain tools, `.openai_tools()` OpenAI schemas.
+    For example `build_toolbox(workspace, detector="nano").tools()` returns LangChain tools, `.openai_tools()` OpenAI schemas.
     """
     from roi_agent.tools.toolbox import Toolbox
 
-    held = workspace if workspace is not None else Workspace()
+    workspace = workspace if workspace is not None else Workspace()
     models = load_choice(ModelChoice(region_model, detector, segmenter, device, dtype, budget_bytes, engine))
-    return Toolbox(held, models, pictures=pictures, without=without, second_look=second_look)
+    return Toolbox(workspace, models, pictures=pictures, without=without, second_look=second_look)
 
 
 def _source(role: str, given: object, load: Any, device: str, dtype: str) -> ModelSource:
@@ -202,34 +202,34 @@ def _source(role: str, given: object, load: Any, device: str, dtype: str) -> Mod
         return ModelSource(type(given).__name__, lambda _: given, device or "cpu", weight_bytes(given))
     if _is_address(given):
         return ModelSource(str(given), lambda _: load(given))
-    _check_there(role, given)
+    _check_exists(role, given)
     _introduce(given)
-    where = _device(given, device or None)
+    placed_on = _device(given, device or None)
     folder = SHIPPED[role].get(str(given), Path(given))
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder.is_dir() else 0
     if dtype and size:
         size = stored_dtype(folder)[1] * DTYPES[dtype].itemsize
-    return ModelSource(str(given), lambda device: load(given, device=device, dtype=dtype or None), where, size)
+    return ModelSource(str(given), lambda device: load(given, device=device, dtype=dtype or None), placed_on, size)
 
 
 def introduction(models: Models) -> str:
-    """What to say before anybody asks these models; empty where none of them is nano."""
+    """Return the announcement about nano; empty if none of the models is nano."""
     return NANO if any(each.name == "nano" for each in models.plan()) else ""
 
 
 def _introduce(name: str | Path) -> None:
-    """Say in a notebook what nano is; elsewhere the surface does."""
+    """Print in a notebook what nano is; other interfaces announce it themselves."""
     if str(name) == "nano" and "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
-        _say_once()
+        _print_introduction()
 
 
 @cache
-def _say_once() -> None:
+def _print_introduction() -> None:
     print(NANO)
 
 
-def _check_there(role: str, name: str | Path) -> None:
-    """Error: ModelNotFound for a name that is no model, and CheckpointMismatch for one that cannot be read."""
+def _check_exists(role: str, name: str | Path) -> None:
+    """Check that a model exists.  Errors: ModelNotFound, and CheckpointMismatch for one that cannot be read."""
     if str(name) in SHIPPED[role]:
         return
     if not str(name) or (role == "ask" and not Path(name).is_dir()):
@@ -240,7 +240,7 @@ def _check_there(role: str, name: str | Path) -> None:
 def _check_local_only(*given: object) -> None:
     if any(given):
         raise InvalidSetting(
-            "device, dtype, engine and such are settings of a model in this process", do="give them to the server"
+            "device, dtype, engine and similar settings are for models in this process", do="give them to the server"
         )
 
 
@@ -249,7 +249,7 @@ def _is_address(name: str | Path) -> bool:
 
 
 def _is_none(given: object) -> bool:
-    """Whether no model is wanted; commands say it by name."""
+    """Whether no model is wanted; commands use the name "none"."""
     return given is None or given == "none"
 
 
@@ -262,7 +262,7 @@ def _unknown(name: str) -> ModelNotFound:
 
 
 def _device(name: object, device: str | None) -> str:
-    """The device to use, tried out; a shipped model answers sooner on the CPU than a GPU can be started."""
+    """Return a device that works; shipped models use the CPU, because initialising a GPU takes longer than an answer."""
     best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     chosen = device or ("cpu" if str(name) == "nano" else best)
     try:
@@ -273,7 +273,7 @@ def _device(name: object, device: str | None) -> str:
 
 
 def _dtypes(choice: ModelChoice) -> dict[str, str]:
-    """The type of every role's weights, each of them known.  Error: InvalidSetting."""
+    """Return the checked type of every role's weights.  Error: InvalidSetting."""
     dtypes = parse_dtypes(choice.dtype)
     for each in dtypes.values():
         _dtype(each or None)

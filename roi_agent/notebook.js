@@ -1,6 +1,6 @@
-// What the widget of jupyter_bbox_widget lacks: it hears the mouse over its picture only, so a box drawn beyond an edge would stay
-// unfinished; and it tells the kernel of a box already when the button goes down, so what follows may come after the next cell has run.
-// THEIRS, its own module as text, is set above by notebook.py.
+// Additions to the widget of jupyter_bbox_widget: it tracks the mouse over its picture only, so a box drawn beyond an edge would
+// remain unfinished; and it reports a box to the kernel when the button goes down, so the final box may arrive after the next cell has run.
+// THEIRS, the text of its own module, is set above by notebook.py.
 
 const address = URL.createObjectURL(new Blob([THEIRS], { type: "text/javascript" }));
 const theirs = (await import(address)).default;
@@ -8,13 +8,13 @@ URL.revokeObjectURL(address);
 
 function render(context) {
   const { model, el } = context;
-  let picture = null; // in which a drag goes on
+  let picture = null; // the picture of the current drag
 
   const begin = (event) => {
     if (event.button === 0) picture = event.target.closest("svg");
   };
 
-  // Outside the picture a drag goes on at its edge, and ends wherever the button is released.
+  // Outside the picture, a drag continues at its edge and ends wherever the button is released.
   const follow = (event) => {
     const dragged = picture;
     if (event.type === "mouseup" && event.button === 0) picture = null;

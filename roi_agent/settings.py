@@ -1,4 +1,4 @@
-"""What the server may use, with its key from the environment."""
+"""Settings of the server; its key comes from the environment."""
 
 import ipaddress
 import os
@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from roi_agent.model.errors import InvalidSetting
-from roi_agent.model.geometry.boxes import MAX_PIXELS, MOST_PIXELS
+from roi_agent.model.geometry.boxes import MAX_PIXELS, PIXEL_LIMIT
 from roi_agent.model.utils.messages import escaped
 
 API_KEY = "ROI_AGENT_API_KEY"
@@ -26,23 +26,23 @@ _POSITIVE = (
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """How the server listens and what it takes.
+    """Address and limits of the server.
 
-    host, port: 0 takes any free port.  api_key: wanted on every route but health; None asks for none, on this machine only.
-    public_url: at which people reach it through a proxy, with the path that the proxy gives it; by default only as it listens.
-    max_body_bytes: of a request.  max_requests: in progress at once, 429 beyond.  max_questions: of one call.
-    image_bytes, image_s: of decoded images that are kept, and seconds since their last use.
+    host, port: to listen on; port 0 is any free port.  api_key: required on every route except health; None for no key, on this
+    machine only.
+    public_url: address behind a proxy, with the path that the proxy uses; None without a proxy.
+    max_body_bytes: size of a request.  max_requests: requests in progress, 429 beyond.  max_questions: questions per call.
+    image_bytes, image_s: memory for cached decoded images, and seconds since their last use after which they are dropped.
     max_image_pixels: width x height of an image.
-    image_hosts: from which images are fetched by web address, as `WebImages` reads them; from none by default.
-    allow_origins: of pages whose scripts may use the server from a browser, as in https://example.org; none by default.
-    visitors: of the page, whose images and regions are kept.  visitor_bytes, page_bytes: of the images and files of one, and of
-    all.  visitor_idle_s: seconds since the last visit after which one makes room for a newcomer.  visitor_s: seconds after
-    which one is forgotten anyhow.
-    head_s, body_s: within which a request's headers, and the first part of its body, must come.
-    max_finding, finding_s: calls that wait for the detector, and as many for the segmenter, 429 beyond; and seconds of one that
-    names no deadline.
-    ready_s: within which the model must answer, and a step of finding end, to count as ready.  drain_s: for requests in
-    progress when the server is told to stop.  Error: InvalidSetting.
+    image_hosts: from which images are fetched by web address, as for `WebImages`; none by default.
+    allow_origins: origins whose scripts may use the server from a browser, as in https://example.org; none by default.
+    visitors: number of page visitors whose images and regions are kept.  visitor_bytes, page_bytes: memory for the images and
+    files of one visitor, and of all.  visitor_idle_s: idle seconds after which a new visitor may replace one.  visitor_s: idle
+    seconds after which one is removed.
+    head_s, body_s: timeouts for a request's headers, and for the first part of its body.
+    max_finding, finding_s: calls waiting for the detector, and for the segmenter, 429 beyond; and their default timeout.
+    ready_s: timeout of the readiness check, for an answer and for a step of finding.  drain_s: time for requests in progress at
+    shutdown.  Error: InvalidSetting.
     """
 
     host: str = "127.0.0.1"
@@ -70,8 +70,8 @@ class ServerSettings:
     drain_s: float = 30.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_image_pixels <= MOST_PIXELS:
-            raise InvalidSetting(f"max_image_pixels is {escaped(self.max_image_pixels)}", do=f"give 1 to {MOST_PIXELS}")
+        if not 1 <= self.max_image_pixels <= PIXEL_LIMIT:
+            raise InvalidSetting(f"max_image_pixels is {escaped(self.max_image_pixels)}", do=f"give 1 to {PIXEL_LIMIT}")
         if not 0 <= self.port <= 65535:
             raise InvalidSetting(f"the port is {escaped(self.port)}", do="give 0 to 65535")
         for name in _POSITIVE:
@@ -83,14 +83,16 @@ class ServerSettings:
         if self.public_url is not None:
             _check_public(self.public_url)
         if self.api_key is not None and (len(self.api_key) < 8 or not self.api_key.isascii() or not self.api_key.isprintable()):
-            raise InvalidSetting("the API key is too short or not plain", do="give at least 8 printable ASCII characters")
+            raise InvalidSetting(
+                "the API key is too short or has invalid characters", do="give at least 8 printable ASCII characters"
+            )
         if self.api_key is None and not self.local:
             problem = f"{self.host} can be reached from other machines, and there is no API key"
             raise InvalidSetting(problem, do=f"set {API_KEY}, or listen on 127.0.0.1")
 
     @property
     def local(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can reach the server."""
         try:
             return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -98,44 +100,44 @@ class ServerSettings:
 
     @property
     def public_host(self) -> str:
-        """The host of the public address, as browsers name it; empty where there is none."""
+        """The host of the public address as browsers write it; empty if there is none."""
         host = urlsplit(self.public_url or "").hostname or ""
         return f"[{host}]" if ":" in host else host
 
     @property
     def public_path(self) -> str:
-        """The path of the public address, without a slash at its end; empty where there is none."""
+        """The path of the public address, without a trailing slash; empty if there is none."""
         return urlsplit(self.public_url or "").path.rstrip("/")
 
     @property
     def public_tls(self) -> bool:
-        """Whether browsers speak TLS to it."""
+        """Whether browsers reach the server over TLS."""
         return urlsplit(self.public_url or "").scheme == "https"
 
     @classmethod
     def from_environment(cls, **given: Any) -> "ServerSettings":
-        """The settings given, with the key from the environment."""
+        """Return the given settings, with the key from the environment."""
         return cls(**given, api_key=api_key_from_environment())
 
 
 def _check_public(url: str) -> None:
-    """Error: InvalidSetting, which does not repeat an address: it may hold a password."""
-    wrong = None
+    """Check a public address.  Error: InvalidSetting, which does not repeat the address: it may contain a password."""
+    problem = None
     try:
         parts = urlsplit(url)
         host, path, _ = parts.hostname or "", parts.path.rstrip("/"), parts.port
         if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host):
-            wrong = "is no web address"
+            problem = "is not a web address"
         elif "@" in parts.netloc or parts.query or parts.fragment:
-            wrong = "has more than a host, a port and a path"
+            problem = "contains more than a host, a port and a path"
         elif not _PATH.fullmatch(path) or path.lstrip("/").partition("/")[0] in _OWN_PATHS:
-            wrong = "has a path that the server cannot be reached under"
+            problem = "has a path that is invalid or reserved"
     except ValueError:
-        wrong = "is no web address"
-    if wrong:
-        raise InvalidSetting(f"public_url {wrong}", do="give one such as https://example.org/roi")
+        problem = "is not a web address"
+    if problem:
+        raise InvalidSetting(f"public_url {problem}", do="give one such as https://example.org/roi")
 
 
 def api_key_from_environment() -> str | None:
-    """The key of our server, where one is set."""
+    """Return the server's key, if one is set."""
     return os.environ.get(API_KEY) or None

@@ -114,7 +114,7 @@ class Person:
 
     def set_to_work(self, task: str) -> None:
         """Let the agent begin with a task."""
-        self.page.get_by_label("Let the agent work").check()
+        self.page.get_by_label("Run the agent").check()
         self.question.fill(task)
         self.question.press("Enter")
 

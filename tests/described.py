@@ -1,9 +1,9 @@
 """Things as a model describes them, and what is written about them."""
 
-from roi_agent.generation.claims import Claim, Written, WrittenTurn
+from roi_agent.generation.claims import Claim, Proposal, ProposedTurn
 from roi_agent.generation.describing import Described, Description
-from roi_agent.generation.relating import Layout
-from roi_agent.generation.supporting import THERE, UNSURE, Support
+from roi_agent.generation.examiner import THERE, UNSURE, Support
+from roi_agent.generation.layout import Layout
 from roi_agent.generation.vocabulary import Vocabulary
 from roi_agent.model.data.record import Evidence
 from roi_agent.model.geometry.boxes import Box
@@ -35,5 +35,5 @@ SUPPORT: Support = {
 }
 
 
-def asked(question: str, answer: str, *claims: Claim) -> Written:
-    return Written("written", (WrittenTurn(question, answer, claims),), ("region1", "region2"))
+def asked(question: str, answer: str, *claims: Claim) -> Proposal:
+    return Proposal("written", (ProposedTurn(question, answer, claims),), ("region1", "region2"))

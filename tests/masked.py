@@ -32,6 +32,6 @@ def masked_regions(draw: st.DrawFn) -> Region:
     xs = sorted(draw(st.lists(st.floats(0, width), min_size=2, max_size=2)))
     ys = sorted(draw(st.lists(st.floats(0, height), min_size=2, max_size=2)))
     box = mask.box
-    if xs[1] - xs[0] > 1e-3 and ys[1] - ys[0] > 1e-3 and mask.meets(Box(xs[0], ys[0], xs[1], ys[1])):
+    if xs[1] - xs[0] > 1e-3 and ys[1] - ys[0] > 1e-3 and mask.intersects(Box(xs[0], ys[0], xs[1], ys[1])):
         box = Box(xs[0], ys[0], xs[1], ys[1])
     return Region("region1", box, mask=mask)

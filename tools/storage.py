@@ -22,7 +22,7 @@ from typing import IO, Any
 from PIL import Image
 
 from roi_agent.model.errors import RoiAgentError, WorkspaceConflict, WorkspaceUnreadable
-from roi_agent.model.geometry.boxes import MOST_PIXELS, Box
+from roi_agent.model.geometry.boxes import PIXEL_LIMIT, Box
 from roi_agent.model.geometry.regions import Region, parse_regions
 from roi_agent.model.images.loading import LoadedImage, load_image
 
@@ -165,7 +165,7 @@ def _read_image(path: Path, item: Mapping[str, Any], known: Mapping[str, Workspa
         box = Box.parse(item["box"], size_wh=whole.size_wh)
         pixels = whole.pixels.crop(tuple(map(int, box.xyxy)))  # type: ignore[arg-type]  # four whole numbers
     else:
-        whole, box, pixels = None, None, load_image(path / _IMAGES / f"{digest}.png", max_pixels=MOST_PIXELS).pixels
+        whole, box, pixels = None, None, load_image(path / _IMAGES / f"{digest}.png", max_pixels=PIXEL_LIMIT).pixels
     loaded = LoadedImage(pixels, str(item["source"]), notes, whole)
     if loaded.digest() != digest:
         raise WorkspaceUnreadable(f"the pixels of {item['name']} have changed since they were saved")

@@ -214,7 +214,7 @@ class Workspace:
             return known
         corner = (target.box.x1, target.box.y1) * 2
         values = [value - offset for value, offset in zip(known.box.xyxy, corner, strict=True)]
-        mask = known.mask.cut(target.box) if known.mask else None
+        mask = known.mask.crop(target.box) if known.mask else None
         return replace(known, box=Box.parse(values, size_wh=target.size_wh), image=target.name, mask=mask)
 
     @classmethod
@@ -262,7 +262,7 @@ class Workspace:
         whole = self._whole_of(target)
         box, mask = moved(region.box, target.box), region.mask
         if mask is not None and target.box is not None:
-            mask = mask.placed((int(target.box.x1), int(target.box.y1)), whole.size_wh)
+            mask = mask.pasted((int(target.box.x1), int(target.box.y1)), whole.size_wh)
         origin = source if source and region.source == "user" else region.source
         asked = region.prompt if region.prompt is not None else prompt
         parent = target.region or region.parent

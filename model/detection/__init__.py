@@ -1,1 +1,1 @@
-"""Detectors of things named by words, from transformers or as live objects of the original package."""
+"""Open-vocabulary detectors, from transformers or as live objects of the original package."""

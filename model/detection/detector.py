@@ -1,7 +1,7 @@
-"""Detectors of things named by words: Grounding DINO, MM Grounding DINO and OWLv2 through their transformers classes.
+"""Open-vocabulary detectors: Grounding DINO, MM Grounding DINO and OWLv2 through their transformers classes.
 
-A detector takes images and phrases and returns every candidate box with its score for every phrase; what counts as found is
-decided by whoever calls it.  Grounding DINO: arXiv 2303.05499; OWLv2: arXiv 2306.09683.
+A detector takes images and phrases and returns every candidate box with its score for every phrase; the caller decides what
+counts as found.  Grounding DINO: arXiv 2303.05499; OWLv2: arXiv 2306.09683.
 """
 
 import re
@@ -30,21 +30,21 @@ OPEN_WORLD = ("owlv2", "owlvit")
 MAX_PHRASES = 200
 MAX_PHRASE_CHARACTERS = 200
 
-_BATCH = 8  # images at once
-_DOING = "detecting"
-_PADDED = 8  # times the size that OWLv2 reads: the longest side of an image that is padded to a square at its own size
-_PARTING = re.compile(r"[;|\n\uff0c\u3001\u3002\uff1b\uff0f\uff5c]|(?<![0-9])[.,/]|[.,/](?![0-9])")
-_NO_PART = re.compile(r"[.?!()\[\]{}<>\"“”„«»\x00-\x1f]")
-_AROUND = " '`\u2018\u2019*-\u2013\u2014\u2022:=_"  # marks of lists and quotations, which a phrase holds only between its words
+_BATCH = 8  # images
+_ACTION = "detecting"
+_PADDED = 8  # maximum longer side of an image that OWLv2 pads to a square, as a multiple of its input size
+_SEPARATORS = re.compile(r"[;|\n\uff0c\u3001\u3002\uff1b\uff0f\uff5c]|(?<![0-9])[.,/]|[.,/](?![0-9])")
+_IGNORED = re.compile(r"[.?!()\[\]{}<>\"“”„«»\x00-\x1f]")
+_STRIPPED = " '`\u2018\u2019*-\u2013\u2014\u2022:=_"  # marks of lists and quotations, removed at either end of a phrase
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """What a detector sees in one image.
+    """The candidates of a detector in one image.
 
-    boxes: (N, 4) pixel xyxy, perhaps reaching over the edges.  scores: (N, number of phrases) in [0, 1].
-    unknown: phrases with words that the detector never learned; their scores are 0.  notes: what the reader should know.
-    in_domain: whether the image is of the kind that the detector was trained on; None where that is not known.
+    boxes: (N, 4) pixel xyxy, possibly beyond the edges.  scores: (N, number of phrases) in [0, 1].
+    unknown: phrases with words outside the detector's vocabulary; their scores are 0.  notes: warnings for the reader.
+    in_domain: whether the image is like those that the detector was trained on; None if unknown.
     """
 
     boxes: NDArray[np.float64]
@@ -56,33 +56,33 @@ class Candidates:
 
 @runtime_checkable
 class PhraseDetector(Protocol):
-    """Finds things by words.
+    """A detector of objects named by phrases.
 
-    `candidates` may take a `cancellation` too, and call its `check` between two steps; see `candidates_of`.
+    `candidates` may also take a `cancellation`, and call its `check` between two steps; see `candidates_of`.
     """
 
     name: str
     threshold: float
 
     def candidates(self, images: Sequence[Image.Image], phrases: Sequence[str]) -> list[Candidates]:
-        """Candidates for each image, RGB; phrases as `parse_phrases` gives them."""
+        """Return the candidates for each RGB image; phrases as returned by `parse_phrases`."""
 
 
 def parse_phrases(phrases: object) -> tuple[str, ...]:
-    """The phrases of a prompt: "red umbrella . star ." or a list of such, in lower case, each once.
+    """Return the phrases of a prompt, "red umbrella . star ." or a list of prompts, in lower case and without duplicates.
 
-    Full stops, commas, semicolons, slashes, bars and line breaks part phrases, but not within a number; brackets and quotation
-    marks are left out, and so are marks of lists. "and" parts nothing, as in "black and white cat".
-    Errors: InvalidSetting for no phrase, too many, or what is no text; PromptTooLong for one that is.
+    Full stops, commas, semicolons, slashes, bars and line breaks separate phrases, except within a number; brackets, quotation
+    marks and list marks are removed. "and" is not a separator, as in "black and white cat".
+    Errors: InvalidSetting for no phrase, too many, or anything but text; PromptTooLong for a long phrase.
     """
     given = [phrases] if isinstance(phrases, str) else phrases
     if not isinstance(given, Sequence) or not all(isinstance(phrase, str) for phrase in given):
         raise InvalidSetting(f"the phrases are {escaped(phrases)}", do='give a text such as "red umbrella . star ." or a list')
     for phrase in given:
         check_unicode(phrase, "a phrase")
-    parts = [part for phrase in given for part in _PARTING.split(phrase)]
-    # A full stop or a question mark would part the phrase inside the model.
-    cleaned = [" ".join(_NO_PART.sub(" ", part).lower().split()).strip(_AROUND) for part in parts]
+    parts = [part for phrase in given for part in _SEPARATORS.split(phrase)]
+    # A full stop or a question mark would split the phrase inside the model.
+    cleaned = [" ".join(_IGNORED.sub(" ", part).lower().split()).strip(_STRIPPED) for part in parts]
     found = tuple(dict.fromkeys(phrase for phrase in cleaned if re.search(r"\w", phrase)))
     if not found:
         raise InvalidSetting("there is no phrase to look for", do='name things, for example "red umbrella . star ."')
@@ -109,14 +109,14 @@ class TransformersDetector:
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> "TransformersDetector":
-        """From a local folder, or a name on the Hugging Face hub that may be downloaded.
+        """Load a model from a local folder, or by its name on the Hugging Face hub.
 
         Errors: ModelNotFound, CheckpointMismatch, InvalidSetting.
         """
         config = load_part(AutoConfig, folder)
         if config.model_type not in (*GROUNDED, *OPEN_WORLD):
             raise ModelNotFound(
-                f"{Path(folder).name!r} is a {config.model_type}, no detector", do="give a Grounding DINO or OWLv2"
+                f"{Path(folder).name!r} is a {config.model_type}, not a detector", do="give a Grounding DINO or OWLv2"
             )
         model = load_on(AutoModelForZeroShotObjectDetection, folder, device=device, dtype=dtype)
         processor = load_part(AutoProcessor, folder)
@@ -124,7 +124,7 @@ class TransformersDetector:
 
     @property
     def knows(self) -> str | None:
-        """The only kind of images that the model knows, in words; None for one without such a limit."""
+        """The only kind of images that the model was trained for, in words; None for a model without a limit."""
         return self._domain.known if self._domain else None
 
     def to(self, device: str) -> None:
@@ -135,18 +135,20 @@ class TransformersDetector:
     def candidates(
         self, images: Sequence[Image.Image], phrases: Sequence[str], *, cancellation: Cancellation = NEVER
     ) -> list[Candidates]:
-        """Every query's box with its score for each phrase.  cancellation: ends the work after a pass of the model."""
+        """Return every query's box with its score for each phrase.  cancellation: ends the work after a forward pass."""
         unknown = self._unknown(phrases)
         known = [phrase for phrase in phrases if phrase not in unknown]
         if not known:
-            return [self._judged(Candidates(np.zeros((0, 4)), np.zeros((0, len(phrases))), unknown), each) for each in images]
+            return [
+                self._with_domain(Candidates(np.zeros((0, 4)), np.zeros((0, len(phrases))), unknown), each) for each in images
+            ]
         columns = [phrases.index(phrase) for phrase in known]
         found: list[Candidates] = []
         for start in range(0, len(images), _BATCH):
             batch = list(images[start : start + _BATCH])
             parts = []
             for chunk in self._chunks(known):
-                cancellation.check(_DOING)
+                cancellation.check(_ACTION)
                 parts.append(self._run(batch, chunk))
             for image, *of_image in zip(batch, *parts, strict=True):
                 boxes = np.concatenate([each.boxes for each in of_image])
@@ -156,18 +158,18 @@ class TransformersDetector:
                     rows, width = each.scores.shape
                     scores[row : row + rows, columns[column : column + width]] = each.scores
                     row, column = row + rows, column + width
-                found.append(self._judged(Candidates(boxes, scores, unknown), image))
+                found.append(self._with_domain(Candidates(boxes, scores, unknown), image))
         return found
 
     @torch.inference_mode()
     def verdict(self, image: Image.Image) -> tuple[bool | None, tuple[str, ...]]:
-        """Whether an RGB image is of the kind that the detector was trained on, None where that is not known; and a note."""
+        """Return whether an RGB image is in the detector's domain, None if unknown, and a note if it is not."""
         if self._domain is None:
             return None, ()
         within = self._domain.contains(image, lambda: self._maps(image))
         return within, () if within else (self._domain.note("what is found"),)
 
-    def _judged(self, found: Candidates, image: Image.Image) -> Candidates:
+    def _with_domain(self, found: Candidates, image: Image.Image) -> Candidates:
         in_domain, notes = self.verdict(image)
         return replace(found, in_domain=in_domain, notes=notes)
 
@@ -178,8 +180,8 @@ class TransformersDetector:
     def _run(self, images: list[Image.Image], phrases: list[str]) -> list[Candidates]:
         grounded = self.model.config.model_type in GROUNDED
         text: Any = prompt_of(phrases) if grounded else phrases
-        seen = [self._readable(image) for image in images]
-        inputs = self.processor(images=seen, text=[text] * len(images), return_tensors="pt", padding=True)
+        readable = [self._readable(image) for image in images]
+        inputs = self.processor(images=readable, text=[text] * len(images), return_tensors="pt", padding=True)
         inputs = inputs.to(self.model.device, self.model.dtype)
         output = self.model(**inputs)
         scores = output.logits.float().sigmoid().cpu()
@@ -193,7 +195,7 @@ class TransformersDetector:
         ]
 
     def _readable(self, image: Image.Image) -> Image.Image:
-        """The image; smaller where the processor would shrink it to nothing, or pad it to a square that fills the memory."""
+        """Return the image, shrunk if the processor would reduce it to nothing, or pad it to a square that exhausts memory."""
         size = self.processor.image_processor.size
         if self.model.config.model_type == "owlv2":
             return shrunk_to(image, _PADDED * max(size["height"], size["width"]))
@@ -201,14 +203,14 @@ class TransformersDetector:
         return without_vanishing(image, longest) if longest else image
 
     def _pixels(self, cxcywh: Tensor, size_wh: tuple[int, int]) -> NDArray[np.float64]:
-        """(N, 4) parts of the image, or of OWLv2's padded square, as pixel xyxy."""
+        """Convert (N, 4) fractions of the image, or of OWLv2's padded square, to pixel xyxy."""
         scale = (max(size_wh),) * 2 if self.model.config.model_type == "owlv2" else size_wh
         centre, half = cxcywh[:, :2].double(), cxcywh[:, 2:].double() / 2
         boxes: NDArray[np.float64] = (torch.cat([centre - half, centre + half], 1) * torch.tensor([*scale, *scale])).numpy()
         return boxes
 
     def _chunks(self, phrases: list[str]) -> list[list[str]]:
-        """Phrases in groups that the text encoder can read at once."""
+        """Split the phrases into groups that fit into the text encoder."""
         if self.model.config.model_type not in GROUNDED:
             return [phrases]
         room = int(self.model.config.max_text_len) - 2
@@ -227,7 +229,7 @@ class TransformersDetector:
 
     def _unknown(self, phrases: Sequence[str]) -> tuple[str, ...]:
         tokenizer = self.processor.tokenizer
-        if tokenizer.unk_token_id in (None, tokenizer.eos_token_id):  # byte-level: every word can be written
+        if tokenizer.unk_token_id in (None, tokenizer.eos_token_id):  # byte-level: every word can be encoded
             return ()
         return tuple(phrase for phrase in phrases if tokenizer.unk_token_id in tokenizer(phrase)["input_ids"])
 
@@ -235,22 +237,22 @@ class TransformersDetector:
 def candidates_of(
     detector: PhraseDetector, images: Sequence[Image.Image], phrases: Sequence[str], cancellation: Cancellation
 ) -> list[Candidates]:
-    """As `detector.candidates`, ended between two steps; one that takes no cancellation is asked image by image.
+    """As `detector.candidates`, with cancellation between two steps; a detector without it gets one image at a time.
 
-    Error: ModelOutputInvalid for what are no candidates.
+    Error: ModelOutputInvalid if the result is invalid.
     """
     method: Any = detector.candidates
     if takes_cancellation(method):
         return _checked(method(images, phrases, cancellation=cancellation), len(images), len(phrases))
     found: list[Candidates] = []
     for image in images:
-        cancellation.check(_DOING)
+        cancellation.check(_ACTION)
         found += _checked(method([image], phrases), 1, len(phrases))
     return found
 
 
 def _checked(found: Any, num_images: int, num_phrases: int) -> list[Candidates]:
-    """What a detector, perhaps the user's own, returned, as arrays.  Error: ModelOutputInvalid."""
+    """Return what a detector, possibly the user's own, returned, as arrays.  Error: ModelOutputInvalid."""
     do = f"return a Candidates for each image, with boxes (N, 4) and scores (N, {num_phrases})"
     if not isinstance(found, list | tuple) or len(found) != num_images or not all(isinstance(each, Candidates) for each in found):
         raise ModelOutputInvalid(f"the detector returned {escaped(found)} for {num_images} images", do=do)
@@ -261,24 +263,24 @@ def _as_arrays(found: Candidates, num_phrases: int, do: str) -> Candidates:
     try:
         boxes, scores = np.asarray(found.boxes, np.float64), np.asarray(found.scores, np.float64)
     except (TypeError, ValueError):
-        raise ModelOutputInvalid("the detector returned boxes or scores that are no numbers", do=do) from None
+        raise ModelOutputInvalid("the detector returned boxes or scores that are not numbers", do=do) from None
     if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != (len(boxes), num_phrases):
         raise ModelOutputInvalid(f"the detector returned boxes {boxes.shape} and scores {scores.shape}", do=do)
     return replace(found, boxes=boxes, scores=scores)
 
 
 def backbone_maps(model: Any, pixels: Tensor) -> list[Tensor]:
-    """The feature maps of a Grounding DINO's backbone, each (B, C, h, w).  pixels: (B, 3, H, W), normalised."""
+    """Return the feature maps of a Grounding DINO's backbone, each (B, C, h, w).  pixels: (B, 3, H, W), normalised."""
     return list(model.model.backbone.conv_encoder.model(pixels).feature_maps)
 
 
 def prompt_of(phrases: Sequence[str]) -> str:
-    """The text that Grounding DINO reads: every phrase ended by a full stop."""
+    """Return the text prompt for Grounding DINO: every phrase followed by a full stop."""
     return "".join(f"{phrase} . " for phrase in phrases).strip()
 
 
 def token_spans(tokenizer: Any, phrases: Sequence[str]) -> list[list[int]]:
-    """The positions of each phrase's tokens in `prompt_of(phrases)`: a box belongs to the phrase whose tokens it excites."""
+    """Return the positions of each phrase's tokens in `prompt_of(phrases)`; a phrase's score is the maximum over them."""
     offsets = tokenizer(prompt_of(phrases), return_offsets_mapping=True)["offset_mapping"]
     spans, start = [], 0
     for phrase in phrases:

@@ -1,6 +1,6 @@
-"""Live models of the original groundingdino package, taken as they are.
+"""Adapter for live models of the original groundingdino package.
 
-Who has one of them running need not load the model a second time. The package itself is not needed here.
+A model that is already loaded need not be loaded again. The package itself is not required here.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from roi_agent.model.detection.detector import Candidates, PhraseDetector, promp
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
 
-# How the original package prepares an image: groundingdino/util/inference.py.
+# The original package's preprocessing: groundingdino/util/inference.py.
 _SHORTER, _LONGER = 800, 1333
 _MEAN, _SPREAD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -31,7 +31,7 @@ class OriginalDetector:
     def candidates(
         self, images: Sequence[Image.Image], phrases: Sequence[str], *, cancellation: Cancellation = NEVER
     ) -> list[Candidates]:
-        """Every query's box with its score for each phrase, image by image.  cancellation: ends the work after an image."""
+        """Return every query's box with its score for each phrase.  cancellation: ends the work after the current image."""
         spans = token_spans(self.model.tokenizer, phrases)
         device = next(self.model.parameters()).device
         found = []
@@ -47,7 +47,7 @@ class OriginalDetector:
 
     @staticmethod
     def _pixels(image: Image.Image) -> torch.Tensor:
-        """(1, 3, H, W): the shorter side 800 pixels, the longer at most 1333, normalised."""
+        """Return (1, 3, H, W), normalised: the shorter side 800 pixels, the longer at most 1333."""
         scale = min(_SHORTER / min(image.size), _LONGER / max(image.size))
         resized = functional.resize(image, [max(1, round(image.height * scale)), max(1, round(image.width * scale))])
         pixels: torch.Tensor = functional.normalize(functional.to_tensor(resized), _MEAN, _SPREAD)
@@ -55,11 +55,11 @@ class OriginalDetector:
 
 
 def as_detector(given: object) -> PhraseDetector | Callable[..., Any]:
-    """A detector, from one of ours, a live groundingdino model, or a function image -> boxes.  Error: InvalidSetting."""
+    """Return a detector from a detector, a live groundingdino model, or a function image -> boxes.  Error: InvalidSetting."""
     if isinstance(given, PhraseDetector):
         return given
     if isinstance(given, torch.nn.Module) and hasattr(given, "tokenizer"):
         return OriginalDetector(given)
     if callable(given):
         return given
-    raise InvalidSetting(f"a {type(given).__name__} is no detector", do="give a detector, or a function image -> boxes")
+    raise InvalidSetting(f"a {type(given).__name__} is not a detector", do="give a detector, or a function image -> boxes")

@@ -25,7 +25,7 @@ from roi_agent.model.gpt4roi.processing import GPT4RoIProcessor
 from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.protocol.answers import Answer, AnswerStream, AnswerToken, Choice, Decoding, Timing, Usage
 from roi_agent.model.protocol.conversation import Turn
-from roi_agent.model.protocol.questions import Closed, Question
+from roi_agent.model.protocol.questions import ClosedQuestion, Question
 from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
 from roi_agent.model.utils.progress import waiting as report_waiting
@@ -130,8 +130,10 @@ class LocalRegionModel(RegionModel):
         """Choose the option with the highest length-normalised likelihood; all options run in one batch."""
         return self.choose_all(image, [([Turn(question)], regions, options)])[0]
 
-    def choose_all(self, image: LoadedImage, questions: Sequence[Closed], *, cancellation: Cancellation = NEVER) -> list[Choice]:
-        """As `choose_for`, for the last turns of several conversations; all their options share the batches.
+    def choose_all(
+        self, image: LoadedImage, questions: Sequence[ClosedQuestion], *, cancellation: Cancellation = NEVER
+    ) -> list[Choice]:
+        """As `choose_for`, at the last turn of several conversations; the options of all of them run in the same batches.
 
         cancellation: cancels the questions.
         """
@@ -146,7 +148,7 @@ class LocalRegionModel(RegionModel):
         return self._choices(image, questions, scored)
 
     async def achoose_all(
-        self, image: LoadedImage, questions: Sequence[Closed], *, timeout_s: float | None = None
+        self, image: LoadedImage, questions: Sequence[ClosedQuestion], *, timeout_s: float | None = None
     ) -> list[Choice]:
         """As `choose_all`; cancelling the task cancels the questions.  timeout_s: for all choices together."""
         stop, scored = Cancellation(timeout_s), list[Completion]()
@@ -168,7 +170,7 @@ class LocalRegionModel(RegionModel):
             yield
         self._has_answered = True
 
-    def _scoring(self, image: LoadedImage, questions: Sequence[Closed]) -> list[Request]:
+    def _scoring(self, image: LoadedImage, questions: Sequence[ClosedQuestion]) -> list[Request]:
         """A request for each option of each question."""
         return [
             self._request(image, [*turns[:-1], replace(turns[-1], answer=option)], regions, Decoding(), score=True)
@@ -176,7 +178,7 @@ class LocalRegionModel(RegionModel):
             for option in options
         ]
 
-    def _choices(self, image: LoadedImage, questions: Sequence[Closed], scored: Sequence[Completion]) -> list[Choice]:
+    def _choices(self, image: LoadedImage, questions: Sequence[ClosedQuestion], scored: Sequence[Completion]) -> list[Choice]:
         left = iter(scored)
         return [self._choice(image, regions, options, list(islice(left, len(options)))) for _, regions, options in questions]
 

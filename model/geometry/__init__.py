@@ -1,1 +1,1 @@
-"""Boxes, regions and masks: their formats and the checks that they pass.  No torch."""
+"""Boxes, regions and masks: formats and checks.  No torch."""

@@ -1,4 +1,4 @@
-"""Boxes and masks as annotators leave them: a little over the edge, and masks as polygons."""
+"""Boxes and masks from annotation files: boxes slightly over the edge, and masks as polygons."""
 
 from collections.abc import Mapping
 from math import ceil
@@ -12,17 +12,17 @@ from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.masks import Mask
 from roi_agent.model.utils.messages import escaped
 
-EDGE = 1  # pixels that an annotation may reach over the edge of its image, as those of COCO do
+EDGE = 1  # pixels by which an annotation may exceed its image, as in COCO
 
 
 def as_id(value: object) -> int | str | None:
-    """An id as it is compared: 7, 7.0 and "7" are one.  None where it is no id."""
+    """Normalise an id for comparison: 7, 7.0 and "7" are the same.  None for anything that is not an id."""
     number = whole_number(value)
     return value if isinstance(value, str) and str(number) != value else number
 
 
 def whole_number(value: object) -> int | None:
-    """A whole number, or one written as a float or a text, as in files that were made from tables or XML; else None."""
+    """Return an integer, also from a float or a text, as in files made from tables or XML; otherwise None."""
     if isinstance(value, str):
         return int(value) if value.isascii() and value.isdecimal() and len(value) < 20 else None
     if isinstance(value, float):
@@ -31,42 +31,42 @@ def whole_number(value: object) -> int | None:
 
 
 def is_fractions(values: object) -> bool:
-    """Whether a box lies in the first pixel: its four numbers are parts of the image, then, and no pixels."""
+    """Whether all four numbers of a box are within 0 ... 1: they are then fractions of the image, not pixels."""
     if not isinstance(values, list | tuple) or len(values) != 4:
         return False
     return all(isinstance(value, int | float) and 0 <= value <= 1 for value in values)
 
 
 def annotated_box(values: object, *, format: str, size_wh: tuple[int, int]) -> Box:
-    """The part of a box that lies in its image; it may reach over the edge by EDGE pixels at most.
+    """Clip an annotated box to its image; it may exceed the edge by at most EDGE pixels.
 
     values: four numbers in pixels.  Errors: those of `Box.parse`.
     """
     try:
         return Box.parse(values, format=format, size_wh=size_wh)
     except BoxOutOfBounds as error:
-        outside = error
+        out_of_bounds = error
     if not isinstance(values, list | tuple):
-        raise outside
+        raise out_of_bounds
     corners = [value + EDGE for value in values[2:]] if format == "xyxy" else values[2:]
     shifted = [values[0] + EDGE, values[1] + EDGE, *corners]
     width, height = size_wh
     try:
-        roomy = Box.parse(shifted, format=format, size_wh=(width + 2 * EDGE, height + 2 * EDGE))
+        padded = Box.parse(shifted, format=format, size_wh=(width + 2 * EDGE, height + 2 * EDGE))
     except BoxOutOfBounds:
-        raise outside from None  # it names the box as given
-    x1, y1, x2, y2 = (value - EDGE for value in roomy.xyxy)
+        raise out_of_bounds from None  # its message contains the box as given
+    x1, y1, x2, y2 = (value - EDGE for value in padded.xyxy)
     return Box.parse([max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)], size_wh=size_wh)
 
 
 def annotated_mask(segmentation: object, size_wh: tuple[int, int], box: Box | None = None) -> Mask:
-    """A mask from COCO's run lengths or polygons, each a list x1, y1, x2, y2, ... in pixels.
+    """Return a mask from COCO's run lengths or polygons, each a list x1, y1, x2, y2, ... in pixels.
 
-    box: of the same annotation, in which some of the mask must lie.  Errors: MaskInvalid, InvalidSetting.
+    box: of the same annotation; the mask must overlap it.  Errors: MaskInvalid, InvalidSetting.
     """
     mask = _mask(segmentation, size_wh)
-    if box is not None and not mask.meets(box):
-        raise MaskInvalid("the mask has no pixel in the box", do="see which of the two is wrong")
+    if box is not None and not mask.intersects(box):
+        raise MaskInvalid("the mask has no pixel in the box", do="check which of the two is wrong")
     return mask
 
 
@@ -83,12 +83,12 @@ def _mask(segmentation: object, size_wh: tuple[int, int]) -> Mask:
     for polygon in segmentation:
         if not isinstance(polygon, list) or not _is_polygon(polygon):
             raise InvalidSetting(f"a polygon is {escaped(polygon)}", do="give at least three points: x1, y1, x2, y2, x3, y3")
-        inside |= _filled(np.array(polygon, np.float64).reshape(-1, 2), size_wh)
+        inside |= _rasterised(np.array(polygon, np.float64).reshape(-1, 2), size_wh)
     return Mask.from_array(inside)
 
 
-def _filled(corners: NDArray[np.float64], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
-    """The pixels whose centres lie in a polygon, (H, W): a line to the left of one crosses its edges an odd number of times.
+def _rasterised(corners: NDArray[np.float64], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the pixels whose centres lie in a polygon, (H, W), by the even-odd rule.
 
     corners: (K, 2), x and y in pixels.
     """

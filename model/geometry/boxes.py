@@ -1,7 +1,7 @@
-"""Boxes: the one door through which coordinates come in.
+"""Boxes: the only entry point for coordinates.
 
-Inside the product only `Box` exists: float64 pixels, xyxy, of the upright image. Every other format or unit is
-converted here, once, and only when it is named. Nothing heavy is imported, so that any layer may use this.
+Internally there is only `Box`: float64 pixels, xyxy, of the upright image. Every other format or unit must be named,
+and is converted here, once. This module imports nothing heavy, so any layer may use it.
 """
 
 import math
@@ -15,12 +15,12 @@ from roi_agent.model.utils.messages import escaped
 
 FORMATS = ("xyxy", "xywh", "cxcywh")
 UNITS = ("pixel", "normalised", "thousandths")
-MAX_PIXELS = 50_000_000  # of an image, unless more are allowed
-MOST_PIXELS = 89_478_485  # that may be allowed, and of a mask; beyond, Pillow warns in places that we cannot reach
-BYTES = str | bytes | bytearray | memoryview  # sequences of numbers to Python, never boxes to us
+MAX_PIXELS = 50_000_000  # default limit for an image
+PIXEL_LIMIT = 89_478_485  # highest limit for an image, and the limit for a mask; above it, Pillow warns where we cannot intervene
+BYTES = str | bytes | bytearray | memoryview  # sequences of numbers in Python, but never boxes
 FOUR_NUMBERS = "give four numbers, such as [10, 20, 110, 220]"
 
-# A float32 that went through another unit may stand this far over the edge, as a part of the side; no further.
+# Rounding of a float32 may move a converted coordinate over the edge by this fraction of the side.
 EDGE_TOLERANCE = 1e-6
 
 _SPELLINGS = {"normalized": "normalised"}
@@ -43,22 +43,22 @@ class Box:
         given = (self.x1, self.y1, self.x2, self.y2)
         note = f" (box {escaped(given)})"
         for side, value in zip(("x1", "y1", "x2", "y2"), given, strict=True):
-            # + 0.0 turns -0.0 into 0.0: equal boxes shall also print and hash alike.
+            # + 0.0 turns -0.0 into 0.0, so that equal boxes also print and hash alike.
             object.__setattr__(self, side, _finite(value, side, note) + 0.0)
         _check(self.xyxy, note)
 
     @classmethod
     def parse(cls, values: object, *, format: str = "xyxy", unit: str = "pixel", size_wh: tuple[int, int]) -> "Box":
-        """The box that four numbers name, checked against its image.
+        """Return the box given by four numbers, checked against its image.
 
         values: a list, tuple, array or tensor of four numbers; a Box is only checked against the image.
         format: xyxy (two corners), xywh (corner and size) or cxcywh (centre and size).
-        unit: pixel, normalised (parts of the side, 0 to 1) or thousandths (1000 is the whole side).
+        unit: pixel, normalised (fractions of the side, 0 to 1) or thousandths (1000 is the whole side).
         size_wh: width and height of the upright image in pixels.
-        Rounding of at most a millionth of the side over the edge is moved onto the edge.
-        Errors: BoxFormatUnknown, BoxNotFinite, BoxEmpty, BoxOutOfBounds; each repeats the box as given.
+        A coordinate over the edge by at most a millionth of the side is moved onto the edge.
+        Errors: BoxFormatUnknown, BoxNotFinite, BoxEmpty, BoxOutOfBounds; each message repeats the box as given.
         """
-        format, unit = _known("format", format, FORMATS), _known("unit", unit, UNITS)
+        format, unit = _choice("format", format, FORMATS), _choice("unit", unit, UNITS)
         width, height = size_wh = checked_size(size_wh)
         if isinstance(values, Box):
             return values.checked_within(size_wh)
@@ -100,13 +100,13 @@ class Box:
         return self.x1 + self.width / 2, self.y1 + self.height / 2
 
     def normalised(self, size_wh: tuple[int, int]) -> tuple[float, float, float, float]:
-        """The box as xyxy in [0, 1] of an image of size_wh pixels; BoxOutOfBounds if it is not within."""
+        """The box as xyxy in [0, 1] of an image of size_wh pixels.  Error: BoxOutOfBounds."""
         self.checked_within(size_wh)
         width, height = size_wh
         return self.x1 / width, self.y1 / height, self.x2 / width, self.y2 / height
 
     def checked_within(self, size_wh: tuple[int, int]) -> "Box":
-        """This box, if it lies in an image of size_wh pixels, to the last bit; else BoxOutOfBounds."""
+        """Return this box if it lies exactly within an image of size_wh pixels.  Error: BoxOutOfBounds."""
         _check(self.xyxy, f" (box {escaped(self.xyxy)})", checked_size(size_wh))
         return self
 
@@ -122,7 +122,7 @@ def checked_size(size_wh: tuple[int, int], what: str = "an image") -> tuple[int,
 
 
 def _four(values: object) -> tuple[object, ...]:
-    """The four values as plain Python objects: arrays and tensors give theirs by `tolist`."""
+    """Return the four values as plain Python objects, those of arrays and tensors by `tolist`."""
     if hasattr(values, "tolist") and not isinstance(values, memoryview):
         values = values.tolist()
     if not isinstance(values, Sequence) or isinstance(values, BYTES) or len(values) != 4:
@@ -131,7 +131,7 @@ def _four(values: object) -> tuple[object, ...]:
 
 
 def _finite(value: object, what: str, note: str) -> float:
-    """The number as a float, else BoxNotFinite."""
+    """Return the number as a float.  Error: BoxNotFinite."""
     try:
         number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
     except OverflowError:
@@ -156,12 +156,12 @@ def _check(xyxy: tuple[float, float, float, float], note: str, size_wh: tuple[in
 
 
 def _onto_edge(value: float, side: int) -> float:
-    """The value, or the edge where it passes the edge by rounding alone."""
+    """Return the value, or the edge if only rounding moves it beyond."""
     nearest = min(max(value, 0.0), float(side))
     return nearest if abs(value - nearest) <= EDGE_TOLERANCE * side else value
 
 
-def _known(what: str, value: object, allowed: tuple[str, ...]) -> str:
+def _choice(what: str, value: object, allowed: tuple[str, ...]) -> str:
     name = _SPELLINGS.get(value, value) if isinstance(value, str) else None
     if name not in allowed:
         raise errors.BoxFormatUnknown(f"the box {what} {escaped(value)} is unknown", do=f"use one of {', '.join(allowed)}")

@@ -1,8 +1,8 @@
-"""Masks: which pixels of an image belong to a region, kept as run lengths.
+"""Masks: the pixels of a region, stored as run lengths.
 
-The run lengths are COCO's: down the columns, first a run of zeros, then ones, and so on (the format of
-`annotations[].segmentation` in COCO JSON and of `pycocotools.mask`). They come from strangers' files, so they are
-decoded here and checked, and not by pycocotools, whose C code trusts them.
+The run lengths are COCO's: column by column, first a run of zeros, then ones, and so on (the format of
+`annotations[].segmentation` in COCO JSON and of `pycocotools.mask`). They come from untrusted files. They are therefore
+decoded and checked here, not by pycocotools, whose C code trusts its input.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roi_agent.model.errors import MaskInvalid
-from roi_agent.model.geometry.boxes import MOST_PIXELS, Box, checked_size
+from roi_agent.model.geometry.boxes import PIXEL_LIMIT, Box, checked_size
 from roi_agent.model.utils.messages import escaped
 
 _RLE = 'give {"size": [height, width], "counts": ...} as COCO does'
@@ -25,9 +25,9 @@ _RLE = 'give {"size": [height, width], "counts": ...} as COCO does'
 
 @dataclass(frozen=True)
 class Mask:
-    """Some pixels of an image, at least one.
+    """A non-empty set of pixels of an image.
 
-    size_wh: the image in pixels.  runs: lengths of zeros, ones, zeros, ... down the columns; they sum to width x height.
+    size_wh: the image in pixels.  runs: lengths of zeros, ones, zeros, ... column by column; they sum to width x height.
     Error: MaskInvalid.
     """
 
@@ -36,8 +36,8 @@ class Mask:
 
     def __post_init__(self) -> None:
         width, height = checked_size(self.size_wh, "a mask")
-        if width * height > MOST_PIXELS:
-            raise MaskInvalid(f"a mask is {width} x {height} pixels", do=f"give one of at most {MOST_PIXELS} pixels")
+        if width * height > PIXEL_LIMIT:
+            raise MaskInvalid(f"a mask is {width} x {height} pixels", do=f"give one of at most {PIXEL_LIMIT} pixels")
         if any(run < 0 for run in self.runs) or sum(self.runs) != width * height:
             problem = f"the runs of a mask sum to {sum(self.runs)}, and {width} x {height} pixels are {width * height}"
             raise MaskInvalid(problem, do=_RLE)
@@ -46,14 +46,14 @@ class Mask:
 
     @classmethod
     def from_array(cls, array: object) -> "Mask":
-        """From an array or tensor (H, W) of bool, or of the numbers 0 and 1 or 0 and 255."""
+        """Create a mask from an array or tensor (H, W) of bool, or of the numbers 0 and 1 or 0 and 255."""
         values = np.asarray(array)
         if values.ndim != 2 or 0 in values.shape:
             raise MaskInvalid(f"a mask has the shape {values.shape}", do="give an array of shape (height, width)")
         if values.dtype != bool:
             levels = set(np.unique(values).tolist()) if values.dtype.kind in "uif" else {None}
             if not (levels <= {0, 1} or levels <= {0, 255}):
-                raise MaskInvalid(f"a mask holds {values.dtype} values that are not 0 and 1", do="give a mask of bool")
+                raise MaskInvalid(f"a mask contains {values.dtype} values other than 0 and 1", do="give a mask of bool")
         height, width = values.shape
         flat = values.astype(bool).ravel(order="F")
         edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
@@ -62,7 +62,7 @@ class Mask:
 
     @classmethod
     def from_coco(cls, rle: object) -> "Mask":
-        """From COCO's mapping with "size" [height, width] and "counts", a list of runs or their compressed text."""
+        """Create a mask from COCO's mapping with "size" [height, width] and "counts", a list of runs or their compressed text."""
         if not isinstance(rle, Mapping) or not {"size", "counts"} <= set(rle):
             raise MaskInvalid(f"a mask is given as {escaped(rle)}", do=_RLE)
         try:
@@ -70,7 +70,7 @@ class Mask:
         except (TypeError, ValueError):
             raise MaskInvalid(f"a mask has the size {escaped(rle['size'])}", do=_RLE) from None
         width, height = checked_size((width, height), "a mask")
-        return cls((width, height), _runs(rle["counts"], most=min(width * height, MOST_PIXELS)))
+        return cls((width, height), _runs(rle["counts"], max_pixels=min(width * height, PIXEL_LIMIT)))
 
     def to_coco(self) -> dict[str, Any]:
         """COCO's mapping, "counts" as compressed text."""
@@ -90,7 +90,7 @@ class Mask:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of size and runs, by which caches know it."""
+        """SHA-256 of size and runs, the key in caches."""
         return hashlib.sha256(np.array([*self.size_wh, *self.runs], dtype=np.int64).tobytes()).hexdigest()
 
     @cached_property
@@ -100,12 +100,12 @@ class Mask:
         rows, columns = np.flatnonzero(array.any(1)), np.flatnonzero(array.any(0))
         return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
 
-    def meets(self, box: Box) -> bool:
-        """Whether any of its pixels lies in the box, if only in part."""
+    def intersects(self, box: Box) -> bool:
+        """Whether any of its pixels overlaps the box."""
         return bool(self._pixels_of(box).any())
 
-    def cut(self, box: Box) -> "Mask | None":
-        """Its part within a box of whole pixels, as a mask of the box alone; None where there is none."""
+    def crop(self, box: Box) -> "Mask | None":
+        """Return the part within a box of whole pixels, as a mask of that box; None if it is empty."""
         pixels = self._pixels_of(box)
         return Mask.from_array(pixels) if pixels.any() else None
 
@@ -113,8 +113,8 @@ class Mask:
         (x1, y1), (x2, y2) = map(int, box.xyxy[:2]), map(math.ceil, box.xyxy[2:])
         return self.to_array()[y1:y2, x1:x2]
 
-    def placed(self, at_xy: tuple[int, int], size_wh: tuple[int, int]) -> "Mask":
-        """The same pixels in a larger image of size_wh, where this mask's image lies with its top left corner at at_xy."""
+    def pasted(self, at_xy: tuple[int, int], size_wh: tuple[int, int]) -> "Mask":
+        """Return the mask in a larger image of size_wh, in which this mask's image has its top left corner at at_xy."""
         width, height = size_wh
         whole = np.zeros((height, width), dtype=bool)
         x, y = at_xy
@@ -122,13 +122,13 @@ class Mask:
         return Mask.from_array(whole)
 
 
-def _runs(counts: object, *, most: int) -> tuple[int, ...]:
-    """The runs that a COCO file names; `most` pixels bound their number before they are kept."""
+def _runs(counts: object, *, max_pixels: int) -> tuple[int, ...]:
+    """Return the runs of a COCO file, of which there are at most max_pixels + 1."""
     if isinstance(counts, bytes):
         counts = counts.decode("ascii", errors="replace")
     if isinstance(counts, str):
-        return _decompress(counts, most)
-    if not isinstance(counts, Sequence) or len(counts) > most + 1:
+        return _decompress(counts, max_pixels)
+    if not isinstance(counts, Sequence) or len(counts) > max_pixels + 1:
         raise MaskInvalid(f"the counts of a mask are {escaped(counts)}", do=_RLE)
     if not all(isinstance(run, int) and not isinstance(run, bool) for run in counts):
         raise MaskInvalid(f"the counts of a mask are {escaped(list(counts))}", do="give whole numbers")
@@ -136,7 +136,7 @@ def _runs(counts: object, *, most: int) -> tuple[int, ...]:
 
 
 def _compress(runs: Sequence[int]) -> str:
-    """COCO's text: differences to the run before the last, in groups of five bits from the lowest, each plus 48."""
+    """Return COCO's text: differences from the run before last, in groups of five bits, lowest first, each plus 48."""
     text = []
     for index, run in enumerate(runs):
         left = run - (runs[index - 2] if index > 2 else 0)
@@ -148,13 +148,13 @@ def _compress(runs: Sequence[int]) -> str:
     return "".join(text)
 
 
-def _decompress(text: str, most: int) -> tuple[int, ...]:
+def _decompress(text: str, max_pixels: int) -> tuple[int, ...]:
     runs: list[int] = []
     value = shift = 0
-    for letter in text:
-        code = ord(letter) - 48
-        if not 0 <= code < 64 or shift > 40 or len(runs) > most:
-            raise MaskInvalid(f"the counts of a mask cannot be read at {letter!r}", do=_RLE)
+    for character in text:
+        code = ord(character) - 48
+        if not 0 <= code < 64 or shift > 40 or len(runs) > max_pixels:
+            raise MaskInvalid(f"the counts of a mask cannot be read at {character!r}", do=_RLE)
         value |= (code & 31) << shift
         shift += 5
         if code & 32:

@@ -1,4 +1,4 @@
-"""Regions: boxes and masks under stable names, and the one door through which a question's regions come in."""
+"""Regions: boxes and masks under stable names, and the parser for a question's regions."""
 
 import math
 import re
@@ -25,13 +25,13 @@ _TEXTS = ("label", "prompt", "image", "parent")
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A box of one image under a stable name, and where it came from.
+    """A box of one image under a stable name, with its origin.
 
-    name: region1 to region9999.  label: what somebody says it shows.  score: how sure the source was.
+    name: region1 to region9999.  label: what it shows, according to its source.  score: the source's confidence.
     source: "user", or the tool that found it.  prompt: the words or points that it was found by.
-    image: the name of its image, image1 and so on, where there are several.  parent: the region it was found in.
-    mask: its pixels; the box is then the mask's tight one, unless another was given.
-    Error: InvalidSetting for a field that is not allowed.
+    image: the handle of its image, such as image1, if there are several.  parent: the region it was found in.
+    mask: its pixels; the box is then the mask's tight box unless another was given.
+    Error: InvalidSetting for an invalid field.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Region:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             raise errors.InvalidSetting(f"a region is named {escaped(self.name)}", do="use region1, region2, ... region9999")
         if not isinstance(self.box, Box):
-            raise errors.InvalidSetting(f"{self.name} holds a {type(self.box).__name__} for a box", do="use Box.parse")
+            raise errors.InvalidSetting(f"the box of {self.name} is a {type(self.box).__name__}", do="use Box.parse")
         for key in _TEXTS:
             if not isinstance(getattr(self, key), str | None):
                 problem = f"{self.name} has the {key} {escaped(getattr(self, key))}"
@@ -65,7 +65,7 @@ class Region:
             object.__setattr__(self, "score", float(self.score))
 
     def to_dict(self) -> dict[str, object]:
-        """The wire form, which `parse_regions` reads back; a mask is in COCO's run lengths."""
+        """The region as `parse_regions` reads it; a mask as COCO's run lengths."""
         wire: dict[str, object] = {"name": self.name, "box": list(self.box.xyxy), "format": "xyxy", "unit": "pixel"}
         wire |= {"label": self.label, "score": self.score, "source": self.source}
         wire |= {key: getattr(self, key) for key in ("prompt", "image", "parent") if getattr(self, key) is not None}
@@ -80,14 +80,14 @@ class Region:
 def parse_regions(
     regions: object, *, size_wh: tuple[int, int], format: str = "xyxy", unit: str = "pixel", max_regions: int = MAX_REGIONS
 ) -> tuple[Region, ...]:
-    """The regions of one question, named and checked against their image.
+    """Parse the regions of one question, name them, and check them against their image.
 
     regions: a list whose items are each a Box, a Mask, a Region, four numbers, or a mapping with "box" or "mask" (an array
         (H, W) or COCO's run lengths) and perhaps "name", "format", "unit", "label", "score", "source", "prompt"; or an
-        array or tensor (N, 4). None is no region.
+        array or tensor (N, 4). None means no regions.
     size_wh: width and height of the upright image in pixels.
-    format, unit: what four numbers mean where an item does not say it (see `Box.parse`).
-    An item without a name is called after its position: region1, region2, ...
+    format, unit: of four numbers whose item does not name them (see `Box.parse`).
+    An item without a name is named by its position: region1, region2, ...
     Errors: those of Box.parse, MaskInvalid, TooManyRegions, and InvalidSetting for a bad or repeated name or an unknown key.
     """
     items = enumerate(_items(regions, max_regions), start=1)
@@ -100,7 +100,7 @@ def parse_regions(
 
 
 def small_box_warnings(regions: Sequence[Region], *, size_wh: tuple[int, int], grid_wh: tuple[int, int]) -> list[str]:
-    """A sentence for each region that is smaller than one feature cell in width or height.
+    """Return a warning for each region that is narrower or lower than one feature cell.
 
     size_wh: the image in pixels.  grid_wh: feature cells across and down; a cell is image side / grid.
     """
@@ -111,14 +111,14 @@ def small_box_warnings(regions: Sequence[Region], *, size_wh: tuple[int, int], g
         box = region.box
         if box.width < cell_w or box.height < cell_h:
             text = f"{region.name} is {box.width:.6g} x {box.height:.6g} pixels, smaller than one feature cell "
-            text += f"({cell_w:.6g} x {cell_h:.6g} pixels): the answer may be about what surrounds it; zoom in first"
+            text += f"({cell_w:.6g} x {cell_h:.6g} pixels): the answer may describe its surroundings; zoom in first"
             fractions = max(box.xyxy) <= 1 and width > 2 and height > 2
             warnings.append(text + ("; if these are fractions, name the unit: normalised" if fractions else ""))
     return warnings
 
 
 def _items(regions: object, max_regions: int) -> Sequence[object]:
-    """The list of regions, counted before anything is read from it."""
+    """Return the list of regions, after checking its length."""
     if regions is None:
         return ()
     if hasattr(regions, "tolist") and not isinstance(regions, memoryview):
@@ -129,7 +129,7 @@ def _items(regions: object, max_regions: int) -> Sequence[object]:
         raise errors.BoxFormatUnknown(f"the regions are a {type(regions).__name__}", do="give a list of regions")
     count = len(regions)  # type: ignore[arg-type]  # arrays count their rows
     if count > max_regions:
-        raise errors.TooManyRegions(f"{count} regions, and {max_regions} are allowed at once", do="ask in several questions")
+        raise errors.TooManyRegions(f"{count} regions; at most {max_regions} are allowed", do="split them over several questions")
     if not isinstance(regions, Sequence):
         return list(regions.tolist())
     if count and all(isinstance(item, Real) for item in regions):
@@ -138,13 +138,13 @@ def _items(regions: object, max_regions: int) -> Sequence[object]:
 
 
 def _region(item: object, default_name: str, size_wh: tuple[int, int], format: str, unit: str) -> Region:
-    """One item of a list of regions; the error of a bad box starts with the region's name."""
+    """Parse one item of a list of regions; error messages start with the region's name."""
     given: Mapping[str, Any] = item if isinstance(item, Mapping) else {"mask" if isinstance(item, Mask) else "box": item}
     if isinstance(item, Region):
         given = item.to_dict() | {"box": item.box, "mask": item.mask}
     if unknown := [key for key in given if key not in _KEYS]:
         raise errors.InvalidSetting(f"{default_name} has the unknown key {escaped(unknown[0])}", do=f"use {', '.join(_KEYS)}")
-    # A field that is None counts as left out: JSON writers like to send every field they know.
+    # A field that is None counts as missing: JSON writers often send every field they know.
     wire = {key: value for key, value in given.items() if value is not None}
     if not {"box", "mask"} & set(wire):
         raise errors.BoxFormatUnknown(f"{default_name} has no box", do=f"under 'box', {FOUR_NUMBERS}")
@@ -153,8 +153,8 @@ def _region(item: object, default_name: str, size_wh: tuple[int, int], format: s
         format, unit = wire.get("format", format), wire.get("unit", unit)
         place = wire["box"] if mask is None or "box" in wire else mask.box
         box = Box.parse(place, format=format, unit=unit, size_wh=size_wh)
-        if mask is not None and "box" in wire and not mask.meets(box):
-            raise errors.MaskInvalid("the mask has no pixel in the box", do="give the box of the mask, or the mask alone")
+        if mask is not None and "box" in wire and not mask.intersects(box):
+            raise errors.MaskInvalid("the mask has no pixel in the box", do="give the box of the mask, or only the mask")
     except errors.UserError as error:
         raise type(error)(f"{default_name}: {error.problem}", do=error.do) from None
     texts = {key: wire[key] for key in ("label", "score", "source", "prompt", "image", "parent") if key in wire}
@@ -162,7 +162,7 @@ def _region(item: object, default_name: str, size_wh: tuple[int, int], format: s
 
 
 def _mask(given: object, size_wh: tuple[int, int]) -> Mask:
-    """A mask of the image's size, from whatever form it is given in."""
+    """Return a mask of the image's size, from any supported form."""
     if not isinstance(given, Mask):
         given = Mask.from_coco(given) if isinstance(given, Mapping) else Mask.from_array(given)
     if given.size_wh != tuple(size_wh):

@@ -1,1 +1,1 @@
-"""Image files and pixels: safe decoding into upright 8-bit RGB.  No torch."""
+"""Image files and pixels: safe decoding to upright 8-bit RGB.  No torch."""

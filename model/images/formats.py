@@ -1,4 +1,4 @@
-"""The formats of image files that are read, told by a file's first bytes; nothing is decoded here."""
+"""The supported image formats, recognised by a file's first bytes; nothing is decoded here."""
 
 import io
 import re
@@ -24,29 +24,30 @@ from roi_agent.model.errors import ImageUnreadable, MissingExtra
 Opener = Callable[[IO[bytes]], Image.Image]
 
 ALLOWED = "give a PNG, JPEG, WebP, GIF, BMP, TIFF, PPM, AVIF, JPEG 2000 or HEIC image"
-HEAD_BYTES = 256  # which tell the format
-MAX_BYTES = 64 * 2**20  # of a file, unless more are allowed
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
+HEAD_BYTES = 256  # enough to recognise the format
+MAX_BYTES = 64 * 2**20  # default limit for a file
 
-_MAX_TILES, _MAX_CHANNELS = 4096, 4  # of JPEG 2000: a decoder makes room for each before it sees any
-_DEEP = ("RGB;16B", 0, 1)  # colours of 16 bits, the upper byte first, for Pillow's decoder of plain bytes
+_MAX_TILES, _MAX_CHANNELS = 4096, 4  # of JPEG 2000: a decoder allocates memory for each before it reads any
+_DEEP = ("RGB;16B", 0, 1)  # 16-bit colours, upper byte first, for Pillow's raw decoder
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _BITS, _CHANNELS, _PLANAR, _SAMPLE_FORMAT = 258, 277, 284, 339  # tags of TIFF
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """The bytes of a file, and what opens them."""
+    """The bytes of a file, and its opener."""
 
     opener: Opener
     data: bytes
 
     def opened(self) -> Image.Image:
-        """The file, opened anew and not decoded."""
+        """Open the file anew, without decoding it."""
         return self.opener(io.BytesIO(self.data))
 
 
-def opener_of(data: bytes, shown: str) -> Opener:
-    """What reads a file, by its first HEAD_BYTES.  Errors: ImageUnreadable, and MissingExtra for HEIC without its package."""
+def opener_of(data: bytes, display_name: str) -> Opener:
+    """Return the opener for a file, by its first HEAD_BYTES.  Errors: ImageUnreadable, and MissingExtra for HEIC."""
     brands = _brands(data)
     if brands & {b"avif", b"avis"}:
         return AvifImageFile
@@ -54,12 +55,12 @@ def opener_of(data: bytes, shown: str) -> Opener:
         return _heic_opener()
     opener = next((opener for magic, opener in _OPENERS if data.startswith(magic)), None)
     if opener is None or (opener is WebPImageFile and data[8:12] != b"WEBP"):
-        raise ImageUnreadable(f"{shown} is in no image format that we read", do=ALLOWED)
+        raise ImageUnreadable(f"{display_name} is not in a supported image format", do=ALLOWED)
     return opener
 
 
 def encoded_of(image: Image.Image) -> EncodedImage | None:
-    """The file of an image that Pillow has opened and not decoded; None where there is none, or it is not at its first frame."""
+    """Return the file of an image that Pillow has opened but not decoded; None without a file, or beyond the first frame."""
     file = getattr(image, "fp", None)
     if not isinstance(image, ImageFile) or file is None or image.tell() != 0:
         return None
@@ -71,7 +72,7 @@ def encoded_of(image: Image.Image) -> EncodedImage | None:
 
 
 def gif_size(data: bytes) -> tuple[int, int]:
-    """The size that Pillow will give a GIF: the screen, grown by the first frame where that reaches outside."""
+    """Return the size that Pillow will give a GIF: the screen, extended by the first frame if that exceeds it."""
     file = io.BytesIO(data)
 
     def block() -> bytes:
@@ -93,7 +94,7 @@ def gif_size(data: bytes) -> tuple[int, int]:
 
 
 def _brands(data: bytes) -> set[bytes]:
-    """What a file of the ISO base media format says it is; nothing of any other."""
+    """Return the brands of a file in the ISO base media format; empty for any other file."""
     if data[4:8] != b"ftyp":
         return set()
     end = min(int.from_bytes(data[:4], "big"), len(data))
@@ -111,21 +112,21 @@ def _heic_opener() -> Opener:
 
 
 def _open_jpeg_2000(file: IO[bytes]) -> Image.Image:
-    """A JPEG 2000.  Errors: ImageUnreadable for one of countless parts; anything, for a damaged file."""
+    """Open a JPEG 2000.  Errors: ImageUnreadable for too many tiles or channels; any exception, for a damaged file."""
     place = file.tell()
-    for siz in re.finditer(rb"\xff\x4f\xff\x51.{38}", file.read(), re.DOTALL):  # wherever one may begin
+    for siz in re.finditer(rb"\xff\x4f\xff\x51.{38}", file.read(), re.DOTALL):  # every possible codestream header
         width, height, _, _, tile_width, tile_height, left, top = struct.unpack_from(">8I", siz[0], 8)
         across, down = (width - left) // tile_width + 1, (height - top) // tile_height + 1
         if across * down > _MAX_TILES:
-            raise ImageUnreadable(f"the image has {across * down} tiles of JPEG 2000", do=f"save it with {_MAX_TILES} at most")
+            raise ImageUnreadable(f"the image has {across * down} JPEG 2000 tiles", do=f"save it with at most {_MAX_TILES}")
         if (channels := int.from_bytes(siz[0][40:42], "big")) > _MAX_CHANNELS:
-            raise ImageUnreadable(f"the image has {channels} channels", do=f"save it with {_MAX_CHANNELS} at most")
+            raise ImageUnreadable(f"the image has {channels} channels", do=f"save it with at most {_MAX_CHANNELS}")
     file.seek(place)
     return Jpeg2KImageFile(file)
 
 
 def _open_ppm(file: IO[bytes]) -> Image.Image:
-    """A PPM; colours of full 16 bits as plain bytes, which Pillow reads one by one and cuts to 8."""
+    """Open a PPM, with full 16-bit colours as raw bytes: Pillow's own decoder is slow and reduces them to 8 bits."""
     image = PpmImageFile(file)
     deep = [tile.codec_name == "ppm" and tile.args == ("RGB", 65535) for tile in image.tile]
     image.tile = [
@@ -135,20 +136,20 @@ def _open_ppm(file: IO[bytes]) -> Image.Image:
 
 
 def _open_tiff(file: IO[bytes]) -> Image.Image:
-    """A TIFF.  Error: ImageUnreadable for one whose values Pillow does not read, or reads wrongly."""
+    """Open a TIFF.  Error: ImageUnreadable if Pillow cannot read its values, or reads them wrongly."""
     start = file.tell()
     try:
         image = TiffImageFile(file)
     except SyntaxError:
         file.seek(start)
-        raise _unread(_tiff_tags(file)) from None
+        raise _unsupported(_tiff_tags(file)) from None
     if image.tag_v2.get(_PLANAR) == 2 and max(image.tag_v2.get(_BITS, (8,))) > 8 and image.tile[0].codec_name == "raw":
-        raise _unread(image.tag_v2)
+        raise _unsupported(image.tag_v2)
     return image
 
 
 def _tiff_tags(file: IO[bytes]) -> Mapping[int, Any]:
-    """The tags of the first page.  Errors: anything, for a damaged file."""
+    """Return the tags of the first page.  Errors: any exception, for a damaged file."""
     head = file.read(8)
     tags = ImageFileDirectory_v2(head + file.read(8) if b"+" in head[2:4] else head)  # + for TIFFs over 4 GB
     file.seek(tags.next)
@@ -156,15 +157,17 @@ def _tiff_tags(file: IO[bytes]) -> Mapping[int, Any]:
     return tags
 
 
-def _unread(tags: Mapping[int, Any]) -> ImageUnreadable:
+def _unsupported(tags: Mapping[int, Any]) -> ImageUnreadable:
     bits, channels = max(tags.get(_BITS, (1,))), tags.get(_CHANNELS, 1)
-    kind = "float" if 3 in tags.get(_SAMPLE_FORMAT, (1,)) else "whole numbers"
-    apart = ", stored apart" if tags.get(_PLANAR) == 2 else ""
-    problem = f"a TIFF with {channels} channel{'s' if channels != 1 else ''} of {bits}-bit {kind}{apart}"
-    return ImageUnreadable(problem, do="save it in whole numbers of 8 or 16 bits, grey or RGB, or give it as an array")
+    kind = "float" if 3 in tags.get(_SAMPLE_FORMAT, (1,)) else "integer"
+    planar = ", stored separately" if tags.get(_PLANAR) == 2 else ""
+    problem = f"a TIFF with {channels} {'channels' if channels != 1 else 'channel'} of {bits}-bit {kind}{planar}"
+    return ImageUnreadable(
+        f"{problem} is not supported", do="save it as 8-bit or 16-bit integers, grey or RGB, or pass it as an array"
+    )
 
 
-# A multi-picture JPEG (MPO) starts as any JPEG does and is read as one: its first picture is the photo.
+# A multi-picture JPEG (MPO) starts like any JPEG and is read as one: its first picture is the photo.
 _OPENERS: tuple[tuple[bytes, Opener], ...] = (
     (b"\x89PNG\r\n\x1a\n", PngImageFile),
     (b"\xff\xd8\xff", JpegImageFile),

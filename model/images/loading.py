@@ -1,9 +1,9 @@
-"""Images: whatever a user holds becomes an upright 8-bit RGB picture, or a coded error.
+"""Loading of images: any supported source becomes an upright 8-bit RGB picture, or a coded error.
 
-Bytes come from strangers. So the format is chosen by the first bytes among a fixed few, the number of pixels is
-checked in the header before anything is decoded, and no word of the decoder (it may hold an address from memory)
-gets into a message. Pillow's `Image.open` is not used: it warns about large pictures instead of asking us first, and
-warnings cannot be caught in one thread alone. No global state is read or changed.
+The bytes are untrusted. The format is therefore chosen by the first bytes from a fixed list, the number of pixels is
+checked in the header before anything is decoded, and messages never quote the decoder, whose texts may contain memory
+addresses. Pillow's `Image.open` is not used: it warns about large pictures instead of refusing them, and
+warnings cannot be caught in a single thread. No global state is read or changed.
 """
 
 import hashlib
@@ -21,22 +21,22 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, RoiAgentError
-from roi_agent.model.geometry.boxes import MAX_PIXELS, MOST_PIXELS
+from roi_agent.model.geometry.boxes import MAX_PIXELS, PIXEL_LIMIT
 from roi_agent.model.images.avif_frames import frame_sizes
 from roi_agent.model.images.colour_profiles import to_srgb
-from roi_agent.model.images.deep_pixels import deep_to_8_bits, is_deep
 from roi_agent.model.images.formats import ALLOWED, HEAD_BYTES, MAX_BYTES, EncodedImage, encoded_of, gif_size, opener_of
-from roi_agent.model.images.jpeg_endings import NOTE, read_without_end
 from roi_agent.model.images.pixels import array_size_wh, array_to_rgb, to_rgb, transparent_colour
+from roi_agent.model.images.sixteen_bit import deep_to_8_bits, is_deep
 from roi_agent.model.images.sources import read_source
+from roi_agent.model.images.truncated_jpegs import NOTE, read_without_end
 
-MAX_SIDE = 65_535  # of width and height, as of JPEG: Pillow keeps an address for each row
+MAX_SIDE = 65_535  # of width and height, as in JPEG: Pillow stores a pointer for each row
 
-# Counting frames walks through these files, slowly where a stranger wants it so: above this size we do not. The others
-# say the number in their header.
+# Counting the frames of these files means reading them, which a crafted file can make slow: above this size they are not
+# counted. The other formats state the number in their header.
 _COUNT_BYTES: dict[type, int] = {GifImageFile: 4 * 2**20, TiffImageFile: 2**17}
 
-_AGAIN = "open it in an image program and save it again"
+_ADVICE = "open it in an image program and save it again"
 _EXIF_ORIENTATION, _TIFF_TILE_WIDTH, _TIFF_TILE_HEIGHT = 0x0112, 322, 323
 
 _FLIP = Image.Transpose  # how to undo EXIF's orientations 2 to 8
@@ -48,11 +48,10 @@ _UPRIGHT = dict(enumerate((*_TURNS, _FLIP.ROTATE_90), start=2))
 class LoadedImage:
     """An upright RGB image.
 
-    pixels: the picture, mode RGB; treat it as read-only, for caches know it by its digest.
-    source: where it came from, in a word: a file's name, "bytes", "array", "PIL image", "data URL",
-        "web address", "file".
-    notes: what was changed on the way in, one sentence each.
-    whole: of a part, the image that it was cut from: a model knows the part if it knows that.
+    pixels: the picture, mode RGB; treat it as read-only, because caches identify it by its digest.
+    source: its origin: a file's name, "bytes", "array", "PIL image", "data URL", "web address", "file".
+    notes: changes made while loading, one sentence each.
+    whole: the image that this part was cropped from; it decides whether the part is in a model's domain.
     """
 
     pixels: Image.Image = field(repr=False)
@@ -68,12 +67,12 @@ class LoadedImage:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the pixels take in memory: Pillow keeps four for each, and eight for each row."""
+        """Memory of the pixels in bytes: Pillow uses four for each, and eight for each row."""
         width, height = self.size_wh
         return 4 * width * height + 8 * height
 
     def digest(self) -> str:
-        """SHA-256 over mode, size and pixels, in hexadecimal: equal exactly for equal pictures."""
+        """SHA-256 of mode, size and pixels, in hexadecimal; equal only for equal pictures."""
         if not self._digest:
             width, height = self.size_wh
             made = hashlib.sha256(f"{self.pixels.mode} {width} x {height}\n".encode())
@@ -89,94 +88,93 @@ class LoadedImage:
 
 
 def load_image(source: object, *, max_pixels: int | None = None, max_bytes: int = MAX_BYTES, web: bool = True) -> LoadedImage:
-    """The image as upright RGB: EXIF applied, transparency over white, 16 bits scaled to 8, first frame.
+    """Load an image as upright RGB: EXIF applied, transparency over white, 16 bits scaled to 8, first frame.
 
     source: a path (a text may begin with ~/ or file:), the bytes of a file, an open binary file (read from its start), a
         data:image/...;base64 URL, a web address (http:// or https://) of a public host or of one that ROI_AGENT_IMAGE_HOSTS
         names, a PIL image, a LoadedImage, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16, bool, or
         float in [0, 1].
-    max_pixels: width x height at most, checked before decoding; by default 50 million, and what is loaded already is taken
-        as it is.  max_bytes: size of the file at most.
-    web: whether a web address is fetched; False where the source is a stranger's.
-    Errors: ImageUnreadable, ImageTooLarge, and InvalidSetting for a limit or a host; nothing else for any bytes.
+    max_pixels: maximum width x height, checked before decoding; 50 million by default; a LoadedImage is accepted as it is.
+    max_bytes: maximum size of the file.  web: whether to fetch web addresses; False for untrusted sources.
+    Errors: ImageUnreadable, ImageTooLarge, and InvalidSetting for a limit or a host; no other exception, whatever the bytes.
     """
-    if max_pixels is not None and not 1 <= max_pixels <= MOST_PIXELS:
-        raise InvalidSetting(f"max_pixels is {max_pixels}", do=f"give 1 to {MOST_PIXELS}")
+    if max_pixels is not None and not 1 <= max_pixels <= PIXEL_LIMIT:
+        raise InvalidSetting(f"max_pixels is {max_pixels}", do=f"give 1 to {PIXEL_LIMIT}")
     if isinstance(source, LoadedImage):
-        _check_pixels(source.size_wh, "the image", max_pixels or MOST_PIXELS)
+        _check_pixels(source.size_wh, "the image", max_pixels or PIXEL_LIMIT)
         return source
     max_pixels = max_pixels or MAX_PIXELS
     if isinstance(source, Image.Image):
-        with _only_ours("the PIL image"):
-            return _finish(source, "PIL image", "the PIL image", max_pixels)
+        with _coded_errors("the PIL image"):
+            return _decode(source, "PIL image", "the PIL image", max_pixels)
     if isinstance(source, np.ndarray):
         _check_pixels(array_size_wh(source), "the array", max_pixels)
         notes: list[str] = []
-        with _only_ours("the array"):
+        with _coded_errors("the array"):
             rgb = array_to_rgb(source, notes)
         return LoadedImage(rgb, "array", tuple(notes))
-    name, shown, data = read_source(source, max_bytes, web=web)
+    name, display_name, data = read_source(source, max_bytes, web=web)
     if not data:
-        raise ImageUnreadable(f"{shown} is empty", do=ALLOWED)
-    opener = opener_of(data, shown)
-    with _only_ours(shown):
+        raise ImageUnreadable(f"{display_name} is empty", do=ALLOWED)
+    opener = opener_of(data, display_name)
+    with _coded_errors(display_name):
         if opener is GifImageFile:
-            _check_pixels(gif_size(data), shown, max_pixels)
+            _check_pixels(gif_size(data), display_name, max_pixels)
         file = EncodedImage(opener, data)
-        return _finish(file.opened(), name, shown, max_pixels, file)
+        return _decode(file.opened(), name, display_name, max_pixels, file)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Width and height in pixels of a file's upright image; only its header is read.  Error: ImageUnreadable."""
+    """Return width and height in pixels of a file's upright image, from its header alone.  Error: ImageUnreadable."""
     name = os.fsdecode(path)
-    shown = repr(name)
+    display_name = repr(name)
     if not os.path.isfile(name):
-        raise ImageUnreadable(f"there is no file {shown}", do="check the path")
-    with _only_ours(shown), open(name, "rb") as file:
-        opener = opener_of(file.read(HEAD_BYTES), shown)
+        raise ImageUnreadable(f"there is no file {display_name}", do="check the path")
+    with _coded_errors(display_name), open(name, "rb") as file:
+        opener = opener_of(file.read(HEAD_BYTES), display_name)
         file.seek(0)
         image = opener(file)
         width, height = image.size
-        turned = _orientation(image, []) in (5, 6, 7, 8) and not isinstance(image, TiffImageFile)  # Pillow turns these itself
-        return (height, width) if turned else (width, height)
+        rotated = _orientation(image, []) in (5, 6, 7, 8) and not isinstance(image, TiffImageFile)  # Pillow rotates these itself
+        return (height, width) if rotated else (width, height)
 
 
 @contextmanager
-def _only_ours(shown: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into a coded error that repeats none of its words."""
+def _coded_errors(display_name: str) -> Iterator[None]:
+    """Turn any exception of a decoder into a coded error that does not quote it."""
     try:
         yield
     except RoiAgentError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
-        raise ImageTooLarge(f"{shown} grows too large when decoded", do="make the image smaller") from None
+        raise ImageTooLarge(f"{display_name} is too large when decoded", do="make the image smaller") from None
     except Exception:
-        raise ImageUnreadable(f"{shown} is damaged or cut short", do=_AGAIN) from None
+        raise ImageUnreadable(f"{display_name} is damaged or truncated", do=_ADVICE) from None
 
 
-def _finish(image: Image.Image, name: str, shown: str, max_pixels: int, file: EncodedImage | None = None) -> LoadedImage:
-    """Decode, convert and turn.  file: where we opened it ourselves, and may look for its frames."""
-    _check_pixels(image.size, shown, max_pixels)
+def _decode(image: Image.Image, name: str, display_name: str, max_pixels: int, file: EncodedImage | None = None) -> LoadedImage:
+    """Decode, convert and rotate.  file: the encoded file if it was opened here, so that its frames may be counted."""
+    _check_pixels(image.size, display_name, max_pixels)
     tags: Any = getattr(image, "tag_v2", {})
     if _TIFF_TILE_WIDTH in tags and _TIFF_TILE_HEIGHT in tags:
-        # A small picture may hide one huge tile, which is decoded whole.
-        _check_pixels((int(tags[_TIFF_TILE_WIDTH]), int(tags[_TIFF_TILE_HEIGHT])), f"a tile of {shown}", max_pixels)
+        # A small picture may contain one huge tile, which is decoded as a whole.
+        _check_pixels((int(tags[_TIFF_TILE_WIDTH]), int(tags[_TIFF_TILE_HEIGHT])), f"a tile of {display_name}", max_pixels)
     if isinstance(image, AvifImageFile) and (encoded := file or encoded_of(image)):
         for size_wh in frame_sizes(encoded.data):
-            _check_pixels(size_wh, f"a frame of {shown}", max_pixels)
+            _check_pixels(size_wh, f"a frame of {display_name}", max_pixels)
     notes: list[str] = []
-    # Pillow turns a TIFF itself while decoding and then forgets the tag; other formats may hold it after the pixels.
+    # Pillow rotates a TIFF while decoding and then drops the tag; in other formats the tag may follow the pixels.
     before = _orientation(image, []) if tags else 1
     deep = (file or encoded_of(image)) if is_deep(image) else None
     transparent = image.info.get("transparency") if deep else transparent_colour(image)
-    image = _decoded(image, file, notes)
+    image = _load_pixels(image, file, notes)
     orientation = _orientation(image, notes)
     if deep is not None:
-        rgb = to_rgb(deep_to_8_bits(image, deep.opened(), transparent, notes), None, shown, notes)
+        rgb = to_rgb(deep_to_8_bits(image, deep.opened(), transparent, notes), None, display_name, notes)
     else:
-        rgb = to_rgb(image, transparent, shown, notes)
+        rgb = to_rgb(image, transparent, display_name, notes)
     rgb = to_srgb(rgb, image, notes)
-    rgb.info = {}  # it describes the file's pixels, not these
+    rgb.info = {}  # it describes the pixels of the file, not these
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
     if orientation in _UPRIGHT or before in _UPRIGHT:
@@ -186,8 +184,8 @@ def _finish(image: Image.Image, name: str, shown: str, max_pixels: int, file: En
     return LoadedImage(rgb, name, tuple(notes))
 
 
-def _decoded(image: Image.Image, file: EncodedImage | None, notes: list[str]) -> Image.Image:
-    """The same image, or another of a JPEG that lacks its end mark.  Errors: those of Pillow."""
+def _load_pixels(image: Image.Image, file: EncodedImage | None, notes: list[str]) -> Image.Image:
+    """Return the image with its pixels loaded, also of a JPEG without an end marker.  Errors: those of Pillow."""
     file = file or encoded_of(image) if isinstance(image, JpegImageFile) else None
     try:
         image.load()
@@ -201,36 +199,36 @@ def _decoded(image: Image.Image, file: EncodedImage | None, notes: list[str]) ->
 
 
 def _orientation(image: Image.Image, notes: list[str]) -> int:
-    """EXIF's orientation, 1 (upright) to 8."""
+    """Return the EXIF orientation, 1 (upright) to 8."""
     try:
         value = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # a damaged block raises anything; the picture itself is whole
+    except Exception:  # a damaged block can raise anything; the picture itself is intact
         notes.append("EXIF unreadable: not rotated")
         return 1
     return value if isinstance(value, int) else 1
 
 
 def _frame_notes(image: Image.Image, file_bytes: int) -> list[str]:
-    """What was left out of an animation or of a file with many pages."""
+    """Return a note if later frames or pages were skipped."""
     try:
         if not getattr(image, "is_animated", False):
             return []
         if file_bytes <= _COUNT_BYTES.get(type(image), file_bytes):
             return [f"animated: first of {getattr(image, 'n_frames', 1)} frames used"]
-    except Exception:  # a later frame is damaged, and we do not need it
+    except Exception:  # a later frame is damaged, but it is not needed
         pass
     return ["animated: first frame used"]
 
 
-def _check_pixels(size_wh: tuple[int, int], shown: str, max_pixels: int) -> None:
+def _check_pixels(size_wh: tuple[int, int], display_name: str, max_pixels: int) -> None:
     width, height = size_wh
     if width < 1 or height < 1:
-        raise ImageUnreadable(f"{shown} is {width} x {height} pixels", do="give an image of at least one pixel")
+        raise ImageUnreadable(f"{display_name} is {width} x {height} pixels", do="give an image of at least one pixel")
     if max(width, height) > MAX_SIDE:
-        problem = f"{shown} is {width} x {height} pixels, over the limit of {MAX_SIDE} for a side"
+        problem = f"{display_name} is {width} x {height} pixels, over the limit of {MAX_SIDE} per side"
         raise ImageTooLarge(problem, do="make it smaller, or cut it into parts")
     if width * height > max_pixels:
         do = "make it smaller"
-        if width * height <= MOST_PIXELS:
-            do += ", or allow more: max_pixels in Python, --max-pixels of commands and servers"
-        raise ImageTooLarge(f"{shown} is {width} x {height} pixels, over the limit of {max_pixels}", do=do)
+        if width * height <= PIXEL_LIMIT:
+            do += ", or raise the limit: max_pixels in Python, --max-pixels for commands and servers"
+        raise ImageTooLarge(f"{display_name} is {width} x {height} pixels, over the limit of {max_pixels}", do=do)

@@ -1,1 +1,1 @@
-"""What a region model is: questions and conversations about regions in, answers out.  No torch."""
+"""The interface of a region model: questions and conversations about regions in, answers out.  No torch."""

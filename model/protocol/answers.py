@@ -1,4 +1,4 @@
-"""What a region model gives back, and how it is asked to write."""
+"""The results of a region model, and its decoding options."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
@@ -13,12 +13,12 @@ MAX_NEW_TOKENS = 64
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How an answer is written: greedily at temperature 0, by sampling above it.
+    """Decoding options: greedy decoding at temperature 0, sampling above it.
 
-    max_new_tokens: length of the answer at most.  top_p: share of probability that sampling draws from.
-    seed: makes sampling repeatable.  stop: texts before which the answer ends.  timeout_s: seconds until it must be there.
-    top_logprobs: give the answer's tokens with their log-probabilities, and so many likeliest ones beside each.
-    Raises InvalidSetting.
+    max_new_tokens: maximum length of the answer.  top_p: probability mass for nucleus sampling.
+    seed: makes sampling repeatable.  stop: texts before which the answer ends.  timeout_s: deadline, in seconds.
+    top_logprobs: return the answer's tokens with their log-probabilities, and this many likeliest alternatives for each.
+    Error: InvalidSetting.
     """
 
     max_new_tokens: int = MAX_NEW_TOKENS
@@ -44,7 +44,7 @@ class Decoding:
             raise InvalidSetting(f"top_logprobs is {self.top_logprobs}", do="give 0 to 20")
 
     def within(self, left_s: float | None) -> "Decoding":
-        """The same with no more time than is left; None sets no limit."""
+        """Return the same options with a timeout of at most left_s; None sets no limit."""
         if left_s is None or (self.timeout_s is not None and self.timeout_s <= left_s):
             return self
         return replace(self, timeout_s=max(left_s, 1e-3))
@@ -52,7 +52,7 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens read and written; cached_tokens: of those read, how many were kept from an earlier question."""
+    """Tokens read and written.  cached_tokens: those of the prompt whose keys and values were cached."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -61,9 +61,9 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds in all, for the image, and until the answer's first token.
+    """Seconds in total, for the image, and until the answer's first token.
 
-    image_cached: the image's features were kept from an earlier question.
+    image_cached: whether the image's features came from the cache.
     """
 
     total_s: float
@@ -76,8 +76,8 @@ class Timing:
 class AnswerToken:
     """A token of an answer.
 
-    text: as the tokenizer shows it alone.  logprob: before any sampling option.  likeliest: texts and log-probabilities of the
-    likeliest tokens in its place, as many as `Decoding.top_logprobs` says.
+    text: decoded alone.  logprob: before sampling options are applied.  likeliest: texts and log-probabilities of the likeliest
+    tokens at its position, `Decoding.top_logprobs` of them.
     """
 
     text: str
@@ -87,14 +87,14 @@ class AnswerToken:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer and what it rests on.
+    """An answer and its basis.
 
-    confidence: geometric mean probability of the answer's tokens, in [0, 1]; those of a stop string do not count.
-    regions: every region of the question with the pixel box that was used.
-    notes: what the reader should know: a box smaller than a feature cell, an image outside the model's domain, ...
-    in_domain: whether the image is of the kind that the model was trained on; None where that is not known.
-    finish: "stop", or "length" where the answer was cut at `max_new_tokens`.
-    tokens: of the answer, where `Decoding.top_logprobs` is given.
+    confidence: geometric mean probability of the answer's tokens, in [0, 1], without those of a stop string.
+    regions: every region of the question, with the pixel box that was used.
+    notes: warnings for the reader: a box smaller than a feature cell, an image outside the model's domain, ...
+    in_domain: whether the image is like those that the model was trained on; None if unknown.
+    finish: "stop", or "length" if the answer was cut off at `max_new_tokens`.
+    tokens: of the answer, if `Decoding.top_logprobs` is given.
     """
 
     text: str
@@ -108,7 +108,7 @@ class Answer:
     in_domain: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return _plain(self)
 
     def _repr_html_(self) -> str:
@@ -119,18 +119,18 @@ class Answer:
 
 
 class AnswerStream(ABC):
-    """An answer while it is written: iterating, with `for` or `async for`, gives its text in pieces, once.
+    """An answer as it is generated: iteration, with `for` or `async for`, yields its text in pieces, once.
 
     For example `for piece in model.stream(image, question, boxes): print(piece, end="")`.
     """
 
     @abstractmethod
     def __iter__(self) -> Iterator[str]:
-        """The pieces as they are written.  Errors: those of the model."""
+        """Yield the pieces as they are generated.  Errors: those of the model."""
 
     @abstractmethod
     def __aiter__(self) -> AsyncIterator[str]:
-        """The same for async code."""
+        """Yield the same for async code."""
 
     @abstractmethod
     def answer(self) -> Answer:
@@ -138,16 +138,16 @@ class AnswerStream(ABC):
 
     @abstractmethod
     def cancel(self) -> None:
-        """Stop writing; waiting for the answer then raises Cancelled."""
+        """Stop generating; `answer` then raises Cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The likeliest of several options.
 
-    text, index: the option chosen.  scores: mean log-probability of each option's own tokens (and of the special token that ends
-        answers, for a model with one), in the order given.
-    confidence: the chosen option's share when the scores are normalised over the options.
+    text, index: the chosen option.  scores: mean log-probability of each option's tokens (and of the special token that ends
+        answers, if the model has one), in the given order.
+    confidence: the chosen option's share of the scores, normalised over the options.
     in_domain: as in `Answer`.
     """
 
@@ -163,7 +163,7 @@ class Choice:
     in_domain: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return _plain(self)
 
     def _repr_html_(self) -> str:
@@ -174,7 +174,7 @@ class Choice:
         return stacked(
             strong(self.text),
             soft(f"confidence {self.confidence:.2f}, of these options"),
-            table(("option", "log-probability of a token"), rows),
+            table(("option", "log-probability per token"), rows),
             regions_table(self.regions) if self.regions else "",
             notes(self.notes),
         )

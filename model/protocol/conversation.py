@@ -1,7 +1,7 @@
-"""Conversations about regions: turns, the first-mention rule, and the text a model reads.
+"""Conversations about regions: turns, the first-mention rule, and the prompt of a model.
 
-Users write `<region1>`. The first mention in a conversation carries the region's features, later ones its name.
-What users type is data: it can never become a special token or a turn marker.
+Users write `<region1>`. The first mention in a conversation becomes the region's features, later ones its name.
+User text is data: it never becomes a special token or a turn marker.
 """
 
 import re
@@ -21,7 +21,7 @@ _MENTION = re.compile(r"<(region[1-9][0-9]*)>")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One question with `<regionN>` mentions, and its answer once there is one.  Error: InvalidSetting."""
+    """One question with `<regionN>` mentions, and its answer, if any.  Error: InvalidSetting."""
 
     question: str
     answer: str | None = None
@@ -34,11 +34,11 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of the prompt.
+    """A piece of the prompt.
 
-    literal: the text is tokenised character by character, so that a turn marker typed by a user never becomes one.
-    special: the text is one special token.  learned: an answer's part, on which the loss is taken.
-    scored: the last answer itself and the special token that ends it, by which options are compared.
+    literal: the text is tokenised character by character, so that a turn marker typed by a user does not act as one.
+    special: the text is one special token.  learned: part of an answer, to which the loss applies.
+    scored: part of the last answer or the special token that ends it, by which options are compared.
     """
 
     text: str
@@ -50,7 +50,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A conversation as a model reads it, and the regions whose features it carries, in order."""
+    """A conversation as a model reads it, and the regions whose features it contains, in order."""
 
     pieces: tuple[Piece, ...]
     regions: tuple[Region, ...]
@@ -60,9 +60,9 @@ class Prompt:
 class ConversationTemplate:
     """The blocks of one prompt format; see the files in `prompts/conversations/`.
 
-    white_space: "kept", or "stripped" beside special tokens where the tokenizer begins each text with a space of its own.
-    more_tokens: special tokens of the tokenizer, which need not look like `<...>`; `GPT4RoIProcessor` fills them in.
-    Error: InvalidSetting for another white_space.
+    white_space: "kept", or "stripped" next to special tokens, for tokenizers that start each text with a space.
+    more_tokens: special tokens of the tokenizer that do not look like `<...>`; set by `GPT4RoIProcessor`.
+    Error: InvalidSetting for any other white_space.
     """
 
     opening: str
@@ -82,7 +82,7 @@ class ConversationTemplate:
 
     @classmethod
     def load(cls, name: str) -> "ConversationTemplate":
-        """The template of that name.  Raises ModelNotFound with the names there are."""
+        """Load the template of that name.  Error: ModelNotFound, which lists the existing names."""
         known = names("conversations")
         if name not in known:
             raise ModelNotFound(f"no conversation template is called {name!r}", do=f"choose one of {', '.join(known)}")
@@ -90,22 +90,22 @@ class ConversationTemplate:
         return cls(**blocks)
 
     def render(self, turns: Sequence[Turn], regions: Sequence[Region], *, num_image_tokens: int) -> Prompt:
-        """The text of a conversation, open for the answer where the last turn has none.
+        """Render a conversation, ready for the answer if the last turn has none.
 
-        A region that is given and not mentioned is introduced in front of the first question.
-        Raises UnknownRegion for a mention without a region.
+        Regions that are given but not mentioned are introduced before the first question.
+        Error: UnknownRegion for a mention without a region.
         """
         by_name = {region.name: region for region in regions}
         introduced: list[Region] = []
-        pieces = list(self.own(self.opening.replace("{image}", "<im_patch>" * num_image_tokens)))
+        pieces = list(self.template_pieces(self.opening.replace("{image}", "<im_patch>" * num_image_tokens)))
         for index, turn in enumerate(turns):
             block = self.next_question if index else self.first_question
             before, after = block.split("{question}")
-            pieces += self.own(before)
+            pieces += self.template_pieces(before)
             if index == 0:
                 pieces += self._introduce(_unmentioned(turns[0].question, regions), introduced)
             pieces += self._question(turn.question, by_name, introduced)
-            pieces += self.own(after)
+            pieces += self.template_pieces(after)
             if turn.answer is not None:
                 pieces += self._answer(turn.answer, last=index == len(turns) - 1)
         return Prompt(tuple(_merged(pieces)), tuple(introduced))
@@ -115,68 +115,72 @@ class ConversationTemplate:
             return
         introduced += regions
         mentions = ", ".join(self.first_mention.format(name=region.name) for region in regions)
-        yield from self.own(self.introduction.format(mentions=mentions))
+        yield from self.template_pieces(self.introduction.format(mentions=mentions))
 
     def _question(self, text: str, by_name: dict[str, Region], introduced: list[Region]) -> Iterator[Piece]:
         position = 0
         for match in _MENTION.finditer(text):
-            yield from self._typed(text[position : match.start()])
+            yield from self._user_pieces(text[position : match.start()])
             region = by_name.get(match[1])
             if region is None:
                 raise UnknownRegion(f"the question names {match[0]}", do=f"there {_listing(list(by_name))}")
             form = self.later_mention if region in introduced else self.first_mention
             if region not in introduced:
                 introduced.append(region)
-            yield from self.own(form.format(name=region.name))
+            yield from self.template_pieces(form.format(name=region.name))
             position = match.end()
-        yield from self._typed(text[position:])
+        yield from self._user_pieces(text[position:])
 
     def _answer(self, text: str, *, last: bool) -> Iterator[Piece]:
         before, after = self.answer.split("{answer}")
         plain, end = _MENTION.sub(r"\1", text), self.ending()[1]
-        for piece in [*self.own(before), *self._typed(plain, scored=last), *self.own(after + self.end)]:
+        for piece in [
+            *self.template_pieces(before),
+            *self._user_pieces(plain, scored=last),
+            *self.template_pieces(after + self.end),
+        ]:
             scored = piece.scored or (last and piece.special and piece.text == end)
             yield replace(piece, learned=True, scored=scored)
 
     def ending(self) -> tuple[str, str]:
-        """The text and the special token that end an answer: one of them, or both, the text first; the other is empty.
+        """Return the text and the special token that end an answer: one of them or both, text first; the other is empty.
 
-        What follows the token is never written. Empty lines before it are part of the answer, and no stop string.
+        Nothing after the token is generated. Empty lines before it are part of the answer, not a stop string.
         """
         text = ""
-        for piece in self.own(self.end):
+        for piece in self.template_pieces(self.end):
             if piece.special:
                 return text if text.strip() else "", piece.text
             text += piece.text
         return text, ""
 
     def special_tokens(self) -> tuple[str, ...]:
-        """Every special token that a conversation can hold."""
+        """Return every special token that a conversation can contain."""
         blocks = [block for each in fields(self) if isinstance(block := getattr(self, each.name), str)]
-        pieces = [piece for block in blocks for piece in self.own(block.replace("{image}", "<im_patch>"))]
+        pieces = [piece for block in blocks for piece in self.template_pieces(block.replace("{image}", "<im_patch>"))]
         return tuple(dict.fromkeys(piece.text for piece in pieces if piece.special))
 
-    def own(self, text: str) -> Iterator[Piece]:
-        """Text of the template: `<...>` is a special token, as is every token in `more_tokens`."""
+    def template_pieces(self, text: str) -> Iterator[Piece]:
+        """Yield the pieces of a template text: `<...>` is a special token, as is every token in `more_tokens`."""
         for place, part in enumerate(_token_pattern(self.more_tokens).split(text)):
             if part:
                 yield Piece(part, special=place % 2 == 1)
 
-    def _typed(self, text: str, *, scored: bool = False) -> Iterator[Piece]:
-        """Text of a user or a model: no part of it is special."""
+    def _user_pieces(self, text: str, *, scored: bool = False) -> Iterator[Piece]:
+        """Yield the pieces of a user's or a model's text: none of them is special."""
         for part in re.split(r"(#{3,})", text):
             if part:
                 yield Piece(part, literal=part.startswith("###"), scored=scored)
 
 
 def mentioned(text: str) -> tuple[str, ...]:
-    """The names of the regions that a text mentions, in order of first mention."""
+    """Return the names of the regions that a text mentions, in order of first mention."""
     return tuple(dict.fromkeys(_MENTION.findall(text)))
 
 
 @lru_cache(maxsize=64)
 def _token_pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
-    """Finds these tokens, and those in single angle brackets: `<bbox>`, `</s>`, `<|im_start|>`; not `<<SYS>>`."""
+    """Return a pattern for these tokens and those in single angle brackets: `<bbox>`, `</s>`, `<|im_start|>`; not `<<SYS>>`."""
     known = sorted(map(re.escape, tokens), key=len, reverse=True)
     return re.compile("(" + "|".join([*known, r"(?<!<)<[^<>\s]+>(?!>)"]) + ")")
 
@@ -186,7 +190,7 @@ def _unmentioned(question: str, regions: Sequence[Region]) -> list[Region]:
 
 
 def _merged(pieces: Sequence[Piece]) -> Iterator[Piece]:
-    """Neighbouring plain pieces of one kind as one."""
+    """Join neighbouring plain pieces of the same kind."""
     for (alone, learned, scored), some in groupby(pieces, key=_kind):
         if alone:
             yield from some

@@ -1,8 +1,8 @@
-"""How a question names regions, by one rule for every door.
+"""How a question mentions regions: the same rule for every interface.
 
-`<region1>` names one, and what can only mean it is read so: `<1>`, `<Region 1>`, `<region_01/>`. A handle without brackets brings
-no region along: it means one that is given anyway. What names no region is refused, and a question that names none is asked about
-the whole image.
+`<region1>` mentions a region; unambiguous variants are accepted: `<1>`, `<Region 1>`, `<region_01/>`. A handle without brackets
+adds no region: it refers to one that is given. Brackets that name no region are refused, and a question that mentions no
+region is asked about the whole image.
 """
 
 import re
@@ -24,12 +24,12 @@ _LIKE_A_NAME = re.compile(r"/?(?:region.*|\w+|[\w\s-]*[0-9]+)", re.IGNORECASE | 
 
 
 def with_mentions(question: str, given: Collection[str] = (), *, each: bool = False, bare: bool = False) -> str:
-    """The question with every mention as `<region1>`.
+    """Return the question with every mention written as `<region1>`.
 
-    given: names of regions that are part of the question anyway, which may stand there without brackets.
-    each: `<region>` stands for each of many.
-    bare: a handle without brackets brings its region along, for people who see the names beside the boxes.
-    Errors: UnknownRegion for what stands in brackets and names no region, InvalidSetting for a bare handle of one not given.
+    given: names of regions that belong to the question anyway; they may be written without brackets.
+    each: `<region>` stands for each of several regions.
+    bare: a handle without brackets counts as a mention, for people who see the names next to the boxes.
+    Errors: UnknownRegion for brackets that name no region, InvalidSetting for a bare handle of a region that is not given.
     """
     parts = [_mention(part, each) if index % 2 else part for index, part in enumerate(_TAG.split(question))]
     known = {*given, *mentioned("".join(parts))}
@@ -43,9 +43,9 @@ def with_mentions(question: str, given: Collection[str] = (), *, each: bool = Fa
 def read_turns(
     turns: Sequence[Turn], regions: Sequence[Region], size_wh: tuple[int, int]
 ) -> tuple[list[Turn], tuple[Region, ...], tuple[str, ...]]:
-    """A conversation as a region model takes it: its turns, its regions, and notes for the answer.
+    """Return a conversation for a region model: its turns, its regions, and notes for the answer.
 
-    regions: of an image of size_wh pixels; without any, and where no question names one, its whole is one.
+    regions: of an image of size_wh pixels; if there are none and no question mentions one, the whole image is the region.
     Errors: those of `with_mentions`.
     """
     given = [region.name for region in regions]
@@ -57,7 +57,7 @@ def read_turns(
 
 
 def _mention(tag: str, each: bool) -> str:
-    """One `<...>` as the region that it names, or as it is where it is no attempt to name one.  Error: UnknownRegion."""
+    """Return `<...>` as a mention, or unchanged if it does not try to name a region.  Error: UnknownRegion."""
     inside = tag[1:-1].removesuffix("/").strip()
     if each and inside.lower() == "region":
         return "<region>"
@@ -65,7 +65,7 @@ def _mention(tag: str, each: bool) -> str:
         return f"<region{match[1] or match[2]}>"
     if _LIKE_A_NAME.fullmatch(inside):
         do = "write <region>, which stands for each of them" if each else "write <region1>, or leave the brackets out"
-        raise UnknownRegion(f"the question names {tag}, which is no region", do=do)
+        raise UnknownRegion(f"the question names {tag}, which is not a region", do=do)
     return tag
 
 

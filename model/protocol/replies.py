@@ -1,4 +1,4 @@
-"""What a region model answered, perhaps one of the user's own: checked, and with the notes of its image."""
+"""Checks of a region model's answers, and the notes of the image that are added to them."""
 
 import math
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -11,9 +11,9 @@ from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.protocol.answers import Answer, AnswerStream, Choice, Timing, Usage
 from roi_agent.model.utils.messages import escaped
 
-_Given = TypeVar("_Given", Answer, Choice)
-# What the fields of an answer must be, so that every door can show them.
-_KINDS: dict[str, Any] = {
+_AnswerOrChoice = TypeVar("_AnswerOrChoice", Answer, Choice)
+# Required types of an answer's fields, so that every interface can show them.
+_FIELD_TYPES: dict[str, Any] = {
     "text": str,
     "confidence": Real | None,
     "regions": tuple | list,
@@ -23,28 +23,28 @@ _KINDS: dict[str, Any] = {
 }
 
 
-def noted(answer: _Given, image: LoadedImage, notes: Sequence[str] = ()) -> _Given:
-    """An answer or a choice with the notes of its image, each once: models need not repeat them.
+def with_notes(answer: _AnswerOrChoice, image: LoadedImage, notes: Sequence[str] = ()) -> _AnswerOrChoice:
+    """Return an answer or a choice with the notes of its image, each once; models need not repeat them.
 
-    notes: more of them.  Error: ModelOutputInvalid for what is no answer.
+    notes: further notes.  Error: ModelOutputInvalid if it is not an answer.
     """
-    return replace(answer, notes=tuple(dict.fromkeys((*image.notes, *checked(answer).notes, *notes))))
+    return replace(answer, notes=tuple(dict.fromkeys((*image.notes, *checked_answer(answer).notes, *notes))))
 
 
-def checked(answer: _Given) -> _Given:
-    """What a model, perhaps the user's own, returned.  Error: ModelOutputInvalid where that is no answer."""
+def checked_answer(answer: _AnswerOrChoice) -> _AnswerOrChoice:
+    """Return what a model, possibly the user's own, returned.  Error: ModelOutputInvalid if it is not an answer."""
     if not isinstance(answer, Answer | Choice):
         raise ModelOutputInvalid(f"the region model returned {escaped(answer)}", do="return an Answer, or a Choice of options")
-    for name, kind in _KINDS.items():
+    for name, kind in _FIELD_TYPES.items():
         value = getattr(answer, name)
         if not isinstance(value, kind) or (isinstance(value, Real) and not math.isfinite(value)):
             problem = f"the region model returned an answer whose {name} is {escaped(value)}"
-            raise ModelOutputInvalid(problem, do="fill the fields of Answer as their types say")
+            raise ModelOutputInvalid(problem, do="set the fields of Answer to values of their types")
     return answer
 
 
 class WholeAnswer(AnswerStream):
-    """An answer that is there already, in one piece."""
+    """A finished answer as a stream of one piece."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
@@ -59,11 +59,11 @@ class WholeAnswer(AnswerStream):
         return self._answer
 
     def cancel(self) -> None:
-        """There is nothing left to stop."""
+        """Do nothing: the answer is finished."""
 
 
 class NotedStream(AnswerStream):
-    """An answer with more notes than the model's own."""
+    """A stream whose answer gets further notes."""
 
     def __init__(self, stream: AnswerStream, image: LoadedImage, notes: tuple[str, ...]) -> None:
         self._stream, self._image, self._notes = stream, image, notes
@@ -75,7 +75,7 @@ class NotedStream(AnswerStream):
         return aiter(self._stream)
 
     def answer(self) -> Answer:
-        return noted(self._stream.answer(), self._image, self._notes)
+        return with_notes(self._stream.answer(), self._image, self._notes)
 
     def cancel(self) -> None:
         self._stream.cancel()

@@ -30,10 +30,10 @@ from roi_agent.agent.planners import load_planner, planner_error, planner_name, 
 from roi_agent.agent.result import Approval, Budget, Price, Result
 from roi_agent.agent.running import Run
 from roi_agent.agent.threads import Conversation, Threads
-from roi_agent.choice import ModelChoice
 from roi_agent.loading import load_choice
 from roi_agent.model.errors import InvalidSetting, RoiAgentError, UnknownThread
 from roi_agent.model.utils.messages import escaped
+from roi_agent.model_choice import ModelChoice
 from roi_agent.planner.chat import OfflinePlanner
 from roi_agent.tools.ask import SecondLook
 from roi_agent.tools.models import Models

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Run the command line; a coded error is one line and no traceback, and so is Ctrl-C, from the first import on.
+    """Run the command line; a coded error prints one line without a traceback, and Ctrl-C none, from the first import on.
 
-    With --json an error is one JSON object on standard output as well.
+    With --json, an error is also printed as one JSON object on standard output.
     """
     try:
         from roi_agent.cli.commands import app
@@ -36,7 +36,7 @@ def _wants_json() -> bool:
 
 
 def _run_for_a_program(app: "Typer") -> NoReturn:
-    """What the parser of the command line finds wrong is an error like any other."""
+    """Run a command with --json: errors of the command-line parser become coded errors."""
     from typer._click.exceptions import ClickException
 
     try:

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from roi_agent.choice import ModelChoice
 from roi_agent.cli.command import Commands
 from roi_agent.cli.options import (
     BoxOption,
@@ -25,7 +24,7 @@ from roi_agent.cli.options import (
     chosen,
     given_image,
     introduce,
-    loaded,
+    load_model,
     notes,
     opened_workspace,
     print_json,
@@ -34,6 +33,7 @@ from roi_agent.cli.options import (
 from roi_agent.cli.pointing import Pointing
 from roi_agent.cli.values import boxes, points
 from roi_agent.model.errors import InvalidSetting
+from roi_agent.model_choice import ModelChoice
 
 app = Commands()
 
@@ -46,7 +46,7 @@ def ask(
         list[str],
         typer.Argument(
             help="Image file, web address, or data: URL; then the question, in which `<region1>`, ... are the boxes, then the "
-            "points. With --workspace, IMAGE may also be the handle of an image, or be left out.",
+            "points. With --workspace, IMAGE may also be the handle of an image, or be omitted.",
             metavar="[IMAGE] QUESTION",
         ),
     ],
@@ -60,7 +60,7 @@ def ask(
     dtype: DtypeOption = None,
     choose: Annotated[
         list[str] | None,
-        typer.Option(help="Option to choose from, at least two: repeat it, or separate options by commas.", metavar="TEXT"),
+        typer.Option(help="Answer option, at least two; repeatable, or separated by commas.", metavar="TEXT"),
     ] = None,
     temperature: Annotated[float, typer.Option(help="Sampling temperature; 0 is greedy decoding.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Seed that makes sampling repeatable.")] = None,
@@ -83,7 +83,9 @@ def ask(
     introduce(region_model)
     choice = chosen(None, region_model, None, segmenter, device, dtype)
     pointing = Pointing(boxes(box), points(point), format, unit, choice)
-    asked = _ask_about(request, pointing, choice) if workspace is None else _ask_in(workspace, request, pointing, choice)
+    asked = (
+        _ask_about(request, pointing, choice) if workspace is None else _ask_in_workspace(workspace, request, pointing, choice)
+    )
     if picture is not None:
         from roi_agent.tools.view import draw_regions
 
@@ -97,7 +99,7 @@ def ask(
 
 @dataclass(frozen=True)
 class _Request:
-    """A question; image is None where the regions of a workspace name it.  options: to choose from."""
+    """A question; image is None if the workspace's regions determine it.  options: to choose from."""
 
     image: str | None
     question: str
@@ -108,7 +110,7 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Asked:
-    """The pixels that were asked about, the answer, and what --json prints of it."""
+    """The image's pixels, the answer, and its form for --json."""
 
     pixels: Any
     answer: Any
@@ -116,7 +118,7 @@ class _Asked:
 
 
 def _image_and_question(words: list[str], workspace: Path | None) -> tuple[str | None, str]:
-    """What the positionals say.  Error: InvalidSetting."""
+    """Return image and question from the positionals.  Error: InvalidSetting."""
     if len(words) > 2:
         raise InvalidSetting(f"unexpected argument {words[2]!r}", do=f"put the question in quotes: {_EXAMPLE}")
     if len(words) == 2:
@@ -127,7 +129,7 @@ def _image_and_question(words: list[str], workspace: Path | None) -> tuple[str |
 
 
 def _options(given: list[str] | None) -> list[str] | None:
-    """What `--choose` names: each an option, or one text with commas between options.  Error: InvalidSetting."""
+    """Return the options of `--choose`: one each, or one text with commas between them.  Error: InvalidSetting."""
     if given is None or len(given) != 1:
         return given
     if len(parts := [part.strip() for part in given[0].split(",")]) > 1:
@@ -139,36 +141,36 @@ def _options(given: list[str] | None) -> list[str] | None:
 
 
 def _ask_about(request: _Request, pointing: Pointing, choice: ModelChoice) -> _Asked:
-    """Ask about an image by itself."""
+    """Ask about an image without a workspace."""
     from roi_agent.model.utils.progress import waiting
 
     assert request.image is not None
     image = given_image(request.image, request.max_pixels)
-    model = loaded("ask", choice)
-    regions, told = pointing.regions_of(image)
-    form = {"format": pointing.format, "unit": pointing.unit}
+    model = load_model("ask", choice)
+    regions, point_notes = pointing.regions_of(image)
+    box_options = {"format": pointing.format, "unit": pointing.unit}
     with waiting("answering"):
         if request.options:
-            answer = model.choose(image, request.question, request.options, regions, **form)
+            answer = model.choose(image, request.question, request.options, regions, **box_options)
         else:
-            answer = model.ask(image, request.question, regions, **form, **request.decoding)
+            answer = model.ask(image, request.question, regions, **box_options, **request.decoding)
     record = {"question": request.question, **answer.to_dict()}
-    return _Asked(image.pixels, answer, record | {"notes": [*record["notes"], *told]})
+    return _Asked(image.pixels, answer, record | {"notes": [*record["notes"], *point_notes]})
 
 
-def _ask_in(folder: Path, request: _Request, pointing: Pointing, choice: ModelChoice) -> _Asked:
+def _ask_in_workspace(folder: Path, request: _Request, pointing: Pointing, choice: ModelChoice) -> _Asked:
     """Ask about regions of a workspace."""
-    model = loaded("ask", choice)
+    model = load_model("ask", choice)
     from roi_agent.tools.ask import ask, choose
 
     with opened_workspace(folder, request.image, request.max_pixels) as (workspace, name):
-        regions, told = pointing.add_to(workspace, name)
+        regions, point_notes = pointing.add_to(workspace, name)
         about: dict[str, Any] = {"model": model, "image": name, "regions": regions}
         if request.options:
             answer: Any = choose(workspace, request.question, request.options, **about)
-            seen = workspace.image(answer.regions[0].image if answer.regions else name)
-            record = {"question": request.question, "image": seen.name, **answer.to_dict()}
+            image = workspace.image(answer.regions[0].image if answer.regions else name)
+            record = {"question": request.question, "image": image.name, **answer.to_dict()}
         else:
             asked = ask(workspace, request.question, **about, **request.decoding)
-            answer, seen, record = asked.answer, workspace.image(asked.image), asked.to_dict()
-        return _Asked(seen.pixels, answer, record | {"notes": [*record["notes"], *told]})
+            answer, image, record = asked.answer, workspace.image(asked.image), asked.to_dict()
+        return _Asked(image.pixels, answer, record | {"notes": [*record["notes"], *point_notes]})

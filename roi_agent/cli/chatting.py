@@ -20,7 +20,7 @@ from roi_agent.cli.options import (
     err,
     given_image,
     list_regions,
-    loaded,
+    load_model,
     notes,
     out,
 )
@@ -60,22 +60,22 @@ def chat(
     picture = given_image(image, max_pixels)
     choice = chosen(None, region_model, None, segmenter, device, dtype)
     pointing = Pointing(boxes(box), points(point), format, unit, choice)
-    model = loaded("ask", choice)
-    regions, told_first = pointing.regions_of(picture)
+    model = load_model("ask", choice)
+    regions, first_notes = pointing.regions_of(picture)
     conversation = model.chat(picture, regions, format=format, unit=unit)
     width, height = picture.size_wh
     out.print(f"{picture.source}, {width} x {height} pixels; /box X1,Y1,X2,Y2, /point X,Y, /regions, /quit", markup=False)
     if region_model == "nano":
         out.print(NANO)
     list_regions(conversation.regions)
-    notes(told_first)
-    told = set(told_first)
+    notes(first_notes)
+    notes_shown = set(first_notes)
     while (line := _read_line()) is not None and line not in ("/quit", "/exit"):
         try:
             if line == "/regions":
                 list_regions(conversation.regions)
             elif line.startswith(("/box", "/point")):
-                for region in replace(pointing, **_pointed_at(line)).regions_of(picture, tell=False)[0]:
+                for region in replace(pointing, **_pointed_at(line)).regions_of(picture, announce=False)[0]:
                     list_regions([conversation.point(region, format=format, unit=unit)])
             elif line.startswith("/"):
                 raise InvalidSetting(f"there is no command {line.split()[0]}", do="use /box, /point, /regions or /quit")
@@ -83,14 +83,14 @@ def chat(
                 with waiting("answering"):
                     answer = conversation.ask(line)
                 print(answer.text)
-                notes([note for note in answer.notes if note not in told])
-                told.update(answer.notes)
-        except UserError as error:  # the conversation goes on
+                notes([note for note in answer.notes if note not in notes_shown])
+                notes_shown.update(answer.notes)
+        except UserError as error:  # the conversation continues
             err.print(" ".join(str(error).split()), markup=False, style="red", soft_wrap=True)
 
 
 def _pointed_at(line: str) -> dict[str, Any]:
-    """What /box or /point adds: one box or one point."""
+    """Return the box or point of /box or /point, as fields of `Pointing`."""
     if line.startswith("/box"):
         return {"boxes": [numbers(line.removeprefix("/box"))], "points": []}
     return {"boxes": [], "points": points([line.removeprefix("/point")])}

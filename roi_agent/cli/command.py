@@ -1,4 +1,4 @@
-"""How every command is parsed and shown: earlier names of options are accepted and hidden, and positionals keep their names."""
+"""The class of all commands: earlier names of options are accepted but hidden, and usage shows positionals by their names."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -12,9 +12,9 @@ _WEIGHTS = "weights"  # --folder in `doctor`
 
 
 class Command(TyperCommand):
-    """A command whose usage shows positionals by the names in its help."""
+    """A command with hidden aliases of options, whose usage shows positionals by the names in its help."""
 
-    def make_parser(self, ctx: Any) -> Any:  # click's own types, of which typer may hold a copy
+    def make_parser(self, ctx: Any) -> Any:  # click's types, which typer may have vendored
         parser = super().make_parser(ctx)
         for parameter, alias in self._aliases():
             parser.add_option(parameter, [alias], dest=parameter.name)
@@ -29,7 +29,7 @@ class Command(TyperCommand):
         return pieces
 
     def _aliases(self) -> Iterator[tuple[Any, str]]:
-        """Options and their earlier names."""
+        """Yield options and their earlier names."""
         parameters = {str(each.name): each for each in self.params}
         for name in _MODELS:
             if name in parameters:
@@ -40,7 +40,7 @@ class Command(TyperCommand):
 
 
 class Commands(Typer):
-    """A group of such commands."""
+    """A group of commands."""
 
     def command(self, name: str | None = None, *, cls: type[TyperCommand] | None = Command, **options: Any) -> Callable[[_F], _F]:
         return super().command(name, cls=cls, **options)

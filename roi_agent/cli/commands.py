@@ -1,4 +1,4 @@
-"""All commands together."""
+"""The application with all commands."""
 
 import typer
 

@@ -69,12 +69,12 @@ def convert(
         from roi_agent.model.checkpoints import convert_original
     if source.is_dir() or not source.exists():
         if tokenizer is not None:
-            raise InvalidSetting("--tokenizer belongs to Grounding DINO's file", do="leave it out for a folder")
-        chosen = dtype or "float16"
-        report = convert_folder(source, target, base=base, vision=vision, dtype=chosen, show_progress=not as_json)
+            raise InvalidSetting("--tokenizer is only for a Grounding DINO file", do="omit it for a folder")
+        output_dtype = dtype or "float16"
+        report = convert_folder(source, target, base=base, vision=vision, dtype=output_dtype, show_progress=not as_json)
     else:
         if base is not None or vision is not None:
-            raise InvalidSetting("--base and --vision belong to GPT4RoI's folders", do="leave them out for a file")
+            raise InvalidSetting("--base and --vision are only for GPT4RoI folders", do="omit them for a file")
         report = convert_original(source, target, tokenizer=tokenizer, dtype=dtype, show_progress=not as_json)
     if as_json:
         print_json(report.to_dict())
@@ -85,7 +85,7 @@ def convert(
 @app.command(epilog="Example: `roi-agent doctor --device detect=cpu,ask=cuda:0 --budget 12GB`")
 def doctor(
     weights: Annotated[
-        Path | None, typer.Option("--weights", help="Folder of a model to examine, too.", metavar="FOLDER")
+        Path | None, typer.Option("--weights", help="Folder of another model to examine.", metavar="FOLDER")
     ] = None,
     models: ModelsOption = "nano",
     region_model: RegionModelOfSet = None,
@@ -112,7 +112,7 @@ def doctor(
         print_json(report.to_dict() | {"plan": [asdict(line) for line in plan]})
         return
     out.print(report.render())
-    table = Table("role", "model", "device", "weights", title="Models of the tools, loaded at first use", title_justify="left")
+    table = Table("role", "model", "device", "weights", title="Models (loaded on first use)", title_justify="left")
     for line in plan:
         size = f"{line.weight_bytes / 2**20:,.1f} MiB" if line.weight_bytes else "unknown"
         table.add_row(line.role, line.name, line.device, size)
@@ -122,11 +122,11 @@ def doctor(
 
 
 def _verdict(device: str, sizes: list[int], budget: int | None) -> str:
-    """One line on whether the models of a device stay there together."""
-    together = f"{device}: {sum(sizes) / 2**20:,.0f} MiB of weights in total"
+    """Return a line on whether a device's models stay loaded together."""
+    total = f"{device}: {sum(sizes) / 2**20:,.0f} MiB of weights in total"
     if budget is None:
-        return f"{together}. No budget is set, so models stay once they are loaded."
+        return f"{total}. No budget is set; models stay loaded."
     if sum(sizes) <= budget:
-        return f"{together}, within the budget of {budget / 2**20:,.0f} MiB: all models stay."
+        return f"{total}, within the budget of {budget / 2**20:,.0f} MiB: all models stay loaded."
     largest = " The largest alone exceeds it." if max(sizes) > budget else ""
-    return f"{together}, over the budget of {budget / 2**20:,.0f} MiB: the least recently used model is moved out.{largest}"
+    return f"{total}, over the budget of {budget / 2**20:,.0f} MiB: the least recently used model is moved out.{largest}"

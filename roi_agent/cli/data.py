@@ -1,4 +1,4 @@
-"""`roi-agent data`: data sets in public layouts into records; records to look at and to count."""
+"""`roi-agent data`: convert public data sets to records, and inspect and count records."""
 
 import json
 from pathlib import Path
@@ -26,8 +26,8 @@ RECORD_EXAMPLE = """{"id": "boxes/7", "image": "cats/7.jpg", "width": 640, "heig
 
 _HELP = f"""Convert, generate and inspect data sets of regions and conversations.
 
-A record is one conversation about regions of one image. A data set is a file of records, one JSON object a line (.jsonl) or a
-table (.parquet), or a folder of such files with a card, dataset.json. One record:
+A record is one conversation about regions of one image. A data set is a file of records, with one JSON object per line (.jsonl)
+or as a table (.parquet), or a folder of such files with a card, dataset.json. One record:
 
 ```
 {RECORD_EXAMPLE}
@@ -35,19 +35,19 @@ table (.parquet), or a folder of such files with a card, dataset.json. One recor
 
 - box: pixels x1, y1, x2, y2 of the upright image. A region may have a label, a score, and a mask in COCO's run lengths.
 
-- turns: a question with the names of regions, and its answer. A closed question has options, exactly one of which is the answer;
-  a question that people answered in several ways has references.
+- turns: a question with region names, and its answer. A closed question has options, exactly one of which is the answer; a
+  question with several accepted answers has references.
 
-- evidence: kind, text and score: why an answer that no person gave is taken to be true.
+- evidence: kind, text and score: why a generated answer is considered true.
 """
-_EXAMPLES = 3  # of each kind of trouble
-_SHORT, _TURNS = 240, 6  # letters of a text, and turns, below a picture
+_EXAMPLES = 3  # per kind of trouble
+_SHORT, _TURNS = 240, 6  # characters of a text, and turns, below a picture
 
 app = Commands(help=_HELP, no_args_is_help=True)
 app.command("generate", epilog=EPILOG)(generate_command)
 
 RecordsArgument = Annotated[
-    Path, typer.Argument(help=".jsonl or .parquet file, or a folder that a conversion wrote.", metavar="RECORDS")
+    Path, typer.Argument(help=".jsonl or .parquet file, or a folder written by a conversion.", metavar="RECORDS")
 ]
 ImagesOption = Annotated[
     Path | None, typer.Option(help="Folder of images.  [default: that of the card, or of the file]", metavar="FOLDER")
@@ -61,13 +61,13 @@ def _readers(incomplete: str) -> list[str]:
 
 
 class _ConvertCommand(Command):
-    """Its help lists the readers, which are looked at only when it is asked for."""
+    """The command `convert`; its help lists the readers, which are imported only then."""
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:  # click's own types, of which typer may hold a copy
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # click's types, which typer may have vendored
         from roi_agent.model.data.readers import READERS
 
         formats = "\n\n".join(f"- {name}: {each.about} ({'; '.join(each.layout)})" for name, each in READERS.items())
-        self.help = f"{self.help}\n\nNAME is one of\n\n{formats}".replace("<", r"\<")  # else Markdown takes it for HTML
+        self.help = f"{self.help}\n\nNAME is one of:\n\n{formats}".replace("<", r"\<")  # otherwise Markdown treats it as HTML
         super().format_help(ctx, formatter)
 
 
@@ -87,13 +87,13 @@ def convert(
     ],
     images: Annotated[Path | None, typer.Option(help="Folder of images.  [default: SOURCE/images]", metavar="FOLDER")] = None,
     split: Annotated[
-        str | None, typer.Option(help="Split of the data set.  [default: its first one, usually train]", metavar="NAME")
+        str | None, typer.Option(help="Split of the data set.  [default: the first, usually train]", metavar="NAME")
     ] = None,
     parquet: Annotated[bool, typer.Option("--parquet", help="Write Parquet tables instead of JSON Lines.")] = False,
     processes: Annotated[int, typer.Option(min=1, help="Number of processes that share the work.")] = 1,
     refuse: Annotated[bool, typer.Option("--refuse", help="Stop at the first annotation that cannot be used.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of images (or samples) to read.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the wordings, and of what is drawn at random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the wordings and of random draws.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Convert a public data set, or your own boxes, to records.
@@ -150,7 +150,7 @@ def inspect(
     records = open_records(path, images=images)
     drawn = records.sample(count, seed=seed)
     if not drawn:
-        raise InvalidSetting(f"{path.name!r} holds no records", do="name another file or folder")
+        raise InvalidSetting(f"{path.name!r} contains no records", do="name another file or folder")
     if picture is not None:
         save_picture(_sheet(records, drawn), picture)
     for record in drawn:
@@ -159,12 +159,12 @@ def inspect(
 
 @app.command(epilog="Example: `roi-agent data stats records/vcr`")
 def stats(path: RecordsArgument, as_json: JsonOption = False) -> None:
-    """Count what a data set contains: records, regions, turns, sizes, labels, sources, licences, and what was left out."""
+    """Count what a data set contains: records, regions, turns, sizes, labels, sources, licences, and skipped or fixed ones."""
     from roi_agent.model.data.record_files import open_records, read_values
     from roi_agent.model.data.statistics import count_records
     from roi_agent.model.utils.progress import waiting
 
-    records = open_records(path, images=path if path.is_dir() else path.parent)  # the images are not looked at
+    records = open_records(path, images=path if path.is_dir() else path.parent)  # the images are not read
     with waiting("counting", not as_json):
         found = count_records(each for file in records.files for each in read_values(file))
     troubles = records.card.troubles if records.card else {}
@@ -178,7 +178,7 @@ def stats(path: RecordsArgument, as_json: JsonOption = False) -> None:
 
 
 def _report(card: "Card", target: Path, as_json: bool) -> None:
-    """What was converted and what was not, with a few examples of each kind."""
+    """Print the number of records, and troubles by kind with a few examples."""
     from roi_agent.model.data.conversion import TROUBLES
     from roi_agent.model.data.readers.base import FIXED
 
@@ -198,7 +198,7 @@ def _report(card: "Card", target: Path, as_json: bool) -> None:
         for example in examples[kind]:
             out.print(f"  {example}", markup=False, soft_wrap=True)
     if card.troubles:
-        out.print(f"All of them are in {_list_of(target)}", markup=False, soft_wrap=True)
+        out.print(f"The full list is in {_list_of(target)}", markup=False, soft_wrap=True)
 
 
 def _sheet(records: "RecordSet", drawn: "list[Record]") -> Any:
@@ -214,9 +214,9 @@ def _list_of(target: Path) -> str:
 
 
 def _lines(record: "Record", *, short: bool = False) -> list[str]:
-    """A record as text; short for below its picture, where its regions are drawn."""
+    """Return a record as lines of text; short for below a picture, in which its regions are drawn."""
 
-    def told(text: str) -> str:
+    def shortened(text: str) -> str:
         return f"{text[:_SHORT]} ..." if short and len(text) > _SHORT else text
 
     lines = [f"{record.id}  ({record.image}, {record.size_wh[0]} x {record.size_wh[1]}, {record.source})"]
@@ -226,14 +226,14 @@ def _lines(record: "Record", *, short: bool = False) -> list[str]:
         corners = ", ".join(f"{value:g}" for value in region.box.xyxy)
         lines.append(f"  {region.name}:{label} at {corners}{score}{', with a mask' if region.mask else ''}")
     for turn in record.turns[: _TURNS if short else None]:
-        lines += [f"  Q: {told(turn.question)}", f"  A: {told(turn.answer)}"]
-        lines += [f"     of: {told(' | '.join(turn.options))}"] if turn.options else []
+        lines += [f"  Q: {shortened(turn.question)}", f"  A: {shortened(turn.answer)}"]
+        lines += [f"     options: {shortened(' | '.join(turn.options))}"] if turn.options else []
     left = len(record.turns) - _TURNS
     return [*lines, f"  ... and {left} more turns"] if short and left > 0 else lines
 
 
 def _rows(found: "Statistics", troubles: dict[str, int]) -> list[tuple[str, str]]:
-    """The lines of the table."""
+    """Return the rows of the table."""
 
     def spread(values: "Spread", unit: str = "") -> str:
         return f"{values.least}{unit} to {values.most}{unit}, median {values.median}{unit}"
@@ -245,12 +245,12 @@ def _rows(found: "Statistics", troubles: dict[str, int]) -> list[tuple[str, str]
         ("records", f"{found.records:,}"),
         ("images", f"{found.images:,}"),
         ("regions", f"{found.regions:,}, of which {found.masks:,} with masks"),
-        ("regions of a record", spread(found.regions_per_record)),
+        ("regions per record", spread(found.regions_per_record)),
         ("box sizes", counts(found.box_sizes)),
-        ("box sides, of the image's", spread(found.box_sides, " %")),
+        ("box sides, relative to the image", spread(found.box_sides, " %")),
         ("turns", f"{found.turns:,}, of which {found.closed_turns:,} with options"),
-        ("turns of a record", spread(found.turns_per_record)),
-        ("words of an answer", spread(found.answer_words)),
+        ("turns per record", spread(found.turns_per_record)),
+        ("words per answer", spread(found.answer_words)),
         ("most frequent labels", counts(found.labels)),
         ("sources", counts(found.sources)),
         ("licences", counts(found.licences)),

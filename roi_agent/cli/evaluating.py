@@ -35,10 +35,10 @@ evaluate_app = Commands(help="Evaluate models and the agent.", no_args_is_help=T
 FolderOption = Annotated[Path | None, typer.Option("--out", help="Folder for report.md and scores.json.", metavar="FOLDER")]
 DataOption = Annotated[
     Path,
-    typer.Option(help="Folder that `roi-agent data convert` wrote, or a .jsonl or .parquet file.", metavar="RECORDS"),
+    typer.Option(help="Folder written by `roi-agent data convert`, or a .jsonl or .parquet file.", metavar="RECORDS"),
 ]
 
-# For each benchmark: what it measures, in a line, and an example.
+# For each benchmark: a one-line description and an example.
 _BENCHES = {
     "captions": (
         "Region captioning, as in Visual Genome and RefCOCOg: BLEU-4, METEOR, ROUGE-L and CIDEr.",
@@ -64,7 +64,7 @@ _BENCHES = {
 
 
 def _add_bench(name: str, about: str, example: str) -> None:
-    """A command of that name; all of them take the same options."""
+    """Add a benchmark's command; all benchmarks have the same options."""
 
     @evaluate_app.command(name, help=about, epilog=f"Example: `{example}`")
     def evaluate_bench(
@@ -75,19 +75,19 @@ def _add_bench(name: str, about: str, example: str) -> None:
             typer.Option("--out", help="Folder of the run: answers and report.  [default: runs/BENCH-MODEL]", metavar="FOLDER"),
         ] = None,
         images: Annotated[
-            Path | None, typer.Option(help="Folder of images.  [default: as the data set says]", metavar="FOLDER")
+            Path | None, typer.Option(help="Folder of images.  [default: that of the card, or of the file]", metavar="FOLDER")
         ] = None,
         limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of images, drawn at random.")] = None,
-        seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn at random.")] = 0,
+        seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
         shuffled: Annotated[bool, typer.Option(help="Ask every question again with the boxes in wrong places.")] = True,
         shard: Annotated[
-            str | None, typer.Option(help="Part of the images to ask about, as in 1/4 for the first of four.", metavar="I/N")
+            str | None, typer.Option(help="Part of the images to ask about, such as 1/4 for the first of four.", metavar="I/N")
         ] = None,
         processes: Annotated[
             int, typer.Option(min=1, help="Number of processes that share the work, each with its own model.")
         ] = 1,
         from_outputs: Annotated[
-            bool, typer.Option("--from-outputs", help="Only recompute the figures, from the answers in the run's folder.")
+            bool, typer.Option("--from-outputs", help="Only recompute the results from the answers in the run's folder.")
         ] = False,
         device: DeviceOption = None,
         dtype: DtypeOption = None,
@@ -98,16 +98,16 @@ def _add_bench(name: str, about: str, example: str) -> None:
         with waiting("starting", not as_json):
             from roi_agent.evaluation import running
             from roi_agent.evaluation.outputs import Shard
-            from roi_agent.loading import placed
-        where = folder or Path("runs") / f"{name}-{_plain(region_model)}"
-        settings = running.EvaluationSettings(name, data, where, images, limit, seed, shuffled)
+            from roi_agent.loading import placement
+        run_folder = folder or Path("runs") / f"{name}-{_folder_name(region_model)}"
+        settings = running.EvaluationSettings(name, data, run_folder, images, limit, seed, shuffled)
         part = None if shard is None else Shard.parse(shard)
         if from_outputs:
-            _show(running.report(settings), where, as_json)
+            _show(running.report(settings), run_folder, as_json)
             return
-        placement = placed("ask", chosen(None, region_model, None, None, device, dtype))
-        options: dict[str, Any] = {**placement, "shard": part, "processes": processes}
-        _show(running.evaluate(settings, region_model, show_progress=not as_json, **options), where, as_json)
+        choice = chosen(None, region_model, None, None, device, dtype)
+        options: dict[str, Any] = {**placement("ask", choice), "shard": part, "processes": processes}
+        _show(running.evaluate(settings, region_model, show_progress=not as_json, **options), run_folder, as_json)
 
 
 for _name, (_about, _example) in _BENCHES.items():
@@ -115,21 +115,24 @@ for _name, (_about, _example) in _BENCHES.items():
 
 
 def _show(report: "Report | None", folder: Path, as_json: bool) -> None:
-    """report: None while other shards are missing."""
+    """Print a report, which is None while other shards are missing."""
     if as_json:
         print_json(report.to_dict() if report else {"figures": None})
     elif report is None:
-        out.print("This shard is done. The figures are computed with the last shard.", soft_wrap=True)
+        out.print("This shard is complete. The results are computed with the last shard.", soft_wrap=True)
     else:
         out.print(report.table())
         notes(report.notes())
-        out.print(f"The report is {folder / 'report.md'}", markup=False, soft_wrap=True)
+        out.print(f"The report is in {folder / 'report.md'}", markup=False, soft_wrap=True)
 
 
-def _plain(model: str) -> str:
-    """A model's name as part of a folder's."""
+def _folder_name(model: str) -> str:
+    """Return a model's name as part of a folder name."""
     return (
-        "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in model.removeprefix("http://")).strip("-.") or "model"
+        "".join(
+            character if character.isalnum() or character in "._-" else "-" for character in model.removeprefix("http://")
+        ).strip("-.")
+        or "model"
     )
 
 
@@ -147,7 +150,7 @@ def evaluate_toy(
     ] = None,
     questions: Annotated[int, typer.Option(min=1, help="Number of questions per row of the region model's table.")] = 500,
     scenes: Annotated[
-        int, typer.Option(min=1, help="Number of scenes for the detector; the segmenter gets a third of them.")
+        int, typer.Option(min=1, help="Number of scenes for the detector, and a third as many for the segmenter.")
     ] = 600,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first held-out scene.")] = 0,
     device: DeviceOption = None,
@@ -155,11 +158,11 @@ def evaluate_toy(
     folder: FolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score the three models on held-out scenes of the toy world, beside chance."""
+    """Score the three models on held-out scenes of the toy world, with chance as the baseline."""
     from roi_agent.model.utils.progress import waiting
 
     with waiting("starting", not as_json):
-        from roi_agent.evaluation import models as evaluation
+        from roi_agent.evaluation import toy as evaluation
         from roi_agent.evaluation.outputs import make_folder
         from roi_agent.evaluation.report import write_tables
 
@@ -202,7 +205,7 @@ def evaluate_agent(
     folder: FolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score the agent on compositional questions about held-out scenes, beside itself with parts left out."""
+    """Score the agent, and versions of it without some parts, on compositional questions about held-out scenes."""
     from roi_agent.model.utils.progress import waiting
 
     with waiting("starting", not as_json):

@@ -22,7 +22,7 @@ from roi_agent.cli.options import (
     check_picture,
     chosen,
     introduce,
-    loaded,
+    load_model,
     opened_workspace,
     out,
     print_json,
@@ -57,7 +57,7 @@ def detect(
     """Find objects by phrases; each gets a handle: region1, region2, ..."""
     check_picture(picture)
     introduce(detector)
-    model = loaded("detect", chosen(None, None, detector, None, device, dtype))
+    model = load_model("detect", chosen(None, None, detector, None, device, dtype))
     from roi_agent.tools.detect import detect as run
 
     with opened_workspace(workspace, image, max_pixels) as (opened, name):
@@ -76,7 +76,7 @@ def detect(
 OptionalImage = Annotated[
     str | None,
     typer.Argument(
-        help="Image file, web address, or data: URL; with --workspace, the handle of an image, or left out.", metavar="IMAGE"
+        help="Image file, web address, or data: URL; with --workspace, also the handle of an image, or omitted.", metavar="IMAGE"
     ),
 ]
 
@@ -107,13 +107,13 @@ def segment(
     picture: PictureOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Segment what boxes, points or regions point at; each mask gets a handle."""
+    """Segment objects by boxes, points or regions; each mask gets a handle."""
     check_picture(picture)
     introduce(segmenter)
     if everything and (box or point or outside or region):
-        raise InvalidSetting("--everything together with a prompt", do="leave out one of them")
+        raise InvalidSetting("--everything is combined with a prompt", do="omit one of them")
     marked = [(*each, 1) for each in points(point)] + [(*each, 0) for each in points(outside)]
-    model = loaded("segment", chosen(None, None, None, segmenter, device, dtype))
+    model = load_model("segment", chosen(None, None, None, segmenter, device, dtype))
     from roi_agent.tools import segment as tools
 
     with opened_workspace(workspace, image, max_pixels) as (opened, name):
@@ -135,7 +135,7 @@ def segment(
 
 
 def _show(workspace: "Workspace", found: Any, *, picture: Path | None, as_json: bool) -> None:
-    """Print what was found, and draw it."""
+    """Print the regions that were found, and draw them."""
     from roi_agent.tools.view import overview
 
     if picture is not None:

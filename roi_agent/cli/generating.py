@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from roi_agent.choice import ModelChoice
 from roi_agent.cli.options import (
     BaseUrlOption,
     DetectorOption,
@@ -20,11 +19,12 @@ from roi_agent.cli.options import (
     print_json,
 )
 from roi_agent.model.errors import InvalidSetting
+from roi_agent.model_choice import ModelChoice
 
 if TYPE_CHECKING:
     from roi_agent.generation.generating import Summary
+    from roi_agent.generation.offline_writer import Writer
     from roi_agent.generation.settings import GenerationSettings
-    from roi_agent.generation.writing import Writer
 
 EPILOG = "Example: `roi-agent data generate photos/ generated/ --families touching,count_kind,turns`"
 
@@ -39,7 +39,7 @@ Phrases = Annotated[
 ]
 Families = Annotated[
     str | None,
-    typer.Option(help="Families of questions, separated by commas; one named twice is asked twice as often.  [default: all]"),
+    typer.Option(help="Families of questions, separated by commas; repeating one makes it more frequent.  [default: all]"),
 ]
 MaxPerImage = Annotated[int, typer.Option(help="Maximum number of conversations per image.")]
 WriterName = Annotated[str, typer.Option(help="Writer: offline (rules), or provider:model, as in openai:gpt-4o-mini.")]
@@ -83,14 +83,14 @@ def generate_command(
 ) -> None:
     """Generate questions about regions from unlabelled images.
 
-    The same command continues where an earlier one was stopped. With --segmenter none, only detected objects are used.
+    The same command continues an interrupted run. With --segmenter none, only detected objects are used.
     """
     from roi_agent.generation.settings import GenerationSettings
 
     if len(paths) < 2:
         raise InvalidSetting("only one path is given", do="name the images first, and the folder to write last")
     if families and writer != "offline":
-        raise InvalidSetting("--families belong to the offline writer", do="leave them out: a chat model asks what it likes")
+        raise InvalidSetting("--families is only for the offline writer", do="omit it: a chat model chooses its own questions")
     settings = GenerationSettings(
         phrases=_phrases(phrases),
         per_image=max_per_image,
@@ -124,17 +124,17 @@ def _generated(
     *,
     show_progress: bool,
 ) -> "Summary":
-    """Models, writer, licence and settings make a run what it is: another one does not continue it."""
+    """Generate the records.  Models, writer, licence and settings identify a run: others cannot continue it."""
     from roi_agent.model.utils.progress import waiting
 
     with waiting("starting", show_progress):
         from roi_agent.generation.generating import generate, image_files
-        from roi_agent.generation.making import Maker
+        from roi_agent.generation.record_generator import RecordGenerator
         from roi_agent.loading import load_role
     root, files = image_files(paths[:-1])
     models = {"model": choice.region_model, "detector": choice.detector, "segmenter": choice.segmenter}
     names = {**{role: str(name) for role, name in models.items()}, "writer": writer_name, "licence": licence}
-    maker = Maker(
+    generator = RecordGenerator(
         load_role("ask", choice),
         load_role("detect", choice),
         load_role("segment", choice) if settings.everything else None,
@@ -144,9 +144,9 @@ def _generated(
         writer=writer,
     )
     try:
-        return generate(maker, root, files, paths[-1], identity=names, show_progress=show_progress)
+        return generate(generator, root, files, paths[-1], identity=names, show_progress=show_progress)
     finally:
-        maker.close()
+        generator.close()
 
 
 def _phrases(given: str | None) -> tuple[str, ...]:
@@ -156,12 +156,12 @@ def _phrases(given: str | None) -> tuple[str, ...]:
 
 
 def _families(given: str | None) -> dict[str, Any]:
-    """The setting, where it is given."""
+    """Return the setting, if it is given."""
     return {"families": tuple(each.strip() for each in given.split(","))} if given else {}
 
 
 def _writer(name: str, base_url: str | None) -> "Writer | None":
-    """None for the rules, which need the settings."""
+    """Load the writer; None for the offline one, which needs the settings."""
     if name == "offline":
         if base_url:
             raise InvalidSetting("the offline writer uses no server", do='name a model, such as "openai:MODEL"')
@@ -178,7 +178,7 @@ def _show(summary: "Summary", folder: Path) -> None:
     )
     out.print(f"{summary.kept} of {summary.written} conversations kept, in {folder}: {images}", markup=False, soft_wrap=True)
     if summary.dropped:
-        table = Table("dropped because", "conversations", title_justify="left")
+        table = Table("reason for dropping", "conversations", title_justify="left")
         for reason, count in sorted(summary.dropped.items(), key=lambda pair: -pair[1]):
             table.add_row(reason.replace("_", " "), str(count))
         out.print(table)

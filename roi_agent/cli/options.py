@@ -1,4 +1,4 @@
-"""What several commands share: options, models, images, and how results are shown."""
+"""Shared parts of the commands: options, loading of models and images, and output."""
 
 import gc
 import json
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from roi_agent.choice import ModelChoice
 from roi_agent.cli.values import num_bytes
 from roi_agent.model.domain.nano import NANO
 from roi_agent.model.errors import InvalidSetting
+from roi_agent.model_choice import ModelChoice
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,7 +28,7 @@ NANO_HELP = NANO.replace(": ", " (") + ")"
 
 
 def among(*words: str) -> Callable[[str], list[str]]:
-    """What the shell completes; where no word fits, shells complete files."""
+    """Return a completion function for these words; if none matches, shells complete files."""
     return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
@@ -57,7 +57,7 @@ UnitOption = Annotated[
     ),
 ]
 
-# Models.  A command that has --models takes None for a role: the model of that set.
+# Models.  In a command with --models, None for a role means the model of that set.
 _REGION_MODEL = typer.Option(
     "--region-model", help=f"Region model: {NANO_HELP}, a folder, a server's address, or none.", metavar="MODEL"
 )
@@ -76,7 +76,7 @@ SegmenterOfSet = Annotated[str | None, _SEGMENTER]
 MODEL_SETS = ("nano", "none")
 _MODELS = typer.Option(
     "--models",
-    help="Model set: nano, or none. --region-model, --detector and --segmenter replace single models of it.",
+    help="Model set: nano or none. --region-model, --detector and --segmenter replace single models of it.",
     metavar="SET",
     autocompletion=among(*MODEL_SETS),
 )
@@ -150,9 +150,10 @@ def _print_version(asked: bool) -> None:
 
 @contextmanager
 def loading(name: str) -> Iterator[None]:
-    """Show that a model and the modules that it needs are being loaded.
+    """Show that a model and its modules are being loaded.
 
-    They make some hundred thousand objects that stay; looking for garbage among them took a tenth of the time.
+    Garbage collection is off meanwhile: the modules create some hundred thousand permanent objects, and scanning them took a
+    tenth of the time.
     """
     from roi_agent.model.utils.progress import waiting
 
@@ -165,13 +166,13 @@ def loading(name: str) -> Iterator[None]:
 
 
 def introduce(name: str) -> None:
-    """Say on a terminal what nano is; a program's standard error stays empty."""
+    """Explain nano on a terminal; the standard error of programs remains empty."""
     if name == "nano" and err.is_terminal:
         err.print(NANO, style="dim")
 
 
 def announce(models: "Models") -> None:
-    """Say what nano is where one of the models is nano."""
+    """Explain nano if one of the models is nano."""
     from roi_agent.loading import introduction
 
     if about := introduction(models):
@@ -187,7 +188,7 @@ def chosen(
     dtype: str | None,
     budget: str | None = None,
 ) -> ModelChoice:
-    """The models of a set, and those named one by one in their place.  Error: InvalidSetting."""
+    """Return the models of a set, with single models replaced.  Error: InvalidSetting."""
     if models not in (None, *MODEL_SETS):
         raise InvalidSetting(f"there is no model set {models!r}", do=f"use {' or '.join(MODEL_SETS)}")
     default = models or "nano"
@@ -195,8 +196,8 @@ def chosen(
     return ModelChoice(region_model, detector, segmenter, device, dtype, num_bytes(budget))
 
 
-def loaded(role: str, choice: ModelChoice) -> Any:
-    """A model; the modules that it needs take longer to load than nano itself."""
+def load_model(role: str, choice: ModelChoice) -> Any:
+    """Load the model of a role; importing its modules takes longer than loading nano itself."""
     with loading(str(choice.by_role[role])):
         from roi_agent.loading import load_role
 
@@ -204,11 +205,11 @@ def loaded(role: str, choice: ModelChoice) -> Any:
 
 
 def print_json(values: Mapping[str, Any]) -> None:
-    """What `--json` prints; docs/reference/json.md describes the fields."""
+    """Print the output of `--json`; docs/reference/json.md describes the fields."""
     whole = {"schema_version": SCHEMA_VERSION, **values}
     try:
         print(json.dumps(whole, ensure_ascii=False))
-    except UnicodeEncodeError:  # such as a file's name that is not UTF-8
+    except UnicodeEncodeError:  # such as a file name that is not UTF-8
         print(json.dumps(whole))
 
 
@@ -218,7 +219,7 @@ def check_picture(picture: Path | None) -> None:
     if picture.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise InvalidSetting(f"the picture {picture.name!r} has an unsupported file extension", do="use .png, .jpg or .webp")
     if not picture.absolute().parent.is_dir():
-        raise InvalidSetting(f"there is no folder for the picture {str(picture)!r}", do="create it first")
+        raise InvalidSetting(f"the folder of the picture {str(picture)!r} does not exist", do="create it first")
     if picture.is_dir():
         raise InvalidSetting(f"{picture.name!r} is a folder", do="name a file for the picture")
 
@@ -232,7 +233,7 @@ def save_picture(picture: "Image.Image", path: Path) -> None:
 
 
 def given_image(image: str, max_pixels: int | None) -> "LoadedImage":
-    """The image that a user names.  Errors: those of `load_image`."""
+    """Load the image that a user names.  Errors: those of `load_image`."""
     from roi_agent.model.images.loading import load_image
 
     return load_image(image, max_pixels=max_pixels)
@@ -242,15 +243,15 @@ def given_image(image: str, max_pixels: int | None) -> "LoadedImage":
 def opened_workspace(
     folder: Path | None, image: str | None, max_pixels: int | None = None
 ) -> Iterator[tuple["Workspace", str | None]]:
-    """The workspace of a folder, or a new one, and the handle of the image in it; saved at the end where nothing failed.
+    """Open the workspace of a folder, or a new one; yields it with the image's handle, and saves it if nothing failed.
 
-    image: a file, which is added, or a handle; None leaves it to the regions, or to the only image there is.
+    image: a file, which is added, or a handle; None if the regions determine it, or if there is only one image.
     """
     from roi_agent.tools.workspace import Workspace
 
     if folder is None:
         if image is None:
-            raise InvalidSetting("no image is given", do="give a file, or --workspace with one that holds images")
+            raise InvalidSetting("no image is given", do="give a file, or a --workspace that contains images")
         new = Workspace()
         yield new, new.add_image(given_image(image, max_pixels)).name
         return

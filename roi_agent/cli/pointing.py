@@ -1,11 +1,11 @@
-"""What `--box` and `--point` point at, as regions."""
+"""Regions from `--box` and `--point`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from roi_agent.choice import ModelChoice
 from roi_agent.cli.options import err
+from roi_agent.model_choice import ModelChoice
 
 if TYPE_CHECKING:
     from roi_agent.model.geometry.regions import Region
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pointing:
-    """Boxes, and points on objects, which the segmenter of `choice` outlines."""
+    """Boxes, and points on objects, which the segmenter of `choice` segments."""
 
     boxes: list[list[float]]
     points: list[tuple[float, float]]
@@ -23,32 +23,32 @@ class Pointing:
     unit: str
     choice: ModelChoice
 
-    def regions_of(self, image: "LoadedImage", *, tell: bool = True) -> tuple[Any, Sequence[str]]:
-        """What a region model takes as regions, the boxes first; and notes."""
+    def regions_of(self, image: "LoadedImage", *, announce: bool = True) -> tuple[Any, Sequence[str]]:
+        """Return regions for a region model, the boxes first, and notes."""
         from roi_agent.tools.workspace import Workspace
 
         if not self.points:
             return self.boxes, ()
         workspace = Workspace()
-        return self.add_to(workspace, workspace.add_image(image).name, tell=tell)
+        return self.add_to(workspace, workspace.add_image(image).name, announce=announce)
 
     def add_to(
-        self, workspace: "Workspace", image: str | None, *, tell: bool = True
+        self, workspace: "Workspace", image: str | None, *, announce: bool = True
     ) -> tuple[tuple["Region", ...], Sequence[str]]:
-        """New regions of a workspace, and notes.  tell: print what they are called."""
+        """Add the regions to a workspace; return them and notes.  announce: print their names."""
         format, unit = self.format, self.unit
         added = workspace.add_regions(self.boxes, image=image, format=format, unit=unit) if self.boxes else ()
-        told: Sequence[str] = ()
+        notes: Sequence[str] = ()
         if self.points:
             from roi_agent.model.utils.progress import waiting
 
-            with waiting("looking at the points"):
+            with waiting("segmenting the points"):
                 from roi_agent.loading import load_role
                 from roi_agent.tools.segment import point_at
 
                 segmenter = load_role("segment", self.choice)
-                pointed, told = point_at(workspace, self.points, segmenter=segmenter, image=image)
+                pointed, notes = point_at(workspace, self.points, segmenter=segmenter, image=image)
             added = (*added, *pointed)
-        for region in added if tell else ():
+        for region in added if announce else ():
             err.print(f"{region.name} is the box {','.join(f'{value:g}' for value in region.box.xyxy)}", soft_wrap=True)
-        return added, told
+        return added, notes

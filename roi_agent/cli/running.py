@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roi_agent.choice import ModelChoice
 from roi_agent.cli.command import Commands
 from roi_agent.cli.options import (
     BaseUrlOption,
@@ -34,6 +33,7 @@ from roi_agent.cli.options import (
 )
 from roi_agent.cli.values import boxes
 from roi_agent.model.errors import InvalidSetting
+from roi_agent.model_choice import ModelChoice
 
 if TYPE_CHECKING:
     from roi_agent.agent.agent import Agent
@@ -63,7 +63,7 @@ def run(
     words: Annotated[
         list[str],
         typer.Argument(
-            help="Image files, then the question or task. A thread that has images needs no new ones.",
+            help="Image files, then the question or task. A thread with images needs no new ones.",
             metavar="[IMAGE]... QUESTION",
         ),
     ],
@@ -102,7 +102,7 @@ def run(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let the agent answer a question or do a task about images; every step is shown as it happens."""
+    """Run the agent on a question or task about images; every step is shown as it happens."""
     *images, task = words
     _check_run(images, task, folder, thread, out_folder)
     choice = chosen(models, region_model, detector, segmenter, device, dtype)
@@ -116,14 +116,14 @@ def run(
         announce(agent.models)
     regions = [{"box": each, "format": format, "unit": unit} for each in boxes(box)]
     given = [given_image(each, max_pixels) for each in images]
-    result = _worked(agent, given, task, show=not as_json, regions=regions, thread=thread)
+    result = _run_agent(agent, given, task, show=not as_json, regions=regions, thread=thread)
     if out_folder is not None:
         result.trace.save(out_folder)
     if as_json:
         print_json(result.to_dict())
     elif out_folder is not None:
-        err.print(f"Every step, with its picture, is in {out_folder / 'trace.html'}", markup=False, soft_wrap=True)
-    _exit_for(result.status)
+        err.print(f"All steps, with pictures, are in {out_folder / 'trace.html'}", markup=False, soft_wrap=True)
+    _exit_with_status(result.status)
 
 
 def _agent(planner: str, choice: ModelChoice, **options: Any) -> "Agent":
@@ -133,29 +133,29 @@ def _agent(planner: str, choice: ModelChoice, **options: Any) -> "Agent":
     return build_agent(planner, choice.region_model, choice.detector, choice.segmenter, **options)
 
 
-def _exit_for(status: str) -> None:
-    """End the command with the code for a run without an answer, where it is one."""
+def _exit_with_status(status: str) -> None:
+    """Exit with the code for a run without an answer, if it has none."""
     if status in ("refused", "partial"):
         raise typer.Exit(NO_ANSWER)
 
 
-def _worked(agent: "Agent", images: "list[LoadedImage]", task: str, *, show: bool, **options: Any) -> "Result":
-    """The result of a run whose steps are shown while it goes on: the answer on standard output, the steps beside it."""
+def _run_agent(agent: "Agent", images: "list[LoadedImage]", task: str, *, show: bool, **options: Any) -> "Result":
+    """Run the agent and return its result; steps are shown on standard error as they happen, the answer on standard output."""
     from roi_agent.agent.events import Finished, Stepped
     from roi_agent.trace.terminal import show_answer, show_step
 
-    for event in agent.stream(images or None, task, words=False, on_approval=_asked, **options):
+    for event in agent.stream(images or None, task, words=False, on_approval=_is_approved, **options):
         if isinstance(event, Stepped) and show:
             show_step(err, event.step)
         elif isinstance(event, Finished):
             if show:
                 show_answer(out, event.result.trace)
             return event.result
-    raise AssertionError("a run without an end")
+    raise AssertionError("the run has no Finished event")
 
 
-def _asked(call: "Approval") -> bool:
-    """Whether the person at the terminal lets a call run; no where nobody answers."""
+def _is_approved(call: "Approval") -> bool:
+    """Ask on the terminal whether a call may run; no answer means no."""
     from roi_agent.trace.steps import arguments_text
 
     err.print(f"{call.tool}({arguments_text(call.arguments)}) - run it? [y/N] ", markup=False, end="", soft_wrap=True)
@@ -178,15 +178,15 @@ def _price(text: str | None) -> "Price | None":
 
 
 def _check_run(images: list[str], task: str, folder: Path | None, thread: str | None, out_folder: Path | None) -> None:
-    """What can be refused before anything is loaded.  Error: InvalidSetting."""
+    """Check the arguments before anything is loaded.  Error: InvalidSetting."""
     from roi_agent.model.utils.atomic_files import is_free
 
     if not images and thread is None and Path(task).is_file():
         raise InvalidSetting("the task is missing", do='write roi-agent run IMAGE "What is left of the star?"')
     if thread is not None and folder is None:
-        raise InvalidSetting("--thread names a conversation, and --folder does not say where it is kept", do="give both")
+        raise InvalidSetting("--thread is given without --folder, the folder of the conversation", do="give both")
     if out_folder is not None and not is_free(out_folder):
-        raise InvalidSetting(f"{str(out_folder)!r} is there already", do="name a new folder for the trace")
+        raise InvalidSetting(f"{str(out_folder)!r} already exists", do="name a new folder for the trace")
 
 
 _REPLAY_EXAMPLES = """Examples:
@@ -198,7 +198,7 @@ _REPLAY_EXAMPLES = """Examples:
 
 @app.command(epilog=_REPLAY_EXAMPLES)
 def replay(
-    trace: Annotated[Path, typer.Argument(help="Folder that roi-agent run --out wrote.", metavar="FOLDER")],
+    trace: Annotated[Path, typer.Argument(help="Folder written by `roi-agent run --out`.", metavar="FOLDER")],
     models: OtherModelsOption = None,
     region_model: RegionModelOfSet = None,
     detector: DetectorOfSet = None,
@@ -211,8 +211,8 @@ def replay(
 ) -> None:
     """Show a recorded run, or repeat its steps with other models and report the differences.
 
-    With a model, every tool call is repeated in the state that the first run had reached. With --planner, that planner is asked
-    what it would do at each turn.
+    With other models, every tool call is repeated in the state of the recorded run. With --planner, that planner is asked for its
+    decision at each turn.
     """
     from roi_agent.trace import Trace
 
@@ -231,23 +231,23 @@ def replay(
         from roi_agent.trace.terminal import show_trace
 
         show_trace(out, recorded)
-    _exit_for(recorded.status)
+    _exit_with_status(recorded.status)
 
 
 def _repeated(recorded: "Trace", choice: ModelChoice, planner: str | None, base_url: str | None) -> "Replay":
-    """The steps of a trace, run again."""
+    """Repeat the steps of a trace."""
     from roi_agent.agent.planners import load_planner
     from roi_agent.loading import load_choice
     from roi_agent.model.utils.progress import waiting
     from roi_agent.replay import replay
 
-    with waiting("running the steps again"):
+    with waiting("repeating the steps"):
         other = load_planner(planner, base_url=base_url) if planner else None
         return replay(recorded, load_choice(choice), planner=other)
 
 
 def _show_replay(compared: "Replay") -> None:
-    """Differences as a table, then what was the same or could not be repeated."""
+    """Print the differences as a table, then skipped steps and the number of equal ones."""
     from rich.table import Table
     from rich.text import Text
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roi_agent.choice import ModelChoice
 from roi_agent.cli.command import Commands
 from roi_agent.cli.options import (
     BaseUrlOption,
@@ -29,6 +28,7 @@ from roi_agent.cli.options import (
 )
 from roi_agent.cli.values import num_bytes
 from roi_agent.model.errors import InvalidSetting
+from roi_agent.model_choice import ModelChoice
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

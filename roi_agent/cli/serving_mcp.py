@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roi_agent.choice import ModelChoice
 from roi_agent.cli.command import Commands
 from roi_agent.cli.options import (
     BudgetOption,
@@ -37,6 +36,7 @@ from roi_agent.cli.serving import (
 )
 from roi_agent.cli.values import num_bytes
 from roi_agent.model.errors import InvalidSetting
+from roi_agent.model_choice import ModelChoice
 
 if TYPE_CHECKING:
     from roi_agent.settings import ServerSettings

@@ -36,7 +36,7 @@ _SCENES_EXAMPLES = """Examples:
 def scenes(
     folder: Annotated[Path, typer.Argument(help="Folder to write; created if missing.", metavar="FOLDER")],
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of scenes.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first scene; the others follow it one by one.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first scene; the others have consecutive seeds.")] = 0,
     side: Annotated[int, typer.Option(help="Side of an image, in pixels.")] = 384,
     layout: Annotated[
         str | None,
@@ -64,15 +64,13 @@ def scenes(
         _write_layout(layout, folder, range(seed, seed + count), range(seed, seed + (held_out or 0)), side, as_json)
         return
     if held_out is not None:
-        raise InvalidSetting("--held-out belongs to --layout", do="leave it out, or name a layout")
+        raise InvalidSetting("--held-out is given without --layout", do="omit it, or name a layout")
     try:
         with progress_bar(not as_json) as bar:
             seeds = bar.track(range(seed, seed + count), description="rendering")
             paths = [save_scene(folder, make_scene(each), side) for each in seeds]
     except OSError as error:
-        raise InvalidSetting(
-            f"cannot write to {str(folder)!r}: {error.strerror}", do="give a folder that can be written"
-        ) from None
+        raise InvalidSetting(f"cannot write to {str(folder)!r}: {error.strerror}", do="give a writable folder") from None
     if as_json:
         print_json({"scenes": [{"image": str(image), "truth": str(truth)} for image, truth in paths]})
     else:
@@ -92,11 +90,11 @@ def _write_layout(layout: str, folder: Path, train: range, held_out: range, side
     if not is_free(folder):
         raise InvalidSetting(f"{str(folder)!r} is not empty", do="name a new or empty folder")
     try:
-        with waiting("rendering", not as_json), atomic_folder(folder) as aside:
-            LAYOUTS[layout](aside, [*(TRAINING_SEEDS + each for each in train), *held_out], side)
+        with waiting("rendering", not as_json), atomic_folder(folder) as temporary:
+            LAYOUTS[layout](temporary, [*(TRAINING_SEEDS + each for each in train), *held_out], side)
     except OSError as error:
         problem = f"cannot write to {str(folder)!r}: {error.strerror}"
-        raise InvalidSetting(problem, do="give a folder that can be written") from None
+        raise InvalidSetting(problem, do="give a writable folder") from None
     if as_json:
         print_json({"layout": layout, "folder": str(folder), "train": len(train), "held_out": len(held_out)})
     else:
@@ -131,7 +129,7 @@ def train(
     phase: Annotated[str | None, typer.Option(help="Toy world: only phase to run.", metavar="NAME")] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Records: folder that holds the data sets named by the configuration.", metavar="FOLDER"),
+        typer.Option(help="Records: folder of the data sets named in the configuration.", metavar="FOLDER"),
     ] = None,
     start: Annotated[
         str | None, typer.Option("--from", help="Records: model to start from: nano, or a folder.", metavar="MODEL")
@@ -150,7 +148,7 @@ def train(
         list[str] | None, typer.Option(help="Records: part to start from random weights: region_encoder.", metavar="PART")
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Records: number of processes that share the work, one per GPU.")] = 1,
-    plan: Annotated[bool, typer.Option("--plan", help="Records: only report what the run would take.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Records: only report the cost of the run.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model on the toy world or on records; the same command continues an interrupted run."""
@@ -161,25 +159,25 @@ def train(
     given = (data, start, language_model, vision, projector, reset)
     if "phases" in read_values(config):
         if any(given) or processes > 1 or plan:
-            raise InvalidSetting(f"{config} trains on the toy world", do="leave out the options for records")
+            raise InvalidSetting(f"{config} trains on the toy world", do="omit the options for records")
         _train(partial(_on_toy_world, config, folder, phase), folder, "scenes", as_json)
         return
     if phase is not None:
-        raise InvalidSetting(f"{config} has no phases", do="leave out --phase")
+        raise InvalidSetting(f"{config} has no phases", do="omit --phase")
     bases = [str(each) if each else None for each in (language_model, vision, projector)]
     if plan:
         _plan(config, data, start, bases, reset, processes, as_json)
     elif data is None:
-        raise InvalidSetting("no data is named", do="give --data, the folder that holds the data sets")
+        raise InvalidSetting("no data is given", do="give --data, the folder of the data sets")
     else:
         run = partial(_on_records, config, folder, data, (start, bases), tuple(reset or ()), processes)
         _train(run, folder, "records", as_json)
 
 
 def _train(run: Callable[[bool], tuple[Path, int]], folder: Path, kind: str, as_json: bool) -> None:
-    """Train, and print what came of it.
+    """Train, and print the result.
 
-    run: whether to show progress -> the model's folder, and how many samples were left out.  kind: what these are.
+    run: show_progress -> the model's folder, and the number of skipped samples.  kind: of the samples, in the plural.
     """
     from roi_agent.model.train.processes import is_main_process
 
@@ -194,7 +192,7 @@ def _train(run: Callable[[bool], tuple[Path, int]], folder: Path, kind: str, as_
     if left_out:
         from roi_agent.model.train.report import LEFT_OUT
 
-        out.print(f"{left_out} {kind} were left out, for reasons in {folder / LEFT_OUT}", markup=False, soft_wrap=True)
+        out.print(f"{left_out} {kind} were skipped; the reasons are in {folder / LEFT_OUT}", markup=False, soft_wrap=True)
     out.print(f"the model is in {target}, after {minutes:.1f} minutes", markup=False, soft_wrap=True)
 
 
@@ -219,7 +217,7 @@ def _on_records(
     processes: int,
     show: bool,
 ) -> tuple[Path, int]:
-    """start: the model to start from, and the bases to start from without one."""
+    """Train on records.  start: the initial model, and the bases to use if there is none."""
     from roi_agent.model.utils.progress import waiting
 
     with waiting("starting", show):

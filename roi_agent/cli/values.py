@@ -1,4 +1,4 @@
-"""Numbers, sizes, boxes and points as they are written on the command line."""
+"""Parsing of sizes, boxes and points on the command line."""
 
 import re
 
@@ -8,7 +8,7 @@ _SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "
 
 
 def num_bytes(text: str | None) -> int | None:
-    """Bytes from "12GB", "500 MiB" or "1000".  Error: InvalidSetting."""
+    """Parse a size in bytes: "12GB", "500 MiB" or "1000".  Error: InvalidSetting."""
     if text is None:
         return None
     match = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]+)?)\s*([KMG]I?|)B?\s*", text.upper())
@@ -29,7 +29,7 @@ def numbers(text: str) -> list[float]:
 
 
 def points(texts: list[str] | None) -> list[tuple[float, float]]:
-    """The points of `--point X,Y`.  Error: PointInvalid."""
+    """Parse the points of `--point X,Y`.  Error: PointInvalid."""
     found = []
     for text in texts or ():
         parts = text.split(",")

@@ -11,7 +11,7 @@ from roi_agent.model.geometry.regions import Region
 from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.protocol.answers import Answer, AnswerStream, AnswerToken, Choice, Decoding, Timing, Usage
 from roi_agent.model.protocol.conversation import Turn
-from roi_agent.model.protocol.questions import Closed, Question
+from roi_agent.model.protocol.questions import ClosedQuestion, Question
 from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.model.utils.cancellation import NEVER, Cancellation
 from roi_agent.wire.regions import answer_of, choice_of
@@ -51,8 +51,10 @@ class RemoteRegionModel(RegionModel):
         """Choose the option with the highest length-normalised likelihood."""
         return self.choose_all(image, [([Turn(question)], regions, options)])[0]
 
-    def choose_all(self, image: LoadedImage, questions: Sequence[Closed], *, cancellation: Cancellation = NEVER) -> list[Choice]:
-        """As `choose_for`, for the last turns of several conversations.  cancellation: sets the deadline of the request."""
+    def choose_all(
+        self, image: LoadedImage, questions: Sequence[ClosedQuestion], *, cancellation: Cancellation = NEVER
+    ) -> list[Choice]:
+        """As `choose_for`, at the last turn of several conversations, as one request.  cancellation: gives it its deadline."""
         if not questions:
             return []
         cancellation.check("choosing")

@@ -1,7 +1,7 @@
-"""How well the agent answers compositional questions about whole scenes that nothing was trained on.
+"""Benchmark of the agent: compositional questions about held-out scenes.
 
-Beside it stand what shows what each part is worth: the region model asked the same question about the whole image, the agent
-without a detector, without measuring and without second looks, and always the family's most frequent answer.
+Baselines show the contribution of each part: the region model asked about the whole image, the agent without detection,
+without measuring and without second looks, and the most frequent answer of each family (chance).
 """
 
 from collections import Counter
@@ -13,7 +13,6 @@ from PIL import Image
 from rich.table import Table
 
 from roi_agent.agent.agent import build_agent
-from roi_agent.choice import ModelChoice
 from roi_agent.evaluation.tables import markdown, table
 from roi_agent.loading import load_role
 from roi_agent.model.errors import InvalidSetting, PlannerFailed
@@ -21,12 +20,13 @@ from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.model.toy.questions.compositional import COMPOSITIONAL, VisualQuestion, same_answer, visual_questions
 from roi_agent.model.toy.world.scenes import Scene, render_image
 from roi_agent.model.utils.progress import progress_bar
+from roi_agent.model_choice import ModelChoice
 from roi_agent.prompts import load_blocks
 
-GOAL = 0.90  # of the offline planner, over all families
+GOAL = 0.90  # accuracy of the offline planner over all families
 SIDE = 384  # pixels of the rendered scenes, as `roi-agent scenes` writes them
 
-# What is left out of the agent in each column of the table.
+# The agent's options in each column of the table.
 VARIANTS: dict[str, dict[str, Any]] = {
     "agent": {},
     "no detector": {"without": ["detect"]},
@@ -38,7 +38,7 @@ DIRECT = "whole image"
 
 @dataclass(frozen=True, slots=True)
 class AgentScore:
-    """One row of the table: a family, its questions, and the share of right answers of every variant and of chance."""
+    """One row of the table: a family, its number of questions, and the accuracy of every variant and of chance."""
 
     name: str
     questions: int
@@ -47,23 +47,23 @@ class AgentScore:
     goal: float | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One question, and what a variant answered; said is empty where it gave up."""
+    """One question and a variant's answer, which is empty if the agent failed."""
 
     variant: str
     scene: int
     question: VisualQuestion
-    said: str
+    answer: str
 
     @property
     def right(self) -> bool:
-        """Whether the answer is the true one."""
-        return same_answer(self.said, self.question.answer)
+        """Whether the answer is correct."""
+        return same_answer(self.answer, self.question.answer)
 
 
 def run_agent(
@@ -76,28 +76,30 @@ def run_agent(
     show_progress: bool = True,
     **options: Any,
 ) -> list[Attempt]:
-    """Ask `questions` of every family, by every variant, about scenes from `first_seed` on.
+    """Ask `questions` of every family with every variant, about scenes from `first_seed` on.
 
-    models: nano by default.  options: others of `build_agent`, such as base_url.
-    Errors: InvalidSetting for a variant that is none, or seeds that reach those of training.
+    models: nano by default.  options: further ones of `build_agent`, such as base_url.
+    Error: InvalidSetting for an unknown variant, or seeds that overlap with those of training.
     """
     if unknown := [name for name in variants if name not in (*VARIANTS, DIRECT)]:
         raise InvalidSetting(f"there is no variant {unknown[0]!r}", do=f"use {', '.join((*VARIANTS, DIRECT))}")
     options |= loaded_models(models or ModelChoice())
-    ways: dict[str, Callable[[Image.Image, str], str]] = {}
+    answer_functions: dict[str, Callable[[Image.Image, str], str]] = {}
     for name in variants:
-        ways[name] = _direct(options["region_model"]) if name == DIRECT else _agent(planner, {**options, **VARIANTS[name]})
+        answer_functions[name] = (
+            _ask_model(options["region_model"]) if name == DIRECT else _ask_agent(planner, {**options, **VARIANTS[name]})
+        )
     attempts = []
     with progress_bar(show_progress) as progress:
         task = progress.add_task("answering", total=questions * len(COMPOSITIONAL))
         for scene, question in visual_questions(questions, first_seed=first_seed):
-            attempts += list(_attempts(scene, question, ways))
+            attempts += list(_attempts(scene, question, answer_functions))
             progress.update(task, advance=1)
     return attempts
 
 
 def agent_scores(attempts: Sequence[Attempt]) -> list[AgentScore]:
-    """The table: one row for each family, and one for all of them."""
+    """Return the table: one row for each family, and one for all of them."""
     families = [name for name in COMPOSITIONAL if any(each.question.family == name for each in attempts)]
     rows = [_score(name.replace("_", " "), [each for each in attempts if each.question.family == name]) for name in families]
     total = sum(row.questions for row in rows)
@@ -107,27 +109,27 @@ def agent_scores(attempts: Sequence[Attempt]) -> list[AgentScore]:
 
 
 def agent_table(rows: list[AgentScore], planner: str) -> Table:
-    """The scores as a table for a terminal."""
+    """Return the scores as a table for a terminal."""
     reached = [row.goal is None or row.right.get("agent", 1.0) >= row.goal for row in rows]
     return table(f"Agent: {planner}, exact match", _headings(rows), [_cells(row) for row in rows], reached)
 
 
 def agent_markdown(rows: list[AgentScore]) -> str:
-    """The scores as a Markdown table, for a document."""
+    """Return the scores as a Markdown table, for documents."""
     return markdown(_headings(rows), [_cells(row) for row in rows])
 
 
 def loaded_models(choice: ModelChoice) -> dict[str, Any]:
-    """Every model loaded once, for all variants, under its name in `build_agent`."""
+    """Load every model once for all variants, under its name in `build_agent`."""
     names = {"ask": "region_model", "detect": "detector", "segment": "segmenter"}
     models: dict[str, Any] = {}
     for role, given in choice.by_role.items():
-        missing = given == "none" and role != "ask"  # a region model can be asked even where it is none
+        missing = given == "none" and role != "ask"  # `_ask_model` needs an object, even for no region model
         models[names[role]] = None if missing else load_role(role, choice) if isinstance(given, str) else given
     return models
 
 
-def _agent(planner: Any, options: dict[str, Any]) -> Callable[[Image.Image, str], str]:
+def _ask_agent(planner: Any, options: dict[str, Any]) -> Callable[[Image.Image, str], str]:
     agent = build_agent(planner, **options)
 
     convention = load_blocks("compositional")["convention"]
@@ -141,26 +143,28 @@ def _agent(planner: Any, options: dict[str, Any]) -> Callable[[Image.Image, str]
     return answer
 
 
-def _direct(model: RegionModel) -> Callable[[Image.Image, str], str]:
+def _ask_model(model: RegionModel) -> Callable[[Image.Image, str], str]:
     return lambda image, question: model.ask(image, question, [[0, 0, *image.size]]).text
 
 
-def _attempts(scene: Scene, question: VisualQuestion, ways: dict[str, Callable[[Image.Image, str], str]]) -> Iterator[Attempt]:
+def _attempts(
+    scene: Scene, question: VisualQuestion, answer_functions: dict[str, Callable[[Image.Image, str], str]]
+) -> Iterator[Attempt]:
     image = Image.fromarray(render_image(scene, SIDE))
-    for name, answer in ways.items():
+    for name, answer in answer_functions.items():
         yield Attempt(name, scene.seed, question, answer(image, question.question))
 
 
 def _score(name: str, attempts: Sequence[Attempt]) -> AgentScore:
     variants = list(dict.fromkeys(each.variant for each in attempts))
     one = [each for each in attempts if each.variant == variants[0]]
-    most = Counter(each.question.answer for each in one).most_common(1)[0][1]
+    most_frequent = Counter(each.question.answer for each in one).most_common(1)[0][1]
     right = {variant: sum(each.right for each in attempts if each.variant == variant) / len(one) for variant in variants}
-    return AgentScore(name, len(one), right, most / len(one))
+    return AgentScore(name, len(one), right, most_frequent / len(one))
 
 
 def _headings(rows: list[AgentScore]) -> tuple[str, ...]:
-    return ("questions about", "asked", *rows[0].right, "chance", "goal")
+    return ("family", "questions", *rows[0].right, "chance", "goal")
 
 
 def _cells(row: AgentScore) -> list[str]:

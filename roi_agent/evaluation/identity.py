@@ -1,4 +1,4 @@
-"""What tells one model from another, and one data set, by their contents."""
+"""Identities of models and data sets, from their contents."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from roi_agent.model.protocol.region_model import RegionModel
 
 
 def model_identity(model: RegionModel | str | Path) -> dict[str, str]:
-    """Of a folder its name, and a digest of its files; of a server, the name of the model that it serves.
+    """Return a folder's name and a digest of its files, or the name of a server's model.
 
-    A server's weights cannot be seen: one that serves others under the same name is taken for the same.
+    A server's weights are not visible: other weights under the same name count as the same model.
     Errors: those of `load_region_model`.
     """
     if isinstance(model, RegionModel):
@@ -25,7 +25,7 @@ def model_identity(model: RegionModel | str | Path) -> dict[str, str]:
 
 
 def data_identity(path: Path) -> dict[str, str]:
-    """The data set's name, and a digest of its records.  Error: DataNotFound."""
+    """Return the data set's name and a digest of its records.  Error: DataNotFound."""
     records = open_records(path, images=".")
     return {"name": records.name, "sha256": _digest(records.files)}
 

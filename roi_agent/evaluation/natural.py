@@ -1,6 +1,6 @@
-"""How the agent answers questions as people write them, about scenes that nothing was trained on.
+"""Benchmark of the agent: questions in everyday wording about held-out scenes.
 
-A wrong answer that is stated as a fact weighs more than a refusal, so the two have columns of their own.
+A wrong answer that is stated as a fact is worse than a refusal, so the two have separate columns.
 """
 
 from collections import Counter
@@ -12,20 +12,20 @@ from PIL import Image
 from rich.table import Table
 
 from roi_agent.agent.agent import Agent, build_agent
-from roi_agent.choice import ModelChoice
 from roi_agent.evaluation.agent import SIDE, loaded_models
 from roi_agent.evaluation.tables import markdown, table
 from roi_agent.model.errors import PlannerFailed
 from roi_agent.model.toy.questions.natural import REFUSAL, NaturalQuestion, is_right, natural_questions
 from roi_agent.model.toy.world.scenes import render_image
 from roi_agent.model.utils.progress import progress_bar
+from roi_agent.model_choice import ModelChoice
 
 Verdict = Literal["right", "refused", "doubted", "wrong"]
 
 
 @dataclass(frozen=True, slots=True)
 class NaturalAttempt:
-    """One conversation, and the agent's last answer in it, empty where the planner failed.
+    """One conversation and the agent's last answer in it, which is empty if the planner failed.
 
     doubts: number of doubts of that answer.
     """
@@ -39,7 +39,7 @@ class NaturalAttempt:
     def verdict(self) -> Verdict:
         """right; refused; doubted, for a wrong answer with a doubt; wrong, for one that is stated as a fact.
 
-        The right reply to a question that no picture answers is a refusal.
+        The right reply to a question that no picture can answer is a refusal.
         """
         unanswerable = self.question.reply == REFUSAL
         if self.status != "answered":
@@ -49,7 +49,7 @@ class NaturalAttempt:
         return "doubted" if self.doubts else "wrong"
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         question = self.question
         return {
             "intent": question.intent,
@@ -74,7 +74,7 @@ class NaturalScore:
     wrong: float
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
@@ -87,9 +87,9 @@ def run_natural(
     show_progress: bool = True,
     **options: Any,
 ) -> list[NaturalAttempt]:
-    """Ask every wording once, in a conversation of its own.
+    """Ask every wording once, each in a new conversation.
 
-    models: nano by default.  questions: number of wordings of each intent, all by default.  options: others of `build_agent`.
+    models: nano by default.  questions: number of wordings per intent, all by default.  options: further ones of `build_agent`.
     """
     agent = build_agent(planner, **options, **loaded_models(models or ModelChoice()))
     asked = [each for each in natural_questions(first_seed=first_seed) if questions is None or each.number < questions]
@@ -101,19 +101,19 @@ def run_natural(
 
 
 def natural_scores(attempts: Sequence[NaturalAttempt]) -> list[NaturalScore]:
-    """The table: one row for each intent, and one for all of them."""
+    """Return the table: one row for each intent, and one for all of them."""
     intents = dict.fromkeys(each.question.intent for each in attempts)
     rows = [_score(intent.replace("_", " "), [each for each in attempts if each.question.intent == intent]) for intent in intents]
     return [*rows, _score("all", attempts)]
 
 
 def natural_table(rows: list[NaturalScore], planner: str) -> Table:
-    """The scores as a table for a terminal."""
+    """Return the scores as a table for a terminal."""
     return table(f"Agent: {planner}, natural questions", _HEADINGS, [_cells(row) for row in rows], [True] * len(rows))
 
 
 def natural_markdown(rows: list[NaturalScore]) -> str:
-    """The scores as a Markdown table, for a document."""
+    """Return the scores as a Markdown table, for documents."""
     return markdown(_HEADINGS, [_cells(row) for row in rows])
 
 

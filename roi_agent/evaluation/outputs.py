@@ -1,8 +1,8 @@
-"""The folder of an evaluation: what was asked of which model, and every answer, as they come.
+"""The folder of an evaluation.
 
-run.json                        bench, model, data set and options: what an answer may not be mixed across
-outputs-00000-of-00001.jsonl    one answer a line, those of an image together; a file for each shard
-scores.json, report.md          the figures, once every answer is there
+run.json                        benchmark, model, data set and options; answers of different ones are not mixed
+outputs-00000-of-00001.jsonl    one answer per line, grouped by image; one file per shard
+scores.json, report.md          the results, once all answers are complete
 """
 
 import fcntl
@@ -24,7 +24,7 @@ _AGAIN = "choose another folder with --out, or remove this one"
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Which part of the images this process asks about: every one whose place is `index` modulo `count`."""
+    """A part of the images: those whose position modulo `count` is `index`."""
 
     index: int = 0
     count: int = 1
@@ -35,7 +35,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        """From "2/4", the second of four.  Error: InvalidSetting."""
+        """Parse "2/4", the second of four.  Error: InvalidSetting."""
         index, slash, count = text.partition("/")
         if not (slash and index.isdecimal() and count.isdecimal()):
             raise InvalidSetting(f"the shard {text!r} is unclear", do="write 1/4 for the first of four")
@@ -43,12 +43,12 @@ class Shard:
 
     @property
     def file(self) -> str:
-        """The name of its outputs."""
+        """The name of its outputs file."""
         return f"outputs-{self.index:05d}-of-{self.count:05d}.jsonl"
 
 
 def make_folder(path: Path) -> None:
-    """A folder that can be written, before anything is measured for it.  Error: InvalidSetting."""
+    """Create a folder and check that it is writable.  Error: InvalidSetting."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=path):
@@ -60,44 +60,45 @@ def make_folder(path: Path) -> None:
 class RunFolder:
     """The answers of one evaluation on disk.
 
-    A write that is cut at any moment loses the answers about one image at most.
+    An interrupted write loses the answers about at most one image.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def begin(self, identity: dict[str, Any]) -> None:
-        """Make the folder a place for these answers.  Errors: RunConflict where it is one for others, InvalidSetting."""
+        """Prepare the folder for these answers.  Errors: RunConflict if it contains others, InvalidSetting."""
         make_folder(self.path)
         if (self.path / RUN).exists():
             self.check(identity)
             return
-        if any(each.suffix != ".part" for each in self.path.iterdir()):  # another shard may be beginning, too
+        if any(each.suffix != ".part" for each in self.path.iterdir()):  # another shard may be starting as well
             raise RunConflict(f"{str(self.path)!r} contains files already, but no evaluation", do=_AGAIN)
         self.write(RUN, json.dumps(identity, indent=2) + "\n")
 
     def check(self, identity: dict[str, Any]) -> None:
-        """Refuse answers to something else; a model that is not given is not compared.  Errors: RunConflict, RunIncomplete."""
-        held = self.identity()
+        """Check that the answers belong to this run; values of None are not compared.  Errors: RunConflict, RunIncomplete."""
+        stored = self.identity()
         for name, value in identity.items():
-            if value is not None and held.get(name) != value:
-                problem = f"{str(self.path)!r} holds answers with {_shown(name, held.get(name))}, not {_shown(name, value)}"
+            if value is not None and stored.get(name) != value:
+                found, wanted = _described(name, stored.get(name)), _described(name, value)
+                problem = f"{str(self.path)!r} contains answers with {found}, not {wanted}"
                 raise RunConflict(problem, do=_AGAIN)
 
     def identity(self) -> dict[str, Any]:
-        """What run.json says.  Errors: RunIncomplete where there is none, RunConflict where it is damaged."""
+        """Return the contents of run.json.  Errors: RunIncomplete if there is none, RunConflict if it is damaged."""
         try:
-            held = json.loads((self.path / RUN).read_text(encoding="utf-8"))
+            stored = json.loads((self.path / RUN).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RunIncomplete(f"there is no evaluation in {str(self.path)!r}", do="run it without --from-outputs") from None
         except ValueError:
-            held = None
-        if not isinstance(held, dict):
+            stored = None
+        if not isinstance(stored, dict):
             raise RunConflict(f"{RUN} in {str(self.path)!r} is damaged", do=_AGAIN)
-        return held
+        return stored
 
     def outputs(self, samples: Sequence[Sample]) -> dict[Key, Output]:
-        """The answers to these samples that are there; the last of several.  Error: RunConflict for a damaged file."""
+        """Return the existing answers to these samples, the last one of several.  Error: RunConflict for a damaged file."""
         wanted = {sample.key: sample for sample in samples}
         found: dict[Key, Output] = {}
         for path in sorted(self.path.glob("outputs-*.jsonl")):
@@ -111,31 +112,31 @@ class RunFolder:
 
     @contextmanager
     def writing(self, shard: Shard) -> Iterator["OutputWriter"]:
-        """Add to a shard's answers.  Error: RunConflict while another process does."""
+        """Open a shard's answers for appending.  Error: RunConflict while another process does."""
         with (self.path / shard.file).open("ab+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 problem = f"another process is writing {shard.file}"
-                raise RunConflict(problem, do="wait for it, or give each process another --shard") from None
+                raise RunConflict(problem, do="wait for it, or give each process a different --shard") from None
             file.truncate(_whole_lines(file.name))
             yield OutputWriter(file)
 
     def write(self, name: str, text: str) -> None:
-        """A file, whole or not at all; several processes may write the same."""
-        aside = self.path / f"{name}.{os.getpid()}.part"
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, self.path / name)
+        """Write a file atomically; several processes may write the same file."""
+        temporary = self.path / f"{name}.{os.getpid()}.part"
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, self.path / name)
 
 
 class OutputWriter:
-    """Adds answers to a file, on disk when `add` returns."""
+    """Appends answers to a file; they are on disk when `add` returns."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
 
     def add(self, outputs: Iterable[Output]) -> None:
-        """Those about one image."""
+        """Append the answers about one image."""
         lines = "".join(json.dumps(each.to_dict(), ensure_ascii=False) + "\n" for each in outputs)
         self._file.write(lines.encode())
         self._file.flush()
@@ -143,12 +144,12 @@ class OutputWriter:
 
 
 def count_outputs(folder: Path) -> int:
-    """How many answers there are, by their lines."""
+    """Return the number of answers, by counting lines."""
     return sum(path.read_bytes().count(b"\n") for path in folder.glob("outputs-*.jsonl"))
 
 
 def _read(path: Path) -> Iterator[Output]:
-    """The whole lines of a file; one that was cut is the last."""
+    """Yield the complete lines of a file; only the last may be truncated."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
@@ -164,7 +165,7 @@ def _whole_lines(name: str) -> int:
     return data.rfind(b"\n") + 1
 
 
-def _shown(name: str, value: object) -> str:
+def _described(name: str, value: object) -> str:
     if isinstance(value, dict):
         return f"{name} " + ", ".join(f"{key} {str(each)[:40]}" for key, each in value.items())
     return f"{name} {value}"

@@ -1,4 +1,4 @@
-"""What an evaluation found: as JSON, as a Markdown report, and as a table for a terminal."""
+"""The results of an evaluation: as JSON, as a Markdown report, and as a table for a terminal."""
 
 import json
 import platform
@@ -24,19 +24,19 @@ _HEADINGS = ("figure", "questions", "value", "95 % interval", "chance", "shuffle
 _SIZES = ("questions", "images", "classes")  # counts of the data set, not of the answers
 _PACKAGES = ("roi-agent", "torch", "transformers", "numpy", "pycocoevalcap")
 _HOW = """\
-- interval: the range of 95 % of bootstrap resamples, which draw whole images. Where all answers are right, or all are wrong,
-  resamples cannot differ, and the interval carries no information.
+- interval: 95 % bootstrap interval, resampling whole images. If all answers are right, or all are wrong, resamples cannot
+  differ, and the interval carries no information.
 - shuffled: the same model with every region in a wrong place. A model that scores as well there does not use the boxes."""
-_PAPER = "{column}: the published figure for that model on that whole data set and split."
+_PAPER = "{column}: the published figure for that model on that data set and split as a whole."
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One row of the report; shares in [0, 1], CIDEr up to 10.
+    """One row of the report; values in [0, 1], CIDEr up to 10.
 
-    low, high: of the 95 % interval.  chance: without looking.  shuffled: with the boxes in wrong places.
-    paper: the published figure, where this is the data set and split that it belongs to.
-    detail: of one class or the like, and not in the table for a terminal.
+    low, high: of the 95 % interval.  chance: accuracy without the image.  shuffled: value with the boxes in wrong places.
+    paper: the published figure for this data set and split, if any.
+    detail: whether the row is a detail, such as one class, and not shown in the terminal's table.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The figures of a bench, and all that they rest on.
+    """The results of a benchmark and their basis.
 
-    paper: of what the published figures beside them are, None where there are none.
-    run: bench, model, data set and options, as in run.json.  counts: questions, images and what the bench counts.
-    shuffled_counts: what the bench counts with shuffled boxes.  troubles: samples that could not be asked, by error code.
-    card: what the data set says of itself.
+    paper: source of the published figures, or None.
+    run: benchmark, model, data set and options, as in run.json.  counts: questions, images, and the benchmark's own counts.
+    shuffled_counts: the benchmark's counts with shuffled boxes.  troubles: samples that could not be asked, by error code.
+    card: the data set's card.
     """
 
     figures: list[Figure]
@@ -71,11 +71,11 @@ class Report:
     versions: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
     def table(self) -> Table:
-        """For a terminal, without the details."""
+        """Return the table for a terminal, without details."""
         title = f"{self.run['bench']}: {self.run['model']['name']} on {self.run['data']['name']} (%)"
         made = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
         for number, heading in enumerate(self._headings()):
@@ -86,12 +86,12 @@ class Report:
         return made
 
     def notes(self) -> list[str]:
-        """What a reader of the table must know: answers that could not be read, and samples that could not be asked."""
-        said = [f"{name}: {count}" for name, count in self.counts.items() if count and name not in _SIZES]
-        return said + [f"not asked, counted as wrong: {code}: {count}" for code, count in self.troubles.items()]
+        """Return notes on the table: unparsable answers, and samples that could not be asked."""
+        lines = [f"{name}: {count}" for name, count in self.counts.items() if count and name not in _SIZES]
+        return lines + [f"not asked, counted as wrong: {code}: {count}" for code, count in self.troubles.items()]
 
     def markdown(self) -> str:
-        """The report."""
+        """Return the report as Markdown."""
         main = [self._cells(each) for each in self.figures if not each.detail]
         details = [self._cells(each) for each in self.figures if each.detail]
         parts = [
@@ -100,13 +100,13 @@ class Report:
             "\n".join([_HOW, *([f"- {_PAPER.format(column=self.paper)}"] if self.paper else []), f"- chance: {self.chance}."]),
             *(["## Details", markdown(self._headings(), details)] if details else []),
             "## Counts",
-            _table(self.counts, "count", "right boxes"),
-            *([_table(self.shuffled_counts, "count", "boxes shuffled")] if self.shuffled_counts else []),
-            "## Troubles",
+            _table(self.counts, "count", "correct boxes"),
+            *([_table(self.shuffled_counts, "count", "shuffled boxes")] if self.shuffled_counts else []),
+            "## Failures",
             _table(self.troubles, "samples not asked, counted as wrong", "count") if self.troubles else "None.",
             "## Configuration",
             _table(_flat({key: self.run[key] for key in ("bench", "model", "data", "options")}), "", ""),
-            *(["## The data set", _table(_flat(self.card), "", "")] if self.card else []),
+            *(["## Data set", _table(_flat(self.card), "", "")] if self.card else []),
             "## Versions",
             _table(self.versions, "package", "version"),
         ]
@@ -130,27 +130,27 @@ def make_report(
     records: RecordSet,
     left_out: int,
 ) -> Report:
-    """The figures of complete outputs.  Errors: those of the bench."""
+    """Compute the results from complete outputs.  Errors: those of the benchmark."""
     answered = [Prediction(sample, outputs[sample.key]) for sample in samples]
-    right = [each for each in answered if each.sample.boxes == RIGHT]
-    wrong = [each for each in answered if each.sample.boxes == SHUFFLED]
-    elsewhere = {each.name: each for each in bench.metrics(wrong)} if wrong else {}
+    in_place = [each for each in answered if each.sample.boxes == RIGHT]
+    displaced = [each for each in answered if each.sample.boxes == SHUFFLED]
+    shuffled = {each.name: each for each in bench.metrics(displaced)} if displaced else {}
     counts = {
-        "questions": len(right),
-        "images": len({each.sample.image for each in right}),
+        "questions": len(in_place),
+        "images": len({each.sample.image for each in in_place}),
         "records without a question": left_out,
     }
-    counts["answers cut at the maximum length"] = sum(each.output.finish == "length" for each in right)
+    counts["answers cut at the maximum length"] = sum(each.output.finish == "length" for each in in_place)
     data = records.card.name if records.card else ""
     published = PUBLISHED.get((bench.name, data), {})
     seed = run["options"]["seed"]
     return Report(
-        figures=[_figure(each, elsewhere.get(each.name), published.get(each.name), seed) for each in bench.metrics(right)],
+        figures=[_figure(each, shuffled.get(each.name), published.get(each.name), seed) for each in bench.metrics(in_place)],
         paper=f"{MODEL}, {data}" if published else None,
         run=run,
         chance=bench.chance,
-        counts=counts | bench.counts(right),
-        shuffled_counts=bench.counts(wrong) if wrong else {},
+        counts=counts | bench.counts(in_place),
+        shuffled_counts=bench.counts(displaced) if displaced else {},
         troubles=dict(sorted(Counter(each.output.error for each in answered if each.output.error).items())),
         card={} if records.card is None else {key: value for key, value in asdict(records.card).items() if key != "images"},
         versions=_versions(),
@@ -158,7 +158,7 @@ def make_report(
 
 
 def write_tables(folder: Path, title: str, tables: Mapping[str, str], values: object) -> None:
-    """scores.json and report.md of an evaluation that has tables of its own.  tables: Markdown by heading."""
+    """Write scores.json and report.md of an evaluation with its own tables.  tables: Markdown by heading."""
     parts = [f"# {title}", *(f"## {heading}\n\n{table}" for heading, table in tables.items())]
     parts += ["## Versions", _table(_versions(), "package", "version")]
     (folder / SCORES).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
@@ -167,7 +167,7 @@ def write_tables(folder: Path, title: str, tables: Mapping[str, str], values: ob
 
 def _figure(measure: Metric, shuffled: Metric | None, paper: float | None, seed: int) -> Figure:
     found = interval(measure.statistics, measure.images, measure.figure, seed=seed)
-    elsewhere = None if shuffled is None else float(shuffled.figure(shuffled.statistics.sum(0)))
+    shuffled_value = None if shuffled is None else float(shuffled.figure(shuffled.statistics.sum(0)))
     return Figure(
         name=measure.name,
         questions=len(measure.images),
@@ -175,7 +175,7 @@ def _figure(measure: Metric, shuffled: Metric | None, paper: float | None, seed:
         low=found.low,
         high=found.high,
         chance=measure.chance,
-        shuffled=elsewhere,
+        shuffled=shuffled_value,
         paper=paper,
         detail=measure.detail,
     )
@@ -186,7 +186,7 @@ def _table(values: Mapping[str, object], *headings: str) -> str:
 
 
 def _flat(values: Mapping[str, object], above: str = "") -> dict[str, object]:
-    """Nested values under names such as "model sha256"."""
+    """Flatten nested values to names such as "model sha256"."""
     found: dict[str, object] = {}
     for key, value in values.items():
         name = f"{above} {key}".strip()

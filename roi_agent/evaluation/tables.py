@@ -4,7 +4,7 @@ from rich.table import Table
 
 
 def table(title: str, headings: tuple[str, ...], rows: list[list[str]], reached: list[bool]) -> Table:
-    """A table for a terminal; rows that miss their goal are red."""
+    """Return a table for a terminal; rows that miss their goal are red."""
     made = Table(title=f"{title}, held-out scenes of the toy world (%)", title_justify="left")
     for number, heading in enumerate(headings):
         made.add_column(heading, justify="right" if number else "left")
@@ -14,6 +14,6 @@ def table(title: str, headings: tuple[str, ...], rows: list[list[str]], reached:
 
 
 def markdown(headings: tuple[str, ...], rows: list[list[str]]) -> str:
-    """A table as Markdown, for documents and model cards."""
+    """Return a table as Markdown, for documents and model cards."""
     head, *lines = (f"| {' | '.join(cells)} |" for cells in (headings, *rows))
     return "\n".join([head, f"|---{'|--:' * (len(headings) - 1)}|", *lines])

@@ -1,1 +1,1 @@
-"""Region-level instructions from images without labels: find, describe, relate, write, verify, and keep what is supported."""
+"""Region-level instructions from unlabelled images: find, describe, relate, write, verify, and keep what is supported."""

@@ -1,10 +1,10 @@
-"""What an answer rests on, in a form that can be verified."""
+"""Claims: the facts that an answer rests on, in a form that can be verified."""
 
 from dataclasses import dataclass
 
 from roi_agent.generation.describing import ATTRIBUTES
 
-# name -> the order of `tools.measure` in which that region comes first
+# extreme -> the order of `tools.measure` in which that region comes first
 EXTREMES = {
     "leftmost": "left to right",
     "rightmost": "right to left",
@@ -15,6 +15,8 @@ EXTREMES = {
 }
 DIRECTIONS = ("left of", "right of", "above", "below")
 RELATIONS = (*DIRECTIONS, "larger than", "smaller than", "touching")
+OPPOSITES = {"left of": "right of", "above": "below", "larger than": "smaller than"}
+OPPOSITES |= {value: key for key, value in OPPOSITES.items()}
 PLACE = "place"  # in the image, in thirds: "top left", ..., "centre"
 
 
@@ -22,8 +24,8 @@ PLACE = "place"  # in the image, in thirds: "top left", ..., "centre"
 class Claim:
     """A fact about regions.
 
-    about: one of ATTRIBUTES or PLACE, of one region, which is `value`; one of RELATIONS, of the first of two regions to the
-    second; or one of EXTREMES, of the first region among all of them.  holds: false where the fact is that it is not so.
+    about: one of ATTRIBUTES or PLACE, of one region, with its `value`; one of RELATIONS, of the first of two regions to the
+    second; or one of EXTREMES, of the first region among all of them.  holds: False if the claim is negated.
     """
 
     about: str
@@ -33,7 +35,7 @@ class Claim:
 
     @property
     def well_formed(self) -> bool:
-        """Whether it has as many regions as it needs, each once, and a value where one is needed."""
+        """Whether it has the right number of distinct regions, and a value if one is required."""
         if len(set(self.regions)) != len(self.regions):
             return False
         if self.about in (*ATTRIBUTES, PLACE):
@@ -42,8 +44,8 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class WrittenTurn:
-    """A question and an answer with `<regionN>`, and the claims that the answer rests on."""
+class ProposedTurn:
+    """A question and an answer with `<regionN>` mentions, and the claims that the answer rests on."""
 
     question: str
     answer: str
@@ -51,14 +53,14 @@ class WrittenTurn:
 
     @property
     def about_descriptions(self) -> bool:
-        """Whether it rests on what some region is."""
+        """Whether it rests on the description of a region."""
         return any(claim.about in ATTRIBUTES for claim in self.claims)
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A conversation that a writer proposes.  family: of its questions.  regions: that are given with it, by name."""
+class Proposal:
+    """A conversation that a writer proposes.  family: of its questions.  regions: names of the regions given with it."""
 
     family: str
-    turns: tuple[WrittenTurn, ...]
+    turns: tuple[ProposedTurn, ...]
     regions: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What each region shows, in the words of the region model, with how sure it is."""
+"""Descriptions of regions by the region model, with its confidence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from roi_agent.tools.ask import ask_each
 from roi_agent.tools.workspace import Workspace
 
 ATTRIBUTES = ("kind", "colour", "name")
-_SHORTEST = 2  # characters of a word
+_MIN_CHARACTERS = 2  # characters of a word
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a region is said to be.  text: without article, in lower case.  confidence: in [0, 1]."""
+    """One description of a region.  text: without article, in lower case.  confidence: in [0, 1]."""
 
     text: str
     confidence: float
@@ -31,8 +31,8 @@ class Described:
     colour: Description
     name: Description
 
-    def told(self, attribute: str) -> Description:
-        """The description of one of ATTRIBUTES."""
+    def description(self, attribute: str) -> Description:
+        """Return the description for one of ATTRIBUTES."""
         found: Description = getattr(self, attribute)
         return found
 
@@ -40,20 +40,22 @@ class Described:
 def describe(
     workspace: Workspace, regions: Sequence[Region], vocabulary: Vocabulary, *, model: RegionModel
 ) -> tuple[Described, ...]:
-    """Every region of one image, asked for each attribute as one batch; without those that the model has no words for.
+    """Describe every region of one image, one batch per attribute; regions for which the model has no words are dropped.
 
     Errors: those of the model.
     """
     if not regions:
         return ()
-    told = {}
+    descriptions = {}
     for attribute in ATTRIBUTES:
         asked = ask_each(workspace, question_about(attribute), regions, model=model)
-        told[attribute] = [Description(vocabulary.read(attribute, each.answer.text), each.answer.confidence) for each in asked]
-    described = (Described(region, *(told[each][i] for each in ATTRIBUTES)) for i, region in enumerate(regions))
-    return tuple(thing for thing in described if all(len(thing.told(each).text) >= _SHORTEST for each in ATTRIBUTES))
+        descriptions[attribute] = [
+            Description(vocabulary.read(attribute, each.answer.text), each.answer.confidence) for each in asked
+        ]
+    described = (Described(region, *(descriptions[each][i] for each in ATTRIBUTES)) for i, region in enumerate(regions))
+    return tuple(thing for thing in described if all(len(thing.description(each).text) >= _MIN_CHARACTERS for each in ATTRIBUTES))
 
 
 def question_about(attribute: str) -> str:
-    """What the region model is asked, with <region> for the region."""
+    """Return the question for the region model, with <region> for the region."""
     return load_blocks("generation")[f"ask_{attribute}"]

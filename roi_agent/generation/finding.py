@@ -1,8 +1,8 @@
-"""Regions of images that nobody has marked: found by words, or by outlining everything, each thing once."""
+"""Detection of regions in unlabelled images: by phrases, and by segmenting everything, without duplicates."""
 
 from collections.abc import Sequence
 
-from roi_agent.generation.settings import MOST_REGIONS
+from roi_agent.generation.settings import MAX_REGIONS
 from roi_agent.model.detection.detector import PhraseDetector
 from roi_agent.model.geometry.regions import Region
 from roi_agent.model.segmentation.segmenter import PromptedSegmenter
@@ -12,11 +12,11 @@ from roi_agent.tools.segment import segment_everything
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import Workspace
 
-_SAME = 0.5  # IoU from which two regions are one thing
-_PART = 0.8  # of the smaller region inside the larger: a part of a thing, where nothing names it
-_LEAST = 0.02  # of the image's side, as the paper asks of detected boxes
-_MOST = 0.7  # of the image's area: background
-_POINTS = 8  # along the longer side, at which everything is outlined
+_SAME_IOU = 0.5  # IoU above which two regions are the same object
+_PART_OVERLAP = 0.8  # fraction of an unnamed region inside another above which it is a part of it
+_MIN_SIDE = 0.02  # of the image's side, as the paper requires of detected boxes
+_MAX_AREA = 0.7  # of the image's area: background
+_POINTS = 8  # prompt points along the longer side for segmenting everything
 
 
 def find(
@@ -27,7 +27,7 @@ def find(
     detector: PhraseDetector,
     segmenter: PromptedSegmenter | None,
 ) -> list[tuple[Region, ...]]:
-    """The regions of each image, the surest first; those found by words before those that were only outlined."""
+    """Return the regions of each image by score; those found by phrases precede those that were only segmented."""
     found = []
     for image, detection in zip(images, detect_in(workspace, images, list(phrases), detector=detector), strict=True):
         outlined: tuple[Region, ...] = ()
@@ -38,25 +38,25 @@ def find(
 
 
 def distinct(named: Sequence[Region], outlined: Sequence[Region], size_wh: tuple[int, int]) -> tuple[Region, ...]:
-    """Every thing once, the surer region of each; neither specks nor the whole image.
+    """Return every object once, as its highest-scoring region, without specks and backgrounds.
 
-    named: found by words, of any number of words each.  outlined: of which parts of other regions are left out too.
+    named: found by phrases.  outlined: segmented; parts of other regions are dropped as well.
     """
-    kept: list[Region] = []
+    regions: list[Region] = []
     for region in (*sorted(named, key=_score), *sorted(outlined, key=_score)):
-        relations = [relate(region, other) for other in kept]
-        double = any(each.iou > _SAME for each in relations)
-        part = region in outlined and any(each.overlap > _PART for each in relations)
-        if not double and not part and _plain(region, size_wh):
-            kept.append(region)
-    return tuple(kept[:MOST_REGIONS])
+        relations = [relate(region, other) for other in regions]
+        double = any(each.iou > _SAME_IOU for each in relations)
+        part = region in outlined and any(each.overlap > _PART_OVERLAP for each in relations)
+        if not double and not part and _plausible_size(region, size_wh):
+            regions.append(region)
+    return tuple(regions[:MAX_REGIONS])
 
 
 def _score(region: Region) -> float:
     return -(region.score or 0.0)
 
 
-def _plain(region: Region, size_wh: tuple[int, int]) -> bool:
+def _plausible_size(region: Region, size_wh: tuple[int, int]) -> bool:
     width, height = size_wh
-    large_enough = region.box.width >= _LEAST * width and region.box.height >= _LEAST * height
-    return large_enough and area(region) <= _MOST * width * height
+    large_enough = region.box.width >= _MIN_SIDE * width and region.box.height >= _MIN_SIDE * height
+    return large_enough and area(region) <= _MAX_AREA * width * height

@@ -1,15 +1,15 @@
-"""What was kept as records: regions numbered anew, mostly from region1, in questions, answers and evidence alike."""
+"""Conversion of kept conversations to records, with regions renumbered, mostly from region1."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from roi_agent.generation.claims import Written
+from roi_agent.generation.claims import Proposal
 from roi_agent.model.data.record import Evidence, Record, RecordTurn
 from roi_agent.model.geometry.regions import Region
 
-_HIGH = 0.25  # of the conversations have regions with high numbers, as they get in long ones
+_HIGH = 0.25  # fraction of conversations with high region numbers, as in long conversations
 _LAST_NUMBER = 30
 
 _NAME = re.compile(r"<(region[0-9]+)>")
@@ -17,7 +17,7 @@ _NAME = re.compile(r"<(region[0-9]+)>")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where records come from.  image: its file.  size_wh: it in pixels.  source, licence: of the records."""
+    """The origin of records.  image: its file.  size_wh: of the image in pixels.  source, licence: of the records."""
 
     image: str
     size_wh: tuple[int, int]
@@ -25,10 +25,10 @@ class Origin:
     licence: str
 
 
-def recorded(
-    written: Written, proof: Sequence[Evidence], regions: Mapping[str, Region], origin: Origin, number: int, rng: Random
+def to_record(
+    written: Proposal, proof: Sequence[Evidence], regions: Mapping[str, Region], origin: Origin, number: int, rng: Random
 ) -> Record:
-    """A conversation as a record.  number: of it among those of its image.  rng: of the numbers of its regions."""
+    """Convert a conversation to a record.  number: its index within the image.  rng: draws the numbers of its regions."""
     order = list(dict.fromkeys(written.regions))
     rng.shuffle(order)
     numbers: Sequence[int] = range(1, len(order) + 1)

@@ -1,25 +1,25 @@
-"""How instructions are generated; the defaults were measured together, on scenes whose truth was withheld."""
+"""Settings of the generation of instructions; the defaults were measured together on scenes with hidden ground truth."""
 
 from dataclasses import dataclass
 
 from roi_agent.generation.rules import FAMILIES
 from roi_agent.model.errors import InvalidSetting
 
-MOST_REGIONS = 15  # of one image, as many as the paper trains on
+MAX_REGIONS = 15  # per image, as in the paper's training
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationSettings:
-    """What is looked for, what is asked, and what is kept.
+    """What to look for, what to ask, and what to keep.
 
-    phrases: words for things; by default those of `prompts/generation.md` that the detector knows.
-    families: of questions.  per_image: records of one image, at most.  everything: also segment what no word names.
-    verify: drop what verification does not support; without it everything is kept that was written.
-    confidence: of a description, at least.  margin: by how much it is likelier than any alternative, in nats a token.
-    found: the detector's score of the described thing at its region, at least, as a share of the detector's own threshold.
-    apart: of two centres or edges, at least, as a share of the image's longer side.  ratio: of two areas, at least.
-    small: a region with both sides below this share of the image's is looked at again, enlarged.
-    images: that are worked on at once.  seed: of wordings and choices.
+    phrases: to look for; by default those of `prompts/generation.md` that the detector knows.
+    families: of questions.  per_image: maximum number of records per image.  everything: also segment unnamed objects.
+    verify: drop what verification does not support; otherwise every proposal is kept.
+    confidence: minimum for a description.  margin: minimum by which it is likelier than any alternative, in nats per token.
+    found: minimum detector score of the described object at its region, as a fraction of the detector's own threshold.
+    apart: minimum distance of two centres or edges, as a fraction of the image's longer side.  ratio: minimum ratio of two areas.
+    small: a region with both sides below this fraction of the image's is examined again, enlarged.
+    images: processed at once.  seed: of wordings and choices.
     Error: InvalidSetting.
     """
 

@@ -1,4 +1,4 @@
-"""The words in which things are described: kinds to look for, and what a description is compared with."""
+"""The vocabulary of descriptions: kinds to look for, and alternatives to compare a description with."""
 
 import re
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from roi_agent.model.detection.detector import PhraseDetector, parse_phrases
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.prompts import load_blocks
 
-_CHOICES = 12  # options of one choice, at most: each costs a pass of the language model
-_SIDE = 64  # of a blank image, on which a detector is asked for its words
+_CHOICES = 12  # maximum options of one choice: each costs a forward pass of the language model
+_SIDE = 64  # of the blank image for finding out a detector's unknown words
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Words for kinds of things, colours and sizes, in lower case."""
+    """Words for kinds of objects, colours and sizes, in lower case."""
 
     kinds: tuple[str, ...]
     colours: tuple[str, ...]
@@ -25,9 +25,9 @@ class Vocabulary:
 
     @classmethod
     def known_to(cls, detector: PhraseDetector, phrases: tuple[str, ...] = ()) -> "Vocabulary":
-        """The given phrases as kinds, or else those of `prompts/generation.md`; without those that the detector never learned.
+        """Return the given phrases as kinds, or those of `prompts/generation.md`, without words that the detector does not know.
 
-        Error: InvalidSetting where it knows none of them.
+        Error: InvalidSetting if it knows none of them.
         """
         blocks = {name: tuple(load_blocks("generation")[name].splitlines()) for name in ("kinds", "colours", "sizes")}
         wanted = parse_phrases(phrases or blocks["kinds"])
@@ -37,11 +37,11 @@ class Vocabulary:
         return cls(kinds, blocks["colours"], blocks["sizes"])
 
     def of(self, attribute: str) -> tuple[str, ...]:
-        """The words for "kind" or "colour"."""
+        """Return the words for "kind" or "colour"."""
         return self.kinds if attribute == "kind" else self.colours
 
     def read(self, attribute: str, answer: str) -> str:
-        """What an answer says: the only word of the vocabulary in it, the longest first, else all of it without an article."""
+        """Return the only (longest) word of the vocabulary in an answer, otherwise the answer without its article."""
         text = re.sub(r"^(?:an?|the) ", "", " ".join(answer.lower().split()).rstrip("."))
         if attribute == "name":
             return text
@@ -49,14 +49,14 @@ class Vocabulary:
         longest = [word for word in found if not any(word != other and word in other for other in found)]
         return longest[0] if len(longest) == 1 else text
 
-    def alternatives(self, attribute: str, told: str, others: tuple[str, ...], rng: Random) -> tuple[str, ...]:
-        """What might have been said as well, the told one first: what other regions of the image show, then words at random."""
-        pool = self._changed(told, rng) if attribute == "name" else rng.sample(self.of(attribute), len(self.of(attribute)))
-        options = dict.fromkeys([told, *others, *pool])
+    def alternatives(self, attribute: str, text: str, others: tuple[str, ...], rng: Random) -> tuple[str, ...]:
+        """Return the options for a choice: the description itself, those of other regions of the image, then random words."""
+        pool = self._changed(text, rng) if attribute == "name" else rng.sample(self.of(attribute), len(self.of(attribute)))
+        options = dict.fromkeys([text, *others, *pool])
         return tuple(options)[:_CHOICES]
 
     def _changed(self, name: str, rng: Random) -> list[str]:
-        """The name with one of its words exchanged, and bare kinds."""
+        """Return the name with one of its words replaced, and some kinds alone."""
         changed = []
         for words, count in ((self.sizes, 2), (self.colours, 3), (self.kinds, 3)):
             for word in (each for each in words if re.search(rf"\b{re.escape(each)}\b", name)):
@@ -67,5 +67,5 @@ class Vocabulary:
 
 
 def worded(attribute: str, text: str) -> str:
-    """A description as an answer says it: "red", "star", "a large red star"."""
+    """Return a description as it appears in an answer: "red", "star", "a large red star"."""
     return with_article(text) if attribute == "name" else text

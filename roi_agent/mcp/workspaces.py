@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from roi_agent.model.errors import ImageUnreadable, InvalidSetting
-from roi_agent.model.images.file_addresses import path_of
+from roi_agent.model.images.file_urls import path_of
 from roi_agent.model.images.loading import LoadedImage, load_image
 from roi_agent.tools.models import Models
 from roi_agent.tools.toolbox import Toolbox

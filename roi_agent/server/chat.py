@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from roi_agent.model.errors import ModelNotFound, RoiAgentError
 from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.protocol.answers import Answer, AnswerStream, Decoding
-from roi_agent.model.protocol.replies import noted
+from roi_agent.model.protocol.replies import with_notes
 from roi_agent.server import error_responses
 from roi_agent.server.bodies import JsonRoute
 from roi_agent.server.chat_answers import choice_of, usage_of, warning_of
@@ -47,7 +47,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Any:
         answers = await until_disconnect(
             request, _gather([state.model.areply_all(asked.image, question, each) for each in decodings])
         )
-        noted_answers = [noted(each, asked.image) for (each,) in answers]
+        noted_answers = [with_notes(each, asked.image) for (each,) in answers]
     state.metrics.record_answers(noted_answers)
     choices = [choice_of(index, each, asked.notes) for index, each in enumerate(noted_answers)]
     return ChatCompletion(**head, choices=choices, usage=usage_of(noted_answers))
@@ -81,7 +81,7 @@ async def _start_streams(state: State, asked: ChatQuestion, decodings: Sequence[
 
 def _final_answer(stream: AnswerStream, image: LoadedImage) -> Answer:
     with failures_of(REGION_MODEL):
-        return noted(stream.answer(), image)
+        return with_notes(stream.answer(), image)
 
 
 def _cancel_all(streams: Sequence[AnswerStream]) -> None:

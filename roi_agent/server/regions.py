@@ -13,7 +13,7 @@ from roi_agent.model.images.loading import LoadedImage
 from roi_agent.model.protocol.answers import Answer, Choice
 from roi_agent.model.protocol.conversation import Turn
 from roi_agent.model.protocol.mentions import read_turns
-from roi_agent.model.protocol.replies import noted
+from roi_agent.model.protocol.replies import with_notes
 from roi_agent.model.utils.cancellation import Cancellation
 from roi_agent.server import error_responses
 from roi_agent.server.bodies import JsonRoute, is_json, read_json
@@ -100,7 +100,8 @@ async def _answers(state: State, image: LoadedImage, body: AskRequest) -> list[W
         written = iter(await state.model.areply_all(image, asked, body.decoding.to_decoding()) if asked else [])
         chosen = iter(await state.model.achoose_all(image, choices, timeout_s=stop.left_s) if choices else [])
         answers: list[Answer | Choice] = [
-            noted(next(written), image) if each.options is None else noted(next(chosen), image) for each in body.questions
+            with_notes(next(written), image) if each.options is None else with_notes(next(chosen), image)
+            for each in body.questions
         ]
     state.metrics.record_answers(answers)
     dicts = [each.to_dict() | {"notes": [*each.notes, *notes]} for each, (*_, notes) in zip(answers, parsed, strict=True)]

@@ -1,8 +1,8 @@
-"""The page for people, at `/ui` of the server: draw, find, point and ask in a browser.
+"""The web page, at `/ui` of the server: draw, find, point and ask in a browser.
 
-It is a thin layer: each visitor's workspace (`visitors`, `work`), what is done there (`drawing`, `finding`, `talking`), files to
-take away (`downloads`), and the layout (`page`, with `markup`, page.css, boxes.js and page.js), which `mounting` puts into the
-server behind a gate (`gate`, with `payload` and `uploads`): what a browser sends is read there before Gradio sees it.
+Its parts: each visitor's work (`visitors`, `work`), the actions (`actions`, `drawing`, `finding`, `chat`), files to download
+(`downloads`), and the layout (`page` and `disconnects`, with `markup`, page.css, boxes.js and page.js). `mounting` adds it to the
+server, behind a gate (`gate`, with `payload` and `uploads`) that reads everything a browser sends before Gradio sees it.
 """
 
 from roi_agent.ui.mounting import mount

@@ -1,4 +1,4 @@
-"""What visitors do on the page, without its layout: each action changes a visitor's work and says what is to be seen then."""
+"""The actions of visitors on the page, without its layout: each changes a visitor's work and returns the new state."""
 
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from roi_agent.model.utils.cancellation import Cancellation
 from roi_agent.model.utils.messages import escaped
 from roi_agent.tools.models import Models
 from roi_agent.tools.toolbox import InTurn
-from roi_agent.ui import drawing, finding, markup, talking
+from roi_agent.ui import chat, drawing, finding, markup
 from roi_agent.ui.downloads import FOLDER
 from roi_agent.ui.visitors import Visitors, is_name, new_name
 from roi_agent.ui.work import Work
@@ -27,35 +27,35 @@ SCENES = tuple(Path(__file__).parent / "scenes" / f"scene{number}.png" for numbe
 
 
 class Lane(Protocol):
-    """Does a job when its turn comes.  Errors: QueueFull, DeadlineExceeded."""
+    """Runs a job in its turn.  Errors: QueueFull, DeadlineExceeded."""
 
     def __call__(self, job: Job[T], /) -> Awaitable[T]: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What the page shows after an action.
+class PageState:
+    """The state of the page after an action.
 
-    visitor: the name that the browser keeps.  work: None where no image is open.
-    status: HTML of the line above the picture; None leaves it as it is.
-    opened: whether the page has another picture than before, or none yet.
-    talking: whether only the chat has changed, and goes on changing.
+    visitor: the name stored in the browser.  work: None if no image is open.
+    status: HTML of the line above the picture; None leaves it unchanged.
+    opened: whether the page shows another picture than before.
+    streaming: whether only the chat has changed, and more will follow.
     """
 
     visitor: str
     work: Work | None = None
     status: str | None = None
     opened: bool = False
-    talking: bool = False
+    streaming: bool = False
 
 
 class Actions:
     """The actions of all visitors.
 
-    models, planner: of the server, shared by everybody.  lane: runs blocking work of detector and segmenter in its turn.
+    models, planner: of the server, shared by all visitors.  lane: runs blocking work of detector and segmenter in its turn.
     in_turn: the same for the agent's tools.
-    files: path of visitors' files as browsers know it.  max_pixels: of an image, as `load_image` has it.
-    Every action takes the visitor's name first, as the browser gave it; what goes wrong is told in `Seen.status`.
+    files: path of visitors' files for browsers.  max_pixels: of an image, as in `load_image`.
+    The first argument of every action is the visitor's name as sent by the browser; errors are reported in `PageState.status`.
     """
 
     def __init__(
@@ -72,110 +72,110 @@ class Actions:
         self._files, self._tools_in_turn, self._max_pixels = files, in_turn, max_pixels
         self._visitors, self._models, self._planner, self._lane = visitors, models, planner, lane
 
-    def visit(self, name: object) -> Seen:
-        """Come, or come back."""
-        seen = self.look(name)
-        return replace(seen, opened=seen.work is not None)
+    def visit(self, name: object) -> PageState:
+        """Start or resume a visit."""
+        state = self.look(name)
+        return replace(state, opened=state.work is not None)
 
-    def look(self, name: object) -> Seen:
-        """The visitor's work as it is.  A name that we did not give is not kept."""
-        return Seen(str(name) if is_name(name) else new_name(), self._visitors.find(name))
+    def look(self, name: object) -> PageState:
+        """Return the current state.  A name that the server did not issue is replaced."""
+        return PageState(str(name) if is_name(name) else new_name(), self._visitors.find(name))
 
-    def open_file(self, name: object, handle: object) -> Seen:
-        """Begin to work on an image that the visitor sent.  handle: that `Visitors.send` gave it."""
-        seen = self.look(name)
+    def open_file(self, name: object, handle: object) -> PageState:
+        """Open an image that the visitor uploaded.  handle: returned by `Visitors.send`."""
+        state = self.look(name)
         try:
-            return self._open(seen, self._visitors.take(name, handle))
+            return self._open(state, self._visitors.take(name, handle))
         except RoiAgentError as error:
-            return replace(seen, status=markup.status(error=error))
+            return replace(state, status=markup.status(error=error))
 
-    def open_scene(self, name: object, number: int) -> Seen:
-        """Begin to work on an example.  number: from 0."""
-        seen = self.look(name)
+    def open_scene(self, name: object, number: int) -> PageState:
+        """Open an example.  number: from 0."""
+        state = self.look(name)
         try:
-            return self._open(seen, SCENES[number % len(SCENES)])
+            return self._open(state, SCENES[number % len(SCENES)])
         except RoiAgentError as error:
-            return replace(seen, status=markup.status(error=error))
+            return replace(state, status=markup.status(error=error))
 
-    def hear(self, name: object, news: object) -> Seen:
-        """Take over what happened to regions in the browser.
+    def apply(self, name: object, news: object) -> PageState:
+        """Apply a change of regions in the browser.
 
-        news: {"kind": "draw", "boxes": [...]} as `drawing.edit` takes them, with the "page" that they were drawn on and a
-            "number" that grows there; or "delete", "light" or "label" with the "name" of a region and perhaps a "label".
-            "work" is the key of the image's work: news of an earlier image is let go.
+        news: {"kind": "draw", "boxes": [...]} as for `drawing.edit`, with the "page" on which they were drawn and its increasing
+            "number"; or "delete", "highlight" or "label" with the "name" of a region, and for the last a "label".
+            "work" is the key of the image's work: changes of an earlier image are ignored.
         """
-        seen = self.look(name)
-        if seen.work is None or not isinstance(news, Mapping) or news.get("work") != seen.work.key:
-            return seen
+        state = self.look(name)
+        if state.work is None or not isinstance(news, Mapping) or news.get("work") != state.work.key:
+            return state
         kind, handle = news.get("kind"), str(news.get("name", ""))
         try:
             if kind == "draw":
-                with seen.work.lock:  # whoever tells another page of the boxes says rightly what they hold
-                    seen.work.hear(str(news.get("page")), news.get("number"))
-                    drawing.edit(seen.work, news.get("boxes"))
+                with state.work.lock:  # so that number and boxes change together for other pages
+                    state.work.acknowledge(str(news.get("page")), news.get("number"))
+                    drawing.edit(state.work, news.get("boxes"))
             elif kind == "delete":
-                drawing.delete(seen.work, handle)
+                drawing.delete(state.work, handle)
             elif kind == "label":
-                drawing.rename(seen.work, handle, str(news.get("label", "")))
-            elif kind == "light":
-                drawing.light(seen.work, handle)
+                drawing.rename(state.work, handle, str(news.get("label", "")))
+            elif kind == "highlight":
+                drawing.highlight(state.work, handle)
             else:
-                raise InvalidSetting(f"the page says {escaped(kind)}", do="load the page again")
+                raise InvalidSetting(f"the page sent the unknown change {escaped(kind)}", do="reload the page")
         except RoiAgentError as error:
-            return replace(seen, status=markup.status(error=error))
-        return seen
+            return replace(state, status=markup.status(error=error))
+        return state
 
-    async def find(self, name: object, words: str) -> Seen:
-        """Find regions by words; a task that is cancelled ends the work."""
+    async def find(self, name: object, words: str) -> PageState:
+        """Find regions by phrases; cancelling the task ends the work."""
         return await self._in_turn(name, "detect", lambda work, stop: finding.find(work, words, self._models, stop))
 
-    async def point(self, name: object, at: tuple[float, float]) -> Seen:
-        """As `find`, outline what lies at a point.  at: x, y in pixels of `drawing.drawn`."""
+    async def point(self, name: object, at: tuple[float, float]) -> PageState:
+        """Segment the object at a point; cancelling as for `find`.  at: x, y in pixels of `drawing.drawn`."""
         return await self._in_turn(name, "segment", lambda work, stop: finding.point(work, at, self._models, stop))
 
-    def talk(self, name: object, text: str, mode: str, leaving: Cancellation | None = None) -> Generator[Seen, None, None]:
-        """Ask the region model, or with the mode "agent" let the agent work; each time the chat has grown.
+    def talk(self, name: object, text: str, mode: str, leaving: Cancellation | None = None) -> Generator[PageState, None, None]:
+        """Ask the region model, or with the mode "agent" run the agent; yields whenever the chat has grown.
 
-        leaving: ends it where the visitor leaves.
-        It ends without a word where the visitor has opened another image meanwhile.
+        leaving: ends the work when the visitor leaves.
+        It ends silently when the visitor opens another image.
         """
-        seen = self.look(name)
+        state = self.look(name)
         try:
-            work = self._visitors.growing(name)
+            work = self._visitors.for_writing(name)
         except RoiAgentError as error:
-            yield replace(seen, status=markup.status(error=error))
+            yield replace(state, status=markup.status(error=error))
             return
-        gone = leaving or Cancellation()
-        steps = talking.work_on(work, text, gone) if mode == "agent" else talking.ask(work, text, self._models, gone)
+        stop = leaving or Cancellation()
+        steps = chat.run_agent(work, text, stop) if mode == "agent" else chat.ask(work, text, self._models, stop)
         for _ in steps:
             if self._visitors.find(name) not in (work, None):
                 return
-            yield replace(seen, work=work, talking=True)
-        yield replace(seen, work=work)
+            yield replace(state, work=work, streaming=True)
+        yield replace(state, work=work)
 
-    def stop(self, name: object) -> Seen:
-        """End early what the visitor waits for; what it found so far stays."""
-        seen = self.look(name)
-        if seen.work is not None:
-            seen.work.stop()
-        return seen
+    def stop(self, name: object) -> PageState:
+        """Stop what the visitor is waiting for; intermediate results remain."""
+        state = self.look(name)
+        if state.work is not None:
+            state.work.stop()
+        return state
 
-    def restart(self, name: object) -> Seen:
-        """Begin a new conversation; image and regions stay."""
-        seen = self.look(name)
-        if seen.work is not None:
-            seen.work.restart()
-        return seen
+    def restart(self, name: object) -> PageState:
+        """Start a new conversation; image and regions remain."""
+        state = self.look(name)
+        if state.work is not None:
+            state.work.restart()
+        return state
 
-    def _open(self, seen: Seen, source: object) -> Seen:
-        """Errors: PageFull, and those of `load_image`; the earlier work is then kept."""
+    def _open(self, state: PageState, source: object) -> PageState:
+        """Open an image.  Errors: PageFull, and those of `load_image`; the earlier work is then kept."""
         loaded = load_image(source, max_pixels=self._max_pixels, web=False)
-        work = Work(loaded, self._agent(), f"{self._files}/{seen.visitor}")
-        self._visitors.put(seen.visitor, work)
-        return replace(seen, work=work, status=markup.status("; ".join(loaded.notes)), opened=True)
+        work = Work(loaded, self._agent(), f"{self._files}/{state.visitor}")
+        self._visitors.put(state.visitor, work)
+        return replace(state, work=work, status=markup.status("; ".join(loaded.notes)), opened=True)
 
     def _agent(self) -> Agent:
-        """An agent for one image's work: with it goes its conversation."""
+        """Return an agent for one image's work, with a conversation of its own."""
         return Agent(
             self._planner,
             self._models,
@@ -190,13 +190,13 @@ class Actions:
             in_turn=self._tools_in_turn,
         )
 
-    async def _in_turn(self, name: object, kind: str, act: Callable[[Work, Cancellation], str]) -> Seen:
-        seen = self.look(name)
+    async def _in_turn(self, name: object, kind: str, act: Callable[[Work, Cancellation], str]) -> PageState:
+        state = self.look(name)
         try:
-            work = self._visitors.growing(name)
-            told = await self._lane(Job(kind, lambda stop: act(work, stop)))
+            work = self._visitors.for_writing(name)
+            status = await self._lane(Job(kind, lambda stop: act(work, stop)))
         except Exception as error:
-            return replace(seen, status=markup.status(error=talking.as_coded_error(error)))
+            return replace(state, status=markup.status(error=chat.as_coded_error(error)))
         if (now := self._visitors.find(name)) not in (work, None):
-            return replace(seen, work=now)
-        return replace(seen, work=work, status=markup.status(told))
+            return replace(state, work=now)
+        return replace(state, work=work, status=markup.status(status))

@@ -1,22 +1,22 @@
-// The boxes of the drawing component, and what the server knows of them.  The component tells that its boxes changed, but not of a
-// drag that is going on; and a drag ends where its boxes are replaced.  So they are read and changed between drags only.
+// The boxes of the drawing component, and their state on the server.  The component reports changed boxes, but not a drag in
+// progress, and replacing its boxes ends a drag.  Boxes are therefore read and changed only between drags.
 const SIDES = ["xmin", "ymin", "xmax", "ymax"];
-const AS_IT_IS = { __type__: "update" }; // to Gradio: a component that keeps its value
+const UNCHANGED = { __type__: "update" }; // for Gradio: the component keeps its value
 
 window.roi = {
-  send: null, // to the server: set once the list of regions is there
+  send: null, // sends to the server; set once the list of regions exists
   page: Math.random().toString(36).slice(2),
-  sent: null, // the places of the boxes that the server was told of last
-  number: 0, // how often it was told
-  told: 0, // when, until it has answered: of later boxes it hears afterwards
-  boxes: [], // as the component has them, in pixels of the picture that it was given
-  past: new Set(), // the work of earlier images
-  marks: null, // what the server said last, as `drawing.marks` makes it
-  pressed: null, // where a pointer went down on the picture
-  edit: null, // makes the component take `edits`: set once the list of regions is there
-  edits: [], // from boxes to boxes, newest first
-  awaited: null, // the boxes after the last edit, until the component has them
-  turn: null, // of an edit: a timer, until the component has taken it
+  sentPlaces: null, // the positions of the boxes that were sent last
+  number: 0, // of the last message with boxes
+  sentAt: 0, // time of a message that is not answered yet; later boxes are sent afterwards
+  boxes: [], // of the component, in pixels of its picture
+  pastWork: new Set(), // keys of earlier images' work
+  marks: null, // the last state from the server, made by `drawing.marks`
+  pressedAt: null, // where a pointer went down on the picture
+  edit: null, // makes the component apply `edits`; set once the list of regions exists
+  edits: [], // functions from boxes to boxes
+  expected: null, // the boxes after the last edit, until the component shows them
+  editTimer: null, // timeout of an edit that the component has not applied yet
   canvas: null,
 
   plain(box) {
@@ -30,22 +30,22 @@ window.roi = {
     return SIDES.every((side) => Math.abs(a[side] - b[side]) <= 1.5);
   },
 
-  // The component has other boxes, or other names for them.
+  // The component's boxes or their labels have changed.
   read(value) {
     this.drawing();
-    if (this.pressed) return;
+    if (this.pressedAt) return;
     this.boxes = (value && value.boxes) || [];
-    const [has, wanted] = [this.boxes, this.awaited];
+    const [has, wanted] = [this.boxes, this.expected];
     const same = (box, number) => this.near(box, wanted[number]) && (box.label || "") === (wanted[number].label || "");
     if (wanted && has.length === wanted.length && has.every(same)) this.settle();
-    this.tellBoxes();
+    this.sendBoxes();
   },
 
-  tellBoxes() {
+  sendBoxes() {
     const boxes = this.boxes.map((box) => this.plain(box));
     const places = this.places(boxes);
-    if (places === this.sent || !this.send || !this.marks || Date.now() - this.told < 10_000) return;
-    [this.sent, this.told] = [places, Date.now()];
+    if (places === this.sentPlaces || !this.send || !this.marks || Date.now() - this.sentAt < 10_000) return;
+    [this.sentPlaces, this.sentAt] = [places, Date.now()];
     this.number += 1;
     this.send({ kind: "draw", work: this.marks.work, page: this.page, number: this.number, boxes });
   },
@@ -54,46 +54,46 @@ window.roi = {
     return JSON.stringify(boxes.map((box) => SIDES.map((side) => box[side])));
   },
 
-  // The server has answered.  Answers may overtake each other, and boxes may have been drawn that an answer does not know.
-  // What it gives are the values of the drawing component and of the picture to point at.
+  // Handle an answer of the server.  Answers may arrive out of order, and newer boxes may be missing in an answer.
+  // Returns the values of the drawing component and of the picture for pointing.
   mark(marks) {
     const other = marks && (!this.marks || this.marks.work !== marks.work);
-    const late = marks && (other ? this.past.has(marks.work) : marks.version < this.marks.version);
-    if (!marks || late) return [AS_IT_IS, AS_IT_IS];
-    if (other && this.marks) this.past.add(this.marks.work);
+    const late = marks && (other ? this.pastWork.has(marks.work) : marks.version < this.marks.version);
+    if (!marks || late) return [UNCHANGED, UNCHANGED];
+    if (other && this.marks) this.pastWork.add(this.marks.work);
     this.marks = marks;
     if (other) return [this.begin(marks), this.file(marks.drawn)];
     this.drawing();
-    if (!this.told || (marks.heard[this.page] || 0) >= this.number) {
-      this.told = 0;
-      this.tellBoxes();
-      if (!this.told) this.change((boxes) => this.asMarked(boxes));
+    if (!this.sentAt || (marks.acknowledged[this.page] || 0) >= this.number) {
+      this.sentAt = 0;
+      this.sendBoxes();
+      if (!this.sentAt) this.change((boxes) => this.asMarked(boxes));
     }
-    return [AS_IT_IS, this.file(marks.drawn)];
+    return [UNCHANGED, this.file(marks.drawn)];
   },
 
-  // Another image.
+  // Start with another image.
   begin(marks) {
-    [this.boxes, this.sent, this.told] = [marks.boxes, this.places(marks.boxes.map((box) => this.plain(box))), 0];
-    [this.edits, this.awaited] = [[], null];
+    [this.boxes, this.sentPlaces, this.sentAt] = [marks.boxes, this.places(marks.boxes.map((box) => this.plain(box))), 0];
+    [this.edits, this.expected] = [[], null];
     return { image: this.file(marks.picture), boxes: marks.boxes, orientation: 0 };
   },
 
-  // A picture of the server's as Gradio's components take one.
+  // A picture on the server in the form of Gradio's components.
   file(url) {
     return { path: url, url, orig_name: "picture.webp", meta: { _type: "gradio.FileData" } };
   },
 
-  // The server's boxes, unless there are others that it does not know yet.
+  // The server's boxes, unless there are boxes that it does not have yet.
   asMarked(boxes) {
-    if (this.told || this.places(boxes.map((box) => this.plain(box))) !== this.sent) return boxes;
+    if (this.sentAt || this.places(boxes.map((box) => this.plain(box))) !== this.sentPlaces) return boxes;
     const left = [...boxes];
     const marked = this.marks.boxes.map((mark) => {
       const at = left.findIndex((box) => this.near(box, mark));
       const [box] = at < 0 ? [mark] : left.splice(at, 1);
       return box.label === mark.label && box.color === mark.color ? box : { ...box, label: mark.label, color: mark.color };
     });
-    this.sent = this.places(marked.map((box) => this.plain(box)));
+    this.sentPlaces = this.places(marked.map((box) => this.plain(box)));
     return marked;
   },
 
@@ -102,7 +102,7 @@ window.roi = {
     return (/region\d+/.exec(mark ? mark.label : box.label) || [])[0];
   },
 
-  // The component begins with moving boxes where there are some, and with drawing where there are none: here always with drawing.
+  // The component starts in move mode if there are boxes, and in draw mode if there are none: always start in draw mode.
   drawing() {
     const canvas = document.querySelector("canvas.canvas-annotator");
     const button = document.querySelector('#roi-picture button[aria-label="Create box"]');
@@ -111,15 +111,15 @@ window.roi = {
     button.click();
   },
 
-  // The boxes are changed from here one edit after another, and not during a drag, which would end.
+  // Edits are applied one after another, and never during a drag, which they would end.
   change(edit) {
     this.edits.push(edit);
     this.flush();
   },
 
   flush() {
-    if (!this.edit || !this.edits.length || this.turn || this.pressed) return;
-    this.turn = setTimeout(() => this.settle(), 1000); // if something else replaced the boxes
+    if (!this.edit || !this.edits.length || this.editTimer || this.pressedAt) return;
+    this.editTimer = setTimeout(() => this.settle(), 1000); // if something else replaced the boxes
     this.edit();
   },
 
@@ -130,19 +130,19 @@ window.roi = {
     const same = boxes.length === before.length && boxes.every((box, number) => box === before[number]);
     if (!value || (same && image.url === value.image.url)) {
       this.settle();
-      return AS_IT_IS;
+      return UNCHANGED;
     }
-    this.awaited = boxes;
+    this.expected = boxes;
     return { ...value, image, boxes };
   },
 
   settle() {
-    clearTimeout(this.turn);
-    [this.turn, this.awaited] = [null, null];
+    clearTimeout(this.editTimer);
+    [this.editTimer, this.expected] = [null, null];
     this.flush();
   },
 
-  // By keyboard: a new box in the middle.
+  // Keyboard: add a box in the middle.
   add() {
     if (!this.marks) return;
     const [width, height] = this.marks.size;
@@ -152,7 +152,7 @@ window.roi = {
     });
   },
 
-  // By keyboard: a box moves by a fiftieth of the picture, with Ctrl by a pixel; with Shift only its lower right corner does.
+  // Keyboard: move a box by a fiftieth of the picture, with Ctrl by a pixel; with Shift, move only its lower right corner.
   shift(name, [across, down], { ctrlKey, shiftKey }) {
     if (!this.marks) return;
     const [width, height] = this.marks.size;
@@ -170,7 +170,7 @@ window.roi = {
     );
   },
 
-  // The name of the smallest box under the pointer.  The picture stands in the middle, and is never enlarged.
+  // The name of the smallest box under the pointer.  The picture is centred and never enlarged.
   at(event) {
     if (!this.marks) return null;
     const place = event.target.getBoundingClientRect();

@@ -1,4 +1,4 @@
-"""Files of a visitor's work, made when they are fetched: regions, picture, trace."""
+"""Files of a visitor's work, created on request: regions, picture, trace."""
 
 import io
 import json
@@ -22,7 +22,7 @@ FOLDER = "/ui/files"
 
 
 def add_downloads(app: FastAPI, visitors: Visitors) -> None:
-    """The route; it must be added before the page is mounted above it."""
+    """Add the route; it must be added before the page is mounted."""
 
     @app.get(FOLDER + "/{visitor}/{name}", include_in_schema=False)
     def download(visitor: str, name: str) -> Response:
@@ -33,43 +33,43 @@ def add_downloads(app: FastAPI, visitors: Visitors) -> None:
             content = _webp(_PICTURES[name](work))
             return Response(content, media_type="image/webp", headers={"cache-control": "private, max-age=3600"})
         if name not in _FILES:
-            raise UnknownImage(f"there is no file {name[:40]!r}", do=f"there is {', '.join(_FILES)}")
+            raise UnknownImage(f"there is no file {name[:40]!r}", do=f"use one of {', '.join(_FILES)}")
         kind, made = _FILES[name]
         head = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
         return Response(made(work), media_type=kind, headers=head)
 
 
 def regions_json(work: Work) -> str:
-    """The regions that the page shows, as a COCO instances document."""
+    """Return the regions on the page as a COCO instances document."""
     return json.dumps(to_coco(Workspace.of([work.image], work.regions)), indent=1, ensure_ascii=False)
 
 
 def picture_png(work: Work) -> bytes:
-    """The image with the regions that the page shows."""
+    """Return the image with the regions on the page."""
     file = io.BytesIO()
     draw_regions(work.image.pixels, work.regions).save(file, "PNG")
     return file.getvalue()
 
 
 def trace_html(work: Work) -> str:
-    """The agent's last run as a page."""
+    """Return the agent's last run as a page."""
     return _trace(work).to_html()
 
 
 def trace_json(work: Work) -> str:
-    """The agent's last run."""
+    """Return the agent's last run as JSON."""
     return json.dumps(_trace(work).to_dict(), indent=1, ensure_ascii=False, default=str)
 
 
-def _webp(shown: Image.Image) -> bytes:
+def _webp(picture: Image.Image) -> bytes:
     file = io.BytesIO()
-    shown.save(file, "WEBP", quality=90)
+    picture.save(file, "WEBP", quality=90)
     return file.getvalue()
 
 
 def _trace(work: Work) -> Trace:
     if work.trace is None:
-        raise UnknownImage("there is no trace", do="let the agent work first")
+        raise UnknownImage("there is no trace", do="run the agent first")
     return work.trace
 
 

@@ -1,4 +1,4 @@
-"""Boxes as the browser draws them, and the regions that they stand for."""
+"""Boxes in the browser, and their regions."""
 
 import math
 import re
@@ -17,79 +17,88 @@ from roi_agent.tools.drawing import colour, draw_masks, draw_regions
 from roi_agent.ui.work import Work
 
 CANVAS, DRAWN = "canvas.webp", "drawn.webp"  # among a visitor's files
-SIDE = 1280  # pixels of the picture that is sent to the browser, at most
-_SAME = 1.5  # pixels of that picture: the browser moves a box that nobody touched by less
-_DIM = "#94A3B8"  # of boxes beside the bright one
+SIDE = 1280  # maximum side of the picture that is sent to the browser, in pixels
+_SAME = 1.5  # pixels of that picture: rounding in the browser moves an unedited box by less
+_DIM = "#94A3B8"  # colour of boxes that are not highlighted
 _HANDLE = re.compile(r"region[1-9][0-9]*")
 
 
 def factor(work: Work) -> float:
-    """From pixels of the image to pixels of the picture in the browser."""
+    """Return the scale from pixels of the image to pixels of the picture in the browser."""
     return min(1.0, SIDE / max(work.image.size_wh))
 
 
 def picture(work: Work) -> Image.Image:
-    """The image with the masks of regions, as large as the browser gets it; boxes are drawn there."""
+    """Return the image with the masks of regions, at the browser's size; boxes are drawn there."""
     return thumbnail(draw_masks(work.image.pixels, work.regions), SIDE)
 
 
 def marks(work: Work) -> dict[str, Any]:
-    """What the browser is told of the work: its key, its picture's size, and boxes as in `boxes`.
+    """Return the work's state for the browser: its key, its picture's size, and boxes as in `boxes`.
 
-    version: higher than in what was told before.  heard: the number of the last drawing that the boxes hold, by page.
-    picture: the address of the picture with masks.  drawn: of the one with boxes too.  Other pictures have other addresses.
+    version: increases with every call.  acknowledged: the number of the last drawing that the boxes contain, by page.
+    picture: the address of the picture with masks.  drawn: of the one with boxes as well.  Addresses change with the pictures.
     """
     size = [max(1, round(side * factor(work))) for side in work.image.size_wh]
     with work.lock:
         work.version += 1
-        told = {"work": work.key, "version": work.version, "heard": dict(work.heard), "size": size, "boxes": boxes(work)}
+        values = {
+            "work": work.key,
+            "version": work.version,
+            "acknowledged": dict(work.acknowledged),
+            "size": size,
+            "boxes": boxes(work),
+        }
         masked = "-".join(region.name for region in work.regions if region.mask is not None)
-        content = repr([(region.name, region.box, region.label) for region in work.regions] + [work.lit])
-        told["picture"] = f"{work.files}/{CANVAS}?{work.key}-{masked}"
-        told["drawn"] = f"{work.files}/{DRAWN}?{work.key}-{sha256(content.encode()).hexdigest()[:16]}"
-        return told
+        content = repr([(region.name, region.box, region.label) for region in work.regions] + [work.highlighted])
+        values["picture"] = f"{work.files}/{CANVAS}?{work.key}-{masked}"
+        values["drawn"] = f"{work.files}/{DRAWN}?{work.key}-{sha256(content.encode()).hexdigest()[:16]}"
+        return values
 
 
 def drawn(work: Work) -> Image.Image:
-    """The image with the regions' boxes, names and masks; those in the dark that are not the bright one."""
-    regions = [each for each in work.regions if work.lit in (None, each.name)]
+    """Return the image with the regions' boxes, names and masks; only the highlighted region, if there is one."""
+    regions = [each for each in work.regions if work.highlighted in (None, each.name)]
     return thumbnail(draw_regions(work.image.pixels, regions), SIDE)
 
 
 def boxes(work: Work) -> list[dict[str, Any]]:
-    """The regions as the drawing component takes them, the newest first, as it keeps them itself."""
-    scale, lit = factor(work), work.lit
+    """Return the regions in the drawing component's form and order, newest first."""
+    scale, highlighted = factor(work), work.highlighted
     return [
         dict(zip(("xmin", "ymin", "xmax", "ymax"), (value * scale for value in region.box.xyxy), strict=True))
-        | {"label": _caption(region, lit), "color": _rgb(_DIM if lit not in (None, region.name) else colour(region))}
+        | {
+            "label": _caption(region, highlighted),
+            "color": _rgb(_DIM if highlighted not in (None, region.name) else colour(region)),
+        }
         for region in reversed(work.regions)
     ]
 
 
-def _caption(region: Region, lit: str | None) -> str:
-    """What stands at its box."""
+def _caption(region: Region, highlighted: str | None) -> str:
+    """Return the label of a region's box."""
     named = f"{region.name}: {region.label}" if region.label else region.name
-    return f"\u25b6 {named}" if region.name == lit else named
+    return f"\u25b6 {named}" if region.name == highlighted else named
 
 
 def _rgb(hexadecimal: str) -> str:
-    """As the drawing component writes colours."""
+    """Return a colour in the drawing component's form."""
     red, green, blue = bytes.fromhex(hexadecimal.removeprefix("#"))
     return f"rgb({red}, {green}, {blue})"
 
 
 def edit(work: Work, items: object) -> None:
-    """Take over what was drawn, moved or deleted.
+    """Apply drawn, moved and deleted boxes.
 
-    items: every box that the browser shows, newest first, each with "label" and xmin, ymin, xmax, ymax in pixels of the
-        picture there.  A draft that is moved keeps its handle; a region that was used is hidden, and its new box is a draft.
-    Error: InvalidSetting, and then nothing is changed.
+    items: all boxes in the browser, newest first, each with "label" and xmin, ymin, xmax, ymax in pixels of its picture.
+        A moved draft keeps its handle; a region that has been used is hidden, and its new box is a draft.
+    Error: InvalidSetting; nothing is then changed.
     """
     with work.lock:
         found = _read(work, items)
-        left = {region.name: region for region in work.regions}
-        matched = [(box, _match(box, label, left, _SAME / factor(work))) for box, label in found]
-        _delete(work, left.values())
+        remaining = {region.name: region for region in work.regions}
+        matched = [(box, _match(box, label, remaining, _SAME / factor(work))) for box, label in found]
+        _delete(work, remaining.values())
         for box, region in reversed(matched):
             if region is None:
                 _add(work, box, None)
@@ -98,13 +107,13 @@ def edit(work: Work, items: object) -> None:
 
 
 def delete(work: Work, name: str) -> None:
-    """Take a region off the page; its handle is not given again once it was used."""
+    """Remove a region from the page; its handle is not reused if the region has been used."""
     with work.lock:
         _delete(work, [region for region in work.regions if region.name == name])
 
 
 def rename(work: Work, name: str, label: str) -> None:
-    """Say what a drawn box shows; a region that was used keeps what was said then, and the new label is a draft's."""
+    """Label a drawn box; a region that has been used keeps its label and is hidden, and a draft gets the new one."""
     text = " ".join(label.split())[:80] or None
     with work.lock:
         for region in work.regions:
@@ -117,13 +126,13 @@ def rename(work: Work, name: str, label: str) -> None:
                     _add(work, region.box, text)
 
 
-def light(work: Work, name: str) -> None:
-    """Show a region bright, or no longer where it was; one that was hidden is there again."""
+def highlight(work: Work, name: str) -> None:
+    """Toggle the highlight of a region; a hidden region is shown again."""
     with work.lock:
         back = name in work.hidden
         work.hidden.discard(name)
         known = name in {region.name for region in work.regions}
-        work.lit = name if known and (work.lit != name or back) else None
+        work.highlighted = name if known and (work.highlighted != name or back) else None
 
 
 def _read(work: Work, items: object) -> list[tuple[Box, str]]:
@@ -138,7 +147,7 @@ def _read(work: Work, items: object) -> list[tuple[Box, str]]:
 
 
 def _box(work: Work, item: Mapping[str, Any]) -> Box | None:
-    """In pixels of the image and within it; None for what has no area, such as a click."""
+    """Convert a box to pixels of the image, clipped to it; None for a box without area, such as a click."""
     try:
         corners = [float(item[key]) / factor(work) for key in ("xmin", "ymin", "xmax", "ymax")]
     except (KeyError, TypeError, ValueError):
@@ -151,13 +160,13 @@ def _box(work: Work, item: Mapping[str, Any]) -> Box | None:
     return Box(x1, y1, x2, y2) if x2 - x1 >= 1 and y2 - y1 >= 1 else None
 
 
-def _match(box: Box, label: str, left: dict[str, Region], tolerance: float) -> Region | None:
-    """The region that a box stands for, taken out of those left: by its handle, or by its place."""
+def _match(box: Box, label: str, remaining: dict[str, Region], tolerance: float) -> Region | None:
+    """Remove and return a box's region from those remaining, by its handle or by its position."""
     handle = _HANDLE.search(label)
-    if handle and handle[0] in left:
-        return left.pop(handle[0])
-    place = next((name for name, each in left.items() if _near(box, each.box, tolerance)), None)
-    return left.pop(place) if place else None
+    if handle and handle[0] in remaining:
+        return remaining.pop(handle[0])
+    place = next((name for name, each in remaining.items() if _near(box, each.box, tolerance)), None)
+    return remaining.pop(place) if place else None
 
 
 def _near(one: Box, other: Box, tolerance: float) -> bool:
@@ -170,7 +179,7 @@ def _draft_number(work: Work, name: str) -> int | None:
 
 
 def _delete(work: Work, gone: Any) -> None:
-    """The last drafts leave no trace; were another dropped, those after it would change their handles."""
+    """Delete regions: the last drafts entirely, others by hiding them, because later handles must not change."""
     names = {region.name for region in gone}
     while work.drafts and work.drafted[-1].name in names:
         names.discard(work.drafted[-1].name)
@@ -190,7 +199,7 @@ def _move(work: Work, region: Region, box: Box) -> None:
 
 
 def _add(work: Work, box: Box, label: str | None) -> None:
-    """A new draft; what was drawn before and deleted comes back under its handle."""
+    """Add a draft; a box that was drawn before and deleted gets its old handle back."""
     for region in work.workspace.regions():
         if (region.box, region.label, region.source) == (box, label, "user"):
             work.show([region])

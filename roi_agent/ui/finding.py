@@ -1,4 +1,4 @@
-"""Finding regions by words and by pointing."""
+"""Finding regions by phrases and by points."""
 
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.utils.cancellation import Cancellation
@@ -10,12 +10,12 @@ from roi_agent.ui.work import Work
 
 
 def find(work: Work, words: str, models: Models, cancellation: Cancellation) -> str:
-    """Look for things; what was found, in a sentence.
+    """Find objects by phrases, and return a sentence about the result.
 
     words: "red star . umbrella".  Errors: InvalidSetting without words, and those of `detect`.
     """
     if not words.strip():
-        raise InvalidSetting("there are no words to look for", do="write some, such as: orange umbrella . yellow square")
+        raise InvalidSetting("there is no phrase to look for", do="name objects, such as: orange umbrella . yellow square")
     work.settle()
     with models.use("detect") as detector:
         found = detect(work.workspace, words, detector=detector, image=work.image, cancellation=cancellation)
@@ -24,15 +24,15 @@ def find(work: Work, words: str, models: Models, cancellation: Cancellation) -> 
 
 
 def point(work: Work, at: tuple[float, float], models: Models, cancellation: Cancellation) -> str:
-    """Outline what lies at a point; what was found, in a sentence.
+    """Segment the object at a point, and return a sentence about the result.
 
     at: x, y in pixels of `drawing.drawn`.  Errors: those of `segment`.
     """
-    shown, whole = drawn(work).size, work.image.size_wh
-    x, y = (value * real / seen for value, real, seen in zip(at, whole, shown, strict=True))
+    picture, whole = drawn(work).size, work.image.size_wh
+    x, y = (value * real / preview for value, real, preview in zip(at, whole, picture, strict=True))
     work.settle()
     with models.use("segment") as segmenter:
         found = segment(work.workspace, segmenter=segmenter, image=work.image, points=[(x, y)], cancellation=cancellation)
     work.show(found.regions)
-    work.lit = None
+    work.highlighted = None
     return found.sentence()

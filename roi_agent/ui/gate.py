@@ -1,8 +1,8 @@
-"""The page's gate: which of Gradio's routes are open, and what goes through them.
+"""The page's gate: the allowed Gradio routes, and checks of their requests.
 
-What Gradio checks of files and addresses holds for an application that it has launched itself, and not for one that is mounted in
-a server.  So what a browser sends is read here before Gradio sees it: its calls by `payload`, its files by `uploads`, as bytes in
-memory.  Whose they are is known by a cookie.
+Gradio's own checks of files and addresses apply to applications that it launches itself, not to one mounted in a server. Requests
+are therefore read here before Gradio sees them: calls by `payload`, files by `uploads`, as bytes in memory. A cookie identifies
+the visitor.
 """
 
 import re
@@ -24,20 +24,20 @@ from roi_agent.wire.regions import ErrorResponse, WireError
 PATH = "/ui"
 _API = "/gradio_api"
 _FILE = f"{_API}/file="
-_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"  # of a file: neither ".." nor hidden
+_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"  # of a file: neither ".." nor a hidden file
 _PAGES = ("/", "/config")
 _ASSETS = re.compile(
     rf"/theme\.css|/(?:assets|static)(?:/{_NAME})+|{_API}/app_id|{_API}/custom_component/[0-9a-f]{{64}}/client/component/{_NAME}"
 )
-_HEADERS = {b"accept", b"accept-encoding", b"host", b"if-modified-since", b"if-none-match", b"user-agent"}  # that Gradio sees
+_HEADERS = {b"accept", b"accept-encoding", b"host", b"if-modified-since", b"if-none-match", b"user-agent"}  # passed on to Gradio
 
 
 class PageGate:
     """ASGI application in front of Gradio's.
 
-    inputs: how many each function of the page has.  examples: files that the page shows, by name.
-    root: path of the page as browsers know it.  secure: whether they reach it by TLS.  max_file_bytes: of a file that is sent.
-    max_sessions: windows of browsers that are known.  cookie_s: seconds that a browser keeps its cookie after its last call.
+    inputs: number of inputs of each function.  examples: files that the page shows, by name.
+    root: path of the page for browsers.  secure: whether they reach it over TLS.  max_file_bytes: of an upload.
+    max_sessions: maximum number of known browser windows.  cookie_s: lifetime of the cookie after the last call, in seconds.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class PageGate:
         self._app, self._visitors, self._inputs, self._examples = app, visitors, inputs, examples
         self._root, self._max_file_bytes, self._cookie_s = root, max_file_bytes, round(cookie_s)
         self._max_sessions, self._secure = max_sessions, "; Secure" if secure else ""
-        self._sessions: OrderedDict[str, str] = OrderedDict()  # of a browser's windows: whose they are
+        self._sessions: OrderedDict[str, str] = OrderedDict()  # session of a browser window -> visitor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -69,7 +69,7 @@ class PageGate:
         await app(scope, receive, send)
 
     async def _route(self, request: Request) -> ASGIApp:
-        """What answers a request.  Errors: RequestInvalid, and those of the page's bounds."""
+        """Return the application that answers a request.  Errors: RequestInvalid, and those of the page's limits."""
         method, path = request.method, request.scope["path"].removeprefix(PATH)
         visitor = _visitor(request)
         if method == "POST" and path == f"{_API}/upload":
@@ -89,17 +89,17 @@ class PageGate:
         return _NOT_FOUND
 
     async def _upload(self, request: Request, visitor: str) -> ASGIApp:
-        """Keep a file; the answer is its handle, in place of the path that Gradio's own route gives."""
+        """Store an upload and answer with its handle, instead of a path as Gradio's own route does."""
         try:
             with self._visitors.receiving(visitor) as grow:
                 data = await uploads.read_file(request, self._max_file_bytes, grow)
             answer: ASGIApp = JSONResponse([self._visitors.send(visitor, data)])
-        except RoiAgentError as error:  # as text: the page shows it to its visitor as it is
+        except RoiAgentError as error:  # as text: the page shows it unchanged
             answer = PlainTextResponse(str(error), _status(error))
         return self._with_cookie(answer, visitor)
 
     async def _call(self, request: Request, visitor: str | None) -> ASGIApp:
-        """Hand over a call that a script of the page may have sent, written anew."""
+        """Check a call of the page's scripts, and pass it on rewritten."""
         body = await uploads.read_body(request, payload.MAX_BYTES)
         call = payload.read_call(body, self._inputs, self._examples)
         self._owned(call.session, visitor)
@@ -107,23 +107,23 @@ class PageGate:
         return self._with_cookie(self._gradio(f"{_API}/queue/join", visitor, body=call.to_body()), visitor)
 
     def _owned(self, session: object, visitor: str | None) -> str:
-        """The session of a window, of whose browser it is from its first request on.  Error: RequestInvalid."""
+        """Return a window's session, which belongs to the browser that used it first.  Error: RequestInvalid."""
         if visitor is None:
-            raise RequestInvalid("the page's cookie is missing", do="allow cookies, and load the page again")
+            raise RequestInvalid("the page's cookie is missing", do="allow cookies, and reload the page")
         name = payload.read_session(session)
         if self._sessions.setdefault(name, visitor) != visitor:
-            raise RequestInvalid("this session is another visitor's", do="load the page again")
+            raise RequestInvalid("this session belongs to another visitor", do="reload the page")
         self._sessions.move_to_end(name)
         if len(self._sessions) > self._max_sessions:
             self._sessions.popitem(last=False)
         return name
 
     def _gradio(self, path: str, visitor: str | None, *, query: str = "", body: bytes = b"") -> ASGIApp:
-        """Gradio's answer to a request of which it sees no more than it needs."""
+        """Return an application that passes on only what Gradio needs of a request."""
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             headers = [(name, value) for name, value in scope["headers"] if name in _HEADERS]
-            headers += [(b"x-gradio-server", self._root.encode())]  # so that its addresses are paths, whatever the host is called
+            headers += [(b"x-gradio-server", self._root.encode())]  # so that its addresses are paths, whatever the host name
             headers += [(b"cookie", f"{COOKIE}={visitor}".encode())] if visitor else []
             headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())] if body else []
             inner = {
@@ -156,7 +156,7 @@ def _visitor(request: Request) -> str | None:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """A body that was read already, and then what follows it."""
+    """Return a `receive` that yields a body that was already read, then further messages."""
     waiting = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replayed() -> Message:
@@ -170,7 +170,7 @@ def _status(error: RoiAgentError) -> int:
 
 
 def _refusal(error: RoiAgentError) -> JSONResponse:
-    """In the form of the server's errors, with what Gradio's scripts show to people as `detail`."""
+    """Return a response in the form of the server's errors, with the text that Gradio's scripts show as `detail`."""
     return _error(_status(error), error.code, error.problem, error.do)
 
 
@@ -180,4 +180,4 @@ def _error(status: int, code: str, problem: str, do: str) -> JSONResponse:
     return JSONResponse({**ErrorResponse(error=wire).model_dump(), "detail": message}, status)
 
 
-_NOT_FOUND = _error(404, "not_found", "the page has no such route", "open the page itself")
+_NOT_FOUND = _error(404, "not_found", "the page has no such route", "open the page at its own address")

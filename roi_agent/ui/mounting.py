@@ -1,4 +1,4 @@
-"""The page as a part of the server: its routes and its theme."""
+"""Mounting of the page in the server: its routes and its theme."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ from roi_agent.ui.gate import PATH, PageGate
 from roi_agent.ui.page import build_page, inputs_of
 from roi_agent.ui.visitors import Visitors
 
-_FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # the browser's own: nothing is fetched
+_FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # local fonts: nothing is downloaded
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect x="2" y="3" width="12" height="10" fill="none" '
     'stroke="#3b82f6" stroke-width="2"/></svg>'
@@ -38,14 +38,14 @@ def mount(
     lane: Lane,
     in_turn: InTurn | None = None,
 ) -> None:
-    """Put the page at /ui of the server.
+    """Mount the page at /ui of the server.
 
     models: those of the server.  planner: of the agent.  lane: runs blocking work of detector and segmenter in its turn.
     in_turn: the same for the agent's tools.
     """
     vars(gradio.routes)["print"] = _print
     visitors = Visitors(
-        most=settings.visitors,
+        max_visitors=settings.visitors,
         visitor_bytes=settings.visitor_bytes,
         total_bytes=settings.page_bytes,
         idle_s=settings.visitor_idle_s,
@@ -65,22 +65,22 @@ def mount(
     files = settings.public_path + FOLDER
 
     async def build() -> None:
-        most = settings.max_image_pixels
-        actions = Actions(visitors, models, planner, lane, files=files, in_turn=in_turn, max_pixels=most)
+        max_pixels = settings.max_image_pixels
+        actions = Actions(visitors, models, planner, lane, files=files, in_turn=in_turn, max_pixels=max_pixels)
         _mount(app, build_page(actions, settings, introduction(models)), visitors, settings)
 
-    # Gradio makes one for its editor, which is closed, where all users of a machine share it.
+    # Gradio would create a folder for its (disabled) editor in a place shared by all users of the machine.
     with TemporaryDirectory() as folder, ThreadPoolExecutor(1) as thread:
         vars(gradio.routes)["DEFAULT_TEMP_DIR"] = folder
-        # In a loop, since outside of one Gradio makes some that nobody closes; and in one of its own, whatever runs here.
+        # In an event loop, because outside of one Gradio creates loops that are never closed; and in a loop of its own.
         thread.submit(asyncio.run, build()).result()
 
 
 def _mount(app: FastAPI, blocks: gr.Blocks, visitors: Visitors, settings: ServerSettings) -> None:
     folder = resources.files(__package__)
     css, *scripts = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "boxes.js", "page.js"))
-    max_file_bytes = max(1, settings.max_body_bytes - 65536)  # room for what a form adds
-    # Windows whose components Gradio remembers; one that it forgets is as a new one.
+    max_file_bytes = max(1, settings.max_body_bytes - 65536)  # minus the overhead of a form
+    # Windows whose state Gradio keeps; a forgotten window is treated as a new one.
     blocks.state_session_capacity = max_sessions = 100 + 4 * settings.visitors
     gr.mount_gradio_app(
         app,
@@ -113,7 +113,7 @@ def _mount(app: FastAPI, blocks: gr.Blocks, visitors: Visitors, settings: Server
 def _theme() -> gr.themes.Base:
     theme = gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=_FONT, font_mono=["ui-monospace", "monospace"])
     return theme.set(
-        background_fill_primary="*neutral_50",  # the theme's own, which `set` would make white
+        background_fill_primary="*neutral_50",  # the theme's own value, which `set` would replace by white
         body_text_color_subdued="*neutral_500",
         body_text_color_subdued_dark="*neutral_400",
         block_border_width="1px",
@@ -122,7 +122,7 @@ def _theme() -> gr.themes.Base:
     )
 
 
-def _print(*said: object, **more: Any) -> None:
-    """What Gradio's routes print; without a line for each file of a component that a browser fetches."""
-    if not str(*said[:1]).startswith("id="):
-        print(*said, **more)
+def _print(*values: object, **options: Any) -> None:
+    """Print for Gradio's routes, without a line for each file of a component that a browser fetches."""
+    if not str(*values[:1]).startswith("id="):
+        print(*values, **options)

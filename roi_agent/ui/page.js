@@ -1,7 +1,7 @@
-// What people do on the page beside drawing: clicks, keys, and the list of regions.  The drawing component does not tell of clicks,
-// so pointers are watched here.
+// Interaction other than drawing: clicks, keys, and the list of regions.  The drawing component does not report clicks, so pointer
+// events are handled here.
 Object.assign(roi, {
-  focus: null, // what in the list of regions has the focus, as a selector: the list is written anew again and again
+  focus: null, // selector of the focused element in the list of regions, which is rewritten often
 
   insert(name) {
     const field = document.querySelector("#roi-question textarea");
@@ -12,16 +12,16 @@ Object.assign(roi, {
     field.dispatchEvent(new Event("input", { bubbles: true }));
   },
 
-  tell(kind, more) {
+  notify(kind, more) {
     if (this.send && this.marks) this.send({ kind, work: this.marks.work, ...more });
   },
 
-  light(name) {
-    this.tell("light", { name });
+  highlight(name) {
+    this.notify("highlight", { name });
   },
 
   addAndFocus() {
-    this.focus = null; // it goes to the newest region
+    this.focus = null; // the newest region gets the focus
     this.add();
   },
 
@@ -31,8 +31,8 @@ Object.assign(roi, {
     this.edit = () => trigger("edit", null);
     list.addEventListener("click", (event) => {
       const { region, delete: gone, add } = event.target.dataset;
-      if (region) this.light(region);
-      if (gone) this.tell("delete", { name: gone });
+      if (region) this.highlight(region);
+      if (gone) this.notify("delete", { name: gone });
       if (add) this.addAndFocus();
     });
     list.addEventListener("keydown", (event) => {
@@ -40,19 +40,19 @@ Object.assign(roi, {
       const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
       if (!region || event.altKey || event.metaKey) return;
       if (way) this.shift(region, way, event);
-      else if (event.key === "Delete") this.tell("delete", { name: region });
+      else if (event.key === "Delete") this.notify("delete", { name: region });
       else return;
       event.preventDefault();
     });
     this.keepFocus(list);
     list.addEventListener("change", (event) => {
       event.stopPropagation();
-      this.tell("label", { name: event.target.dataset.label, label: event.target.value });
+      this.notify("label", { name: event.target.dataset.label, label: event.target.value });
     });
     list.addEventListener("input", (event) => event.stopPropagation());
   },
 
-  // Where the list is written anew, what had the focus gets it back; what is gone leaves it to the newest region.
+  // When the list is rewritten, the focused element gets the focus back; if it is gone, the newest region does.
   keepFocus(list) {
     let within = false;
     document.addEventListener("focusin", (event) => {
@@ -77,29 +77,29 @@ Object.assign(roi, {
   const on = (kind, act) => document.addEventListener(kind, act, { capture: true, passive: true });
   on("pointerdown", (event) => {
     if (!onPicture(event)) return;
-    if (event.isPrimary) roi.pressed = [event.clientX, event.clientY];
+    if (event.isPrimary) roi.pressedAt = [event.clientX, event.clientY];
     else event.stopPropagation(); // a second finger would zoom
   });
   on("pointerup", (event) => {
-    const from = roi.pressed;
-    roi.pressed = null;
-    setTimeout(() => roi.flush(), 0); // once the component has told of the drag
+    const from = roi.pressedAt;
+    roi.pressedAt = null;
+    setTimeout(() => roi.flush(), 0); // after the component has reported the drag
     if (!from || !onPicture(event) || Math.hypot(event.clientX - from[0], event.clientY - from[1]) > 4) return;
     const name = roi.at(event);
     if (!name) return;
     roi.insert(name);
-    roi.light(name);
+    roi.highlight(name);
   });
   on("pointercancel", () => {
-    roi.pressed = null;
+    roi.pressedAt = null;
     roi.flush();
   });
-  // The wheel scrolls the page; the component would zoom.
+  // The wheel scrolls the page instead of zooming the component.
   on("wheel", (event) => { if (onPicture(event)) event.stopPropagation(); });
   document.addEventListener("click", (event) => {
     const link = event.target.closest && event.target.closest('a[href*="#region"]');
     if (!link) return;
     event.preventDefault();
-    roi.light(link.getAttribute("href").split("#")[1]);
+    roi.highlight(link.getAttribute("href").split("#")[1]);
   }, true);
 })();

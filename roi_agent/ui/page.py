@@ -1,9 +1,7 @@
-"""The layout: which component stands where, and which function each of them calls."""
+"""The layout of the page: its components, and the functions that they call."""
 
-import asyncio
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,24 +9,24 @@ from typing import Any
 import gradio as gr
 from gradio_image_annotation import image_annotator
 
+from roi_agent.model.images.formats import EXTENSIONS
 from roi_agent.model.utils.cancellation import Cancellation
 from roi_agent.settings import ServerSettings
 from roi_agent.ui import drawing, markup
-from roi_agent.ui.actions import SCENES, Actions, Seen
+from roi_agent.ui.actions import SCENES, Actions, PageState
+from roi_agent.ui.disconnects import stream_while_here, while_here
 from roi_agent.ui.visitors import COOKIE
 
 Updates = dict[Any, Any]  # component -> its new value
-_ENDINGS = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm"]
-_TICK_S = 0.5  # between two looks at whether a visitor who waits is still there
-_MODES = [("Ask the model", "model"), ("Let the agent work", "agent")]
+_MODES = [("Ask the model", "model"), ("Run the agent", "agent")]
 _HEAD = """# roi-agent
 Point at things in a picture and ask."""
 _EMPTY = """**Ask about regions.** Draw a box or find things by words, then ask *What is region1?*
 
-Or let the agent work: *What is left of the umbrella?*"""
+Or run the agent: *What is left of the umbrella?*"""
 
 _READY: Updates = {"submit_btn": "Ask", "stop_btn": False}
-_GOING_ON: Updates = {"submit_btn": False, "stop_btn": "Stop"}
+_RUNNING: Updates = {"submit_btn": False, "stop_btn": "Stop"}
 
 _READ, _MARK = "(value) => { roi.read(value); }", "(marks) => roi.mark(marks)"
 _HANDLE = "(file) => file && file.path"
@@ -37,7 +35,7 @@ _REGIONS = "roi.follow(element, trigger);"
 
 
 def build_page(actions: Actions, settings: ServerSettings, about: str = "") -> gr.Blocks:
-    """The components and what they call.  about: the models, in a sentence below the title."""
+    """Build the page.  about: a sentence about the models, shown below the title."""
     blocks = gr.Blocks(analytics_enabled=False, title="roi-agent", fill_width=True)
     with blocks:
         _Page(actions).build(blocks, about)
@@ -46,7 +44,7 @@ def build_page(actions: Actions, settings: ServerSettings, about: str = "") -> g
 
 
 class _Page:
-    """The components by name; a method for each event."""
+    """The page's components, and a method for each event."""
 
     def __init__(self, actions: Actions) -> None:
         self.actions = actions
@@ -63,7 +61,9 @@ class _Page:
 
     def _picture(self) -> None:
         with gr.Accordion("Open a picture", open=True, elem_id="roi-open") as self.opening:
-            self.upload = gr.File(label="Picture", show_label=False, file_types=_ENDINGS, height=110, elem_id="roi-upload")
+            self.upload = gr.File(
+                label="Picture", show_label=False, file_types=list(EXTENSIONS), height=110, elem_id="roi-upload"
+            )
             gr.Markdown("or try an example:", elem_id="roi-scenes-head")
             self.scenes = gr.Gallery(
                 label="Example scenes",
@@ -77,7 +77,7 @@ class _Page:
                 interactive=False,
                 elem_id="roi-scenes",
             )
-            # Given to its constructor, they would be copied to where Gradio keeps files.
+            # As an argument of the constructor, they would be copied to Gradio's cache folder.
             self.scenes.value = [_example(path, number) for number, path in enumerate(SCENES, start=1)]
         self.status = gr.HTML(visible=False, apply_default_css=False, elem_id="roi-status")
         with gr.Column(visible=False) as self.desk:
@@ -142,18 +142,18 @@ class _Page:
         shared: dict[str, Any] = {"api_visibility": "private"}
 
         def on(event: Any, act: Any, inputs: Any, *, progress: str = "hidden", **more: Any) -> Any:
-            told = event(act, inputs, everything, show_progress=progress, **shared, **more)
-            return told.then(None, [self.marks], [self.canvas, self.picture], js=_MARK, **shared)
+            done = event(act, inputs, everything, show_progress=progress, **shared, **more)
+            return done.then(None, [self.marks], [self.canvas, self.picture], js=_MARK, **shared)
 
         on(blocks.load, self._visit, [])
-        # Files come by the gate, which gives a handle in place of a path: only that goes to the server.
+        # Uploads go through the gate, which returns a handle instead of a path: only the handle is sent to the server.
         sent = self.upload.upload(None, [self.upload], [self.sent], js=_HANDLE, **shared)
-        on(sent.then, self._open_file, [self.sent], progress="minimal", concurrency_limit=2)  # a large image takes memory
+        on(sent.then, self._open_file, [self.sent], progress="minimal", concurrency_limit=2)  # large images need much memory
         on(self.scenes.select, self._open_scene, [], progress="minimal")
         on(self.words.submit, self._find, [self.words], progress="minimal")
         on(self.picture.select, self._point, [], progress="minimal")
-        # One after another: an answer that overtakes a later one would show the page as it was.
-        on(self.chips.input, self._hear, [], trigger_mode="multiple", concurrency_limit=1)
+        # One at a time: an answer that arrives late would show an outdated state.
+        on(self.chips.input, self._apply, [], trigger_mode="multiple", concurrency_limit=1)
         asked = on(self.question.submit, self._talk, [self.question, self.mode], trigger_mode="multiple")
         asked.then(partial(gr.update, **_READY), None, [self.question], show_progress="hidden", **shared)
         on(self.question.stop, self._stop, [])
@@ -164,7 +164,7 @@ class _Page:
             on(tab.select, self._look, [])
         self.mode.change(_hint, [self.mode], [self.question], show_progress="hidden", **shared)
 
-    # What the events call: gradio hands over the values of the inputs, and takes a value for each component that changes.
+    # Event handlers: Gradio passes the values of the inputs, and expects a value for each component that changes.
 
     def _visit(self, request: gr.Request) -> Updates:
         return self._shown(self.actions.visit(_visitor(request)))
@@ -176,28 +176,30 @@ class _Page:
         number = chosen.index if isinstance(chosen.index, int) else 0
         return self._shown(self.actions.open_scene(_visitor(request), number))
 
-    def _hear(self, request: gr.Request, event: gr.EventData) -> Updates:
-        return self._shown(self.actions.hear(_visitor(request), event._data))
+    def _apply(self, request: gr.Request, event: gr.EventData) -> Updates:
+        return self._shown(self.actions.apply(_visitor(request), event._data))
 
     async def _find(self, words: str | None, request: gr.Request) -> AsyncIterator[Updates]:
-        async for seen in while_here(self.actions.find(_visitor(request), words or "")):
-            yield self._shown(seen) if seen else {self.words: gr.skip()}
+        async for state in while_here(self.actions.find(_visitor(request), words or "")):
+            yield self._shown(state) if state else {self.words: gr.skip()}
 
     async def _point(self, request: gr.Request, chosen: gr.SelectData) -> AsyncIterator[Updates]:
         x, y = chosen.index if isinstance(chosen.index, list) else (chosen.index, chosen.index)
-        async for seen in while_here(self.actions.point(_visitor(request), (x, y))):
-            yield self._shown(seen) if seen else {self.words: gr.skip()}
+        async for state in while_here(self.actions.point(_visitor(request), (x, y))):
+            yield self._shown(state) if state else {self.words: gr.skip()}
 
     async def _talk(self, text: str | None, mode: str | None, request: gr.Request) -> AsyncIterator[Updates]:
-        begun: Updates = {self.question: gr.update(value="", **_GOING_ON)}
+        begun: Updates = {self.question: gr.update(value="", **_RUNNING)}
         leaving = Cancellation()
         talk = self.actions.talk(_visitor(request), text or "", mode or "", leaving)
         async with aclosing(stream_while_here(talk, leaving)) as stream:
-            async for seen in stream:
-                if seen is None:
+            async for state in stream:
+                if state is None:
                     yield {self.words: gr.skip()}
                     continue
-                yield (self._shown(seen) if seen.work is None or not seen.talking else {self.chat: seen.work.messages}) | begun
+                yield (
+                    self._shown(state) if state.work is None or not state.streaming else {self.chat: state.work.messages}
+                ) | begun
                 begun = {}
 
     def _stop(self, request: gr.Request) -> Updates:
@@ -209,86 +211,39 @@ class _Page:
     def _look(self, request: gr.Request) -> Updates:
         return self._shown(self.actions.look(_visitor(request)))
 
-    def _shown(self, seen: Seen) -> Updates:
-        """A value for each component that changes; the pictures come with the marks."""
-        updates: Updates = {self.words: gr.skip()}  # Gradio wants one at least
-        if seen.status is not None:
-            updates |= {self.status: gr.update(value=seen.status, visible=bool(seen.status))}
-        work = seen.work
+    def _shown(self, state: PageState) -> Updates:
+        """Return a value for each component that changes; the pictures are updated with the marks."""
+        updates: Updates = {self.words: gr.skip()}  # Gradio requires at least one
+        if state.status is not None:
+            updates |= {self.status: gr.update(value=state.status, visible=bool(state.status))}
+        work = state.work
         if work is None:
             return updates
         drafts = [region.name for region in work.drafted]
         updates |= {
             self.marks: drawing.marks(work),
-            self.chips: markup.chips(work.regions, lit=work.lit, open_names=drafts),
+            self.chips: markup.chips(work.regions, highlighted=work.highlighted, open_names=drafts),
             self.files: markup.files(work.files, trace=work.trace is not None),
             self.chat: work.messages,
         }
-        if seen.opened:
+        if state.opened:
             updates |= {self.opening: gr.update(open=False), self.desk: gr.update(visible=True)}
         return updates
 
 
-async def while_here(acting: Coroutine[Any, Any, Seen]) -> AsyncIterator[Seen | None]:
-    """What an action gives, and None now and then before: Gradio looks then who has left, and ends the action by closing this."""
-    working = asyncio.ensure_future(acting)
-    try:
-        while not (await asyncio.wait([working], timeout=_TICK_S))[0]:
-            yield None
-        yield working.result()
-    finally:
-        working.cancel()
-        await asyncio.wait([working])
-
-
-async def stream_while_here(talk: Generator[Seen, None, None], leaving: Cancellation) -> AsyncGenerator[Seen | None, None]:
-    """As `while_here`, for a talk, which runs in a thread of its own; one that is left is cancelled and not waited for."""
-    loop, news = asyncio.get_running_loop(), asyncio.Queue[Seen | BaseException | None]()
-
-    def put(item: Seen | BaseException | None) -> None:
-        with suppress(RuntimeError):  # the server has stopped
-            loop.call_soon_threadsafe(news.put_nowait, item)
-
-    def work() -> None:
-        try:
-            for seen in talk:
-                put(seen)
-                if leaving.cancelled:
-                    talk.close()
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    threading.Thread(target=work, daemon=True, name="talk").start()
-    try:
-        while True:
-            try:
-                item = await asyncio.wait_for(news.get(), _TICK_S)
-            except TimeoutError:
-                yield None
-                continue
-            if item is None:
-                return
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        leaving.cancel()
-
-
 def inputs_of(blocks: gr.Blocks) -> dict[int, int]:
-    """How many inputs each function of the page has, by its number; those of scripts alone are none of them."""
+    """Return the number of inputs of each Python function of the page, by its number."""
     return {number: len(each.inputs) for number, each in blocks.fns.items() if each.fn is not None}
 
 
 def _visitor(request: gr.Request) -> str | None:
-    """The name in the cookie, which the gate has checked."""
+    """Return the name in the cookie, which the gate has checked."""
     name = request.cookies.get(COOKIE)
     return name if isinstance(name, str) else None
 
 
 def _example(path: Path, number: int) -> dict[str, Any]:
-    """A picture that the gate serves, as the gallery takes it."""
+    """Return a picture that the gate serves, in the gallery's form."""
     image = {"path": path.name, "url": f"/gradio_api/file={path.name}", "meta": {"_type": "gradio.FileData"}}
     return {"image": image, "caption": f"Scene {number}"}
 

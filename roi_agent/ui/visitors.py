@@ -1,4 +1,4 @@
-"""Who visits the page: each browser has its own work, under a name that nobody can guess, within bounds that hold for all."""
+"""The visitors of the page: each browser has its own work, under an unguessable name, within common limits."""
 
 import re
 import threading
@@ -19,50 +19,50 @@ _MIB = 1 << 20
 
 @dataclass(slots=True)
 class _Visit:
-    """seen: when the visitor was here last.  coming: bytes of files that are being sent.  sent: the last one, and its handle."""
+    """One visitor.  last_seen: time of the last call.  incoming: bytes of uploads in progress.  upload: handle and bytes."""
 
-    seen: float
+    last_seen: float
     work: Work | None = None
-    coming: int = 0
-    sent: tuple[str, bytes] | None = None
+    incoming: int = 0
+    upload: tuple[str, bytes] | None = None
 
     @property
     def nbytes(self) -> int:
-        return self.coming + (self.work.nbytes if self.work else 0) + (len(self.sent[1]) if self.sent else 0)
+        return self.incoming + (self.work.nbytes if self.work else 0) + (len(self.upload[1]) if self.upload else 0)
 
 
 class Visitors:
-    """The work of every visitor, and the files they have sent. Safe under threads.
+    """The work and uploads of every visitor. Thread-safe.
 
-    most: visitors.  visitor_bytes, total_bytes: of the images and files of one, and of all.
-    idle_s: seconds since the last visit after which one makes room for newcomers, the longest away first; who was here since is
-        active, and newcomers are told to wait.  keep_s: seconds after which a visitor is forgotten anyhow.
+    max_visitors: limit of visitors.  visitor_bytes, total_bytes: memory for the images and files of one visitor, and of all.
+    idle_s: idle seconds after which a visitor may be replaced by a new one, the longest idle first; while all are active, new
+        visitors are refused.  keep_s: idle seconds after which a visitor is removed.
     """
 
     def __init__(
         self,
         *,
-        most: int,
+        max_visitors: int,
         visitor_bytes: int,
         total_bytes: int,
         idle_s: float,
         keep_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._most, self._visitor_bytes, self._total_bytes = most, visitor_bytes, total_bytes
+        self._max_visitors, self._visitor_bytes, self._total_bytes = max_visitors, visitor_bytes, total_bytes
         self._idle_s, self._keep_s, self._clock = idle_s, keep_s, clock
-        self._kept: OrderedDict[str, _Visit] = OrderedDict()  # the longest away first
+        self._kept: OrderedDict[str, _Visit] = OrderedDict()  # the longest idle first
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
         with self._lock:
-            self._forget()
+            self._forget_expired()
             return len(self._kept)
 
     def find(self, name: object) -> Work | None:
-        """The work of a visitor, who is here now; None where there is none (any more)."""
+        """Return the work of a visitor, who counts as active now; None if there is none (any more)."""
         with self._lock:
-            self._forget()
+            self._forget_expired()
             visit = self._kept.get(name) if isinstance(name, str) else None
             if visit is None:
                 return None
@@ -70,14 +70,14 @@ class Visitors:
             return visit.work
 
     def get(self, name: object) -> Work:
-        """As `find`.  Error: UnknownImage where there is none."""
+        """As `find`.  Error: UnknownImage if there is none."""
         work = self.find(name)
         if work is None:
-            raise UnknownImage("no image is open", do="open one, or pick an example; what is left for long is forgotten")
+            raise UnknownImage("no image is open", do="open one, or pick an example; images are removed after a long break")
         return work
 
-    def growing(self, name: object) -> Work:
-        """As `get`, for what makes the work larger.  Error: PageFull where it is too large already."""
+    def for_writing(self, name: object) -> Work:
+        """As `get`, for actions that make the work larger.  Error: PageFull if it is already too large."""
         work = self.get(name)
         if work.nbytes > self._visitor_bytes:
             problem = f"the work on this picture takes {_mib(work.nbytes)}, over the limit of {_mib(self._visitor_bytes)}"
@@ -85,7 +85,7 @@ class Visitors:
         return work
 
     def put(self, name: object, work: Work) -> None:
-        """The visitor's new work, instead of any earlier.  A name that we did not give is not kept.
+        """Set the visitor's work, replacing any earlier one.  A name that the server did not issue is ignored.
 
         Error: PageFull; the earlier work is then kept.
         """
@@ -94,91 +94,93 @@ class Visitors:
         with self._lock:
             earlier = self._kept.get(str(name))
             freed = earlier.work.nbytes if earlier and earlier.work else 0
-            self._room(str(name), work.nbytes - freed).work = work
+            self._reserve(str(name), work.nbytes - freed).work = work
 
     @contextmanager
     def receiving(self, name: str) -> Iterator[Callable[[int], None]]:
-        """While a file is being sent: what is called with its size so far.  Error of that: PageFull."""
-        held = 0
+        """Reserve memory during an upload: yields a function to call with the size so far, which may raise PageFull."""
+        reserved = 0
 
         def grow(size: int) -> None:
-            nonlocal held
+            nonlocal reserved
             with self._lock:
-                while size > held:
-                    self._room(name, _MIB).coming += _MIB
-                    held += _MIB
+                while size > reserved:
+                    self._reserve(name, _MIB).incoming += _MIB
+                    reserved += _MIB
 
         try:
             yield grow
         finally:
             with self._lock:
                 if (visit := self._kept.get(name)) is not None:
-                    visit.coming -= held
+                    visit.incoming -= reserved
                     self._drop_empty(name, visit)
 
     def send(self, name: str, data: bytes) -> str:
-        """Keep a file until its visitor opens it, in place of an earlier one; gives its handle.  Error: PageFull."""
+        """Keep an upload until its visitor opens it, replacing an earlier one; return its handle.  Error: PageFull."""
         handle = token_hex(16)
         with self._lock:
             earlier = self._kept.get(name)
-            freed = len(earlier.sent[1]) if earlier and earlier.sent else 0
-            self._room(name, len(data) - freed).sent = (handle, data)
+            freed = len(earlier.upload[1]) if earlier and earlier.upload else 0
+            self._reserve(name, len(data) - freed).upload = (handle, data)
         return handle
 
     def take(self, name: object, handle: object) -> bytes:
-        """A file that the visitor has sent; it is then no longer kept.  Error: UnknownImage."""
+        """Return and forget a visitor's upload.  Error: UnknownImage."""
         with self._lock:
             visit = self._kept.get(name) if isinstance(name, str) else None
-            if visit is None or visit.sent is None or visit.sent[0] != handle:
-                raise UnknownImage("no such file was sent", do="send it again")
-            data, visit.sent = visit.sent[1], None
+            if visit is None or visit.upload is None or visit.upload[0] != handle:
+                raise UnknownImage("there is no such upload", do="upload the file again")
+            data, visit.upload = visit.upload[1], None
             self._drop_empty(str(name), visit)
             return data
 
-    def _room(self, name: str, more: int) -> _Visit:
-        """The visit of that name, with room for more bytes.  Error: PageFull."""
-        self._forget()
+    def _reserve(self, name: str, more: int) -> _Visit:
+        """Return the visit of that name, with room for more bytes.  Error: PageFull."""
+        self._forget_expired()
         visit = self._kept.get(name) or _Visit(self._clock())
         if more > 0 and visit.nbytes + more > self._visitor_bytes:
             problem = f"the picture takes {_mib(visit.nbytes + more)}, over the limit of {_mib(self._visitor_bytes)}"
-            raise PageFull(problem, do="send a smaller one, or allow more: --visitor-memory of the server")
-        for idle in [other for other, each in self._kept.items() if self._clock() - each.seen > self._idle_s and other != name]:
-            if self._fits(name, more):
+            raise PageFull(problem, do="upload a smaller one, or raise the limit: --visitor-memory of the server")
+        for idle in [
+            other for other, each in self._kept.items() if self._clock() - each.last_seen > self._idle_s and other != name
+        ]:
+            if self._has_room(name, more):
                 break
             del self._kept[idle]
-        if not self._fits(name, more):
-            raise PageFull("the page has all the visitors and pictures that it takes", do="try again in some minutes")
+        if not self._has_room(name, more):
+            raise PageFull("the page has reached its limit of visitors or pictures", do="try again in a few minutes")
         self._touch(name, visit)
         return visit
 
-    def _fits(self, name: str, more: int) -> bool:
-        held = sum(each.nbytes for each in self._kept.values())
-        return len(self._kept.keys() | {name}) <= self._most and (more <= 0 or held + more <= self._total_bytes)
+    def _has_room(self, name: str, more: int) -> bool:
+        reserved = sum(each.nbytes for each in self._kept.values())
+        return len(self._kept.keys() | {name}) <= self._max_visitors and (more <= 0 or reserved + more <= self._total_bytes)
 
     def _drop_empty(self, name: str, visit: _Visit) -> None:
-        if visit.work is None and visit.sent is None and not visit.coming:
+        if visit.work is None and visit.upload is None and not visit.incoming:
             del self._kept[name]
 
     def _touch(self, name: str, visit: _Visit) -> None:
-        visit.seen = self._clock()
+        visit.last_seen = self._clock()
         self._kept[name] = visit
         self._kept.move_to_end(name)
 
-    def _forget(self) -> None:
+    def _forget_expired(self) -> None:
         now = self._clock()
         for name, visit in list(self._kept.items()):
-            if now - visit.seen <= self._keep_s:
+            if now - visit.last_seen <= self._keep_s:
                 return
             del self._kept[name]
 
 
 def new_name() -> str:
-    """A name for a visitor, kept by the browser."""
+    """Return a new name for a visitor, to be stored in the browser."""
     return token_hex(16)
 
 
 def is_name(name: object) -> bool:
-    """Whether it may be a visitor's name."""
+    """Whether a value has the form of a visitor's name."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 

@@ -1,4 +1,4 @@
-"""What one visitor works on: an image with its regions, the conversation about it, and the agent's last run."""
+"""The work of one visitor: an image with its regions, the conversation about it, and the agent's last run."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,25 +15,25 @@ from roi_agent.tools.workspace import Workspace
 from roi_agent.trace import Trace
 
 THREAD = "page"
-_PAGES = 8  # that one browser has open, at most; of others their last drawing is forgotten
+_PAGES = 8  # browser pages whose last drawing is remembered
 
-# As Gradio's chat takes it: role, content, perhaps metadata.
+# A message of Gradio's chat: role, content, optional metadata.
 Message = dict[str, Any]
 
 
 class Work:
-    """One image and all that was done with it.
+    """One image and everything done with it.
 
-    The workspace only grows, since a handle never changes its meaning. A box that was only drawn is a draft under the next
-    handle: it may still be moved, until something uses the regions (`settle`). What the visitor deletes is hidden.
+    The workspace only grows, because a handle never changes its meaning. A newly drawn box is a draft under the next handle: it
+    can be moved until something uses the regions (`settle`). Deleted regions are hidden.
 
-    key: of this image's work, by which late news from the browser about an earlier image is known.
-    heard: the number of the last news of drawn boxes, by the page that told it.
-    version: counts what pages were told.
-    drafts: boxes with labels, in the order of their handles.  hidden: handles.  lit: the handle that is shown bright.
-    files: the address under which its files are fetched.  pictures: of the agent's steps, as JPEG, by name.
-    turns: of the talk with the region model, since the last question that stood for itself.  implied: the region that this
-    question is about without naming it.
+    key: identifies this image's work, so that late changes of an earlier image can be ignored.
+    acknowledged: the number of the last applied drawing, by page.
+    version: counts the states sent to pages.
+    drafts: boxes with labels, in the order of their handles.  hidden: handles.  highlighted: a handle, or None.
+    files: base address of the visitor's files.  pictures: of the agent's steps, as JPEG, by name.
+    turns: of the current conversation with the region model.  implied: the region that its first question is about without
+    mentioning it.
     messages: of the whole chat.  trace: of the agent's last run.
     """
 
@@ -43,19 +43,19 @@ class Work:
         self.image = self.workspace.add_image(image)
         self.drafts: list[tuple[Box, str | None]] = []
         self.hidden: set[str] = set()
-        self.lit: str | None = None
+        self.highlighted: str | None = None
         self.turns: list[Turn] = []
         self.implied: str | None = None
         self.messages: list[Message] = []
         self.trace: Trace | None = None
         self.pictures: dict[str, bytes] = {}
-        self.heard: dict[str, int] = {}
+        self.acknowledged: dict[str, int] = {}
         self.version = 0
         self._stops: list[Callable[[], None]] = []
 
     @property
     def nbytes(self) -> int:
-        """Of what grows with use: pixels of the image and of its enlarged parts, masks, pictures of steps, and the chat."""
+        """Approximate memory in bytes: pixels of the image and of its enlarged parts, masks, pictures of steps, and the chat."""
         with self.lock:
             pixels = sum(each.image.nbytes for each in self.workspace.images)
             runs = sum(len(each.mask.runs) for each in self.workspace.regions() if each.mask is not None)
@@ -64,42 +64,42 @@ class Work:
 
     @property
     def regions(self) -> tuple[Region, ...]:
-        """Those that the page shows, drafts included."""
+        """The regions on the page, including drafts."""
         with self.lock:
             kept = [each for each in self.workspace.regions() if each.name not in self.hidden]
             return (*kept, *self.drafted)
 
     @property
     def drafted(self) -> tuple[Region, ...]:
-        """The drafts under the handles that they will have."""
+        """The drafts, under their future handles."""
         with self.lock:
             first = len(self.workspace.regions()) + 1
             numbered = enumerate(self.drafts, start=first)
             return tuple(Region(f"region{n}", box, label, image=self.image.name) for n, (box, label) in numbered)
 
     def settle(self) -> None:
-        """Make regions of the drafts: from now on their handles mean them."""
+        """Turn the drafts into regions: their handles are then fixed."""
         with self.lock:
             items = [{"box": box, "label": label} for box, label in self.drafts]
             self.drafts = []
             self.workspace.add_regions(items, image=self.image)
 
     def show(self, regions: Sequence[Region]) -> None:
-        """Show regions that may have been hidden."""
+        """Show regions, even if they were hidden."""
         with self.lock:
             self.hidden -= {region.name for region in regions}
 
-    def hear(self, page: str, number: object) -> None:
-        """Note that a page told of drawn boxes.  number: of its news, which grows."""
+    def acknowledge(self, page: str, number: object) -> None:
+        """Record that a page's drawing was applied.  number: of the drawing, which increases."""
         with self.lock:
-            self.heard.pop(page[:40], None)
-            self.heard[page[:40]] = number if isinstance(number, int) else 0
-            for old in list(self.heard)[:-_PAGES]:
-                del self.heard[old]
+            self.acknowledged.pop(page[:40], None)
+            self.acknowledged[page[:40]] = number if isinstance(number, int) else 0
+            for old in list(self.acknowledged)[:-_PAGES]:
+                del self.acknowledged[old]
 
     @contextmanager
-    def going_on(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Something that the visitor waits for.  stop: ends it early, from whichever thread."""
+    def stoppable(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Register work that the visitor waits for.  stop: ends it early, from any thread."""
         self._stops.append(stop)
         try:
             yield
@@ -107,10 +107,10 @@ class Work:
             self._stops.remove(stop)
 
     def stop(self) -> None:
-        """End early what goes on."""
+        """Stop all work in progress."""
         for stop in tuple(self._stops):
             stop()
 
     def restart(self) -> None:
-        """Begin a new conversation about the same image and regions."""
+        """Start a new conversation about the same image and regions."""
         self.turns, self.implied, self.messages, self.pictures = [], None, [], {}

@@ -10,7 +10,7 @@ from random import Random
 
 from roi_agent import load_detector, load_region_model, load_segmenter
 from roi_agent.generation.generating import generate, image_files
-from roi_agent.generation.making import Maker
+from roi_agent.generation.record_generator import RecordGenerator
 from roi_agent.generation.settings import GenerationSettings
 from roi_agent.model.data.record_files import open_records, write_records
 from roi_agent.model.engine.local import LocalRegionModel
@@ -48,11 +48,11 @@ def generated(folder: Path) -> None:
         truth.unlink()
     root, names = image_files([folder / "images"])
     settings = GenerationSettings(families=MIXTURE, per_image=PER_IMAGE)
-    maker = Maker(load_region_model(), load_detector(), load_segmenter(), settings)
+    generator = RecordGenerator(load_region_model(), load_detector(), load_segmenter(), settings)
     try:
-        generate(maker, root, names, folder / "all", identity={}, show_progress=False)
+        generate(generator, root, names, folder / "all", identity={}, show_progress=False)
     finally:
-        maker.close()
+        generator.close()
     made, few = open_records(folder / "all"), folder / "generated"
     assert made.card and made.card.records >= RECORDS
     few.mkdir()

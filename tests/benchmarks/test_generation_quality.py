@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from roi_agent import load_detector, load_region_model, load_segmenter
-from roi_agent.generation.making import Made, Maker
+from roi_agent.generation.record_generator import ImageResult, RecordGenerator
 from roi_agent.generation.rules import FAMILIES
 from roi_agent.generation.settings import GenerationSettings
 from roi_agent.model.data.record import Record
@@ -47,14 +47,14 @@ answer is right, and of a conversation the last one, after the model's own earli
 - *chance*: always the most frequent answer of the family."""
 
 
-def made_of(settings: GenerationSettings) -> list[tuple[int, Made]]:
-    maker = Maker(load_region_model(), load_detector(), load_segmenter(), settings)
-    seeds, made = range(FIRST, FIRST + SCENES), list[tuple[int, Made]]()
+def made_of(settings: GenerationSettings) -> list[tuple[int, ImageResult]]:
+    generator = RecordGenerator(load_region_model(), load_detector(), load_segmenter(), settings)
+    seeds, made = range(FIRST, FIRST + SCENES), list[tuple[int, ImageResult]]()
     for start in range(0, SCENES, settings.images):
         batch = seeds[start : start + settings.images]
         images = [(str(seed), load_image(Image.fromarray(render_image(make_scene(seed), 384)))) for seed in batch]
-        made += zip(batch, maker.make(images), strict=True)
-    maker.close()
+        made += zip(batch, generator.generate(images), strict=True)
+    generator.close()
     return made
 
 

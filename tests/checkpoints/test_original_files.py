@@ -273,5 +273,5 @@ def test_the_command_converts_files_and_refuses_options_of_folders(
     assert "SamModel" in capsys.readouterr().out
     assert load_segmenter(tmp_path / "out").masks(IMAGE, PROMPTS[:1])[0]
     assert run(str(sam_file), str(tmp_path / "more"), "--base", "llama") == 2
-    assert "--base and --vision belong to GPT4RoI" in capsys.readouterr().err
+    assert "--base and --vision are only for GPT4RoI" in capsys.readouterr().err
     assert not (tmp_path / "more").exists()

@@ -40,7 +40,8 @@ def options() -> dict[str, dict[str, Any]]:
 def test_an_option_says_the_same_in_every_command() -> None:
     for name, by_command in options().items():
         if name not in FREE:
-            assert len({(each.help, each.metavar) for each in by_command.values()}) == 1, (name, list(by_command))
+            kinds = {(each.help, each.metavar, each.is_flag, each.multiple) for each in by_command.values()}
+            assert len(kinds) == 1, (name, list(by_command))
 
 
 def test_models_have_the_same_names_everywhere() -> None:
@@ -50,6 +51,11 @@ def test_models_have_the_same_names_everywhere() -> None:
     assert {"detect", "run", "evaluate agent", "data generate"} <= set(found["detector"])
     assert {"run", "replay", "serve", "mcp", "doctor", "evaluate agent", "evaluate natural"} == set(found["models"])
     assert set(found["folder"]) == {"run"}, "where conversations are kept, and nothing else"
+
+
+def test_only_what_has_no_default_is_required() -> None:
+    required = {(name, path) for name, by_command in options().items() for path, each in by_command.items() if each.required}
+    assert required == {("data", f"evaluate {bench}") for bench in ("captions", "boxes", "vcr", "visual7w", "pope")}
 
 
 @pytest.mark.parametrize("path", [path for path, each in COMMANDS.items() if not hasattr(each, "commands")], ids=" ".join)

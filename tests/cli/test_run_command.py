@@ -93,10 +93,10 @@ def test_a_person_at_the_terminal_is_asked(run: Runner, tmp_path: Path) -> None:
         (("nowhere.png", "What is it?"), "image_unreadable: there is no file 'nowhere.png'"),
         ((SCENE, "What is it?", "--planner", "gpt-4o"), "there is no planner 'gpt-4o'"),
         ((SCENE, "What is it?", "--approve", "thinking"), "there is no tool 'thinking'; use detect"),
-        ((SCENE, "What is it?", "--thread", "walk"), "--thread names a conversation, and --folder does not say where"),
+        ((SCENE, "What is it?", "--thread", "walk"), "--thread is given without --folder"),
         ((SCENE, "What is it?", "--price", "cheap"), "the price 'cheap' is not two numbers"),
         ((SCENE, "What is it?", "--seconds", "0"), "the budget's seconds is 0"),
-        ((SCENE, "What is it?", "--out", "."), "'.' is there already"),
+        ((SCENE, "What is it?", "--out", "."), "'.' already exists"),
         ((SCENE, "What is <region1>?", "--box", "1,2,3"), "box_format_unknown"),
     ],
 )

@@ -35,7 +35,7 @@ from roi_agent.model.geometry.regions import parse_regions
 from roi_agent.model.images.loading import load_image
 from roi_agent.model.protocol.answers import Answer
 from roi_agent.model.protocol.conversation import Turn
-from roi_agent.model.protocol.questions import Closed
+from roi_agent.model.protocol.questions import ClosedQuestion
 from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
@@ -115,7 +115,7 @@ def test_choices_after_earlier_turns(remote: RegionModel, local: RegionModel) ->
     image, regions = load_image(SCENE), parse_regions([UMBRELLA, SQUARE], size_wh=load_image(SCENE).size_wh)
     earlier = Turn("Is <region1> left of <region2>?", "yes")
     reasons = ["region1 is at the left of region2", "region1 is above region2"]
-    questions: list[Closed] = [
+    questions: list[ClosedQuestion] = [
         ([earlier, Turn("Why?")], regions, reasons),
         ([Turn("What colour is <region1>?")], regions, ["orange", "pink", "blue"]),
     ]

@@ -41,7 +41,7 @@ def test_convert_tells_what_was_read_and_what_was_not(run: Runner, own: Path, tm
     assert lines[0] == f"1 records of boxes-csv train in {target}"
     assert "box_outside: 1 skipped" in lines and "box_clipped: 1 fixed" in lines and "missing_image: 1 skipped" in lines
     assert any(line.startswith("  boxes.csv, line 3: x2 is 99 in an image 60 wide") for line in lines)
-    assert lines[-1] == f"All of them are in {target / 'troubles.jsonl'}"
+    assert lines[-1] == f"The full list is in {target / 'troubles.jsonl'}"
     kinds = [json.loads(line)["kind"] for line in (target / "troubles.jsonl").read_text().splitlines()]
     assert sorted(kinds) == ["box_clipped", "box_outside", "missing_image"]
     (record,) = open_records(target)
@@ -147,7 +147,7 @@ def test_inspect_prints_records_and_draws_them(run: Runner, converted: Path, tmp
     for record in drawn:
         assert f"{record.id}  ({record.image}, 96 x 96, VCR)" in result.out
         for turn in record.turns:
-            assert f"  Q: {turn.question}\n  A: {turn.answer}\n     of: {' | '.join(turn.options)}" in result.out
+            assert f"  Q: {turn.question}\n  A: {turn.answer}\n     options: {' | '.join(turn.options)}" in result.out
         for region in record.regions:
             assert re.search(rf"{region.name}: {region.label} at \d+", result.out)
     with Image.open(sheet) as whole:
@@ -172,7 +172,7 @@ def test_inspect_refuses_what_it_cannot_show(run: Runner, converted: Path, tmp_p
     elsewhere = ["--images", str(tmp_path), "--picture", str(tmp_path / "x.png")]
     cases = [
         ([str(tmp_path / "missing")], "data_not_found"),
-        ([str(tmp_path / "none.jsonl")], "holds no records"),
+        ([str(tmp_path / "none.jsonl")], "contains no records"),
         ([str(tmp_path / "bad.jsonl")], "bad.jsonl, line 1: id"),
         ([str(tmp_path / "bad.parquet")], "bad.parquet: this is not Parquet"),
         ([str(converted), "--picture", str(tmp_path / "x.doc")], "x.doc"),

@@ -132,7 +132,7 @@ def test_tokens_that_say_nothing_are_unusable(tokens: object) -> None:
         ({"img_fn": "gone.jpg"}, "missing_image", "gone.jpg"),
         ({"img_fn": "../train.jsonl"}, "malformed", "train.jsonl"),
         ({"img_fn": "x" * 5000}, "missing_image", "there is no image"),
-        ({"img_fn": "lsmdc_1_A/1_A_00@0.json"}, "image_unreadable", "no image format"),
+        ({"img_fn": "lsmdc_1_A/1_A_00@0.json"}, "image_unreadable", "not in a supported image format"),
         ({"img_fn": None}, "malformed", "img_fn"),
         ({"metadata_fn": "gone.json"}, "malformed", "gone.json"),
     ],

@@ -49,7 +49,7 @@ def records(draw: st.DrawFn) -> Record:
     regions = []
     for number in range(1, count + 1):
         box, label, score, mask = draw(looks)
-        kept = mask if mask and mask.meets(box) else None  # a mask off its box is refused
+        kept = mask if mask and mask.intersects(box) else None  # a mask off its box is refused
         regions.append(Region(f"region{number}", box, label=label, score=score, mask=kept))
     mentions = st.sampled_from([f"<{region.name}>" for region in regions] or ["it"])
     turns = []

@@ -147,7 +147,7 @@ def test_folders_without_a_detector_are_named(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="no model in the folder"):
         TransformersDetector.load(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(ModelNotFound, match="is a bert, no detector"):
+    with pytest.raises(ModelNotFound, match="is a bert, not a detector"):
         TransformersDetector.load(tmp_path)
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from transformers import AutoProcessor, GroundingDinoForObjectDetection, GroundingDinoProcessor
 
-from roi_agent.evaluation.models import detection_markdown, run_detection
+from roi_agent.evaluation.toy import detection_markdown, run_detection
 from roi_agent.loading import SHIPPED
 from roi_agent.model.detection.detector import TransformersDetector
 from roi_agent.model.toy.evaluate.detection import (

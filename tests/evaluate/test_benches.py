@@ -67,9 +67,9 @@ def test_answers_are_those_of_asking_one_by_one(nano: RegionModel, tmp_path: Pat
     settings = EvaluationSettings("visual7w", data, tmp_path / "run", shuffled=False)
     evaluate(settings, nano, show_progress=False)
     from roi_agent.evaluation.outputs import RunFolder
-    from roi_agent.evaluation.running import make_plan
+    from roi_agent.evaluation.running import plan_evaluation
 
-    plan = make_plan(settings)
+    plan = plan_evaluation(settings)
     outputs = RunFolder(settings.out).outputs(plan.samples)
     for sample in plan.samples:
         image = plan.records.image(plan.first[sample.image])

@@ -24,7 +24,7 @@ def test_every_variant_answers_every_question(attempts: list[Attempt]) -> None:
     for variant in COLUMNS:
         families = [each.question.family for each in attempts if each.variant == variant]
         assert sorted(families) == sorted(COMPOSITIONAL)
-        assert any(each.said for each in attempts if each.variant == variant)
+        assert any(each.answer for each in attempts if each.variant == variant)
 
 
 def test_the_agent_beats_the_region_model_alone_and_chance(attempts: list[Attempt]) -> None:
@@ -35,8 +35,8 @@ def test_the_agent_beats_the_region_model_alone_and_chance(attempts: list[Attemp
 
 
 def test_scores_are_counted_by_family_and_over_all() -> None:
-    def attempt(variant: str, family: str, said: str) -> Attempt:
-        return Attempt(variant, 0, VisualQuestion(family, "Is there a star?", "yes"), said)
+    def attempt(variant: str, family: str, answer: str) -> Attempt:
+        return Attempt(variant, 0, VisualQuestion(family, "Is there a star?", "yes"), answer)
 
     made = [
         attempt("agent", "existence", "yes (region1)"),

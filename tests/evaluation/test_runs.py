@@ -71,7 +71,7 @@ def test_a_run_writes_its_figures_and_a_report(whole: tuple[EvaluationSettings, 
     settings, found = whole
     assert json.loads((settings.out / SCORES).read_text()) == json.loads(json.dumps(found.to_dict()))
     text = (settings.out / REPORT).read_text()
-    for wanted in ("# visual7w: nano on toy", "| telling |", "95 % interval", "shuffled", "## Troubles\n\nNone.", "## Versions",
+    for wanted in ("# visual7w: nano on toy", "| telling |", "95 % interval", "shuffled", "## Failures\n\nNone.", "## Versions",
                    "model sha256", "Apache-2.0"):  # fmt: skip
         assert wanted in text
     figures = {each.name: each for each in found.figures}
@@ -216,7 +216,7 @@ def test_answers_of_another_model_are_not_mixed(whole: tuple[EvaluationSettings,
     shutil.copytree(SHIPPED["ask"]["nano"], other)
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(config | {"domain": "another"}))
-    with pytest.raises(RunConflict, match="holds answers with model name nano"):
+    with pytest.raises(RunConflict, match="contains answers with model name nano"):
         evaluate(whole[0], other, show_progress=False)
 
 
@@ -225,7 +225,7 @@ def test_answers_about_other_data_are_not_mixed(whole: tuple[EvaluationSettings,
     shutil.copytree(whole[0].data, data)
     records = data / "records-00000.jsonl"
     records.write_text(records.read_text().replace("What colour", "Which colour", 1))
-    with pytest.raises(RunConflict, match="holds answers with data name toy"):
+    with pytest.raises(RunConflict, match="contains answers with data name toy"):
         report(replace(whole[0], data=data))
 
 
@@ -307,7 +307,7 @@ def test_shards_that_are_none_are_refused(text: str) -> None:
 
 
 def test_settings_that_are_none_are_refused(data: Path, tmp_path: Path, nano: RegionModel) -> None:
-    with pytest.raises(InvalidSetting, match="no bench 'okvqa'"):
+    with pytest.raises(InvalidSetting, match="no benchmark 'okvqa'"):
         EvaluationSettings("okvqa", data, tmp_path)
     with pytest.raises(InvalidSetting, match="limit"):
         EvaluationSettings("boxes", data, tmp_path, limit=0)

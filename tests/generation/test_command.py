@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from roi_agent.generation.generating import JOURNAL, STATE, image_files
-from roi_agent.generation.verifying import REASONS
+from roi_agent.generation.verifier import REASONS
 from roi_agent.model.data.record_files import open_records
 from roi_agent.model.errors import DataNotFound
 from roi_agent.model.toy.world.scenes import make_scene, save_scene

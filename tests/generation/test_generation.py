@@ -9,12 +9,12 @@ from PIL import Image
 from roi_agent import Workspace, load_detector, load_region_model, load_segmenter
 from roi_agent.generation.claims import Claim
 from roi_agent.generation.describing import Described, Description
+from roi_agent.generation.examiner import CHOOSE, DETECTOR, SECOND_LOOK, THERE, UNSURE
 from roi_agent.generation.finding import distinct
-from roi_agent.generation.making import Made, Maker
+from roi_agent.generation.record_generator import ImageResult, RecordGenerator
 from roi_agent.generation.rules import FAMILIES
 from roi_agent.generation.settings import GenerationSettings
-from roi_agent.generation.supporting import CHOOSE, DETECTOR, SECOND_LOOK, THERE, UNSURE
-from roi_agent.generation.verifying import REPEATED, UNCLEAR, Verifier
+from roi_agent.generation.verifier import REPEATED, UNCLEAR, Verifier
 from roi_agent.model.data.record import Record
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.geometry.boxes import Box
@@ -37,22 +37,22 @@ def picture(seed: int, side: int = 384) -> LoadedImage:
 
 
 @pytest.fixture(scope="module")
-def maker() -> Iterator[Maker]:
-    made = Maker(load_region_model(), load_detector(), load_segmenter(), GenerationSettings(per_image=14))
+def generator() -> Iterator[RecordGenerator]:
+    made = RecordGenerator(load_region_model(), load_detector(), load_segmenter(), GenerationSettings(per_image=14))
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
-def made(maker: Maker) -> list[Made]:
+def made(generator: RecordGenerator) -> list[ImageResult]:
     images = [(str(seed), picture(seed)) for seed in SEEDS]
-    return [each for start in range(0, len(images), 8) for each in maker.make(images[start : start + 8])]
+    return [each for start in range(0, len(images), 8) for each in generator.generate(images[start : start + 8])]
 
 
 # ---------------------------------------------------------------- the whole, on scenes whose truth is withheld
 
 
-def test_what_is_kept_is_true(made: list[Made]) -> None:
+def test_what_is_kept_is_true(made: list[ImageResult]) -> None:
     judged = [is_true(record, make_scene(int(record.image))) for each in made for record in each.records]
     written, kept = sum(each.written for each in made), len(judged)
     assert sum(judged) / kept >= 0.97, Share(sum(judged), kept)
@@ -60,7 +60,7 @@ def test_what_is_kept_is_true(made: list[Made]) -> None:
     assert written == kept + sum(len(each.dropped) for each in made)
 
 
-def test_every_kept_record_brings_its_evidence_and_reads_back(made: list[Made]) -> None:
+def test_every_kept_record_brings_its_evidence_and_reads_back(made: list[ImageResult]) -> None:
     records = [record for each in made for record in each.records]
     assert len({record.id for record in records}) == len(records)
     assert {record.id.rsplit("-", 1)[1] for record in records} == set(FAMILIES)
@@ -72,23 +72,23 @@ def test_every_kept_record_brings_its_evidence_and_reads_back(made: list[Made]) 
         assert all(region.label in (None, *KINDS) for region in record.regions)
 
 
-def test_a_second_turn_asks_why_and_is_answered_from_the_evidence(made: list[Made]) -> None:
+def test_a_second_turn_asks_why_and_is_answered_from_the_evidence(made: list[ImageResult]) -> None:
     asked = [record for each in made for record in each.records if record.id.endswith("-why")]
     assert asked and all(len(record.turns) == 2 and "<region" in record.turns[1].answer for record in asked if record.turns)
 
 
-def test_the_same_seed_gives_the_same_records(maker: Maker, made: list[Made]) -> None:
-    again = maker.make([(str(SEEDS[3]), picture(SEEDS[3]))])[0]
+def test_the_same_seed_gives_the_same_records(generator: RecordGenerator, made: list[ImageResult]) -> None:
+    again = generator.generate([(str(SEEDS[3]), picture(SEEDS[3]))])[0]
     assert [record.turns for record in again.records] == [record.turns for record in made[3].records]
 
 
-def test_an_image_without_things_gives_no_records(maker: Maker) -> None:
-    (empty,) = maker.make([("blank", load_image(Image.new("RGB", (200, 100), "white")))])
+def test_an_image_without_things_gives_no_records(generator: RecordGenerator) -> None:
+    (empty,) = generator.generate([("blank", load_image(Image.new("RGB", (200, 100), "white")))])
     assert (empty.records, empty.dropped, empty.written) == ((), (), 0)
 
 
-def test_one_image_under_two_names_gives_records_of_both(maker: Maker) -> None:
-    first, second = maker.make([("a.png", picture(700_003)), ("b.png", picture(700_003))])
+def test_one_image_under_two_names_gives_records_of_both(generator: RecordGenerator) -> None:
+    first, second = generator.generate([("a.png", picture(700_003)), ("b.png", picture(700_003))])
     assert first.regions == second.regions == 2
     assert {record.image for record in first.records} == {"a.png"} and {record.image for record in second.records} == {"b.png"}
 
@@ -104,23 +104,23 @@ class SaysNothing(RegionModel):
 
 
 def test_a_model_that_says_nothing_gives_no_records() -> None:
-    silent = Maker(SaysNothing(), load_detector(), None, GenerationSettings(everything=False))
-    (made,) = silent.make([("1", picture(700_003))])
+    silent = RecordGenerator(SaysNothing(), load_detector(), None, GenerationSettings(everything=False))
+    (made,) = silent.generate([("1", picture(700_003))])
     silent.close()
     assert made.regions == 2 and (made.records, made.written) == ((), 0)
 
 
 def test_without_verification_everything_readable_is_kept() -> None:
     settings = GenerationSettings(verify=False, confidence=1.0, everything=False)
-    loose = Maker(load_region_model(), load_detector(), None, settings)
-    (made,) = loose.make([("1", picture(700_003))])
+    loose = RecordGenerator(load_region_model(), load_detector(), None, settings)
+    (made,) = loose.generate([("1", picture(700_003))])
     loose.close()
     assert made.written == len(made.records) > 5 and not any(record.evidence for record in made.records)
 
 
-def test_a_question_asked_twice_is_dropped_once(maker: Maker) -> None:
+def test_a_question_asked_twice_is_dropped_once(generator: RecordGenerator) -> None:
     twice = asked("What is <region1>?", "a star", Claim("kind", ("region1",), "star"))
-    kept, dropped = maker._sorted([twice, twice], Verifier.of([STAR, CUP], layout(STAR, CUP), SUPPORT))
+    kept, dropped = generator._verify_all([twice, twice], Verifier.of([STAR, CUP], layout(STAR, CUP), SUPPORT))
     assert len(kept) == 1 and [each.reason for each in dropped] == [REPEATED]
 
 
@@ -154,15 +154,15 @@ def layout_mask(size_wh: tuple[int, int], box: tuple[int, int, int, int]) -> "ob
 )
 def test_what_no_look_supports_is_dropped(setting: dict[str, float], reason: str) -> None:
     settings = GenerationSettings(families=("kind", "touching", "count_kind"), everything=False, **setting)  # type: ignore[arg-type]
-    strict = Maker(load_region_model(), load_detector(), None, settings)
-    (made,) = strict.make([("1", picture(700_003))])
+    strict = RecordGenerator(load_region_model(), load_detector(), None, settings)
+    (made,) = strict.generate([("1", picture(700_003))])
     strict.close()
     assert made.written and {each.reason for each in made.dropped} <= {reason, UNCLEAR}
     assert reason in {each.reason for each in made.dropped}
     assert not made.records
 
 
-def test_a_second_look_tells_on_a_wrong_description(maker: Maker) -> None:
+def test_a_second_look_tells_on_a_wrong_description(generator: RecordGenerator) -> None:
     scene, workspace = make_scene(700_001), Workspace()
     image = workspace.add_image(picture(700_001))
     small = next(each for each in scene.things if each.size == "small")
@@ -170,15 +170,15 @@ def test_a_second_look_tells_on_a_wrong_description(maker: Maker) -> None:
     right = Described(region, Description(small.kind, 1.0), Description(small.colour, 1.0), Description(small.name, 1.0))
     other = next(kind for kind in KINDS if kind != small.kind)
     wrong = Described(region, Description(other, 1.0), Description(small.colour, 1.0), Description(small.name, 1.0))
-    found = maker._examiner.look_again(workspace, image, right, "kind")
+    found = generator._examiner.look_again(workspace, image, right, "kind")
     assert isinstance(found, tuple)
     (seen,) = found
     assert seen.kind == "second look" and small.kind in seen.text
-    assert maker._examiner.look_again(workspace, image, wrong, "kind") == SECOND_LOOK
-    assert maker._examiner.look_again(workspace, image, wrong, "colour") != SECOND_LOOK
+    assert generator._examiner.look_again(workspace, image, wrong, "kind") == SECOND_LOOK
+    assert generator._examiner.look_again(workspace, image, wrong, "colour") != SECOND_LOOK
 
 
-def test_a_wrong_description_is_not_supported_however_sure(maker: Maker) -> None:
+def test_a_wrong_description_is_not_supported_however_sure(generator: RecordGenerator) -> None:
     scene, workspace = make_scene(700_006), Workspace()
     image = workspace.add_image(picture(700_006))
     regions = workspace.add_regions([[value * 384 for value in each.box] for each in scene.things])
@@ -188,7 +188,7 @@ def test_a_wrong_description_is_not_supported_however_sure(maker: Maker) -> None
         for region, said in zip(regions, shifted, strict=True)
     ]
     wanted = {(each.region.name, attribute) for each in sure for attribute in ("kind", "colour", "name")}
-    support = maker._examiner.examine(workspace, image, sure, wanted)
+    support = generator._examiner.examine(workspace, image, sure, wanted)
     for described, true in zip(sure, scene.things, strict=True):
         if described.kind.text != true.kind:
             assert isinstance(support[described.region.name, "kind"], str)
@@ -198,13 +198,13 @@ def test_a_wrong_description_is_not_supported_however_sure(maker: Maker) -> None
 
 @pytest.mark.parametrize(("label", "score", "there"), [("cup", 0.9, True), ("cup", 0.01, False), (None, 0.9, False)])
 def test_geometry_needs_no_description_of_what_words_have_found(
-    maker: Maker, label: str | None, score: float, there: bool
+    generator: RecordGenerator, label: str | None, score: float, there: bool
 ) -> None:
     scene, workspace = make_scene(700_006), Workspace()
     image = workspace.add_image(picture(700_006))
     (region,) = workspace.add_regions([[value * 384 for value in scene.things[0].box]])
     unsure = Described(replace(region, label=label, score=score), *[Description("anything", 0.1)] * 3)
-    support = maker._examiner.examine(workspace, image, [unsure], {(region.name, THERE)})
+    support = generator._examiner.examine(workspace, image, [unsure], {(region.name, THERE)})
     verdict = support[region.name, THERE]
     if there:
         assert isinstance(verdict, tuple) and [each.kind for each in verdict] == ["detector"]

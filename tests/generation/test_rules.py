@@ -4,14 +4,14 @@ from random import Random
 
 import pytest
 
-from roi_agent.generation.claims import Written, WrittenTurn
+from roi_agent.generation.claims import Proposal, ProposedTurn
+from roi_agent.generation.examiner import THERE, Support
+from roi_agent.generation.layout import Layout
+from roi_agent.generation.offline_writer import OfflineWriter
 from roi_agent.generation.page import Page
-from roi_agent.generation.recording import Origin, recorded
-from roi_agent.generation.relating import Layout
+from roi_agent.generation.recording import Origin, to_record
 from roi_agent.generation.rules import ABOUT_ONE, FAMILIES, SINGLE
-from roi_agent.generation.supporting import THERE, Support
-from roi_agent.generation.verifying import Verifier
-from roi_agent.generation.writing import OfflineWriter
+from roi_agent.generation.verifier import Verifier
 from roi_agent.model.data.record import Evidence, Record, RecordTurn
 from roi_agent.model.protocol.conversation import mentioned
 from roi_agent.model.toy.world.scenes import Scene, Thing
@@ -39,7 +39,7 @@ def test_rules_write_what_follows_from_their_claims(family: str) -> None:
     for seed in range(40):
         page = Page(THINGS, boxes, VOCABULARY, Random(seed))
         for written in OfflineWriter((family,)).write(page, 2):
-            assert isinstance(written, Written) and written.family == family
+            assert isinstance(written, Proposal) and written.family == family
             assert isinstance(Verifier.of(THINGS, boxes, support).verify(written), tuple), written
             regions = tuple(each.region for each in THINGS if each.region.name in written.regions)
             turns = tuple(RecordTurn(turn.question, turn.answer) for turn in written.turns)
@@ -65,7 +65,7 @@ def test_yes_and_no_are_as_frequent() -> None:
             written.turns[0].answer
             for seed in range(150)
             for written in OfflineWriter((family,)).write(Page(THINGS, boxes, VOCABULARY, Random(seed)), 1)
-            if isinstance(written, Written)
+            if isinstance(written, Proposal)
         ]
         assert 0.35 <= said.count("yes") / len(said) <= 0.65, (family, said.count("yes"), len(said))
 
@@ -74,7 +74,7 @@ def test_what_does_not_touch_is_asked_of_regions_that_are_near() -> None:
     asked_about = set()
     for seed in range(150):
         for written in OfflineWriter(("touching",)).write(Page(THINGS, layout(*THINGS), VOCABULARY, Random(seed)), 1):
-            assert isinstance(written, Written)
+            assert isinstance(written, Proposal)
             ((turn,), (claim,)) = written.turns, written.turns[0].claims
             asked_about |= {tuple(sorted(claim.regions))} if turn.answer == "no" else set()
     assert asked_about and all(layout(*THINGS).relation(*pair).gap < 100 for pair in asked_about)
@@ -86,7 +86,7 @@ def test_all_regions_are_asked_about_without_their_names_only_where_no_others_ar
     for family in ("extreme", "which", "count_colour", "count_kind", "turns"):
         for seed in range(60):
             for written in OfflineWriter((family,)).write(Page(THINGS, layout(*THINGS), VOCABULARY, Random(seed)), 2):
-                assert isinstance(written, Written)
+                assert isinstance(written, Proposal)
                 for turn in written.turns:
                     if not mentioned(turn.question) and "region" in turn.question:
                         bare += 1
@@ -99,7 +99,7 @@ def test_a_number_of_none_is_explained_in_the_singular() -> None:
         turn.answer
         for seed in range(200)
         for written in OfflineWriter(("why",)).write(Page(THINGS, layout(*THINGS), VOCABULARY, Random(seed)), 1)
-        if isinstance(written, Written) and written.turns[0].answer == "none"
+        if isinstance(written, Proposal) and written.turns[0].answer == "none"
         for turn in written.turns[1:]
     ]
     assert reasons and all(each.startswith("none of them is ") for each in reasons)
@@ -108,14 +108,14 @@ def test_a_number_of_none_is_explained_in_the_singular() -> None:
 
 def test_regions_have_now_and_then_the_high_numbers_of_long_conversations() -> None:
     regions = {each.region.name: each.region for each in (STAR, CUP)}
-    turn = WrittenTurn("Is <region1> left of <region2>?", "yes", ())
+    turn = ProposedTurn("Is <region1> left of <region2>?", "yes", ())
     written, proof = (
-        Written("relation", (turn,), ("region1", "region2")),
+        Proposal("relation", (turn,), ("region1", "region2")),
         (Evidence("geometry", "<region1> is left of <region2>"),),
     )
     origin, high = Origin("1.png", (400, 200), "rules", "none"), 0
     for seed in range(400):
-        record = recorded(written, proof, regions, origin, 0, Random(seed))
+        record = to_record(written, proof, regions, origin, 0, Random(seed))
         boxes = {region.name: region.box for region in record.regions}
         first, second = mentioned(record.turns[0].question)
         assert (boxes[first], boxes[second]) == (STAR.region.box, CUP.region.box)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from roi_agent.generation.answering import says
-from roi_agent.generation.claims import Claim, Written, WrittenTurn
-from roi_agent.generation.supporting import DESCRIPTION, THERE, UNSURE, Support
-from roi_agent.generation.verifying import GEOMETRY, MALFORMED, REASONS, UNCLEAR, UNKNOWN, UNSUPPORTED, Verifier
+from roi_agent.generation.answer_checks import answer_follows
+from roi_agent.generation.claims import Claim, Proposal, ProposedTurn
+from roi_agent.generation.examiner import DESCRIPTION, THERE, UNSURE, Support
+from roi_agent.generation.verifier import GEOMETRY, MALFORMED, REASONS, UNCLEAR, UNKNOWN, UNSUPPORTED, Verifier
 from roi_agent.model.data.record import Evidence
 from tests.described import CUP, PROOF, STAR, SUPPORT, asked, layout, thing
 
@@ -76,12 +76,12 @@ def test_a_place_is_told_in_thirds_and_not_near_their_borders(box: tuple[int, in
         (asked("What is <region1>?", "a star", Claim("shape", ("region1",), "star")), MALFORMED),
         (asked("What is <region1>?", "a star", Claim("kind", ("region1", "region2"), "star")), MALFORMED),
         (asked("What is <region1>?", " ", Claim("kind", ("region1",), "star")), MALFORMED),
-        (Written("written", (), ()), MALFORMED),
+        (Proposal("written", (), ()), MALFORMED),
         (asked("Is <region1> right of <region2>?", "yes", Claim("right of", ("region1", "region2"))), GEOMETRY),
         (asked("Is <region1> above <region2>?", "no", Claim("above", ("region1", "region2"))), UNSUPPORTED),
     ],
 )
-def test_what_is_written_is_kept_or_dropped_for_a_reason(written: Written, verdict: object) -> None:
+def test_what_is_written_is_kept_or_dropped_for_a_reason(written: Proposal, verdict: object) -> None:
     found = Verifier.of([STAR, CUP], layout(STAR, CUP), SUPPORT).verify(written)
     assert found == verdict
     assert isinstance(found, tuple) or found in REASONS
@@ -135,4 +135,4 @@ RED = (Claim("colour", ("region1",), "red"), Claim("colour", ("region2",), "blue
     ],
 )
 def test_an_answer_must_say_what_its_claims_do(question: str, answer: str, claims: tuple[Claim, ...], follows: bool) -> None:
-    assert says(WrittenTurn(question, answer, claims)) is follows
+    assert answer_follows(ProposedTurn(question, answer, claims)) is follows

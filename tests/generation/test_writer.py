@@ -9,10 +9,10 @@ import pytest
 from roi_agent import load_detector, load_region_model
 from roi_agent.agent.planners import load_planner
 from roi_agent.generation.chat_writer import ChatWriter
-from roi_agent.generation.making import Made, Maker
+from roi_agent.generation.examiner import CHOOSE, DESCRIPTION
+from roi_agent.generation.record_generator import ImageResult, RecordGenerator
 from roi_agent.generation.settings import GenerationSettings
-from roi_agent.generation.supporting import CHOOSE, DESCRIPTION
-from roi_agent.generation.verifying import FAILED, GEOMETRY, MALFORMED, REPEATED, UNKNOWN, UNSUPPORTED
+from roi_agent.generation.verifier import FAILED, GEOMETRY, MALFORMED, REPEATED, UNKNOWN, UNSUPPORTED
 from roi_agent.model.errors import PlannerFailed
 from roi_agent.model.images.loading import load_image
 from roi_agent.model.toy.world.scenes import make_scene, render_image
@@ -42,14 +42,16 @@ def one(*turns: dict[str, Any]) -> dict[str, Any]:
     return {"turns": list(turns)}
 
 
-def make(server: ChatServer, models: dict[str, Any], *replies: Reply, images: int = 1) -> tuple[list[Made], list[dict[str, Any]]]:
+def make(
+    server: ChatServer, models: dict[str, Any], *replies: Reply, images: int = 1
+) -> tuple[list[ImageResult], list[dict[str, Any]]]:
     name = server.script(*replies)
     writer = ChatWriter(load_planner(f"openai:{name}", base_url=server.url))
-    maker = Maker(**models, settings=GenerationSettings(everything=False, images=1), writer=writer)
+    generator = RecordGenerator(**models, settings=GenerationSettings(everything=False, images=1), writer=writer)
     try:
-        made = [maker.make([(str(SEED), PICTURE)])[0] for _ in range(images)]
+        made = [generator.generate([(str(SEED), PICTURE)])[0] for _ in range(images)]
     finally:
-        maker.close()
+        generator.close()
     assert not server.complaints(name)
     return made, server.requests(name)
 
@@ -92,7 +94,7 @@ def test_the_writer_sees_words_only_and_what_it_writes_well_is_kept(
     assert "left of" in said and "Write 12 questions" in said
 
 
-def is_true_of(record: Any, _: Made) -> bool:
+def is_true_of(record: Any, _: ImageResult) -> bool:
     """By the scene: "a star" is read as its kind."""
     from dataclasses import replace
 

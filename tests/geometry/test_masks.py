@@ -48,11 +48,11 @@ def test_long_runs_of_a_large_image_keep_their_length() -> None:
 
 
 def test_a_mask_of_a_crop_is_placed_in_its_image() -> None:
-    placed = Mask.from_array(RING).placed((5, 2), (20, 10))
-    assert placed.size_wh == (20, 10)
-    assert np.array_equal(placed.to_array()[2:5, 5:9], RING)
-    assert placed.area == RING.sum()
-    assert placed.box.xyxy == (6, 2, 9, 5)
+    pasted = Mask.from_array(RING).pasted((5, 2), (20, 10))
+    assert pasted.size_wh == (20, 10)
+    assert np.array_equal(pasted.to_array()[2:5, 5:9], RING)
+    assert pasted.area == RING.sum()
+    assert pasted.box.xyxy == (6, 2, 9, 5)
 
 
 @pytest.mark.parametrize(

@@ -57,11 +57,11 @@ def test_a_conversion_leaves_out_what_is_about_a_damaged_picture(twelve: Path, t
     assert images == {f"{id}.jpg" for id in range(12) if id != BROKEN}
     lines = [json.loads(line) for line in (tmp_path / "out" / TROUBLES).read_text().splitlines()]
     (trouble,) = [each for each in lines if each["kind"] == "image_unreadable"]
-    assert f"{BROKEN}.jpg" in trouble["problem"] and "cut short" in trouble["problem"]
+    assert f"{BROKEN}.jpg" in trouble["problem"] and "truncated" in trouble["problem"]
 
 
 def test_refuse_stops_at_a_damaged_picture(twelve: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataRefused, match=rf"{BROKEN}\.jpg.*cut short"):
+    with pytest.raises(DataRefused, match=rf"{BROKEN}\.jpg.*truncated"):
         convert(coco(twelve), tmp_path / "out", settings(refuse=True), show_progress=False)
 
 
@@ -84,7 +84,7 @@ def test_a_training_leaves_out_damaged_pictures_and_names_their_records(
     assert train_on_records(run, show_progress=False).is_dir()
     about = [record.id for record in open_records(root / "toy-train") if record.image == "3.png"]
     lines = (tmp_path / "left_out.txt").read_text().splitlines()
-    assert [line.partition(": ")[0] for line in lines] == about and all("3.png" in line and "cut short" in line for line in lines)
+    assert [line.partition(": ")[0] for line in lines] == about and all("3.png" in line and "truncated" in line for line in lines)
     assert len(losses(tmp_path)) == 8 // batch
 
 
@@ -98,7 +98,7 @@ def test_the_command_says_how_many_records_were_left_out(root: Path, tmp_path: P
     if as_json:
         assert json.loads(done.out)["left_out"] == 3
     else:
-        assert "3 records were left out" in done.out and "left_out.txt" in done.out
+        assert "3 records were skipped" in done.out and "left_out.txt" in done.out
 
 
 def test_held_out_records_with_damaged_pictures_are_not_asked(
@@ -114,7 +114,7 @@ def test_a_model_is_fitted_to_the_pictures_that_can_be_read(root: Path, tmp_path
 
 
 def test_a_training_without_any_picture_is_refused(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(ImageUnreadable, match="cut short"):
+    with pytest.raises(ImageUnreadable, match="truncated"):
         train_on_records(job(root, tmp_path, data={"all-cut": 1.0}, batch=1, micro_batch=1), show_progress=False)
     assert Card.load(root / "all-cut").records
 

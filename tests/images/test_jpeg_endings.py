@@ -12,7 +12,7 @@ from roi_agent.model.errors import ImageUnreadable
 from roi_agent.model.images.loading import load_image
 from tests.pictures import NOISE, encoded
 
-NOTE = "JPEG without an end mark: read to its last pixel"
+NOTE = "JPEG without an end marker: all pixels were read"
 SMOOTH = Image.fromarray(NOISE).resize((72, 56), Image.Resampling.BICUBIC)
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "baseline": ("RGB", {}),

@@ -64,8 +64,14 @@ def test_a_server_allows_them_by_a_setting(photo: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({}, "image_too_large.*over the limit of 50000000; make it smaller, or allow more.*--max-pixels of commands and servers"),
-        ({"max_image_pixels": LIMIT, "visitor_bytes": 1 << 27}, "page_full.*send a smaller one, or allow more.*--visitor-memory"),
+        (
+            {},
+            "image_too_large.*over the limit of 50000000; make it smaller, or raise the limit.*--max-pixels for commands",
+        ),
+        (
+            {"max_image_pixels": LIMIT, "visitor_bytes": 1 << 27},
+            "page_full.*upload a smaller one, or raise the limit.*--visitor",
+        ),
         ({"max_image_pixels": LIMIT}, "large.jpg|data:image|picture"),
     ],
 )

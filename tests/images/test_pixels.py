@@ -155,10 +155,10 @@ UNREAD = {
     "float colours and alpha": (np.float32, 4, False, "4 channels of 32-bit float"),
     "double precision": (np.float64, 1, False, "1 channel of 64-bit float"),
     "half precision": (np.float16, 3, False, "3 channels of 16-bit float"),
-    "whole numbers of 32 bits": (np.uint32, 3, False, "3 channels of 32-bit whole numbers"),
-    "many channels": (np.uint8, 5, False, "5 channels of 8-bit whole numbers"),
-    "channels apart": (np.uint16, 3, True, "3 channels of 16-bit whole numbers, stored apart"),
-    "float channels apart": (np.float32, 3, True, "3 channels of 32-bit float, stored apart"),
+    "whole numbers of 32 bits": (np.uint32, 3, False, "3 channels of 32-bit integer"),
+    "many channels": (np.uint8, 5, False, "5 channels of 8-bit integer"),
+    "channels apart": (np.uint16, 3, True, "3 channels of 16-bit integer, stored separately"),
+    "float channels apart": (np.float32, 3, True, "3 channels of 32-bit float, stored separately"),
 }
 
 
@@ -170,7 +170,7 @@ def test_a_tiff_that_is_not_read_is_refused_for_what_it_is(
     file = tmp_path / "picture.tif"
     file.write_bytes(raw_tiff(np.ones((6, 8, channels), kind), pages=pages, planar=planar))
     for source in (file, file.read_bytes()):
-        with pytest.raises(ImageUnreadable, match=f"a TIFF with {words}; save it in whole numbers of 8 or 16 bits"):
+        with pytest.raises(ImageUnreadable, match=f"a TIFF with {words} is not supported; save it as 8-bit or 16-bit integers"):
             load_image(source)
     with pytest.raises(ImageUnreadable, match=words):
         image_size(file)

@@ -27,19 +27,19 @@ from tests.pictures import EVERY_FORMAT, NOISE, PHOTO, encoded, raw_gif, raw_png
         (Image.new("RGB", (0, 5)), "0 x 5 pixels"),
         (b"", "is empty"),
         (io.BytesIO(b""), "is empty"),
-        (b"hello", "no image format"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no image format"),
-        (b"RIFF\0\0\0\0WAVE", "no image format"),
-        (b"\x89PNG\r\n\x1a\n", "damaged or cut short"),
-        (b"GIF89a", "damaged or cut short"),
+        (b"hello", "not in a supported image format"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not in a supported image format"),
+        (b"RIFF\0\0\0\0WAVE", "not in a supported image format"),
+        (b"\x89PNG\r\n\x1a\n", "damaged or truncated"),
+        (b"GIF89a", "damaged or truncated"),
         (io.StringIO("text"), "cannot be read"),
         ("data:image/png;base64,@@@@", "not valid base64"),
         ("data:image/png;base64,aGVsbG8", "not valid base64"),
         ("data:image/png;base64,\xe9", "not valid base64"),
         ("data:image/png;base64,", "is empty"),
-        ("data:image/png,abc", "not of an image in base64"),
-        ("data:text/plain;base64,aGVsbG8=", "not of an image in base64"),
-        ("data:", "not of an image in base64"),
+        ("data:image/png,abc", "does not contain a base64 image"),
+        ("data:text/plain;base64,aGVsbG8=", "does not contain a base64 image"),
+        ("data:", "does not contain a base64 image"),
         ("no such file.png", "there is no file 'no such file.png'"),
         ("x" * 5000, "cannot be read"),
         ("a\0b", "cannot be read"),
@@ -71,7 +71,7 @@ def test_files_that_cannot_be_read_say_why(tmp_path: pathlib.Path, monkeypatch: 
         raise PermissionError
 
     monkeypatch.setattr(os, "stat", refuse)
-    with pytest.raises(ImageUnreadable, match="may not be read"):
+    with pytest.raises(ImageUnreadable, match="permission denied"):
         load_image(tmp_path / "empty.png")
 
 
@@ -138,7 +138,7 @@ def test_jpeg_2000_of_countless_parts_is_refused_before_decoding(change: dict[st
         data[place + 20 : place + 28] = struct.pack(">II", change["tiles"], change["tiles"])
     else:
         data[place + 36 : place + 38] = struct.pack(">H", change["components"])
-    with pytest.raises(ImageUnreadable, match="tiles of JPEG 2000" if "tiles" in change else "200 channels"):
+    with pytest.raises(ImageUnreadable, match="JPEG 2000 tiles" if "tiles" in change else "200 channels"):
         load_image(bytes(data))
 
 

@@ -20,7 +20,7 @@ TASK = "What colour is the largest thing right of the umbrella?"
 def test_the_agents_steps_appear_with_their_pictures_and_its_work_can_be_taken_away(visit: Visit) -> None:
     person = visit()
     person.open_scene(1)
-    person.page.get_by_label("Let the agent work").check()
+    person.page.get_by_label("Run the agent").check()
     person.ask(TASK, "yellow")
     expect(person.chat).to_contain_text("find_regions")
     pictures = person.chat.locator('img[alt^="Picture of step"]')
@@ -45,7 +45,7 @@ def test_what_is_drawn_while_the_agent_works_stays(visit: Visit) -> None:
         person.drag(*box)
     expect(person.page.locator("#roi-chat .bot").last).to_contain_text("confidence")
     expect(person.page.get_by_role("button", name="Ask", exact=True)).to_be_visible()
-    person.page.wait_for_function("roi.told === 0 && roi.turn === null && roi.boxes.every((box) => box.label)")
+    person.page.wait_for_function("roi.sentAt === 0 && roi.editTimer === null && roi.boxes.every((box) => box.label)")
     boxes = [each["bbox"] for each in person.fetch("regions.json").json()["annotations"]]
     for x1, y1, x2, y2 in drawn:
         assert any(each == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=3) for each in boxes)
@@ -77,7 +77,7 @@ def test_behind_a_key_the_agent_of_a_language_model_works_and_can_be_stopped(chr
         with serving("--ui", "--planner", f"openai:{model}", "--base-url", chat.url, key=key) as running:
             person = Person(chromium, running.address, http_credentials={"username": "anybody", "password": key})
             person.open_scene(1)
-            person.page.get_by_label("Let the agent work").check()
+            person.page.get_by_label("Run the agent").check()
             person.ask(task, "orange (region1)")
             assert person.fetch("trace.json").json()["planner"] == model
             person.question.fill("And how many flags?")

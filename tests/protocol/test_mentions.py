@@ -54,7 +54,7 @@ def test_a_handle_without_brackets_means_a_region_that_is_given_and_no_other(bar
 
 @pytest.mark.parametrize("none", NONE)
 def test_what_names_no_region_is_said(none: str) -> None:
-    with pytest.raises(UnknownRegion, match="which is no region"):
+    with pytest.raises(UnknownRegion, match="which is not a region"):
         with_mentions(f"What is {none}?", ["region1"])
 
 
@@ -182,7 +182,7 @@ def test_every_door_reads_the_same(door: Door) -> None:
     for bare in ("region1", "Region 1"):
         with pytest.raises(InvalidSetting, match="without brackets"):
             door(f"What is {bare}?", [])
-    with pytest.raises(UnknownRegion, match="<star>, which is no region"):
+    with pytest.raises(UnknownRegion, match="<star>, which is not a region"):
         door("What is <star>?", [UMBRELLA])
     with pytest.raises(UnknownRegion):
         door("What is <1>?", [])

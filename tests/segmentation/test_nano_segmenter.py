@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import SamModel, SamProcessor
 
 from roi_agent import Workspace, load_segmenter
-from roi_agent.evaluation.models import run_segmentation, segmentation_markdown
+from roi_agent.evaluation.toy import run_segmentation, segmentation_markdown
 from roi_agent.loading import SHIPPED
 from roi_agent.model.segmentation.segmenter import TransformersSegmenter
 from roi_agent.model.toy.evaluate.segmentation import BOX, EVERYTHING, GOALS, POINT, SegmentationScore

@@ -275,12 +275,12 @@ async def test_a_question_that_an_mcp_client_takes_back_leaves_the_engine(
 
 async def test_a_visitor_who_leaves_the_page_ends_the_work_within_a_step() -> None:
     from roi_agent.ui.actions import Actions
-    from roi_agent.ui.page import while_here
+    from roi_agent.ui.disconnects import while_here
     from roi_agent.ui.visitors import Visitors, new_name
 
     detector, segmenter = SteppingDetector(), SteppingSegmenter()
     models, name = load_models(detector=detector, segmenter=segmenter), new_name()
-    visitors = Visitors(most=5, visitor_bytes=2**30, total_bytes=2**30, idle_s=600.0, keep_s=600.0)
+    visitors = Visitors(max_visitors=5, visitor_bytes=2**30, total_bytes=2**30, idle_s=600.0, keep_s=600.0)
     actions = Actions(visitors, models, FakeListChatModel(responses=["x"]), Lanes(waiting=1, timeout_s=30.0).run)
     actions.open_scene(name, 0)
     for model, find in (

@@ -19,7 +19,7 @@ from roi_agent.loading import load_models
 from roi_agent.mcp import Workspaces
 from roi_agent.model.errors import ImageTooLarge, ImageUnreadable, InvalidSetting, QueueFull, RoiAgentError
 from roi_agent.model.images.loading import load_image
-from roi_agent.model.images.web import IMAGE_HOSTS, WebImages, _public
+from roi_agent.model.images.web import IMAGE_HOSTS, WebImages, _is_public
 from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.notebook import gallery, pick
 from roi_agent.server import build_app
@@ -133,7 +133,7 @@ def test_an_allowed_name_at_an_address_that_is_not_public_is_refused(host: str, 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     told = refused(f"pictures.example:{port}", f"http://pictures.example:{port}/scene1.png")
     assert "not public" in told.problem
-    monkeypatch.setattr("roi_agent.model.images.web._public", lambda address: True)
+    monkeypatch.setattr("roi_agent.model.images.web._is_public", lambda address: True)
     looked_up.clear()
     web = WebImages([f"pictures.example:{port}"])
     assert web.fetch(f"http://pictures.example:{port}/scene1.png") == SCENE.read_bytes()
@@ -146,12 +146,12 @@ _INSIDE = """127.0.0.1 10.0.0.5 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 ::1
 
 @pytest.mark.parametrize("address", _INSIDE.split())
 def test_addresses_that_only_a_machine_inside_can_reach_are_not_public(address: str) -> None:
-    assert not _public(address)
+    assert not _is_public(address)
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
 def test_addresses_that_anybody_can_reach_are_public(address: str) -> None:
-    assert _public(address)
+    assert _is_public(address)
 
 
 def test_time_and_size_end_an_answer(host: str) -> None:

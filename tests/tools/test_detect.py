@@ -132,7 +132,7 @@ def test_a_detector_needs_phrases_and_an_image() -> None:
         detect(workspace(), detector=Fixed([[0, 0, 5, 5]], [[0.9]]), image="image1")
     with pytest.raises(UnknownImage):
         detect(workspace(), "star", detector=Fixed([[0, 0, 5, 5]], [[0.9]]))
-    with pytest.raises(InvalidSetting, match="a int is no detector"):
+    with pytest.raises(InvalidSetting, match="a int is not a detector"):
         detect(workspace(), "star", detector=5, image="image1")
 
 

@@ -25,7 +25,7 @@ from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
 from roi_agent.tools.models import Models, ModelSource
 from roi_agent.tools.toolbox import Toolbox
-from roi_agent.ui import talking
+from roi_agent.ui import chat
 from roi_agent.ui.work import Work
 from tests.leaving import Leaving
 
@@ -147,7 +147,7 @@ def test_a_failing_region_model_is_named_by_its_tools_the_agent_and_the_page(giv
     assert result.status == "refused" and said in result.answer
     assert any(step.error and said in step.text for step in result.trace.steps)
     work = Work(box.workspace.image().image, build_agent(**models), files="")
-    list(talking.ask(work, "What is it?", box.models, NEVER))
+    list(chat.ask(work, "What is it?", box.models, NEVER))
     assert said in str(work.messages[-1]["content"]).replace("&#39;", "'")
 
 

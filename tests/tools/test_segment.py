@@ -154,9 +154,9 @@ def test_a_segmenter_is_loaded_from_its_folder(tmp_path: Path) -> None:
     loaded = TransformersSegmenter.load(tmp_path / "sam")
     assert loaded.masks(IMAGE, PROMPTS) == TransformersSegmenter(model, processor).masks(IMAGE, PROMPTS)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(ModelNotFound, match="is a bert, no segmenter"):
+    with pytest.raises(ModelNotFound, match="is a bert, not a segmenter"):
         TransformersSegmenter.load(tmp_path)
-    with pytest.raises(InvalidSetting, match="a int is no segmenter"):
+    with pytest.raises(InvalidSetting, match="a int is not a segmenter"):
         as_segmenter(5)
 
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from roi_agent.evaluation.models import detection_markdown, detection_table, run_detection
+from roi_agent.evaluation.toy import detection_markdown, detection_table, run_detection
 from roi_agent.model.detection.detector import Candidates
 from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.toy.evaluate.detection import (

@@ -140,7 +140,7 @@ def test_the_command_writes_a_layout_with_both_splits(run: Runner, tmp_path: Pat
 
 WRONG = {
     "no such layout": (["--layout", "voc"], "no layout 'voc'; use one of coco, refcoco"),
-    "held out without a layout": (["--held-out", "3"], "--held-out belongs to --layout"),
+    "held out without a layout": (["--held-out", "3"], "--held-out is given without --layout"),
     "held out among those for training": (["--layout", "coco", "--seed", "999999", "--held-out", "3"], "belongs to training"),
     "no side": (["--layout", "coco", "--side", "3"], "the side is 3 pixels"),
 }

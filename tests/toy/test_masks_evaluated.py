@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from roi_agent.evaluation.outputs import RunFolder
-from roi_agent.evaluation.running import EvaluationSettings, make_plan
+from roi_agent.evaluation.running import EvaluationSettings, plan_evaluation
 from roi_agent.model.checkpoints.adapt import load_adapted
 from roi_agent.model.data.record import Record, RecordTurn
 from roi_agent.model.data.record_files import Card, write_records
@@ -69,7 +69,7 @@ def test_the_command_gives_masks_to_a_model_that_pools_by_them(root: Path, tmp_p
 
 
 def outputs(data: Path, out: Path) -> dict[tuple[str, int, str, str], Output]:
-    return dict(RunFolder(out).outputs(make_plan(EvaluationSettings("boxes", data, out)).samples))
+    return dict(RunFolder(out).outputs(plan_evaluation(EvaluationSettings("boxes", data, out)).samples))
 
 
 def same(one: dict[tuple[str, int, str, str], Output], other: dict[tuple[str, int, str, str], Output]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from roi_agent.evaluation.models import run_toy, toy_markdown
+from roi_agent.evaluation.toy import run_toy, toy_markdown
 from roi_agent.loading import SHIPPED, load_region_model
 from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import InvalidSetting
@@ -93,7 +93,7 @@ def test_the_tables_are_written_as_a_report(run: Runner, tmp_path: Path) -> None
     scores = json.loads((folder / "scores.json").read_text())
     assert done.code == 0 and json.loads(done.out) == {"schema_version": 1, **scores}
     text = (folder / "report.md").read_text()
-    assert "## segment\n\n| asked for |" in text and "| torch |" in text
+    assert "## segment\n\n| prompt |" in text and "| torch |" in text
     (tmp_path / "file").write_text("")
     refused = run("evaluate", "toy", "--only", "segment", "--scenes", "3", "--out", str(tmp_path / "file"))
     assert refused.code == 2 and refused.err.startswith("invalid_setting: cannot write")

@@ -133,7 +133,7 @@ def test_the_command_trains_on_records_and_refuses_options_of_the_other_kind(
     for arguments, problem in (
         (("nano", "--data", str(root)), "trains on the toy world"),
         ((str(config), "--phase", "words"), "has no phases"),
-        ((str(config), "--from", "nano"), "no data is named"),
+        ((str(config), "--from", "nano"), "no data is given"),
     ):
         refused = run("train", *arguments)
         assert refused.code == 2 and problem in refused.err

@@ -19,7 +19,7 @@ def models() -> Models:
 
 @pytest.fixture
 def visitors() -> Visitors:
-    return Visitors(most=10, visitor_bytes=1 << 30, total_bytes=1 << 30, idle_s=60, keep_s=60)
+    return Visitors(max_visitors=10, visitor_bytes=1 << 30, total_bytes=1 << 30, idle_s=60, keep_s=60)
 
 
 @pytest.fixture

@@ -77,25 +77,27 @@ def test_boxes_are_cut_at_the_edge_and_clicks_are_none(work: Work, box: tuple[fl
 )
 def test_news_that_cannot_be_change_nothing(actions: Actions, work: Work, items: Any) -> None:
     drawing.edit(work, drawn(UMBRELLA))
-    seen = actions.hear(NAME, {"kind": "draw", "work": work.key, "page": "p", "number": 3, "boxes": items})
+    seen = actions.apply(NAME, {"kind": "draw", "work": work.key, "page": "p", "number": 3, "boxes": items})
     assert seen.status is not None and "invalid_setting" in seen.status
-    assert names(work) == ["region1"] and drawing.marks(work)["heard"] == {"p": 3}  # so that the browser takes the boxes back
+    assert names(work) == ["region1"] and drawing.marks(work)["acknowledged"] == {
+        "p": 3
+    }  # so that the browser takes the boxes back
 
 
 def test_what_the_browser_is_told_says_which_of_its_drawings_it_holds(actions: Actions, work: Work) -> None:
     first = drawing.marks(work)
     for number in range(1, 12):
         news = {"kind": "draw", "work": work.key, "page": f"page{number}", "number": number, "boxes": drawn(UMBRELLA)}
-        actions.hear(NAME, news)
+        actions.apply(NAME, news)
     told = drawing.marks(work)
-    assert told["version"] > first["version"] and first["heard"] == {} and len(told["boxes"]) == 1
-    assert told["heard"] == {f"page{number}": number for number in range(4, 12)}  # of many pages the latest
+    assert told["version"] > first["version"] and first["acknowledged"] == {} and len(told["boxes"]) == 1
+    assert told["acknowledged"] == {f"page{number}": number for number in range(4, 12)}  # of many pages the latest
 
 
 @pytest.mark.parametrize("news", [None, [], {"kind": "draw", "boxes": []}, {"kind": "draw", "work": "old", "boxes": []}])
 def test_late_news_of_an_earlier_image_is_let_go(actions: Actions, work: Work, news: Any) -> None:
     drawing.edit(work, drawn(UMBRELLA))
-    assert actions.hear(NAME, news).status is None and names(work) == ["region1"]
+    assert actions.apply(NAME, news).status is None and names(work) == ["region1"]
 
 
 def test_a_large_image_is_shown_smaller_and_its_boxes_are_in_its_own_pixels(actions: Actions, visitors: Visitors) -> None:
@@ -112,14 +114,14 @@ def test_a_large_image_is_shown_smaller_and_its_boxes_are_in_its_own_pixels(acti
 
 def test_lighting_dims_the_others_and_brings_back_what_was_hidden(actions: Actions, work: Work) -> None:
     drawing.edit(work, drawn(UMBRELLA, SQUARE))
-    light = {"kind": "light", "work": work.key, "name": "region2"}
-    actions.hear(NAME, light)
+    highlight = {"kind": "highlight", "work": work.key, "name": "region2"}
+    actions.apply(NAME, highlight)
     colours = {box["label"]: box["color"] for box in drawing.marks(work)["boxes"]}
     assert set(colours) == {"region1", "\u25b6 region2"} and colours["region1"] == "rgb(148, 163, 184)"
-    actions.hear(NAME, light)
-    assert work.lit is None
+    actions.apply(NAME, highlight)
+    assert work.highlighted is None
     work.settle()
     drawing.delete(work, "region2")
-    actions.hear(NAME, light)
-    assert names(work) == ["region1", "region2"] and work.lit == "region2"
-    assert actions.hear(NAME, light | {"name": "region9"}).status is None and work.lit is None
+    actions.apply(NAME, highlight)
+    assert names(work) == ["region1", "region2"] and work.highlighted == "region2"
+    assert actions.apply(NAME, highlight | {"name": "region9"}).status is None and work.highlighted is None

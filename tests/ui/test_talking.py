@@ -12,7 +12,7 @@ from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.geometry.boxes import Box
 from roi_agent.model.geometry.regions import Region
 from roi_agent.tools.models import Models
-from roi_agent.ui import drawing, markup, talking
+from roi_agent.ui import chat, drawing, markup
 from roi_agent.ui.actions import Actions
 from roi_agent.ui.visitors import Visitors
 from roi_agent.ui.work import Work
@@ -135,7 +135,7 @@ def test_an_answer_that_is_stopped_stays_as_far_as_it_was_written_and_is_no_part
         if "stopped" in last(work):
             break
     assert last(work).startswith("a") and last(work).endswith("<small>stopped</small>") and "umbrella" not in last(work)
-    assert work.turns == [] and not ending.talking
+    assert work.turns == [] and not ending.streaming
     actions.stop(NAME)  # nothing goes on
     said(actions, "What is region1?")
     assert last(work).startswith("a large orange umbrella")
@@ -206,15 +206,18 @@ EVIL = "<img src=x onerror=alert(1)> [a](javascript:alert(1)) **b** `c`"
 
 def test_what_others_say_is_never_markup() -> None:
     region = Region("region1", Box(0, 0, 9, 9), label='"><script>alert(1)</script>')
-    for text in (markup.chips([region], lit=None, open_names=["region1"]), markup.chips([region], lit="region1", open_names=[])):
+    for text in (
+        markup.chips([region], highlighted=None, open_names=["region1"]),
+        markup.chips([region], highlighted="region1", open_names=[]),
+    ):
         assert "<script" not in text and "&lt;script&gt;" in text
-    for text in (markup.plain(EVIL), markup.linked(EVIL), talking.told(InvalidSetting(EVIL, do=EVIL))):
+    for text in (markup.plain(EVIL), markup.linked(EVIL), chat.error_markdown(InvalidSetting(EVIL, do=EVIL))):
         assert "<img" not in text and "](java" not in text and r"\`c" in text
     assert "<img" not in markup.status(EVIL) + markup.status(error=InvalidSetting(EVIL))
     assert markup.linked("is <region2> left of region10?") == "is [region2](#region2) left of [region10](#region10)?"
 
 
 def test_an_empty_page_says_what_to_do() -> None:
-    assert "drag a box" in markup.chips([], lit=None, open_names=[])
-    assert "once the agent has worked" in markup.files("/ui/files/x", trace=False)
+    assert "drag a box" in markup.chips([], highlighted=None, open_names=[])
+    assert "after the agent has run" in markup.files("/ui/files/x", trace=False)
     assert markup.status() == ""

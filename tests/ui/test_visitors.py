@@ -20,14 +20,14 @@ from tests.ui.visit import NAME, UMBRELLA, drawn, last, names, opened
 
 def test_who_was_here_lately_is_not_displaced_by_newcomers(work: Work) -> None:
     now = [0.0]
-    visitors = visitors_of(most=2, idle_s=10, keep_s=100, clock=lambda: now[0])
+    visitors = visitors_of(max_visitors=2, idle_s=10, keep_s=100, clock=lambda: now[0])
     first, second, third, fourth = (new_name() for _ in range(4))
     for name in (first, second):
         visitors.put(name, work)
     now[0] = 8
     assert visitors.find(first) is work
     for _ in range(100):
-        with pytest.raises(PageFull, match="all the visitors and pictures that it takes; try again in some minutes"):
+        with pytest.raises(PageFull, match="reached its limit of visitors or pictures; try again in a few minutes"):
             visitors.put(new_name(), work)
     now[0] = 12
     visitors.put(third, work)  # the second was idle
@@ -75,16 +75,16 @@ def test_images_and_files_of_one_take_a_limited_memory(actions: Actions, work: W
     visitors = visitors_of(visitor_bytes=work.nbytes + 100)
     visitors.put(NAME, work)
     visitors.send(NAME, b"x" * 100)
-    with pytest.raises(PageFull, match=r"over the limit of 1\.0 MiB; send a smaller one"):
+    with pytest.raises(PageFull, match=r"over the limit of 1\.0 MiB; upload a smaller one"):
         visitors.send(NAME, b"x" * 101)
     grown = opened(actions, "1" * 32)
     grown.pictures["step-1.jpg"] = b"x" * 101
     with pytest.raises(PageFull):
         visitors.put(new_name(), grown)
-    assert visitors.get(NAME) is work is visitors.growing(NAME)
+    assert visitors.get(NAME) is work is visitors.for_writing(NAME)
     work.pictures["step-1.jpg"] = b"x" * 101
     with pytest.raises(PageFull, match=r"the work on this picture takes 1\.0 MiB.*; open the picture again"):
-        visitors.growing(NAME)
+        visitors.for_writing(NAME)
 
 
 def test_a_file_counts_while_it_comes_and_no_longer_when_it_breaks_off() -> None:
@@ -111,7 +111,7 @@ def test_a_full_page_says_so_to_newcomers_and_goes_on_for_the_others(models: Mod
             told = newcomer.act("_open_scene", event_data={"index": 1, "value": None}) if number % 10 < 2 else ""
             assert sent.status_code == (200 if number == 0 else 503)
             assert "page_full" in (told if number and told else "page_full")
-        assert sent.text.startswith("page_full: the page has all the visitors")
+        assert sent.text.startswith("page_full: the page has reached its limit")
         client.cookies.clear()
         client.cookies.set(COOKIE, active.name)
         assert "yellow" in active.act("_talk", "What colour is the square?", "agent")
@@ -126,7 +126,7 @@ def test_a_name_that_we_did_not_give_is_replaced(actions: Actions, visitors: Vis
 
 def visitors_of(**given: Any) -> Visitors:
     """Visitors within wide bounds, but for those given."""
-    return Visitors(**{"most": 10, "visitor_bytes": 1 << 30, "total_bytes": 1 << 30, "idle_s": 60, "keep_s": 60, **given})
+    return Visitors(**{"max_visitors": 10, "visitor_bytes": 1 << 30, "total_bytes": 1 << 30, "idle_s": 60, "keep_s": 60, **given})
 
 
 @pytest.mark.parametrize("name", ["visitors", "visitor_bytes", "page_bytes", "visitor_idle_s", "visitor_s"])

@@ -3,7 +3,7 @@
 from typing import Any, TypeVar
 
 from roi_agent.lanes import Job
-from roi_agent.ui.actions import Actions, Seen
+from roi_agent.ui.actions import Actions, PageState
 from roi_agent.ui.work import Work
 
 T = TypeVar("T")
@@ -37,5 +37,5 @@ def last(work: Work) -> str:
     return str(work.messages[-1]["content"])
 
 
-def said(actions: Actions, text: str, mode: str = "model") -> list[Seen]:
+def said(actions: Actions, text: str, mode: str = "model") -> list[PageState]:
     return list(actions.talk(NAME, text, mode))

@@ -93,13 +93,13 @@ def test_segmenting_ends_between_two_steps(name: str, work: str) -> None:
 def test_no_step_of_segmenting_builds_more_than_a_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time between two checks does not grow with the number of prompts."""
     segmenter, built = TransformersSegmenter(*tiny.sam()), list[ScoredMask]()
-    build = segmenter._built
+    build = segmenter._to_mask
 
     def counted(*given: Any) -> ScoredMask:
         built.append(build(*given))
         return built[-1]
 
-    monkeypatch.setattr(segmenter, "_built", counted)
+    monkeypatch.setattr(segmenter, "_to_mask", counted)
 
     class Watching(Cancellation):
         most = last = 0

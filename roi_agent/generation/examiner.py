@@ -1,4 +1,4 @@
-"""Whether a description is supported: by its likelihood beside others, by the detector, by a closer look."""
+"""Support for descriptions: from likelihoods, from the detector, and from a second look."""
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from roi_agent.generation.claims import WrittenTurn
+from roi_agent.generation.claims import ProposedTurn
 from roi_agent.generation.describing import ATTRIBUTES, Described, question_about
 from roi_agent.generation.settings import GenerationSettings
 from roi_agent.generation.vocabulary import Vocabulary, worded
@@ -21,22 +21,22 @@ from roi_agent.tools.ask import choose
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import Workspace
 
-# Why a description is not relied on.
+# Reasons why a description is not supported.
 UNSURE, CHOOSE, DETECTOR = "description_unsure", "choose_disagrees", "detector_disagrees"
 SECOND_LOOK, DESCRIPTION = "second_look_disagrees", "description_disagrees"
 
-THERE = "there"  # beside the attributes: that a region is a thing at all
+THERE = "there"  # in addition to the attributes: whether a region is an object at all
 
-_AT_IT = 0.5  # IoU from which a box of the detector stands for the region
-_AROUND = 1.5  # of the longer side, around a region in its crop
+_AT_IT = 0.5  # minimum IoU of a detected box with the region
+_AROUND = 1.5  # margin of a region's crop, as a multiple of its longer side
 
-Verdict = tuple[Evidence, ...] | str  # what supports a description, or why nothing does
+Verdict = tuple[Evidence, ...] | str  # the evidence for a description, or the reason against it
 Support = dict[tuple[str, str], Verdict]  # by region, and attribute or THERE
 
 
 @dataclass(frozen=True)
 class Examiner:
-    """Looks again at what regions are said to be.  pool: in which questions about several regions run together."""
+    """Examines descriptions of regions.  pool: runs questions about several regions concurrently."""
 
     model: RegionModel
     detector: PhraseDetector
@@ -47,54 +47,56 @@ class Examiner:
     def examine(
         self, workspace: Workspace, image: WorkspaceImage, things: Sequence[Described], wanted: Collection[tuple[str, str]]
     ) -> Support:
-        """The verdicts on those attributes of regions of one image that are wanted, as (region, attribute).
+        """Return the verdicts on the wanted attributes of regions of one image, by (region, attribute).
 
-        That a region is there needs no description where the detector found it: asking for one would drop just the things that
-        are hard to see, such as those which another covers in part.
+        A region that the detector found needs no description as evidence that it is there: requiring one would drop just the
+        objects that are hard to see, such as partly covered ones.
         """
-        support: Support = {(each.region.name, THERE): seen for each in things if (seen := self._seen(each.region))}
+        support: Support = {(each.region.name, THERE): evidence for each in things if (evidence := self._detected(each.region))}
         hidden = {(name, "kind") for name, about in wanted if about == THERE and (name, THERE) not in support}
-        support |= self._described(workspace, image, things, {*wanted, *hidden})
+        support |= self._describe(workspace, image, things, {*wanted, *hidden})
         return support | {(name, THERE): support[name, kind] for name, kind in hidden}
 
-    def _described(
+    def _describe(
         self, workspace: Workspace, image: WorkspaceImage, things: Sequence[Described], wanted: Collection[tuple[str, str]]
     ) -> Support:
-        pairs = [(each, attribute) for each in things for attribute in ATTRIBUTES if _rests(each.region.name, attribute, wanted)]
+        pairs = [
+            (each, attribute) for each in things for attribute in ATTRIBUTES if _is_needed(each.region.name, attribute, wanted)
+        ]
         if not pairs:
             return {}
-        chosen = self.pool.map(lambda pair: self._chosen(workspace, things, *pair), pairs)
+        chosen = self.pool.map(lambda pair: self._choice_support(workspace, things, *pair), pairs)
         closer = self.pool.map(lambda pair: self.look_again(workspace, image, *pair), pairs)
-        found = self._found(image, pairs)
+        found = self._detector_support(image, pairs)
         support: Support = {}
         for (thing, attribute), verdict, look in zip(pairs, chosen, closer, strict=True):
             name = thing.region.name
-            support[name, attribute] = _together([verdict, found[name, attribute], look])
+            support[name, attribute] = _combined([verdict, found[name, attribute], look])
         for thing, attribute in pairs:
             if attribute == "name":
                 support[thing.region.name, attribute] = self._consistent(thing, support)
         return support
 
-    def agrees(self, workspace: Workspace, turn: WrittenTurn) -> Verdict:
-        """The region model finds a yes or no that somebody else wrote likelier than the opposite."""
-        said, other = ("yes", "no") if turn.answer.lower().startswith("yes") else ("no", "yes")
+    def agrees(self, workspace: Workspace, turn: ProposedTurn) -> Verdict:
+        """Check that the region model finds the yes or no of another writer likelier than its opposite."""
+        answer, opposite = ("yes", "no") if turn.answer.lower().startswith("yes") else ("no", "yes")
         try:
-            choice = choose(workspace, turn.question, [said, other], model=self.model)
-        except UserError:  # a question that cannot be asked, such as one that is too long
+            choice = choose(workspace, turn.question, [answer, opposite], model=self.model)
+        except UserError:  # an invalid question, such as one that is too long
             return CHOOSE
         margin = choice.scores[0] - choice.scores[1]
         if margin < self.settings.margin:
             return CHOOSE
-        return (Evidence("choose", f"{said} to {turn.question!r}, by {margin:.1f} nats a token", round(choice.confidence, 4)),)
+        return (Evidence("choose", f"{answer} to {turn.question!r}, by {margin:.1f} nats a token", round(choice.confidence, 4)),)
 
-    def _chosen(self, workspace: Workspace, things: Sequence[Described], thing: Described, attribute: str) -> Verdict:
-        """The region model is sure, and finds the description likelier than any other by a margin."""
-        told = thing.told(attribute)
-        if told.confidence < self.settings.confidence:
+    def _choice_support(self, workspace: Workspace, things: Sequence[Described], thing: Described, attribute: str) -> Verdict:
+        """Check that the region model is confident, and finds the description likelier than all others by a margin."""
+        description = thing.description(attribute)
+        if description.confidence < self.settings.confidence:
             return UNSURE
-        others = tuple(other for each in things if (other := each.told(attribute).text) != told.text)
+        others = tuple(other for each in things if (other := each.description(attribute).text) != description.text)
         rng = Random(f"{self.settings.seed} {thing.region.box.xyxy} {attribute}")
-        options = [worded(attribute, each) for each in self.vocabulary.alternatives(attribute, told.text, others, rng)]
+        options = [worded(attribute, each) for each in self.vocabulary.alternatives(attribute, description.text, others, rng)]
         if len(options) < 2:
             return CHOOSE
         question = question_about(attribute).replace("<region>", f"<{thing.region.name}>")
@@ -102,17 +104,17 @@ class Examiner:
         margin = choice.scores[0] - max(choice.scores[1:])
         if margin < self.settings.margin:
             return CHOOSE
-        told_of = f"<{thing.region.name}> is {options[0]}, by {margin:.1f} nats a token over {len(options) - 1} other answers"
-        return (Evidence("choose", told_of, round(told.confidence, 4)),)
+        statement = f"<{thing.region.name}> is {options[0]}, by {margin:.1f} nats a token over {len(options) - 1} other answers"
+        return (Evidence("choose", statement, round(description.confidence, 4)),)
 
-    def _seen(self, region: Region) -> tuple[Evidence, ...]:
-        """The detector found it, whatever it is."""
+    def _detected(self, region: Region) -> tuple[Evidence, ...]:
+        """Return the evidence that the detector found the region, whatever it is."""
         if region.label is None or region.score is None or region.score < self.settings.found * self.detector.threshold:
             return ()
         return (Evidence("detector", f"finds {region.label!r} at <{region.name}>", round(region.score, 4)),)
 
-    def _found(self, image: WorkspaceImage, pairs: Sequence[tuple[Described, str]]) -> Support:
-        """The detector finds kind, colour with kind, and name where the region is."""
+    def _detector_support(self, image: WorkspaceImage, pairs: Sequence[tuple[Described, str]]) -> Support:
+        """Check that the detector finds kind, colour with kind, and name at the region."""
         phrases = dict.fromkeys(phrase for pair in pairs if len(phrase := _phrase(*pair)) <= MAX_PHRASE_CHARACTERS)
         asked = list(phrases)[:MAX_PHRASES]
         (found,) = self.detector.candidates([image.pixels], asked)
@@ -120,12 +122,12 @@ class Examiner:
         for thing, attribute in pairs:
             phrase, there = _phrase(thing, attribute), _iou(np.asarray(found.boxes), thing.region) >= _AT_IT
             score = float(found.scores[there, asked.index(phrase)].max(initial=0.0)) if phrase in asked else 0.0
-            said = Evidence("detector", f"finds {phrase!r} at <{thing.region.name}>", round(score, 4))
-            support[thing.region.name, attribute] = (said,) if score >= least else DETECTOR
+            evidence = Evidence("detector", f"finds {phrase!r} at <{thing.region.name}>", round(score, 4))
+            support[thing.region.name, attribute] = (evidence,) if score >= least else DETECTOR
         return support
 
     def look_again(self, workspace: Workspace, image: WorkspaceImage, thing: Described, attribute: str) -> Verdict:
-        """A small region shows the same kind and colour in an enlarged crop; a name's size would be another one there."""
+        """Check kind and colour of a small region in an enlarged crop; names are skipped, because they contain a size."""
         share, (width, height) = self.settings.small, image.size_wh
         if attribute == "name" or thing.region.box.width >= share * width or thing.region.box.height >= share * height:
             return ()
@@ -134,29 +136,29 @@ class Examiner:
         question = question_about(attribute).replace("<region>", f"<{region.name}>")
         answer = self.model.ask(crop.image, question, [region])
         again = self.vocabulary.read(attribute, answer.text)
-        if again != thing.told(attribute).text:
+        if again != thing.description(attribute).text:
             return SECOND_LOOK
         return (Evidence("second look", f"<{region.name}> enlarged is {again}", round(answer.confidence, 4)),)
 
     def _consistent(self, thing: Described, support: Support) -> Verdict:
-        """A name rests on its kind and colour as well, and says no other ones."""
+        """Check that a name's kind and colour agree with the other descriptions and are supported."""
         for attribute in ("kind", "colour"):
             verdict = support[thing.region.name, attribute]
-            said = self.vocabulary.read(attribute, thing.name.text)
-            if said in self.vocabulary.of(attribute) and said != thing.told(attribute).text:
+            word = self.vocabulary.read(attribute, thing.name.text)
+            if word in self.vocabulary.of(attribute) and word != thing.description(attribute).text:
                 return DESCRIPTION
-            if isinstance(verdict, str) and said in self.vocabulary.of(attribute):
+            if isinstance(verdict, str) and word in self.vocabulary.of(attribute):
                 return verdict
         return support[thing.region.name, "name"]
 
 
-def _rests(name: str, attribute: str, wanted: Collection[tuple[str, str]]) -> bool:
-    """Whether something wanted rests on it: a name does on kind and colour as well."""
+def _is_needed(name: str, attribute: str, wanted: Collection[tuple[str, str]]) -> bool:
+    """Whether a wanted attribute needs this one: a name also needs kind and colour."""
     return (name, attribute) in wanted or (name, "name") in wanted
 
 
-def _together(verdicts: Sequence[Verdict]) -> Verdict:
-    """All evidence, or the first reason against."""
+def _combined(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return all evidence, or the first reason against."""
     against = next((each for each in verdicts if isinstance(each, str)), None)
     return against or tuple(each for verdict in verdicts if not isinstance(verdict, str) for each in verdict)
 
@@ -168,7 +170,7 @@ def _phrase(thing: Described, attribute: str) -> str:
 
 
 def _iou(boxes: NDArray[np.float64], region: Region) -> NDArray[np.float64]:
-    """IoU (N) of boxes (N, 4) with a region's box."""
+    """Return the IoU (N,) of boxes (N, 4) with a region's box."""
     boxes = boxes.reshape(-1, 4)
     x1, y1, x2, y2 = region.box.xyxy
     across = np.minimum(boxes[:, 2], x2) - np.maximum(boxes[:, 0], x1)

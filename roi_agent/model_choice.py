@@ -1,4 +1,4 @@
-"""Which models the tools use, and where they run."""
+"""The choice of models for the tools, and where they run."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """The model of each role and the settings of all; the fields mean what `roi_agent.loading.load_models` says."""
+    """The model of each role, and common settings; the fields are those of `roi_agent.loading.load_models`."""
 
     region_model: object = "nano"
     detector: object = "nano"

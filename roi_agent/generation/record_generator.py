@@ -1,4 +1,4 @@
-"""From images to records: each step over several images at once, with the models that a command has loaded."""
+"""Generation of records from images: each step runs over several images at once, with models that are already loaded."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -6,17 +6,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 
-from roi_agent.generation.claims import Written
+from roi_agent.generation.claims import Proposal
 from roi_agent.generation.describing import ATTRIBUTES, Described, describe
+from roi_agent.generation.examiner import THERE, Examiner
 from roi_agent.generation.finding import find
+from roi_agent.generation.layout import Layout
+from roi_agent.generation.offline_writer import OfflineWriter, Writer
 from roi_agent.generation.page import Page
-from roi_agent.generation.recording import Origin, recorded
-from roi_agent.generation.relating import Layout
+from roi_agent.generation.recording import Origin, to_record
 from roi_agent.generation.settings import GenerationSettings
-from roi_agent.generation.supporting import THERE, Examiner
-from roi_agent.generation.verifying import REPEATED, Verifier
+from roi_agent.generation.verifier import REPEATED, Verifier
 from roi_agent.generation.vocabulary import Vocabulary
-from roi_agent.generation.writing import OfflineWriter, Writer
 from roi_agent.model.data.record import Evidence, Record
 from roi_agent.model.detection.detector import PhraseDetector
 from roi_agent.model.geometry.regions import Region
@@ -26,20 +26,20 @@ from roi_agent.model.segmentation.segmenter import PromptedSegmenter
 from roi_agent.tools.storage import WorkspaceImage
 from roi_agent.tools.workspace import Workspace
 
-_QUESTIONS = 16  # that are asked at once, of all images together
+_QUESTIONS = 16  # asked at once, over all images
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Something written that is not kept.  reason: one of `verifying.REASONS`.  text: what was asked, where it could be read."""
+    """A proposal that is not kept.  reason: one of `verifier.REASONS`.  text: its questions, if readable."""
 
     reason: str
     text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What became of one image.  written: conversations in all; regions: found."""
+class ImageResult:
+    """The result for one image.  written: number of proposed conversations.  regions: number of regions found."""
 
     records: tuple[Record, ...]
     dropped: tuple[Dropped, ...]
@@ -48,8 +48,8 @@ class Made:
 
 
 @dataclass
-class Maker:
-    """Makes records.  segmenter: None to find things by words only.  source, licence: of the records."""
+class RecordGenerator:
+    """Generates records.  segmenter: None to find objects by phrases only.  source, licence: of the records."""
 
     model: RegionModel
     detector: PhraseDetector
@@ -68,40 +68,40 @@ class Maker:
         self._examiner = Examiner(self.model, self.detector, self.vocabulary, self.settings, self._choices)
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         self._images.shutdown(cancel_futures=True)
         self._choices.shutdown(cancel_futures=True)
 
-    def make(self, images: Sequence[tuple[str, LoadedImage]]) -> list[Made]:
-        """Records of several images, each with its name.  Errors: those of the models, and of the writer."""
+    def generate(self, images: Sequence[tuple[str, LoadedImage]]) -> list[ImageResult]:
+        """Generate the records of several images, given with their names.  Errors: those of the models and of the writer."""
         workspace = Workspace()
-        seen = [workspace.add_image(image) for _, image in images]
+        added = [workspace.add_image(image) for _, image in images]
         segmenter = self.segmenter if self.settings.everything else None
-        found = find(workspace, seen, self.vocabulary.kinds, detector=self.detector, segmenter=segmenter)
+        found = find(workspace, added, self.vocabulary.kinds, detector=self.detector, segmenter=segmenter)
         names = [name for name, _ in images]
-        return list(self._images.map(partial(self._of_image, workspace), names, seen, found))
+        return list(self._images.map(partial(self._generate_one, workspace), names, added, found))
 
-    def _of_image(self, workspace: Workspace, name: str, image: WorkspaceImage, regions: tuple[Region, ...]) -> Made:
+    def _generate_one(self, workspace: Workspace, name: str, image: WorkspaceImage, regions: tuple[Region, ...]) -> ImageResult:
         things = describe(workspace, regions, self.vocabulary, model=self.model)
         layout = Layout(regions, image.size_wh, self.settings.apart, self.settings.ratio)
         page = Page(things, layout, self.vocabulary, Random(f"{self.settings.seed} {name}"))
         assert self.writer is not None
         written = self.writer.write(page, self.settings.per_image)
-        support = self._examiner.examine(workspace, image, things, _wanted(written)) if self.settings.verify else {}
-        ruled = isinstance(self.writer, OfflineWriter)  # what rules write follows from its claims
+        support = self._examiner.examine(workspace, image, things, _needed(written)) if self.settings.verify else {}
+        ruled = isinstance(self.writer, OfflineWriter)  # answers written by rules follow from their claims
         opinion = {} if ruled else {"agrees": partial(self._examiner.agrees, workspace)}
         verifier = Verifier.of(things, layout, support, **opinion)
-        kept, dropped = self._sorted(written, verifier)
+        kept, dropped = self._verify_all(written, verifier)
         numbered = Random(f"{self.settings.seed} {name} numbers")
-        shown = _labelled(things, verifier)
+        labelled = _labelled(things, verifier)
         origin = Origin(name, image.size_wh, self.source, self.licence)
-        records = [recorded(each, proof, shown, origin, number, numbered) for number, (each, proof) in enumerate(kept)]
-        return Made(tuple(records), tuple(dropped), len(written), len(regions))
+        records = [to_record(each, proof, labelled, origin, number, numbered) for number, (each, proof) in enumerate(kept)]
+        return ImageResult(tuple(records), tuple(dropped), len(written), len(regions))
 
-    def _sorted(
-        self, written: Sequence[Written | str], verifier: Verifier
-    ) -> tuple[list[tuple[Written, tuple[Evidence, ...]]], list[Dropped]]:
-        kept: list[tuple[Written, tuple[Evidence, ...]]] = []
+    def _verify_all(
+        self, written: Sequence[Proposal | str], verifier: Verifier
+    ) -> tuple[list[tuple[Proposal, tuple[Evidence, ...]]], list[Dropped]]:
+        kept: list[tuple[Proposal, tuple[Evidence, ...]]] = []
         dropped: list[Dropped] = []
         asked: set[tuple[str, ...]] = set()
         for each in written:
@@ -120,15 +120,15 @@ class Maker:
         return kept, dropped
 
 
-def _wanted(written: Sequence[Written | str]) -> set[tuple[str, str]]:
-    """What claims rest on of their regions, as (region, attribute), or that they are there."""
-    turns = (turn for each in written if isinstance(each, Written) for turn in each.turns)
+def _needed(written: Sequence[Proposal | str]) -> set[tuple[str, str]]:
+    """Return the (region, attribute) pairs, or (region, THERE), that the claims rest on."""
+    turns = (turn for each in written if isinstance(each, Proposal) for turn in each.turns)
     claims = (claim for turn in turns for claim in turn.claims)
     return {(name, claim.about if claim.about in ATTRIBUTES else THERE) for claim in claims for name in claim.regions}
 
 
 def _labelled(things: Sequence[Described], verifier: Verifier) -> dict[str, Region]:
-    """The regions, with their kinds as labels where those are supported."""
+    """Return the regions, labelled with their kinds if these are supported."""
     labels: dict[str, str] = {}
     for each in things:
         if isinstance(verifier.support.get((each.region.name, "kind")), tuple):

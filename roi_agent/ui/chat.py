@@ -1,4 +1,4 @@
-"""The chat: questions to the region model, and tasks for the agent, told while they are worked on."""
+"""The chat: questions to the region model and tasks for the agent, with streamed progress."""
 
 import io
 import logging
@@ -16,7 +16,7 @@ from roi_agent.model.protocol.answers import Answer, Decoding
 from roi_agent.model.protocol.conversation import Turn, mentioned
 from roi_agent.model.protocol.mentions import read_turns, with_mentions
 from roi_agent.model.protocol.region_model import NoRegionModel, RegionModel
-from roi_agent.model.protocol.replies import noted
+from roi_agent.model.protocol.replies import with_notes
 from roi_agent.model.utils.cancellation import Cancellation
 from roi_agent.model.utils.notebook_html import thumbnail
 from roi_agent.tools.models import REGION_MODEL, Models, failures_of
@@ -33,9 +33,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A question with those before it, as a region model takes them.
+    """A question with the earlier ones, ready for a region model.
 
-    implied: the region that the first of them is about without naming it.  notes: on what it is about.
+    implied: the region that the first question is about without mentioning it.  notes: on what the question is about.
     """
 
     turns: list[Turn]
@@ -45,83 +45,83 @@ class _Question:
 
 
 def ask(work: Work, text: str, models: Models, leaving: Cancellation) -> Iterator[None]:
-    """Ask the region model; after each piece the chat's last message has grown.
+    """Ask the region model; yields after each piece that is appended to the chat's last message.
 
-    text: names regions as `region1`, or by the rule of `mentions.py`.  A question that names some stands for itself; one that
-    names none, such as "Why?", goes on from those before it.  A first question that names none is about the only region there
-    is, or about the whole image.  What goes wrong is told in the chat, and the conversation goes on as if it had not been asked.
-    leaving: cancelled where the visitor leaves.
+    text: mentions regions as `region1`, or by the rule in `mentions.py`.  A question with mentions starts a new conversation; one
+    without, such as "Why?", continues the current one.  A first question without mentions is about the only region, or about the
+    whole image.  Errors are shown in the chat, and the failed question does not count.
+    leaving: cancelled when the visitor leaves.
     """
-    if not _begun(work, text):
+    if not _start_turn(work, text):
         yield
         return
-    reply = _say(work, "")
+    reply = _add_message(work, "")
     stream = None
     try:
         yield
-        asked = _read(work, text.strip())
+        asked = _parse_question(work, text.strip())
         *earlier, last = asked.turns
         with _region_model(models) as model, failures_of(REGION_MODEL):
             stream = model.reply_stream(work.image.image, asked.turns, asked.regions, Decoding())
-            with work.going_on(stream.cancel), leaving.on_cancel(stream.cancel):
+            with work.stoppable(stream.cancel), leaving.on_cancel(stream.cancel):
                 for piece in stream:
                     reply["content"] += plain(piece)
                     yield
-                answer = noted(stream.answer(), work.image.image, asked.notes)
+                answer = with_notes(stream.answer(), work.image.image, asked.notes)
         if answer.text.strip():
             work.turns, work.implied = [*earlier, Turn(last.question, answer.text)], asked.implied
-        reply["content"] = _answered(answer, None if earlier else asked.implied)
+        reply["content"] = _answer_markdown(answer, None if earlier else asked.implied)
     except Cancelled:
-        reply["content"] += _small(["stopped"])
-    except GeneratorExit:  # the visitor has left, and may come back
-        reply["content"] += _small(["stopped"])
+        reply["content"] += _small_print(["stopped"])
+    except GeneratorExit:  # the visitor has left, and may return
+        reply["content"] += _small_print(["stopped"])
         raise
     except Exception as error:
-        reply["content"] = told(as_coded_error(error))
+        reply["content"] = error_markdown(as_coded_error(error))
     finally:
         if stream is not None:
             stream.cancel()
     yield
 
 
-def work_on(work: Work, task: str, leaving: Cancellation) -> Iterator[None]:
-    """Let the agent work on a task; after each step the chat has one more message.  What goes wrong is told in the chat.
+def run_agent(work: Work, task: str, leaving: Cancellation) -> Iterator[None]:
+    """Run the agent on a task; yields after each message that is added to the chat.  Errors are shown in the chat.
 
-    leaving: cancelled where the visitor leaves.
+    leaving: cancelled when the visitor leaves.
     """
-    if not _begun(work, task):
+    if not _start_turn(work, task):
         yield
         return
     before, stop = {region.name for region in work.regions}, Event()
     yield
     try:
-        with work.going_on(stop.set), leaving.on_cancel(stop.set):
+        with work.stoppable(stop.set), leaving.on_cancel(stop.set):
             for event in work.agent.stream(None, task, thread=THREAD, words=False, stop=stop):
                 if isinstance(event, Stepped):
-                    yield from _stepped(work, event.step)
+                    yield from _show_step(work, event.step)
                 elif isinstance(event, Finished):
-                    _finished(work, event.result, before)
+                    _show_result(work, event.result, before)
                     yield
     except Exception as error:
-        _say(work, told(as_coded_error(error)))
+        _add_message(work, error_markdown(as_coded_error(error)))
         yield
 
 
 def as_coded_error(error: Exception) -> RoiAgentError:
-    """The error itself, or for one that nobody foresaw, which is logged, one that people can be told."""
+    """Return a coded error unchanged; log any other exception, and return an error to show instead."""
     if isinstance(error, RoiAgentError):
         return error
-    _log.error("a fault of the server, on the page", exc_info=error)
+    _log.error("unexpected error on the page", exc_info=error)
     return RoiAgentError("the question could not be answered", do="ask again")
 
 
-def told(error: RoiAgentError) -> str:
-    """An error in one line of Markdown: what is wrong, and what to do."""
+def error_markdown(error: RoiAgentError) -> str:
+    """Return an error as one line of Markdown: the problem, and what to do."""
     return f"**{plain(error.code.replace('_', ' '))}**: {plain('; '.join(filter(None, (error.problem, error.do))))}"
 
 
-def _begun(work: Work, text: str) -> bool:
-    """Put what was asked into the chat, and make regions of the drafts; or say there what is wrong with it."""
+def _start_turn(work: Work, text: str) -> bool:
+    """Add a question to the chat, and turn drafts into regions; for an invalid question, add an error and return False."""
     asked = text.strip()
     work.settle()
     if asked and len(asked) <= MAX_QUESTION:
@@ -130,12 +130,12 @@ def _begun(work: Work, text: str) -> bool:
     problem, do = f"the question has {len(asked)} characters", f"use {MAX_QUESTION} at most"
     if not asked:
         problem, do = "the question is empty", "ask something, for example: What is region1?"
-    _say(work, told(InvalidSetting(problem, do=do)))
+    _add_message(work, error_markdown(InvalidSetting(problem, do=do)))
     return False
 
 
-def _read(work: Work, text: str) -> _Question:
-    """Errors: those of `read_turns`, and UnknownRegion for a region that there is not."""
+def _parse_question(work: Work, text: str) -> _Question:
+    """Parse a question.  Errors: those of `read_turns`, and UnknownRegion."""
     question = with_mentions(text, bare=True)
     earlier = [] if mentioned(question) else work.turns
     implied = work.implied if earlier else _implied(work, question)
@@ -149,63 +149,67 @@ def _region_model(models: Models) -> AbstractContextManager[RegionModel]:
 
 
 def _implied(work: Work, question: str) -> str | None:
-    """The region that a question is about without naming it."""
+    """Return the region that a question is about without mentioning it."""
     return work.regions[0].name if len(work.regions) == 1 and not mentioned(question) else None
 
 
 def _about(work: Work, turns: Sequence[Turn], implied: str | None) -> tuple[Region, ...]:
-    """The regions that the questions are about.  Error: UnknownRegion."""
+    """Return the regions that the questions are about.  Error: UnknownRegion."""
     named = [name for turn in turns for name in mentioned(turn.question)]
     return work.workspace.pick(list(dict.fromkeys([implied, *named] if implied else named)))
 
 
-def _answered(answer: Answer, implied: str | None) -> str:
-    about, said = f"about {implied}" if implied else "", bool(answer.text.strip())
-    sure = _sure(answer.confidence if said else None)
-    return (linked(answer.text) if said else "*The model gave no answer.*") + _small([about, sure, *answer.notes])
+def _answer_markdown(answer: Answer, implied: str | None) -> str:
+    about, has_text = f"about {implied}" if implied else "", bool(answer.text.strip())
+    sure = _confidence_text(answer.confidence if has_text else None)
+    return (linked(answer.text) if has_text else "*The model gave no answer.*") + _small_print([about, sure, *answer.notes])
 
 
-def _sure(confidence: float | None) -> str:
+def _confidence_text(confidence: float | None) -> str:
     return "" if confidence is None else f"confidence {confidence:.2f}"
 
 
-def _small(notes: Sequence[str]) -> str:
+def _small_print(notes: Sequence[str]) -> str:
     kept = [linked(note) for note in notes if note]
     return f"\n\n<small>{' · '.join(kept)}</small>" if kept else ""
 
 
-def _say(work: Work, content: Any, **more: Any) -> Message:
+def _add_message(work: Work, content: Any, **more: Any) -> Message:
     message: Message = {"role": "assistant", "content": content, **more}
     work.messages.append(message)
     return message
 
 
-def _finished(work: Work, result: Result, before: Set[str]) -> None:
-    """The agent's answer.  before: regions that the page showed; of others that were found, it shows what the answer rests on."""
+def _show_result(work: Work, result: Result, before: Set[str]) -> None:
+    """Show the agent's answer.  before: regions on the page; of newly found ones, only those of the answer are shown."""
     work.trace = result.trace
-    said = bool(result.answer.strip())
-    sure = _sure(result.confidence if said else None)
-    _say(work, (linked(result.answer) if said else "*The agent gave no answer.*") + _small([_ENDED.get(result.status, ""), sure]))
+    has_text = bool(result.answer.strip())
+    sure = _confidence_text(result.confidence if has_text else None)
+    _add_message(
+        work,
+        (linked(result.answer) if has_text else "*The agent gave no answer.*")
+        + _small_print([_ENDED.get(result.status, ""), sure]),
+    )
     kept = before | {region.name for region in result.regions}
     work.hidden |= {region.name for region in work.workspace.regions() if region.source != "user"} - kept
     work.show(result.regions)
 
 
-def _stepped(work: Work, step: Step) -> Iterator[None]:
-    """A tool's step with its picture; of a planner's turn what it said, its calls being steps themselves."""
+def _show_step(work: Work, step: Step) -> Iterator[None]:
+    """Add a tool's step with its picture to the chat; planner turns are skipped, because their calls are steps of their own."""
     if step.kind == "planner":
         return
     title = f"{step.number} · {step.name}({arguments_text(step.arguments)})"
-    _say(
+    _add_message(
         work,
         linked(step.text) if step.text.strip() else "*nothing*",
         metadata={"title": plain(title[:200]), "status": "done", "duration": round(step.seconds, 2)},
     )
     yield
-    seen = step_picture(work.workspace, step)
-    if seen is not None:
+    picture = step_picture(work.workspace, step)
+    if picture is not None:
         name, file = f"step-{len(work.pictures) + 1}.jpg", io.BytesIO()
-        thumbnail(seen, 640).save(file, "JPEG", quality=88)
+        thumbnail(picture, 640).save(file, "JPEG", quality=88)
         work.pictures[name] = file.getvalue()
-        _say(work, f"![Picture of step {step.number}]({work.files}/{name}?{work.key})")
+        _add_message(work, f"![Picture of step {step.number}]({work.files}/{name}?{work.key})")
         yield

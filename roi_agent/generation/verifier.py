@@ -1,29 +1,29 @@
-"""Whether what was written is true, as far as can be told: every claim of every turn, and what the answer makes of them."""
+"""Verification of proposed conversations: every claim of every turn, and that the answer follows from its claims."""
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from roi_agent.generation import supporting
-from roi_agent.generation.answering import YES_NO, says
-from roi_agent.generation.claims import Claim, Written, WrittenTurn
+from roi_agent.generation import examiner
+from roi_agent.generation.answer_checks import YES_NO, answer_follows
+from roi_agent.generation.claims import Claim, Proposal, ProposedTurn
 from roi_agent.generation.describing import ATTRIBUTES, Described
-from roi_agent.generation.relating import Layout
-from roi_agent.generation.supporting import Support, Verdict
+from roi_agent.generation.examiner import Support, Verdict
+from roi_agent.generation.layout import Layout
 from roi_agent.model.data.record import Evidence
 from roi_agent.model.protocol.conversation import mentioned
 
-# Why something written is dropped; those of descriptions stand in `supporting`.
+# Reasons for dropping a proposal; those about descriptions are in `examiner`.
 UNCLEAR, GEOMETRY = "geometry_unclear", "geometry_disagrees"
 UNSUPPORTED, UNKNOWN, MALFORMED, FAILED = "answer_unsupported", "unknown_region", "writer_malformed", "writer_failed"
 REPEATED = "repeated"
 REASONS = (
-    supporting.UNSURE,
-    supporting.CHOOSE,
-    supporting.DETECTOR,
-    supporting.SECOND_LOOK,
-    supporting.DESCRIPTION,
+    examiner.UNSURE,
+    examiner.CHOOSE,
+    examiner.DETECTOR,
+    examiner.SECOND_LOOK,
+    examiner.DESCRIPTION,
     UNCLEAR,
     GEOMETRY,
     UNSUPPORTED,
@@ -36,29 +36,29 @@ REASONS = (
 
 @dataclass(frozen=True)
 class Verifier:
-    """Judges what was written about one image.
+    """Verifies proposals about one image.
 
-    support: the verdicts on its descriptions.  agrees: the verdict on a yes or no that rests on descriptions, where it does not
-    follow from them by rule.
+    support: the verdicts on its descriptions.  agrees: returns the verdict on a yes or no that rests on descriptions and was not
+    written by a rule.
     """
 
     things: dict[str, Described]
     layout: Layout
     support: Support
-    agrees: Callable[[WrittenTurn], Verdict] = lambda turn: ()
+    agrees: Callable[[ProposedTurn], Verdict] = lambda turn: ()
 
     @classmethod
     def of(cls, things: Sequence[Described], layout: Layout, support: Support, **more: Any) -> "Verifier":
-        """For the regions of one image."""
+        """Create a verifier for the regions of one image."""
         return cls({thing.region.name: thing for thing in things}, layout, support, **more)
 
-    def verify(self, written: Written) -> tuple[Evidence, ...] | str:
-        """The evidence for a conversation, or the first reason to drop it, one of REASONS."""
+    def verify(self, written: Proposal) -> tuple[Evidence, ...] | str:
+        """Return the evidence for a conversation, or the first reason to drop it, one of REASONS."""
         if reason := self.unusable(written):
             return reason
         evidence: dict[Evidence, None] = {}
         for turn in written.turns:
-            if not says(turn):
+            if not answer_follows(turn):
                 return UNSUPPORTED
             for claim in turn.claims:
                 found = self._check(claim)
@@ -71,8 +71,8 @@ class Verifier:
             evidence |= dict.fromkeys(opinion)
         return tuple(evidence)
 
-    def unusable(self, written: Written) -> str | None:
-        """Why it is no conversation about this image, whatever is true: it names what is not there, or rests on nothing."""
+    def unusable(self, written: Proposal) -> str | None:
+        """Return why a proposal is invalid, true or not: it names unknown regions, or its claims are malformed; else None."""
         for turn in written.turns:
             names = [*mentioned(turn.question), *mentioned(turn.answer), *(n for claim in turn.claims for n in claim.regions)]
             if any(name not in self.things for name in (*names, *written.regions)):
@@ -83,26 +83,26 @@ class Verifier:
 
     def _check(self, claim: Claim) -> tuple[Evidence, ...] | str:
         if claim.about not in ATTRIBUTES:
-            return self._measured(claim)
+            return self._check_geometry(claim)
         (name,) = claim.regions
-        told = self.things[name].told(claim.about).text
-        if (told == claim.value.strip().lower()) != claim.holds:
-            return supporting.DESCRIPTION
+        description = self.things[name].description(claim.about).text
+        if (description == claim.value.strip().lower()) != claim.holds:
+            return examiner.DESCRIPTION
         return self.support[name, claim.about]
 
-    def _measured(self, claim: Claim) -> tuple[Evidence, ...] | str:
-        """Geometry is that of things: what no words find, and of which nobody can say what it is, may be a part of one."""
+    def _check_geometry(self, claim: Claim) -> tuple[Evidence, ...] | str:
+        """Check a geometric claim; its regions must be objects: one without a supported description may be part of one."""
         holds = self.layout.confirms(claim)
         if not holds:
             return UNCLEAR if holds is None else GEOMETRY
-        evidence = [Evidence("geometry", _bracketed(self.layout.evidence(claim)))]
+        evidence = [Evidence("geometry", _with_brackets(self.layout.evidence(claim)))]
         for name in claim.regions:
-            verdict = self.support[name, supporting.THERE]
+            verdict = self.support[name, examiner.THERE]
             if isinstance(verdict, str):
                 return verdict
             evidence += verdict
         return tuple(evidence)
 
 
-def _bracketed(text: str) -> str:
+def _with_brackets(text: str) -> str:
     return re.sub(r"\b(region[0-9]+)\b", r"<\1>", text)

@@ -1,7 +1,7 @@
-"""Pixels of 16 bits as 8-bit ones: scaled by what their values fill, since cameras fill 10, 12 or 14 bits, or a narrow band.
+"""Conversion of 16-bit pixels to 8 bits, scaled by their actual range: cameras use 10, 12 or 14 bits, or a narrow band.
 
-Pillow keeps only the upper byte of colours of 16 bits. So a file is decoded a second time where the lower byte matters,
-with the two bytes exchanged; the whole values are then known.
+Pillow keeps only the upper byte of 16-bit colours. Where the lower byte matters, a file is therefore decoded a second time
+with the two bytes swapped, which gives the full values.
 """
 
 import sys
@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and programs fill
-_RARE = 0.001  # of the pixels at either end, which a narrow band is found without: dead pixels
-_PLANAR_CONFIGURATION = 284  # a tag of TIFF; 2 where each channel is stored apart
-_UPPER_OF_14_BITS = 63  # the upper byte of the largest value of 14 bits
-_WHOLE = "16-bit: scaled to 8 bits"
+_DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and programs use
+_RARE = 0.001  # fraction of the pixels at either end that is ignored when looking for a narrow band: dead pixels
+_PLANAR_CONFIGURATION = 284  # TIFF tag; 2 if each channel is stored separately
+_UPPER_OF_14_BITS = 63  # the upper byte of the largest 14-bit value
+_FULL_RANGE = "16-bit: scaled to 8 bits"
 
 _EXCHANGED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 
 def scaled_to_8_bits(values: NDArray[Any], notes: list[str]) -> NDArray[np.uint8]:
-    """Values of 16 bits, (H, W) or (H, W, 3 or 4), over the range that they fill; the fourth is alpha, over all 16 bits."""
+    """Scale 16-bit values, (H, W) or (H, W, 3 or 4), by the range that they fill; the fourth channel is alpha, of all 16 bits."""
     colours = values[:, :, :3] if values.ndim == 3 else values
     table = _table(colours, notes)
     scaled = np.take(table, values)
@@ -31,35 +31,35 @@ def scaled_to_8_bits(values: NDArray[Any], notes: list[str]) -> NDArray[np.uint8
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether a file that is not decoded yet has colours of 16 bits, of which Pillow would keep the upper 8."""
-    apart = getattr(image, "tag_v2", {}).get(_PLANAR_CONFIGURATION) == 2
+    """Whether a file that is not decoded yet has 16-bit colours, of which Pillow would keep only the upper 8 bits."""
+    planar = getattr(image, "tag_v2", {}).get(_PLANAR_CONFIGURATION) == 2
     raw_modes = [_raw_mode(tile) for tile in getattr(image, "tile", [])]
     deep = bool(raw_modes) and all(mode.endswith((";16B", ";16L", ";16N")) for mode in raw_modes)
-    return deep and image.mode in ("RGB", "RGBA") and not apart
+    return deep and image.mode in ("RGB", "RGBA") and not planar
 
 
-def deep_to_8_bits(upper: Image.Image, again: Image.Image, transparent: object, notes: list[str]) -> Image.Image:
-    """A file with colours of 16 bits as 8-bit RGB or RGBA.
+def deep_to_8_bits(upper: Image.Image, undecoded: Image.Image, transparent: object, notes: list[str]) -> Image.Image:
+    """Return a file with 16-bit colours as 8-bit RGB or RGBA.
 
-    upper: as Pillow decodes it.  again: the same file, opened and not decoded.
-    transparent: the colour (R, G, B) of 16 bits that stands for transparency, if there is one.
+    upper: the file as Pillow decodes it.  undecoded: the same file, opened but not decoded.
+    transparent: the 16-bit colour (R, G, B) that means transparency, if there is one.
     """
     extrema: Any = upper.getextrema()
     low, high = min(each[0] for each in extrema[:3]), max(each[1] for each in extrema[:3])
     if high > _UPPER_OF_14_BITS and high - low > _UPPER_OF_14_BITS and transparent is None:
-        notes.append(_WHOLE)
+        notes.append(_FULL_RANGE)
         return upper
     values = np.asarray(upper).astype(np.uint16) << 8
-    values |= np.asarray(_lower_bytes(again))
+    values |= np.asarray(_lower_bytes(undecoded))
     scaled = scaled_to_8_bits(values, notes)
     if isinstance(transparent, tuple):
-        seen = np.where((values == np.array(transparent, np.uint16)).all(axis=-1), np.uint8(0), np.uint8(255))
-        scaled = np.dstack([scaled, seen])
+        alpha = np.where((values == np.array(transparent, np.uint16)).all(axis=-1), np.uint8(0), np.uint8(255))
+        scaled = np.dstack([scaled, alpha])
     return Image.fromarray(scaled)
 
 
 def _table(values: NDArray[Any], notes: list[str]) -> NDArray[np.uint8]:
-    """The 8-bit value of each 16-bit one, (65536,)."""
+    """Return the 8-bit value for each 16-bit one, (65536,)."""
     counts = np.bincount(values.ravel(), minlength=65536)
     bits = next(depth for depth in _DEPTHS if counts.nonzero()[0][-1] < 1 << depth)
     low, high = 0, (1 << bits) - 1
@@ -69,15 +69,15 @@ def _table(values: NDArray[Any], notes: list[str]) -> NDArray[np.uint8]:
         low, high = first, last
         notes.append(f"16-bit: its values from {low} to {high} were spread over 8 bits")
     else:
-        notes.append(_WHOLE if bits == 16 else f"16-bit: its values fill {bits} bits, which were scaled to 8")
+        notes.append(_FULL_RANGE if bits == 16 else f"16-bit: its values fill {bits} bits, which were scaled to 8")
     spread = np.clip(np.arange(65536) - low, 0, high - low)
     return ((spread * 255 + (high - low) // 2) // (high - low)).astype(np.uint8)
 
 
 def _lower_bytes(image: Image.Image) -> Image.Image:
-    """The lower 8 bits of a file with colours of 16 bits, which is not decoded yet."""
+    """Return the lower 8 bits of a file with 16-bit colours that is not decoded yet."""
     file: Any = image
-    if _raw_mode(file.tile[0]).startswith("LA;"):  # no other order of its bytes is known, but it is as long as RGBA of 8 bits
+    if _raw_mode(file.tile[0]).startswith("LA;"):  # Pillow cannot swap its bytes, but it is as long as 8-bit RGBA
         file.tile = [tile._replace(args=_with_raw_mode(tile, "RGBA")) for tile in file.tile]
         _, grey, _, alpha = image.split()
         return Image.merge("RGBA", (grey, grey, grey, alpha))

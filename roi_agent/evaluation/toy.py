@@ -1,4 +1,4 @@
-"""Run an evaluation of a model by name and show it: what `roi-agent evaluate toy` prints, as a function."""
+"""Evaluation on the toy world: `roi-agent evaluate toy` as a function."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,8 @@ from typing import Any
 from PIL import Image
 from rich.table import Table
 
-from roi_agent.choice import ModelChoice
 from roi_agent.evaluation.tables import markdown, table
-from roi_agent.loading import load_region_model, load_role, placed
+from roi_agent.loading import load_region_model, load_role, placement
 from roi_agent.model.detection.detector import PhraseDetector
 from roi_agent.model.engine.local import LocalRegionModel
 from roi_agent.model.errors import InvalidSetting
@@ -20,13 +19,14 @@ from roi_agent.model.toy.evaluate.detection import DetectionScore, detection_sco
 from roi_agent.model.toy.evaluate.questions import Score, evaluate_toy, scores, total_questions
 from roi_agent.model.toy.evaluate.segmentation import SegmentationScore, evaluate_segmentation, segmentation_scores
 from roi_agent.model.utils.progress import progress_bar
+from roi_agent.model_choice import ModelChoice
 from roi_agent.tools.segment import segment_everything
 from roi_agent.tools.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What was measured of the model of one role."""
+    """The results of one role's model."""
 
     role: str
     rows: Sequence[Score | DetectionScore | SegmentationScore]
@@ -45,14 +45,14 @@ def run_parts(
 ) -> list[Part]:
     """Score the models of these roles: ask, detect, segment.
 
-    questions: for each row of the region model's table.  scenes: for the detector; a third of them for the segmenter.
+    questions: per row of the region model's table.  scenes: for the detector; a third of them for the segmenter.
     """
     size: dict[str, Any] = {"first_seed": first_seed, "show_progress": show_progress}
     parts = []
     for role in roles:
         name = str(choice.by_role[role])
         if role == "ask":
-            rows = run_toy(name, questions=questions, **placed("ask", choice), **size)
+            rows = run_toy(name, questions=questions, **placement("ask", choice), **size)
             parts.append(Part(role, rows, toy_table(rows, name), toy_markdown(rows)))
         elif role == "detect":
             found = run_detection(load_role("detect", choice), scenes=scenes, **size)
@@ -76,26 +76,26 @@ def run_toy(
     model = load_region_model(name, device=device, dtype=dtype)
     if not isinstance(model, LocalRegionModel):
         raise InvalidSetting(f"{name} does not run in this process", do="give nano or a folder")
-    answered = []
+    scored = []
     with progress_bar(show_progress) as progress:
         task = progress.add_task("asking", total=total_questions(questions))
         for batch in evaluate_toy(model, questions=questions, first_seed=first_seed):
-            answered += batch
+            scored += batch
             progress.update(task, advance=len(batch))
-    return scores(answered)
+    return scores(scored)
 
 
-_TOY_HEADINGS = ("questions about", "asked", "right", "goal", "chance", "boxes shuffled")
+_TOY_HEADINGS = ("family", "questions", "accuracy", "goal", "chance", "shuffled boxes")
 
 
 def toy_table(rows: list[Score], name: str) -> Table:
-    """The scores as a table for a terminal."""
+    """Return the scores as a table for a terminal."""
     reached = [row.goal is None or row.accuracy >= row.goal for row in rows]
     return table(f"Asking: {name}, exact match", _TOY_HEADINGS, [_toy_cells(row) for row in rows], reached)
 
 
 def toy_markdown(rows: list[Score]) -> str:
-    """The scores as a Markdown table, for documents and model cards."""
+    """Return the scores as a Markdown table, for documents and model cards."""
     return markdown(_TOY_HEADINGS, [_toy_cells(row) for row in rows])
 
 
@@ -118,22 +118,22 @@ def run_detection(
     return detection_scores(looked, threshold=detector.threshold)
 
 
-_DETECTION_HEADINGS = ("phrases naming", "looked for", "AP50", "recall", "false boxes", "goal")
+_DETECTION_HEADINGS = ("phrases", "number", "AP50", "recall", "false boxes", "goal")
 
 
 def detection_table(rows: list[DetectionScore], name: str) -> Table:
-    """The scores as a table for a terminal."""
+    """Return the scores as a table for a terminal."""
     cells = [[row.name, str(row.phrases), *_detection_cells(row)] for row in rows]
     return table(f"Detecting: {name}", _DETECTION_HEADINGS, cells, [row.reached for row in rows])
 
 
 def detection_markdown(rows: list[DetectionScore]) -> str:
-    """The scores as a Markdown table, for documents and model cards."""
+    """Return the scores as a Markdown table, for documents and model cards."""
     return markdown(_DETECTION_HEADINGS, [[row.name, str(row.phrases), *_detection_cells(row)] for row in rows])
 
 
 def _detection_cells(row: DetectionScore) -> list[str]:
-    """AP50, recall, false boxes and goal in per cent, empty where there is none."""
+    """Return AP50, recall, false boxes and goal in per cent, empty if there is none."""
     shares = ["" if value is None else f"{100 * value:.1f}" for value in (row.ap50, row.recall, row.false_boxes)]
     bound = "at least" if row.ap50 is not None else "at most"
     return [*shares, "" if row.goal is None else f"{bound} {100 * row.goal:.0f}"]
@@ -158,17 +158,17 @@ def run_segmentation(
     return segmentation_scores(outlined)
 
 
-_SEGMENTATION_HEADINGS = ("asked for", "things", "mean IoU", "goal", "prompts shuffled", "box filled")
+_SEGMENTATION_HEADINGS = ("prompt", "objects", "mean IoU", "goal", "shuffled prompts", "filled box")
 
 
 def segmentation_table(rows: list[SegmentationScore], name: str) -> Table:
-    """The scores as a table for a terminal."""
+    """Return the scores as a table for a terminal."""
     cells = [[row.name, str(row.things), *_segmentation_cells(row)] for row in rows]
     return table(f"Segmenting: {name}", _SEGMENTATION_HEADINGS, cells, [row.reached for row in rows])
 
 
 def segmentation_markdown(rows: list[SegmentationScore]) -> str:
-    """The scores as a Markdown table, for documents and model cards."""
+    """Return the scores as a Markdown table, for documents and model cards."""
     return markdown(_SEGMENTATION_HEADINGS, [[row.name, str(row.things), *_segmentation_cells(row)] for row in rows])
 
 

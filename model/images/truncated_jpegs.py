@@ -1,4 +1,4 @@
-"""JPEG files without the two bytes that end them, as interrupted copies and some cameras leave them."""
+"""JPEG files without their end marker, as left by interrupted copies and some cameras."""
 
 import hashlib
 import re
@@ -8,28 +8,28 @@ from PIL import Image
 
 from roi_agent.model.images.formats import EncodedImage
 
-NOTE = "JPEG without an end mark: read to its last pixel"
+NOTE = "JPEG without an end marker: all pixels were read"
 
 _FRAMES, _SCAN = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA), 0xDA
-_MARK = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # but for stuffed bytes and restarts, which lie within scans
+_MARK = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # except for stuffed bytes and restarts, which occur within scans
 _LAST_COEFFICIENT = 63
 
-_END = b"\xff\xd9"
-_OTHER = bytes(Random(0).choices(range(255), k=256))  # never 0xff, which begins a mark
-# All marks at which a decoder may start again, so that it reads on wherever it is.
-_MORE = _OTHER + b"".join(bytes((0xFF, 0xD0 + number)) + _OTHER for number in range(8)) + _END
+_END_MARK = b"\xff\xd9"
+_FILLER = bytes(Random(0).choices(range(255), k=256))  # never 0xff, which starts a marker
+# All restart markers, so that a decoder continues wherever it is.
+_FILLER_TAIL = _FILLER + b"".join(bytes((0xFF, 0xD0 + number)) + _FILLER for number in range(8)) + _END_MARK
 
 
 def read_without_end(file: EncodedImage) -> Image.Image | None:
-    """The decoded picture of a file that lacks nothing but its end mark, else None.
+    """Return the decoded picture of a file that lacks only its end marker, otherwise None.
 
-    A decoder makes up what is missing.  So other bytes are put behind the file, too: they change the picture, unless it was
-    complete before them.  Errors: those of Pillow.
+    A decoder invents missing pixels.  The file is therefore also decoded with filler bytes appended: they change the picture
+    unless it was complete.  Errors: those of Pillow.
     """
     data = file.data.removesuffix(b"\xff")
     if not _has_every_scan(data):
         return None
-    images = (EncodedImage(file.opener, data + tail).opened() for tail in (_END, _MORE))
+    images = (EncodedImage(file.opener, data + tail).opened() for tail in (_END_MARK, _FILLER_TAIL))
     digests = []
     for image in images:
         image.load()
@@ -38,7 +38,7 @@ def read_without_end(file: EncodedImage) -> Image.Image | None:
 
 
 def _has_every_scan(data: bytes) -> bool:
-    """Whether every coefficient of every component comes to its last bit: some files have a scan for each, or several."""
+    """Whether the scans give every coefficient of every component to its last bit; some files have several scans for each."""
     components, whole = b"", set[tuple[int, int]]()
     place = 2
     while (mark := _MARK.search(data, place)) is not None:
