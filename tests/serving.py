@@ -3,8 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from roi_agent.server.load_shedding import shedding_protocol
+from tests.forking import Forked
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 class Serving:
     """A running server.  lines: of its standard error so far."""
 
-    process: subprocess.Popen[str]
+    process: Forked
     address: str
     lines: list[str] = field(default_factory=list)
 
@@ -39,17 +38,15 @@ class Serving:
 def serving(*options: str, port: int = 0, key: str | None = None, command: str = "serve") -> Iterator[Serving]:
     """`roi-agent serve`, or another command that serves, with the nano models."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)} | ({"ROI_AGENT_API_KEY": key} if key else {})
-    whole = [sys.executable, "-c", "from roi_agent.cli import main; main()", command, "--port", str(port), *options]
-    process = subprocess.Popen(whole, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+    process = Forked([command, "--port", str(port), *options], environment=environment, folder=ROOT)
     running = Serving(process, "")
-    assert process.stderr is not None
     for line in process.stderr:
         running.lines.append(line)
         if "serves" in line:
             running.address = line.split()[-1]
             break
     assert running.address, "".join(running.lines)
-    reader = threading.Thread(target=lambda: running.lines.extend(process.stderr or ()), daemon=True)
+    reader = threading.Thread(target=lambda: running.lines.extend(process.stderr), daemon=True)
     reader.start()
     try:
         yield running
