@@ -25,11 +25,12 @@ test: $(STAMP) ## Run the test suite, some minutes
 test-all: $(STAMP) ## Run the test suite with every sweep, a quarter of an hour
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not benchmark"
 
-check: $(STAMP) ## Lint, format, types, import contract
+check: $(STAMP) ## Lint, format, types, import contract, duplicated code
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-logo
+	@$(PY) .ci/duplicates.py
 
 docs: $(STAMP) ## Build the documentation into site/ and show it at http://localhost:8001
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet

@@ -60,7 +60,7 @@ class RemoteSegmenter:
         min_score: float | None = None,
         cancellation: Cancellation = NEVER,
     ) -> list[list[ScoredMask]]:
-        """For each prompt one mask, or with `several` the three that the model offers, best first; none below min_score.
+        """Return the server's masks, as a local segmenter returns its own.
 
         cancellation: ends the work after some masks.
         """
