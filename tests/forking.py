@@ -1,6 +1,7 @@
-"""Commands in processes of their own that need not load the libraries first: each is forked from a process that has.
+"""Processes that need not load the libraries first: each is forked from a process that has.
 
-A new interpreter takes seconds to import torch, transformers and gradio. Where the start itself is tested, start one anyway.
+A new interpreter takes seconds to import torch, transformers and gradio. Where the start or the end of the interpreter is
+tested, start one anyway: functions registered with `atexit` do not run in these.
 """
 
 import multiprocessing
@@ -8,51 +9,111 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
+ROOT = Path(__file__).parent.parent
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["roi_agent.cli.commands", "roi_agent.server", "roi_agent.ui.mounting"])
 
 
 class Forked:
-    """A running `roi-agent`. stderr: what it writes there, to be read."""
+    """A running process. out, errors: the lines that it has written so far to standard output and standard error."""
 
-    def __init__(self, arguments: list[str], *, environment: Mapping[str, str], folder: Path) -> None:
-        reading, writing = _CONTEXT.Pipe(duplex=False)
-        self._process = _CONTEXT.Process(target=_run, args=(arguments, dict(environment), folder, writing))
+    def __init__(
+        self,
+        work: Callable[..., object],
+        *arguments: Any,
+        environment: Mapping[str, str] | None = None,
+        folder: Path = ROOT,
+        new_session: bool = False,
+    ) -> None:
+        self.out, self.errors = list[str](), list[str]()
+        (out, to_out), (errors, to_errors) = _CONTEXT.Pipe(duplex=False), _CONTEXT.Pipe(duplex=False)
+        self._readers = [_reader(out, self.out), _reader(errors, self.errors)]
+        surroundings = dict(os.environ if environment is None else environment), folder, new_session
+        self._process = _CONTEXT.Process(target=_work, args=(work, arguments, surroundings, to_out, to_errors))
         self._process.start()
-        writing.close()
-        self.stderr = open(os.dup(reading.fileno()), encoding="utf-8")
-        reading.close()
+        to_out.close()
+        to_errors.close()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
 
     def poll(self) -> int | None:
         """The exit status, negative for a signal; None while it runs."""
         return self._process.exitcode
 
     def send_signal(self, number: int) -> None:
-        assert self._process.pid is not None
-        os.kill(self._process.pid, number)
+        os.kill(self.pid, number)
 
-    def wait(self, timeout: float) -> int:
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self, timeout: float = 120) -> int:
+        """The exit status once it has ended; `out` and `errors` are complete then."""
         self._process.join(timeout)
         code = self._process.exitcode
         assert code is not None, f"still running after {timeout} s"
+        for reader in self._readers:
+            reader.join(10)  # a child of its own may hold the stream
         return code
 
 
-def _run(arguments: list[str], environment: Mapping[str, str], folder: Path, errors: Connection) -> None:
-    """Be the command: in the child process."""
-    os.dup2(errors.fileno(), 2)
-    errors.close()
+def command(*arguments: str, **options: Any) -> Forked:
+    """`roi-agent` with these arguments. options: of Forked."""
+    return Forked(_command, arguments, **options)
+
+
+def program(code: str, *arguments: str, **options: Any) -> Forked:
+    """`python -c CODE` with these arguments. options: of Forked."""
+    return Forked(_program, code, arguments, **options)
+
+
+def _reader(stream: Connection, lines: list[str]) -> threading.Thread:
+    def read() -> None:
+        with open(os.dup(stream.fileno()), encoding="utf-8", errors="replace") as text:
+            stream.close()
+            lines.extend(text)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    return reader
+
+
+# In the process from here on.
+
+
+def _work(
+    work: Callable[..., object],
+    arguments: tuple[Any, ...],
+    surroundings: tuple[Mapping[str, str], Path, bool],
+    out: Connection,
+    errors: Connection,
+) -> None:
+    environment, folder, new_session = surroundings
+    for stream, number in ((out, 1), (errors, 2)):
+        os.dup2(stream.fileno(), number)
+        stream.close()
+    if new_session:
+        os.setsid()
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    tempfile.tempdir = None  # TMPDIR may have changed
+    tempfile.tempdir = None  # TMPDIR may be another one
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.argv = ["roi-agent", *arguments]
+    work(*arguments)
 
+
+def _command(arguments: tuple[str, ...]) -> None:
     from roi_agent.cli import main
 
+    sys.argv = ["roi-agent", *arguments]
     main()
+
+
+def _program(code: str, arguments: tuple[str, ...]) -> None:
+    sys.argv = ["-c", *arguments]
+    exec(compile(code, "<program>", "exec"), {"__name__": "__main__"})

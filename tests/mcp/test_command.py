@@ -5,11 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 from roi_agent import Workspace
 from roi_agent.model.domain.nano import NANO
 from tests.mcp.hosts import SCENE, right_answer
-from tests.serving import ROOT, free_port
+from tests.serving import ROOT, serving
 
 COMMAND = [sys.executable, "-c", "from roi_agent.cli import main; main()", "mcp"]
 
@@ -36,33 +31,6 @@ async def test_over_stdio_in_a_process_of_its_own(tmp_path: Path) -> None:
         assert "roi://images/image1" in {str(each.uri) for each in (await client.list_resources()).resources}
         await right_answer(client, str(SCENE))
     assert {region.label for region in Workspace.load(tmp_path / "kept").regions()} >= {"orange umbrella", "yellow square"}
-
-
-@contextmanager
-def mcp_over_http(code: int = 0, **more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server and its address; it ends with this code, where nobody ended it before at SIGTERM."""
-    port = free_port()
-    process = subprocess.Popen(
-        [*COMMAND, "--http", "--port", str(port)], env=environment(**more), cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/mcp", timeout=5).close()
-                break
-            except urllib.error.HTTPError as error:
-                error.close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield process, f"http://127.0.0.1:{port}/mcp"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        found = process.wait(30)
-        assert process.stderr is not None
-        process.stderr.close()
-    assert found == code
 
 
 def message(method: str, number: int | None = None, **params: Any) -> str:
@@ -105,14 +73,11 @@ def test_however_a_host_is_left_its_workspace_is_kept(tmp_path: Path, number: si
     assert [region.label for region in Workspace.load(tmp_path).regions()] == ["umbrella"]
 
 
-@pytest.mark.usefixtures("heard")
 async def test_ctrl_c_ends_a_server_that_has_clients() -> None:
-    with mcp_over_http(code=130) as (process, address):
-        async with Client(streamable_http_client(address)) as client:
+    with serving("--http", command="mcp") as running:
+        async with Client(streamable_http_client(running.address)) as client:
             assert (await client.list_tools()).tools
-            process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 130
-        assert process.stderr is not None
-        about, first, *others = process.stderr.read().splitlines()
-        assert about == NANO and first == f"roi-agent serves MCP at {address}"
+            assert running.stop(signal.SIGINT) == 130
+        about, first, *others = (line.rstrip("\n") for line in running.lines)
+        assert about == NANO and first == f"roi-agent serves MCP at {running.address}"
         assert all('{"request": ' in line for line in others)
