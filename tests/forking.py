@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["roi_agent.cli.commands", "roi_agent.server", "roi_agent.ui.mounting"])
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["roi_agent.cli.commands", "roi_agent.server", "roi_agent.ui.mounting"])
 
 
 class Forked:
@@ -32,10 +32,10 @@ class Forked:
         new_session: bool = False,
     ) -> None:
         self.out, self.errors = list[str](), list[str]()
-        (out, to_out), (errors, to_errors) = _CONTEXT.Pipe(duplex=False), _CONTEXT.Pipe(duplex=False)
+        (out, to_out), (errors, to_errors) = CONTEXT.Pipe(duplex=False), CONTEXT.Pipe(duplex=False)
         self._readers = [_reader(out, self.out), _reader(errors, self.errors)]
         surroundings = dict(os.environ if environment is None else environment), folder, new_session
-        self._process = _CONTEXT.Process(target=_work, args=(work, arguments, surroundings, to_out, to_errors))
+        self._process = CONTEXT.Process(target=_work, args=(work, arguments, surroundings, to_out, to_errors))
         self._process.start()
         to_out.close()
         to_errors.close()

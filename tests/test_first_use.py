@@ -222,8 +222,8 @@ def test_an_interrupted_conversion_goes_on(tmp_path: Path, run: Runner, processe
     run("scenes", str(tmp_path / "coco"), "--layout", "coco", "--count", "30", "--side", "64")
     file = tmp_path / "coco" / "annotations" / "instances_train2017.json"
     data = json.loads(file.read_text())
-    images = [{**image, "id": 1000 * image["id"] + copy} for image in data["images"] for copy in range(200)]
-    several = [{**each, "image_id": 1000 * each["image_id"] + copy} for each in data["annotations"] for copy in range(200)]
+    images = [{**image, "id": 1000 * image["id"] + copy} for image in data["images"] for copy in range(100)]
+    several = [{**each, "image_id": 1000 * each["image_id"] + copy} for each in data["annotations"] for copy in range(100)]
     numbered = [{**each, "id": number} for number, each in enumerate(several)]
     file.write_text(json.dumps({**data, "images": images, "annotations": numbered}))
     out = tmp_path / "records"
@@ -231,7 +231,7 @@ def test_an_interrupted_conversion_goes_on(tmp_path: Path, run: Runner, processe
     assert interrupted(command, lambda _: list(out.glob("records-*.jsonl")), tmp_path) == (130, "")
     assert not (out / "dataset.json").exists()
     assert run(*command).code == 0
-    assert len(list(open_records(out))) == 6000
+    assert len(list(open_records(out))) == 3000
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_an_interrupted_conversion_goes_on(tmp_path: Path, run: Runner, processe
     ],
 )
 def test_an_interrupted_training_goes_on(tmp_path: Path, run: Runner, processes: str, workers: int, all_hear: bool) -> None:
-    command = [*training(tmp_path, scenes=8, epochs=6, micro_batch=1, workers=workers), "--out", str(tmp_path / "run")]
+    command = [*training(tmp_path, scenes=8, epochs=3, micro_batch=1, workers=workers), "--out", str(tmp_path / "run")]
 
     def saved(_: str = "") -> list[Path]:
         return list((tmp_path / "run" / "checkpoints").glob("step-0*[0-9]"))
@@ -252,7 +252,7 @@ def test_an_interrupted_training_goes_on(tmp_path: Path, run: Runner, processes:
     assert saved() and not (tmp_path / "run" / "model").exists()
     assert run(*command).code == 0
     steps = [line.split(",")[1] for line in (tmp_path / "run" / "log.csv").read_text().splitlines()[1:]]
-    assert steps == [str(number) for number in range(1, 25)]
+    assert steps == [str(number) for number in range(1, 13)]
 
 
 @pytest.mark.sweep

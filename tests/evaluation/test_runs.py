@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -139,7 +138,10 @@ def test_processes_give_the_whole(whole: tuple[EvaluationSettings, Report], tmp_
     assert same_answers(settings.out, whole[0].out)
 
 
-def test_an_error_in_a_process_is_the_error_of_the_run(data: Path, tmp_path: Path) -> None:
+def test_an_error_in_a_process_is_the_error_of_the_run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "roi_agent.evaluation.running.get_context", lambda _: forking.CONTEXT
+    )  # spawned ones take seconds to start
     broken = tmp_path / "nano"
     shutil.copytree(SHIPPED["ask"]["nano"], broken)
     (broken / "model.safetensors").write_bytes(b"no weights")
@@ -152,7 +154,7 @@ def test_an_error_in_a_process_is_the_error_of_the_run(data: Path, tmp_path: Pat
 def test_processes_end_with_the_one_that_was_killed(whole: tuple[EvaluationSettings, Report], tmp_path: Path) -> None:
     data = toy_records.write_set(tmp_path / "toy", toy_records.kinds, scenes=60, first_seed=430_000)
     settings = EvaluationSettings("pope", data, tmp_path / "run")
-    command = [sys.executable, "-m", "roi_agent.cli", "evaluate", "pope", "--data", str(data), "--processes", "2"]
+    command = ["evaluate", "pope", "--data", str(data), "--processes", "2"]
     killed_in_the_middle([*command, "--out", str(settings.out), "--json"], settings.out)
     end = time.monotonic() + 60
     while True:  # until nobody holds the files any more
