@@ -21,7 +21,10 @@ CONTEXT.set_forkserver_preload(["roi_agent.cli.commands", "roi_agent.server", "r
 
 
 class Forked:
-    """A running process. out, errors: the lines that it has written so far to standard output and standard error."""
+    """A running process.
+
+    out, errors: the lines that it has written so far to standard output and standard error. stdin: with `listens`, a pipe to it.
+    """
 
     def __init__(
         self,
@@ -30,15 +33,21 @@ class Forked:
         environment: Mapping[str, str] | None = None,
         folder: Path = ROOT,
         new_session: bool = False,
+        listens: bool = False,
     ) -> None:
+        read, write = CONTEXT.Pipe(duplex=False)
+        self.stdin = os.fdopen(os.dup(write.fileno()), "w", encoding="utf-8")
+        write.close()
+        if not listens:
+            self.stdin.close()
         self.out, self.errors = list[str](), list[str]()
         (out, to_out), (errors, to_errors) = CONTEXT.Pipe(duplex=False), CONTEXT.Pipe(duplex=False)
         self._readers = [_reader(out, self.out), _reader(errors, self.errors)]
         surroundings = dict(os.environ if environment is None else environment), folder, new_session
-        self._process = CONTEXT.Process(target=_work, args=(work, arguments, surroundings, to_out, to_errors))
+        self._process = CONTEXT.Process(target=_work, args=(work, arguments, surroundings, (read, to_out, to_errors)))
         self._process.start()
-        to_out.close()
-        to_errors.close()
+        for each in (read, to_out, to_errors):
+            each.close()
         assert self._process.pid is not None
         self.pid = self._process.pid
 
@@ -59,6 +68,7 @@ class Forked:
         assert code is not None, f"still running after {timeout} s"
         for reader in self._readers:
             reader.join(10)  # a child of its own may hold the stream
+        self.stdin.close()
         return code
 
 
@@ -90,13 +100,13 @@ def _work(
     work: Callable[..., object],
     arguments: tuple[Any, ...],
     surroundings: tuple[Mapping[str, str], Path, bool],
-    out: Connection,
-    errors: Connection,
+    streams: tuple[Connection, Connection, Connection],
 ) -> None:
     environment, folder, new_session = surroundings
-    for stream, number in ((out, 1), (errors, 2)):
+    for number, stream in enumerate(streams):
         os.dup2(stream.fileno(), number)
         stream.close()
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # multiprocessing has closed the other one
     if new_session:
         os.setsid()
     os.environ.clear()

@@ -3,8 +3,8 @@
 import json
 import os
 import signal
-import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from roi_agent import Workspace
 from roi_agent.model.domain.nano import NANO
+from tests import forking
 from tests.mcp.hosts import SCENE, right_answer
 from tests.serving import ROOT, serving
 
@@ -43,7 +44,6 @@ GREETING = message(
 ) + message("notifications/initialized")
 
 
-@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(
     ("number", "code"),
     [
@@ -53,23 +53,19 @@ GREETING = message(
     ],
 )
 def test_however_a_host_is_left_its_workspace_is_kept(tmp_path: Path, number: signal.Signals | None, code: int) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, str(SCENE), "--workspace", str(tmp_path)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), cwd=ROOT,
-    )  # fmt: skip
-    assert process.stdin and process.stdout and process.stderr
-    with process.stdin, process.stdout, process.stderr:
-        added = message("tools/call", 2, name="add_region", arguments={"box": [123, 194, 303, 377], "label": "umbrella"})
-        process.stdin.write(GREETING + added)
-        process.stdin.flush()
-        while json.loads(process.stdout.readline()).get("id") != 2:
-            pass
-        if number is None:
-            process.stdin.close()
-        else:
-            process.send_signal(number)
-        assert process.wait(30) == code
-        assert (process.stdout.read(), process.stderr.read()) == ("", "")
+    process = forking.command("mcp", str(SCENE), "--workspace", str(tmp_path), listens=True)
+    added = message("tools/call", 2, name="add_region", arguments={"box": [123, 194, 303, 377], "label": "umbrella"})
+    process.stdin.write(GREETING + added)
+    process.stdin.flush()
+    while not process.out or json.loads(process.out[-1]).get("id") != 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    count = len(process.out)
+    if number is None:
+        process.stdin.close()
+    else:
+        process.send_signal(number)
+    assert (process.wait(30), process.out[count:], process.errors) == (code, [], [])
     assert [region.label for region in Workspace.load(tmp_path).regions()] == ["umbrella"]
 
 
