@@ -18,18 +18,22 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## Let the agent answer a question about an image of the repository, on the CPU
 	@$(PY) examples/demo.py
 
-# One process for each core, of one thread each: the small models gain nothing from more.
-test: $(STAMP) ## Run the test suite, some minutes
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+# One process for each core, of one thread each: the small models gain nothing from more. Files in their order: those of one
+# folder share a browser or models.
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test: $(STAMP) ## Run the quick test suite, some minutes
+	@$(PYTEST)
 
 test-all: $(STAMP) ## Run the test suite with every sweep, a quarter of an hour
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not benchmark"
+	@$(PYTEST) -m "not benchmark"
 
-check: $(STAMP) ## Lint, format, types, import contract
+check: $(STAMP) ## Lint, format, types, import contract, duplicated code
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-logo
+	@$(PY) .ci/duplicates.py
 
 docs: $(STAMP) ## Build the documentation into site/ and show it at http://localhost:8001
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet

@@ -1,6 +1,6 @@
 """Images and boxes that strangers might send, by chance.  In a process of its own: what crashes must not take the suite along.
 
-`python -m tests.fuzzing images 300` tries 300 of them, and ends with status 0 where each was taken or refused with a code.
+`python -m tests.fuzzing images 300 boxes 50` tries so many of each, and exits with 0 if each was taken or refused with a code.
 """
 
 import math
@@ -107,8 +107,11 @@ def survives(work: Callable[[], object]) -> None:
 
 
 if __name__ == "__main__":
-    {"images": images, "boxes": boxes}[sys.argv[1]](int(sys.argv[2]))
+    tries = list(zip(sys.argv[1::2], map(int, sys.argv[2::2]), strict=True))
+    for what, count in tries:
+        {"images": images, "boxes": boxes}[what](count)
     # Not getrusage: its figure begins with that of the process that started this one.
     used = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) // 1024
     assert used < MOST_MB, f"{used} MB"
-    print(f"tried {sys.argv[2]} {sys.argv[1]}, {used} MB at most")
+    for what, count in tries:
+        print(f"tried {count} {what}")

@@ -3,30 +3,34 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 
 from roi_agent.server.load_shedding import shedding_protocol
+from tests import forking
+from tests.forking import Forked
 
 ROOT = Path(__file__).parent.parent
 
 
 @dataclass
 class Serving:
-    """A running server.  lines: of its standard error so far."""
+    """A running server."""
 
-    process: subprocess.Popen[str]
-    address: str
-    lines: list[str] = field(default_factory=list)
+    process: Forked
+    address: str = ""
+
+    @property
+    def lines(self) -> list[str]:
+        """Of its standard error so far."""
+        return self.process.errors
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Its exit status."""
@@ -39,24 +43,15 @@ class Serving:
 def serving(*options: str, port: int = 0, key: str | None = None, command: str = "serve") -> Iterator[Serving]:
     """`roi-agent serve`, or another command that serves, with the nano models."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)} | ({"ROI_AGENT_API_KEY": key} if key else {})
-    whole = [sys.executable, "-c", "from roi_agent.cli import main; main()", command, "--port", str(port), *options]
-    process = subprocess.Popen(whole, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
-    running = Serving(process, "")
-    assert process.stderr is not None
-    for line in process.stderr:
-        running.lines.append(line)
-        if "serves" in line:
-            running.address = line.split()[-1]
-            break
-    assert running.address, "".join(running.lines)
-    reader = threading.Thread(target=lambda: running.lines.extend(process.stderr or ()), daemon=True)
-    reader.start()
+    running = Serving(forking.command(command, "--port", str(port), *options, environment=environment))
     try:
+        while not running.address:
+            assert running.process.poll() is None, "".join(running.lines)
+            time.sleep(0.01)
+            running.address = next((line.split()[-1] for line in running.lines if "serves" in line), "")
         yield running
     finally:
         running.stop(signal.SIGKILL)
-        reader.join(10)
-        process.stderr.close()
 
 
 @contextmanager

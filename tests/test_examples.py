@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import shutil
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from html import unescape
 from pathlib import Path
@@ -98,28 +99,6 @@ def shown_by(notebook: Any) -> str:
     return unescape(re.sub(r"<[^>]*>", " ", "\n".join(printed + pages)))
 
 
-def run_notebook(name: str, folder: Path, times: int = 1) -> Any:
-    """The notebook with its outputs, after it has run in one kernel from top to bottom so many times."""
-    notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
-    notebook.cells *= times
-    # The kernel is killed when all has run: some seconds that it needs to end by itself are nobody's.
-    resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=300, resources=resources, shutdown_kernel="immediate").execute()
-    return notebook
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_the_notebooks_run_from_top_to_bottom(tmp_path: Path, name: str) -> None:
-    for scene in EXAMPLES.glob("*.png"):
-        shutil.copy(scene, tmp_path)
-    notebook = run_notebook(name, tmp_path, times=2 if name == "detector_to_dataset" else 1)  # corrected further, run again
-    shown = shown_by(notebook)
-    for text in NOTEBOOKS[name]:
-        assert text in shown, text
-    assert not any("stderr" in output.get("name", "") for cell in notebook.cells for output in cell.get("outputs", []))
-
-
 def test_notebooks_are_kept_without_outputs_and_link_to_what_is_there() -> None:
     names = sorted(path.stem for path in EXAMPLES.glob("*.ipynb"))
     assert names == sorted([*NOTEBOOKS, "train_on_your_boxes"])
@@ -130,10 +109,47 @@ def test_notebooks_are_kept_without_outputs_and_link_to_what_is_there() -> None:
                 assert (EXAMPLES / link).is_file(), link
 
 
+# What runs in the kernel comes last: it ends with the last of these tests, and so do the warnings of its client.
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[NotebookClient]:
+    """One kernel for all notebooks: each would spend seconds on loading the libraries again."""
+    # It is killed in the end: some seconds that it needs to end by itself are nobody's.
+    client = NotebookClient(nbformat.v4.new_notebook(), timeout=300, shutdown_kernel="immediate")
+    with client.setup_kernel():
+        yield client
+
+
+def run_notebook(kernel: NotebookClient, name: str, folder: Path, times: int = 1) -> Any:
+    """The notebook with its outputs, after it has run in a folder from top to bottom so many times; no earlier names are left."""
+    notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
+    fresh = nbformat.v4.new_code_cell(f"%reset -f\nimport os\nos.chdir({str(folder)!r})")
+    notebook.cells = [fresh, *notebook.cells * times]
+    kernel.nb = notebook
+    for number, cell in enumerate(notebook.cells):
+        kernel.execute_cell(cell, number)
+    return notebook
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_notebooks_run_from_top_to_bottom(kernel: NotebookClient, tmp_path: Path, name: str) -> None:
+    for scene in EXAMPLES.glob("*.png"):
+        shutil.copy(scene, tmp_path)
+    notebook = run_notebook(
+        kernel, name, tmp_path, times=2 if name == "detector_to_dataset" else 1
+    )  # corrected further, run again
+    shown = shown_by(notebook)
+    for text in NOTEBOOKS[name]:
+        assert text in shown, text
+    assert not any("stderr" in output.get("name", "") for cell in notebook.cells for output in cell.get("outputs", []))
+
+
 @pytest.mark.sweep
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_the_training_notebook_teaches_names_that_nano_did_not_know(tmp_path: Path) -> None:
-    printed = shown_by(run_notebook("train_on_your_boxes", tmp_path))
+def test_the_training_notebook_teaches_names_that_nano_did_not_know(kernel: NotebookClient, tmp_path: Path) -> None:
+    printed = shown_by(run_notebook(kernel, "train_on_your_boxes", tmp_path))
     counts = re.findall(r"right (\d+) of (\d+), boxes shuffled (\d+) of", printed)
     before, after = [[int(number) for number in each] for each in counts]
     assert before == [0, 109, 0]

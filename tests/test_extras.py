@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def calls() -> Iterator[tuple[str, list[str], str]]:
 
 
 CALLS = list(calls())
+distributions = cache(packages_distributions)  # it reads every file list in site-packages
 
 
 def test_the_places_are_found() -> None:
@@ -55,7 +57,7 @@ def test_the_places_are_found() -> None:
 
 @pytest.mark.parametrize(("where", "packages", "do"), CALLS, ids=[each[0] for each in CALLS])
 def test_the_extra_brings_what_is_missing(where: str, packages: list[str], do: str) -> None:
-    known = packages_distributions()
+    known = distributions()
     wanted = {name.lower().replace("_", "-") for package in packages for name in known.get(package, [])} - {"roi-agent"}
     if match := re.search(r"roi-agent\[(\w+)\]", do):
         assert wanted <= brings(match[1]), f"{where}: {match[1]} does not bring {wanted - brings(match[1])}"

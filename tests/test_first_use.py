@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,26 +59,22 @@ def test_the_version_is_told(run: Runner) -> None:
     assert (result.code, result.out, result.err) == (0, f"roi-agent {roi_agent.__version__}\n", "")
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["ask", "--help"], ["train", "--help"], ["data", "convert", "--help"], ["--version"]]
-)
-def test_help_and_version_load_nothing_heavy(arguments: list[str]) -> None:
-    heavy = ["torch", "torchvision", "transformers", "langchain_core", "datasets", "numpy", "PIL", "scipy", "fastapi"]
+def test_help_and_version_load_nothing_heavy() -> None:
+    heavy = {"torch", "torchvision", "transformers", "langchain_core", "datasets", "numpy", "PIL", "scipy", "fastapi"}
     program = f"""
 import sys
-sys.argv = ["roi-agent", *{arguments!r}]
 from roi_agent.cli import main
-try:
-    main()
-except SystemExit as stopped:
-    print("loaded", *sorted(set({heavy!r}) & set(sys.modules)), "code", stopped.code)
+for words in ("--version", "--help", "ask --help", "train --help", "data convert --help"):
+    sys.argv = ["roi-agent", *words.split()]
+    try:
+        main()
+    except SystemExit as stopped:
+        assert not stopped.code
+    allowed = {{"numpy", "PIL"}} if "convert" in words else set()  # it lists the readers, which look at images
+    assert not {heavy!r} & set(sys.modules) - allowed, words
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT)
-    loaded = done.stdout.splitlines()[-1]
-    if arguments[0] == "data":  # it lists the readers, which look at images
-        assert "torch" not in loaded and "transformers" not in loaded and loaded.endswith("code 0"), done.stderr
-    else:
-        assert loaded == "loaded code 0", done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 # ---------------------------------------------------------------- completion
@@ -215,14 +210,11 @@ def test_a_chat_takes_points_from_the_start_and_while_it_goes_on(run: Runner) ->
 # ---------------------------------------------------------------- Ctrl-C
 
 
-def loads_torch() -> Callable[[], bool]:
-    """Ready while the imports go on."""
-    begin = time.monotonic()
-    return lambda: time.monotonic() - begin > 1
-
-
-def test_ctrl_c_while_modules_load_is_no_traceback(tmp_path: Path) -> None:
-    assert interrupted(["ask", SCENE, "What?"], loads_torch(), tmp_path) == (130, "")
+def test_ctrl_c_while_modules_load_is_no_traceback() -> None:
+    process = subprocess.Popen([*COMMAND, "ask", SCENE, "What?"], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=ROOT)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    assert (process.communicate(timeout=60)[1], process.returncode) == ("", 130)
 
 
 @pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=pytest.mark.sweep)])
@@ -230,16 +222,16 @@ def test_an_interrupted_conversion_goes_on(tmp_path: Path, run: Runner, processe
     run("scenes", str(tmp_path / "coco"), "--layout", "coco", "--count", "30", "--side", "64")
     file = tmp_path / "coco" / "annotations" / "instances_train2017.json"
     data = json.loads(file.read_text())
-    images = [{**image, "id": 1000 * image["id"] + copy} for image in data["images"] for copy in range(200)]
-    several = [{**each, "image_id": 1000 * each["image_id"] + copy} for each in data["annotations"] for copy in range(200)]
+    images = [{**image, "id": 1000 * image["id"] + copy} for image in data["images"] for copy in range(100)]
+    several = [{**each, "image_id": 1000 * each["image_id"] + copy} for each in data["annotations"] for copy in range(100)]
     numbered = [{**each, "id": number} for number, each in enumerate(several)]
     file.write_text(json.dumps({**data, "images": images, "annotations": numbered}))
     out = tmp_path / "records"
     command = ["data", "convert", "coco", str(tmp_path / "coco"), str(out), "--processes", processes]
-    assert interrupted(command, lambda: list(out.glob("records-*.jsonl")), tmp_path) == (130, "")
+    assert interrupted(command, lambda _: list(out.glob("records-*.jsonl")), tmp_path) == (130, "")
     assert not (out / "dataset.json").exists()
     assert run(*command).code == 0
-    assert len(list(open_records(out))) == 6000
+    assert len(list(open_records(out))) == 3000
 
 
 @pytest.mark.parametrize(
@@ -251,16 +243,16 @@ def test_an_interrupted_conversion_goes_on(tmp_path: Path, run: Runner, processe
     ],
 )
 def test_an_interrupted_training_goes_on(tmp_path: Path, run: Runner, processes: str, workers: int, all_hear: bool) -> None:
-    command = [*training(tmp_path, scenes=8, epochs=6, micro_batch=1, workers=workers), "--out", str(tmp_path / "run")]
+    command = [*training(tmp_path, scenes=8, epochs=3, micro_batch=1, workers=workers), "--out", str(tmp_path / "run")]
 
-    def saved() -> list[Path]:
+    def saved(_: str = "") -> list[Path]:
         return list((tmp_path / "run" / "checkpoints").glob("step-0*[0-9]"))
 
     assert interrupted([*command, "--processes", processes], saved, tmp_path, all_hear=all_hear) == (130, "")
     assert saved() and not (tmp_path / "run" / "model").exists()
     assert run(*command).code == 0
     steps = [line.split(",")[1] for line in (tmp_path / "run" / "log.csv").read_text().splitlines()[1:]]
-    assert steps == [str(number) for number in range(1, 25)]
+    assert steps == [str(number) for number in range(1, 13)]
 
 
 @pytest.mark.sweep
@@ -270,7 +262,7 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path, run: Runner, all_hear
     out = tmp_path / "run"
     command = ["evaluate", "pope", "--data", str(data), "--out", str(out)]
 
-    def answered() -> int:
+    def answered(_: str = "") -> int:
         return sum(path.stat().st_size for path in out.glob("outputs-*.jsonl"))
 
     assert interrupted([*command, "--processes", "2"], answered, tmp_path, all_hear=all_hear) == (130, "")
@@ -320,7 +312,7 @@ def test_ctrl_c_ends_a_server() -> None:
 def test_an_interrupted_run_leaves_no_half_a_trace_and_its_thread_goes_on(tmp_path: Path, run: Runner) -> None:
     threads = ["--folder", str(tmp_path / "threads"), "--thread", "a"]
     command = ["run", SCENE, "What colour is the largest thing right of the umbrella?", "--out", str(tmp_path / "out"), *threads]
-    code, _ = interrupted(command, lambda: "find_regions" in (tmp_path / "errors").read_text(), tmp_path)
+    code, _ = interrupted(command, lambda errors: "find_regions" in errors, tmp_path)
     assert code == 130 and not (tmp_path / "out" / "trace.json").exists()
     result = run(*command)
     assert result.code == 0 and "yellow" in result.out

@@ -1,8 +1,6 @@
 """The agent with the offline planner and the shipped models: answers with evidence, budgets, threads, approvals, events."""
 
 import asyncio
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from roi_agent.model.errors import (
     WorkspaceUnreadable,
 )
 from roi_agent.trace import Usage
+from tests.forking import program
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCENE, OTHER = EXAMPLES / "scene1.png", EXAMPLES / "scene2.png"
@@ -97,13 +96,12 @@ def test_a_price_gives_a_cost() -> None:
 
 
 def test_threads_go_on_after_a_restart_in_another_process(models: dict[str, Any], tmp_path: Path) -> None:
-    program = (
+    code = (
         "import sys; from roi_agent import build_agent; folder, image, task = sys.argv[1:]\n"
         "print(build_agent(folder=folder).run(image, task, thread='walk').said)"
     )
-    command = [sys.executable, "-c", program, str(tmp_path), str(SCENE), "Find the umbrella."]
-    first = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert first.returncode == 0 and first.stdout.strip() == "orange umbrella (region1)", first.stderr
+    first = program(code, str(tmp_path), str(SCENE), "Find the umbrella.")
+    assert first.wait() == 0 and first.out == ["orange umbrella (region1)\n"], first.errors
     agent = build_agent(**models, folder=tmp_path)
     assert agent.run(None, "What is left of it?", thread="walk").said.startswith(("pink flag", "orange flag", "black scissors"))
     assert agent.workspace("walk").regions()[0].label == "umbrella"

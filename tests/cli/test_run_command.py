@@ -1,10 +1,7 @@
 """`roi-agent run` and `roi-agent replay` as a user types them."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ import pytest
 from roi_agent.model.domain.nano import NANO
 from roi_agent.trace import Trace
 from tests.commands import Runner
+from tests.forking import program
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -46,7 +44,7 @@ def test_a_run_that_was_killed_while_it_wrote_its_trace_can_be_had_again(run: Ru
     if there:
         (tmp_path / "run1").mkdir()
     command = ["run", SCENE, "What is the umbrella?", "--out", "run1"]
-    program = f"""
+    code = f"""
 import os, signal, sys
 from roi_agent.cli import main
 from roi_agent.trace import Trace
@@ -54,8 +52,7 @@ Trace.to_html = lambda self: os.kill(os.getpid(), signal.SIGKILL)  # workspace a
 sys.argv = ["roi-agent", *{command!r}]
 main()
 """
-    killed = subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL and list(tmp_path.rglob("workspace.json"))
+    assert program(code, folder=tmp_path).wait() == -signal.SIGKILL and list(tmp_path.rglob("workspace.json"))
     assert not (tmp_path / "run1" / "workspace").exists()
     again = run(*command)
     assert again.code == 0, again.err

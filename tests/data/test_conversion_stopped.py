@@ -1,8 +1,6 @@
 """Conversions of data sets that are killed, or find another one at work: nothing is lost, and no process is left."""
 
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from roi_agent.model.data.conversion import STATE, convert
 from roi_agent.model.data.record_files import CARD
 from roi_agent.model.errors import InvalidSetting, OutOfMemory
 from tests.conversions import Gone, coco, converted, make_data, parts, settings
+from tests.forking import Forked, program
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +30,11 @@ convert(reader, folder, ConversionSettings(format=sys.argv[4], processes=process
 """
 
 
-def start(root: Path, folder: Path, processes: int = 1, form: str = "jsonl") -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-c", SCRIPT, str(root), str(folder), str(processes), form]
-    return subprocess.Popen(command)
+def start(root: Path, folder: Path, processes: int = 1, form: str = "jsonl") -> Forked:
+    return program(SCRIPT, str(root), str(folder), str(processes), form)
 
 
-def wait_for_parts(process: "subprocess.Popen[bytes]", folder: Path, count: int) -> None:
+def wait_for_parts(process: Forked, folder: Path, count: int) -> None:
     patience = time.monotonic() + 60
     while len(parts(folder)) < count:
         assert process.poll() is None, "it ended before it could be killed"

@@ -4,9 +4,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +17,7 @@ from roi_agent.evaluation.running import EvaluationSettings, evaluate, report
 from roi_agent.loading import SHIPPED, load_region_model
 from roi_agent.model.errors import CheckpointMismatch, DataNotFound, InvalidSetting, RecordInvalid, RunConflict, RunIncomplete
 from roi_agent.model.protocol.region_model import RegionModel
-from tests import toy_records
+from tests import forking, toy_records
 from tests.commands import Runner
 from tests.serving import Serving
 
@@ -83,15 +80,14 @@ def test_a_run_writes_its_figures_and_a_report(whole: tuple[EvaluationSettings, 
 
 def killed_in_the_middle(command: list[str], folder: Path) -> None:
     """Start a process and kill it when it has written some answers, and not all."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = forking.command(*command, environment={**os.environ, "OMP_NUM_THREADS": "1"})
     end = time.monotonic() + 120
     try:
         while not any(path.stat().st_size for path in folder.glob("outputs-*.jsonl")):
             assert process.poll() is None and time.monotonic() < end
             time.sleep(0.005)
     finally:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait(30)
 
 
@@ -100,7 +96,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(
 ) -> None:
     settings = replace(whole[0], out=tmp_path / "run")
     model = str(SHIPPED["ask"]["nano"])
-    command = [sys.executable, "-m", "roi_agent.cli", "evaluate", "visual7w", "--data", str(settings.data), "--model", model]
+    command = ["evaluate", "visual7w", "--data", str(settings.data), "--model", model]
     killed_in_the_middle([*command, "--out", str(settings.out), "--json"], settings.out)
     (file,) = settings.out.glob("outputs-*.jsonl")
     kept = file.read_bytes()
@@ -142,7 +138,10 @@ def test_processes_give_the_whole(whole: tuple[EvaluationSettings, Report], tmp_
     assert same_answers(settings.out, whole[0].out)
 
 
-def test_an_error_in_a_process_is_the_error_of_the_run(data: Path, tmp_path: Path) -> None:
+def test_an_error_in_a_process_is_the_error_of_the_run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "roi_agent.evaluation.running.get_context", lambda _: forking.CONTEXT
+    )  # spawned ones take seconds to start
     broken = tmp_path / "nano"
     shutil.copytree(SHIPPED["ask"]["nano"], broken)
     (broken / "model.safetensors").write_bytes(b"no weights")
@@ -155,7 +154,7 @@ def test_an_error_in_a_process_is_the_error_of_the_run(data: Path, tmp_path: Pat
 def test_processes_end_with_the_one_that_was_killed(whole: tuple[EvaluationSettings, Report], tmp_path: Path) -> None:
     data = toy_records.write_set(tmp_path / "toy", toy_records.kinds, scenes=60, first_seed=430_000)
     settings = EvaluationSettings("pope", data, tmp_path / "run")
-    command = [sys.executable, "-m", "roi_agent.cli", "evaluate", "pope", "--data", str(data), "--processes", "2"]
+    command = ["evaluate", "pope", "--data", str(data), "--processes", "2"]
     killed_in_the_middle([*command, "--out", str(settings.out), "--json"], settings.out)
     end = time.monotonic() + 60
     while True:  # until nobody holds the files any more

@@ -1,9 +1,7 @@
 """`roi-agent data generate`: a data set folder, whole or to be gone on with, and clear errors."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,6 +13,7 @@ from roi_agent.generation.verifier import REASONS
 from roi_agent.model.data.record_files import open_records
 from roi_agent.model.errors import DataNotFound
 from roi_agent.model.toy.world.scenes import make_scene, save_scene
+from tests import forking
 from tests.chat_server import ChatServer, call, calls
 from tests.commands import Runner
 from tests.documents import run_command
@@ -42,7 +41,7 @@ def whole(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(scenes: Path, folder: Path) -> list[str]:
-    return [sys.executable, "-m", "roi_agent.cli", "data", "generate", str(scenes), str(folder), *QUICK]
+    return ["data", "generate", str(scenes), str(folder), *QUICK]
 
 
 def test_a_run_leaves_a_data_set_with_card_and_troubles(whole: Path) -> None:
@@ -63,12 +62,12 @@ def test_a_run_leaves_a_data_set_with_card_and_troubles(whole: Path) -> None:
 def test_a_killed_run_goes_on_at_the_image_where_it_stood(run: Runner, scenes: Path, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     journal = folder / JOURNAL
-    process = subprocess.Popen(command(scenes, folder), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = forking.command(*command(scenes, folder))
     deadline = time.monotonic() + 120
     while not (journal.exists() and journal.read_bytes().count(b"\n") >= 2):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     assert process.wait() == -signal.SIGKILL
     finished = journal.read_bytes().count(b"\n")
     assert 2 <= finished < 6 and not (folder / "dataset.json").exists()

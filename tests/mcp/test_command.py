@@ -3,13 +3,8 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +15,9 @@ from mcp.client.streamable_http import streamable_http_client
 
 from roi_agent import Workspace
 from roi_agent.model.domain.nano import NANO
+from tests import forking
 from tests.mcp.hosts import SCENE, right_answer
-from tests.serving import ROOT, free_port
+from tests.serving import ROOT, serving
 
 COMMAND = [sys.executable, "-c", "from roi_agent.cli import main; main()", "mcp"]
 
@@ -38,33 +34,6 @@ async def test_over_stdio_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert {region.label for region in Workspace.load(tmp_path / "kept").regions()} >= {"orange umbrella", "yellow square"}
 
 
-@contextmanager
-def mcp_over_http(code: int = 0, **more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server and its address; it ends with this code, where nobody ended it before at SIGTERM."""
-    port = free_port()
-    process = subprocess.Popen(
-        [*COMMAND, "--http", "--port", str(port)], env=environment(**more), cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/mcp", timeout=5).close()
-                break
-            except urllib.error.HTTPError as error:
-                error.close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield process, f"http://127.0.0.1:{port}/mcp"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        found = process.wait(30)
-        assert process.stderr is not None
-        process.stderr.close()
-    assert found == code
-
-
 def message(method: str, number: int | None = None, **params: Any) -> str:
     """A line of the protocol."""
     return json.dumps({"jsonrpc": "2.0", "method": method, "params": params} | ({} if number is None else {"id": number})) + "\n"
@@ -75,7 +44,6 @@ GREETING = message(
 ) + message("notifications/initialized")
 
 
-@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(
     ("number", "code"),
     [
@@ -85,34 +53,27 @@ GREETING = message(
     ],
 )
 def test_however_a_host_is_left_its_workspace_is_kept(tmp_path: Path, number: signal.Signals | None, code: int) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, str(SCENE), "--workspace", str(tmp_path)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), cwd=ROOT,
-    )  # fmt: skip
-    assert process.stdin and process.stdout and process.stderr
-    with process.stdin, process.stdout, process.stderr:
-        added = message("tools/call", 2, name="add_region", arguments={"box": [123, 194, 303, 377], "label": "umbrella"})
-        process.stdin.write(GREETING + added)
-        process.stdin.flush()
-        while json.loads(process.stdout.readline()).get("id") != 2:
-            pass
-        if number is None:
-            process.stdin.close()
-        else:
-            process.send_signal(number)
-        assert process.wait(30) == code
-        assert (process.stdout.read(), process.stderr.read()) == ("", "")
+    process = forking.command("mcp", str(SCENE), "--workspace", str(tmp_path), listens=True)
+    added = message("tools/call", 2, name="add_region", arguments={"box": [123, 194, 303, 377], "label": "umbrella"})
+    process.stdin.write(GREETING + added)
+    process.stdin.flush()
+    while not process.out or json.loads(process.out[-1]).get("id") != 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    count = len(process.out)
+    if number is None:
+        process.stdin.close()
+    else:
+        process.send_signal(number)
+    assert (process.wait(30), process.out[count:], process.errors) == (code, [], [])
     assert [region.label for region in Workspace.load(tmp_path).regions()] == ["umbrella"]
 
 
-@pytest.mark.usefixtures("heard")
 async def test_ctrl_c_ends_a_server_that_has_clients() -> None:
-    with mcp_over_http(code=130) as (process, address):
-        async with Client(streamable_http_client(address)) as client:
+    with serving("--http", command="mcp") as running:
+        async with Client(streamable_http_client(running.address)) as client:
             assert (await client.list_tools()).tools
-            process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 130
-        assert process.stderr is not None
-        about, first, *others = process.stderr.read().splitlines()
-        assert about == NANO and first == f"roi-agent serves MCP at {address}"
+            assert running.stop(signal.SIGINT) == 130
+        about, first, *others = (line.rstrip("\n") for line in running.lines)
+        assert about == NANO and first == f"roi-agent serves MCP at {running.address}"
         assert all('{"request": ' in line for line in others)

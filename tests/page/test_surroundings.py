@@ -1,6 +1,6 @@
 """The page by keyboard, on a phone, in the dark.
 
-`ROI_AGENT_PICTURES=docs/pictures pytest tests/page -k pictures` writes the documentation's pictures.
+`ROI_AGENT_PICTURES=docs/pictures pytest tests/page -k pictures -m "not benchmark"` writes the documentation's pictures.
 """
 
 import os
@@ -105,9 +105,13 @@ def test_a_phone_shows_it_all_without_scrolling_sideways(visit: Visit) -> None:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("page.png", {}),
+        pytest.param("page.png", {}, marks=pytest.mark.sweep),
         ("page-dark.png", {"color_scheme": "dark"}),
-        ("page-phone.png", {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}),
+        pytest.param(
+            "page-phone.png",
+            {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
+            marks=pytest.mark.sweep,
+        ),
     ],
 )
 def test_pictures_of_the_page(visit: Visit, tmp_path: Path, name: str, options: dict[str, Any]) -> None:

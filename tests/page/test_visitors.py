@@ -25,7 +25,7 @@ def test_two_browsers_do_not_see_each_other(visit: Visit) -> None:
 
 def test_many_visitors_at_once_get_the_answers_to_their_own_questions(visit: Visit) -> None:
     boxes = [(UMBRELLA, "a large orange umbrella"), (SQUARE, "a large yellow square")]
-    people = [visit() for _ in range(6)]
+    people = [visit() for _ in range(3)]
     for number, person in enumerate(people):
         person.open_scene(1)
         person.draw("region1", boxes[number % 2][0])

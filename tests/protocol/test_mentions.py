@@ -1,27 +1,22 @@
 """How a question names regions, by one rule at every door: near spellings are read; what names none, and no name, is said."""
 
-import base64
-import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from roi_agent import Workspace, load_region_model
-from roi_agent.loading import build_toolbox, load_models
-from roi_agent.model.errors import InvalidSetting, RoiAgentError, UnknownRegion, all_errors
+from roi_agent import load_region_model
+from roi_agent.loading import load_models
+from roi_agent.model.errors import InvalidSetting, RoiAgentError, UnknownRegion
 from roi_agent.model.protocol.mentions import WHOLE_IMAGE, with_mentions
 from roi_agent.model.protocol.region_model import RegionModel
 from roi_agent.server import build_app
 from roi_agent.settings import ServerSettings
-from tests.commands import runner
+from tests.commands import Runner
+from tests.protocol.doors import DATA_URL, NAMES, SCENE, Door, Doors, toolbox
 
-SCENE = Path(__file__).parents[2] / "examples" / "scene1.png"
-DATA_URL = "data:image/png;base64," + base64.b64encode(SCENE.read_bytes()).decode()
 UMBRELLA = [123, 194, 303, 377]
 
 MEANT = [
@@ -82,9 +77,7 @@ def test_reading_twice_is_reading_once(text: str) -> None:
     assert with_mentions(read, ["region1", "region2"]) == read
 
 
-# The same at every door: question, boxes -> the answer's text and notes
-
-Door = Callable[[str, list[list[int]]], tuple[str, list[str]]]
+# The same at every door
 
 
 @pytest.fixture(scope="module")
@@ -99,81 +92,10 @@ def client(nano: RegionModel) -> Iterator[TestClient]:
         yield made
 
 
-def toolbox(model: RegionModel, boxes: list[list[int]]) -> Any:
-    workspace = Workspace()
-    workspace.add_image(SCENE)
-    workspace.add_regions(boxes)
-    return build_toolbox(workspace, region_model=model)
-
-
-DOORS = ["ask", "stream", "chat", "choose", "tool", "choosing tool", "command", "http chat", "http stream", "http batch"]
-
-
-@pytest.fixture(params=DOORS)
-def door(
-    request: pytest.FixtureRequest,
-    nano: RegionModel,
-    client: TestClient,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Door:
-    options = ["a large orange umbrella", "a medium brown cloud"]
-
-    def by_tool(name: str, **more: Any) -> Door:
-        def call(question: str, boxes: list[list[int]]) -> tuple[str, list[str]]:
-            reply = toolbox(nano, boxes).call(name, {"question": question, **more})
-            if reply.error:
-                raise all_errors()[reply.error](reply.text)
-            return reply.data["text"], list(reply.data["notes"])
-
-        return call
-
-    def by_command(question: str, boxes: list[list[int]]) -> tuple[str, list[str]]:
-        given = [part for box in boxes for part in ("--box", ",".join(map(str, box)))]
-        done = runner(monkeypatch, capsys)("ask", str(SCENE), question, *given, "--json")
-        if done.code:
-            raise all_errors()[done.err.split(":")[0]](done.err)
-        record = json.loads(done.out)
-        return record["text"], record["notes"]
-
-    def by_http(path: str, body: dict[str, Any]) -> Any:
-        response = client.post(path, json=body)
-        if response.status_code != 200:
-            raise all_errors()[response.json()["error"]["code"]](response.text)
-        return response
-
-    def by_chat(question: str, boxes: list[list[int]], stream: bool = False) -> tuple[str, list[str]]:
-        content = [{"type": "image_url", "image_url": {"url": DATA_URL}}, {"type": "text", "text": question}]
-        roi = {"regions": [{"box": box} for box in boxes]}
-        body = {"model": "nano", "messages": [{"role": "user", "content": content}], "roi": roi, "stream": stream}
-        response = by_http("/v1/chat/completions", body)
-        if not stream:
-            choice = response.json()["choices"][0]
-            return choice["message"]["content"], choice["roi"]["notes"]
-        chunks = [json.loads(line[6:])["choices"][0] for line in response.text.split("\n\n") if line.startswith("data: {")]
-        return "".join(each["delta"].get("content") or "" for each in chunks), chunks[-1]["roi"]["notes"]
-
-    def by_batch(question: str, boxes: list[list[int]]) -> tuple[str, list[str]]:
-        asked = {"turns": [{"question": question}], "regions": [{"box": box} for box in boxes]}
-        answer = by_http("/v1/regions/ask", {"image": DATA_URL, "questions": [asked]}).json()["answers"][0]
-        return answer["text"], answer["notes"]
-
-    def told(answer: Any) -> tuple[str, list[str]]:
-        return answer.text, list(answer.notes)
-
-    doors: dict[str, Door] = {
-        "ask": lambda question, boxes: told(nano.ask(SCENE, question, boxes)),
-        "stream": lambda question, boxes: told(nano.stream(SCENE, question, boxes).answer()),
-        "chat": lambda question, boxes: told(nano.chat(SCENE, boxes).ask(question)),
-        "choose": lambda question, boxes: told(nano.choose(SCENE, question, options, boxes)),
-        "tool": by_tool("ask_about_regions"),
-        "choosing tool": by_tool("choose_answer", options=options),
-        "command": by_command,
-        "http chat": by_chat,
-        "http stream": lambda question, boxes: by_chat(question, boxes, stream=True),
-        "http batch": by_batch,
-    }
-    return doors[request.param]
+@pytest.fixture(params=NAMES)
+def door(request: pytest.FixtureRequest, nano: RegionModel, client: TestClient, run: Runner) -> Door:
+    found: Door = getattr(Doors(nano, client, run), request.param)
+    return found
 
 
 def test_every_door_reads_the_same(door: Door) -> None:

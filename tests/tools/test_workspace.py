@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +27,7 @@ from roi_agent.model.errors import (
 )
 from roi_agent.model.geometry.masks import Mask
 from roi_agent.tools import storage
+from tests.forking import program
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
 OTHER = PICTURE[::-1].copy()
@@ -204,11 +203,11 @@ def test_opened_saves_at_the_end_and_not_after_an_error(tmp_path: Path) -> None:
 def test_programs_take_turns(tmp_path: Path) -> None:
     """Eight processes that each add one region to one folder: eight handles."""
     filled().save(tmp_path)
-    program = (
+    code = (
         "import sys; from roi_agent import Workspace\n"
         "with Workspace.opened(sys.argv[1]) as w: w.add_regions([[0, 0, int(sys.argv[2]), 9]], image='image1')"
     )
-    running = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path), str(width)]) for width in range(1, 9)]
+    running = [program(code, str(tmp_path), str(width)) for width in range(1, 9)]
     assert [process.wait() for process in running] == [0] * 8
     assert {region.box.x2 for region in Workspace.load(tmp_path).regions()[2:]} == set(range(1, 9))
 

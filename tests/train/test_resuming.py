@@ -3,8 +3,6 @@
 import os
 import resource
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +17,7 @@ from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.readiness import check_ready
 from roi_agent.model.train.starting import Start
 from roi_agent.model.train.training import train_on_records
+from tests import forking
 from tests.interrupted_steps import stop_at
 from tests.record_runs import ALL, back_to_step_2, job, losses, make_root, weights
 
@@ -49,20 +48,20 @@ def test_a_killed_training_loses_at_most_what_came_after_the_last_checkpoint(roo
                 "learning_rate": 1e-3, "precision": "float32", "log_every": 1, "save_every": 2, "workers": 0}  # fmt: skip
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(settings))
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "roi_agent.cli", "train", str(tmp_path / "own.yaml"), "--data", str(root), "--from", "nano"]
+    command = ["train", str(tmp_path / "own.yaml"), "--data", str(root), "--from", "nano"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([*command, "--out", str(folder)], env=environment, stderr=subprocess.DEVNULL)
+    process = forking.command(*command, "--out", str(folder), environment=environment)
     deadline = time.monotonic() + 240
     while len(run_checkpoints.checkpoints(folder)) < 2 and time.monotonic() < deadline:
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     assert process.wait() == -signal.SIGKILL
     done, kept = len(losses(folder)), int(run_checkpoints.checkpoints(folder)[-1].name.removeprefix("step-"))
     assert kept <= done <= kept + 2 and done < 16
     whole = tmp_path / "whole"
     for each in (whole, folder):
-        subprocess.run([*command, "--out", str(each)], env=environment, check=True, capture_output=True, timeout=240)
+        assert forking.command(*command, "--out", str(each), environment=environment).wait() == 0
     assert losses(folder) == losses(whole)
     assert all(torch.equal(value, weights(folder)[name]) for name, value in weights(whole).items())
 

@@ -1,15 +1,13 @@
 """Files and folders that are whole or not there: killed, interrupted, on a full disk, in mounts and links, and two at once."""
 
-import os
 import signal
-import subprocess
-import sys
 from contextlib import AbstractContextManager, chdir, nullcontext
 from pathlib import Path
 
 import pytest
 
 from roi_agent.model.utils.atomic_files import atomic_folder, is_free, remove_leftovers, write_atomically
+from tests.forking import program
 
 ROOT = Path(__file__).parents[2]
 KILLED = """
@@ -73,8 +71,7 @@ def test_one_that_is_given_up_while_it_is_put_in_place_leaves_nothing(out: Path,
 
 
 def test_a_killed_one_does_not_stand_in_the_way_and_is_removed(out: Path) -> None:
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(out)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    assert killed.returncode == -signal.SIGKILL
+    assert program(KILLED, str(out)).wait() == -signal.SIGKILL
     assert any(path.endswith("below/half") for path in held(out.parent)) and not (out / "below").exists()
     assert is_free(out)
     fill(out)
