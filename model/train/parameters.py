@@ -1,9 +1,20 @@
-"""Trainable parameters, and dtypes."""
+"""Parameters in training: random initialisation, which of them learn, and their dtypes."""
 
 import torch
 from torch import nn
 
 from roi_agent.model.errors import InvalidSetting
+from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
+
+
+def reinitialize(model: GPT4RoIForConditionalGeneration, part: str) -> None:
+    """Initialise a part with random weights.  Error: InvalidSetting."""
+    if part not in ("region_encoder", "projector", "vision_tower"):
+        raise InvalidSetting(f"{part!r} cannot be reset", do="reset region_encoder, projector or vision_tower")
+    module = getattr(model, part)
+    for each in (*module.parameters(), *module.modules()):
+        each._is_hf_initialized = False
+    module.apply(model._init_weights)
 
 
 def freeze_all_but(model: nn.Module, trained: tuple[str, ...]) -> list[nn.Parameter]:
