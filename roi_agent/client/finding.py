@@ -61,7 +61,7 @@ class RemoteSegmenter:
         min_score: float | None = None,
         cancellation: Cancellation = NEVER,
     ) -> list[list[ScoredMask]]:
-        """Return one mask per prompt, or with `several` all three of the model, best first; none below min_score.
+        """Return the server's masks, as a local segmenter returns its own.
 
         cancellation: ends the work between requests.
         """
