@@ -107,8 +107,8 @@ def test_image_sizes_that_do_not_fit_are_refused(size: Any) -> None:
     [
         ("nano", {"image_size": 130}, InvalidSetting, "multiple of 32"),
         ("nano", {"image_size": 0}, InvalidSetting, "the image size 0"),
-        ("http://127.0.0.1:1", {"image_size": 192}, InvalidSetting, "settings of a model in this process"),
-        ("http://127.0.0.1:1", {"mask_pooling": False}, InvalidSetting, "settings of a model in this process"),
+        ("http://127.0.0.1:1", {"image_size": 192}, InvalidSetting, "settings are for models in this process"),
+        ("http://127.0.0.1:1", {"mask_pooling": False}, InvalidSetting, "settings are for models in this process"),
         ("nowhere", {"image_size": 192}, ModelNotFound, "neither"),
     ],
 )

@@ -176,7 +176,7 @@ def test_servers_that_are_none_and_keys_that_are_wrong(served: Serving) -> None:
         load_region_model(served.address, api_key="a-wrong-key-of-mine")
     with pytest.raises(ServerUnreachable, match="cannot be reached"):
         RemoteRegionModel(Connection(f"http://127.0.0.1:{free_port()}", max_retries=0))
-    with pytest.raises(InvalidSetting, match="settings of a model in this process"):
+    with pytest.raises(InvalidSetting, match="settings are for models in this process"):
         load_region_model(served.address, device="cpu")
 
 

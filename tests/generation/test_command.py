@@ -121,7 +121,7 @@ def test_a_chat_model_writes_by_the_same_name_as_a_planner(run: Runner, server: 
     [
         (("{scenes}",), "invalid_setting: only one path"),
         (("{scenes}/none.png", "{out}"), "data_not_found: there is no image"),
-        (("{empty}", "{out}"), "data_not_found: there is no image in"),
+        (("{empty}", "{out}"), "data_not_found: the given folders contain no images"),
         (("{scenes}", "{full}"), "invalid_setting: "),
         (("{scenes}", "{out}", "--families", "colours"), "invalid_setting: there is no family"),
         (("{scenes}", "{out}", "--min-confidence", "2"), "invalid_setting: confidence is 2"),

@@ -139,12 +139,12 @@ def test_an_answer_ends_with_the_familys_token_or_that_of_the_tokenizer(processo
 @pytest.mark.parametrize(
     ("template", "lacked"),
     [
-        (FAMILIES["chatml"], "holds <|im_start|>, <|im_end|>, which"),
-        (FAMILIES["llama-3"], "holds <|begin_of_text|>, <|start_header_id|>, <|end_header_id|>, <|eot_id|>, which"),
-        (FAMILIES["gemma"], "holds <bos>, <start_of_turn>, <end_of_turn>, which"),
-        (FAMILIES["wide bars"], f"holds {', '.join(SPECIAL['wide bars'])}, which"),
-        (replace(ConversationTemplate.load("nano"), next_question="<next-1>{question}<assistant>"), "holds <next-1>, which"),
-        (replace(ConversationTemplate.load("nano"), later_mention="{name}<again>"), "holds <again>, which"),
+        (FAMILIES["chatml"], "contains <|im_start|>, <|im_end|>, which"),
+        (FAMILIES["llama-3"], "contains <|begin_of_text|>, <|start_header_id|>, <|end_header_id|>, <|eot_id|>, which"),
+        (FAMILIES["gemma"], "contains <bos>, <start_of_turn>, <end_of_turn>, which"),
+        (FAMILIES["wide bars"], f"contains {', '.join(SPECIAL['wide bars'])}, which"),
+        (replace(ConversationTemplate.load("nano"), next_question="<next-1>{question}<assistant>"), "contains <next-1>, which"),
+        (replace(ConversationTemplate.load("nano"), later_mention="{name}<again>"), "contains <again>, which"),
     ],
 )
 def test_tokens_that_the_tokenizer_lacks_are_named_before_anything_is_asked(template: ConversationTemplate, lacked: str) -> None:

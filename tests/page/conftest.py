@@ -11,13 +11,13 @@ from tests.page.scene import Visit
 from tests.serving import Serving
 
 
-@pytest.fixture(scope="package")  # its event loop must not outlive the package: other tests need their own
+@pytest.fixture(scope="module")  # its event loop must not outlive the module: other tests need their own
 def chromium() -> Iterator[Browser]:
     with browser() as started:
         yield started
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def served(chromium: Browser, served_with_page: Serving) -> Serving:
     return served_with_page
 

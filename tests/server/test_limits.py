@@ -92,7 +92,7 @@ def test_every_route_but_health_wants_the_key() -> None:
         ({"host": "example.org"}, "can be reached from other machines"),
         ({"host": "::"}, "can be reached from other machines"),
         ({"api_key": "short"}, "too short"),
-        ({"api_key": "with a new\nline"}, "not plain"),
+        ({"api_key": "with a new\nline"}, "invalid characters"),
         ({"port": 70000}, "the port is 70000"),
         ({"max_requests": 0}, "max_requests is 0"),
         ({"drain_s": float("nan")}, "drain_s is nan"),

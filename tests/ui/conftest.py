@@ -11,7 +11,7 @@ from roi_agent.ui.work import Work
 from tests.ui.visit import at_once, opened
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def models() -> Models:
     """Loaded once for all files here."""
     return load_models()
