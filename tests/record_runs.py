@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, CLIPVisionConfig, CLIPVisionModel, PreTrainedConfig, PreTrainedModel
 
 from roi_agent.model.gpt4roi.configuration import GPT4RoIConfig
-from roi_agent.model.train import starting
+from roi_agent.model.train import bases
 from roi_agent.model.train.job import RecordJob
 from roi_agent.model.train.settings import RecordSettings
 from roi_agent.model.train.starting import Start
@@ -75,7 +75,7 @@ def write_bases(
     """A language model and a vision tower to start from; what is made between them has 20 thousand weights, not 300 million."""
     sizes: dict[str, Any] = {"region_channels": 16, "region_dim": 12, "num_fusions": 2, "fusion_groups": 4}
     sizes |= {"roi_size": 3, "position_dim": 8}
-    monkeypatch.setattr(starting, "GPT4RoIConfig", partial(GPT4RoIConfig, **sizes))
+    monkeypatch.setattr(bases, "GPT4RoIConfig", partial(GPT4RoIConfig, **sizes))
     torch.manual_seed(0)
     make_processor(small_config()).tokenizer.save_pretrained(folder / "language")
     AutoModelForCausalLM.from_config(text).save_pretrained(folder / "language")

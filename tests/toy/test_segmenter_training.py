@@ -144,6 +144,7 @@ def rows(folder: Path) -> list[tuple[str, str, str]]:
         return [(row["phase"], row["step"], row["loss"]) for row in csv.DictReader(file)]
 
 
+@pytest.mark.sweep
 def test_a_cut_run_goes_on_with_the_same_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = phases.train(QUICK, tmp_path / "whole", show_progress=False)
     stop_at(monkeypatch, 3)

@@ -66,6 +66,7 @@ def test_two_processes_train_adapters_in_bf16(root: Path, tmp_path: Path) -> Non
     assert all(torch.allclose(ours[name], theirs[name], atol=0.05) for name in ours)
 
 
+@pytest.mark.sweep
 def test_an_error_in_a_process_is_the_error_of_the_run(root: Path, tmp_path: Path) -> None:
     model = load_model(GPT4RoIForConditionalGeneration, root / "tiny")
     model.projector.weight.data[0, 0] = float("nan")
