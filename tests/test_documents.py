@@ -25,7 +25,7 @@ def name_of(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", [page for page in DOCUMENTS if any(each.language in RUN for each in blocks(page))], ids=name_of)
-def test_what_a_page_tells_to_do_works_from_top_to_bottom(
+def test_the_commands_and_code_of_a_page_work_from_top_to_bottom(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     reader = Reader(tmp_path, lambda: str(request.getfixturevalue("served").address))  # it starts when a page needs it

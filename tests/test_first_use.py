@@ -54,7 +54,7 @@ def on_terminal(*arguments: str, **more: str) -> tuple[int, str]:
 # ---------------------------------------------------------------- start
 
 
-def test_the_version_is_told(run: Runner) -> None:
+def test_the_version_is_reported(run: Runner) -> None:
     result = run("--version")
     assert (result.code, result.out, result.err) == (0, f"roi-agent {roi_agent.__version__}\n", "")
 
@@ -196,7 +196,7 @@ def test_converting_weights_writes_nothing_but_its_report_into_pipes(run: Runner
 # ---------------------------------------------------------------- pointing in a chat
 
 
-def test_a_chat_takes_points_from_the_start_and_while_it_goes_on(run: Runner) -> None:
+def test_a_chat_takes_points_from_the_start_and_in_later_turns(run: Runner) -> None:
     lines = "What is <region1>?\n/point 410,240\nWhat colour is <region2>?\n/point 9999,1\n/point 5\n/regions\n"
     result = run("chat", SCENE, "--point", "200,280", stdin=lines)
     assert result.code == 0
@@ -218,7 +218,7 @@ def test_ctrl_c_while_modules_load_is_no_traceback() -> None:
 
 
 @pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=pytest.mark.sweep)])
-def test_an_interrupted_conversion_goes_on(tmp_path: Path, run: Runner, processes: str) -> None:
+def test_an_interrupted_conversion_continues(tmp_path: Path, run: Runner, processes: str) -> None:
     run("scenes", str(tmp_path / "coco"), "--layout", "coco", "--count", "30", "--side", "64")
     file = tmp_path / "coco" / "annotations" / "instances_train2017.json"
     data = json.loads(file.read_text())
@@ -242,7 +242,7 @@ def test_an_interrupted_conversion_goes_on(tmp_path: Path, run: Runner, processe
         pytest.param("2", 0, False, marks=pytest.mark.sweep),
     ],
 )
-def test_an_interrupted_training_goes_on(tmp_path: Path, run: Runner, processes: str, workers: int, all_hear: bool) -> None:
+def test_an_interrupted_training_continues(tmp_path: Path, run: Runner, processes: str, workers: int, all_hear: bool) -> None:
     command = [*training(tmp_path, scenes=8, epochs=3, micro_batch=1, workers=workers), "--out", str(tmp_path / "run")]
 
     def saved(_: str = "") -> list[Path]:
@@ -257,7 +257,7 @@ def test_an_interrupted_training_goes_on(tmp_path: Path, run: Runner, processes:
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("all_hear", [True, False])
-def test_an_interrupted_evaluation_goes_on(tmp_path: Path, run: Runner, all_hear: bool) -> None:
+def test_an_interrupted_evaluation_continues(tmp_path: Path, run: Runner, all_hear: bool) -> None:
     data = write_set(tmp_path / "toy", kinds, scenes=40, first_seed=430_000)
     out = tmp_path / "run"
     command = ["evaluate", "pope", "--data", str(data), "--out", str(out)]
@@ -309,7 +309,7 @@ def test_ctrl_c_ends_a_server() -> None:
 
 
 @pytest.mark.sweep
-def test_an_interrupted_run_leaves_no_half_a_trace_and_its_thread_goes_on(tmp_path: Path, run: Runner) -> None:
+def test_an_interrupted_run_leaves_no_half_a_trace_and_its_thread_continues(tmp_path: Path, run: Runner) -> None:
     threads = ["--folder", str(tmp_path / "threads"), "--thread", "a"]
     command = ["run", SCENE, "What colour is the largest thing right of the umbrella?", "--out", str(tmp_path / "out"), *threads]
     code, _ = interrupted(command, lambda errors: "find_regions" in errors, tmp_path)

@@ -56,7 +56,7 @@ def test_a_result_holds_the_answer_and_all_that_it_rests_on(agent: Agent) -> Non
     assert result.to_dict()["regions"][0]["name"] == umbrella.name
 
 
-def test_events_tell_what_goes_on_while_it_does(agent: Agent) -> None:
+def test_events_arrive_while_the_work_is_running(agent: Agent) -> None:
     events = list(agent.stream(SCENE, "Is there a flag?"))
     assert isinstance(events[0], Started) and events[0].images == ("image1",)
     assert isinstance(events[-1], Finished) and events[-1].result.said.startswith("yes")
@@ -95,7 +95,7 @@ def test_a_price_gives_a_cost() -> None:
     assert Price(1.0, 4.0).of(Usage(input_tokens=500_000, output_tokens=250_000)) == 1.5
 
 
-def test_threads_go_on_after_a_restart_in_another_process(models: dict[str, Any], tmp_path: Path) -> None:
+def test_threads_continue_after_a_restart_in_another_process(models: dict[str, Any], tmp_path: Path) -> None:
     code = (
         "import sys; from roi_agent import build_agent; folder, image, task = sys.argv[1:]\n"
         "print(build_agent(folder=folder).run(image, task, thread='walk').said)"

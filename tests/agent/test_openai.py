@@ -135,7 +135,7 @@ def test_planners_that_read_get_words_alone(server: ChatServer, models: dict[str
     assert "base64" not in json.dumps(server.requests(model))
 
 
-def test_a_conversation_goes_on_after_a_restart(server: ChatServer, models: dict[str, Any], tmp_path: Path) -> None:
+def test_a_conversation_continues_after_a_restart(server: ChatServer, models: dict[str, Any], tmp_path: Path) -> None:
     model = story(server)
     agent_of(server, models, model, folder=tmp_path).run(SCENE, TASK, thread="walk")
     server.script(calls(ask("Is <region1> small?")), says("no (region1)"), name=model)

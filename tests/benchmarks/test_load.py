@@ -39,7 +39,7 @@ def resident_mb(served: Serving) -> float:
 
 
 @pytest.mark.parametrize(("size", "questions", "clients"), [("nano", 1, 64), ("nano", 16, 16), ("mid-size", 1, 64)])
-def test_four_times_the_load_that_the_server_can_bear(
+def test_four_times_the_load_that_the_server_can_handle(
     table: Table, tmp_path: Path, size: str, questions: int, clients: int
 ) -> None:
     """The peak is that of clients who each wait for their answer; at 4x requests come whatever becomes of those before."""

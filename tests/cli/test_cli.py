@@ -54,7 +54,7 @@ def test_choose_picks_one_of_the_options(run: Runner) -> None:
     assert (result.code, result.out) == (0, "umbrella\n")
 
 
-def test_chat_goes_on_after_a_mistake(run: Runner) -> None:
+def test_chat_continues_after_a_mistake(run: Runner) -> None:
     lines = "What is <region2>?\n/box 315,145,504,334\n/box 1,2\n/dance\nWhat is <region2>?\n\n/regions\n/quit\nnever read\n"
     result = run("chat", SCENE, "--box", UMBRELLA, stdin=lines)
     assert result.code == 0

@@ -67,7 +67,7 @@ def test_json_is_for_programs(run: Runner, tmp_path: Path) -> None:
     assert result["said"].startswith("yes (region") and result["status"] == "answered" and result["usage"]["tool_calls"] > 0
 
 
-def test_conversations_go_on_with_the_next_command(run: Runner, tmp_path: Path) -> None:
+def test_conversations_continue_with_the_next_command(run: Runner, tmp_path: Path) -> None:
     first = run("run", SCENE, "Find the umbrella.", "--folder", "kept", "--thread", "walk")
     second = run("run", "What colour is it?", "--folder", "kept", "--thread", "walk")
     assert (first.code, second.code) == (0, 0), second.err

@@ -40,7 +40,7 @@ def test_an_origin_is_checked_before_anything_is_loaded(run: Runner) -> None:
 
 
 @pytest.mark.parametrize("command", [["serve"], ["mcp", "--http"]], ids=" ".join)
-def test_a_port_that_is_taken_is_told_in_one_line(run: Runner, command: list[str]) -> None:
+def test_a_port_that_is_taken_is_reported_in_one_line(run: Runner, command: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = run(*command, "--port", str(port))

@@ -132,7 +132,7 @@ async def test_async_streams_come_piece_by_piece(remote: RegionModel) -> None:
     ]  # fmt: skip
 
 
-def test_a_stream_that_is_taken_back(remote: RegionModel) -> None:
+def test_a_stream_that_is_cancelled(remote: RegionModel) -> None:
     stream = remote.stream(SCENE, "What is <region1>?", [UMBRELLA], temperature=2.0, max_new_tokens=1500, seed=1)
     stream.cancel()
     with pytest.raises(Cancelled):

@@ -33,7 +33,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "vcr"
 
 
-def test_convert_tells_what_was_read_and_what_was_not(run: Runner, own: Path, tmp_path: Path) -> None:
+def test_convert_reports_what_was_read_and_what_was_not(run: Runner, own: Path, tmp_path: Path) -> None:
     target = tmp_path / "records"
     result = run("data", "convert", "boxes-csv", str(own), str(target))
     assert result.code == 0 and "Traceback" not in result.err

@@ -134,7 +134,7 @@ def small_disk(num_bytes: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("form", "processes"), [("jsonl", 1), ("jsonl", 2), ("parquet", 1)])
-def test_a_full_disk_is_a_clear_error_and_with_room_it_goes_on(root: Path, tmp_path: Path, form: str, processes: int) -> None:
+def test_a_full_disk_is_a_clear_error_and_with_room_it_continues(root: Path, tmp_path: Path, form: str, processes: int) -> None:
     with small_disk(1500), pytest.raises(InvalidSetting, match=r"cannot write to .*make room"):
         convert(coco(root), tmp_path / "out", settings(form, processes), show_progress=False)
     assert not parts(tmp_path / "out")

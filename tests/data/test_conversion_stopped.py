@@ -43,7 +43,7 @@ def wait_for_parts(process: Forked, folder: Path, count: int) -> None:
 
 
 @pytest.mark.parametrize(("form", "processes"), [("jsonl", 1), ("jsonl", 3), ("parquet", 1)])
-def test_a_conversion_that_is_killed_goes_on_and_ends_as_an_unbroken_one(tmp_path: Path, form: str, processes: int) -> None:
+def test_a_conversion_that_is_killed_continues_and_ends_as_an_unbroken_one(tmp_path: Path, form: str, processes: int) -> None:
     count = 1000 if form == "jsonl" else 500
     root, folder, chosen = make_data(tmp_path / "data", count), tmp_path / "out", settings(form, groups=5)
     process = start(root, folder, processes, form)

@@ -35,7 +35,7 @@ def test_a_record_without_options_has_none() -> None:
     assert as_multiple_choice(plain) == []
 
 
-def test_the_order_of_the_options_tells_nothing() -> None:
+def test_the_order_of_the_options_reveals_nothing() -> None:
     places = [shuffled_options(record(str(number)), 0).index("red") for number in range(400)]
     assert all(80 <= places.count(place) <= 120 for place in range(4))
     assert shuffled_options(record(), 0) == shuffled_options(record(), 0)

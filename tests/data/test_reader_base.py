@@ -59,7 +59,7 @@ def test_a_box_in_fractions_is_unusable_and_said_to_be_one(values: list[float], 
         fit_box(values, format=format, size_wh=SIZE, where="here")
 
 
-def test_what_is_mended_is_a_kind_of_trouble() -> None:
+def test_every_fix_is_a_kind_of_trouble() -> None:
     assert set(FIXED) < set(KINDS)
     assert len(set(KINDS)) == len(KINDS)
 

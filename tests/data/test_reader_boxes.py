@@ -252,7 +252,7 @@ def test_a_size_that_is_not_stated_is_not_compared(tmp_path: Path, size: dict[st
     assert record.size_wh == (100, 80) and not troubles
 
 
-def test_two_images_of_one_id_are_left_out_and_told(tmp_path: Path) -> None:
+def test_two_images_of_one_id_are_left_out_and_reported(tmp_path: Path) -> None:
     picture(tmp_path / "images/cat.png")
     images = [{"id": 1, "file_name": "dog.png"}, {"id": 1, "file_name": "cat.png"}]
     folder = coco(tmp_path, [BOX | {"caption": "a"}], images=images)

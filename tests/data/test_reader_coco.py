@@ -134,7 +134,7 @@ FIXED = {
 
 
 @pytest.mark.parametrize(("mended", "kind", "box"), FIXED.values(), ids=FIXED)
-def test_what_can_be_mended_stays_and_is_counted(root: Path, mended: Json, kind: str, box: tuple[float, ...]) -> None:
+def test_what_can_be_fixed_stays_and_is_counted(root: Path, mended: Json, kind: str, box: tuple[float, ...]) -> None:
     write_json(root / FILE, content() | {"annotations": [mended]})
     (record,), troubles = read_all(reader("coco", root))
     assert kinds(troubles) == [kind]

@@ -138,7 +138,7 @@ STREAMS = [("jsonl", None, 1), ("jsonl", 0, 1), ("jsonl", 7, 4), ("jsonl", 7, 10
 
 
 @pytest.mark.parametrize(("form", "seed", "shards"), STREAMS)
-def test_a_stream_goes_on_at_the_very_next_record(tmp_path: Path, form: str, seed: int | None, shards: int) -> None:
+def test_a_stream_continues_at_the_very_next_record(tmp_path: Path, form: str, seed: int | None, shards: int) -> None:
     found = open_records(numbered(tmp_path / f"a.{form}", 12))
     whole = ids(found.stream(seed=seed, shards=shards))
     assert sorted(whole) == sorted(f"boxes/{id}" for id in range(12))

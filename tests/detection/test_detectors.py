@@ -118,7 +118,7 @@ def test_words_never_learned_are_named_and_score_nothing(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "joint", ["red star and umbrella", "red star or umbrella", "red star & umbrella", "red star and a umbrella"]
 )
-def test_several_things_in_one_phrase_are_told_how_to_be_parted(tmp_path: Path, joint: str) -> None:
+def test_for_several_things_in_one_phrase_the_error_says_how_to_separate_them(tmp_path: Path, joint: str) -> None:
     result = detect(
         workspace(), joint, detector=TransformersDetector(*tiny.grounding_dino(tmp_path), threshold=0.99), image="image1"
     )

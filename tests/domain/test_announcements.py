@@ -45,7 +45,7 @@ def test_commands_say_it(run: Runner) -> None:
 
 
 @pytest.mark.parametrize("role", [None, *OTHERS])
-def test_mcp_hosts_are_told(role: str | None) -> None:
+def test_mcp_hosts_are_notified(role: str | None) -> None:
     def told(models: Models) -> str:
         return str(build_server(Workspaces(models), version="1").instructions)
 

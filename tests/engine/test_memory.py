@@ -72,7 +72,7 @@ def test_rows_that_can_never_be_copied_end_no_question(
 
 @pytest.mark.parametrize("layer", range(10))
 @torch.inference_mode()
-def test_rows_whose_room_grew_in_some_layers_only_go_on_in_halves(
+def test_rows_whose_room_grew_in_some_layers_only_continue_in_halves(
     nano: LocalRegionModel, requests: list[Request], monkeypatch: pytest.MonkeyPatch, layer: int
 ) -> None:
     runner = Runner(nano.model, nano.processor)

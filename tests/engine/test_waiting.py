@@ -35,7 +35,7 @@ PHASES = pytest.mark.parametrize("gated", ["encode", "prefill", "step"], indirec
 
 
 @PHASES
-def test_a_question_is_taken_back_in_any_phase(
+def test_a_question_is_cancelled_in_any_phase(
     gated: tuple[Engine, Gate], requests: list[Request], expected: list[list[int]]
 ) -> None:
     engine, gate = gated

@@ -18,13 +18,13 @@ from roi_agent.model.protocol.answers import Decoding
 from tests.engine.asked import BOXES, FLAG, SCENE, SQUARE, UMBRELLA, generated, ids_of, request
 
 
-def test_a_stream_tells_the_answer_piece_by_piece(nano: LocalRegionModel) -> None:
+def test_a_stream_yields_the_answer_piece_by_piece(nano: LocalRegionModel) -> None:
     stream = nano.stream(SCENE, "What is <region1>?", [UMBRELLA])
     pieces = list(stream)
     assert len(pieces) > 2 and "".join(pieces) == stream.answer().text == "a large orange umbrella"
 
 
-async def test_async_questions_share_the_image_and_a_stream_is_told_as_it_is_written() -> None:
+async def test_async_questions_share_the_image_and_a_stream_arrives_as_it_is_generated() -> None:
     model = load_region_model("nano")
     assert isinstance(model, LocalRegionModel)
     colours = await asyncio.gather(*(model.aask(SCENE, "What colour is <region1>?", [box]) for box in BOXES))

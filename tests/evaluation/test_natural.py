@@ -29,7 +29,7 @@ def test_every_intent_is_asked_and_some_are_answered(attempts: list[NaturalAttem
         ("", "partial", 1, "refused"),
     ],
 )
-def test_a_wrong_fact_is_told_from_a_doubt_and_a_refusal(answer: str, status: str, doubts: int, verdict: str) -> None:
+def test_a_wrong_fact_is_distinguished_from_a_doubt_and_a_refusal(answer: str, status: str, doubts: int, verdict: str) -> None:
     question = NaturalQuestion("colour", 0, (make_scene(0),), ("What colour is the star?",), "colours", ("red",))
     assert NaturalAttempt(question, answer, status, doubts).verdict == verdict
 

@@ -91,7 +91,7 @@ def killed_in_the_middle(command: list[str], folder: Path) -> None:
         process.wait(30)
 
 
-def test_a_killed_run_goes_on_and_gives_the_same(
+def test_a_killed_run_continues_and_gives_the_same(
     whole: tuple[EvaluationSettings, Report], tmp_path: Path, nano: RegionModel
 ) -> None:
     settings = replace(whole[0], out=tmp_path / "run")

@@ -59,7 +59,7 @@ def test_a_run_leaves_a_data_set_with_card_and_troubles(whole: Path) -> None:
 
 @pytest.mark.sweep
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
-def test_a_killed_run_goes_on_at_the_image_where_it_stood(run: Runner, scenes: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_killed_run_continues_at_the_image_where_it_stopped(run: Runner, scenes: Path, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     journal = folder / JOURNAL
     process = forking.command(*command(scenes, folder))

@@ -162,7 +162,7 @@ def test_what_no_look_supports_is_dropped(setting: dict[str, float], reason: str
     assert not made.records
 
 
-def test_a_second_look_tells_on_a_wrong_description(generator: RecordGenerator) -> None:
+def test_a_second_look_exposes_a_wrong_description(generator: RecordGenerator) -> None:
     scene, workspace = make_scene(700_001), Workspace()
     image = workspace.add_image(picture(700_001))
     small = next(each for each in scene.things if each.size == "small")

@@ -56,7 +56,7 @@ def test_geometry_says_what_is_plain_and_no_more(claim: Claim, verdict: bool | N
         ((180, 50, 220, 84), None),
     ],
 )
-def test_a_place_is_told_in_thirds_and_not_near_their_borders(box: tuple[int, int, int, int], place: str | None) -> None:
+def test_a_place_is_named_in_thirds_and_not_near_their_borders(box: tuple[int, int, int, int], place: str | None) -> None:
     assert layout(thing(1, box)).place("region1") == place
 
 

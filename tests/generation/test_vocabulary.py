@@ -36,7 +36,7 @@ def test_answers_are_read_by_the_words_that_are_known(attribute: str, answer: st
 
 
 @pytest.mark.parametrize("attribute", ["kind", "colour", "name"])
-def test_alternatives_are_others_and_begin_with_what_was_told(attribute: str) -> None:
+def test_alternatives_are_others_and_begin_with_the_given_answer(attribute: str) -> None:
     told = {"kind": "star", "colour": "red", "name": "small red star"}[attribute]
     options = VOCABULARY.alternatives(attribute, told, ("small blue cup",), Random(0))
     assert options[0] == told and options[1] == "small blue cup"

@@ -85,12 +85,12 @@ ASKS: dict[str, Callable[[RegionModel, LoadedImage], Any]] = {
 
 
 @pytest.mark.parametrize("asked", ASKS.values(), ids=ASKS)
-def test_an_answer_tells_how_its_image_was_read(models: Models, asked: Callable[[RegionModel, LoadedImage], Any]) -> None:
+def test_an_answer_reports_how_its_image_was_read(models: Models, asked: Callable[[RegionModel, LoadedImage], Any]) -> None:
     with models.use("ask") as model:
         assert asked(model, load_image(FILE)).notes.count(NOTE) == 1
 
 
-async def test_an_awaited_answer_tells_how_its_image_was_read(models: Models) -> None:
+async def test_an_awaited_answer_reports_how_its_image_was_read(models: Models) -> None:
     with models.use("ask") as model:
         assert (await model.aask(FILE, "What is <region1>?", [BOX])).notes.count(NOTE) == 1
         assert [each.notes.count(NOTE) for each in await model.aask_each(FILE, "What is <region>?", [BOX, SMALL])] == [1, 1]
@@ -127,12 +127,12 @@ ASKING = ("ask_about_regions", "ask_each_region", "choose_answer")
 
 
 @pytest.mark.parametrize(("models", "name", "arguments"), by_models(CALLS, ASKING))
-def test_a_tools_reply_tells_how_its_image_was_read(models: Models, name: str, arguments: dict[str, Any]) -> None:
+def test_a_tools_reply_reports_how_its_image_was_read(models: Models, name: str, arguments: dict[str, Any]) -> None:
     reply = toolbox(models).call(name, arguments)
     assert reply.error is None and reply.text.count(NOTE) == 1 and told_once(dict(reply.data))
 
 
-def test_a_detector_of_the_users_own_need_not_tell() -> None:
+def test_a_detector_of_the_users_own_need_not_report_its_vocabulary() -> None:
     box = build_toolbox(detector=lambda image: [{"box": BOX, "label": "flag", "score": 0.9}])
     box.workspace.add_image(FILE)
     reply = box.call("find_regions", {"phrases": ["flag"]})
@@ -207,12 +207,12 @@ def app_over(models: Models) -> FastAPI:
 
 
 @pytest.mark.parametrize(("models", "path", "body"), by_models(REQUESTS, ("/v1/regions/ask", "/v1/chat/completions")))
-async def test_a_route_tells_how_its_image_was_read(models: Models, path: str, body: dict[str, Any]) -> None:
+async def test_a_route_reports_how_its_image_was_read(models: Models, path: str, body: dict[str, Any]) -> None:
     asked = Leaving(app_over(models), "POST", path, body if "messages" in body else {"image": URL, **body})
     assert told_once(await asked.answer()) and asked.status == 200
 
 
-async def test_a_stream_tells_how_its_image_was_read(models: Models) -> None:
+async def test_a_stream_reports_how_its_image_was_read(models: Models) -> None:
     events = (await Leaving(app_over(models), "POST", "/v1/chat/completions", CHAT | {"stream": True}).content()).split("\n\n")
     told = [json.loads(event.removeprefix("data: ")) for event in events[:-2]]
     assert notes_in(told) and told_once(told)
@@ -245,7 +245,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_tells_how_its_image_was_read(run: Runner, tmp_path: Path, name: str, kept: bool) -> None:
+def test_a_command_reports_how_its_image_was_read(run: Runner, tmp_path: Path, name: str, kept: bool) -> None:
     (tmp_path / "own.png").write_bytes(FILE)
     arguments = [str(tmp_path / "own.png") if each == "FILE" else each for each in COMMANDS[name]]
     arguments += ["--workspace", str(tmp_path / "kept")] if kept else []

@@ -195,7 +195,7 @@ async def test_one_workspace_holds_no_more_than_the_server_does(models: Models) 
         assert large.is_error and large.content[0].text.startswith(ImageTooLarge.code)
 
 
-def test_a_workspace_that_was_forgotten_is_told(models: Models) -> None:
+def test_a_workspace_that_was_forgotten_is_reported(models: Models) -> None:
     workspaces = Workspaces(models, folders=[], image_bytes=SCENE_BYTES)
     name, toolbox = workspaces.open()
     toolbox.workspace.add_image(ROOT / "examples/scene1.png")

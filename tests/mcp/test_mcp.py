@@ -88,7 +88,7 @@ async def test_errors_are_ones_that_a_model_can_act_on(
         assert told.is_error and told.content[0].text.startswith(problem), told.content
 
 
-async def test_progress_is_told_while_a_tool_works(client: Client) -> None:
+async def test_progress_is_reported_while_a_tool_runs(client: Client) -> None:
     async with client:
         heard: list[tuple[float, str | None]] = []
 

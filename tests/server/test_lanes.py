@@ -101,7 +101,7 @@ async def test_a_call_that_names_no_deadline_has_one() -> None:
     served.segmenter.go.set()
 
 
-async def test_a_full_lane_says_when_to_come_again_and_the_other_is_free(served: Served) -> None:
+async def test_a_full_lane_says_when_to_retry_and_the_other_is_free(served: Served) -> None:
     inside = [served.send("everything")]
     await until(served.segmenter.reached.is_set)
     inside += [served.send("boxes"), served.send("masks")]

@@ -130,7 +130,7 @@ def test_too_many_questions_at_once_are_refused(client: TestClient) -> None:
     assert told.status_code == 400 and "ask at most 4 at once" in told.json()["error"]["message"]
 
 
-def test_a_full_queue_says_when_to_come_again() -> None:
+def test_a_full_queue_says_when_to_retry() -> None:
     with client_of(app_of(EngineSettings(max_waiting=2))) as client:
         image = uploaded(client)
         batch = {"image": image, "questions": ASK["questions"] * 3}
@@ -144,7 +144,7 @@ def test_a_full_queue_says_when_to_come_again() -> None:
             assert time.monotonic() < deadline
 
 
-def test_more_requests_than_allowed_are_told_to_come_again() -> None:
+def test_more_requests_than_allowed_get_a_429() -> None:
     app = app_of(max_requests=1)
     with client_of(app) as client:
         image, held = uploaded(client), hold(model_of(client))
@@ -225,7 +225,7 @@ def test_however_often_readiness_is_asked_the_model_answers_once_a_second() -> N
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_model_that_breaks_is_told_and_the_next_question_is_answered(stream: bool) -> None:
+def test_a_model_that_breaks_is_reported_and_the_next_question_is_answered(stream: bool) -> None:
     with client_of(app_of()) as client:
         image, runner = uploaded(client), model_of(client).engine.runner
         step = runner.step
@@ -241,7 +241,9 @@ def test_a_model_that_breaks_is_told_and_the_next_question_is_answered(stream: b
         assert client.post("/v1/chat/completions", json=chat(image)).json()["choices"][0]["message"]["content"] == "orange"
 
 
-def test_a_fault_of_the_server_tells_nothing_of_its_inside(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_of_the_server_reveals_nothing_of_its_inside(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise KeyError("a secret of the inside")
 

@@ -73,7 +73,7 @@ def pieces(body: bytes, cut: int) -> list[bytes]:
     return [request[:cut], request[cut:]]
 
 
-def test_a_question_in_a_crowd_is_told_to_come_again_and_then_answered(
+def test_a_question_under_load_gets_a_429_and_is_then_answered(
     connection: http.client.HTTPConnection, body: bytes, crowd: Held, app: FastAPI
 ) -> None:
     for _ in range(3):  # the connection stays
@@ -108,7 +108,7 @@ def test_a_body_that_looks_like_a_question_is_none(connection: http.client.HTTPC
     assert ask(connection, body)[0] == 429  # and not the answer of the one before
 
 
-def test_health_is_told_in_a_crowd(connection: http.client.HTTPConnection, crowd: Held) -> None:
+def test_health_is_reported_under_load(connection: http.client.HTTPConnection, crowd: Held) -> None:
     connection.request("GET", "/healthz")
     assert answered(connection)[0] == 200
 

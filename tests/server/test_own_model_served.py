@@ -77,7 +77,7 @@ REASONS: list[tuple[Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("finish", "reason", "note"), REASONS)
-async def test_any_reason_to_end_is_told_in_openais_terms(finish: Any, reason: str, note: str) -> None:
+async def test_any_reason_to_end_is_reported_in_openais_terms(finish: Any, reason: str, note: str) -> None:
     model = Own(finish=finish)
     model.go.set()
     app = app_of(model)
@@ -174,7 +174,7 @@ async def ended(engine: Engine, count: int) -> Counters:
     return now
 
 
-async def test_a_stream_whose_client_left_before_it_began_is_taken_back() -> None:
+async def test_a_stream_whose_client_left_before_it_began_is_cancelled() -> None:
     app = app_of("nano")
     engine = app.state.roi.model.engine
     reached, go = held(engine)
@@ -187,7 +187,7 @@ async def test_a_stream_whose_client_left_before_it_began_is_taken_back() -> Non
     assert (await ended(engine, 8)).cancelled == 8
 
 
-async def test_of_several_streams_that_find_no_room_together_none_goes_on() -> None:
+async def test_of_several_streams_that_find_no_room_together_none_continues() -> None:
     app = app_of("nano", EngineSettings(max_batch=1, max_waiting=1))
     engine = app.state.roi.model.engine
     _, go = held(engine)

@@ -89,7 +89,7 @@ def test_stop_length_and_log_probabilities(client: openai.OpenAI, handle: str) -
     assert bytes(told.content[0].bytes or []).decode() == told.content[0].token
 
 
-def test_a_conversation_goes_on(client: openai.OpenAI, local: RegionModel) -> None:
+def test_a_conversation_continues(client: openai.OpenAI, local: RegionModel) -> None:
     chat = local.chat(SCENE, [UMBRELLA, SQUARE])
     said = messages("Is <region1> left of <region2>?")
     for question in ("Why?", None):
@@ -244,7 +244,7 @@ def test_routes_that_do_not_exist_answer_in_the_same_form(served: Serving) -> No
     assert refused(served, "/v1/models", {})[:2] == (405, "method_not_allowed")
 
 
-def test_a_deadline_is_told_and_not_tried_again(served: Serving, handle: str) -> None:
+def test_a_deadline_is_reported_and_not_tried_again(served: Serving, handle: str) -> None:
     body = {"image": handle, **ASK, "decoding": {"timeout_s": 1e-6}}
     with pytest.raises(urllib.error.HTTPError) as caught:
         send(served, "/v1/regions/ask", body)

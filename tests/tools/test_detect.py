@@ -177,7 +177,7 @@ def test_a_function_without_phrases_is_filtered_by_its_labels() -> None:
     assert [region.label for region in result.regions] == ["Star"]
 
 
-def test_what_is_unusable_is_left_out_and_told_and_the_rest_is_kept() -> None:
+def test_what_is_unusable_is_left_out_and_reported_and_the_rest_is_kept() -> None:
     boxes = [
         [-0.4, -0.05, 200.3, 50],
         [10, 10, 10, 40],
@@ -256,7 +256,7 @@ def test_every_function_with_a_place_for_phrases_is_given_them() -> None:
     assert heard == [["star", "moon"], None, ["star", "moon"], (), 0.5, 0.5]
 
 
-def test_what_is_labelled_otherwise_than_asked_is_told() -> None:
+def test_what_is_labelled_otherwise_than_asked_is_reported() -> None:
     def find(image: Image.Image) -> dict[str, Any]:
         return {"boxes": [*BOXES, [0, 0, 5, 5]], "labels": ["person", "Man ", "person"]}
 

@@ -163,7 +163,7 @@ def test_run_lengths_are_read_compressed_or_not(counts: Any) -> None:
     assert region.mask.area == (10 if isinstance(counts, list) else DISC.sum())
 
 
-def test_one_wrong_mask_is_left_out_and_told_and_its_box_stays() -> None:
+def test_one_wrong_mask_is_left_out_and_reported_and_its_box_stays() -> None:
     dirty = [[[1, 2, 3]], "abc", [[1, 2, float("nan"), 4, 5, 6]], {"size": [6, 8], "counts": [48]}, [[70, 50, 79, 50, 79, 59]]]
     good = [[1.0, 2.0, 4.0, 2.0, 4.0, 6.0]]
     coco = document(bbox=[1, 2, 3, 4], segmentation=good)
@@ -183,7 +183,7 @@ def test_a_size_that_the_document_does_not_state_is_that_of_the_picture(size: di
     assert len(add_coco(Workspace(), coco, {"a.png": PICTURE})) == 2
 
 
-def test_ids_in_another_form_are_the_same_ids_and_an_unknown_category_is_told() -> None:
+def test_ids_in_another_form_are_the_same_ids_and_an_unknown_category_is_reported() -> None:
     coco = document(bbox=[1, 2, 3, 4], image_id="7", category_id=3.0)
     assert [region.label for region in add_coco(Workspace(), coco, {"a.png": PICTURE})] == ["star", "star"]
     added = add_coco(Workspace(), document(bbox=[1, 2, 9, 9], category_id=99), {"a.png": PICTURE})

@@ -127,7 +127,7 @@ def test_what_is_not_allowed_is_refused() -> None:
 
 
 @pytest.mark.parametrize("family", ["comparison", "nearest", "odd_one_out", "same", "set_equality", "ordering"])
-def test_two_things_that_look_alike_offer_nothing_to_tell_apart(family: str) -> None:
+def test_two_things_that_look_alike_offer_nothing_to_distinguish(family: str) -> None:
     scene = Scene(0, tuple(Thing("star", "red", "small", (x, 0.4, x + 0.16, 0.56)) for x in (0.1, 0.6)))
     assert all(make_visual_question(scene, family, Random(seed)) is None for seed in range(20))
 

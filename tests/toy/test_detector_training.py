@@ -161,7 +161,9 @@ def test_modules_learn_at_their_share_of_the_rate(trainee: DetectorTrainee) -> N
 
 
 @pytest.mark.sweep
-def test_a_cut_run_goes_on_with_the_same_losses_and_ends_in_a_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_continues_with_the_same_losses_and_ends_in_a_detector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     folder = phases.train(QUICK, whole, show_progress=False)
 

@@ -74,7 +74,7 @@ def test_bystanders_are_given_only_where_questions_need_not_be_alone(family: str
         ("place", place),
     ],
 )
-def test_questions_about_one_region_tell_its_attribute(family: str, truth: object) -> None:
+def test_questions_about_one_region_name_its_attribute(family: str, truth: object) -> None:
     assert callable(truth)
     for scene, example in examples(family):
         thing = asked_about(scene, example)[0]

@@ -91,7 +91,7 @@ def test_the_reason_is_true_of_the_things_that_were_asked_about(written: Path) -
 
 
 @pytest.mark.parametrize("family", QUESTION_FAMILIES)
-def test_every_family_has_problems_whose_place_of_the_right_choice_tells_nothing(family: str) -> None:
+def test_in_every_family_the_place_of_the_right_choice_reveals_nothing(family: str) -> None:
     found = [problem for seed in range(900) if (problem := make_problem(make_scene(seed), family, Random(seed)))]
     assert len(found) > 60
     for labels in (Counter(each.answer_label for each in found), Counter(each.reason_label for each in found)):
@@ -135,7 +135,7 @@ def test_telling_and_pointing_are_true_and_single_out_one_thing(written: Path) -
         assert len(record.regions) == len(turn.options) == 4
 
 
-def test_llava_tells_the_truth_and_says_yes_to_what_is_there(written: Path) -> None:
+def test_llava_is_true_and_says_yes_to_what_is_there(written: Path) -> None:
     records, troubles = read("llava-instruct", written / "llava-instruct", written / "llava-instruct/images")
     assert not troubles and len(records) > 50
     assert {bool(record.regions) for record in records} == {True, False}

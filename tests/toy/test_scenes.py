@@ -139,7 +139,7 @@ def test_scenes_hold_namesakes_and_things_alike_in_part() -> None:
     assert any(a.kind != b.kind and a.colour == b.colour for a, b in pairs)
 
 
-def test_the_order_tells_neither_size_nor_place() -> None:
+def test_the_order_reveals_neither_size_nor_place() -> None:
     crowded = [make_scene(seed, num_things=6).things for seed in range(600)]
     areas, lefts = (np.array([[value(t) for t in things] for things in crowded]) for value in (area, lambda t: t.box[0]))
     assert np.ptp(areas.mean(axis=0)) < 0.2 * areas.mean()

@@ -145,7 +145,7 @@ def rows(folder: Path) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.sweep
-def test_a_cut_run_goes_on_with_the_same_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_continues_with_the_same_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = phases.train(QUICK, tmp_path / "whole", show_progress=False)
     stop_at(monkeypatch, 3)
     with pytest.raises(KeyboardInterrupt):

@@ -76,7 +76,7 @@ def losses(folder: Path) -> list[tuple[str, str, str]]:
         return [(row["phase"], row["step"], row["loss"]) for row in csv.DictReader(file)]
 
 
-def test_a_cut_run_goes_on_with_the_same_losses_and_ends_in_the_same_weights(
+def test_an_interrupted_run_continues_with_the_same_losses_and_ends_in_the_same_weights(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut = tmp_path / "cut"
@@ -91,7 +91,7 @@ def test_a_cut_run_goes_on_with_the_same_losses_and_ends_in_the_same_weights(
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_a_phase_is_run_alone_and_goes_on_only_as_what_it_began(tmp_path: Path) -> None:
+def test_a_phase_is_run_alone_and_continues_only_as_what_it_began(tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match="no phase 'stage9'; choose one of words, stage1"):
         phases.train(QUICK, tmp_path, only="stage9", show_progress=False)
     phases.train(QUICK, tmp_path, only="stage1", show_progress=False)
@@ -294,7 +294,7 @@ def test_a_loss_that_is_no_number_stops_and_says_where(tmp_path: Path, monkeypat
         phases.train(QUICK, tmp_path, show_progress=False)
 
 
-def test_a_run_that_goes_on_leaves_out_the_batch_at_which_it_diverged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_continues_leaves_out_the_batch_at_which_it_diverged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = replace(QUICK.phases[0], steps=2)
     settings, objective, calls = replace(QUICK, phases=(words,)), OBJECTIVES["words"], []
 

@@ -64,7 +64,7 @@ def odd_one(root: Path, folder: Path) -> RecordJob:
     return replace(run, data=folder / "sets", settings=replace(run.settings, learning_rate=1e-2))
 
 
-def test_a_run_that_goes_on_after_a_spike_leaves_that_batch_out_and_names_its_records(
+def test_a_run_that_continues_after_a_spike_leaves_that_batch_out_and_names_its_records(
     root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = odd_one(root, tmp_path)
@@ -109,7 +109,9 @@ def test_a_run_that_diverges_again_and_again_is_refused(root: Path, tmp_path: Pa
         ([], 0, float("inf"), True),
     ],
 )
-def test_a_spike_is_told_from_the_running_median_once_warm(history: list[float], step: int, loss: float, stops: bool) -> None:
+def test_a_spike_is_detected_against_the_running_median_after_warm_up(
+    history: list[float], step: int, loss: float, stops: bool
+) -> None:
     guard = LossGuard(factor=5.0, warmup_steps=10, losses=history)
     if stops:
         with pytest.raises(TrainingDiverged, match="records a, b"):

@@ -34,7 +34,7 @@ def test_in_bf16_the_losses_are_near_those_in_float32(root: Path, tmp_path: Path
     assert losses(tmp_path / "bf16") == pytest.approx(losses(tmp_path / "float32"), rel=0.05)
 
 
-def test_a_cut_run_with_both_options_goes_on_to_the_same_bits_and_its_model_keeps_them(
+def test_an_interrupted_run_with_both_options_continues_to_the_same_bits_and_its_model_keeps_them(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, cut = (job(root, tmp_path / name, "nano", epochs=1, **BOTH) for name in ("whole", "cut"))
@@ -116,7 +116,7 @@ def test_an_option_that_cannot_be_is_refused_before_the_first_step(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_goes_on_only_under_the_options_that_it_began_with(root: Path, tmp_path: Path) -> None:
+def test_a_run_continues_only_under_the_options_that_it_began_with(root: Path, tmp_path: Path) -> None:
     run = job(root, tmp_path, epochs=1)
     train_on_records(run, show_progress=False)
     with pytest.raises(InvalidSetting, match="other settings: mask_pooling"):

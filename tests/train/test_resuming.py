@@ -27,7 +27,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_root(tmp_path_factory.mktemp("data"))
 
 
-def test_a_cut_run_goes_on_to_the_same_losses_and_the_same_bits(
+def test_an_interrupted_run_continues_to_the_same_losses_and_the_same_bits(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, cut = job(root, tmp_path / "whole", "nano"), job(root, tmp_path / "cut", "nano")
@@ -73,7 +73,7 @@ def test_only_the_two_newest_checkpoints_are_kept_and_halves_are_removed(root: P
     assert sorted(each.name for each in (tmp_path / "checkpoints").iterdir()) == ["step-00000003", "step-00000004"]
 
 
-def test_a_run_goes_on_only_as_what_it_began(root: Path, tmp_path: Path) -> None:
+def test_a_run_continues_only_as_what_it_began(root: Path, tmp_path: Path) -> None:
     run = job(root, tmp_path)
     train_on_records(run, show_progress=False)
     check_ready(replace(run, settings=replace(run.settings, micro_batch=1, log_every=7)), 1)

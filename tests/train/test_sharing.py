@@ -39,7 +39,7 @@ def test_accumulation_does_not_change_the_losses(root: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.sweep
-def test_two_processes_with_fsdp_give_the_losses_of_one_and_either_goes_on_from_the_other(root: Path, tmp_path: Path) -> None:
+def test_two_processes_with_fsdp_give_the_losses_of_one_and_either_continues_from_the_other(root: Path, tmp_path: Path) -> None:
     evaluate = EvaluationSettings("toy-val", every=2, records=2, max_new_tokens=4)
     one = job(root, tmp_path / "one", "nano", micro_batch=2, evaluate=evaluate)
     two = replace(one, folder=tmp_path / "two")

@@ -33,7 +33,7 @@ def _pairs(before: Weights, after: Weights, names: list[str]) -> tuple[list[torc
 
 
 @pytest.mark.sweep
-def test_nano_goes_through_all_stages_and_each_goes_on_from_the_one_before(run: Runner, tmp_path: Path) -> None:
+def test_nano_goes_through_all_stages_and_each_continues_from_the_one_before(run: Runner, tmp_path: Path) -> None:
     public, sets = tmp_path / "public", tmp_path / "sets"
     for layout in LAYOUTS:
         made = run("scenes", str(public / layout), "--layout", layout, "--count", str(SCENES), "--side", str(SIDE))

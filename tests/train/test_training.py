@@ -195,7 +195,7 @@ def test_conversations_that_are_too_long_are_left_out_and_named(root: Path, tmp_
     assert 0 < len(lines) < 24 and all(line.startswith("toy/") and "longer than 75 tokens" in line for line in lines)
 
 
-def test_a_model_that_tells_images_apart_does_so_by_those_it_was_trained_on(root: Path, tmp_path: Path) -> None:
+def test_a_model_that_distinguishes_images_does_so_by_those_it_was_trained_on(root: Path, tmp_path: Path) -> None:
     """With too few of them it says that there is no verdict."""
     from PIL import Image
 

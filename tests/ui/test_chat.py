@@ -39,7 +39,7 @@ async def test_finding_by_words_and_by_a_point(actions: Actions, work: Work) -> 
         assert seen.status is not None and 'role="alert"' in seen.status and "\n" not in seen.status
 
 
-def test_the_chat_streams_and_goes_on_over_turns(actions: Actions, work: Work) -> None:
+def test_the_chat_streams_and_continues_over_turns(actions: Actions, work: Work) -> None:
     drawing.edit(work, drawn(UMBRELLA))
     grown = []
     for seen in actions.talk(NAME, "What is this?", "model"):
@@ -75,7 +75,7 @@ def test_a_region_may_be_named_in_many_ways(actions: Actions, work: Work, text: 
         ("What are regions 1 and 2?", "**invalid setting**: the question names regions 1 without brackets"),
     ],
 )
-def test_a_mention_that_is_none_is_told_and_no_question(actions: Actions, work: Work, text: str, told: str) -> None:
+def test_an_invalid_mention_is_reported_and_not_asked(actions: Actions, work: Work, text: str, told: str) -> None:
     drawing.edit(work, drawn(UMBRELLA, SQUARE))
     said(actions, text)
     assert last(work).startswith(told) and len(work.messages) == 2 and work.turns == []
@@ -93,7 +93,7 @@ def test_a_question_that_names_no_region_says_what_it_was_asked_about(
     assert ("asked about the whole image" in last(work)) == whole and not last(work).startswith("**")
 
 
-def test_without_a_region_model_the_agent_works_and_a_question_is_told_that_there_is_none(visitors: Visitors) -> None:
+def test_without_a_region_model_the_agent_works_and_a_question_says_that_there_is_none(visitors: Visitors) -> None:
     actions = Actions(visitors, load_models(region_model=None), load_planner("offline"), at_once)
     work = opened(actions)
     said(actions, "How many flags are there?", "agent")
@@ -104,7 +104,7 @@ def test_without_a_region_model_the_agent_works_and_a_question_is_told_that_ther
 
 @pytest.mark.parametrize(("text", "told"), [("", "the question is empty"), ("x" * 2001, "2001 characters")])
 @pytest.mark.parametrize("mode", ["model", "agent"])
-def test_questions_that_cannot_be_asked_are_told_in_one_line(
+def test_questions_that_cannot_be_asked_are_reported_in_one_line(
     actions: Actions, work: Work, text: str, told: str, mode: str
 ) -> None:
     said(actions, text, mode)
@@ -141,7 +141,7 @@ def test_an_answer_that_is_stopped_stays_as_far_as_it_was_written_and_is_no_part
     assert last(work).startswith("a large orange umbrella")
 
 
-def test_an_agent_that_is_stopped_tells_what_it_found(actions: Actions, work: Work) -> None:
+def test_an_agent_that_is_stopped_reports_its_finds(actions: Actions, work: Work) -> None:
     talk = actions.talk(NAME, "What colour is the largest thing right of the umbrella?", "agent")
     next(talk)
     while not any("metadata" in each for each in work.messages):
@@ -172,12 +172,12 @@ async def test_what_is_found_in_an_image_that_is_no_longer_open_is_not_shown(mod
     assert names(work) == ["region1"] and seen.work is visitors.find(NAME) is not work and seen.status is None
 
 
-def test_without_an_image_a_question_is_told_what_to_do(actions: Actions) -> None:
+def test_without_an_image_the_error_says_what_to_do(actions: Actions) -> None:
     (seen,) = said(actions, "What is region1?")
     assert seen.work is None and seen.status is not None and "no image is open" in seen.status
 
 
-def test_the_agent_tells_its_steps_and_the_page_shows_what_the_answer_rests_on(actions: Actions, work: Work) -> None:
+def test_the_agent_reports_its_steps_and_the_page_shows_the_evidence(actions: Actions, work: Work) -> None:
     drawing.edit(work, drawn(UMBRELLA))
     said(actions, "What colour is the largest thing right of the umbrella?", "agent")
     titles = [each["metadata"]["title"] for each in work.messages if "metadata" in each]

@@ -84,7 +84,7 @@ def test_news_that_cannot_be_change_nothing(actions: Actions, work: Work, items:
     }  # so that the browser takes the boxes back
 
 
-def test_what_the_browser_is_told_says_which_of_its_drawings_it_holds(actions: Actions, work: Work) -> None:
+def test_messages_to_the_browser_name_the_drawing_that_they_refer_to(actions: Actions, work: Work) -> None:
     first = drawing.marks(work)
     for number in range(1, 12):
         news = {"kind": "draw", "work": work.key, "page": f"page{number}", "number": number, "boxes": drawn(UMBRELLA)}

@@ -100,7 +100,7 @@ def test_a_file_counts_while_it_comes_and_no_longer_when_it_breaks_off() -> None
     visitors.send("1" * 32, b"x" * (3 << 20))
 
 
-def test_a_full_page_says_so_to_newcomers_and_goes_on_for_the_others(models: Models) -> None:
+def test_a_full_page_says_so_to_newcomers_and_continues_for_the_others(models: Models) -> None:
     with served(models, visitors=2) as client:
         active = Stranger(client)
         assert "canvas.webp" in active.act("_open_scene", event_data={"index": 0, "value": None})

@@ -62,7 +62,7 @@ def wait_for(what: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("moment", ["importing", "working"])
-def test_ctrl_c_is_heard_by_the_first_process_alone(tmp_path: Path, moment: str) -> None:
+def test_ctrl_c_reaches_the_first_process_alone(tmp_path: Path, moment: str) -> None:
     process = started(tmp_path)
     wait_for((tmp_path / moment).exists)
     os.killpg(process.pid, signal.SIGINT)
