@@ -41,6 +41,7 @@ def test_a_server_stops_at_once_though_a_page_is_open(chromium: Browser) -> None
     with serving("--ui") as running:
         person = Person(chromium, running.address)
         person.open_scene(1)
+        person.page.wait_for_load_state("networkidle")  # work in progress is waited for, an open page is not
         assert running.stop() == 0
         person.context.close()
     # uvicorn says so where it waited as long as requests in progress may take.
