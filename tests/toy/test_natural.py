@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.toy.questions.natural import NaturalQuestion, is_right, natural_questions
 from roi_agent.model.toy.questions.natural_intents import INTENTS
 from roi_agent.model.toy.questions.questions import TRAINING_SEEDS
@@ -40,6 +41,11 @@ def test_yes_and_no_are_asked_for_alike(questions: list[NaturalQuestion]) -> Non
 def test_the_same_seed_asks_the_same_questions(questions: list[NaturalQuestion]) -> None:
     assert list(natural_questions()) == questions
     assert list(natural_questions(first_seed=5000)) != questions
+
+
+def test_seeds_of_training_are_refused() -> None:
+    with pytest.raises(InvalidSetting, match=f"start below {TRAINING_SEEDS}"):
+        list(natural_questions(first_seed=TRAINING_SEEDS - 10))
 
 
 @pytest.mark.parametrize(
