@@ -44,7 +44,7 @@ def test_the_same_seed_asks_the_same_questions(questions: list[NaturalQuestion])
 
 
 def test_seeds_of_training_are_refused() -> None:
-    with pytest.raises(InvalidSetting, match=f"start below {TRAINING_SEEDS}"):
+    with pytest.raises(InvalidSetting, match=f"far enough below {TRAINING_SEEDS}"):
         list(natural_questions(first_seed=TRAINING_SEEDS - 10))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from random import Random
 
 from roi_agent.model.data.english import plural
+from roi_agent.model.errors import InvalidSetting
 from roi_agent.model.toy.questions.families import COUNTS
 from roi_agent.model.toy.questions.natural_intents import INTENTS
 from roi_agent.model.toy.questions.natural_terms import Drawn
@@ -45,7 +46,10 @@ class NaturalQuestion:
 
 
 def natural_questions(*, first_seed: int = 0) -> Iterator[NaturalQuestion]:
-    """Yield a question for each wording, each about another scene; they depend on the seed only."""
+    """Yield a question for each wording, each about another scene; they depend on the seed only.
+
+    Error: InvalidSetting, possibly after some questions, if there are not enough held-out seeds.
+    """
     seed = first_seed
     for intent, wordings in load_blocks("natural_questions").items():
         for number, wording in enumerate(wordings.splitlines()):
@@ -65,12 +69,12 @@ def is_right(question: NaturalQuestion, answer: str) -> bool:
 def _next_scenes(intent: str, seed: int, *, wants_yes: bool) -> tuple[tuple[Scene, ...], Drawn, int]:
     """Return the next scenes with an unambiguous answer for the intent, and the seed after them."""
     draw = INTENTS[intent]
-    for first in range(seed, TRAINING_SEEDS - draw.images):
+    for first in range(seed, TRAINING_SEEDS - draw.images + 1):
         scenes = tuple(make_scene(first + i) for i in range(draw.images))
         drawn = draw.from_scenes(scenes, Random(f"{intent} {first}"), wants_yes)
         if drawn is not None:
             return scenes, drawn, first + draw.images
-    raise AssertionError(f"no held-out scene offers {intent}")
+    raise InvalidSetting(f"seed {TRAINING_SEEDS} belongs to training", do=f"start far enough below {TRAINING_SEEDS}")
 
 
 def _sentence(text: str) -> str:
