@@ -14,6 +14,7 @@ import torch
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from transformers import CLIPVisionConfig, PreTrainedConfig
 
+from roi_agent.model.checkpoints.dtypes import DTYPES
 from roi_agent.model.checkpoints.loading import without_bars
 from roi_agent.model.checkpoints.merge import OnProgress, Source, copy_weights, materialise, plan_sources
 from roi_agent.model.checkpoints.names import our_name, published_config, read_config, vision_config
@@ -27,7 +28,6 @@ from roi_agent.model.gpt4roi.modeling import GPT4RoIForConditionalGeneration
 from roi_agent.model.utils.atomic_files import atomic_folder
 from roi_agent.model.utils.progress import progress_bar, waiting
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _SHARD_SIZE = "2GB"
 
 
@@ -190,7 +190,7 @@ def _check_delta(folder: Path, raw: dict[str, Any], base: Path | None) -> None:
 
 def _usual_dtype(published: WeightFolder) -> torch.dtype:
     """The dtype of most of the checkpoint's numbers."""
-    sizes: dict[torch.dtype, int] = dict.fromkeys(_DTYPES.values(), 0)
+    sizes: dict[torch.dtype, int] = dict.fromkeys(DTYPES.values(), 0)
     for entry in published.entries.values():
         if entry.dtype in sizes:
             sizes[entry.dtype] += entry.num_bytes
@@ -225,9 +225,9 @@ def _bar(shown: bool) -> Iterator[OnProgress]:
 def _dtype(given: str | torch.dtype | None) -> torch.dtype | None:
     if given is None:
         return None
-    dtype = _DTYPES.get(str(given).removeprefix("torch."))
+    dtype = DTYPES.get(str(given).removeprefix("torch."))
     if dtype is None:
-        raise InvalidSetting(f"the type {given!r} is unknown", do=f"use {', '.join(_DTYPES)}")
+        raise InvalidSetting(f"the type {given!r} is unknown", do=f"use {', '.join(DTYPES)}")
     return dtype
 
 

@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from roi_agent.model.checkpoints import grounding_dino, sam
+from roi_agent.model.checkpoints.dtypes import DTYPES
 from roi_agent.model.checkpoints.loading import without_bars
 from roi_agent.model.checkpoints.nametable import NameTable
 from roi_agent.model.checkpoints.report import REPORT_NAME, LoadReport, refuse
@@ -33,7 +34,6 @@ from roi_agent.model.utils.progress import waiting
 
 TOKENIZER = "google-bert/bert-base-uncased"  # of the published Grounding DINO
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _WRAPPERS = ("model", "state_dict")  # keys of the weights in training checkpoints
 _PREFIX = "module."  # of weights saved in multi-device training
 _ENDINGS = (".pth", ".pt", ".bin", ".safetensors")
@@ -58,8 +58,8 @@ def convert_original(
     """
     file, out = Path(file), Path(out)
     check_empty(out)
-    if dtype is not None and dtype not in _DTYPES:
-        raise InvalidSetting(f"the type {escaped(dtype)} is unknown", do=f"use {', '.join(_DTYPES)}")
+    if dtype is not None and dtype not in DTYPES:
+        raise InvalidSetting(f"the type {escaped(dtype)} is unknown", do=f"use {', '.join(DTYPES)}")
     with waiting(f"converting {file.name}", show_progress), without_bars():
         weights = _weights(file)
         family = _family(weights, file)
@@ -73,7 +73,7 @@ def convert_original(
             processor: Any = _dino_processor(tokenizer, config.text_config.vocab_size)
         else:
             processor = sam.processor_of(config)
-        chosen = _DTYPES[dtype] if dtype else _usual_dtype(weights)
+        chosen = DTYPES[dtype] if dtype else _usual_dtype(weights)
         check_disk(out, sum(weights[name].numel() for name in table.places) * chosen.itemsize)
         kind: Any = GroundingDinoForObjectDetection if family is grounding_dino else SamModel
         model = _model(kind, config, table.renamed(weights), chosen)
@@ -171,7 +171,7 @@ def _dino_processor(tokenizer: str | Path | None, num_words: int) -> GroundingDi
 
 def _usual_dtype(weights: Mapping[str, Tensor]) -> torch.dtype:
     """The dtype of most of the file's numbers."""
-    sizes = dict.fromkeys(_DTYPES.values(), 0)
+    sizes = dict.fromkeys(DTYPES.values(), 0)
     for value in weights.values():
         if value.dtype in sizes:
             sizes[value.dtype] += value.numel()
