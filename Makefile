@@ -22,10 +22,10 @@ demo: $(STAMP) ## Let the agent answer a question about an image of the reposito
 # folder share a browser or models.
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test: $(STAMP) ## Run the quick test suite, some minutes
+test: $(STAMP) ## Run the quick test suite, a quarter of an hour
 	@$(PYTEST)
 
-test-all: $(STAMP) ## Run the test suite with every sweep, a quarter of an hour
+test-all: $(STAMP) ## Run the test suite with every sweep, half an hour
 	@$(PYTEST) -m "not benchmark"
 
 check: $(STAMP) ## Lint, format, types, import contract, duplicated code

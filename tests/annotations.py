@@ -19,7 +19,7 @@ def picture(path: Path) -> None:
 
 
 def read(name: str, root: Path, images: Path, *, split: str = "train", seed: int = 0) -> tuple[list[Record], list[Trouble]]:
-    """All records of a reader, and all that it left out or mended."""
+    """All records of a reader, and all that it left out or fixed."""
     records, troubles = read_all(reader(name, root, split, images=images), seed)
     for record in records:
         assert Record.from_dict(json.loads(json.dumps(record.to_dict())), where="here").turns == record.turns

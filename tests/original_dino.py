@@ -1,6 +1,6 @@
 """A file as the original Grounding DINO writes it: names and shapes of the original package's own model, weights by arithmetic.
 
-`data/grounding_dino_original.json` was made with that package (groundingdino-py 0.4.0, its BERT mended for today's
+`data/grounding_dino_original.json` was made with that package (groundingdino-py 0.4.0, its BERT patched for today's
 transformers): the names and shapes of its Swin-T and Swin-B (`swin_b`: where it differs); those of a small model of the same
 classes, which was filled by `weight`, and that model's boxes and logits for `image` and CAPTION.
 """

@@ -133,9 +133,9 @@ FIXED = {
 }
 
 
-@pytest.mark.parametrize(("mended", "kind", "box"), FIXED.values(), ids=FIXED)
-def test_what_can_be_fixed_stays_and_is_counted(root: Path, mended: Json, kind: str, box: tuple[float, ...]) -> None:
-    write_json(root / FILE, content() | {"annotations": [mended]})
+@pytest.mark.parametrize(("given", "kind", "box"), FIXED.values(), ids=FIXED)
+def test_what_can_be_fixed_stays_and_is_counted(root: Path, given: Json, kind: str, box: tuple[float, ...]) -> None:
+    write_json(root / FILE, content() | {"annotations": [given]})
     (record,), troubles = read_all(reader("coco", root))
     assert kinds(troubles) == [kind]
     assert record.regions[0].box.xyxy == box and record.regions[0].mask is None
